@@ -1,0 +1,1 @@
+"""ONNX to TensorFlow Lite and SavedModel."""
