@@ -1,1 +1,7 @@
-"""."""
+"""The intermediate representation: TFLite's operator set as a typed SSA program with symbolic shapes.
+
+``dims``    symbolic extents                    ``kind``   what the definition of an operator holds
+``graph``   values, operations, graphs          ``kinds/`` the operators, a family per file, each defined once
+``build``   functions that append operations, fold constants and track shape arithmetic
+``dynamic`` run-time shapes from symbolic ones  ``verify`` what every stage must leave behind
+"""

@@ -1,0 +1,310 @@
+"""The typed SSA program: values, operations and graphs.
+
+One vocabulary: the operations are TFLite's builtin operators (``ir.kinds``), the order of axes is whatever the producer
+of a value wrote, and only ``TRANSPOSE`` and ``RESHAPE`` change it.  ``layout/`` decides where those really move data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .dims import Dim, Expr, Shape, evaluate, is_static, product, show, symbol
+
+if TYPE_CHECKING:
+    from .kind import Kind
+
+SHORT = {
+    "float32": "f32", "float16": "f16", "float64": "f64", "bool": "bool", "complex64": "c64",
+    **{f"{p}int{n}": f"{p[:1] or 'i'}{n}" for p in ("", "u") for n in (8, 16, 32, 64)},
+}  # fmt: skip
+
+
+def short(dtype: np.dtype) -> str:
+    """``f32``, ``i64``, ``u8``, ``bool``, ...: the name of a dtype in tables and messages."""
+    return SHORT.get(dtype.name, dtype.name)
+
+
+SMALL = 256  # elements of a tensor whose contents are tracked symbolically
+
+
+@dataclass(frozen=True)
+class Quant:
+    """Affine quantisation ``real = (stored - zero_point) * scale``, per tensor (``axis`` None) or along ``axis``.
+
+    ``scale`` and ``zero_point`` are 1-D numpy arrays of equal length; ``dtype`` is that of the stored integers.
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    dtype: np.dtype
+    axis: int | None = None
+
+    def along(self, axis: int | None) -> Quant:
+        """The same parameters on another axis."""
+        return self if self.axis is None else replace(self, axis=axis)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The ONNX node that an operation was made for; the checker, the report and every error message use it."""
+
+    node: str
+    op_type: str
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.op_type} {self.node!r}"
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor: ``shape`` of ints and symbolic dims, numpy ``dtype``; a constant has ``data``, others a ``producer``.
+
+    ``content`` holds the elements of a small integer tensor whose values are known up to symbols (an object array of
+    dims): the result of ``Shape`` and of arithmetic on it.  ``quant`` says that ``data`` or the stored integers stand
+    for real numbers.
+    """
+
+    name: str
+    shape: Shape
+    dtype: np.dtype
+    data: np.ndarray | None = None
+    producer: Op | None = None
+    content: np.ndarray | None = None
+    quant: Quant | None = None
+    bounds: tuple[int, int] | None = None
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> Dim:
+        return product(self.shape)
+
+    @property
+    def is_constant(self) -> bool:
+        return self.data is not None
+
+    # Arithmetic appends operations to the graph being built; plain numbers take the dtype of the tensor.
+    def __add__(self, other: Any) -> Value:
+        return _build().add(self, other)
+
+    def __radd__(self, other: Any) -> Value:
+        return _build().add(other, self)
+
+    def __sub__(self, other: Any) -> Value:
+        return _build().sub(self, other)
+
+    def __rsub__(self, other: Any) -> Value:
+        return _build().sub(other, self)
+
+    def __mul__(self, other: Any) -> Value:
+        return _build().mul(self, other)
+
+    def __rmul__(self, other: Any) -> Value:
+        return _build().mul(other, self)
+
+    def __truediv__(self, other: Any) -> Value:
+        return _build().div(self, other)
+
+    def __rtruediv__(self, other: Any) -> Value:
+        return _build().div(other, self)
+
+    def __neg__(self) -> Value:
+        return _build().neg(self)
+
+    def nbytes(self, hint: int = 1) -> int:
+        """Bytes with every symbolic extent counted as ``hint``."""
+        count = product([hint if isinstance(d, Expr) else d for d in self.shape])
+        return int(count) * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        return f"{self.name}: {short(self.dtype)}[{show(self.shape)}]"
+
+    __repr__ = __str__
+
+
+@dataclass(eq=False)
+class Op:
+    """One operation.  ``inputs`` may hold None for an absent optional one; ``attrs`` follow the kind's definition."""
+
+    kind: Kind
+    inputs: list[Value | None]
+    outputs: list[Value]
+    attrs: dict[str, Any]
+    origin: Origin | None = None
+
+    def uses(self) -> Iterator[Value]:
+        """Every value read, also those that an attribute holds because a shape is only known at run time."""
+        yield from (v for v in self.inputs if v is not None)
+        yield from (v for v in self.attrs.values() if isinstance(v, Value))
+
+    def replace_uses(self, mapping: dict[Value, Value]) -> None:
+        """Read ``mapping[v]`` instead of ``v``."""
+        self.inputs = [mapping.get(v, v) if v is not None else None for v in self.inputs]
+        for name, v in self.attrs.items():
+            if isinstance(v, Value):
+                self.attrs[name] = mapping.get(v, v)
+
+    def __str__(self) -> str:
+        out = ", ".join(map(str, self.outputs))
+        return f"{out} = {self.kind.name}({', '.join(v.name if v else '-' for v in self.inputs)})"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an ONNX tensor lies in the laid-out program: reshape ``value`` to ``split``, transpose by ``perm``, reshape
+    to ``shape`` (ONNX order).  ``split`` and ``shape`` may be symbolic.
+    """
+
+    value: Value
+    split: Shape
+    perm: tuple[int, ...]
+    shape: Shape
+
+    def restore(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
+        """The ONNX tensor from the stored one."""
+        return array.reshape(concrete(self.split, symbols)).transpose(self.perm).reshape(concrete(self.shape, symbols))
+
+    def store(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
+        """The stored tensor from the ONNX one; inverse of :meth:`restore`."""
+        ordered = concrete(tuple(self.split[p] for p in self.perm), symbols)
+        back = np.argsort(self.perm) if self.perm else ()
+        return np.ascontiguousarray(array.reshape(ordered).transpose(back).reshape(concrete(self.value.shape, symbols)))
+
+
+def concrete(shape: Shape, symbols: Mapping[str, int]) -> list[int]:
+    """Extents as numbers; one that depends on data (its symbol is not in ``symbols``) is -1."""
+    result = []
+    for dim in shape:
+        try:
+            result.append(evaluate(dim, symbols))
+        except KeyError:
+            result.append(-1)
+    return result
+
+
+@dataclass(eq=False)
+class Graph:
+    """A (sub)program.  ``ops`` are in topological order; ``inputs`` and ``outputs`` are in ONNX order.
+
+    ``tensors`` maps ONNX tensor names to the value that is their counterpart, in ONNX axis order, before layout;
+    ``placements`` does so afterwards, graph inputs and outputs included.
+    ``definitions`` says where a symbol can be read at run time when no shape mentions it: element ``index`` of a 1-D
+    integer value.
+    """
+
+    name: str = "main"
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
+    output_names: list[str] = field(default_factory=list)
+    ops: list[Op] = field(default_factory=list)
+    tensors: dict[str, Value] = field(default_factory=dict)
+    placements: dict[str, Placement] = field(default_factory=dict)
+    definitions: dict[str, tuple[Value, int]] = field(default_factory=dict)
+    counter: int = 0
+
+    def fresh_name(self, stem: str) -> str:
+        self.counter += 1
+        return f"{stem}#{self.counter}"
+
+    def fresh_symbol(self, stem: str) -> Expr:
+        """A new symbol; its name cannot collide with a dim_param because of the ``#``."""
+        return symbol(self.fresh_name(stem))
+
+    def add_input(self, name: str, shape: Shape, dtype: np.dtype) -> Value:
+        value = Value(name, shape, np.dtype(dtype))
+        self.inputs.append(value)
+        return value
+
+    def consumers(self) -> dict[Value, list[Op]]:
+        """Readers of every value, in program order."""
+        readers: dict[Value, list[Op]] = {}
+        for op in self.ops:
+            for value in dict.fromkeys(op.uses()):
+                readers.setdefault(value, []).append(op)
+        return readers
+
+    def subgraphs(self) -> Iterator[Graph]:
+        """All bodies below this graph, outermost first."""
+        for op in self.ops:
+            for attr in op.attrs.values():
+                if isinstance(attr, Graph):
+                    yield attr
+                    yield from attr.subgraphs()
+
+    def sweep(self) -> int:
+        """Drop operations whose results nobody reads; the number dropped."""
+        live = set(self.outputs) | {value for value, _ in self.definitions.values()}
+        kept: list[Op] = []
+        for op in reversed(self.ops):
+            if any(v in live for v in op.outputs):
+                kept.append(op)
+                live.update(op.uses())
+        dropped = len(self.ops) - len(kept)
+        self.ops = kept[::-1]
+        return dropped
+
+
+def _build() -> Any:
+    from . import build
+
+    return build
+
+
+_current: ContextVar[Graph] = ContextVar("graph")
+_origin: ContextVar[Origin | None] = ContextVar("origin", default=None)
+
+
+def current_graph() -> Graph:
+    """The graph that the builder functions append to."""
+    return _current.get()
+
+
+def current_origin() -> Origin | None:
+    return _origin.get()
+
+
+@contextmanager
+def building(graph: Graph, origin: Origin | None = None) -> Iterator[Graph]:
+    """Operations built inside are appended to ``graph`` and carry ``origin`` (or the enclosing one)."""
+    tokens = _current.set(graph), _origin.set(origin or _origin.get())
+    try:
+        yield graph
+    finally:
+        _current.reset(tokens[0])
+        _origin.reset(tokens[1])
+
+
+def constant(data: object, dtype: Any = None, name: str = "const", quant: Quant | None = None) -> Value:
+    """A constant value; numpy scalars and nested lists are accepted.  Nothing is copied."""
+    array = np.asarray(data, dtype)
+    return Value(name, array.shape, array.dtype, data=array, quant=quant)
+
+
+def content_of(value: Value) -> np.ndarray | None:
+    """Elements of a small tensor of whole numbers as an object array of dims, or None where they are not known."""
+    data = value.data
+    if value.content is None and data is not None and data.size <= SMALL:
+        if data.dtype.kind in "iub":
+            value.content = data.astype(object)
+        elif data.dtype.kind == "f" and np.all(data == np.trunc(data)) and np.all(np.abs(data) < 2**31):
+            value.content = data.astype(np.int64).astype(object)
+    return value.content
+
+
+def static_shape(value: Value) -> tuple[int, ...]:
+    """The shape as integers; ValueError where it is symbolic."""
+    if not is_static(value.shape):
+        raise ValueError(f"{value} has a dynamic shape")
+    return tuple(int(d) for d in value.shape)  # type: ignore[arg-type]

@@ -1,0 +1,100 @@
+"""What the definition of an IR operator holds.
+
+A :class:`Kind` is the one place that knows an operator: shape and dtype inference, layout rule, dtypes of its TFLite
+kernel, TFLite operands, options and version, TensorFlow counterpart, numpy evaluation.  The definitions are in
+``ir.kinds``, a family per file; kernel facts were measured with the LiteRT runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..layout.rules import AS_WRITTEN, Rule
+from .dims import Shape
+
+if TYPE_CHECKING:
+    from .graph import Op, Value
+
+Result = tuple[Shape, np.dtype]
+Infer = Callable[[Sequence[Any], Mapping[str, Any]], "Result | list[Result]"]
+Evaluate = Callable[..., "np.ndarray | Sequence[np.ndarray]"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Definition of one operator.
+
+    ``infer(inputs, attrs)``
+        (shape, dtype) of the result, or a list of them.  Raises ValueError for operands that do not fit.
+    ``types``
+        Short dtype names (``"f32 i32 i64"``) of the operands in ``typed`` that the CPU kernel computes correctly;
+        ``ir.legalize`` casts around everything else.  "" means any.
+    ``operands``
+        TFLite operand order: an input index, or the name of an attribute that TFLite wants as a tensor (a scalar for
+        an int, else int32 of the attribute's shape; symbolic dims become a run-time tensor).  None: the inputs as is.
+    ``options``
+        (TFLite options table, {field: attribute name or constant}).
+    ``versions``
+        ``"2:i8|u8 3:i16 4:rank>4 5:@activation 6:inputs>2"``: versions with the conditions that need them: a dtype of
+        any tensor (``qi8``: quantised), a rank, a true attribute, a number of inputs.  The highest one is written.
+    ``tensorflow``
+        name of the raw TensorFlow op with the same operands, or a function of (graph builder, op, operand names).
+    ``evaluate(attrs, *arrays)``
+        numpy result, for constant folding.
+    ``symbolic(attrs, *arrays)``
+        the same on object arrays of symbolic dims, to track shape arithmetic; raises TypeError where undecidable.
+    """
+
+    name: str
+    infer: Infer
+    layout: Rule = AS_WRITTEN
+    types: str = ""
+    typed: tuple[int, ...] = (0,)
+    operands: tuple[int | str, ...] | None = None
+    options: tuple[str, dict[str, Any]] | None = None
+    versions: str = ""
+    max_rank: int = 6
+    tensorflow: str | Callable[..., Any] | None = None
+    tf_attrs: dict[str, Any] = field(default_factory=dict)
+    evaluate: Evaluate | None = None
+    symbolic: Evaluate | None = None
+    stateful: bool = False  # results differ from call to call: never folded, merged or dropped
+
+    def version(self, op: Op) -> int:
+        """The lowest operator version whose features ``op`` needs."""
+        from .graph import short
+
+        values: list[Value] = [v for v in [*op.uses(), *op.outputs]]
+        names = {short(v.dtype) for v in values}
+        names |= {"q" + n for v in values if v.quant for n in [short(v.dtype)]}
+        rank = max((v.rank for v in values), default=0)
+        count = sum(v is not None for v in op.inputs)
+
+        def holds(condition: str) -> bool:
+            if condition.startswith("rank>"):
+                return rank > int(condition[5:])
+            if condition.startswith("inputs>"):
+                return count > int(condition[7:])
+            return bool(op.attrs.get(condition[1:])) if condition.startswith("@") else condition in names
+
+        best = 1
+        for entry in self.versions.split():
+            number, _, conditions = entry.partition(":")
+            if not conditions or any(map(holds, conditions.split("|"))):
+                best = max(best, int(number))
+        return best
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def define(name: str, infer: Infer, **rest: Any) -> Kind:
+    """Add an operator to the vocabulary; a second definition of a name is a mistake."""
+    if name in KINDS:
+        raise ValueError(f"{name} is defined twice")
+    KINDS[name] = Kind(name, infer, **rest)
+    return KINDS[name]

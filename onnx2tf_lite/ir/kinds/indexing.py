@@ -1,0 +1,79 @@
+"""Operators that read or write elements at computed places, and those whose result's size depends on data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...layout.rules import Gather
+from ..graph import Value, current_graph
+from ..kind import Result, define
+
+I32 = np.dtype(np.int32)
+I64 = np.dtype(np.int64)
+_INDEXED = "f32 i8 u8 i16 i32 i64 bool"
+
+
+def _gather(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+    data, index = inputs
+    axis, batch = attrs["axis"], attrs["batch_dims"]
+    return data.shape[:axis] + index.shape[batch:] + data.shape[axis + 1 :], data.dtype
+
+
+def _take(attrs: Mapping[str, Any], x: np.ndarray, index: np.ndarray) -> np.ndarray:
+    if attrs["batch_dims"]:
+        raise TypeError("batched gather is not folded")
+    return np.take(x, index.astype(np.int64), attrs["axis"])
+
+
+# Indices are 0 <= i < extent: a negative one is a run-time error of the kernel, so handlers wrap them.
+define("GATHER", _gather, layout=Gather(), types=_INDEXED, max_rank=7, evaluate=_take, symbolic=_take,
+       options=("GatherOptions", {"axis": "axis", "batchDims": "batch_dims"}), versions="2:i8|u8 3:bool 4:i16 5:@batch_dims")  # fmt: skip
+
+
+def _gather_nd(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+    data, index = inputs
+    return index.shape[:-1] + data.shape[int(index.shape[-1]) :], data.dtype
+
+
+define("GATHER_ND", _gather_nd, types=_INDEXED, options=("GatherNdOptions", {}), versions="3:i16 5:bool",
+       tensorflow="GatherNd", max_rank=8, evaluate=lambda attrs, x, i: x[tuple(np.moveaxis(i, -1, 0))])  # fmt: skip
+# indices i32 [..., depth], updates; duplicates add up
+define("SCATTER_ND", lambda inputs, attrs: (tuple(attrs["shape"]), inputs[1].dtype), types="f32 i8 u8 i32 i64 bool",
+       typed=(1,), operands=(0, 1, "shape"), options=("ScatterNdOptions", {}), tensorflow="ScatterNd", max_rank=8)  # fmt: skip
+
+
+def _where(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+    return (current_graph().fresh_symbol("nonzero"), inputs[0].rank), I64
+
+
+define(
+    "WHERE",
+    _where,
+    types="bool f32 i32 i64 i8 u8 u32",
+    options=("WhereOptions", {}),
+    tensorflow="Where",
+    max_rank=8,
+    versions="2:f32|i32|i8|u8|u32",
+)  # indices of the true elements: [count, rank]; fmt: skip
+
+
+def _one_hot(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+    index, on = inputs[0], inputs[1]
+    axis = attrs["axis"]
+    return (*index.shape[:axis], attrs["depth"], *index.shape[axis:]), on.dtype
+
+
+# indices, on and off values (scalars); an index outside [0, depth) gives all-off
+define("ONE_HOT", _one_hot, types="f32 i8 u8 i32 i64 bool", typed=(1, 2), operands=(0, "depth", 1, 2), max_rank=7,
+       options=("OneHotOptions", {"axis": "axis"}), tensorflow="OneHot", tf_attrs={"axis": "axis"})  # fmt: skip
+
+
+def _unique(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
+    return [((current_graph().fresh_symbol("unique"),), inputs[0].dtype), (inputs[0].shape, I32)]
+
+
+define("UNIQUE", _unique, types="f32 i8 u8 i16 i32 i64", options=("UniqueOptions", {"idxOutType": I32}), max_rank=1,
+       tensorflow="Unique")  # fmt: skip

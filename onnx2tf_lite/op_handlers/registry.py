@@ -1,0 +1,102 @@
+"""Which function lowers which ONNX operator.
+
+A handler is a plain function whose signature is the operator's schema: inputs are positional (``None`` where an
+optional one is absent), attributes are keyword-only with ONNX's defaults, the result is a value or a tuple of values.
+It is written once, for the newest form of the operator (``passes.upgrade`` brings old models there), in ONNX axis
+order, and knows nothing of layout, opsets or names.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..ir.graph import Value
+
+Result = Value | Sequence[Value | None]
+Handler = Callable[..., Result]
+
+
+class Unsupported(Exception):
+    """Raised by a handler for a node that TFLite cannot express: what is wrong, and what the user can do."""
+
+    def __init__(self, what: str, remedy: str = ""):
+        super().__init__(what)
+        self.what, self.remedy = what, remedy
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A handler with what its signature says."""
+
+    handler: Handler
+    attributes: frozenset[str]
+    anything: bool  # takes **attributes
+
+
+HANDLERS: dict[tuple[str, str], Registration] = {}
+
+
+def op(*names: str, domain: str = "") -> Callable[[Handler], Handler]:
+    """Register a handler under ONNX operator names."""
+
+    def register(handler: Handler) -> Handler:
+        parameters = inspect.signature(handler).parameters.values()
+        keywords = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        entry = Registration(handler, keywords, any(p.kind is p.VAR_KEYWORD for p in parameters))
+        for name in names:
+            if (domain, name) in HANDLERS:
+                raise ValueError(f"{name} has two handlers")
+            HANDLERS[domain, name] = entry
+        return handler
+
+    return register
+
+
+def table(rows: dict[str, Handler], domain: str = "") -> None:
+    """Register operators that are one expression each."""
+    for name, handler in rows.items():
+        op(name, domain=domain)(handler)
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """What a handler may ask about the node besides its schema: which outputs are wanted, and their declared dtypes."""
+
+    outputs: tuple[str, ...]
+    dtypes: tuple[np.dtype | None, ...] = ()
+
+    def wants(self, index: int) -> bool:
+        """True where output ``index`` is named, hence used."""
+        return index < len(self.outputs) and bool(self.outputs[index])
+
+
+_node: ContextVar[NodeInfo] = ContextVar("node")
+
+
+def current_node() -> NodeInfo:
+    """The node being lowered."""
+    return _node.get()
+
+
+@contextmanager
+def lowering_node(info: NodeInfo) -> Any:
+    """``current_node()`` inside."""
+    token = _node.set(info)
+    try:
+        yield
+    finally:
+        _node.reset(token)
+
+
+def const(value: Value | None, what: str) -> np.ndarray | None:
+    """The array of an operand that must be a constant here; None stays None, a run-time value is refused."""
+    if value is None or value.data is not None:
+        return None if value is None else value.data
+    raise Unsupported(f"{what} is only known at run time", f"make {what} a constant or initializer of the model")
