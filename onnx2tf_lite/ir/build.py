@@ -31,8 +31,7 @@ def lift(x: Operand, dtype: Any = None) -> Value:
 def emit_all(kind: str, inputs: Sequence[Value | None], /, **attrs: Any) -> list[Value]:
     """Append an operation (or fold it) and return its results."""
     definition = KINDS[kind]
-    results = definition.infer(inputs, attrs)
-    types = results if isinstance(results, list) else [results]
+    types = definition.results(inputs, attrs)
     present = [v for v in inputs if v is not None]
     folded = _fold(kind, present, attrs, types)
     if folded is not None:

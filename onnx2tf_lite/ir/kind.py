@@ -64,6 +64,11 @@ class Kind:
     symbolic: Evaluate | None = None
     stateful: bool = False  # results differ from call to call: never folded, merged or dropped
 
+    def results(self, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> list[Result]:
+        """(shape, dtype) of every result."""
+        found = self.infer(inputs, attrs)
+        return found if isinstance(found, list) else [found]
+
     def version(self, op: Op) -> int:
         """The lowest operator version whose features ``op`` needs."""
         from .graph import short

@@ -1,0 +1,122 @@
+"""Views: Transpose and Reshape as a renaming of axes.
+
+The result of a computing operation is a *base*: one *atom* per axis that is not 1.  A view of it is a list of axes,
+each a list of atoms.  Transposing permutes the axes; reshaping regroups the atoms and splits one where an axis is
+divided.  Memory order is the sequence of atoms (a :data:`Key`): two orders with equal keys differ by a RESHAPE at the
+most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from ..ir.dims import Dim, Shape, exact_div, product
+
+Axes = tuple[tuple[int, ...], ...]  # atoms of every axis
+Key = tuple[int, ...]  # leaf atoms in memory order
+
+
+@dataclass
+class Atoms:
+    """All atoms of a graph: extents, and for a split atom its outer and inner part."""
+
+    sizes: list[Dim] = field(default_factory=list)
+    parts: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def new(self, size: Dim) -> int:
+        self.sizes.append(size)
+        return len(self.sizes) - 1
+
+    def axes(self, shape: Shape) -> Axes:
+        """Fresh atoms for a new base; unit axes have none."""
+        return tuple(() if d == 1 else (self.new(d),) for d in shape)
+
+    def leaves(self, atoms: Iterable[int]) -> Key:
+        """``atoms`` with every split one replaced by its parts."""
+        result: list[int] = []
+        for atom in atoms:
+            result += self.leaves(self.parts[atom]) if atom in self.parts else [atom]
+        return tuple(result)
+
+    def refined(self, axes: Axes) -> Axes:
+        """``axes`` in leaf atoms."""
+        return tuple(self.leaves(a) for a in axes)
+
+    def extent(self, atoms: Iterable[int]) -> Dim:
+        return product([self.sizes[a] for a in atoms])
+
+    def shape(self, axes: Axes) -> Shape:
+        return tuple(self.extent(a) for a in axes)
+
+    def split(self, atom: int, outer: Dim, inner: Dim) -> tuple[int, int]:
+        self.parts[atom] = self.new(outer), self.new(inner)
+        return self.parts[atom]
+
+    def reshape(self, axes: Axes, shape: Shape) -> Axes | None:
+        """The axes of the view with another shape; None where an axis would have to be cut across atoms."""
+        if any(d == 0 for d in shape):
+            return None
+        rest = list(self.leaves(a for axis in axes for a in axis))[::-1]
+        result: list[tuple[int, ...]] = []
+        for extent in shape:
+            group: list[int] = []
+            need: Dim = extent
+            while need != 1:
+                if not rest:
+                    return None
+                atom = rest.pop()
+                left = exact_div(need, self.sizes[atom])
+                if left is None:
+                    inner = exact_div(self.sizes[atom], need)
+                    if inner is None:
+                        return None
+                    atom, tail = self.split(atom, need, inner)
+                    rest.append(tail)
+                    left = 1
+                group.append(atom)
+                need = left
+            result.append(tuple(group))
+        return None if rest else tuple(result)
+
+
+def key_of(axes: Sequence[Sequence[int]]) -> Key:
+    """Memory order of physical axes (in leaf atoms)."""
+    return tuple(a for axis in axes for a in axis)
+
+
+def order_for(axes: Axes, key: Key, hint: Sequence[int]) -> tuple[int, ...] | None:
+    """The permutation of whole ``axes`` (leaf atoms) that lies in memory as ``key``; None where there is none.
+
+    Unit axes can stand anywhere: they follow ``hint`` where that fits, else the axis before them.
+    """
+    start = {axis[0]: i for i, axis in enumerate(axes) if axis}
+    order: list[int] = []
+    position = 0
+    while position < len(key):
+        index = start.get(key[position])
+        if index is None or key[position : position + len(axes[index])] != axes[index]:
+            return None
+        order.append(index)
+        position += len(axes[index])
+    if len(order) != len(start):
+        return None
+    if [a for a in hint if axes[a]] == order:
+        return tuple(hint)
+    for index, axis in enumerate(axes):
+        if not axis:
+            order.insert(order.index(index - 1) + 1 if index else 0, index)
+    return tuple(order)
+
+
+def runs(have: Key, want: Key) -> list[Key]:
+    """``have`` cut into the longest pieces that stay together in ``want``."""
+    follower = dict(pairwise(want))
+    result: list[list[int]] = []
+    for atom in have:
+        if result and follower.get(result[-1][-1]) == atom:
+            result[-1].append(atom)
+        else:
+            result.append([atom])
+    return [tuple(r) for r in result]
