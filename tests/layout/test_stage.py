@@ -190,7 +190,7 @@ def tiled_heads() -> Graph:
 
 
 def test_bytes_decide_not_the_number_of_transposes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two small transposes beat a large one; with unit weights (the mutation) the stage would move sixteen times more."""
+    """Two small transposes beat a large one; with unit weights (the mutation) sixteen times more would move."""
     small = 8 * 16 * 16 * 4
     assert assign(tiled_heads(), {"y": "onnx"}).emitted_bytes == 2 * small
     monkeypatch.setattr(stage, "weight", lambda value, shape: 0)

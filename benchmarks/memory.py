@@ -1,0 +1,52 @@
+"""Peak memory of a conversion above the imports, as a multiple of the weights.
+
+    python benchmarks/memory.py [--megabytes 500]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from process import IMPORTS, measure
+
+
+def dense_model(megabytes: int) -> onnx.ModelProto:
+    """A chain of dense layers of 2048 x 2048 (16 MiB each) with a Relu between."""
+    layers = max(1, megabytes * 1_000_000 // (2048 * 2048 * 4))
+    rng = np.random.default_rng(0)
+    nodes, weights = [], []
+    for i in range(layers):
+        weights.append(numpy_helper.from_array(rng.normal(size=(2048, 2048)).astype(np.float32) / 45, f"w{i}"))
+        nodes += [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"m{i}"], f"dense{i}"),
+                  helper.make_node("Relu", [f"m{i}"], [f"x{i + 1}"], f"relu{i}")]  # fmt: skip
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(nodes, "dense", [info("x0", TensorProto.FLOAT, [1, 2048])],
+                              [info(f"x{layers}", TensorProto.FLOAT, [1, 2048])], weights)  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megabytes", type=int, default=500)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "dense.onnx"
+        onnx.save(dense_model(args.megabytes), path)
+        weights = path.stat().st_size / 2**20
+        command = [sys.executable, "-m", "onnx2tf_lite.cli", "-i", str(path), "-o", folder, "--outputs", "float32"]
+        base = measure([sys.executable, "-c", IMPORTS])[2]
+        print(f"weights {weights:.0f} MB, imports alone {base:.0f} MB")
+        for label, extra in (("conversion and check", []), ("conversion only", ["--no-check"])):
+            wall, _, peak = measure(command + extra)
+            print(f"{label:21} peak {peak:.0f} MB, {wall:.1f} s: {(peak - base) / weights:.2f} x the weights above the imports")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Seconds per stage of a .tflite-only conversion (check and onnxsim left out), best of some runs in one process.
+
+    python benchmarks/stages.py [--runs 3] [model.onnx ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "models"
+
+
+def five_hundred_nodes() -> onnx.ModelProto:
+    """A residual network of Conv, BatchNormalization, Relu and Add: 100 blocks of 5 nodes."""
+    rng = np.random.default_rng(0)
+    nodes, weights, x = [], [], "x"
+    for i in range(100):
+        tensors = {f"w{i}": rng.normal(size=(16, 16, 3, 3)) / 12, f"s{i}": rng.uniform(0.5, 1, 16), f"b{i}": rng.normal(size=16),
+                   f"m{i}": rng.normal(size=16), f"v{i}": rng.uniform(0.5, 1, 16)}  # fmt: skip
+        weights += [numpy_helper.from_array(a.astype(np.float32), n) for n, a in tensors.items()]
+        nodes += [
+            helper.make_node("Conv", [x, f"w{i}"], [f"c{i}"], f"conv{i}", pads=[1, 1, 1, 1]),
+            helper.make_node("BatchNormalization", [f"c{i}", f"s{i}", f"b{i}", f"m{i}", f"v{i}"], [f"n{i}"], f"bn{i}"),
+            helper.make_node("Relu", [f"n{i}"], [f"r{i}"], f"relu{i}"),
+            helper.make_node("Add", [x, f"r{i}"], [f"a{i}"], f"add{i}"),
+            helper.make_node("Sigmoid", [f"a{i}"], [f"y{i}"], f"sigmoid{i}"),
+        ]
+        x = f"y{i}"
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(nodes, "residual", [info("x", TensorProto.FLOAT, [1, 16, 32, 32])],
+                              [info(x, TensorProto.FLOAT, [1, 16, 32, 32])], weights)  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", type=Path, default=sorted(SHARED.glob("*.onnx")))
+    parser.add_argument("--runs", type=int, default=3)
+    args = parser.parse_args()
+    from onnx2tf_lite import convert
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "five_hundred_nodes.onnx"
+        onnx.save(five_hundred_nodes(), made)
+        for path in [made, *args.models]:
+            best: dict[str, float] = {}
+            for _ in range(args.runs):
+                result = convert(str(path), f"{folder}/out", outputs=("float32",), simplify="never", check="none", non_verbose=True)
+                timings = result.report.timings
+                if not best or sum(timings.values()) < sum(best.values()):
+                    best = dict(timings)
+            cells = "  ".join(f"{stage} {seconds:.3f}" for stage, seconds in best.items())
+            print(f"{path.stem:28} {sum(best.values()):.3f} s  {cells}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
