@@ -1,1 +1,31 @@
-"""ONNX to TensorFlow Lite and SavedModel."""
+"""ONNX to TensorFlow Lite and SavedModel.
+
+    import onnx2tf_lite
+
+    result = onnx2tf_lite.convert("model.onnx", "saved_model")
+    result.files["float32"], result.check.ok
+
+Everything is loaded on first use, so that importing the package and `onnx2tf --help` cost nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import ConversionError, Problem
+    from .pipeline import ConversionResult, convert
+
+__all__ = ["ConversionError", "ConversionResult", "Problem", "convert"]
+
+_HOME = {"ConversionError": "errors", "Problem": "errors", "ConversionResult": "pipeline", "convert": "pipeline"}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module, metadata
+
+    if name == "__version__":
+        return metadata.version("onnx2tf_lite")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -164,16 +164,20 @@ class Op:
 @dataclass(frozen=True)
 class Placement:
     """Where an ONNX tensor lies in the laid-out program: reshape ``value`` to ``split``, transpose by ``perm``, reshape
-    to ``shape`` (ONNX order).  ``split`` and ``shape`` may be symbolic.
+    to ``shape`` (ONNX order).  ``split`` and ``shape`` may be symbolic.  ``real``: the ONNX tensor is the real numbers
+    that the stored integers of ``value`` stand for (a float tensor of a QDQ model that became an int8 kernel's).
     """
 
     value: Value
     split: Shape
     perm: tuple[int, ...]
     shape: Shape
+    real: bool = False
 
     def restore(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
         """The ONNX tensor from the stored one."""
+        if self.real and self.value.quant is not None:
+            array = (array.astype(np.float32) - self.value.quant.zero_point) * self.value.quant.scale
         return array.reshape(concrete(self.split, symbols)).transpose(self.perm).reshape(concrete(self.shape, symbols))
 
     def store(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
@@ -254,6 +258,39 @@ class Graph:
         dropped = len(self.ops) - len(kept)
         self.ops = kept[::-1]
         return dropped
+
+
+def copy_graph(graph: Graph) -> Graph:
+    """A copy whose operations and values can be edited; constants are shared."""
+    values: dict[Value, Value] = {}
+
+    def copied(value: Value) -> Value:
+        if value.is_constant:
+            return value
+        if value not in values:
+            values[value] = replace(value, producer=None)
+        return values[value]
+
+    def attribute(x: Any) -> Any:
+        return copied(x) if isinstance(x, Value) else copy_graph(x) if isinstance(x, Graph) else x
+
+    ops = []
+    for op in graph.ops:
+        inputs = [None if v is None else copied(v) for v in op.inputs]
+        attrs = {name: attribute(x) for name, x in op.attrs.items()}
+        ops.append(Op(op.kind, inputs, [copied(v) for v in op.outputs], attrs, op.origin))
+        for value in ops[-1].outputs:
+            value.producer = ops[-1]
+    return replace(
+        graph,
+        inputs=[copied(v) for v in graph.inputs],
+        outputs=[copied(v) for v in graph.outputs],
+        output_names=list(graph.output_names),
+        ops=ops,
+        tensors={n: copied(v) for n, v in graph.tensors.items()},
+        placements={n: replace(p, value=copied(p.value)) for n, p in graph.placements.items()},
+        definitions={n: (copied(v), i) for n, (v, i) in graph.definitions.items()},
+    )
 
 
 def _build() -> Any:

@@ -40,7 +40,8 @@ class Kind:
         (TFLite options table, {field: attribute name or constant}).
     ``versions``
         ``"2:i8|u8 3:i16 4:rank>4 5:@activation 6:inputs>2"``: versions with the conditions that need them: a dtype of
-        any tensor (``qi8``: quantised), a rank, a true attribute, a number of inputs.  The highest one is written.
+        any tensor (``qi8``: quantised), a rank, a true attribute or one of ``features`` (name -> test of the op), a
+        number of inputs.  The highest one is written.
     ``tensorflow``
         name of the raw TensorFlow op with the same operands, or a function of (graph builder, op, operand names).
     ``evaluate(attrs, *arrays)``
@@ -57,6 +58,7 @@ class Kind:
     operands: tuple[int | str, ...] | None = None
     options: tuple[str, dict[str, Any]] | None = None
     versions: str = ""
+    features: Mapping[str, Callable[[Op], bool]] = field(default_factory=dict)
     max_rank: int = 6
     tensorflow: str | Callable[..., Any] | None = None
     tf_attrs: dict[str, Any] = field(default_factory=dict)
@@ -73,9 +75,9 @@ class Kind:
         """The lowest operator version whose features ``op`` needs."""
         from .graph import short
 
-        values: list[Value] = [v for v in [*op.uses(), *op.outputs]]
+        values: list[Value] = [*op.uses(), *op.outputs]
         names = {short(v.dtype) for v in values}
-        names |= {"q" + n for v in values if v.quant for n in [short(v.dtype)]}
+        names |= {"q" + short(v.dtype) for v in values if v.quant}
         rank = max((v.rank for v in values), default=0)
         count = sum(v is not None for v in op.inputs)
 
@@ -84,7 +86,10 @@ class Kind:
                 return rank > int(condition[5:])
             if condition.startswith("inputs>"):
                 return count > int(condition[7:])
-            return bool(op.attrs.get(condition[1:])) if condition.startswith("@") else condition in names
+            if condition.startswith("@"):
+                name = condition[1:]
+                return self.features[name](op) if name in self.features else bool(op.attrs.get(name))
+            return condition in names
 
         best = 1
         for entry in self.versions.split():

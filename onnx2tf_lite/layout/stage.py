@@ -319,7 +319,11 @@ class _Layout:
         if value in taken and self.graph.output_names:
             value = self._emit("IDENTITY", value, shape=value.shape)
         if self.graph.output_names:
-            value.name = self.graph.output_names[index]
+            name = self.graph.output_names[index]
+            base = self.views[self.graph.outputs[index]][0]
+            if base is not value and base.name == name:  # the same numbers in another shape or order
+                base.name = self.graph.fresh_name(name)
+            value.name = name
         return value
 
     # ---------------------------------------------------------------- constants

@@ -62,9 +62,9 @@ define(
     types="f32",
     typed=(0, 1),
     max_rank=4,
-    tensorflow=None,
     options=("Conv2DOptions", {"padding": "padding", **_FUSED, **_strides("HW")}),
-    versions="3:qi8 4:qi16 6:@groups",
+    versions="3:qi8 4:qi16 6:@grouped",
+    features={"grouped": lambda op: op.inputs[0].shape[-1] != op.inputs[1].shape[-1]},
 )  # x[N,H,W,C], weights[O,KH,KW,C/groups], bias[O]; fmt: skip
 
 
@@ -85,6 +85,7 @@ define(
         {"padding": "padding", "depthMultiplier": "multiplier", **_FUSED, **_strides("HW")},
     ),
     versions="2:@dilated 3:qi8 5:qi16",
+    features={"dilated": lambda op: any(d != 1 for d in op.attrs.get("dilations", ()))},
 )  # x[N,H,W,C], weights[1,KH,KW,C*multiplier], bias; fmt: skip
 
 

@@ -201,6 +201,26 @@ define("DIV", joined, layout=ELEMENTWISE, types="f32 i32", typed=(0, 1), options
 define("PRELU", same, layout=ELEMENTWISE, types="f32", typed=(0, 1), max_rank=8,
        evaluate=lambda attrs, x, slope: np.where(x < 0, x * slope, x))  # fmt: skip
 
+# equal shapes only, no broadcast: bits, and the bodies of STABLEHLO_SCATTER
+for _name, _function, _tf in [
+    ("STABLEHLO_AND", np.bitwise_and, "BitwiseAnd"),
+    ("STABLEHLO_MULTIPLY", np.multiply, "Mul"),
+    ("STABLEHLO_MAXIMUM", np.maximum, "Maximum"),
+    ("STABLEHLO_MINIMUM", np.minimum, "Minimum"),
+]:
+    define(_name, joined, layout=ELEMENTWISE, types="f32 i8 u8 i16 u16 i32 u32 i64", typed=(0, 1), max_rank=8, tensorflow=_tf,
+           evaluate=_plain(_function))  # fmt: skip
+
+
+def _bits(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+    """A narrower dtype adds a last axis, a wider one takes it away."""
+    shape, have, want = inputs[0].shape, inputs[0].dtype.itemsize, attrs["to"].itemsize
+    return (shape if have == want else (*shape, have // want) if have > want else shape[:-1]), attrs["to"]
+
+
+define("BITCAST", _bits, tensorflow="Bitcast", tf_attrs={"type": "to"}, max_rank=8,
+       evaluate=lambda attrs, x: np.frombuffer(x.tobytes(), attrs["to"]))  # fmt: skip
+
 _ORDERED = "f32 i32 i64"
 for _name, _function, _dims, _types, _options, _versions, _tf in [
     ("EQUAL", np.equal, _equal, "f32 i32 i64 bool", "EqualOptions", "2:qi8", "Equal"),

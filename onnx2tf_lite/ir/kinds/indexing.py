@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...layout.rules import Gather
-from ..graph import Value, current_graph
+from ..graph import Op, Value, current_graph
 from ..kind import Result, define
 
 I32 = np.dtype(np.int32)
@@ -43,6 +43,24 @@ define("GATHER_ND", _gather_nd, types=_INDEXED, options=("GatherNdOptions", {}),
 # indices i32 [..., depth], updates; duplicates add up
 define("SCATTER_ND", lambda inputs, attrs: (tuple(attrs["shape"]), inputs[1].dtype), types="f32 i8 u8 i32 i64 bool",
        typed=(1,), operands=(0, 1, "shape"), options=("ScatterNdOptions", {}), tensorflow="ScatterNd", max_rank=8)  # fmt: skip
+
+
+def _window_axes(op: Op) -> list[int]:
+    _, index, updates = op.inputs
+    return list(range(index.rank - 1, updates.rank))  # type: ignore[union-attr]
+
+
+def _indexed_axes(op: Op) -> list[int]:
+    return list(range(int(op.inputs[1].shape[-1])))  # type: ignore[union-attr, arg-type]
+
+
+# x, i64 index vectors [..., depth], updates; ``body`` (old, new -> result, scalars) is the graph of ``reduction``: "mul",
+# "max" or "min"
+define("STABLEHLO_SCATTER", lambda inputs, attrs: (inputs[0].shape, inputs[0].dtype), types="f32 i8 u8 i16 i32 i64 u32",
+       typed=(0, 2), max_rank=8, options=("StablehloScatterOptions", {
+           "updateWindowDims": _window_axes, "insertedWindowDims": _indexed_axes, "scatterDimsToOperandDims": _indexed_axes,
+           "indexVectorDim": lambda op: op.inputs[1].rank - 1, "updateComputationSubgraphIndex": "body",
+           "indicesAreSorted": False, "uniqueIndices": False}))  # fmt: skip
 
 
 def _where(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:

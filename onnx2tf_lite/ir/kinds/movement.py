@@ -58,7 +58,7 @@ def _concatenation(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return _like(inputs, shape)
 
 
-define("CONCATENATION", _concatenation, layout=AnyOrder(axis=("axis",)), tensorflow="ConcatV2", max_rank=6,
+define("CONCATENATION", _concatenation, layout=AnyOrder(axis=("axis",)), max_rank=6,
        types="f32 i8 u8 i16 i32 u32 i64 bool", options=("ConcatenationOptions", {"axis": "axis"}),
        versions="2:i8 3:i16 4:u32", evaluate=lambda attrs, *xs: np.concatenate(xs, attrs["axis"]),
        symbolic=lambda attrs, *xs: np.concatenate(xs, attrs["axis"]))  # fmt: skip
@@ -74,11 +74,12 @@ def _evaluate_split(attrs: Mapping[str, Any], x: np.ndarray) -> list[np.ndarray]
 
 
 define("SPLIT", _split, layout=AnyOrder(axis=("axis",)), types="f32 i8 u8 i16 i32 i64", operands=("axis", 0),
-       options=("SplitOptions", {"numSplits": len}), versions="2:i8 3:i32 4:i16", evaluate=_evaluate_split,
-       symbolic=_evaluate_split, tensorflow="Split")  # fmt: skip
+       options=("SplitOptions", {"numSplits": lambda op: len(op.outputs)}), versions="2:i8 3:i32 4:i16", evaluate=_evaluate_split,
+       symbolic=_evaluate_split, tensorflow="Split", tf_attrs={"num_split": lambda op: len(op.outputs)})  # fmt: skip
 define("SPLIT_V", _split, layout=AnyOrder(axis=("axis",)), types="f32 i8 u8 i16 i32 i64", operands=(0, "sizes", "axis"),
-       options=("SplitVOptions", {"numSplits": len}), versions="2:i8", evaluate=_evaluate_split,
-       symbolic=_evaluate_split, tensorflow="SplitV", max_rank=8)  # fmt: skip
+       options=("SplitVOptions", {"numSplits": lambda op: len(op.outputs)}), versions="2:i8", evaluate=_evaluate_split,
+       symbolic=_evaluate_split, tensorflow="SplitV", max_rank=8,
+       tf_attrs={"num_split": lambda op: len(op.outputs)})  # fmt: skip
 
 
 def _window(attrs: Mapping[str, Any]) -> tuple[slice, ...]:
@@ -166,7 +167,6 @@ define("FILL", lambda inputs, attrs: _like(inputs, attrs["shape"]), layout=Rule(
 define(
     "DIMS",
     lambda inputs, attrs: ((len(attrs["dims"]),), I32),
-    tensorflow=None,
     evaluate=lambda attrs: np.array(attrs["dims"], np.int32),
 )  # replaced by real operators in ir.dynamic
 define("SHAPE", lambda inputs, attrs: ((inputs[0].rank,), I32), options=("ShapeOptions", {"outType": np.dtype(np.int32)}),
@@ -187,7 +187,7 @@ def _pack(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return _like(inputs, (*inputs[0].shape[:axis], len(inputs), *inputs[0].shape[axis:]))
 
 
-define("PACK", _pack, types="f32 i8 u8 i16 i32 u32 i64", max_rank=6, tensorflow="Pack", tf_attrs={"axis": "axis"},
+define("PACK", _pack, types="f32 i8 u8 i16 i32 u32 i64", max_rank=6,
        options=("PackOptions", {"axis": "axis", "valuesCount": lambda op: len(op.inputs)}), versions="2:i8 3:i16 4:u32",
        evaluate=lambda attrs, *xs: np.stack(xs, attrs["axis"]),
        symbolic=lambda attrs, *xs: np.stack(xs, attrs["axis"]))  # fmt: skip

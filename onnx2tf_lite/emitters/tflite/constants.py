@@ -1,0 +1,87 @@
+"""Constant data of the model: which tensors share a buffer, without copying or hashing whole weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+SAMPLE = 64  # elements compared before whole arrays are
+COMPARE_LIMIT = 1 << 22  # bytes of equal-sized constants that may be copied in order to compare them
+
+
+class Blob(schema.BufferT):
+    """A buffer whose data lies outside the tables.  ``place`` is where its reference ended up, counted from the end."""
+
+    def __init__(self, array: np.ndarray, dtype: np.dtype):
+        super().__init__()
+        self.array, self.dtype = array, dtype
+        self.place = 0
+        self.outside = False  # beyond 2 GB: absolute offset and size instead of a flatbuffer vector
+
+    @property
+    def nbytes(self) -> int:
+        return self.array.size * self.dtype.itemsize
+
+    def bytes(self) -> memoryview:
+        """The data in row-major order; a copy only where the array is not, and then of this array alone."""
+        array = np.ascontiguousarray(self.array, self.dtype)
+        return array.reshape(-1).view(np.uint8).data
+
+    def Pack(self, builder: Any) -> int:
+        """Write the table with an unresolved reference."""
+        schema.BufferStart(builder)
+        if self.outside:
+            schema.BufferAddSize(builder, self.nbytes)
+            builder.PrependUint64Slot(1, 2, 0)
+        else:
+            builder.PrependUint32Slot(0, 1, 0)
+        self.place = builder.Offset()
+        return schema.BufferEnd(builder)
+
+
+class Pool:
+    """All constants; :meth:`add` returns the index of a buffer with these bytes."""
+
+    def __init__(self) -> None:
+        self.blobs: list[Blob] = []
+        self._by_identity: dict[Any, tuple[int, np.ndarray]] = {}  # the array too: its address must stay taken
+        self._by_sample: dict[Any, list[int]] = {}
+
+    def add(self, array: np.ndarray, dtype: np.dtype | None = None) -> int:
+        """The buffer of ``array`` (stored as ``dtype``); buffer 0 is the empty one of tensors without data."""
+        dtype = dtype or array.dtype
+        place = array.__array_interface__
+        identity = (place["data"][0], place["strides"], array.shape, array.dtype, dtype)
+        if identity not in self._by_identity:
+            self._by_identity[identity] = self._by_content(array, dtype), array
+        return self._by_identity[identity][0]
+
+    def _by_content(self, array: np.ndarray, dtype: np.dtype) -> int:
+        known = self._by_sample.setdefault((array.nbytes, array.dtype.itemsize, dtype, _sample(array)), [])
+        for index in known:
+            if _equal(self.blobs[index - 1].array, array):
+                return index
+        self.blobs.append(Blob(array, dtype))
+        known.append(len(self.blobs))
+        return len(self.blobs)
+
+
+def _sample(array: np.ndarray) -> bytes:
+    """Some elements from the start, the middle and the end."""
+    if array.size <= 3 * SAMPLE:
+        return array.tobytes()
+    flat, middle = array.flat, array.size // 2
+    return b"".join(flat[i : i + SAMPLE].tobytes() for i in (0, middle, array.size - SAMPLE))
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    """True for equal bytes (NaN and -0 included) in row-major order."""
+    if a.shape != b.shape:
+        copies = sum(x.nbytes for x in (a, b) if not x.flags.c_contiguous)
+        if copies > COMPARE_LIMIT:
+            return False
+        a, b = a.reshape(-1), b.reshape(-1)
+    bits = np.dtype(f"u{a.dtype.itemsize}") if a.dtype.itemsize in (1, 2, 4, 8) else None
+    return bool(np.array_equal(a.view(bits), b.view(bits))) if bits else a.tobytes() == b.tobytes()

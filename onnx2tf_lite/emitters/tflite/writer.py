@@ -1,0 +1,95 @@
+"""The .tflite file: flatbuffer tables first, weights streamed behind them.
+
+No weight passes through the flatbuffer builder.  Below 2 GB each buffer's ``data`` field is patched to point at its
+array, which lies behind the tables in ordinary flatbuffer form (length, then bytes); from 2 GB on the arrays are
+referred to by ``offset`` and ``size``, as the schema provides for.  The same graph gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+
+from ...ir.graph import Graph
+from .constants import Blob
+from .tables import Tables
+
+ALIGNMENT = 64
+FLATBUFFER_LIMIT = (1 << 31) - (1 << 26)  # what the reader accepts, less room for the tables
+
+
+def write(
+    graph: Graph,
+    path: str | os.PathLike[str],
+    *,
+    float16: bool = False,
+    signature_key: str = "serving_default",
+    flatbuffer_limit: int = FLATBUFFER_LIMIT,
+) -> None:
+    """Write ``graph`` to ``path``, all of it or nothing.
+
+    ``float16`` stores large float constants in half precision; the program still computes in float32 and its inputs
+    and outputs stay float32.  Constants of more than ``flatbuffer_limit`` bytes in total lie outside the flatbuffer.
+    """
+    tables = Tables(float16)
+    model = tables.model(graph, signature_key)
+    blobs = tables.pool.blobs
+    if sum(_aligned(b.nbytes + 4) for b in blobs) > flatbuffer_limit:
+        for blob in blobs:
+            blob.outside = True
+    packed, places = _pack(model, blobs)
+    path = Path(path)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            _stream(file, packed, blobs, places)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o666 & ~_umask())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _pack(model: schema.ModelT, blobs: list[Blob]) -> tuple[bytearray, list[int]]:
+    """The tables with every reference filled in, and the position of each array in the file."""
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    packed = bytearray(builder.Output())
+    places, end = [], len(packed)
+    for blob in blobs:
+        start = _aligned(end + 4)
+        slot = len(packed) - blob.place
+        if blob.outside:
+            struct.pack_into("<Q", packed, slot, start)
+        else:
+            struct.pack_into("<I", packed, slot, start - 4 - slot)
+        places.append(start)
+        end = start + blob.nbytes
+    return packed, places
+
+
+def _stream(file: IO[bytes], packed: bytearray, blobs: list[Blob], places: list[int]) -> None:
+    file.write(packed)
+    end = len(packed)
+    for blob, start in zip(blobs, places, strict=True):
+        prefix = bytes(4) if blob.outside else struct.pack("<I", blob.nbytes)
+        file.write(bytes(start - 4 - end) + prefix)
+        file.write(blob.bytes())
+        end = start + blob.nbytes

@@ -1,0 +1,280 @@
+"""Integer kernels for quantised models: DEQUANTIZE -> operation -> QUANTIZE becomes one int8 operation.
+
+TFLite's 8-bit scheme (its quantisation specification; tflite-facts sections 4 and 5): activations are int8 with one
+scale and zero point, weights int8 with zero point 0 and perhaps a scale per output channel, biases int32 with scale
+``s_x * s_w``.  ONNX's uint8 activations are the same real numbers as int8 with the zero point less 128.
+
+Everything here is either exact on the real numbers or a rounding that the kernel does where the model has one.  What
+fits no integer kernel stays float between DEQUANTIZE and QUANTIZE, which is slower and right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from ..ir import build as b
+from ..ir.graph import Graph, Op, Quant, Value, constant
+from ..ir.kinds.quantization import quantize as stored_integers
+from .cleanup import equal
+from .cleanup import same_integers as same_pair
+from .pattern import Match, again, any_, op, rewrite, rule
+from .weights import LINEAR, Kept
+
+I8, U8, I32 = (np.dtype(n) for n in ("int8", "uint8", "int32"))
+BIAS_ERROR = 1 / 256  # of an output step: how far a bias may be off for want of precision in s_x * s_w
+
+# One tensor in, the same numbers out (but zeros may be added), in other places or fewer
+VIEWS = (
+    "RESHAPE|TRANSPOSE|SLICE|STRIDED_SLICE|GATHER|TILE|BROADCAST_TO|REVERSE_V2|MIRROR_PAD|DEPTH_TO_SPACE|SPACE_TO_DEPTH"
+)
+MOVES = VIEWS + "|PAD|RESIZE_NEAREST_NEIGHBOR|MAX_POOL_2D|REDUCE_MAX|REDUCE_MIN"
+JOINS = "CONCATENATION|MAXIMUM|MINIMUM"  # the same with several tensors of one scale
+
+
+def int8_of(quant: Quant) -> Quant | None:
+    """The int8 parameters of the same real numbers; None for per-axis ones and other integers."""
+    if quant.axis is not None or quant.scale.size != 1 or quant.dtype not in (I8, U8):
+        return None
+    return quant if quant.dtype == I8 else replace(quant, zero_point=quant.zero_point.astype(np.int64) - 128, dtype=I8)
+
+
+def is_int8(quant: Quant) -> bool:
+    return quant.dtype == I8 and int8_of(quant) is not None
+
+
+def source(value: Value | None) -> Value | None:
+    """The int8 tensor whose real numbers ``value`` is: the operand of its DEQUANTIZE, or a quantised constant."""
+    if value is None:
+        return None
+    if value.data is not None:
+        quant = value.quant and int8_of(value.quant)
+        return None if quant is None or value.dtype.kind != "f" else integers(value, quant)
+    producer = value.producer
+    if producer is None or producer.kind.name != "DEQUANTIZE" or not is_int8(producer.attrs["quant"]):
+        return None
+    stored = producer.inputs[0]
+    return stored if stored is not None and stored.quant and equal(stored.quant, producer.attrs["quant"]) else None
+
+
+def integers(value: Value, quant: Quant) -> Value:
+    """A float constant as the integers that it was made of."""
+    assert value.data is not None
+    return constant(stored_integers(value.data, quant), quant.dtype, value.name, quant)
+
+
+# ------------------------------------------------------------------------------------------------ uint8 as int8
+
+
+@rule(op("QUANTIZE", any_("x")))
+def quantize_int8(m: Match) -> Value | str | None:
+    """QUANTIZE to uint8 by way of int8"""
+    quant = m.root.attrs["quant"]
+    signed = int8_of(quant)
+    if signed is None or quant.dtype == I8 or m.x.dtype.kind != "f":
+        return None
+    return b.quantize(b.quantize(m.x, signed), quant)
+
+
+def shifted(x: Value) -> Value | None:
+    """The int8 tensor that ``x``, uint8, was made of without a change of the real numbers."""
+    producer = x.producer
+    if producer is None or producer.kind.name != "QUANTIZE":
+        return None
+    origin, quant = producer.inputs[0], producer.attrs["quant"]
+    signed = int8_of(quant)
+    exact = origin is not None and origin.quant and signed and origin.dtype == I8 and equal(origin.quant, signed)
+    return origin if exact else None
+
+
+@rule(op("DEQUANTIZE", any_("x")))
+def dequantize_int8(m: Match) -> Value | str | None:
+    """DEQUANTIZE of uint8 by way of int8"""
+    quant = m.root.attrs["quant"]
+    signed = int8_of(quant)
+    if signed is None or quant.dtype == I8 or (m.x.quant and not equal(m.x.quant, quant)):
+        return None
+    return b.dequantize(shifted(m.x) or b.quantize(m.x, signed), signed)
+
+
+@rule(op(VIEWS, op("QUANTIZE", any_("x"), name="shift", shared=True)))
+def move_int8(m: Match) -> Value | str | None:
+    """movement of uint8 on int8"""
+    if m.shift.attrs["quant"].dtype != U8 or shifted(m.shift.outputs[0]) is None:
+        return None
+    return b.quantize(_moved(m.root, m.x), m.shift.attrs["quant"])
+
+
+@rule(op("QUANTIZE", op("QUANTIZE", any_("x"), name="inner")))
+def unsigned(m: Match) -> Value | str | None:
+    """QUANTIZE to uint8 at once"""
+    signed = int8_of(m.root.attrs["quant"])
+    same = signed is not None and equal(m.inner.attrs["quant"], signed) and m.x.dtype.kind == "f"
+    return b.quantize(m.x, m.root.attrs["quant"]) if same else None
+
+
+@rule(op("DEQUANTIZE", op("QUANTIZE", any_("x"), shared=True)))
+def from_unsigned(m: Match) -> Value | str | None:
+    """DEQUANTIZE of uint8 at once"""
+    signed = int8_of(m.x.quant) if m.x.dtype == U8 and m.x.quant else None
+    return b.dequantize(m.x, m.x.quant) if signed and equal(signed, m.root.attrs["quant"]) else None
+
+
+# ------------------------------------------------------------------------------------------------ movement
+
+
+def _moved(move: Op, x: Value) -> Value:
+    value = again(move, x, *move.inputs[1:])
+    value.quant = x.quant
+    return value
+
+
+@rule(op(MOVES, op("DEQUANTIZE", any_("x"), name="real", shared=True)))
+def sink(m: Match) -> Value | str | None:
+    """movement before DEQUANTIZE"""
+    stored = source(m.real.outputs[0])
+    return None if stored is None else b.dequantize(_moved(m.root, stored), stored.quant)  # type: ignore[arg-type]
+
+
+@rule(op("QUANTIZE", op(MOVES, any_("x"), name="move")))
+def lift(m: Match) -> Value | str | None:
+    """movement behind QUANTIZE"""
+    quant = m.root.attrs["quant"]
+    ready = is_int8(quant) and m.x.dtype.kind == "f" and m.x.producer is not None and m.editor.sole(m.x)
+    return _moved(m.move, b.quantize(m.x, quant)) if ready else None
+
+
+@rule(op(JOINS))
+def sink_join(m: Match) -> Value | str | None:
+    """join before DEQUANTIZE"""
+    stored = [source(v) for v in m.root.inputs]
+    quants = [v.quant for v in stored if v is not None and v.quant is not None]
+    if len(quants) < len(stored) or not all(equal(quants[0], q) for q in quants[1:]):
+        return None
+    value = again(m.root, *stored)
+    value.quant = quants[0]
+    return b.dequantize(value, quants[0])
+
+
+@rule(op("QUANTIZE", op(JOINS, name="join")))
+def lift_join(m: Match) -> Value | str | None:
+    """join behind QUANTIZE"""
+    quant = m.root.attrs["quant"]
+    if not is_int8(quant) or m.join.outputs[0].dtype.kind != "f":
+        return None
+    value = again(m.join, *(b.quantize(v, quant) for v in m.join.inputs))
+    value.quant = quant
+    return value
+
+
+@rule(op("QUANTIZE", op("DEQUANTIZE", any_("x"), name="real", shared=True)))
+def requantize(m: Match) -> Value | str | None:
+    """other parameters at once"""
+    quant, stored = m.root.attrs["quant"], source(m.real.outputs[0])
+    return b.quantize(stored, quant) if stored is not None and is_int8(quant) else None
+
+
+# ------------------------------------------------------------------------------------------------ kernels
+
+
+def _activation(value: Value | None) -> Value:
+    stored = source(value)
+    if stored is None or stored.quant is None:
+        raise Kept(f"operand '{value.name if value else '-'}' is not quantised to 8 bits")
+    return stored
+
+
+def _anything(f: Op, out: Quant) -> Value:
+    """Kernels that rescale from any input scales to any output scale."""
+    return again(f, *(_activation(v) for v in f.inputs))
+
+
+def _one_scale(f: Op, out: Quant) -> Value:
+    x = _activation(f.inputs[0])
+    if not equal(x.quant, out):  # type: ignore[arg-type]
+        raise Kept("the kernel wants one scale for operand and result")
+    return again(f, x, *f.inputs[1:])
+
+
+def _fixed(scale: float, zero: int) -> Callable[[Op, Quant], Value]:
+    def kernel(f: Op, out: Quant) -> Value:
+        if out.scale.item() != scale or out.zero_point.item() != zero:
+            raise Kept(f"the kernel's result has scale {scale:g} and zero point {zero}")
+        return again(f, _activation(f.inputs[0]))
+
+    return kernel
+
+
+def _weights(value: Value | None, axis: int) -> Value:
+    """int8 weights with zero point 0, per tensor or along the output channels."""
+    if value is None or value.data is None or value.quant is None or value.dtype.kind != "f":
+        raise Kept("the weights are not quantised constants")
+    quant = value.quant
+    if quant.dtype not in (I8, U8) or quant.axis not in (None, axis):
+        raise Kept(f"weights of {quant.dtype} along axis {quant.axis}")
+    zero = quant.zero_point.astype(np.int64) - (128 if quant.dtype == U8 else 0)
+    if zero.any():
+        raise Kept("the zero point of the weights is not 0")
+    return integers(value, replace(quant, zero_point=zero, dtype=I8))
+
+
+def _bias(value: Value | None, scale: np.ndarray, out: Quant, channels: int) -> Value:
+    """The bias in units of ``scale``; refused where that is not precise enough."""
+    if value is not None and value.data is None:
+        raise Kept("the bias is only known at run time")
+    real = np.zeros(channels) if value is None else value.data.astype(np.float64)  # type: ignore[union-attr]
+    units = np.round(real / scale)
+    if (
+        np.abs(units).max(initial=0) >= 2**31
+        or np.abs(units * scale - real).max(initial=0) > BIAS_ERROR * out.scale.item()
+    ):
+        raise Kept("the bias does not fit int32 with the scale of operand times weights")
+    axis = 0 if scale.size > 1 else None
+    quant = Quant(scale.astype(np.float32), np.zeros(scale.size, np.int64), I32, axis)
+    return constant(units.astype(np.int32), name=value.name if value else "zero_bias", quant=quant)
+
+
+def _linear(f: Op, out: Quant) -> Value:
+    x, axis = _activation(f.inputs[0]), LINEAR[f.kind.name][0]
+    weights = _weights(f.inputs[1], axis)
+    assert x.quant is not None and weights.quant is not None and weights.data is not None
+    scale = x.quant.scale.astype(np.float64).reshape(-1) * weights.quant.scale.astype(np.float64)
+    bias = _bias(f.inputs[2] if len(f.inputs) > 2 else None, scale, out, weights.data.shape[axis])
+    return again(f, x, weights, bias)
+
+
+KERNELS: dict[str, Callable[[Op, Quant], Value]] = {
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"), _linear),
+    **dict.fromkeys(("ADD", "SUB", "MUL", "BATCH_MATMUL", "MEAN"), _anything),
+    **dict.fromkeys(("RELU", "RELU6", "LEAKY_RELU", "HARD_SWISH", "ELU", "GELU"), _anything),
+    **dict.fromkeys(("AVERAGE_POOL_2D", "RESIZE_BILINEAR"), _one_scale),
+    "LOGISTIC": _fixed(1 / 256, -128),
+    "SOFTMAX": _fixed(1 / 256, -128),
+    "LOG_SOFTMAX": _fixed(16 / 256, 127),
+    "TANH": _fixed(1 / 128, 0),
+}
+
+
+@rule(op("QUANTIZE", op("|".join(KERNELS), name="f")), origin="f")
+def kernel(m: Match) -> Value | str | None:
+    """int8 kernel"""
+    out = m.root.attrs["quant"]
+    if not is_int8(out):
+        return None
+    try:
+        value = KERNELS[m.f.kind.name](m.f, out)
+    except Kept as reason:
+        return str(reason)
+    value.quant = out
+    return value
+
+
+FORM = [quantize_int8, dequantize_int8, move_int8, sink, sink_join, same_pair, kernel, requantize, lift, lift_join]
+
+
+def qdq(graph: Graph) -> list[str]:
+    """Form integer kernels in a fused program, in place (the .tflite branch, before ``dynamic.materialise``)."""
+    notes = rewrite(graph, FORM)
+    return notes + rewrite(graph, [unsigned, from_unsigned])

@@ -1,0 +1,252 @@
+"""Shapes that only run time knows: symbolic attributes become i32 tensors that the program computes.
+
+Runs last, on physical shapes.  An extent is read where it is cheapest: from the shape of a value that has it as an
+axis (preferably an operand of the very operation), else where ``graph.definitions`` says, else by arithmetic on its
+symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConversionError, Problem
+from . import build, dims
+from .dims import Atom, Call, Dim, Expr
+from .graph import Graph, Op, Value, building, constant
+from .kind import KINDS
+
+CLAMPED = 2**31 - 1  # a slice bound beyond the extent: the kernel clamps it
+CANDIDATES = 4  # values remembered per extent; operands of the operation are always considered
+CALLS = {"//": build.floor_div, "%": build.floor_mod, "min": build.minimum, "max": build.maximum}
+
+
+def materialise(graph: Graph) -> Graph:
+    """Replace every symbolic attribute of ``graph`` and its bodies, in place; DIMS operations disappear."""
+    for body in list(graph.subgraphs()):
+        _materialise(body)
+    _materialise(graph)
+    return graph
+
+
+def _materialise(graph: Graph) -> None:
+    stage = _Extents(graph)
+    old, graph.ops = graph.ops, []
+    replaced: dict[Value, Value] = {}
+    for op in old:
+        op.replace_uses(replaced)
+        with building(graph, op.origin):
+            if op.kind.name == "DIMS":
+                _replace_dims(graph, stage, op, replaced)
+                continue
+            for name in _symbolic_operands(op):
+                op.attrs[name] = _attribute(stage, op, name)
+        graph.ops.append(op)
+        for value in op.outputs:
+            stage.offer(value)
+    graph.definitions = {}
+    graph.tensors = {n: replaced.get(v, v) for n, v in graph.tensors.items()}
+    for name, place in graph.placements.items():
+        if place.value in replaced:
+            graph.placements[name] = replace(place, value=replaced[place.value])
+    graph.sweep()
+
+
+def _replace_dims(graph: Graph, stage: _Extents, op: Op, replaced: dict[Value, Value]) -> None:
+    (result,) = op.outputs
+    vector = stage.vector(op.attrs["dims"], ())
+    if result in graph.outputs or result in stage.defining:
+        copy = Op(KINDS["IDENTITY"], [vector], [result], {"shape": result.shape}, op.origin)
+        result.producer = copy
+        graph.ops.append(copy)
+    else:
+        replaced[result] = vector
+
+
+def _symbolic_operands(op: Op) -> list[str]:
+    """Attributes that TFLite takes as a tensor and that hold symbolic extents."""
+    if op.kind.name == "IDENTITY":
+        op.attrs["shape"] = op.outputs[0].shape
+    return [
+        name
+        for name in op.kind.operands or ()
+        if isinstance(name, str) and not isinstance(op.attrs[name], Value) and not dims.is_static(_flat(op.attrs[name]))
+    ]
+
+
+def _flat(attribute: Any) -> list[Dim]:
+    if not isinstance(attribute, tuple):
+        return [attribute]
+    return [d for entry in attribute for d in _flat(entry)]
+
+
+def _attribute(stage: _Extents, op: Op, name: str) -> Any:
+    """The attribute with constants that mean the same, or as a run-time tensor."""
+    attribute = op.attrs[name]
+    rewrite = SHORTCUTS.get((op.kind.name, name))
+    attribute = rewrite(op, attribute) if rewrite else attribute
+    flat = _flat(attribute)
+    if dims.is_static(flat):
+        return attribute
+    vector = stage.vector(flat, op.inputs)
+    if not isinstance(attribute, tuple):
+        return build.reshape(vector, ())
+    return build.reshape(vector, np.shape(np.array(attribute, object)))
+
+
+def _one_unknown(op: Op, shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
+    """-1 for a single symbolic extent; not beside a 0, where -1 has no meaning."""
+    symbolic = sum(isinstance(d, Expr) for d in shape)
+    return tuple(-1 if isinstance(d, Expr) else d for d in shape) if symbolic == 1 and 0 not in shape else shape
+
+
+def _to_the_end(op: Op, size: tuple[Dim, ...]) -> tuple[Dim, ...]:
+    """-1 where a slice ends with its operand."""
+    assert op.inputs[0] is not None
+    begin = op.attrs["begin"]
+    if isinstance(begin, Value):
+        begin = [None] * len(size)
+    return tuple(
+        -1 if isinstance(s, Expr) and (s == d if b is None else s + b == d) and b is not None else s
+        for s, b, d in zip(size, begin, op.inputs[0].shape, strict=True)
+    )
+
+
+def _clamped_begin(op: Op, begin: tuple[Dim, ...]) -> tuple[Dim, ...]:
+    """A bound that the kernel clamps, where a reversed slice begins with the last element."""
+    return tuple(
+        CLAMPED if s < 0 and isinstance(b, Expr) and b == d - 1 else b
+        for b, s, d in zip(begin, op.attrs["strides"], op.inputs[0].shape, strict=True)  # type: ignore[union-attr]
+    )
+
+
+def _clamped_end(op: Op, end: tuple[Dim, ...]) -> tuple[Dim, ...]:
+    """A bound that the kernel clamps, where a slice ends with its operand."""
+    return tuple(
+        CLAMPED if s > 0 and isinstance(e, Expr) and e == d else e
+        for e, s, d in zip(end, op.attrs["strides"], op.inputs[0].shape, strict=True)  # type: ignore[union-attr]
+    )
+
+
+SHORTCUTS: dict[tuple[str, str], Callable[[Op, Any], Any]] = {
+    ("RESHAPE", "shape"): _one_unknown,
+    ("IDENTITY", "shape"): _one_unknown,
+    ("SLICE", "size"): _to_the_end,
+    ("SPLIT_V", "sizes"): _one_unknown,
+    ("STRIDED_SLICE", "begin"): _clamped_begin,
+    ("STRIDED_SLICE", "end"): _clamped_end,
+}
+
+
+class _Extents:
+    """Where the extents of one graph can be read, and the i32 tensors that already hold them."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.definitions = graph.definitions
+        self.defining = {value for value, _ in graph.definitions.values()}
+        self.sources: dict[Dim, list[tuple[Value, int]]] = {}
+        self.shapes: dict[Value, Value] = {}
+        self.cells: dict[Dim, Value] = {}
+        for value in graph.inputs:
+            self.offer(value)
+
+    def offer(self, value: Value) -> None:
+        """``value`` is computed from here on."""
+        for axis, dim in enumerate(value.shape):
+            if isinstance(dim, Expr):
+                known = self.sources.setdefault(dim, [])
+                if len(known) < CANDIDATES:
+                    known.append((value, axis))
+
+    def vector(self, shape: Sequence[Dim], operands: Sequence[Value | None]) -> Value:
+        """An i32 vector with these elements: slices of shapes and constants, joined."""
+        parts, start = [], 0
+        while start < len(shape):
+            fixed, source, axis, count = self._run(shape, start, operands)
+            if fixed:
+                parts.append(constant(np.array(shape[start : start + fixed], np.int32)))
+            if source is not None:
+                parts.append(self._read(source, axis, count))
+            elif count:
+                parts.append(self.cell(shape[start + fixed]))
+            start += fixed + count
+        return build.concat(parts, 0)
+
+    def _run(
+        self, shape: Sequence[Dim], start: int, operands: Sequence[Value | None]
+    ) -> tuple[int, Value | None, int, int]:
+        """Constants until the next run of neighbouring axes of one value: their number, the value, its axis, length."""
+        first = next((i for i in range(start, len(shape)) if isinstance(shape[i], Expr)), len(shape))
+        if first == len(shape):
+            return first - start, None, 0, 0
+        best: tuple[int, Value | None, int, int] = (first - start, None, 0, 1)
+        for value, axis in self._candidates(shape[first], operands):
+            low = 0
+            while first - low > start and axis > low and value.shape[axis - low - 1] == shape[first - low - 1]:
+                low += 1
+            pairs = zip(shape[first:], value.shape[axis:], strict=False)
+            high = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(shape) - first, value.rank - axis))
+            if best[1] is None or low + high > best[3]:
+                best = (first - low - start, value, axis - low, low + high)
+        return best if best[3] > 1 or shape[first] not in self.cells else (first - start, None, 0, 1)
+
+    def _candidates(self, dim: Dim, operands: Sequence[Value | None]) -> list[tuple[Value, int]]:
+        own = [(v, i) for v in operands if v is not None and v.data is None for i, d in enumerate(v.shape) if d == dim]
+        known = self.sources.get(dim, [])
+        return own + [c for c in known if c[0] in self.shapes] + known
+
+    def _read(self, value: Value, axis: int, count: int) -> Value:
+        if value not in self.shapes:
+            self.shapes[value] = build.emit("SHAPE", value)
+        part = build.slice_(self.shapes[value], (axis,), (count,))
+        if count == 1:
+            self.cells.setdefault(value.shape[axis], part)
+        return part
+
+    def cell(self, dim: Dim) -> Value:
+        """``dim`` as an i32 vector of one element."""
+        if not isinstance(dim, Expr):
+            return constant(np.array([dim], np.int32))
+        if dim not in self.cells:
+            candidates = self._candidates(dim, ())
+            if candidates:
+                return self._read(*candidates[0], 1)
+            self.cells[dim] = self._computed(dim)
+        return self.cells[dim]
+
+    def _computed(self, dim: Expr) -> Value:
+        total: Value | None = None
+        for monomial, factor in dim.terms:
+            part: Value | None = None
+            for atom in monomial:
+                cell = self._atom(atom, dim)
+                part = cell if part is None else build.mul(part, cell)
+            if part is None:
+                part = constant(np.array([factor], np.int32))
+            elif factor != 1:
+                part = build.mul(part, constant(np.array([factor], np.int32)))
+            total = part if total is None else build.add(total, part)
+        assert total is not None
+        return total
+
+    def _atom(self, atom: Atom, dim: Expr) -> Value:
+        whole = Expr((((atom,), 1),))
+        if whole != dim:
+            return self.cell(whole)
+        if isinstance(atom, Call):
+            return CALLS[atom.op](*map(self.cell, atom.args))
+        if atom not in self.definitions:
+            raise ConversionError(
+                Problem(
+                    f"graph '{self.graph.name}'",
+                    f"the extent {atom} is needed at run time, but no value of this graph has it as an axis",
+                    "this is a mistake of the converter: please report it with the model",
+                )
+            )
+        value, index = self.definitions[atom]
+        flat = build.reshape(build.cast(value, np.int32), (value.size,))
+        return build.slice_(flat, (index,), (1,))

@@ -1,0 +1,201 @@
+"""The dtype policy, in one place: what the kernels compute correctly and how everything else gets around them.
+
+A handler writes the dtypes of ONNX.  Where an operand's dtype is outside ``Kind.types`` (plain 8-bit arithmetic aborts
+the process, int64 division does not exist, ...), the operation works in a *carrier*: the smallest dtype that the kernel
+has and that holds every value that can occur, and its result is cast back.  A wider carrier is always right, because
+the cast back wraps as the original would.  int64 -> int32 and integer -> float32 need a proof by interval analysis, for
+the operands and for the exact result; without it the model is refused, never silently wrapped.  Quantised values
+(``Value.quant``) are the business of their own kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConversionError, Problem
+from . import build
+from .graph import Graph, Op, Value, building, current_origin, short
+from .kind import KINDS
+from .ranges import Ranges, dtype_range, fits
+from .ranks import collapse
+
+DTYPES = {
+    short(np.dtype(n)): np.dtype(n)
+    for n in ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64",
+              "float16", "complex64")
+}  # fmt: skip
+CARRIERS = [DTYPES[n] for n in ("i8", "u8", "i16", "i32", "i64", "f32")]  # in order of preference
+EXACT_IN_FLOAT = {"MAX_POOL_2D", "RESIZE_NEAREST_NEIGHBOR", "BATCH_MATMUL", "FULLY_CONNECTED", "CONV_2D",
+                  "DEPTHWISE_CONV_2D"}  # fmt: skip
+
+
+def legalize(graph: Graph) -> Graph:
+    """Cast around kernels and fold ranks, in place.
+
+    :raises ConversionError: with every operation that has no exact form.
+    """
+    problems: list[Problem] = []
+    for part in [*graph.subgraphs(), graph]:
+        _legalize(part, problems)
+    if problems:
+        raise ConversionError(*problems)
+    return graph
+
+
+def _legalize(graph: Graph, problems: list[Problem]) -> None:
+    stage = _Stage(graph)
+    old, graph.ops = graph.ops, []
+    for op in old:
+        start = len(graph.ops)
+        with building(graph, op.origin):
+            try:
+                stage.place(op)
+            except ValueError as error:
+                problems.append(_problem(op, str(error)))
+                graph.ops.append(op)
+        for added in graph.ops[start:]:
+            stage.ranges.learn(added)
+    graph.sweep()
+
+
+def _problem(op: Op, what: str) -> Problem:
+    operands = ", ".join(str(v) for v in op.inputs if v is not None)
+    where = f"{op.origin} ({operands})" if op.origin else f"{op.kind.name} ({operands})"
+    remedy = "declare the tensors as int32 in the model, or bound them with Clip before this node"
+    return Problem(where, what, remedy if "64" in what else "")
+
+
+class _Stage:
+    """The walk over one graph."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.ranges = Ranges(graph)
+        self.casts: dict[tuple[Value, np.dtype], Value] = {}
+
+    def place(self, op: Op) -> None:
+        """Append ``op`` in a form that the kernels compute; ValueError where there is none."""
+        typed = [op.inputs[i] for i in op.kind.typed if i < len(op.inputs)]
+        values = [v for v in typed if v is not None]
+        if any(v.dtype == np.uint64 for v in op.outputs) and op.kind.types:
+            raise ValueError("uint64 has no kernel in TFLite")
+        wrong = [v for v in values if short(v.dtype) not in op.kind.types.split()] if op.kind.types else []
+        back: list[tuple[Value, Value]] = []
+        if wrong and not any(v.quant is not None and v.dtype.kind in "iu" for v in [*values, *op.outputs]):
+            carrier = self._carrier(op, values)
+            expand = EXPANSIONS.get((op.kind.name, short(wrong[0].dtype)))
+            if carrier is not None:
+                op, back = self._carried(op, carrier)
+            elif expand is not None:
+                self._adopt(op, [expand(op)])
+                return
+            else:
+                raise ValueError(self._reason(op, values))
+        folded = collapse(op)
+        if folded is None:
+            self.graph.ops.append(op)
+        else:
+            self._adopt(op, folded)
+        for source, result in back:
+            self._define("CAST", source, result, to=result.dtype)
+
+    def _adopt(self, op: Op, results: Sequence[Value]) -> None:
+        """``results`` of operations just built take the place of those of ``op``."""
+        for fresh, value in zip(results, op.outputs, strict=True):
+            self._define("RESHAPE", fresh, value, shape=value.shape)
+
+    def _define(self, kind: str, source: Value, result: Value, **attrs: Any) -> None:
+        op = Op(KINDS[kind], [source], [result], attrs, current_origin())
+        result.producer = op
+        self.graph.ops.append(op)
+
+    def cast(self, value: Value, dtype: np.dtype) -> Value:
+        """``value`` as ``dtype``, which holds all of it: the source of a cast where there is one."""
+        producer, interval = value.producer, self.ranges.of(value)
+        while producer is not None and producer.kind.name == "CAST":
+            source = producer.inputs[0]
+            if source is None or source.dtype.kind not in "iu" or not fits(self.ranges.of(source), value.dtype):
+                break
+            if source.dtype == dtype:
+                return source
+            producer, interval = source.producer, self.ranges.of(source)
+        if value.data is not None:
+            return build.cast(value, dtype)
+        if (value, dtype) not in self.casts:
+            self.casts[value, dtype] = build.cast(value, dtype)
+            self.ranges.known[self.casts[value, dtype]] = interval
+        return self.casts[value, dtype]
+
+    def _carrier(self, op: Op, values: Sequence[Value]) -> np.dtype | None:
+        """The first dtype of the kernel that holds all operands and, where it is narrower, the exact result."""
+        allowed = {DTYPES[n] for n in op.kind.types.split()}
+        intervals = [self.ranges.of(v) for v in values]
+        for carrier in (c for c in CARRIERS if c in allowed):
+            if not all(fits(i, carrier) for i in intervals) or any(v.dtype.kind == "f" for v in values):
+                continue
+            if carrier.kind == "f" and op.kind.name not in EXACT_IN_FLOAT:
+                continue
+            wider = carrier.kind in "iu" and all(fits(dtype_range(v.dtype), carrier) for v in values)
+            selects = op.outputs[0].dtype != values[0].dtype  # a comparison or an index: nothing overflows
+            exact = (0, 0) if wider or selects else self.ranges.exact(op, op.inputs)
+            if exact is not None and fits(exact, carrier):
+                return carrier
+        return None
+
+    def _reason(self, op: Op, values: Sequence[Value]) -> str:
+        dtype = next(v.dtype for v in values if short(v.dtype) not in op.kind.types.split())
+        what = f"TFLite's {op.kind.name} has no {dtype.name} kernel ({op.kind.types.replace(' ', ', ')} only)"
+        if dtype == np.int64:
+            spans = ", ".join(f"{v.name} in {list(self.ranges.of(v))}" for v in values if v.dtype == dtype)
+            what += f", and int32 is not proven to be enough: {spans}"
+        return what
+
+    def _carried(self, op: Op, carrier: np.dtype) -> tuple[Op, list[tuple[Value, Value]]]:
+        """``op`` on operands cast to ``carrier``, and (its result, the value to cast it to) where the dtype changes."""
+        inputs = list(op.inputs)
+        for i in op.kind.typed:
+            if i < len(inputs) and (value := inputs[i]) is not None:
+                inputs[i] = self.cast(value, carrier)
+        result = op.kind.infer(inputs, op.attrs)
+        carried = Op(op.kind, inputs, [], op.attrs, op.origin)
+        back = []
+        for value, (_, dtype) in zip(op.outputs, result if isinstance(result, list) else [result], strict=True):
+            own = value
+            if dtype != value.dtype:
+                own = Value(self.graph.fresh_name(value.name), value.shape, np.dtype(dtype))
+                back.append((own, value))
+            own.producer = carried
+            carried.outputs.append(own)
+        return carried, back
+
+
+def _sign(op: Op) -> Value:
+    (x,) = op.inputs
+    return build.cast(build.greater(x, 0), x.dtype) - build.cast(build.less(x, 0), x.dtype)  # type: ignore[union-attr]
+
+
+def _arg(reverse: bool) -> Callable[[Op], Value]:
+    """The first of the largest (smallest) elements is the first result of TOPK, which knows int64."""
+
+    def expand(op: Op) -> Value:
+        x, axis = op.inputs[0], op.attrs["axis"]
+        assert x is not None
+        moved = build.move_axis(-1 - x if reverse else x, axis, -1)  # -1 - x reverses the order and cannot overflow
+        indices = build.topk(moved, 1)[1]
+        return build.cast(build.reshape(indices, op.outputs[0].shape), op.attrs["to"])
+
+    return expand
+
+
+# What int64 can do instead where no kernel has it and int32 is not proven.
+EXPANSIONS: dict[tuple[str, str], Callable[[Op], Value]] = {
+    ("ABS", "i64"): lambda op: build.maximum(op.inputs[0], build.neg(op.inputs[0])),
+    ("SQUARE", "i64"): lambda op: build.mul(op.inputs[0], op.inputs[0]),
+    ("SQUARE", "i32"): lambda op: build.mul(op.inputs[0], op.inputs[0]),
+    ("SIGN", "i64"): _sign,
+    ("ARG_MAX", "i64"): _arg(reverse=False),
+    ("ARG_MIN", "i64"): _arg(reverse=True),
+}

@@ -1,0 +1,143 @@
+"""Rank limits of kernels: neighbouring axes that an operation does not tell apart are merged by a RESHAPE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..layout.rules import AnyOrder, Elementwise
+from . import build, dims
+from .dims import Shape
+from .graph import Op, Value
+
+Runs = list[list[int]]
+
+
+def collapse(op: Op) -> list[Value] | None:
+    """The results of ``op`` computed at a lower rank; None where its rank is fine.
+
+    :raises ValueError: where the rank is too high and the axes cannot be merged.
+    """
+    rank = max((v.rank for v in [*op.inputs, *op.outputs] if v is not None), default=0)
+    if rank <= op.kind.max_rank:
+        return None
+    method = METHODS.get(op.kind.name)
+    if method is None and isinstance(op.kind.layout, (Elementwise, AnyOrder)):
+        method = _elementwise if isinstance(op.kind.layout, Elementwise) else _by_axes
+    results = method(op) if method else None
+    if results is None:
+        raise ValueError(f"{op.kind.name} of rank {rank} has no TFLite kernel (at most {op.kind.max_rank})")
+    return results
+
+
+def _runs(labels: Sequence[Any], shape: Shape) -> Runs:
+    """Neighbouring axes with equal labels; unit axes join the run before them."""
+    runs: Runs = []
+    last: Any = None
+    for axis, label in enumerate(labels):
+        if runs and (label == last or (shape[axis] == 1 and label is None)):
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+            last = label
+    return runs
+
+
+def _merged(shape: Shape, runs: Runs) -> Shape:
+    return tuple(dims.product([shape[a] for a in run]) for run in runs)
+
+
+def _elementwise(op: Op) -> list[Value] | None:
+    """Axes are alike where the same operands broadcast."""
+    shape = op.outputs[0].shape
+    values = [v for v in op.inputs if v is not None]
+    if any(v.rank not in (0, len(shape)) for v in values):
+        values = [build.expand_rank(v, len(shape)) if v.rank else v for v in values]
+    full = [v for v in values if v.rank]
+    labels = [tuple(v.shape[i] == shape[i] for v in full) for i in range(len(shape))]
+    runs = _runs(labels, tuple(0 for _ in shape))
+    if len(runs) > op.kind.max_rank:
+        return None
+    merged = [build.reshape(v, _merged(v.shape, runs)) if v.rank else v for v in values]
+    return [_restored(build.emit(op.kind.name, *merged, **op.attrs), op)]
+
+
+def _restored(value: Value, op: Op, index: int = 0) -> Value:
+    return build.reshape(value, op.outputs[index].shape)
+
+
+def _transpose(op: Op) -> list[Value] | None:
+    """Axes that travel together, and unit axes, need not be told apart."""
+    (x,) = op.inputs
+    assert x is not None
+    perm = [a for a in op.attrs["perm"] if x.shape[a] != 1]
+    runs: Runs = []
+    for a in perm:
+        between = range(runs[-1][-1] + 1, a) if runs else range(0)
+        if runs and a > runs[-1][-1] and all(x.shape[i] == 1 for i in between):
+            runs[-1].append(a)
+        else:
+            runs.append([a])
+    if len(runs) > op.kind.max_rank:
+        return None
+    order = sorted(runs)
+    small = build.reshape(x, _merged(x.shape, order))
+    return [_restored(build.transpose(small, [order.index(r) for r in runs]), op)]
+
+
+_NEUTRAL: dict[str, Callable[[Any, Any], bool]] = {
+    "begin": lambda entry, extent: entry == 0,
+    "pads": lambda entry, extent: entry == (0, 0),
+    "multiples": lambda entry, extent: entry == 1,
+    "strides": lambda entry, extent: entry == 1,
+    "size": lambda entry, extent: entry == extent,
+    "end": lambda entry, extent: entry == extent,
+    "shape": lambda entry, extent: entry == extent,
+}
+
+
+def _by_axes(op: Op) -> list[Value] | None:
+    """Operations with attributes per axis: axes that no attribute touches are merged with such neighbours."""
+    rule = op.kind.layout
+    assert isinstance(rule, AnyOrder)
+    data = [v for i, v in enumerate(op.inputs) if v is not None and i not in rule.fixed]
+    rank = data[0].rank
+    if any(v.rank != rank for v in data) or rule.last > 1:
+        return None
+    touched: set[int] = {rank - 1} if rule.last else set()
+    reduces = bool(rule.drops) and isinstance(op.attrs[rule.drops], tuple)
+    for name in rule.axis:
+        value = op.attrs[name]
+        touched |= set(value) if isinstance(value, tuple) else {value}
+    for name in rule.per_axis:
+        if name in op.attrs and op.attrs[name] is not None:
+            entries = zip(op.attrs[name], data[0].shape, strict=True)
+            touched |= {i for i, (entry, extent) in enumerate(entries) if not _NEUTRAL[name](entry, extent)}
+    labels = [("all" if reduces else i) if i in touched else None for i in range(rank)]
+    runs = _runs(labels, data[0].shape)
+    if len(runs) > op.kind.max_rank:
+        return None
+    place = {a: i for i, run in enumerate(runs) for a in run}
+    attrs = dict(op.attrs)
+    for name in rule.axis:
+        value = attrs[name]
+        attrs[name] = tuple(sorted({place[a] for a in value})) if isinstance(value, tuple) else place[value]
+    for name in rule.per_axis:
+        if attrs.get(name) is not None:
+            attrs[name] = tuple(
+                attrs[name][run[0]] if run[0] in touched else _whole(name, _merged(data[0].shape, [run])[0])
+                for run in runs
+            )
+    merged = [
+        v if i in rule.fixed or v is None else build.reshape(v, _merged(v.shape, runs)) for i, v in enumerate(op.inputs)
+    ]
+    results = build.emit_all(op.kind.name, merged, **attrs)
+    return [_restored(value, op, i) for i, value in enumerate(results)]
+
+
+def _whole(name: str, extent: dims.Dim) -> Any:
+    """The entry of a per-axis attribute that leaves an axis alone."""
+    return {"begin": 0, "pads": (0, 0), "multiples": 1, "strides": 1}.get(name, extent)
+
+
+METHODS: dict[str, Callable[[Op], list[Value] | None]] = {"TRANSPOSE": _transpose}

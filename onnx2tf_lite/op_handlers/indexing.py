@@ -1,0 +1,234 @@
+"""Operators that read or write at computed places: Gather*, Scatter*, OneHot, Where, NonZero, Compress, Unique, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..ir import build as b
+from ..ir import dims
+from ..ir.dims import Dim, Shape
+from ..ir.graph import Graph, Value, building, constant, content_of, current_graph
+from .reductions import descending
+from .registry import Unsupported, op
+from .shapes import scalar
+
+I32, I64 = np.dtype(np.int32), np.dtype(np.int64)
+NEVER_NEGATIVE = {"ARG_MAX", "ARG_MIN", "TOPK_V2", "WHERE", "SHAPE", "DIMS"}
+
+
+def nonnegative(index: Value) -> bool:
+    """True where no element can be negative."""
+    content = content_of(index)
+    if index.data is not None:
+        return bool(index.data.size == 0 or index.data.min() >= 0)
+    if content is not None and all(isinstance(d, int) and d >= 0 for d in content.ravel()):
+        return True
+    if index.bounds is not None or index.dtype.kind in "ub":
+        return index.dtype.kind in "ub" or index.bounds[0] >= 0  # type: ignore[index]
+    op = index.producer
+    if op is None:
+        return False
+    if op.kind.name in ("CAST", "RESHAPE", "TRANSPOSE", "GATHER", "SLICE", "BROADCAST_TO", "TILE"):
+        return op.inputs[0] is not None and op.inputs[0].dtype.kind != "f" and nonnegative(op.inputs[0])
+    if op.kind.name == "FLOOR_MOD":
+        return op.inputs[1] is not None and nonnegative(op.inputs[1])
+    return op.kind.name in NEVER_NEGATIVE
+
+
+def wrap(index: Value, extent: Dim | Sequence[Dim]) -> Value:
+    """An i32 index with negative elements counted from the end; ``extent`` may be one per element of the last axis.
+
+    Kernels stop at a negative index, and extents fit in 32 bits.
+    """
+    small = b.cast(index, I32)
+    if nonnegative(index):
+        return small
+    limit = b.dims_value(extent) if isinstance(extent, (tuple, list)) else scalar(extent, I32)
+    return b.floor_mod(small, limit)
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+@op("Gather")
+def gather(x: Value, index: Value, *, axis: int = 0) -> Value:
+    """A constant run of neighbours is a SLICE, which XNNPACK takes and GATHER not."""
+    axis = b.axis_of(axis, x.rank)
+    index = wrap(index, x.shape[axis])
+    places = None if index.data is None else index.data.ravel()
+    if places is None or not places.size or np.any(np.diff(places) != 1) or x.is_constant:
+        return b.gather(x, index, axis)
+    part = b.narrow(x, axis, int(places[0]), len(places))
+    return b.reshape(part, x.shape[:axis] + index.shape + x.shape[axis + 1 :])
+
+
+def offsets(shape: Shape, strides: Sequence[Dim], without: int) -> Value:
+    """sum(i_a * strides[a]) over all axes but one: i32, with that axis 1."""
+    total = constant(np.zeros((1,) * len(shape), I32))
+    for axis, (extent, stride) in enumerate(zip(shape, strides, strict=True)):
+        if axis != without and extent != 1:
+            place = b.iota(extent) * scalar(stride, I32)
+            total = total + b.reshape(place, [extent if a == axis else 1 for a in range(len(shape))])
+    return total
+
+
+def row_strides(shape: Shape) -> list[Dim]:
+    """Elements from one entry to the next along each axis, row-major."""
+    return [dims.product(shape[a + 1 :]) for a in range(len(shape))]
+
+
+def flat_index(index: Value, shape: Shape, axis: int) -> Value:
+    """Row-major place in a tensor of ``shape`` of the element with ``index`` along ``axis``."""
+    strides = row_strides(shape)
+    return wrap(index, shape[axis]) * scalar(strides[axis], I32) + offsets(index.shape, strides, axis)
+
+
+@op("GatherElements")
+def gather_elements(x: Value, index: Value, *, axis: int = 0) -> Value:
+    axis = b.axis_of(axis, x.rank)
+    if axis == x.rank - 1 and x.shape[:axis] == index.shape[:axis]:
+        return b.gather(x, wrap(index, x.shape[axis]), axis, batch_dims=axis)
+    return b.gather(b.reshape(x, (x.size,)), flat_index(index, x.shape, axis))
+
+
+@op("GatherND")
+def gather_nd(x: Value, index: Value, *, batch_dims: int = 0) -> Value:
+    """The kernel has no batch axes: their places become leading entries of the index vectors."""
+    depth = int(index.shape[-1])  # type: ignore[arg-type]
+    index = wrap(index, x.shape[batch_dims : batch_dims + depth])
+    lead = (*index.shape[:-1], 1)
+    columns = [b.reshape(b.iota(d), [d if a == axis else 1 for a in range(len(lead))])
+               for axis, d in enumerate(lead[:batch_dims])]  # fmt: skip
+    return b.gather_nd(x, b.concat([*(b.broadcast_to(c, lead) for c in columns), index], -1))
+
+
+@op("Where")
+def where(condition: Value, x: Value, y: Value) -> Value:
+    return b.where(condition, x, y)
+
+
+@op("NonZero")
+def non_zero(x: Value) -> Value:
+    """[rank, count]; a scalar counts as one element."""
+    return b.transpose(b.emit("WHERE", x if x.rank else b.reshape(x, (1,))), (1, 0))
+
+
+@op("Compress")
+def compress(x: Value, condition: Value, *, axis: int | None = None) -> Value:
+    x = b.reshape(x, (x.size,)) if axis is None else x
+    return b.gather(x, b.reshape(b.emit("WHERE", condition), (-1,)), axis or 0)
+
+
+@op("ReverseSequence")
+def reverse_sequence(x: Value, lengths: Value, *, batch_axis: int = 1, time_axis: int = 0) -> Value:
+    return b.emit("REVERSE_SEQUENCE", x, lengths, seq_dim=time_axis, batch_dim=batch_axis)
+
+
+@op("OneHot")
+def one_hot(index: Value, depth: Value, values: Value, *, axis: int = -1) -> Value:
+    """values = [off, on]; an index outside [-depth, depth) is off everywhere."""
+    (extent,) = b.dims_of(depth)
+    off, on = (b.reshape(v, ()) for v in b.split(values, (1, 1), 0))
+    index = b.cast(index, I64) if index.dtype.kind == "f" else index
+    if not nonnegative(index):
+        index = b.where(b.less(index, 0), index + scalar(extent, index.dtype), index)
+    return b.one_hot(index, extent, on, off, axis)
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+BODIES = {"mul": "STABLEHLO_MULTIPLY", "max": "STABLEHLO_MAXIMUM", "min": "STABLEHLO_MINIMUM"}
+
+
+def scatter(x: Value, index: Value, updates: Value, reduction: str) -> Value:
+    """``x`` with ``updates`` written at i32 index vectors [..., depth], or combined with what is there.
+
+    Assignment and addition need SCATTER_ND only, which every runtime and accelerator knows; elements that are assigned
+    twice are undefined in ONNX.
+    """
+    if reduction == "add":
+        return x + b.scatter_nd(index, updates, x.shape)
+    if reduction == "none":
+        hit = b.scatter_nd(index, b.fill(updates.shape, True, bool), x.shape)
+        return b.where(hit, b.scatter_nd(index, updates, x.shape), x)
+    if reduction not in BODIES:
+        raise Unsupported(f"reduction {reduction!r} is unknown")
+    return b.emit("STABLEHLO_SCATTER", x, b.cast(index, I64), updates, reduction=reduction,
+                  body=_combination(BODIES[reduction], x.dtype))  # fmt: skip
+
+
+def _combination(kind: str, dtype: np.dtype) -> Graph:
+    body = Graph(current_graph().fresh_name("scatter"))
+    with building(body):
+        pair = [body.add_input(f"{body.name}/{n}", (), dtype) for n in ("old", "new")]
+        body.outputs.append(b.emit(kind, *pair))
+    return body
+
+
+@op("ScatterND")
+def scatter_nd(x: Value, index: Value, updates: Value, *, reduction: str = "none") -> Value:
+    depth = int(index.shape[-1])  # type: ignore[arg-type]
+    return scatter(x, wrap(index, x.shape[:depth]), updates, reduction)
+
+
+@op("ScatterElements", "Scatter")
+def scatter_elements(x: Value, index: Value, updates: Value, *, axis: int = 0, reduction: str = "none") -> Value:
+    flat = flat_index(index, x.shape, b.axis_of(axis, x.rank))
+    result = scatter(b.reshape(x, (x.size,)), b.reshape(flat, (index.size, 1)), b.reshape(updates, (index.size,)), reduction)
+    return b.reshape(result, x.shape)
+
+
+@op("TensorScatter")
+def tensor_scatter(
+    cache: Value, update: Value, start: Value | None = None, *, axis: int = -2, mode: str = "linear"
+) -> Value:
+    """``update`` written along ``axis`` from ``start[n]`` on for batch entry n, around the end if ``mode`` is circular."""
+    at = b.axis_of(axis, cache.rank)
+    place = b.reshape(b.iota(update.shape[at]), [d if a == at else 1 for a, d in enumerate(update.shape)])
+    if start is not None:
+        place = place + b.cast(b.reshape(start, (-1, *(1,) * (cache.rank - 1))), I32)
+    if mode == "circular":
+        place = b.floor_mod(place, scalar(cache.shape[at], I32))
+    return scatter_elements(cache, b.broadcast_to(place, update.shape), update, axis=at)
+
+
+# ------------------------------------------------------------------------------------------------ sets
+
+
+def ascending(key: Value) -> Value:
+    """The stable order that sorts a vector: i32 places."""
+    return b.topk(descending(key), key.shape[0])[1]
+
+
+@op("Unique")
+def unique(x: Value, *, axis: int | None = None, sorted: int = 1) -> tuple[Value | None, ...]:
+    """Distinct elements, or slices along ``axis``: values, first places, inverse, counts.
+
+    Slices are rows of columns: sorted by the last column first (every sort is stable), then cut where neighbours differ.
+    """
+    moved = b.reshape(x, (x.size,)) if axis is None else b.move_axis(x, axis, 0)
+    count, width = moved.shape[0], dims.product(moved.shape[1:])
+    if not isinstance(width, int) or width > 64:
+        raise Unsupported(f"unique slices of {width} elements", "use slices of at most 64 elements")
+    rows = b.reshape(moved, (count, width))
+    order = b.iota(count)
+    for column in reversed(range(width)):
+        key = b.reshape(b.narrow(rows, 1, column, 1), (count,))
+        order = b.gather(order, ascending(b.gather(key, order)))
+    ranked = b.gather(rows, order)
+    changed = b.not_equal(b.narrow(ranked, 0, 1, count - 1), b.narrow(ranked, 0, 0, count - 1))
+    new = b.concat([np.ones(1, bool), b.reduce("REDUCE_ANY", changed, [1])], 0)
+    starts = b.cast(b.reshape(b.emit("WHERE", new), (-1,)), I32)
+    group = b.cumsum(b.cast(new, I32), 0) - 1
+    first = b.gather(order, starts)
+    counts = b.concat([b.narrow(starts, 0, 1, starts.shape[0] - 1), b.dims_value([count])], 0) - starts
+    inverse = b.scatter_nd(b.reshape(order, (count, 1)), group, (count,))
+    if not sorted:
+        seen = ascending(first)
+        first, counts = b.gather(first, seen), b.gather(counts, seen)
+        renamed = b.scatter_nd(b.reshape(seen, (-1, 1)), b.iota(seen.shape[0]), seen.shape)
+        inverse = b.gather(renamed, inverse)
+    values = b.gather(moved, first)
+    return values if axis is None else b.move_axis(values, 0, axis), *(b.cast(v, I64) for v in (first, inverse, counts))

@@ -1,0 +1,181 @@
+"""Operators along axes: Reduce*, ArgMax/ArgMin, the softmax family, running sums and products, TopK."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ir import build as b
+from ..ir.dims import Shape
+from ..ir.graph import Value
+from . import _maths as m
+from .registry import Unsupported, const, op
+
+Step = Callable[[Value], Value]
+
+
+def integers(value: Value | None, what: str) -> list[int] | None:
+    """The elements of an operand that must be constant."""
+    array = const(value, what)
+    return None if array is None else [int(i) for i in array.ravel()]
+
+
+def reduced_axes(x: Value, axes: Value | None, noop: int) -> tuple[int, ...]:
+    """Sorted non-negative axes; none given means all, or with ``noop`` none."""
+    given = integers(axes, "axes")
+    return tuple(sorted(b.axis_of(a, x.rank) for a in given)) if given else () if noop else tuple(range(x.rank))
+
+
+def reduced_shape(shape: Shape, axes: Sequence[int], keepdims: bool | int) -> Shape:
+    """``shape`` with ``axes`` as 1 or gone."""
+    return tuple(1 if i in axes else d for i, d in enumerate(shape) if keepdims or i not in axes)
+
+
+def lowest(dtype: np.dtype) -> Any:
+    """The identity of the maximum."""
+    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+
+
+def highest(dtype: np.dtype) -> Any:
+    """The identity of the minimum."""
+    return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
+
+
+def _reduce(kind: str, x: Value, axes: Sequence[int], keepdims: int) -> Value:
+    """A kernel, or its value over the empty set: what the kernels return for that differs."""
+    if any(x.shape[a] == 0 for a in axes):
+        empty = {"SUM": lambda t: 0, "REDUCE_PROD": lambda t: 1, "REDUCE_MAX": lowest, "REDUCE_MIN": highest,
+                 "MEAN": lambda t: np.nan, "REDUCE_ANY": lambda t: False, "REDUCE_ALL": lambda t: True}  # fmt: skip
+        return b.fill(reduced_shape(x.shape, axes, keepdims), empty[kind](x.dtype), x.dtype)
+    return b.reduce(kind, x, axes, bool(keepdims))
+
+
+def _real(function: Step) -> Step:
+    """``function`` of float32, the result in the dtype of the operand."""
+    return lambda x: b.cast(function(b.cast(x, np.float32)), x.dtype)
+
+
+def _same(x: Value) -> Value:
+    return x
+
+
+def _squared(x: Value) -> Value:
+    return b.square(x) if x.dtype.kind == "f" else x * x
+
+
+# what is done to each element, the kernel, what is done to each result
+REDUCTIONS: dict[str, tuple[Step, str, Step]] = {
+    "ReduceSum": (_same, "SUM", _same), "ReduceMean": (_same, "MEAN", _same), "ReduceProd": (_same, "REDUCE_PROD", _same),
+    "ReduceMax": (_same, "REDUCE_MAX", _same), "ReduceMin": (_same, "REDUCE_MIN", _same),
+    "ReduceL1": (m.absolute, "SUM", _same), "ReduceL2": (_squared, "SUM", _real(b.sqrt)),
+    "ReduceSumSquare": (_squared, "SUM", _same), "ReduceLogSum": (_same, "SUM", _real(b.log)),
+}  # fmt: skip
+LOGICAL = {"REDUCE_MAX": "REDUCE_ANY", "REDUCE_MIN": "REDUCE_ALL"}
+
+
+def _register(name: str, before: Step, kind: str, after: Step) -> None:
+    @op(name)
+    def handler(x: Value, axes: Value | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Value:
+        kernel = LOGICAL.get(kind, kind) if x.dtype == bool else kind
+        return after(_reduce(kernel, before(x), reduced_axes(x, axes, noop_with_empty_axes), keepdims))
+
+
+for _name, _row in REDUCTIONS.items():
+    _register(_name, *_row)
+
+
+@op("ReduceLogSumExp")
+def reduce_log_sum_exp(
+    x: Value, axes: Value | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0
+) -> Value:
+    """max + log(sum(exp(x - max))); an infinite maximum is the result."""
+    over = reduced_axes(x, axes, noop_with_empty_axes)
+    if not over:
+        return x
+    real = b.cast(x, np.float32)
+    peak = _reduce("REDUCE_MAX", real, over, 1)
+    total = b.log(_reduce("SUM", b.exp(real - peak), over, 1)) + peak
+    result = b.where(b.less_equal(b.abs_(peak), m.MAX), total, peak)
+    return b.cast(b.reshape(result, reduced_shape(x.shape, over, keepdims)), x.dtype)
+
+
+# ------------------------------------------------------------------------------------------------ arguments
+
+
+def _arg_handler(name: str, kind: str) -> None:
+    @op(name)
+    def handler(x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
+        at = b.axis_of(axis, x.rank)
+        place = b.arg(kind, b.reverse(x, [at]) if select_last_index else x, at, np.int64)
+        if select_last_index:
+            place = b.cast(b.reshape(b.dims_value([x.shape[at]]), ()), np.int64) - 1 - place
+        return b.reshape(place, reduced_shape(x.shape, [at], keepdims))
+
+
+_arg_handler("ArgMax", "ARG_MAX")
+_arg_handler("ArgMin", "ARG_MIN")
+
+
+def descending(x: Value) -> Value:
+    """A value of the same dtype that falls where ``x`` rises, without overflow; its own inverse."""
+    return b.neg(x) if x.dtype.kind == "f" else b.sub(np.asarray(x.dtype.type(highest(x.dtype) if x.dtype.kind == "u" else -1)), x)
+
+
+@op("TopK")
+def top_k(x: Value, k: Value, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> tuple[Value, Value]:
+    (count,) = b.dims_of(k)
+    moved = b.move_axis(x, axis, -1)
+    values, places = b.topk(moved if largest else descending(moved), count)
+    values = values if largest else descending(values)
+    return b.move_axis(values, -1, axis), b.cast(b.move_axis(places, -1, axis), np.int64)
+
+
+# ------------------------------------------------------------------------------------------------ softmax
+
+
+@op("Softmax")
+def softmax(x: Value, *, axis: int = -1) -> Value:
+    return b.softmax(x, axis)
+
+
+@op("LogSoftmax")
+def log_softmax(x: Value, *, axis: int = -1) -> Value:
+    return b.softmax(x, axis, log=True)
+
+
+@op("Hardmax")
+def hardmax(x: Value, *, axis: int = -1) -> Value:
+    """1 at the first maximum along ``axis``, 0 elsewhere."""
+    at = b.axis_of(axis, x.rank)
+    one, zero = (np.asarray(v, x.dtype) for v in (1, 0))
+    return b.one_hot(b.arg("ARG_MAX", x, at), x.shape[at], one, zero, at)
+
+
+# ------------------------------------------------------------------------------------------------ running totals
+
+
+def _axis(axis: Value, x: Value) -> int:
+    return b.axis_of((integers(axis, "axis") or [0])[0], x.rank)
+
+
+@op("CumSum")
+def cumsum(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
+    return b.cumsum(x, _axis(axis, x), bool(exclusive), bool(reverse))
+
+
+@op("CumProd")
+def cumprod(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
+    """By doubling: after step d every element is the product of the last 2d."""
+    at = _axis(axis, x)
+    count = x.shape[at]
+    if not isinstance(count, int):
+        raise Unsupported(f"axis {at} has no fixed extent", "give the model a fixed input shape")
+    shifts = ([1] if exclusive else []) + [1 << i for i in range(max(count - 1, 0).bit_length())]
+    for step, shift in enumerate(shifts):
+        pads = [((0, shift) if reverse else (shift, 0)) if i == at else (0, 0) for i in range(x.rank)]
+        kept = b.narrow(x, at, shift if reverse else 0, max(count - shift, 0))
+        moved = b.narrow(b.pad(kept, pads, 1), at, 0, count)
+        x = moved if exclusive and step == 0 else x * moved
+    return x

@@ -1,0 +1,224 @@
+"""Operators that ask for, make or change shapes: Shape, Reshape, Transpose, Concat, Split, Expand, Range, Cast, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnx import helper
+
+from ..ir import build as b
+from ..ir import dims
+from ..ir.dims import Dim, Shape
+from ..ir.graph import Value, constant, content_of, current_graph
+from ..ir.kinds.elementwise import broadcast
+from .reductions import integers
+from .registry import Unsupported, const, current_node, op
+
+
+def scalar(dim: Dim, dtype: Any = np.int64) -> Value:
+    """An extent as a 0-d tensor."""
+    return b.cast(b.reshape(b.dims_value([dim]), ()), dtype)
+
+
+def ir_type(to: int) -> np.dtype:
+    """The dtype that stands for an ONNX element type: every float is float32."""
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(to))
+    if dtype.name in ("float64", "float16", "bfloat16", "float32"):
+        return np.dtype(np.float32)
+    if dtype.kind not in "biu" or dtype.itemsize * 8 != int("".join(c for c in dtype.name if c.isdigit()) or 8):
+        raise Unsupported(f"{dtype} has no counterpart in TFLite", "keep the tensor in float32 or an 8-bit integer type")
+    return dtype
+
+
+# ------------------------------------------------------------------------------------------------ asking
+
+
+@op("Shape")
+def shape(x: Value, *, start: int = 0, end: int | None = None) -> Value:
+    return b.cast(b.dims_value(x.shape[start:end]), np.int64)
+
+
+@op("Size")
+def size(x: Value) -> Value:
+    return scalar(x.size)
+
+
+# ------------------------------------------------------------------------------------------------ views
+
+
+@op("Identity")
+def identity(x: Value) -> Value:
+    return x
+
+
+@op("Dropout")
+def dropout(
+    x: Value, ratio: Value | None = None, training_mode: Value | None = None, *, seed: int | None = None
+) -> tuple[Value, Value | None]:
+    """Inference: the operand, and a mask that is true everywhere."""
+    training, rate = const(training_mode, "training_mode"), const(ratio, "ratio")
+    if training is not None and training.item() and (0.5 if rate is None else rate.item()):
+        raise Unsupported("drops random elements in training mode", "export the model for inference")
+    return x, b.fill(x.shape, True, bool) if current_node().wants(1) else None
+
+
+@op("Reshape")
+def reshape(x: Value, shape: Value, *, allowzero: int = 0) -> Value:
+    """0 copies the extent in that place (unless ``allowzero``), one -1 takes the rest."""
+    if content_of(shape) is None:
+        return b.reshape(x, b.dims_of(_resolved(x, shape, allowzero)))
+    wanted = b.dims_of(shape)
+    return b.reshape(x, tuple(x.shape[i] if d == 0 and not allowzero else d for i, d in enumerate(wanted)))
+
+
+def _resolved(x: Value, shape: Value, allowzero: int) -> Value:
+    """A shape that only run time knows, its 0 and -1 replaced there."""
+    (count,) = shape.shape
+    if not isinstance(count, int):
+        raise Unsupported("the rank of the result is only known at run time", "make the shape a constant")
+    wanted = b.cast(shape, np.int32)
+    if not allowzero:
+        own = b.dims_value([*x.shape, *[1] * count][:count])
+        wanted = b.where(b.equal(wanted, 0), own, wanted)
+    rest = b.equal(wanted, -1)
+    known = b.reduce("REDUCE_PROD", b.where(rest, 1, wanted), [0], keepdims=True)
+    return b.where(rest, b.div(b.dims_value([x.size]), b.maximum(known, 1)), wanted)
+
+
+@op("Flatten")
+def flatten(x: Value, *, axis: int = 1) -> Value:
+    axis = axis + x.rank if axis < 0 else axis
+    return b.reshape(x, (dims.product(x.shape[:axis]), dims.product(x.shape[axis:])))
+
+
+@op("Squeeze")
+def squeeze(x: Value, axes: Value | None = None) -> Value:
+    """Without axes all extents that are 1 in every run go; a symbolic one stays."""
+    given = integers(axes, "axes")
+    gone = [i for i, d in enumerate(x.shape) if d == 1] if given is None else [b.axis_of(a, x.rank) for a in given]
+    for a in gone:
+        if isinstance(x.shape[a], int) and x.shape[a] != 1:
+            raise ValueError(f"axis {a} of {x} is not 1")
+    return b.reshape(x, tuple(d for i, d in enumerate(x.shape) if i not in gone))
+
+
+@op("Unsqueeze")
+def unsqueeze(x: Value, axes: Value) -> Value:
+    given = integers(axes, "axes") or []
+    rank = x.rank + len(given)
+    new, rest = {b.axis_of(a, rank) for a in given}, iter(x.shape)
+    return b.reshape(x, tuple(1 if i in new else next(rest) for i in range(rank)))
+
+
+@op("Transpose")
+def transpose(x: Value, *, perm: Sequence[int] | None = None) -> Value:
+    return b.transpose(x, range(x.rank)[::-1] if perm is None else perm)
+
+
+# ------------------------------------------------------------------------------------------------ joining, repeating
+
+
+@op("Concat")
+def concat(*xs: Value, axis: int) -> Value:
+    return b.concat(xs, axis)
+
+
+@op("Split")
+def split(x: Value, split: Value | None = None, *, axis: int = 0, num_outputs: int | None = None) -> list[Value]:
+    """Parts of the sizes in ``split``, or equal ones of which the last may be smaller."""
+    extent = x.shape[b.axis_of(axis, x.rank)]
+    if split is not None:
+        return b.split(x, b.dims_of(split), axis)
+    count = num_outputs or len(current_node().outputs)
+    part = dims.ceildiv(extent, count)
+    return b.split(x, [part] * (count - 1) + [extent - part * (count - 1)], axis)
+
+
+@op("Expand")
+def expand(x: Value, shape: Value) -> Value:
+    return b.broadcast_to(x, broadcast(x.shape, b.dims_of(shape)))
+
+
+@op("Tile")
+def tile(x: Value, repeats: Value) -> Value:
+    return b.tile(x, b.dims_of(repeats))
+
+
+# ------------------------------------------------------------------------------------------------ creating
+
+
+@op("Constant")
+def constant_(*, value: Any = None, **plain: Any) -> Value:
+    """``value`` is a tensor; value_float, value_ints, ... are plain numbers."""
+    if value is not None:
+        array = np.asarray(value.values)
+        return constant(array.astype(ir_type(helper.np_dtype_to_tensor_dtype(array.dtype)), copy=False))
+    ((name, content),) = plain.items()
+    return constant(np.asarray(content, np.float32 if "float" in name else np.int64))
+
+
+@op("ConstantOfShape")
+def constant_of_shape(shape: Value, *, value: Any = None) -> Value:
+    element = np.zeros(1, np.float32) if value is None else np.asarray(value.values)
+    return b.fill(b.dims_of(shape), element.reshape(()), ir_type(helper.np_dtype_to_tensor_dtype(element.dtype)))
+
+
+@op("Range")
+def range_(start: Value, limit: Value, delta: Value) -> Value:
+    """start, start + delta, ... below limit; the count is symbolic where the operands are."""
+    start, limit, delta = (b.reshape(v, ()) for v in (start, limit, delta))
+    known = [content_of(v) for v in (start, limit, delta)]
+    if any(c is None for c in known) or not isinstance(known[2].item(), int):  # type: ignore[union-attr]
+        count = _count(*(v.data for v in (start, limit, delta)))
+    else:
+        first, last, step = (c.item() for c in known)  # type: ignore[union-attr]
+        count = dims.ceildiv(last - first, step) if step > 0 else dims.ceildiv(first - last, -step)
+        count = count if dims.nonnegative(count) else dims.maximum(count, 0)
+    return b.emit("RANGE", start, limit, delta, count=count)
+
+
+def _count(*ends: np.ndarray | None) -> Dim:
+    if any(e is None for e in ends):
+        return current_graph().fresh_symbol("range")
+    return len(np.arange(*(e.item() for e in ends)))  # type: ignore[union-attr]
+
+
+@op("EyeLike")
+def eye_like(x: Value, *, dtype: int | None = None, k: int = 0) -> Value:
+    column_minus_row = diagonal(x.shape)
+    return b.cast(b.equal(column_minus_row, k), x.dtype if dtype is None else ir_type(dtype))
+
+
+def diagonal(shape: Shape) -> Value:
+    """[rows, columns]: the number of the diagonal, column - row."""
+    rows, columns = shape[-2:]
+    return b.reshape(b.iota(columns), (1, columns)) - b.reshape(b.iota(rows), (rows, 1))
+
+
+@op("Trilu")
+def trilu(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
+    """The triangle on and above diagonal ``k`` (below it with ``upper`` = 0); zero elsewhere."""
+    limit = 0 if k is None else b.cast(b.reshape(k, ()), np.int32)
+    kept = (b.greater_equal if upper else b.less_equal)(diagonal(x.shape), limit)
+    return b.where(kept, x, 0 if x.dtype != bool else False)
+
+
+# ------------------------------------------------------------------------------------------------ dtypes
+
+
+@op("Cast")
+def cast(x: Value, *, to: int, saturate: int = 1, round_mode: str = "up") -> Value:
+    """Float to integer truncates; all floats are float32 here, so a cast between them is nothing."""
+    return convert(x, ir_type(to))
+
+
+@op("CastLike")
+def cast_like(x: Value, like: Value, *, saturate: int = 1, round_mode: str = "up") -> Value:
+    return convert(x, like.dtype)
+
+
+def convert(x: Value, dtype: np.dtype) -> Value:
+    """To bool means "not zero" (NaN included)."""
+    return b.not_equal(x, 0) if dtype == bool and x.dtype.kind == "f" else b.cast(x, dtype)

@@ -1,0 +1,147 @@
+"""Windows of a tensor: Slice, Pad, CenterCropPad.  All bounds are dims, clipped to the extents they cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..ir import build as b
+from ..ir import dims
+from ..ir.dims import Dim
+from ..ir.graph import Value, content_of, current_graph
+from .reductions import integers
+from .registry import Unsupported, op
+from .shapes import scalar
+
+FAR = 2**31 - 1  # exporters write the largest integer for "to the end"
+Pads = Sequence[tuple[Dim, Dim]]
+
+
+def positive(dim: Dim) -> Dim:
+    """max(dim, 0)."""
+    return dim if dims.nonnegative(dim) else dims.maximum(dim, 0)
+
+
+def _clipped(dim: Dim, low: int, high: Dim) -> Dim:
+    if isinstance(dim, int) and abs(dim) >= FAR:
+        return high if dim > 0 else low
+    dim = positive(dim - low) + low
+    return dim if dims.nonnegative(high - dim) else high if dims.nonnegative(dim - high) else dims.minimum(dim, high)
+
+
+def _sign_known(dim: Dim) -> bool:
+    """True where a dim is certainly >= 0 or certainly < 0; elements of run-time tensors may be either."""
+    return isinstance(dim, int) or not (dims.symbols([dim]) & set(current_graph().definitions)) and (
+        dims.nonnegative(dim) or dims.nonnegative(-1 - dim)
+    )  # fmt: skip
+
+
+def _places(bound: Value, extents: Sequence[Dim], steps: Sequence[int]) -> Sequence[Dim]:
+    """Starts or ends: negative ones counted from the end, then clipped to [0, extent], or [-1, extent - 1] going back."""
+    content = content_of(bound)
+    if content is not None and all(map(_sign_known, content)):
+        places = [p if dims.nonnegative(p) or (isinstance(p, int) and p <= -FAR) else p + d
+                  for p, d in zip(content, extents, strict=True)]  # fmt: skip
+        back = [int(s < 0) for s in steps]
+        return [_clipped(p, -e, d - e) for p, d, e in zip(places, extents, back, strict=True)]
+    back_array = np.array([s < 0 for s in steps], bound.dtype)
+    high = b.cast(b.dims_value(extents), bound.dtype)
+    place = b.where(b.less(bound, 0), bound + high, bound)
+    return b.dims_of(b.minimum(b.maximum(place, -back_array), high - back_array))
+
+
+@op("Slice")
+def slice_(x: Value, starts: Value, ends: Value, axes: Value | None = None, steps: Value | None = None) -> Value:
+    count = int(starts.shape[0])  # type: ignore[arg-type]
+    at = [b.axis_of(a, x.rank) for a in integers(axes, "axes") or range(count)]
+    strides = integers(steps, "steps") or [1] * count
+    extents = [x.shape[a] for a in at]
+    first, last = _places(starts, extents, strides), _places(ends, extents, strides)
+    begin: list[Dim] = [0] * x.rank
+    end, step = list(x.shape), [1] * x.rank
+    flipped = []
+    for a, low, high, s in zip(at, first, last, strides, strict=True):
+        if s == -1 and low == x.shape[a] - 1 and high == -1:
+            flipped.append(a)
+        else:
+            begin[a], end[a], step[a] = low, high, s
+    return _window(b.reverse(x, flipped), begin, end, step)
+
+
+def _window(x: Value, begin: list[Dim], end: list[Dim], step: list[int]) -> Value:
+    size = [positive(dims.ceildiv(e - a, s) if s > 0 else dims.ceildiv(a - e, -s))
+            for a, e, s in zip(begin, end, step, strict=True)]  # fmt: skip
+    if 0 in size:
+        return b.slice_(x, [0] * x.rank, [0 if n == 0 else d for n, d in zip(size, x.shape, strict=True)]) if all(
+            s == 1 or n == 0 for s, n in zip(step, size, strict=True)) else b.fill(size, 0, x.dtype)  # fmt: skip
+    return b.slice_(x, begin, size) if set(step) == {1} else b.strided_slice(x, begin, end, step)
+
+
+# ------------------------------------------------------------------------------------------------ padding
+
+
+def _reflected(i: Value, n: Value) -> Value:
+    """0 1 2 3 2 1 0 1 ..., period 2 (n - 1)."""
+    period = b.maximum((n - 1) * 2, 1)
+    folded = b.floor_mod(i, period)
+    return b.minimum(folded, period - folded)
+
+
+# where element i of the padded axis comes from; i counts from the first element of the operand
+SOURCES: dict[str, Callable[[Value, Value], Value]] = {
+    "edge": lambda i, n: b.minimum(b.maximum(i, 0), n - 1),
+    "wrap": b.floor_mod,
+    "reflect": _reflected,
+}
+
+
+@op("Pad")
+def pad(x: Value, pads: Value, value: Value | None = None, axes: Value | None = None, *, mode: str = "constant") -> Value:
+    """Negative pads crop."""
+    amounts = b.dims_of(pads)
+    count = len(amounts) // 2
+    both: list[tuple[Dim, Dim]] = [(0, 0)] * x.rank
+    for i, a in enumerate(integers(axes, "axes") or range(count)):
+        both[b.axis_of(a, x.rank)] = amounts[i], amounts[i + count]
+    if mode == "constant":
+        return pad_constant(x, both, 0 if value is None else b.reshape(value, ()))
+    if mode not in SOURCES:
+        raise Unsupported(f"pad mode {mode!r} is unknown")
+    if mode == "reflect" and all(_mirrors(d, p) for d, pair in zip(x.shape, both, strict=True) for p in pair):
+        return b.mirror_pad(x, both) if any(any(pair) for pair in both) else x
+    for axis, (low, high) in enumerate(both):
+        if (low, high) != (0, 0):
+            n = x.shape[axis]
+            i = b.iota(n + low + high) - scalar(low, np.int32)
+            x = b.gather(x, SOURCES[mode](i, scalar(n, np.int32)), axis)
+    return x
+
+
+def _mirrors(extent: Dim, amount: Dim) -> bool:
+    """True where MIRROR_PAD does it: 0 <= amount < extent (for a symbolic one the kernel checks)."""
+    return (not isinstance(amount, int) or amount >= 0) and (
+        not isinstance(amount, int) or not isinstance(extent, int) or amount < extent
+    )
+
+
+def pad_constant(x: Value, pads: Pads, value: Value | float = 0) -> Value:
+    """Constant padding; negative amounts crop."""
+    low = [-p if isinstance(p, int) and p < 0 else 0 for p, _ in pads]
+    high = [-p if isinstance(p, int) and p < 0 else 0 for _, p in pads]
+    x = b.slice_(x, low, [d - a - e for d, a, e in zip(x.shape, low, high, strict=True)])
+    grown = [tuple(0 if isinstance(p, int) and p < 0 else p for p in pair) for pair in pads]
+    return b.pad(x, grown, value)  # type: ignore[arg-type]
+
+
+@op("CenterCropPad")
+def center_crop_pad(x: Value, shape: Value, *, axes: Sequence[int] | None = None) -> Value:
+    """Cut or pad both sides alike; the odd element is cut or padded at the end."""
+    wanted = list(x.shape)
+    for a, d in zip(range(x.rank) if axes is None else axes, b.dims_of(shape), strict=True):
+        wanted[b.axis_of(a, x.rank)] = d
+    more = [w - d for w, d in zip(wanted, x.shape, strict=True)]
+    x = b.slice_(x, [dims.floordiv(positive(-m), 2) for m in more],
+                 [d - positive(-m) for d, m in zip(x.shape, more, strict=True)])  # fmt: skip
+    low = [dims.floordiv(positive(m), 2) for m in more]
+    return pad_constant(x, [(a, positive(m) - a) for a, m in zip(low, more, strict=True)])

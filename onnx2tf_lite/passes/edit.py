@@ -1,0 +1,258 @@
+"""What every pass needs to read and to change a graphsurgeon graph, by identity and in constant time.
+
+graphsurgeon's own list operations compare nodes and tensors by *content* (slow, and ambiguous while a node is being
+rebuilt), so the passes edit through the functions here, which never compare anything but identity.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.ir.tensor import Tensor
+
+Shape = Sequence[Any]
+_CONTROL = frozenset(("If", "Loop", "Scan", "SequenceMap"))
+
+
+def graphs(graph: gs.Graph) -> Iterator[gs.Graph]:
+    """The graph and every body (If, Loop, Scan, ...) below it, outermost first."""
+    yield graph
+    for node in graph.nodes:
+        for body in bodies(node):
+            yield from graphs(body)
+
+
+def bodies(node: gs.Node) -> list[gs.Graph]:
+    if node.op not in _CONTROL and not node.domain:  # asked of every node in every pass
+        return []
+    return [value for value in node.attrs.values() if isinstance(value, gs.Graph)]
+
+
+def standard(node: gs.Node) -> bool:
+    """Is the node of the ONNX standard's default domain?"""
+    return not node.domain
+
+
+def arg(node: gs.Node, index: int) -> Tensor | None:
+    """Input number `index`, or None where an optional input is left out."""
+    found = node.inputs[index] if index < len(node.inputs) else None
+    return None if found is None or found.name == "" else found
+
+
+def producer(tensor: Tensor | None) -> gs.Node | None:
+    return tensor.inputs[0] if tensor is not None and len(tensor.inputs) else None
+
+
+def value(tensor: Tensor | None, limit: int = 1 << 16) -> np.ndarray | None:
+    """A constant's array, or None; a constant above `limit` bytes stays untouched on its disk."""
+    if not isinstance(tensor, gs.Constant) or tensor._values.nbytes > limit:
+        return None
+    return tensor.values
+
+
+def scalar(tensor: Tensor | None) -> float | None:
+    """The one number a constant consists of, or None."""
+    array = value(tensor, 64)
+    return float(array.reshape(-1)[0]) if array is not None and array.size == 1 and array.dtype != object else None
+
+
+def ints(tensor: Tensor | None) -> list[int] | None:
+    """A constant integer list (axes, shapes, repeats), or None."""
+    array = value(tensor)
+    return None if array is None or array.dtype.kind not in "iu" else [int(v) for v in array.reshape(-1)]
+
+
+def shape(tensor: Tensor | None) -> tuple[Any, ...] | None:
+    found = None if tensor is None else tensor.shape
+    return None if found is None else tuple(found)
+
+
+def static(tensor: Tensor | None) -> tuple[int, ...] | None:
+    """The shape, if every dimension of it is a number."""
+    found = shape(tensor)
+    known = found is not None and all(isinstance(d, (int, np.integer)) and d >= 0 for d in found)
+    return found if known else None
+
+
+def same_shape(a: Tensor, b: Tensor) -> bool:
+    """Are the shapes known to be equal (a symbol equals itself, an unknown dimension equals nothing)?"""
+    left, right = shape(a), shape(b)
+    return left is not None and left == right and all(d is not None and d != "" for d in left)
+
+
+def nbytes(tensor: Tensor) -> int | None:
+    """Bytes of the tensor's contents if its type and shape are known."""
+    dims, dtype = static(tensor), tensor.dtype
+    if dims is None or dtype is None or isinstance(dtype, int):
+        return None
+    return math.prod(dims) * np.dtype(dtype).itemsize
+
+
+def set_inputs(node: gs.Node, tensors: Iterable[Tensor]) -> None:
+    _relink(node, node.inputs, "outputs", list(tensors))
+
+
+def set_outputs(node: gs.Node, tensors: Iterable[Tensor]) -> None:
+    _relink(node, node.outputs, "inputs", list(tensors))
+
+
+def _relink(node: gs.Node, side: list, back: str, tensors: list[Tensor]) -> None:
+    for tensor in side:
+        users = getattr(tensor, back)
+        for i, user in enumerate(users):
+            if user is node:
+                list.pop(users, i)
+                break
+    list.clear(side)
+    list.extend(side, tensors)
+    for tensor in tensors:
+        list.append(getattr(tensor, back), node)
+
+
+def detach(node: gs.Node) -> None:
+    """Take a node, with all that is in its bodies, out of its tensors' lists."""
+    for body in bodies(node):
+        for inner in body.nodes:
+            detach(inner)
+    set_inputs(node, [])
+    set_outputs(node, [])
+
+
+def captures(node: gs.Node) -> list[Tensor]:
+    """The tensors of outer scopes that the bodies of a node read."""
+    found: dict[int, Tensor] = {}
+    for body in bodies(node):
+        own = {id(t) for t in body.inputs} | {id(t) for inner in body.nodes for t in inner.outputs}
+        for inner in body.nodes:
+            for tensor in [*inner.inputs, *captures(inner)]:
+                if tensor.name and id(tensor) not in own:
+                    found[id(tensor)] = tensor
+        for tensor in body.outputs:
+            if id(tensor) not in own:
+                found[id(tensor)] = tensor
+    return list(found.values())
+
+
+class Edit:
+    """One pass's changes to one graph: queued next to existing nodes, and put in place by :meth:`commit`."""
+
+    def __init__(self, graph: gs.Graph, names: set[str] | None = None):
+        self.graph = graph
+        self.outputs = {id(t) for t in graph.outputs}
+        self._names = names
+        self._before: dict[int, list[gs.Node]] = {}
+        self._after: dict[int, list[gs.Node]] = {}
+        self._dead: set[int] = set()
+        self.changes = 0
+
+    @property
+    def names(self) -> set[str]:
+        if self._names is None:  # only a pass that creates something pays for this
+            self._names = {t.name for g in graphs(self.graph) for n in g.nodes for t in [*n.inputs, *n.outputs]} | {
+                t.name for g in graphs(self.graph) for t in [*g.inputs, *g.outputs]
+            }
+        return self._names
+
+    def name(self, base: str) -> str:
+        """A tensor name that nobody has yet, close to `base`."""
+        fresh, k = base, 0
+        while not fresh or fresh in self.names:
+            k += 1
+            fresh = f"{base}_{k}"
+        self.names.add(fresh)
+        return fresh
+
+    def const(self, array: Any, base: str, dtype: Any = None) -> gs.Constant:
+        return gs.Constant(self.name(base), np.ascontiguousarray(np.asarray(array, dtype)).reshape(np.shape(array)))
+
+    def i64(self, values: Any, base: str) -> gs.Constant:
+        return self.const(values, base, np.int64)
+
+    def add(
+        self,
+        op: str,
+        inputs: Sequence[Tensor],
+        at: gs.Node,
+        *,
+        attrs: dict[str, Any] | None = None,
+        outputs: Sequence[Tensor] | None = None,
+        like: Tensor | None = None,
+        shape: Shape | None = None,
+        dtype: Any = None,
+        after: bool = False,
+    ) -> Tensor:
+        """A new node beside `at`; returns its first output, of the given type and shape, or those of `like`."""
+        base = at.name or (at.outputs[0].name if len(at.outputs) else at.op)
+        name = self.name(f"{base}/{op}")
+        if outputs is None:
+            kind = dtype if dtype is not None else like.dtype if like is not None else None
+            dims = shape if shape is not None else like.shape if like is not None else None
+            outputs = [gs.Variable(name, kind, dims)]
+        node = gs.Node(op, name, attrs or {})
+        set_inputs(node, inputs)
+        set_outputs(node, outputs)
+        (self._after if after else self._before).setdefault(id(at), []).append(node)
+        self.changes += 1
+        return outputs[0]
+
+    def become(self, node: gs.Node, op: str, inputs: Iterable[Tensor], **attrs: Any) -> None:
+        """The node keeps its name, place and outputs, and is another operator from here on."""
+        node.op, node.attrs, node.domain = op, attrs, None
+        set_inputs(node, inputs)
+        self.changes += 1
+
+    def redirect(self, old: Tensor, new: Tensor) -> None:
+        """Everyone who read `old` (bodies too) reads `new`."""
+        for user in list(old.outputs):
+            if any(t is old for t in user.inputs):
+                set_inputs(user, [new if t is old else t for t in user.inputs])
+        self.changes += 1
+
+    def bypass(self, node: gs.Node, source: Tensor, result: Tensor | None = None) -> bool:
+        """Remove a node whose result equals `source`. An output of the graph keeps its name, or the node stays."""
+        result = node.outputs[0] if result is None else result
+        if id(result) in self.outputs:
+            maker = producer(source)
+            ours = maker is not None and id(source) not in self.outputs and not self._crosses(source)
+            if not ours or maker is None:
+                return False
+            self.redirect(source, result)
+            self.delete(node)
+            set_outputs(maker, [result if t is source else t for t in maker.outputs])
+            if result.shape is None:
+                result.shape = source.shape
+        else:
+            self.redirect(result, source)
+            self.delete(node)
+        return True
+
+    def _crosses(self, tensor: Tensor) -> bool:
+        """Is the tensor made outside this graph, so that it can't be renamed from here?"""
+        maker = producer(tensor)
+        return not any(n is maker for n in self.graph.nodes) and not any(
+            n is maker for queue in (*self._before.values(), *self._after.values()) for n in queue
+        )
+
+    def delete(self, node: gs.Node) -> None:
+        self._dead.add(id(node))
+        detach(node)
+        self.changes += 1
+
+    def dead(self, node: gs.Node) -> bool:
+        return id(node) in self._dead
+
+    def commit(self) -> int:
+        """Put the queued nodes in place, drop the deleted ones; returns the number of changes."""
+        if self._before or self._after or self._dead:
+            placed: list[gs.Node] = []
+            for node in self.graph.nodes:
+                placed += self._before.get(id(node), ())
+                placed.append(node)
+                placed += self._after.get(id(node), ())
+            self.graph.nodes = [n for n in placed if id(n) not in self._dead]
+        self._before, self._after, self._dead = {}, {}, set()
+        return self.changes

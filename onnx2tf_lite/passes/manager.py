@@ -1,0 +1,160 @@
+"""The contract of a pass, the registry, and the manager, which is a pass itself."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import onnx_graphsurgeon as gs
+
+from ..errors import ConversionError, Problem
+from .edit import graphs
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """What the user can say about the tuning."""
+
+    simplify: str = "auto"
+    """`auto`: onnxsim only where it may still find something; `always`; `never`."""
+    fold_budget: int = 1 << 20
+    """Bytes by which constant folding, all in all, may make the constants grow."""
+    disabled: frozenset[str] = frozenset()
+    batch_size: int | None = None
+    input_shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    keep_nodes: frozenset[str] = frozenset()
+    """Names of nodes that are neither folded, fused nor removed."""
+    input_names: tuple[str, ...] = ()
+    """Tensors at which the graph is cut: they become the inputs."""
+    output_names: tuple[str, ...] = ()
+
+
+@dataclass
+class PassResult:
+    graph: gs.Graph
+    modified: bool
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PassReport:
+    """One line of what :func:`optimize` did."""
+
+    name: str
+    modified: bool
+    notes: tuple[str, ...]
+    seconds: float
+
+
+class Pass:
+    """One change of a graph, in place. `requires` and `ensures` raise ConversionError where their condition fails."""
+
+    name = "pass"
+
+    def __init__(self, options: PassOptions | None = None):
+        self.options = options or PassOptions()
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self) or "").partition("\n")[0]
+
+    def requires(self, graph: gs.Graph) -> None:
+        """What must hold before."""
+
+    def call(self, graph: gs.Graph) -> PassResult:
+        raise NotImplementedError
+
+    def ensures(self, graph: gs.Graph) -> None:
+        """What holds afterwards: every tensor that is read is produced, in order."""
+        for g in graphs(graph):
+            seen = {id(t) for t in g.inputs}
+            local = {id(t) for n in g.nodes for t in n.outputs}
+            for node in g.nodes:
+                for tensor in node.inputs:
+                    if id(tensor) in local and id(tensor) not in seen:
+                        raise _broken(self.name, f"{node.op} '{node.name}' reads '{tensor.name}' before it is made")
+                seen.update(id(t) for t in node.outputs)
+
+    def __call__(self, graph: gs.Graph) -> PassResult:
+        self.requires(graph)
+        result = self.call(graph)
+        if result.modified:
+            self.ensures(result.graph)
+        return result
+
+
+def _broken(name: str, what: str) -> ConversionError:
+    remedy = f"a defect of the pass; disable it by name ({name}) and report the model"
+    return ConversionError(Problem(f"pass '{name}'", what, remedy))
+
+
+Listener = Callable[[str, int, int], None]
+
+
+class PassManager(Pass):
+    """Runs passes in order; with `steps` > 1 again and again until nothing changes any more."""
+
+    name = "group"
+
+    def __init__(
+        self, passes: Sequence[Pass], *, steps: int = 1, name: str = "group", listener: Listener | None = None
+    ):
+        super().__init__()
+        self.passes, self.steps, self.name, self.listener = list(passes), steps, name, listener
+        self.reports: list[PassReport] = []
+
+    def ensures(self, graph: gs.Graph) -> None:
+        """Every pass has said it for itself."""
+
+    def call(self, graph: gs.Graph) -> PassResult:
+        notes: list[str] = []
+        modified, idle = False, 0
+        for step in range(self.steps):
+            for index, one in enumerate(self.passes):
+                if idle == len(self.passes):  # all of them since the last change had nothing to do
+                    return PassResult(graph, modified, notes)
+                if self.listener:
+                    self.listener(one.name, index, len(self.passes))
+                result = self._run(one, graph)
+                graph = result.graph
+                idle = 0 if result.modified else idle + 1
+                modified |= result.modified
+                notes += [f"{one.name}: {note}" for note in result.notes]
+            if self.steps > 1 and step == self.steps - 1 and idle < len(self.passes):
+                notes.append(f"stopped after {self.steps} rounds")
+        return PassResult(graph, modified, notes)
+
+    def _run(self, one: Pass, graph: gs.Graph) -> PassResult:
+        start = time.perf_counter()
+        try:
+            result = one(graph)
+        except ConversionError:
+            raise
+        except Exception as e:
+            before = ", ".join(r.name for r in self.reports) or "none"
+            where = f"pass '{one.name}'"
+            what = f"{type(e).__name__}: {e} (passes before it: {before})"
+            raise ConversionError(Problem(where, what, f"disable it by name ({one.name}) and report the model")) from e
+        seconds = time.perf_counter() - start
+        if isinstance(one, PassManager):
+            self.reports += one.reports
+            one.reports = []
+        else:
+            self.reports.append(PassReport(one.name, result.modified, tuple(result.notes), seconds))
+        return result
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A remedy for a name that does not exist."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    shown = close or known[:8]
+    return ("did you mean " if close else "there are: ") + ", ".join(shown) + ("?" if close else "")
+
+
+def plural(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")

@@ -1,0 +1,186 @@
+"""Shapes: what the user overrides, where the graph is cut, and symbolic inference of all the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from ..errors import ConversionError, Problem
+from .edit import Tensor, captures, detach, graphs, set_outputs
+from .manager import Pass, PassResult, nearest, plural
+from .proto import describe, to_proto
+
+
+class Shapes(Pass):
+    """Apply batch and input shape overrides, cut at the named tensors, infer every shape symbolically."""
+
+    name = "shapes"
+
+    def call(self, graph: gs.Graph) -> PassResult:
+        notes = []
+        o = self.options
+        cut_graph = (o.input_names or o.output_names) and cut(graph, o.input_names, o.output_names)
+        if cut_graph:
+            notes.append(f"cut: {plural(cut_graph, 'node')} removed")
+        fixed = override(graph, o.batch_size, o.input_shapes)
+        if fixed:
+            notes.append("fixed the shape of " + ", ".join(fixed))
+        known = infer(graph, trust=not fixed)
+        if known:
+            notes.append(f"inferred {plural(known, 'shape')}")
+        return PassResult(graph, bool(cut_graph or fixed or known), notes)
+
+
+def override(graph: gs.Graph, batch_size: int | None, input_shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """Give the inputs the dimensions the user wants; returns the names of those that changed."""
+    inputs = {t.name: t for t in graph.inputs}
+    problems, wanted = [], dict[str, list[Any]]()
+    for name, dims in input_shapes.items():
+        if name not in inputs:
+            problems.append(Problem(f"input '{name}'", "the model has no such input", nearest(name, inputs)))
+        else:
+            wanted[name] = list(dims)
+    if batch_size is not None:
+        for name, tensor in inputs.items():
+            if tensor.shape and name not in wanted and not isinstance(tensor.shape[0], int):
+                wanted[name] = [batch_size, *tensor.shape[1:]]
+        if not wanted and not any(t.shape and t.shape[0] == batch_size for t in graph.inputs):
+            said = ", ".join(f"{t.name}: {_text(t.shape)}" for t in graph.inputs)
+            problems.append(Problem("batch size", f"no input has a free first dimension ({said})"))
+    changed, symbols = [], dict[str, int]()
+    for name, asked in wanted.items():
+        old = inputs[name].shape
+        clash = old is not None and (
+            len(old) != len(asked)
+            or any(
+                isinstance(a, int) and isinstance(b, int) and b >= 0 and a != b for a, b in zip(old, asked, strict=True)
+            )
+        )
+        if clash:
+            what = f"{_text(asked)} contradicts the model's {_text(old)}"
+            problems.append(Problem(f"input '{name}'", what, "only free dimensions can be given a size"))
+            continue
+        before = old if old is not None else [None] * len(asked)
+        new = [a if isinstance(b, int) and b < 0 else b for a, b in zip(before, asked, strict=True)]
+        for a, b in zip(before, new, strict=True):
+            if isinstance(a, str) and a and isinstance(b, int) and symbols.setdefault(a, b) != b:
+                problems.append(Problem(f"input '{name}'", f"dimension '{a}' is {symbols[a]} elsewhere and {b} here"))
+        if old is None or list(old) != new:
+            inputs[name].shape = new
+            changed.append(f"{name} {_text(new)}")
+    for name, tensor in inputs.items():  # a symbol means the same everywhere
+        if tensor.shape and any(isinstance(d, str) and d in symbols for d in tensor.shape):
+            tensor.shape = [symbols.get(d, d) for d in tensor.shape]
+            changed.append(f"{name} {_text(tensor.shape)}")
+    if problems:
+        raise ConversionError(*problems)
+    return changed
+
+
+def _text(dims: Iterable[Any] | None) -> str:
+    return "[?]" if dims is None else "[" + ",".join("?" if d in (None, "") else str(d) for d in dims) + "]"
+
+
+def cut(graph: gs.Graph, input_names: Iterable[str], output_names: Iterable[str]) -> int:
+    """Keep what lies between the named tensors; returns the number of nodes removed."""
+    input_names, output_names = list(input_names), list(output_names)
+    tensors: dict[str, Tensor] = {t.name: t for t in [*graph.inputs, *graph.outputs] if t.name}
+    tensors.update((t.name, t) for n in graph.nodes for t in n.outputs if t.name)
+    unknown = [n for n in [*input_names, *output_names] if n not in tensors]
+    if unknown:
+        raise ConversionError(*(Problem(f"'{n}'", "no such tensor in the model", nearest(n, tensors)) for n in unknown))
+    before = (len(graph.nodes), [t.name for t in graph.inputs], [t.name for t in graph.outputs])
+    infer(graph)
+    outputs = [tensors[n] for n in output_names] or list(graph.outputs)
+    ends = {id(tensors[n]) for n in input_names}
+    needed: dict[int, gs.Node] = {}
+    reached: dict[int, Tensor] = {}
+    stack = list(outputs)
+    while stack:
+        tensor = stack.pop()
+        if id(tensor) in reached or (id(tensor) in ends and tensor not in outputs):
+            continue
+        reached[id(tensor)] = tensor
+        for node in () if id(tensor) in ends else tensor.inputs:
+            if id(node) not in needed:
+                needed[id(node)] = node
+                stack += [t for t in [*node.inputs, *captures(node)] if t.name]
+    left = [t for t in graph.inputs if id(t) in reached and id(t) not in ends]
+    if input_names and left:
+        what = "the outputs also depend on the inputs " + ", ".join(t.name for t in left)
+        raise ConversionError(Problem("cut", what, "name these too, or cut where they are separated"))
+    graph.inputs = [tensors[n] for n in input_names] or graph.inputs
+    graph.outputs = outputs
+    for node in graph.nodes:
+        if id(node) not in needed:
+            detach(node)
+    graph.nodes = [n for n in graph.nodes if id(n) in needed]
+    for tensor in graph.inputs:  # also an output of a node that is still needed for its other outputs
+        for node in list(tensor.inputs):
+            set_outputs(node, [gs.Variable.empty() if t is tensor else t for t in node.outputs])
+    after = (len(graph.nodes), [t.name for t in graph.inputs], [t.name for t in graph.outputs])
+    return 0 if after == before else max(before[0] - after[0], 1)
+
+
+def infer(graph: gs.Graph, trust: bool = True) -> int:
+    """onnx's inference with data propagation; returns how many tensors it told something new about.
+
+    With `trust` a dimension that inference cannot find keeps the size the model declares; a shape is not declared any
+    more once the user has overridden one it may depend on.
+    """
+    proto = to_proto(graph, big="as_inputs", infos=False)
+    try:
+        done = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError) as e:
+        what = " ".join(str(e).split())[:400]
+        raise ConversionError(
+            Problem("shape inference", what, "the model contradicts itself; is an override wrong?")
+        ) from e
+    found: dict[str, onnx.TypeProto] = {}
+    _collect(done.graph, found)
+    users = {d for t in graph.inputs for d in t.shape or () if isinstance(d, str)}
+    news = 0
+    for g in graphs(graph):
+        inputs = {id(t) for t in g.inputs} if g is graph else set()
+        for tensor in [*(t for n in g.nodes for t in n.outputs), *g.inputs, *g.outputs]:
+            if not isinstance(tensor, gs.Variable) or id(tensor) in inputs or not tensor.name:
+                continue
+            dtype, old = tensor.dtype, tensor.shape
+            tensor.shape = None
+            if tensor.name in found:
+                describe(tensor, found[tensor.name])
+            tensor.dtype = dtype if tensor.dtype is None else tensor.dtype
+            if trust:
+                tensor.shape = _merge(tensor.shape, old, users)
+            news += dtype != tensor.dtype or _known(old, users) != _known(tensor.shape, users)
+    return news
+
+
+def _made_up(dim: Any, users: set[str]) -> bool:
+    """Is this a symbol that inference invented? It means the same in all tensors of one inference, and only there."""
+    return dim is None or (isinstance(dim, str) and dim.startswith("unk__") and dim not in users)
+
+
+def _known(dims: list | None, users: set[str]) -> list | None:
+    return None if dims is None else [None if _made_up(d, users) else d for d in dims]
+
+
+def _merge(new: list | None, old: list | None, users: set[str]) -> list | None:
+    """What was inferred; where that is nothing, what the model declares."""
+    if old is None or new is None:
+        return new if old is None else _known(old, users)
+    if len(new) != len(old):
+        return new
+    return [b if _made_up(a, users) and not _made_up(b, users) else a for a, b in zip(new, old, strict=True)]
+
+
+def _collect(proto: onnx.GraphProto, found: dict[str, onnx.TypeProto]) -> None:
+    for info in [*proto.value_info, *proto.output]:
+        found[info.name] = info.type
+    for node in proto.node:
+        for a in node.attribute:
+            if a.HasField("g"):
+                _collect(a.g, found)

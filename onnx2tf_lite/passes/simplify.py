@@ -1,0 +1,121 @@
+"""onnxsim, where our own folding leaves something to do: optional, on a weight-free copy, and never the last word."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import onnx
+import onnx_graphsurgeon as gs
+
+from .clean import Clean
+from .edit import arg, graphs, shape, standard
+from .fold import KEEP, Fold
+from .manager import Pass, PassManager, PassOptions, PassResult, plural
+from .proto import BIG, Importer, to_proto
+from .shapes import Shapes
+
+ROUNDS = 5
+#: What is tried in turn when onnxsim fails on a valid model.
+PARTS: dict[str, dict[str, bool]] = {
+    "": {},
+    "without folding": {"skip_constant_folding": True},
+    "without shape inference": {"skip_shape_inference": True},
+}
+
+
+class Simplify(Pass):
+    """Fold and clean until nothing changes, then onnxsim (auto: only if it may still find something), and again."""
+
+    name = "simplify"
+
+    def __init__(self, options: PassOptions | None = None):
+        super().__init__(options)
+        plain = PassOptions(fold_budget=self.options.fold_budget, keep_nodes=self.options.keep_nodes)
+        self.own = PassManager([Fold(plain), Clean(plain), Shapes(plain)], steps=8, name="simplify")
+
+    def call(self, graph: gs.Graph) -> PassResult:
+        if self.options.simplify not in ("auto", "always", "never"):
+            raise ValueError(f"simplify={self.options.simplify!r}: auto, always or never")
+        always = self.options.simplify == "always"
+        if self.options.simplify == "never" or not (always or promising(graph)):
+            return PassResult(graph, False)
+        before = _operators(graph)
+        modified = self.own(graph).modified
+        notes: list[str] = []
+        rounds = 0
+        while rounds < ROUNDS and (always or promising(graph)):
+            seen = _operators(graph)
+            rounds += 1
+            if not self._onnxsim(graph, notes):
+                break
+            self.own(graph)
+            if _operators(graph) == seen:
+                break
+            modified = True
+        removed = before - _operators(graph)
+        if rounds:
+            what = ", ".join(f"{op} x{n}" for op, n in sorted(removed.items()))
+            notes.append(
+                f"{plural(rounds, 'round')} of onnxsim" + (f": removed {what}" if what else ": nothing removed")
+            )
+        return PassResult(graph, modified, notes)
+
+    def _onnxsim(self, graph: gs.Graph, notes: list[str]) -> bool:
+        """One run; the graph changes only if the result is a valid model with the same surface."""
+        import onnxsim
+
+        proto = to_proto(graph, big="as_inputs")
+        surface = [[v.name for v in side] for side in (proto.graph.input, proto.graph.output)]
+        threshold = f"{max(self.options.fold_budget >> 10, 1)}KB"
+        for part, switches in PARTS.items():
+            try:
+                done, _ = onnxsim.simplify(
+                    proto, perform_optimization=False, tensor_size_threshold=threshold, **switches
+                )
+                onnx.checker.check_model(done)
+            except Exception as e:  # a library of 13 MB of C++: any error of its own must not be ours
+                notes.append(f"onnxsim {part} failed: {' '.join(str(e).split())[:160]}".replace("  ", " "))
+                continue
+            if [[v.name for v in side] for side in (done.graph.input, done.graph.output)] != surface:
+                notes.append(f"onnxsim {part} changed the inputs or outputs: not used".replace("  ", " "))
+                continue
+            _restore(graph, done)
+            return True
+        notes.append("the model is left as it was")
+        return False
+
+
+def _restore(graph: gs.Graph, done: onnx.ModelProto) -> None:
+    """Take the new nodes, and the old constants by reference."""
+    held = {
+        t.name: t._values
+        for g in graphs(graph)
+        for n in g.nodes
+        for t in n.inputs
+        if isinstance(t, gs.Constant) and t._values.nbytes > BIG
+    }
+    own = {t.name for t in graph.inputs}
+    fresh = Importer().model(done, graph.opset)
+    for tensor in fresh.inputs:
+        if tensor.name not in own:
+            tensor.to_constant(held[tensor.name])
+    graph.nodes, graph.outputs = fresh.nodes, fresh.outputs
+    graph.inputs = [t for t in fresh.inputs if t.name in own]
+
+
+def promising(graph: gs.Graph) -> bool:
+    """May onnxsim still remove something: small foldable leftovers, or shape arithmetic in a model of fixed shapes?"""
+    fixed = all(isinstance(d, int) for t in graph.inputs for d in shape(t) or (None,))
+    for node in (n for g in graphs(graph) for n in g.nodes if standard(n)):
+        if fixed and node.op in ("Shape", "Size", "NonZero"):
+            return True
+        reads = [t for i in range(len(node.inputs)) if (t := arg(node, i)) is not None]
+        dims = [shape(t) for t in node.outputs if t.name]
+        sized = all(d is not None and all(isinstance(n, int) for n in d) for d in dims)
+        if reads and node.op not in KEEP and not sized and all(isinstance(t, gs.Constant) for t in reads):
+            return True
+    return False
+
+
+def _operators(graph: gs.Graph) -> Counter[str]:
+    return Counter(n.op for g in graphs(graph) for n in g.nodes)

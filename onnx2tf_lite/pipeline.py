@@ -1,0 +1,365 @@
+"""From a model to checked files: the stages in order, and nothing left behind where one fails."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from . import passes, validation
+from .emitters import tflite
+from .errors import ConversionError, Problem
+from .fusion import fuse
+from .ir import dynamic, legalize
+from .ir.graph import Graph, Placement
+from .ir.verify import verify
+from .layout.stage import LayoutReport, assign
+from .op_handlers.lower import lower
+from .options import OBSOLETE, REFUSED
+from .passes.manager import nearest
+from .passes.shapes import cut
+from .report import Log, TensorInfo, operators, write_json
+from .validation.report import HEADER, cells
+
+KINDS = ("saved_model", "float32", "float16")
+DEFAULT_OUTPUTS = KINDS
+NO_TENSORFLOW = "the SavedModel needs TensorFlow: pip install tensorflow"
+
+
+@dataclass
+class ConversionResult:
+    """What a conversion made.
+
+    ``files`` maps each kind (``float32``, ...) to its path, the SavedModel to its folder; ``tensors`` every ONNX tensor
+    that exists in the files to its place there; ``check`` is the comparison with ONNX Runtime.
+    """
+
+    files: dict[str, Path]
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+    tensors: Mapping[str, Placement]
+    check: validation.Report | None
+    report: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 right (or not checked on request), 1 a file differs or does not run, 2 the check could not run."""
+        return self.check.exit_code if self.check else 0
+
+
+def convert(
+    input_onnx_file_path: str | os.PathLike[str] = "",
+    output_folder_path: str | os.PathLike[str] = "saved_model",
+    *,
+    onnx_graph: onnx.ModelProto | None = None,
+    outputs: Sequence[str] = DEFAULT_OUTPUTS,
+    batch_size: int | None = None,
+    overwrite_input_shape: Shapes | None = None,
+    shape_hints: Shapes | None = None,
+    keep_ncw_or_nchw_or_ncdhw_input_names: Iterable[str] | None = None,
+    keep_nwc_or_nhwc_or_ndhwc_input_names: Iterable[str] | None = None,
+    keep_shape_absolutely_input_names: Iterable[str] | None = None,
+    keep_ncw_or_nchw_or_ncdhw_output_names: Iterable[str] | None = None,
+    keep_shape_absolutely_output_names: Iterable[str] | None = None,
+    channels_last_names: Iterable[str] | None = None,
+    input_names_to_interrupt_model_conversion: Iterable[str] | None = None,
+    output_names_to_interrupt_model_conversion: Iterable[str] | None = None,
+    simplify: str = "auto",
+    not_use_onnxsim: bool = False,
+    fold_budget: int = passes.PassOptions.fold_budget,
+    disable_passes: Iterable[str] = (),
+    check: str = "outputs",
+    check_onnx_tf_outputs_elementwise_close: bool = False,
+    check_onnx_tf_outputs_elementwise_close_full: bool = False,
+    check_onnx_tf_outputs_elementwise_close_rtol: float | None = None,
+    check_onnx_tf_outputs_elementwise_close_atol: float | None = None,
+    test_data: str | os.PathLike[str] | Mapping[str, np.ndarray] | None = None,
+    test_data_nhwc_path: str | os.PathLike[str] | None = None,
+    disable_model_save: bool = False,
+    non_verbose: bool = False,
+    verbosity: str = "info",
+    **others: Any,
+) -> ConversionResult:
+    """Convert an ONNX model to ``outputs`` in ``output_folder_path`` and compare them with ONNX Runtime.
+
+    :param onnx_graph: the model itself instead of a path; wins over the path.
+    :param outputs: of ``saved_model``, ``float32``, ``float16``.  Without TensorFlow the default set is written without
+        the SavedModel, which a warning says; asking for it is an error then.
+    :param batch_size: size of every free first dimension.
+    :param overwrite_input_shape: ``["x:1,3,224,224"]`` or ``{"x": (1, 3, 224, 224)}``; ``shape_hints`` has the same
+        form, is used by the check only and leaves the model dynamic.
+    :param keep_...: names of inputs and outputs that stay in ONNX order, whatever that costs;
+        ``channels_last_names`` are stored channels-last.
+    :param input_names_to_interrupt_model_conversion: tensors at which the model begins; ``output_names_...``: ends.
+    :param check: ``outputs``, ``layers`` or ``none``; a limit of ``rtol * max|reference| + atol`` per tensor.
+    :param test_data: arrays by input name, or an .npz or .npy file with them; else seeded random inputs.
+    :param disable_model_save: convert and check, write nothing.
+    :param others: options of onnx2tf that have nothing to do here (a warning), or that do not exist (an error).
+    :raises ConversionError: with everything that is wrong; nothing is written then.
+
+    A file that differs from ONNX Runtime is written all the same: ``result.exit_code`` and ``result.check`` say so.
+    """
+    log = Log("error" if non_verbose else verbosity)
+    _compatibility(others, log)
+    wanted = _wanted(outputs, log)
+    if check_onnx_tf_outputs_elementwise_close_full:
+        check = "layers"
+    _one_of("check", check, ("outputs", "layers", "none"))
+    _one_of("simplify", simplify, ("auto", "always", "never"))
+    pins = dict.fromkeys(channels_last_names or (), "channels_last")
+    for names in (
+        keep_ncw_or_nchw_or_ncdhw_input_names,
+        keep_nwc_or_nhwc_or_ndhwc_input_names,
+        keep_shape_absolutely_input_names,
+        keep_ncw_or_nchw_or_ncdhw_output_names,
+        keep_shape_absolutely_output_names,
+    ):
+        pins |= dict.fromkeys(names or (), "onnx")
+    data = test_data if test_data is not None else test_data_nhwc_path
+    job = _Job(
+        source=onnx_graph if onnx_graph is not None else Path(input_onnx_file_path),
+        stem=Path(input_onnx_file_path).stem or "model",
+        wanted=wanted,
+        pins=pins,
+        options=passes.PassOptions(
+            simplify="never" if not_use_onnxsim else simplify,
+            fold_budget=fold_budget,
+            disabled=frozenset(disable_passes),
+            batch_size=batch_size,
+            input_shapes=parse_shapes(overwrite_input_shape),
+            input_names=tuple(input_names_to_interrupt_model_conversion or ()),
+            output_names=tuple(output_names_to_interrupt_model_conversion or ()),
+        ),
+        check=None
+        if check == "none"
+        else validation.CheckOptions(
+            layers=check == "layers",
+            data=data if data is None or isinstance(data, Mapping) else validation.inputs.read(data),
+            hints=parse_shapes(shape_hints),
+            rtol=check_onnx_tf_outputs_elementwise_close_rtol,
+            atol=check_onnx_tf_outputs_elementwise_close_atol,
+        ),
+        log=log,
+    )
+    if not onnx_graph and not os.fspath(input_onnx_file_path):
+        raise ConversionError("there is no model: give input_onnx_file_path or onnx_graph")
+    return job.run(None if disable_model_save else Path(output_folder_path))
+
+
+Shapes = Mapping[str, Sequence[int]] | Sequence[str]
+
+
+def parse_shapes(shapes: Shapes | None) -> dict[str, tuple[int, ...]]:
+    """``name:1,3,224,224`` words (or a mapping) by name; -1 leaves a dimension free."""
+    if isinstance(shapes, Mapping):
+        return {name: tuple(map(int, dims)) for name, dims in shapes.items()}
+    result = {}
+    for word in shapes or ():
+        name, _, dims = word.rpartition(":")
+        try:
+            result[name] = tuple(int(d) for d in dims.split(",") if d.strip())
+        except ValueError as error:
+            raise ConversionError(Problem(f"shape {word!r}", "not of the form name:1,3,224,224")) from error
+        if not name:
+            raise ConversionError(Problem(f"shape {word!r}", "not of the form name:1,3,224,224"))
+    return result
+
+
+def _one_of(what: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise ConversionError(Problem(f"{what} {value!r}", "is unknown", nearest(value, known)))
+
+
+def _wanted(outputs: Sequence[str], log: Log) -> list[str]:
+    for kind in outputs:
+        _one_of("output", kind, KINDS)
+    if not outputs:
+        raise ConversionError("outputs is empty: there is nothing to write")
+    wanted = [kind for kind in KINDS if kind in outputs]
+    if "saved_model" in wanted and importlib.util.find_spec("tensorflow") is None:
+        if outputs is not DEFAULT_OUTPUTS:
+            raise ConversionError(Problem("output 'saved_model'", NO_TENSORFLOW, "or leave it out of the outputs"))
+        log.warn(f"no SavedModel is written: {NO_TENSORFLOW}")
+        wanted.remove("saved_model")
+    return wanted
+
+
+def _compatibility(others: Mapping[str, Any], log: Log) -> None:
+    """Keywords of onnx2tf that are not ours."""
+    obsolete, refused = ({long: why for (_, long, _), why in table.items()} for table in (OBSOLETE, REFUSED))
+    problems = []
+    for name, value in others.items():
+        if name not in obsolete and name not in refused:
+            raise TypeError(f"convert() has no keyword {name!r}: {nearest(name, convert.__kwdefaults__ or ())}")
+        if value in (None, False, "", []):
+            continue
+        if name in refused:
+            problems.append(Problem(name, "is not supported", refused[name]))
+        else:
+            log.warn(f"{name} is ignored: {obsolete[name]}")
+    if problems:
+        raise ConversionError(*problems)
+
+
+@dataclass
+class _Job:
+    source: Path | onnx.ModelProto
+    stem: str
+    wanted: list[str]
+    pins: dict[str, str]
+    options: passes.PassOptions
+    check: validation.CheckOptions | None
+    log: Log
+
+    def run(self, folder: Path | None) -> ConversionResult:
+        log = self.log
+        log.stages = 5 + len(self.wanted) + (self.check is not None)
+        with _workshop(folder) as work:
+            with log.progress():
+                graph, reference, tuning, layout = self.build()
+                program = validation.Program.of(graph)
+                inputs = [TensorInfo.of(v.name, graph.placements[v.name]) for v in graph.inputs]
+                outputs = [TensorInfo.of(n, graph.placements[n]) for n in graph.output_names]
+                files = self.emit(graph, work)
+                found = None
+                if reference is not None:
+                    with log.stage("check"):
+                        found = validation.check(reference, files, program, self.check, log.step)
+            report: dict[str, Any] = {
+                "model": str(self.source) if isinstance(self.source, Path) else self.stem,
+                "inputs": [asdict(i) for i in inputs],
+                "outputs": [asdict(o) for o in outputs],
+                "files": {p.name: p.stat().st_size for k, p in files.items() if k != "saved_model"},
+                "options": asdict(self.options) | {"pins": self.pins, "outputs": self.wanted},
+                "passes": [asdict(r) for r in tuning],
+                "layout": asdict(layout),
+                "operators": operators(graph),
+                "stages": log.seconds,
+                "check": found.to_json() if found else "not asked for",
+                "warnings": log.warnings,
+            }
+            write_json(work / f"{self.stem}_report.json", report)
+            if folder is not None:
+                _deliver(work, folder)
+        written = {k: folder if k == "saved_model" else folder / p.name for k, p in files.items()} if folder else {}
+        result = ConversionResult(written, inputs, outputs, program.places, found, report, log.warnings)
+        self.tell(result, folder)
+        return result
+
+    def build(self) -> tuple[Graph, validation.Reference | None, list[passes.PassReport], LayoutReport]:
+        """The laid-out, fused program, and the model that it is compared with."""
+        log = self.log
+        with log.stage("load"):
+            model = passes.load(self.source)
+            reference = self.reference(model) if self.check else None
+        with log.stage("tune"):
+            model, tuning = passes.optimize(model, self.options, lambda name, i, n: log.step(f"tune: {name}"))
+        with log.stage("lower"):
+            graph = lower(model, lambda i, n: log.step(f"lower: node {i + 1} of {n}"))
+            names = [v.name for v in graph.inputs] + graph.output_names
+            if unknown := [n for n in self.pins if n not in names]:
+                what = "no input or output has this name"
+                raise ConversionError(*(Problem(f"'{n}'", what, nearest(n, names)) for n in unknown))
+            verify(graph, "lower")
+            legalize.legalize(graph)
+            verify(graph, "legalize")
+        with log.stage("layout"):
+            layout = assign(graph, self.pins)
+            verify(graph, "layout")
+        with log.stage("fuse"):
+            fuse(graph)
+            verify(graph, "fusion")
+        return graph, reference, tuning, layout
+
+    def reference(self, model: Any) -> validation.Reference:
+        """The model as the user gave it, cut where he asks for that."""
+        ends = self.options.input_names, self.options.output_names
+        if not any(ends):
+            return validation.Reference.of(self.source, model)
+        part = passes.load(self.source)
+        cut(part, *ends)
+        return validation.Reference.of(passes.to_proto(part), part)
+
+    def emit(self, graph: Graph, work: Path) -> dict[str, Path]:
+        """The files, in ``work``; the SavedModel first, since the .tflite branch goes on changing the program."""
+        log, files = self.log, {}
+        if "saved_model" in self.wanted:
+            from .emitters import saved_model
+
+            with log.stage("saved_model"):
+                files["saved_model"] = work / "saved_model"
+                saved_model.write(graph, files["saved_model"])
+        flat = [kind for kind in self.wanted if kind != "saved_model"]
+        for kind in flat:
+            with log.stage(kind):
+                if kind == flat[0]:
+                    dynamic.materialise(graph)
+                    verify(graph, "dynamic")
+                files[kind] = work / f"{self.stem}_{kind}.tflite"
+                tflite.write(graph, files[kind], float16=kind == "float16")
+        return files
+
+    def tell(self, result: ConversionResult, folder: Path | None) -> None:
+        """The summary."""
+        log, report, found = self.log, result.report, result.check
+        for line in report["passes"]:
+            log.debug(f"pass {line['name']}: {'; '.join(line['notes']) or 'nothing to do'} ({line['seconds']:.3f} s)")
+        for end in result.inputs:
+            log.info(f"input  {end}")
+        for end in result.outputs:
+            log.info(f"output {end}")
+        moves = f"{len(report['layout']['transposes'])} transposes ({report['layout']['emitted_bytes']} bytes)"
+        log.info(f"{sum(report['operators'].values())} operators, {moves}")
+        if folder:
+            names = ["a SavedModel"] * ("saved_model" in result.files) + list(report["files"])
+            log.info(f"wrote {', '.join(names)} in {folder}")
+        if found is None:
+            log.info("not compared with ONNX Runtime, on request")
+            return
+        for file in found.files:
+            if self.check and self.check.layers and file.layers:
+                log.table(HEADER, [cells(row) for row in file.layers])
+            (log.info if file.ok else log.error)(file.verdict)
+        for note in found.notes:
+            log.info(f"note: {note}")
+        if found.error:
+            log.error(found.error)
+
+
+@contextmanager
+def _workshop(folder: Path | None) -> Iterator[Path]:
+    """A folder beside the target in which everything is made; it disappears whatever happens."""
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ConversionError(Problem(f"output folder '{folder}'", "is a file", "name a folder with -o"))
+    beside = None
+    if folder is not None:
+        beside = next(p for p in folder.absolute().parents if p.is_dir())
+    try:
+        made = tempfile.mkdtemp(prefix=".onnx2tf-", dir=beside)
+    except OSError as error:
+        raise ConversionError(Problem(f"output folder '{folder}'", f"cannot be written: {error.strerror}")) from error
+    try:
+        yield Path(made)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _deliver(work: Path, folder: Path) -> None:
+    """Move everything into place; what was there under the same names goes, everything else stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = work / "saved_model"
+    for item in [*sorted(saved.iterdir() if saved.is_dir() else ()), *sorted(p for p in work.iterdir() if p != saved)]:
+        target = folder / item.name
+        if target.is_dir() and not target.is_symlink():
+            os.rename(target, work / f"{item.name}.old")
+        os.replace(item, target)

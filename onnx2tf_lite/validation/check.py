@@ -1,0 +1,194 @@
+"""The check: reference and files on the same inputs, outputs always, every layer on request or to name a culprit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ConversionError, Problem
+from ..ir.graph import Graph, Placement
+from ..passes.manager import nearest
+from . import inputs
+from .compare import Tolerance, compare, tolerance
+from .reference import Reference, ReferenceFailed
+from .report import FileReport, Report, Row
+from .targets import RUNTIMES, TargetFailed, open_target
+
+Arrays = dict[str, np.ndarray]
+TRIES = 5  # further sizes that are tried for a second sample
+
+
+@dataclass(frozen=True)
+class Program:
+    """Where the tensors of the model are in the files: ONNX name -> its placement and its name there."""
+
+    places: Mapping[str, Placement]
+    names: Mapping[str, str]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, graph: Graph) -> Program:
+        """The map as it stands, before later stages change the graph."""
+        written = dict(zip(graph.outputs, graph.output_names, strict=True))
+        names = {n: written.get(p.value, p.value.name) for n, p in graph.placements.items()}
+        return cls(dict(graph.placements), names | {n: n for n in graph.output_names}, tuple(graph.output_names))
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """``layers``: compare every intermediate.  ``data``: arrays by input name; else seeded random ones, free dimensions
+    from ``hints`` (input name -> shape) where given."""
+
+    layers: bool = False
+    data: Mapping[str, np.ndarray] | None = None
+    hints: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    rtol: float | None = None
+    atol: float | None = None
+    seed: int = 0
+
+
+@dataclass
+class Sample:
+    """Inputs in ONNX order, the symbols that their shapes say, and what the reference makes of them."""
+
+    symbols: dict[str, int]
+    feeds: Arrays
+    expected: Arrays
+
+
+def check(
+    reference: Reference,
+    files: Mapping[str, Path],
+    program: Program,
+    options: CheckOptions | None = None,
+    listener: Callable[[str], None] = lambda what: None,
+) -> Report:
+    """Run each of ``files`` (kind -> path) and the reference on the same inputs and compare."""
+    return _Check(reference, program, options or CheckOptions()).run(files, listener)
+
+
+@dataclass
+class _Check:
+    reference: Reference
+    program: Program
+    options: CheckOptions
+    samples: list[Sample] = field(default_factory=list)
+
+    def run(self, files: Mapping[str, Path], listener: Callable[[str], None]) -> Report:
+        report = Report(notes=self.reference.notes)
+        try:
+            listener("reference")
+            self.samples = self.sample()
+            if self.options.layers:
+                self.read_layers()
+            report.samples = [{n: a.shape for n, a in s.feeds.items()} for s in self.samples]
+            for kind, path in files.items():
+                listener(path.name)
+                report.files.append(self.file(kind, path))
+        except ReferenceFailed as error:
+            report.error = f"could not be checked: {error}"
+        report.engine = self.reference.engine
+        return report
+
+    def sample(self) -> list[Sample]:
+        """The user's data, or inputs that the reference runs with: of two sizes for a dynamic model, if there are."""
+        session, o, specs, places = self.reference.open(), self.options, self.reference.inputs, self.program.places
+        if o.data is not None:
+            given = inputs.from_user(o.data, specs, places)
+            return [Sample(symbols, feeds, session.run(feeds)) for symbols, feeds in given]
+        known = [s.name for s in specs]
+        if unknown := [n for n in o.hints if n not in known]:
+            raise ConversionError(
+                *(Problem(f"input '{n}'", "no such input to give a shape", nearest(n, known)) for n in unknown)
+            )
+        found: list[Sample] = []
+        failure, tries = ReferenceFailed("no input can be made for the model"), 0
+        for symbols, feeds in inputs.generate(specs, places, o.hints, o.seed):
+            if found and (symbols == found[0].symbols or tries == TRIES):
+                break
+            tries += bool(found)
+            try:
+                found.append(Sample(symbols, feeds, session.run(feeds)))
+            except ReferenceFailed as error:
+                failure = error
+            if len(found) == 2:
+                break
+        if not found:
+            raise failure
+        return found
+
+    def read_layers(self) -> None:
+        """Every tensor with a counterpart, and the outputs, of each sample."""
+        names = [n for n in self.reference.nodes if n in self.program.places]
+        session = self.reference.open(list(dict.fromkeys([*names, *self.reference.outputs])))
+        for sample in self.samples:
+            sample.expected = session.run(sample.feeds)
+
+    def file(self, kind: str, path: Path) -> FileReport:
+        limit = tolerance(kind, bool(self.reference.steps), self.options.rtol, self.options.atol)
+        report = FileReport(kind, path.name, str(limit), RUNTIMES[kind])
+        inside = kind != "saved_model"  # of a SavedModel only the outputs can be read
+        layers = inside and self.options.layers
+        rows: dict[str, Row] = {}
+        for runtime in RUNTIMES[kind]:
+            try:
+                self.compare(kind, path, runtime, limit, layers, rows)
+            except TargetFailed as error:
+                report.error = f"{error} ({runtime})"
+        report.outputs = [rows[n] for n in self.program.outputs if n in rows]
+        bad = next((r for r in report.outputs if not r.ok), None)
+        if bad and inside and not layers:
+            layers = True
+            try:
+                self.read_layers()
+                self.compare(kind, path, bad.runtime, limit, layers, rows)
+            except (ReferenceFailed, TargetFailed) as error:
+                self.reference.notes.append(f"{path.name}: its layers could not be compared: {error}")
+        if layers:
+            report.layers = [rows[n] for n in self.reference.nodes if n in rows]
+        return report
+
+    def compare(
+        self, kind: str, path: Path, runtime: str, limit: Tolerance, layers: bool, rows: dict[str, Row]
+    ) -> None:
+        """Run a file on all samples; ``rows`` keeps the worst of every tensor."""
+        target, places, names = open_target(kind, path, runtime, layers), self.program.places, self.program.names
+        for sample in self.samples:
+            feeds = {n: places[n].store(_narrow(a), sample.symbols) for n, a in sample.feeds.items()}
+            results = target.run(feeds)
+            for name, expected in sample.expected.items():
+                if name in places and names[name] in results:
+                    row = self.row(name, results[names[name]], expected, sample.symbols, limit, runtime)
+                    if name not in rows or _badness(row) > _badness(rows[name]):
+                        rows[name] = row
+
+    def row(
+        self,
+        name: str,
+        stored: np.ndarray,
+        expected: np.ndarray,
+        symbols: Mapping[str, int],
+        limit: Tolerance,
+        runtime: str,
+    ) -> Row:
+        place, final = self.program.places[name], name in self.program.outputs
+        try:
+            got = place.restore(stored, inputs.bind([(place.shape, expected.shape)], symbols))
+        except ValueError:  # another number of elements: compare says so
+            got = stored
+        node, op = self.reference.nodes.get(name, ("", "input"))
+        whole = len(place.perm) == len(place.split) == len(place.shape)
+        perm = tuple(int(i) for i in np.argsort(place.perm)) if whole else None
+        found = compare(got, expected, limit, self.reference.steps.get(name), ranked=final)
+        return Row(node or name, op, name, expected.shape, stored.shape, perm, str(expected.dtype), found, runtime)
+
+
+def _badness(row: Row) -> tuple[bool, float]:
+    return not row.ok, row.difference.max_rel
+
+
+def _narrow(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype in (np.float16, np.float64) else array

@@ -1,0 +1,122 @@
+"""What "the same" means: the tolerances, and the comparison of two tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """``|x - reference| <= rtol * max|reference| + atol`` at ``share`` of the elements of every float tensor.
+
+    The limit is one per tensor, since the rounding of a sum scales with its largest terms and not with the result.
+    With ``steps`` the limit is that many quantisation steps instead, also for integers; otherwise those (and booleans)
+    are equal at ``integers`` of the elements.  NaN and infinities are where the reference has them.
+    """
+
+    rtol: float
+    why: str
+    atol: float = 1e-6  # of a tensor that is zero but for rounding
+    share: float = 1.0
+    integers: float = 1.0
+    steps: float = 0.0
+
+    def __str__(self) -> str:
+        if self.steps:
+            return (
+                f"{self.steps:g} quantisation step at {100 * self.share:g} % of the elements, same argmax ({self.why})"
+            )
+        integers = "equal" if self.integers == 1 else f"equal at {100 * self.integers:g} %"
+        return f"max|diff| <= {self.rtol:g} * max|ref| + {self.atol:g}, integers {integers} ({self.why})"
+
+
+_FLOAT32 = Tolerance(1e-4, "float32 sums in another order, kernels good to 1e-5")
+_QUANTISED = Tolerance(0, "8-bit arithmetic rounds half-way cases either way", share=0.999, steps=1)
+
+#: By kind of file.
+TOLERANCES = {
+    "float32": _FLOAT32,
+    "saved_model": _FLOAT32,
+    "float16": Tolerance(1e-2, "weights of 11 bits, 5e-4 each, and some twenty layers of them", integers=0.99),
+}
+
+
+def tolerance(kind: str, quantised: bool, rtol: float | None = None, atol: float | None = None) -> Tolerance:
+    """The tolerance for a kind of file; ``rtol`` and ``atol`` of the user replace the default ones."""
+    default = _QUANTISED if quantised else TOLERANCES[kind]
+    if rtol is None and atol is None:
+        return default
+    asked = replace(default, steps=0.0, share=1.0)
+    asked = replace(asked, rtol=default.rtol if rtol is None else rtol, atol=default.atol if atol is None else atol)
+    loosened = asked.rtol > default.rtol or asked.atol > default.atol or quantised
+    return replace(asked, why="LOOSENED by the user" if loosened else "set by the user")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two tensors differ: maximum (also relative to ``max|reference|``), root mean square, cosine, and the share of
+    elements within the tolerance.  ``what`` says in words why they do not agree; empty where they do."""
+
+    max_abs: float = 0.0
+    max_rel: float = 0.0
+    rmse: float = 0.0
+    cosine: float = 1.0
+    within: float = 1.0
+    what: str = ""
+
+
+def compare(
+    got: np.ndarray, reference: np.ndarray, limit: Tolerance, step: float | None = None, ranked: bool = False
+) -> Difference:
+    """``step`` is the quantisation step of the tensor where it has one; ``ranked`` asks for the same argmax as well."""
+    if got.shape != reference.shape:
+        return Difference(np.inf, np.inf, np.inf, 0.0, 0.0, f"has shape {_shape(got)}, not {_shape(reference)}")
+    if reference.size == 0:
+        return Difference()
+    whole = reference.dtype.kind not in "fcV"
+    wide: Any = np.complex128 if "c" in (got.dtype.kind, reference.dtype.kind) else np.float64
+    a, b = got.astype(wide).reshape(-1), reference.astype(wide).reshape(-1)
+    finite = np.isfinite(a) & np.isfinite(b)
+    odd = ~finite & ~((a == b) | (np.isnan(a) & np.isnan(b)))
+    a, b = np.where(finite, a, 0), np.where(finite, b, 0)
+    error, size = np.abs(a - b), np.abs(b)
+    if whole:  # 64-bit integers are more exact than float64
+        error = np.where(got.reshape(-1) != reference.reshape(-1), np.maximum(error, 1), 0)
+    scale = float(size.max())
+    if limit.steps:
+        unit_step = (
+            float(reference.dtype.name in ("int8", "uint8", "int16", "uint16")) if whole else step or 2 * scale / 255
+        )
+        allowed, share = limit.steps * unit_step * (1 + 1e-5), limit.share
+    else:
+        allowed, share = (0.0, limit.integers) if whole else (limit.rtol * scale + limit.atol, limit.share)
+    within = 1 - float(np.mean((error > allowed) | odd))
+    worst = float(error.max())
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    cosine = float(np.abs(np.vdot(a, b)) if wide is np.complex128 else np.dot(a, b)) / norms if norms else 1.0
+    what = ""
+    if odd.any():
+        what, worst = f"{int(odd.sum())} NaN or infinite elements that the other side has not", np.inf
+    elif within < share:
+        unit = "" if whole else f" = {worst / scale if scale else np.inf:.1e} of max|ref|"
+        what = f"max|diff| {worst:.2e}{unit}, {100 * within:.4g} % of {error.size} elements within the limit"
+    elif ranked and limit.steps and not whole and not _same_argmax(a, b, reference.shape, allowed):
+        what = "the largest element is another one"
+    relative = 0.0 if worst == 0 else worst / scale if scale else np.inf
+    return Difference(worst, relative, float(np.sqrt(np.mean(np.square(error)))), cosine, within, what)
+
+
+def _same_argmax(a: np.ndarray, b: np.ndarray, shape: tuple[int, ...], tie: float) -> bool:
+    """Per row of a [batch, classes] result: what is largest here is also largest there, up to ties of one step."""
+    if len(shape) != 2:
+        return True
+    a, b = a.reshape(shape), b.reshape(shape)
+    chosen = np.take_along_axis(b, a.argmax(1)[:, None], 1)[:, 0]
+    return bool(np.all(chosen >= b.max(1) - tie))
+
+
+def _shape(array: np.ndarray) -> str:
+    return "[" + ",".join(map(str, array.shape)) + "]"

@@ -1,0 +1,141 @@
+"""The original model, run by ONNX Runtime: what every written file is compared with.
+
+Graph optimisations are off: the tensors are those of the model, and ORT's fused uint8 x int8 kernels, which saturate on
+processors without VNNI and are wrong there by up to 15 %, stay out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from .inputs import InputSpec, describe
+
+Arrays = Mapping[str, np.ndarray]
+
+QUANTISING = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+#: The quantised result of one of these has the step of its input.
+CARRIES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Relu", "Clip", "MaxPool", "Cast"}
+
+
+class ReferenceFailed(Exception):
+    """The original model cannot be run: nothing can be said about the files."""
+
+
+@dataclass
+class Reference:
+    """The original model and what the checker knows of its graph.
+
+    ``nodes`` maps every tensor to the (name, operator) of the node that makes it, in graph order; ``steps`` the
+    quantised ones to their step.
+    """
+
+    source: Path | onnx.ModelProto
+    outputs: list[str]
+    inputs: list[InputSpec]
+    nodes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    steps: dict[str, float] = field(default_factory=dict)
+    engine: str = "ONNX Runtime"
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, source: Path | onnx.ModelProto, graph: gs.Graph) -> Reference:
+        """``graph`` is the loaded model before any pass."""
+        made = {t.name: (n.name, n.op) for n in graph.nodes for t in n.outputs if t.name}
+        reference = cls(source, [t.name for t in graph.outputs], describe(graph), made)
+        if any(n.op in QUANTISING for n in graph.nodes):
+            reference.steps = quantisation_steps(graph)
+            reference.notes.append("the model is quantised: reference without ONNX Runtime's fused 8-bit kernels")
+        return reference
+
+    def open(self, tensors: Sequence[str] | None = None) -> Session:
+        """A session that returns the outputs, or else the named ``tensors``."""
+        names = list(tensors or self.outputs)
+        try:
+            return Session(self._ort(names), names)
+        except _ort_errors() as error:
+            why = str(error).strip().splitlines()[0]
+        from onnx.reference import ReferenceEvaluator
+
+        try:
+            evaluator = ReferenceEvaluator(self._exposed(names, weights=True))
+        except (RuntimeError, NotImplementedError, ValueError) as error:
+            raise ReferenceFailed(f"ONNX Runtime: {why}; onnx.reference: {error}") from error
+        if self.engine == "ONNX Runtime":
+            self.engine = "onnx.reference"
+            self.notes.append(f"ONNX Runtime refuses the model ({why}): compared with onnx.reference instead")
+        return Session(evaluator, names)
+
+    def _ort(self, names: list[str]) -> Any:
+        import onnxruntime as ort
+
+        ort.set_default_logger_severity(4)
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        model: Any = self.source
+        if isinstance(model, Path) and names == self.outputs:
+            model = str(model)
+        else:
+            if isinstance(model, Path):
+                folder = str(model.resolve().parent)
+                options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+            model = self._exposed(names).SerializeToString()
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def _exposed(self, names: list[str], weights: bool = False) -> onnx.ModelProto:
+        """The model with ``names`` as its outputs."""
+        if isinstance(self.source, Path):
+            model = onnx.load(str(self.source), load_external_data=weights)
+        else:
+            model = onnx.ModelProto()
+            model.CopyFrom(self.source)
+        known = {o.name: o for o in model.graph.output}
+        del model.graph.output[:]
+        model.graph.output.extend(known.get(n) or onnx.ValueInfoProto(name=n) for n in names)
+        return model
+
+
+@dataclass
+class Session:
+    """A loaded model: ``run`` gives the named tensors, or raises ReferenceFailed for inputs that do not suit it."""
+
+    engine: Any
+    names: list[str]
+
+    def run(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        try:
+            results = self.engine.run(self.names, dict(feeds))
+        except _ort_errors() as error:
+            raise ReferenceFailed(str(error).strip().splitlines()[0]) from error
+        except Exception as error:  # onnx.reference is numpy code for every operator and fails in every way
+            if type(self.engine).__name__ != "ReferenceEvaluator":
+                raise
+            raise ReferenceFailed(f"{type(error).__name__}: {error}") from error
+        return {name: np.asarray(result) for name, result in zip(self.names, results, strict=True)}
+
+
+def _ort_errors() -> tuple[type[Exception], ...]:
+    """ORT's exceptions have no common base."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    found = [v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception)]
+    return (*found, RuntimeError, ValueError)
+
+
+def quantisation_steps(graph: gs.Graph) -> dict[str, float]:
+    """The step of every float tensor beside a QuantizeLinear or DequantizeLinear."""
+    steps: dict[str, float] = {}
+    for node in graph.nodes:
+        if node.op in ("QuantizeLinear", "DequantizeLinear") and isinstance(node.inputs[1], gs.Constant):
+            tensor = node.inputs[0] if node.op == "QuantizeLinear" else node.outputs[0]
+            steps[tensor.name] = max(steps.get(tensor.name, 0.0), float(np.max(node.inputs[1].values)))
+        elif node.op in CARRIES and node.inputs[0].name in steps:
+            steps.setdefault(node.outputs[0].name, steps[node.inputs[0].name])
+    return steps

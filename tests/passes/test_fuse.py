@@ -1,0 +1,121 @@
+# ruff: noqa: E501 (tables: a case is a line)
+"""Each fusion in the spellings exporters use, and beside it the near miss that must not fuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnx2tf_lite import passes
+
+from .conftest import law, load, model, ops
+
+F = np.float32
+NUMBERS = {
+    "half": F(0.5), "one": F(1), "two": F(2), "three": F(3), "six": F(6), "zero": F(0), "sixth": F(1 / 6), "root2": F(2**0.5),
+    "inv2": F(2**-0.5), "c": F(0.044715), "k": F((2 / np.pi) ** 0.5), "five": F(5), "eps": F(1e-5), "slope": F(0.3),
+    "g": np.linspace(0.5, 2, 8).astype(F), "b": np.linspace(-1, 1, 8).astype(F), "last": np.array([-1]), "first": np.array([1]),
+    "hw": np.array([2, 3]), "g2": np.ones((4, 8), F) * 2, "bad": np.ones((6, 1, 1), F), "g4": np.ones((1, 1, 8), F) * 3,
+}  # fmt: skip
+SIX = "a = Add (x, three)  q = Clip (a, zero, six)"
+MEAN = "m = ReduceMean (x, last)  d = Sub (x, m)"
+SPREAD = "w = ReduceMean (s, last)  e = Add (w, eps)  r = Sqrt (e)"
+
+# fusion, text, the operator it becomes
+FUSES = [
+    ("hardswish", f"{SIX}  p = Mul (x, q)  y = Div (p, six)", "HardSwish"),
+    ("hardswish", f"{SIX}  p = Mul (q, x)  y = Mul (p, sixth)", "HardSwish"),
+    ("hardswish", f"{SIX}  p = Div (q, six)  y = Mul (x, p)", "HardSwish"),
+    ("hardswish", "h = HardSigmoid <alpha = 0.16666667, beta = 0.5> (x)  y = Mul (h, x)", "HardSwish"),
+    ("hardsigmoid", f"{SIX}  y = Div (q, six)", "HardSigmoid"),
+    ("hardsigmoid", "a = Mul (x, slope)  q = Add (a, half)  y = Clip (q, zero, one)", "HardSigmoid"),
+    ("softplus", "a = Exp (x)  q = Add (one, a)  y = Log (q)", "Softplus"),
+    ("mish", "a = Softplus (x)  t = Tanh (a)  y = Mul (x, t)", "Mish"),
+    ("gelu", "d = Div (x, root2)  e = Erf (d)  s = Add (e, one)  p = Mul (x, s)  y = Mul (p, half)", "Gelu"),
+    ("gelu", "d = Mul (x, inv2)  e = Erf (d)  s = Add (e, one)  p = Mul (half, x)  y = Mul (p, s)", "Gelu"),
+    ("gelu", "d = Div (x, root2)  e = Erf (d)  s = Add (e, one)  p = Mul (s, half)  y = Mul (x, p)", "Gelu"),
+    (
+        "gelu",
+        "u = Pow (x, three)  v = Mul (u, c)  w = Add (x, v)  z = Mul (w, k)  t = Tanh (z)  s = Add (t, one)  p = Mul (x, half)  y = Mul (p, s)",
+        "Gelu",
+    ),
+    ("layernorm", f"{MEAN}  s = Pow (d, two)  {SPREAD}  n = Div (d, r)  o = Mul (n, g)  y = Add (o, b)", "LayerNormalization"),
+    ("layernorm", f"{MEAN}  s = Mul (d, d)  {SPREAD}  n = Div (d, r)  o = Mul (g4, n)  y = Add (b, o)", "LayerNormalization"),
+    ("layernorm", f"{MEAN}  s = Mul (d, d)  {SPREAD}  i = Reciprocal (r)  n = Mul (d, i)  y = Mul (n, g)", "LayerNormalization"),
+    ("layernorm", f"{MEAN}  s = Pow (d, two)  {SPREAD}  y = Div (d, r)", "LayerNormalization"),
+    ("layernorm", f"{MEAN}  s = Pow (d, two)  {SPREAD}  n = Div (d, r)  y = Mul (n, g2)".replace("last", "hw"), "LayerNormalization"),
+    ("rmsnorm", f"s = Pow (x, two)  {SPREAD}  n = Div (x, r)  y = Mul (n, g)", "RMSNormalization"),
+    ("rmsnorm", f"s = Mul (x, x)  {SPREAD}  i = Div (one, r)  n = Mul (x, i)  y = Mul (g, n)", "RMSNormalization"),
+]  # fmt: skip
+NEAR = [
+    ("hardswish", "a = Add (x, three)  q = Clip (a, zero, five)  p = Mul (x, q)  y = Div (p, six)", None),
+    ("hardswish", "h = HardSigmoid (x)  y = Mul (h, x)", "alpha=0.2"),
+    ("hardswish", f"{SIX}  p = Mul (x, q)  z = Div (p, six)  y = Add (z, q)", "'q' is read elsewhere"),
+    ("hardsigmoid", "a = Mul (x, b)  q = Add (a, half)  y = Clip (q, zero, one)", "not one number"),
+    ("softplus", "a = Exp (x)  q = Add (two, a)  y = Log (q)", None),
+    ("mish", "a = Softplus (x)  t = Tanh (a)  n = Neg (x)  y = Mul (n, t)", None),
+    ("gelu", "d = Div (x, two)  e = Erf (d)  s = Add (e, one)  p = Mul (x, s)  y = Mul (p, half)", None),
+    ("layernorm", f"{MEAN}  s = Pow (d, three)  {SPREAD}  y = Div (d, r)", None),
+    ("layernorm", f"{MEAN}  s = Pow (d, two)  {SPREAD}  y = Div (d, r)".replace("last", "first"), "not the last ones"),
+    ("layernorm", f"{MEAN}  s = Pow (d, two)  {SPREAD}  y = Div (d, r)".replace("(x, last)", "(x, hw)"), "differ"),
+    ("layernorm", f"{MEAN}  s = Pow (d, two)  {SPREAD}  y = Div (x, r)", None),
+    ("rmsnorm", f"s = Mul (x, g)  {SPREAD}  n = Div (x, r)  y = Mul (n, g)", None),
+]  # fmt: skip
+
+
+def build(text: str):
+    used = {k: v for k, v in NUMBERS.items() if k in text.replace("(", " ").replace(")", " ").replace(",", " ").split()}
+    return model(f"(float[2,6,4,8] x) => (float[2,6,4,8] y) {{ {text} }}", **used)
+
+
+@pytest.mark.parametrize(("name", "text", "op"), FUSES, ids=[f"{n}-{i}" for i, (n, _, _) in enumerate(FUSES)])
+def test_fuses(name: str, text: str, op: str) -> None:
+    graph, result = law(name, build(text), rtol=2e-5 if name != "gelu" else 1e-4)
+    assert ops(graph) == {op: 1} and result.notes == ["fused 1"]
+
+
+@pytest.mark.parametrize(("name", "text", "reason"), NEAR, ids=[f"{n}-{i}" for i, (n, _, _) in enumerate(NEAR)])
+def test_near_miss(name: str, text: str, reason: str | None) -> None:
+    graph, result = law(name, build(text))
+    assert not result.modified
+    told = passes.explain(graph, name)
+    assert reason is None or (any(reason in t for t in told) and any(reason in n for n in result.notes))
+
+
+def shuffle(mid: list[int], perm: list[int], out: list[int], source: str = "2,8,4,6"):
+    text = f"(float[{source}] x) => (float[n,c,h,w] y) {{ a = Reshape (x, p) t = Transpose <perm = {perm}> (a) y = Reshape (t, q) }}"
+    return model(text, p=np.array(mid), q=np.array(out))
+
+
+SHUFFLES = [
+    ("crd", [2, 2, 2, 2, 4, 6], [0, 1, 4, 2, 5, 3], [2, 2, 8, 12], {"blocksize": 2, "mode": "CRD"}),
+    ("dcr", [2, 2, 2, 2, 4, 6], [0, 3, 4, 1, 5, 2], [2, 2, 8, 12], {"blocksize": 2, "mode": "DCR"}),
+    ("space to depth", [2, 8, 2, 2, 3, 2], [0, 3, 5, 1, 2, 4], [2, 32, 2, 3], {"blocksize": 2}),
+    ("another permutation", [2, 2, 2, 2, 4, 6], [0, 1, 4, 3, 5, 2], [2, 2, 8, 12], None),
+    ("unequal blocks", [2, 2, 1, 4, 4, 6], [0, 1, 4, 2, 5, 3], [2, 2, 4, 24], None),
+    ("another split", [2, 2, 2, 2, 6, 4], [0, 1, 4, 2, 5, 3], [2, 2, 12, 8], None),
+    ("another target", [2, 2, 2, 2, 4, 6], [0, 1, 4, 2, 5, 3], [2, 4, 4, 12], None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mid", "perm", "out", "attrs"), [s[1:] for s in SHUFFLES], ids=[s[0] for s in SHUFFLES])
+def test_pixel_shuffle(mid: list, perm: list, out: list, attrs: dict | None) -> None:
+    graph, result = law("pixelshuffle", shuffle(mid, perm, out))
+    assert result.modified == (attrs is not None)
+    assert attrs is None or (len(graph.nodes) == 1 and graph.nodes[0].attrs == attrs)
+
+
+def test_pixel_shuffle_of_a_free_batch() -> None:
+    graph, _ = law("pixelshuffle", shuffle([-1, 2, 2, 2, 4, 6], [0, 1, 4, 2, 5, 3], [-1, 2, 8, 12], "n,8,4,6"))
+    assert ops(graph) == {"DepthToSpace": 1}
+
+
+def test_kept_node() -> None:
+    graph = load("(float[2] x) => (float[2] y) { a = Softplus (x) t = Tanh (a) y = Mul (x, t) }")
+    graph.nodes[1].name = "mine"
+    assert not passes.run("mish", graph, passes.PassOptions(keep_nodes=frozenset({"mine"}))).modified
+
+
+def test_explain_tells_the_nearest_miss() -> None:
+    graph = load("(float[2] x) => (float[2] y) { a = Exp (x) q = Add (two, a) y = Log (q) }", two=F(2))
+    assert passes.explain(graph, "softplus") == ["Log 'y': 2 operators agree with Log(Add(Exp(x), 1))"]
