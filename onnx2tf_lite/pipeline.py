@@ -279,6 +279,8 @@ class _Job:
         with log.stage("fuse"):
             fuse(graph)
             verify(graph, "fusion")
+            dynamic.materialise(graph)
+            verify(graph, "dynamic")
         return graph, reference, tuning, layout
 
     def reference(self, model: Any) -> validation.Reference:
@@ -302,9 +304,6 @@ class _Job:
         flat = [kind for kind in self.wanted if kind != "saved_model"]
         for kind in flat:
             with log.stage(kind):
-                if kind == flat[0]:
-                    dynamic.materialise(graph)
-                    verify(graph, "dynamic")
                 files[kind] = work / f"{self.stem}_{kind}.tflite"
                 tflite.write(graph, files[kind], float16=kind == "float16")
         return files

@@ -45,7 +45,7 @@ class TensorInfo:
 
 
 def _commas(items: Iterable[object]) -> str:
-    return ",".join(map(str, items))
+    return ",".join(text if len(text := str(item)) < 20 else "?" for item in items)
 
 
 class Log:

@@ -221,14 +221,8 @@ def run_tflite(
         for name, array in outputs.items():
             place = graph.placements.get(name)
             if place is not None:
-                outputs[name] = restore(place, array, symbols)
+                outputs[name] = place.restore(array, symbols)
     return results
-
-
-def restore(place: Placement, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
-    """The ONNX tensor; extents that depend on data are read off the array."""
-    known = {str(d): n for d, n in zip(place.value.shape, array.shape, strict=True) if isinstance(d, dims.Expr)}
-    return place.restore(array, {**known, **symbols})
 
 
 # ------------------------------------------------------------------------------------------------ checking

@@ -40,7 +40,7 @@ def keep_leading_axes(m: Match) -> Value | str | None:
 @rule(op("BATCH_MATMUL", any_("x"), const("w"), adj_x=False))
 def fully_connected(m: Match) -> Value | str | None:
     """product with a constant matrix as FULLY_CONNECTED"""
-    if m.root.inputs[1] is not m.w or m.x.is_constant or any(d != 1 for d in m.w.shape[:-2]):
+    if m.x.is_constant or any(d != 1 for d in m.w.shape[:-2]):
         return None
     matrix = b.reshape(m.w, m.w.shape[-2:])
     return b.fully_connected(m.x, matrix if m.root.attrs["adj_y"] else b.transpose(matrix, (1, 0)))
@@ -81,7 +81,7 @@ def rsqrt(m: Match) -> Value | str | None:
 def power(m: Match) -> Value | str | None:
     """power of two as SQUARE"""
     square = m.n.size == 1 and m.n.data.item() == 2 and m.x.dtype == np.float32
-    return b.square(m.x) if square and m.root.inputs[1] is m.n else None
+    return b.square(m.x) if square else None
 
 
 RULES = [global_pool, drop_unit_axes, keep_leading_axes, fully_connected, hard_swish, logistic, rsqrt, power]

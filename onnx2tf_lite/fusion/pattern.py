@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import isclose
 from typing import Any, Union
 
 import numpy as np
@@ -141,7 +142,7 @@ def uniform(value: Value, wanted: float, tolerance: float = 0) -> bool:
     data = value.data
     if data is None or not data.size or data.dtype.kind not in "fiu":
         return False
-    return bool(np.isclose(data.flat[0], wanted, rtol=tolerance, atol=0) and np.all(data == data.flat[0]))
+    return isclose(data.flat[0], wanted, rel_tol=tolerance) and bool(np.all(data == data.flat[0]))
 
 
 # ------------------------------------------------------------------------------------------------ the editor

@@ -17,6 +17,7 @@ from .dims import Dim, Expr, Shape
 from .graph import SMALL, Op, Quant, Value, constant, content_of, current_graph, current_origin
 from .kind import KINDS
 from .kinds.elementwise import broadcast
+from .kinds.quantization import dequantize as real_numbers
 
 FOLD_LIMIT = 1 << 20  # a folded constant may exceed its operands by this many bytes
 
@@ -468,10 +469,13 @@ def quantize(x: Operand, quant: Quant) -> Value:
 
 
 def dequantize(x: Value, quant: Quant) -> Value:
-    """Real numbers of stored integers.  A constant keeps the parameters, so that an int8 kernel can take it exactly."""
+    """Real numbers of stored integers.  A constant keeps the parameters, so that an int8 kernel can take it exactly.
+
+    It is folded whatever its size: layout and fusion know what to do with constant weights only.
+    """
+    if x.data is not None:
+        return constant(real_numbers(x.data, quant), name=x.name, quant=quant)
     value = emit("DEQUANTIZE", x, quant=quant)
-    if value.data is not None:
-        value.quant = quant
-    elif x.quant is None:
+    if x.quant is None:
         x.quant = quant
     return value

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -178,21 +179,24 @@ class Placement:
         """The ONNX tensor from the stored one."""
         if self.real and self.value.quant is not None:
             array = (array.astype(np.float32) - self.value.quant.zero_point) * self.value.quant.scale
-        return array.reshape(concrete(self.split, symbols)).transpose(self.perm).reshape(concrete(self.shape, symbols))
+        known = dict(zip(self.value.shape, array.shape, strict=True))  # also those that depend on data
+        split = array.reshape(concrete(self.split, symbols, known))
+        return split.transpose(self.perm).reshape(concrete(self.shape, symbols, known))
 
     def store(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
         """The stored tensor from the ONNX one; inverse of :meth:`restore`."""
         ordered = concrete(tuple(self.split[p] for p in self.perm), symbols)
         back = np.argsort(self.perm) if self.perm else ()
-        return np.ascontiguousarray(array.reshape(ordered).transpose(back).reshape(concrete(self.value.shape, symbols)))
+        stored = array.reshape(ordered).transpose(back).reshape(concrete(self.value.shape, symbols))
+        return np.asarray(stored, order="C")  # ascontiguousarray would make a vector of a scalar
 
 
-def concrete(shape: Shape, symbols: Mapping[str, int]) -> list[int]:
-    """Extents as numbers; one that depends on data (its symbol is not in ``symbols``) is -1."""
+def concrete(shape: Shape, symbols: Mapping[str, int], known: Mapping[Dim, int] = MappingProxyType({})) -> list[int]:
+    """Extents as numbers, by their symbols or as wholes in ``known``; one that depends on other data is -1."""
     result = []
     for dim in shape:
         try:
-            result.append(evaluate(dim, symbols))
+            result.append(known[dim] if dim in known else evaluate(dim, symbols))
         except KeyError:
             result.append(-1)
     return result

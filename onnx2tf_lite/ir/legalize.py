@@ -47,6 +47,11 @@ def legalize(graph: Graph) -> Graph:
 
 def _legalize(graph: Graph, problems: list[Problem]) -> None:
     stage = _Stage(graph)
+    problems += [
+        Problem(f"tensor '{v.name}'", f"TFLite has no kernels for {v.dtype.name}", "use another dtype in the model")
+        for v in [*graph.inputs, *(v for op in graph.ops for v in op.outputs)]
+        if short(v.dtype) not in DTYPES
+    ]
     old, graph.ops = graph.ops, []
     for op in old:
         start = len(graph.ops)

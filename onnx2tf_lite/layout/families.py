@@ -61,11 +61,16 @@ def _as_written(node: Node) -> Variant:
 
 
 def _movable(node: Node, port: int) -> bool:
-    """True where the atoms inside the last axis may be permuted, because weights (and bias) are constant."""
+    """True where the atoms inside the last axis may be permuted: weights (and bias) are constant, or one number."""
     op = node.op
     if not isinstance(node.rule, FullyConnected) or op is None or port not in (0, ~0):
         return False
-    return all(v is None or v.is_constant for v in op.inputs[1:])
+    return all(v is None or v.is_constant or _uniform(node, i) for i, v in enumerate(op.inputs) if i)
+
+
+def _uniform(node: Node, port: int) -> bool:
+    producer = node.ports[port][0].producer
+    return producer is not None and isinstance(producer.kind.layout, rules.Fill)
 
 
 def _from_key(node: Node, port: int, key: Key, label: int) -> Variant | None:

@@ -176,6 +176,19 @@ class Gather(Rule):
 
 
 @dataclass(frozen=True)
+class Fill(Rule):
+    """FILL: one number everywhere looks the same in any order."""
+
+    anchored: bool = False
+
+    def orders(self, op: Op, port: int, order: Order) -> Orders | None:
+        return self.written(op) | {~0: order} if port < 0 else None
+
+    def attrs(self, op: Op, orders: Orders) -> dict[str, Any]:
+        return op.attrs | {"shape": permute(op.attrs["shape"], orders[~0])}
+
+
+@dataclass(frozen=True)
 class MatMul(Rule):
     """BATCH_MATMUL: batch axes first and in equal order everywhere; each operand's matrix may lie transposed."""
 

@@ -3,10 +3,32 @@
 ``registry``  how a handler is declared         ``lower``  the walk over the graph
 """
 
-from . import activations, arithmetic, indexing, matmul, normalization, reductions, shapes, slicing
-from .registry import HANDLERS, NodeInfo, Unsupported, const, current_node, op, table
+from .registry import HANDLERS, NodeInfo, Unsupported, const, current_node, op, table  # isort: split
 
-__all__ = [
-    "HANDLERS", "NodeInfo", "Unsupported", "activations", "arithmetic", "const", "current_node", "indexing", "matmul",
-    "normalization", "op", "reductions", "shapes", "slicing", "table",
-]  # fmt: skip
+# Importing a family registers its operators.
+from . import (
+    activations,
+    arithmetic,
+    control,
+    convolution,
+    detection,
+    indexing,
+    matmul,
+    normalization,
+    pooling,
+    quantization,
+    recurrent,
+    reductions,
+    resize,
+    sampling,
+    shapes,
+    slicing,
+    spatial,
+)
+
+FAMILIES = (
+    activations, arithmetic, control, convolution, indexing, matmul, normalization, pooling, quantization, recurrent,
+    reductions, resize, shapes, slicing, spatial,
+)  # fmt: skip
+
+__all__ = ["FAMILIES", "HANDLERS", "NodeInfo", "Unsupported", "const", "current_node", "op", "table"]

@@ -21,11 +21,12 @@ Step = Callable[[Value, list[Value], list[Any]], Sequence[Value]]
 
 
 @contextmanager
-def nested(stem: str) -> Iterator[Graph]:
-    """A body being built; names and symbols stay unique over all graphs of the program."""
+def nested(body: str | Graph) -> Iterator[Graph]:
+    """A body being built, new or once more; names and symbols stay unique over all graphs of the program."""
     parent = current_graph()
-    graph = Graph(parent.fresh_name(stem if parent.name == "main" else f"{parent.name}/{stem}"))
-    graph.counter = parent.counter
+    if isinstance(body, str):
+        body = Graph(parent.fresh_name(body if parent.name == "main" else f"{parent.name}/{body}"))
+    graph, graph.counter = body, parent.counter
     try:
         with building(graph):
             yield graph

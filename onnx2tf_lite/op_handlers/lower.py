@@ -16,8 +16,7 @@ import onnx_graphsurgeon as gs
 from ..errors import ConversionError, Problem
 from ..ir import build, dims
 from ..ir.graph import Graph, Origin, Value, building, constant, current_graph, short
-from . import HANDLERS
-from .registry import NodeInfo, Unsupported, lowering_node
+from .registry import HANDLERS, NodeInfo, Unsupported, lowering_node
 
 NARROWED = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.float16): np.dtype(np.float32)}
 

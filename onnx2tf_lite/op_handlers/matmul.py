@@ -16,12 +16,19 @@ from ..ir.graph import Value
 from .registry import Unsupported, op
 
 
+def is_weights(y: Value) -> bool:
+    """A constant matrix, or one number everywhere that was too large to be written out (see the pass ``tile``)."""
+    while y.producer is not None and y.producer.kind.name in ("TRANSPOSE", "RESHAPE"):
+        y = y.producer.inputs[0]  # type: ignore[assignment]
+    return y.is_constant or (y.producer is not None and y.producer.kind.name == "FILL")
+
+
 def product(x: Value, y: Value) -> Value:
     """numpy's matmul of operands of rank >= 2."""
     if x.dtype.kind != "f":
         lifted = b.reshape(x, (*x.shape, 1)) * b.reshape(y, (*y.shape[:-2], 1, *y.shape[-2:]))
         return b.reduce("SUM", lifted, [-2])
-    if y.is_constant and y.rank == 2:
+    if y.rank == 2 and is_weights(y):
         return b.fully_connected(x, b.transpose(y, (1, 0)))
     return b.matmul(x, y)
 
@@ -55,7 +62,7 @@ def gemm(
     y = _scaled(y, alpha)
     bias = None if c is None else _scaled(c, beta)
     width = y.shape[1]
-    if x.dtype.kind == "f" and y.is_constant and bias is not None and _vector(bias, width):
+    if x.dtype.kind == "f" and is_weights(y) and bias is not None and _vector(bias, width):
         return b.fully_connected(x, b.transpose(y, (1, 0)), np.broadcast_to(bias.data.ravel(), (width,)))  # type: ignore
     z = product(x, y)
     return z if bias is None else z + bias

@@ -17,7 +17,9 @@ Step = Callable[[Value], Value]
 
 
 def integers(value: Value | None, what: str) -> list[int] | None:
-    """The elements of an operand that must be constant."""
+    """The elements of an operand that must be constant (an empty one is)."""
+    if value is not None and value.size == 0:
+        return []
     array = const(value, what)
     return None if array is None else [int(i) for i in array.ravel()]
 

@@ -160,7 +160,7 @@ class Fold(Pass):
             if any(self._kept(n) or n.op in KEEP for n in inner):
                 continue
             sizes = [_size(node, t) for t in node.outputs if t.name]
-            room = max(WORKSPACE, *(nbytes(t) or 0 for t in reads if t.name))
+            room = max([WORKSPACE, *(nbytes(t) or 0 for t in reads if t.name)])
             if any(s is None for s in sizes):
                 unsized = True
             elif max((s for s in sizes if s is not None), default=0) > room:
@@ -357,9 +357,13 @@ def _target(node: gs.Node) -> list[int] | None:
     dims = shape(node.outputs[0])
     if dims is None:
         return None
+    if node.op == "Resize" and ("axes" in node.attrs or "keep_aspect_ratio_policy" in node.attrs):
+        return None  # sizes are not the shape of the result
+    if node.op == "Reshape" and (0 in dims or node.attrs.get("allowzero", 0)):
+        return None  # a 0 in the target copies
     if all(isinstance(d, int) for d in dims):
-        return list(dims) if node.op != "Resize" or "axes" not in node.attrs else None
-    if node.op != "Reshape" or 0 in dims or node.attrs.get("allowzero", 0):
+        return list(dims)
+    if node.op != "Reshape":
         return None
     source = shape(node.inputs[0]) or ()
     copied = [isinstance(d, str) and d != "" and i < len(source) and source[i] == d for i, d in enumerate(dims)]

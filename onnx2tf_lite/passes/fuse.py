@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ..errors import ConversionError, Problem
 from .edit import Edit, Tensor, graphs, ints, scalar, shape, standard, static
 from .manager import Pass, PassOptions, PassResult
 from .match import Fusion, Match, find, operators, outside_readers
+from .upgrade import TARGET
 
 
 class Fuse(Pass):
@@ -27,6 +29,12 @@ class Fuse(Pass):
     @property
     def summary(self) -> str:
         return f"Fuse what exporters write for {_TITLES[self.name]}."
+
+    def requires(self, graph: gs.Graph) -> None:
+        """Most of the fused operators are younger than the models they are found in."""
+        if graph.opset < TARGET:
+            what = f"the graph is of opset {graph.opset}, the fused operators are those of {TARGET}"
+            raise ConversionError(Problem(f"pass '{self.name}'", what, "run the pass upgrade first"))
 
     def call(self, graph: gs.Graph) -> PassResult:
         count = 0
@@ -161,7 +169,7 @@ def _sixth(match: Match) -> str | None:
     """If it is made of a HardSigmoid: that of slope 1/6 (its own default is 0.2)."""
     found = [n for n in match.nodes if n.op == "HardSigmoid"]
     alpha, beta = (found[0].attrs.get("alpha", 0.2), found[0].attrs.get("beta", 0.5)) if found else (1 / 6, 0.5)
-    return None if abs(alpha - 1 / 6) < 1e-4 and beta == 0.5 else f"HardSigmoid has alpha={alpha:.4g}, beta={beta:.4g}"
+    return None if abs(alpha - 1 / 6) < 1e-5 and beta == 0.5 else f"HardSigmoid has alpha={alpha:.4g}, beta={beta:.4g}"
 
 
 def _unary(op: str, **attrs: Any) -> Any:

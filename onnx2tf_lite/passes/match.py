@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from .edit import Edit, Tensor, producer, scalar, standard
 
 COMMUTE = frozenset(("Add", "Mul", "Min", "Max"))
-#: 0.7071 is written with between four and sixteen digits.
-CLOSE = 1e-3
+#: 0.7071 is written with between four and sixteen digits, and in float16 it is no better known than this.
+CLOSE, CLOSE_16 = 2e-5, 1e-3
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,8 @@ def _arguments(pairs: list, states: Iterator[State], lets: dict, near: set[int],
 def _tensor(want: Any, tensor: Tensor, bound: dict, nodes: list, lets: dict, near: set[int]) -> Iterator[State]:
     if isinstance(want, float):
         number = scalar(tensor)
-        if number is not None and abs(number - want) <= CLOSE * max(abs(want), 1e-6):
+        close = CLOSE_16 if number is not None and np.dtype(tensor.dtype).itemsize == 2 else CLOSE
+        if number is not None and abs(number - want) <= close * max(abs(want), 1e-6):
             yield bound, nodes
     elif isinstance(want, Call):
         maker = producer(tensor)

@@ -170,13 +170,12 @@ class Importer:
 
 
 def describe(tensor: gs.Variable, kind: onnx.TypeProto) -> None:
-    """Write a TypeProto into a graphsurgeon variable (an unknown dimension is None)."""
+    """Write a TypeProto into a graphsurgeon variable (an unknown dimension is None; no tensor: the type as it is)."""
     which = kind.WhichOneof("value")
     tensor.type = which or "tensor_type"
-    if which == "sequence_type":
-        kind = kind.sequence_type.elem_type
-    elif which == "optional_type":
-        kind = kind.optional_type.elem_type
+    if which != "tensor_type":
+        tensor.type_proto = kind
+        return
     inner = kind.tensor_type
     if inner.elem_type:
         tensor.dtype = numpy_type(inner.elem_type)
@@ -187,16 +186,13 @@ def describe(tensor: gs.Variable, kind: onnx.TypeProto) -> None:
 
 def value_info(tensor: Tensor, shaped: bool = True) -> onnx.ValueInfoProto:
     info = onnx.ValueInfoProto(name=tensor.name)
-    kind = info.type
-    wrapper = getattr(tensor, "type", "tensor_type")
-    if wrapper == "sequence_type":
-        kind = kind.sequence_type.elem_type
-    elif wrapper == "optional_type":
-        kind = kind.optional_type.elem_type
-    if tensor.dtype is not None:
-        kind.tensor_type.elem_type = elem_type(tensor.dtype)
+    if getattr(tensor, "type", "tensor_type") != "tensor_type":
+        info.type.CopyFrom(tensor.type_proto)
+    elif tensor.dtype is not None:
+        kind = info.type.tensor_type
+        kind.elem_type = elem_type(tensor.dtype)
         if shaped and tensor.shape is not None:
-            dims = kind.tensor_type.shape
+            dims = kind.shape
             dims.SetInParent()
             for d in tensor.shape:
                 if d is None or d == "":

@@ -23,6 +23,8 @@ QUANTISING = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinear
 #: The quantised result of one of these has the step of its input.
 CARRIES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Relu", "Clip", "MaxPool", "Cast"}
 
+LARGE = 256  # elements of a weight; anything smaller may be a shape or a scale
+
 
 class ReferenceFailed(Exception):
     """The original model cannot be run: nothing can be said about the files."""
@@ -54,11 +56,12 @@ class Reference:
             reference.notes.append("the model is quantised: reference without ONNX Runtime's fused 8-bit kernels")
         return reference
 
-    def open(self, tensors: Sequence[str] | None = None) -> Session:
-        """A session that returns the outputs, or else the named ``tensors``."""
+    def open(self, tensors: Sequence[str] | None = None, rounding: str = "") -> Session:
+        """A session that returns the outputs, or else the named ``tensors``; with ``rounding`` of its weights to those
+        that a kind of file has."""
         names = list(tensors or self.outputs)
         try:
-            return Session(self._ort(names), names)
+            return Session(self._ort(names, rounding), names)
         except _ort_errors() as error:
             why = str(error).strip().splitlines()[0]
         from onnx.reference import ReferenceEvaluator
@@ -72,7 +75,7 @@ class Reference:
             self.notes.append(f"ONNX Runtime refuses the model ({why}): compared with onnx.reference instead")
         return Session(evaluator, names)
 
-    def _ort(self, names: list[str]) -> Any:
+    def _ort(self, names: list[str], rounding: str) -> Any:
         import onnxruntime as ort
 
         ort.set_default_logger_severity(4)
@@ -80,8 +83,12 @@ class Reference:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
         model: Any = self.source
-        if isinstance(model, Path) and names == self.outputs:
+        if isinstance(model, Path) and names == self.outputs and not rounding:
             model = str(model)
+        elif rounding:
+            model = self._exposed(names, weights=True)
+            round_weights(model, rounding)
+            model = model.SerializeToString()
         else:
             if isinstance(model, Path):
                 folder = str(model.resolve().parent)
@@ -127,6 +134,19 @@ def _ort_errors() -> tuple[type[Exception], ...]:
 
     found = [v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception)]
     return (*found, RuntimeError, ValueError)
+
+
+def round_weights(model: onnx.ModelProto, kind: str) -> None:
+    """Large float weights to float16, or else changed at random by one unit in the last place of float32."""
+    rng = np.random.default_rng(0)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= LARGE:
+            weights = onnx.numpy_helper.to_array(tensor)
+            if kind == "float16":
+                weights = weights.astype(np.float16)
+            else:
+                weights = weights * (1 + rng.uniform(-(2**-22), 2**-22, weights.shape))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(weights.astype(np.float32), tensor.name))
 
 
 def quantisation_steps(graph: gs.Graph) -> dict[str, float]:

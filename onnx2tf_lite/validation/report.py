@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .compare import Difference
+from .compare import SLACK, Difference
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class FileReport:
     kind: str
     path: str
     tolerance: str
+    reason: str
     runtimes: tuple[str, ...]
     outputs: list[Row] = field(default_factory=list)
     layers: list[Row] = field(default_factory=list)
@@ -54,29 +55,35 @@ class FileReport:
         return next((r for r in [*self.layers, *self.outputs] if not r.ok), None)
 
     def worst(self, n: int = 10) -> list[Row]:
-        """The tensors with the largest error relative to their own maximum."""
-        return sorted(self.layers or self.outputs, key=lambda r: (r.ok, -r.difference.max_rel))[:n]
+        """The tensors whose error takes up most of their limit."""
+        return sorted(self.layers or self.outputs, key=lambda r: (r.ok, -r.difference.used))[:n]
 
     @property
     def verdict(self) -> str:
         """One line."""
         if self.error:
             return f"{self.path}: {self.error}"
-        bad = self.first_divergence
+        rows, bad = self.layers or self.outputs, self.first_divergence
         if bad is None:
-            count = (
-                f"{len(self.layers)} layers"
-                if self.layers
-                else f"{len(self.outputs)} output" + "s" * (len(self.outputs) != 1)
-            )
-            worst = max((r.difference.max_rel for r in self.layers or self.outputs), default=0.0)
-            return f"{self.path}: matches ({count}, worst difference {worst:.1e} of max|ref|; limit: {self.tolerance})"
+            count = f"{len(rows)} {'layer' if self.layers else 'output'}{'s' * (len(rows) != 1)}"
+            used = max((r.difference.used for r in rows), default=0.0)
+            return f"{self.path}: matches ({count}; largest difference {used:.1%} of the limit {self._limit(rows)})"
         place = f"first at {bad.op} '{bad.node}', tensor '{bad.tensor}'" if self.layers else f"output '{bad.tensor}'"
         others = sum(not r.ok for r in self.layers) - 1
         more = f"; {others} later tensors differ too" if others > 0 else ""
-        if all(r.ok for r in self.outputs):
-            more += "; the outputs agree"
-        return f"{self.path}: DIFFERS, {place} ({bad.runtime}): {bad.difference.what}{more} (limit: {self.tolerance})"
+        more += "; the outputs agree" if all(r.ok for r in self.outputs) else ""
+        what = f"{bad.difference.what}{more} (limit {self._limit([bad])})"
+        return f"{self.path}: DIFFERS, {place} ({bad.runtime}): {what}"
+
+    def _limit(self, rows: list[Row]) -> str:
+        text = self.tolerance + (f" {self.reason}" if "user" in self.reason else "")
+        moved = max((r.difference.slack for r in rows), default=0.0)
+        if not moved:
+            return text
+        change = "rounding its weights to float16" if self.kind == "float16" else "changing its weights by 2^-22"
+        return (
+            f"{text}, or {SLACK} x what {change} does to the original: {moved:.0e} of max|ref|, it is ill-conditioned"
+        )
 
 
 @dataclass

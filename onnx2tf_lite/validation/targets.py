@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def quiet() -> Iterator[None]:
 class TFLite:
     """A .tflite file.  Inputs and outputs go by the names of its signature, intermediates by their tensor names."""
 
-    def __init__(self, path: Path, runtime: str = "XNNPACK", layers: bool = False):
+    def __init__(self, path: Path, runtime: str, layers: bool):
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -91,18 +91,28 @@ class TFLite:
 class SavedModel:
     """A SavedModel folder; only its outputs can be read."""
 
-    def __init__(self, path: Path, runtime: str = "TensorFlow", layers: bool = False):
-        from ..emitters.saved_model.run import load
+    def __init__(self, path: Path, names: Sequence[str]):
+        from ..emitters.saved_model import load, signature_keys
+        from ..emitters.saved_model.runtime import tensorflow
 
-        self.function = load(path)
+        self.keys = signature_keys(list(names))
+        self.errors = (tensorflow().errors.OpError, ValueError, TypeError)
+        try:
+            self.function = load(path)
+        except (*self.errors, OSError) as error:
+            raise TargetFailed(f"cannot be loaded: {_line(error)}") from error
 
     def run(self, feeds: Arrays) -> dict[str, np.ndarray]:
-        return {name: np.asarray(array) for name, array in self.function(feeds).items()}
+        try:
+            results = self.function({self.keys[name]: array for name, array in feeds.items()})
+        except self.errors as error:
+            raise TargetFailed(f"cannot be run: {_line(error)}") from error
+        return {name: results[key] for name, key in self.keys.items() if key in results}
 
 
-def open_target(kind: str, path: Path, runtime: str, layers: bool = False) -> Any:
-    """The runner for a file; TargetFailed if it does not load."""
-    return (SavedModel if kind == "saved_model" else TFLite)(path, runtime, layers)
+def open_target(kind: str, path: Path, runtime: str, names: Sequence[str], layers: bool = False) -> Any:
+    """The runner for a file whose inputs and outputs are called ``names``; TargetFailed if it does not load."""
+    return SavedModel(path, names) if kind == "saved_model" else TFLite(path, runtime, layers)
 
 
 def _line(error: Exception) -> str:

@@ -47,6 +47,7 @@ ATTRS: dict[str, dict[str, Any]] = {
     "QUANTIZE": {"quant": PER_AXIS},
     "DEQUANTIZE": {"quant": PER_AXIS},
     "IDENTITY": {"shape": X.shape},
+    "FILL": {"shape": X.shape},
 }
 INPUTS: dict[str, list[Any]] = {
     "LOGICAL_NOT": [MASK],
@@ -64,6 +65,7 @@ INPUTS: dict[str, list[Any]] = {
     "DEQUANTIZE": [I32.astype(np.int8)],
     "CONCATENATION": [X, Y, X],
     "BATCH_MATMUL": [X, Y],
+    "FILL": [np.float32(3)],
     "STABLEHLO_AND": [I32, I32[::-1].copy()],
 }
 REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_ANY", "REDUCE_ALL")

@@ -1,4 +1,4 @@
-"""The golden table: TRANSPOSE operators and bytes that remain in every model, and how to write it anew.
+"""The test models, and the golden table: TRANSPOSE operators and bytes that remain in every one.
 
     python -m tests.models.golden          # prints what changed and rewrites golden.json; review it as a diff
 """
@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,37 +15,53 @@ from typing import Any
 import numpy as np
 import onnx
 
+from onnx2tf_lite import convert
+
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parents[2] / "shared" / "models"  # beside the checkout, where it is present
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 TABLE = HERE / "golden.json"
+Feeds = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A test model and the shapes at which it is tried."""
+    """A test model; ``entry`` is its line in an index.json, where there is one."""
 
     name: str
     path: Path
-    shapes: tuple[dict[str, tuple[int, ...]], ...]  # per run: input name -> shape
+    entry: Any = None
 
-    def __str__(self) -> str:
-        return self.name
+    def feeds(self) -> list[Feeds]:
+        """Inputs at every shape that the index names; none where there is no index."""
+        if self.entry is None:
+            return []
+        if "alt_feeds" in self.entry:
+            make = runpy.run_path(str(SHARED / "make_feeds.py"))["feeds"]
+            return [make(self.entry, alt=alt) for alt in (False, True)[: 1 + bool(self.entry["alt_feeds"])]]
+        return [_random(self.entry["inputs"], shapes) for shapes in ({}, *self.entry["alternative_shapes"])]
+
+
+def _random(inputs: list[dict[str, Any]], shapes: dict[str, list[int]]) -> Feeds:
+    """Normal floats, bools, integers within the bounds of the index."""
+    rng = np.random.default_rng(0)
+    feeds = {}
+    for entry in inputs:
+        shape, dtype = shapes.get(entry["name"], entry["shape"]), np.dtype(entry["dtype"])
+        whole = rng.integers(entry.get("low", 0), entry.get("below", 2), shape)
+        feeds[entry["name"]] = np.asarray(rng.standard_normal(shape) if dtype.kind == "f" else whole).astype(dtype)
+    return feeds
 
 
 def exports() -> list[Model]:
     """Our own PyTorch exports."""
-    found = []
-    for entry in json.loads((HERE / "exports" / "index.json").read_text()):
-        shapes = [{i["name"]: tuple(i["shape"]) for i in entry["inputs"]}]
-        shapes += [{n: tuple(s) for n, s in alt.items()} for alt in entry.get("alternatives", [])]
-        found.append(Model(f"exports/{entry['name']}", HERE / "exports" / f"{entry['name']}.onnx", tuple(shapes)))
-    return found
+    index = json.loads((HERE / "exports" / "index.json").read_text())
+    return [Model(f"exports/{e['name']}", HERE / "exports" / e["file"], e) for e in index]
 
 
 def light() -> list[Model]:
     """The light models of the onnx package."""
-    return [Model(f"light/{p.stem[6:]}", p, ()) for p in sorted(LIGHT.glob("light_*.onnx"))]
+    return [Model(f"light/{p.stem[6:]}", p) for p in sorted(LIGHT.glob("light_*.onnx"))]
 
 
 def shared() -> list[Model]:
@@ -51,38 +69,26 @@ def shared() -> list[Model]:
     index = SHARED / "index.json"
     if not index.exists():
         return []
-    found = []
-    for entry in json.loads(index.read_text()):
-        runs = [f for f in (entry["feeds"], entry["alt_feeds"]) if f]
-        shapes = tuple({n: tuple(spec["shape"]) for n, spec in run.items()} for run in runs)
-        found.append(Model(f"shared/{entry['slug']}", SHARED / f"{entry['slug']}.onnx", shapes))
-    return found
+    return [Model(f"shared/{e['slug']}", SHARED / f"{e['slug']}.onnx", e) for e in json.loads(index.read_text())]
 
 
-def shared_feeds(name: str, alt: bool) -> dict[str, np.ndarray]:
-    """The inputs that ``shared/models/index.json`` describes."""
-    import runpy
-
-    make = runpy.run_path(str(SHARED / "make_feeds.py"))["feeds"]
-    entry = next(e for e in json.loads((SHARED / "index.json").read_text()) if e["slug"] == name)
-    return make(entry, alt=alt)
-
-
-def measured(report: Any) -> dict[str, int]:
-    """A row of the table from a layout report."""
-    return {"transposes": len(report.transposes), "bytes": report.emitted_bytes}
+def row(result: Any) -> dict[str, int]:
+    """A line of the table from a conversion."""
+    layout = result.report["layout"]
+    return {"transposes": len(layout["transposes"]), "bytes": layout["emitted_bytes"]}
 
 
 def main() -> None:
-    from tests.harness import laid_out
-
     old = json.loads(TABLE.read_text()) if TABLE.exists() else {}
     new = dict(old)
     for model in shared() + light() + exports():
-        new[model.name] = measured(laid_out(onnx.load(model.path))[1])
+        with tempfile.TemporaryDirectory() as folder:
+            result = convert(model.path, folder, outputs=("float32",), check="none", non_verbose=True)
+        new[model.name] = row(result)
         if new[model.name] != old.get(model.name):
-            print(f"{model.name}: {old.get(model.name)} -> {new[model.name]}")
-    TABLE.write_text(json.dumps(new, indent=0, sort_keys=True).replace("\n\"", "\n\"") + "\n")
+            print(f"{model.name}: {old.get(model.name)} -> {new[model.name]}", flush=True)
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(new[name])}" for name in sorted(new))
+    TABLE.write_text("{\n" + lines + "\n}\n")
 
 
 if __name__ == "__main__":

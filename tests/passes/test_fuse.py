@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from onnx2tf_lite import passes
+from onnx2tf_lite.errors import ConversionError
 
 from .conftest import law, load, model, ops
 
 F = np.float32
 NUMBERS = {
     "half": F(0.5), "one": F(1), "two": F(2), "three": F(3), "six": F(6), "zero": F(0), "sixth": F(1 / 6), "root2": F(2**0.5),
-    "inv2": F(2**-0.5), "c": F(0.044715), "k": F((2 / np.pi) ** 0.5), "five": F(5), "eps": F(1e-5), "slope": F(0.3),
+    "inv2": F(2**-0.5), "c": F(0.044715), "k": F((2 / np.pi) ** 0.5), "five": F(5), "near6": F(5.998), "eps": F(1e-5), "slope": F(0.3),
     "g": np.linspace(0.5, 2, 8).astype(F), "b": np.linspace(-1, 1, 8).astype(F), "last": np.array([-1]), "first": np.array([1]),
     "hw": np.array([2, 3]), "g2": np.ones((4, 8), F) * 2, "bad": np.ones((6, 1, 1), F), "g4": np.ones((1, 1, 8), F) * 3,
 }  # fmt: skip
@@ -49,6 +50,7 @@ FUSES = [
 ]  # fmt: skip
 NEAR = [
     ("hardswish", "a = Add (x, three)  q = Clip (a, zero, five)  p = Mul (x, q)  y = Div (p, six)", None),
+    ("hardswish", f"{SIX}  p = Mul (x, q)  y = Div (p, near6)", None),
     ("hardswish", "h = HardSigmoid (x)  y = Mul (h, x)", "alpha=0.2"),
     ("hardswish", f"{SIX}  p = Mul (x, q)  z = Div (p, six)  y = Add (z, q)", "'q' is read elsewhere"),
     ("hardsigmoid", "a = Mul (x, b)  q = Add (a, half)  y = Clip (q, zero, one)", "not one number"),
@@ -119,3 +121,8 @@ def test_kept_node() -> None:
 def test_explain_tells_the_nearest_miss() -> None:
     graph = load("(float[2] x) => (float[2] y) { a = Exp (x) q = Add (two, a) y = Log (q) }", two=F(2))
     assert passes.explain(graph, "softplus") == ["Log 'y': 2 operators agree with Log(Add(Exp(x), 1))"]
+
+
+def test_an_old_graph_is_refused() -> None:
+    with pytest.raises(ConversionError, match="run the pass upgrade first"):
+        passes.run("gelu", load("(float[2] x) => (float[2] y) { y = Relu (x) }", 13))

@@ -95,3 +95,14 @@ def _unique(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
 
 define("UNIQUE", _unique, types="f32 i8 u8 i16 i32 i64", options=("UniqueOptions", {"idxOutType": I32}), max_rank=1,
        tensorflow="Unique")  # fmt: skip
+
+
+def _suppressed(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
+    return [((attrs["count"],), I32), ((), I32)]
+
+
+# boxes [N,4] as y1 x1 y2 x2, scores [N], IoU and score thresholds (scalars): indices padded to ``count``, valid number;
+# a box is dropped when it reaches the IoU threshold, and kept when it is above that of the score
+define("NON_MAX_SUPPRESSION_V4", _suppressed, types="f32", typed=(0, 1, 2, 3), operands=(0, 1, "count", 2, 3), max_rank=2,
+       options=("NonMaxSuppressionV4Options", {}), tensorflow="NonMaxSuppressionV4",
+       tf_attrs={"pad_to_max_output_size": True})  # fmt: skip

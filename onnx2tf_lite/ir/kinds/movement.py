@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...layout.rules import ELEMENTWISE, VIEW, AnyOrder, Rule
+from ...layout.rules import ELEMENTWISE, VIEW, AnyOrder, Fill, Rule
 from .. import dims
 from ..dims import Dim, Shape
 from ..graph import Value
@@ -160,7 +160,7 @@ define("REVERSE_SEQUENCE", lambda inputs, attrs: _like(inputs, inputs[0].shape),
        options=("ReverseSequenceOptions", {"seqDim": "seq_dim", "batchDim": "batch_dim"}),
        tf_attrs={"seq_dim": "seq_dim", "batch_dim": "batch_dim"})  # fmt: skip
 
-define("FILL", lambda inputs, attrs: _like(inputs, attrs["shape"]), layout=Rule(), operands=("shape", 0), tensorflow="Fill",
+define("FILL", lambda inputs, attrs: _like(inputs, attrs["shape"]), layout=Fill(), operands=("shape", 0), tensorflow="Fill",
        options=("FillOptions", {}), versions="2:bool 3:i8|i16", max_rank=8,
        evaluate=lambda attrs, x: np.full(attrs["shape"], x),
        symbolic=lambda attrs, x: np.full(attrs["shape"], x))  # fmt: skip

@@ -1,0 +1,56 @@
+"""Non-maximum suppression.  Axis names: B images, N boxes, C classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ir import build as b
+from ..ir import dims
+from ..ir.graph import Value
+from .registry import Unsupported, op
+
+
+@op("NonMaxSuppression")
+def non_max_suppression(boxes: Value, scores: Value, most: Value | None = None, iou: Value | None = None,
+                        threshold: Value | None = None, *, center_point_box: int = 0) -> Value:  # fmt: skip
+    """boxes[B,N,4], scores[B,C,N] -> i64 [selected,3]: image, class, box.
+
+    The kernel does one class of one image and pads its list; WHERE keeps what counts.
+    """
+    images, classes, count = scores.shape
+    if not isinstance(images, int) or not isinstance(classes, int):
+        raise Unsupported("NonMaxSuppression of a number of images or classes that is only known at run time",
+                          "fix the batch size, e.g. with --batch")  # fmt: skip
+    room = dims.minimum(count, b.dims_of(most)[0]) if most is not None else 0
+    boxes = _corners(boxes) if center_point_box else boxes
+    limits = [_above(iou), b.reshape(threshold if threshold is not None else b.lift(np.float32(-np.inf)), ())]
+    found = [
+        b.emit_all("NON_MAX_SUPPRESSION_V4",
+                   [_entry(boxes, i), _entry(_entry(scores, i), k), *limits], count=room)
+        for i in range(images) for k in range(classes)
+    ]  # fmt: skip
+    shape = (images, classes, room)
+    chosen = b.reshape(b.pack([indices for indices, _ in found]), shape)
+    valid = b.reshape(b.pack([number for _, number in found]), (images, classes, 1))
+    places = b.emit("WHERE", b.less(b.reshape(b.iota(room), (1, 1, room)), valid))
+    box = b.gather_nd(chosen, b.cast(places, np.int32))
+    return b.concat([b.narrow(places, 1, 0, 2), b.reshape(b.cast(box, np.int64), (-1, 1))], 1)
+
+
+def _entry(x: Value, index: int) -> Value:
+    return b.reshape(b.narrow(x, 0, index, 1), x.shape[1:])
+
+
+def _above(iou: Value | None) -> Value:
+    """ONNX suppresses what overlaps more than the threshold, the kernel what reaches it: the next float above."""
+    if iou is None:
+        return b.lift(np.nextafter(np.float32(0), np.float32(1)))
+    if iou.data is not None:
+        return b.lift(np.nextafter(iou.data.reshape(()).astype(np.float32), np.float32(2)))
+    return b.reshape(iou, ())
+
+
+def _corners(boxes: Value) -> Value:
+    """Centre x, centre y, width, height as corners y1 x1 y2 x2."""
+    x, y, w, h = b.split(boxes, [1] * 4, -1)
+    return b.concat([y - h * 0.5, x - w * 0.5, y + h * 0.5, x + w * 0.5], -1)

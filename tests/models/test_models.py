@@ -1,0 +1,57 @@
+"""Real models with no options: every file right at every shape, no foreign operator, no transpose too many."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from onnx2tf_lite import convert
+
+from . import golden
+
+GOLDEN = json.loads(golden.TABLE.read_text())
+BIG = ("light/bvlc_alexnet", "light/vgg19", "light/zfnet512")  # 240 to 570 MB of generated weights
+PLAIN_CNNS = {
+    "shared/mnist_8", "shared/yolox_nano_416", "shared/yunet_n_dynamic", "shared/deeplab_v3_mnv2_257",
+    "shared/super_resolution_espcn", "shared/mobilenet_v2_qdq", "light/bvlc_alexnet", "light/densenet121",
+    "light/inception_v1", "light/inception_v2", "light/resnet50", "light/squeezenet", "light/vgg19", "light/zfnet512",
+}  # fmt: skip
+
+
+def models() -> list[object]:
+    return [
+        pytest.param(m, id=m.name, marks=[pytest.mark.slow] if m.name in BIG else [])
+        for m in golden.shared() + golden.light() + golden.exports()
+    ]
+
+
+def custom_operators(path: Path) -> list[str]:
+    model = schema.Model.GetRootAs(bytearray(path.read_bytes()), 0)
+    codes = [model.OperatorCodes(i).CustomCode() for i in range(model.OperatorCodesLength())]
+    return [c.decode() for c in codes if c]
+
+
+@pytest.mark.parametrize("model", models())
+def test_model(model: golden.Model, tmp_path: Path) -> None:
+    for feeds in model.feeds() or [None]:
+        result = convert(model.path, tmp_path, outputs=("float32", "float16"), test_data=feeds, non_verbose=True)
+        assert result.check is not None and result.exit_code == 0, result.check.sentence()
+    assert set(result.files) == {"float32", "float16"}
+    assert not any(custom_operators(path) for path in result.files.values())
+    layout = result.report["layout"]
+    assert layout["emitted_bytes"] == layout["cost_bytes"]
+    assert golden.row(result) == GOLDEN[model.name]
+
+
+@pytest.mark.parametrize("name", sorted(PLAIN_CNNS))
+def test_plain_cnn_has_no_transpose(name: str) -> None:
+    assert GOLDEN[name] == {"transposes": 0, "bytes": 0}
+
+
+def test_table_lists_just_the_models() -> None:
+    known = {m.name for m in golden.light() + golden.exports() + golden.shared()}
+    absent = {n for n in GOLDEN if n.startswith("shared/")} if not golden.SHARED.exists() else set()
+    assert known | absent == set(GOLDEN)
