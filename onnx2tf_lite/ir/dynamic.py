@@ -150,6 +150,7 @@ class _Extents:
         self.defining = {value for value, _ in graph.definitions.values()}
         self.sources: dict[Dim, list[tuple[Value, int]]] = {}
         self.shapes: dict[Value, Value] = {}
+        self.vectors: dict[tuple[Dim, ...], Value] = {}
         self.cells: dict[Dim, Value] = {}
         for value in graph.inputs:
             self.offer(value)
@@ -164,6 +165,12 @@ class _Extents:
 
     def vector(self, shape: Sequence[Dim], operands: Sequence[Value | None]) -> Value:
         """An i32 vector with these elements: slices of shapes and constants, joined."""
+        key = tuple(shape)
+        if key not in self.vectors:
+            self.vectors[key] = self._joined(key, operands)
+        return self.vectors[key]
+
+    def _joined(self, shape: Sequence[Dim], operands: Sequence[Value | None]) -> Value:
         parts, start = [], 0
         while start < len(shape):
             fixed, source, axis, count = self._run(shape, start, operands)

@@ -186,8 +186,7 @@ def _arg(reverse: bool) -> Callable[[Op], Value]:
     """The first of the largest (smallest) elements is the first result of TOPK, which knows int64."""
 
     def expand(op: Op) -> Value:
-        x, axis = op.inputs[0], op.attrs["axis"]
-        assert x is not None
+        x, axis = build.cast(op.inputs[0], np.int64), op.attrs["axis"]
         moved = build.move_axis(-1 - x if reverse else x, axis, -1)  # -1 - x reverses the order and cannot overflow
         indices = build.topk(moved, 1)[1]
         return build.cast(build.reshape(indices, op.outputs[0].shape), op.attrs["to"])
@@ -201,6 +200,6 @@ EXPANSIONS: dict[tuple[str, str], Callable[[Op], Value]] = {
     ("SQUARE", "i64"): lambda op: build.mul(op.inputs[0], op.inputs[0]),
     ("SQUARE", "i32"): lambda op: build.mul(op.inputs[0], op.inputs[0]),
     ("SIGN", "i64"): _sign,
-    ("ARG_MAX", "i64"): _arg(reverse=False),
-    ("ARG_MIN", "i64"): _arg(reverse=True),
+    **{("ARG_MAX", dtype): _arg(reverse=False) for dtype in ("i64", "u32")},
+    **{("ARG_MIN", dtype): _arg(reverse=True) for dtype in ("i64", "u32")},
 }

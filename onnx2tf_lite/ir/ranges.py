@@ -43,8 +43,11 @@ def _corners(function: Callable[[int, int], int]) -> Callable[..., Interval]:
 
 def _divided(op: Op, a: Interval, b: Interval) -> Interval:
     """Any rounding of a quotient by a whole number, which is not 0."""
+    if b[0] > 0:
+        floors = [x // y for x, y in product(a, b)]
+        return min(floors), max(floors) + (max(floors) < 0)  # toward zero is one more where it is negative
     largest = max(abs(a[0]), abs(a[1]))
-    return (0 if a[0] >= 0 and b[0] >= 0 else -largest, 0 if a[1] <= 0 and b[0] >= 0 else largest)
+    return -largest, largest
 
 
 def _modulo(op: Op, a: Interval, b: Interval) -> Interval:

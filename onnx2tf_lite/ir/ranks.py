@@ -21,6 +21,9 @@ def collapse(op: Op) -> list[Value] | None:
     rank = max((v.rank for v in [*op.inputs, *op.outputs] if v is not None), default=0)
     if rank <= op.kind.max_rank:
         return None
+    if op.kind.name == "RESHAPE":  # only what lies before a chain of them matters
+        op.inputs = [_source(v) for v in op.inputs if v is not None]
+        return None
     method = METHODS.get(op.kind.name)
     if method is None and isinstance(op.kind.layout, (Elementwise, AnyOrder)):
         method = _elementwise if isinstance(op.kind.layout, Elementwise) else _by_axes
@@ -43,6 +46,19 @@ def _runs(labels: Sequence[Any], shape: Shape) -> Runs:
     return runs
 
 
+def _source(value: Value) -> Value:
+    """What ``value`` is a reshaping of."""
+    while value.producer is not None and value.producer.kind.name == "RESHAPE":
+        (source,) = value.producer.inputs
+        assert source is not None
+        value = source
+    return value
+
+
+def _reshape(value: Value, shape: Shape) -> Value:
+    return build.reshape(_source(value), shape)
+
+
 def _merged(shape: Shape, runs: Runs) -> Shape:
     return tuple(dims.product([shape[a] for a in run]) for run in runs)
 
@@ -58,7 +74,7 @@ def _elementwise(op: Op) -> list[Value] | None:
     runs = _runs(labels, tuple(0 for _ in shape))
     if len(runs) > op.kind.max_rank:
         return None
-    merged = [build.reshape(v, _merged(v.shape, runs)) if v.rank else v for v in values]
+    merged = [_reshape(v, _merged(v.shape, runs)) if v.rank else v for v in values]
     return [_restored(build.emit(op.kind.name, *merged, **op.attrs), op)]
 
 
@@ -81,7 +97,7 @@ def _transpose(op: Op) -> list[Value] | None:
     if len(runs) > op.kind.max_rank:
         return None
     order = sorted(runs)
-    small = build.reshape(x, _merged(x.shape, order))
+    small = _reshape(x, _merged(x.shape, order))
     return [_restored(build.transpose(small, [order.index(r) for r in runs]), op)]
 
 
@@ -129,7 +145,7 @@ def _by_axes(op: Op) -> list[Value] | None:
                 for run in runs
             )
     merged = [
-        v if i in rule.fixed or v is None else build.reshape(v, _merged(v.shape, runs)) for i, v in enumerate(op.inputs)
+        v if i in rule.fixed or v is None else _reshape(v, _merged(v.shape, runs)) for i, v in enumerate(op.inputs)
     ]
     results = build.emit_all(op.kind.name, merged, **attrs)
     return [_restored(value, op, i) for i, value in enumerate(results)]

@@ -34,9 +34,13 @@ def nested(body: str | Graph) -> Iterator[Graph]:
         parent.counter = graph.counter
 
 
-def add_inputs(graph: Graph, like: Sequence[Value]) -> list[Value]:
-    """Inputs of ``graph`` with the shapes and dtypes of ``like``."""
-    return [graph.add_input(f"{graph.name}/{graph.fresh_name('in')}", v.shape, v.dtype) for v in like]
+def add_inputs(graph: Graph, like: Sequence[Value], growing: bool = False) -> list[Value]:
+    """Inputs of ``graph`` with the shapes and dtypes of ``like``; ``growing`` ones have any number of rows."""
+
+    def shape(v: Value) -> Shape:
+        return (graph.fresh_symbol("rows"), *v.shape[1:]) if growing else v.shape
+
+    return [graph.add_input(f"{graph.name}/{graph.fresh_name('in')}", shape(v), v.dtype) for v in like]
 
 
 def _extents(attribute: Any) -> Iterator[Dim]:
@@ -70,7 +74,9 @@ def share_extents(graphs: Sequence[Graph]) -> list[Value]:
     return [vector]
 
 
-def while_loop(state: Sequence[Value], condition: Graph, body: Graph, shapes: Sequence[Shape] | None = None) -> list[Value]:
+def while_loop(
+    state: Sequence[Value], condition: Graph, body: Graph, shapes: Sequence[Shape] | None = None
+) -> list[Value]:
     """Append a WHILE; ``shapes`` of the results where they are not those of ``state``."""
     extra = share_extents([condition, body])
     body.outputs += body.inputs[len(body.inputs) - len(extra) :]

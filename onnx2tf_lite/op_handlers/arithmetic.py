@@ -157,13 +157,13 @@ def _right_shift_64(x: Value, y: Value) -> Value:
     shape = broadcast(x.shape, y.shape)
     words = bitcast(b.broadcast_to(x, shape), np.uint32)
     low, high = (b.reshape(w, shape) for w in b.split(words, (1, 1), -1))
-    high = bitcast(high, np.dtype(f"{x.dtype.kind}4"))
+    high = b.cast(high, np.dtype(f"{x.dtype.kind}4"))  # CAST wraps; BITCAST would share memory that MUL overwrites
     powers = np.array([1 << i for i in range(33)], np.uint64).astype(np.uint32)  # 2^32 wraps to 0
     for _ in range(3):
         step = b.minimum(y, 31)
         y = y - step
-        carried = bitcast(high, np.uint32) * b.gather(powers, 32 - step)
+        carried = b.cast(high, np.uint32) * b.gather(powers, 32 - step)
         low = b.bitwise_xor(b.right_shift(low, b.cast(step, low.dtype)), carried)
         high = b.right_shift(high, b.cast(step, high.dtype))
-    pair = [b.reshape(v, (*shape, 1)) for v in (low, bitcast(high, np.uint32))]
+    pair = [b.reshape(v, (*shape, 1)) for v in (low, b.cast(high, np.uint32))]
     return bitcast(b.concat(pair, -1), x.dtype)

@@ -193,60 +193,69 @@ def scan(*operands: Value, body: gs.Graph, num_scan_inputs: int, scan_input_axes
 
 
 def _repeat(scope: Scope, step: Body, carried: list[Value], limit: Value | None, condition: Value | None) -> list[Value]:
-    """Final carried values, then the scan outputs [iterations, ...], of a WHILE whose state is (iteration, condition,
-    carried values, what the body reads from outside, scan buffers, limit).
+    """Final carried values, then the scan outputs [iterations, ...], of a WHILE.
+
+    Its state: iteration, condition, carried values, what the body reads from outside, scan buffers, limit.  A buffer
+    has all its rows from the start where their number is known, else it grows by one in each iteration.
     """
     condition = constant(np.bool_(True)) if condition is None else b.reshape(condition, ())
-    inner, shapes, again, results = _traced(scope, step, carried)
+    inner, again, results = _traced(scope, step, carried)
     body, elements = inner.graph, results[len(carried) :]
-    number, visible = _known(limit), _visible()
-    counted = number is not None and _known(condition) == 1 and (again is body.inputs[1] or _known(again) == 1)
-    if any(not dims.symbols(e.shape) <= visible for e in elements):
+    if any(not dims.symbols(e.shape) <= _visible() for e in elements):
         raise Unsupported("a scan output has extents that are only known inside the loop", "fix the input shapes")
-    buffers = [zeros((number if counted else 0, *e.shape), e.dtype) for e in elements]  # type: ignore[arg-type]
-    passed = [outer for outer, _ in inner.captured.values()]
-    tail = [] if limit is None else [limit]
-    start = [constant(np.int32(0)), condition, *carried, *passed, *buffers, *tail]
-    rows = [v.shape if counted else (_fresh(), *v.shape[1:]) for v in buffers]
+    rows = _known(limit)
+    endless = _known(condition) == 1 and (again is body.inputs[1] or _known(again) == 1)
+    grows = rows is None or not endless
+    buffers = [zeros((0 if grows else rows, *e.shape), e.dtype) for e in elements]  # type: ignore[arg-type]
+    captured = list(inner.captured.values())
+    state = [*carried, *(outer for outer, _ in captured), *buffers, *([] if limit is None else [limit])]
     with nested(body):
-        room = [body.add_input(f"{body.name}/{body.fresh_name('scan')}", s, v.dtype) for s, v in zip(rows, buffers, strict=True)]
-        limits = add_inputs(body, tail)
+        room = add_inputs(body, buffers, grows)
+        limits = add_inputs(body, state[len(state) - (limit is not None) :])
         i = body.inputs[0]
-        grown = [put(r, i, e) if counted else b.concat([r, b.reshape(e, (1, *e.shape))], 0)
-                 for r, e in zip(room, elements, strict=True)]  # fmt: skip
-        kept = [into for _, into in inner.captured.values()]
-        fresh = _settled(results[: len(carried)], body) if body.inputs else []
-        body.outputs = [i + 1, again, *fresh, *kept, *grown, *limits]
+        filled = [_appended(r, e) if grows else put(r, i, e) for r, e in zip(room, elements, strict=True)]
+        again, *carried_on = _settled([again, *results[: len(carried)]], body)
+        body.outputs = [i + 1, again, *carried_on, *(into for _, into in captured), *filled, *limits]
     with nested("until") as test:
-        inputs = [test.add_input(f"{test.name}/{k}", v.shape, v.dtype) for k, v in enumerate(body.inputs)]
-        more = [b.less(inputs[0], inputs[-1])] if tail else []
-        test.outputs = [b.logical_and(inputs[1], *more) if more else b.reshape(inputs[1], (1,))]
-    outside = [tuple(_fresh() if d != o else d for d, o in zip(s, v.shape, strict=True)) for s, v in zip(shapes, carried, strict=True)]
-    rows = [v.shape if counted else (_fresh(), *v.shape[1:]) for v in buffers]
-    final = while_loop(start, test, body, [(), (), *outside, *(v.shape for v in passed), *rows, *(() for _ in tail)])
-    first = 2 + len(carried) + len(passed)
-    return final[2 : 2 + len(carried)] + final[first : first + len(buffers)]
+        i, go_on, *rest = add_inputs(test, body.inputs)
+        test.outputs = [b.logical_and(go_on, b.less(i, rest[-1])) if limit is not None
+                        else b.emit("IDENTITY", go_on, shape=())]  # fmt: skip
+    known = _visible()
+    shapes = [tuple(d if dims.symbols([d]) <= known else _fresh() for d in v.shape) for v in body.inputs]
+    final = while_loop([constant(np.int32(0)), condition, *state], test, body, shapes)[2:]
+    first = len(carried) + len(captured)
+    return final[: len(carried)] + final[first : first + len(buffers)]
 
 
-def _traced(scope: Scope, step: Body, carried: list[Value]) -> tuple[Scope, list[Shape], Value, list[Value]]:
-    """The body lowered for shapes of the carried values that hold for every iteration.
+def _appended(buffer: Value, element: Value) -> Value:
+    return b.concat([buffer, b.reshape(element, (1, *element.shape))], 0)
 
-    Extents that an iteration changes are fresh symbols; found by trying.  (scope, shapes, condition, results)
+
+def _traced(scope: Scope, step: Body, carried: list[Value]) -> tuple[Scope, Value, list[Value]]:
+    """The body lowered for shapes of the carried values that hold in every iteration; its condition and results.
+
+    Extents that an iteration changes are fresh symbols; which ones those are is found by trying.
     """
     changing: set[tuple[int, int]] = set()
     while True:
-        shapes = [tuple(_fresh() if (k, a) in changing else d for a, d in enumerate(v.shape)) for k, v in enumerate(carried)]
         with nested("loop") as graph:
+            i = graph.add_input(f"{graph.name}/i", (), np.dtype(np.int32))
+            go_on = graph.add_input(f"{graph.name}/condition", (), np.dtype(bool))
+            states = []
+            for k, v in enumerate(carried):
+                shape = tuple(_fresh() if (k, axis) in changing else d for axis, d in enumerate(v.shape))
+                states.append(graph.add_input(f"{graph.name}/state{k}", shape, v.dtype))
             inner = Scope(graph, scope)
-            i, go_on = (graph.add_input(f"{graph.name}/{n}", (), t) for n, t in (("i", np.int32), ("condition", np.bool_)))
-            states = [graph.add_input(f"{graph.name}/state{k}", s, v.dtype) for k, (s, v) in enumerate(zip(shapes, carried, strict=True))]
             again, results = step(inner, i, go_on, states)
-        for k, (state, result) in enumerate(zip(states, results, strict=False)):
-            if state.rank != result.rank or state.dtype != result.dtype:
-                raise Unsupported(f"a carried value enters an iteration as {state} and leaves it as {result}",
-                                  "keep rank and dtype of loop state constant")  # fmt: skip
-        found = {(k, a) for k, (s, r) in enumerate(zip(states, results, strict=False))
-                 for a, (d, e) in enumerate(zip(s.shape, r.shape, strict=True)) if d != e}  # fmt: skip
+        found = {(k, axis) for k, pair in enumerate(zip(states, results, strict=False)) for axis in _changed(*pair)}
         if found <= changing:
-            return inner, shapes, again, results
+            return inner, again, results
         changing |= found
+
+
+def _changed(before: Value, after: Value) -> list[int]:
+    """Axes whose extent an iteration changes."""
+    if before.rank != after.rank or before.dtype != after.dtype:
+        raise Unsupported(f"a carried value enters an iteration as {before} and leaves it as {after}",
+                          "keep rank and dtype of loop state constant")  # fmt: skip
+    return [axis for axis, (d, e) in enumerate(zip(before.shape, after.shape, strict=True)) if d != e]

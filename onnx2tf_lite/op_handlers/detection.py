@@ -9,6 +9,8 @@ from ..ir import dims
 from ..ir.graph import Value
 from .registry import Unsupported, op
 
+TINY = np.finfo(np.float32).tiny
+
 
 @op("NonMaxSuppression")
 def non_max_suppression(boxes: Value, scores: Value, most: Value | None = None, iou: Value | None = None,
@@ -42,12 +44,10 @@ def _entry(x: Value, index: int) -> Value:
 
 
 def _above(iou: Value | None) -> Value:
-    """ONNX suppresses what overlaps more than the threshold, the kernel what reaches it: the next float above."""
+    """ONNX suppresses what overlaps more than the threshold, the kernel what reaches it: a float just above."""
     if iou is None:
-        return b.lift(np.nextafter(np.float32(0), np.float32(1)))
-    if iou.data is not None:
-        return b.lift(np.nextafter(iou.data.reshape(()).astype(np.float32), np.float32(2)))
-    return b.reshape(iou, ())
+        return b.lift(TINY)
+    return b.maximum(b.reshape(iou, ()) * np.float32(1 + 2**-23), TINY)
 
 
 def _corners(boxes: Value) -> Value:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from ..ir import dims
 from ..ir.dims import Dim, Expr
 from ..ir.graph import Value, constant, content_of
 from ._coordinates import COORDINATES, NEAREST, Axis, F, matrix
+from ._loops import scalar
 from .registry import Unsupported, const, op
+from .sampling import TAPS
 
 Axes = dict[int, Axis]
 # coordinate rule -> (align_corners, half_pixel_centers) of the TFLite kernels
@@ -161,27 +164,37 @@ def _along(x: Value, axis: int, g: Axis, how: _How) -> Value:
 
 
 def _at_run_time(x: Value, axis: int, g: Axis, how: _How) -> Value:
-    if how.mode == "cubic" or how.antialias or how.rule in ("tf_crop_and_resize", "half_pixel_symmetric"):
+    """The same with coordinates, indices and weights that the program computes."""
+    if how.antialias or how.rule == "tf_crop_and_resize":
         raise Unsupported(f"{how.mode} resizing ({how.rule}) of an extent that is only known at run time",
                           "fix the input shape, e.g. with --overwrite-input-shape")  # fmt: skip
-    size, out = (b.cast(b.reshape(b.dims_value([d]), ()), np.float32) for d in (g.size, g.out))
-    scale = g.scale if g.scale is not None else out / size
+    place = _places(g, how)
+    if how.mode == "nearest":
+        return b.gather(x, _index(NEAREST[how.nearest](place, b.floor), g.size), axis)
+    taps = TAPS[how.mode](place, how.a)
+    if how.exclude_outside:
+        taps = [(tap, weight * b.cast(b.equal(tap, _clamped(tap, g.size)), np.float32)) for tap, weight in taps]
+        total = reduce(b.add, [weight for _, weight in taps])
+        taps = [(tap, weight / total) for tap, weight in taps]
+    along = tuple(g.out if i == axis else 1 for i in range(x.rank))
+    return reduce(b.add, [b.gather(x, _index(tap, g.size), axis) * b.reshape(w, along) for tap, w in taps])
+
+
+def _places(g: Axis, how: _How) -> Value:
+    size, out = b.cast(scalar(g.size), np.float32), b.cast(scalar(g.out), np.float32)
     i = b.iota(g.out, np.float32)
     if how.rule == "align_corners":
-        c = i * ((size - 1.0) / b.maximum(out - 1.0, 1.0))
-    else:
-        c = COORDINATES[how.rule](i, Axis(size, g.out, scale))
-    if how.mode == "nearest":
-        return b.gather(x, _index(NEAREST[how.nearest](c, b.floor), g.size), axis)
-    low = b.floor(c)
-    weight = b.reshape(c - low, tuple(g.out if a == axis else 1 for a in range(x.rank)))
-    left, right = (b.gather(x, _index(place, g.size), axis) for place in (low, low + 1.0))
-    return left + (right - left) * weight
+        return i * ((size - 1.0) / b.maximum(out - 1.0, 1.0))
+    place = COORDINATES[how.rule](i, Axis(size, out, g.scale if g.scale is not None else out / size))
+    return place * b.cast(b.greater(out, 1.0), np.float32) if how.rule == "pytorch_half_pixel" else place
+
+
+def _clamped(place: Value, size: Dim) -> Value:
+    return b.minimum(b.maximum(place, 0), b.cast(scalar(size - 1), place.dtype))
 
 
 def _index(place: Value, size: Dim) -> Value:
-    last = b.reshape(b.dims_value([size - 1]), ())
-    return b.minimum(b.maximum(b.cast(place, np.int32), 0), last)
+    return _clamped(b.cast(place, np.int32), size)
 
 
 def _extrapolated(y: Value, grid: Axes, how: _How, value: float) -> Value:

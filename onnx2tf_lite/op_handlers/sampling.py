@@ -28,7 +28,7 @@ def number(dim: Dim) -> Value | float:
 # ------------------------------------------------------------------------------------------------ GridSample
 
 
-def _cubic_taps(place: Value, a: float = -0.75) -> list[Tap]:
+def _cubic_taps(place: Value, a: float) -> list[Tap]:
     low = b.floor(place)
     t = place - low
 
@@ -42,13 +42,16 @@ def _cubic_taps(place: Value, a: float = -0.75) -> list[Tap]:
     return [(low + float(i), w) for i, w in zip((-1, 0, 1, 2), weights, strict=True)]
 
 
-def _linear_taps(place: Value) -> list[Tap]:
+def _linear_taps(place: Value, a: float) -> list[Tap]:
     low = b.floor(place)
     return [(low, 1.0 - (place - low)), (low + 1.0, place - low)]
 
 
-TAPS: dict[str, Callable[[Value], list[Tap]]] = {"linear": _linear_taps, "bilinear": _linear_taps, "cubic": _cubic_taps,
-                                                 "bicubic": _cubic_taps, "nearest": lambda x: [(b.round_(x), None)]}  # fmt: skip
+# interpolation of GridSample and Resize: taps of a place; ``a`` is the parameter of Keys' kernel
+TAPS: dict[str, Callable[[Value, float], list[Tap]]] = {
+    "linear": _linear_taps, "bilinear": _linear_taps, "cubic": _cubic_taps, "bicubic": _cubic_taps,
+    "nearest": lambda x, a: [(b.round_(x), None)],
+}  # fmt: skip
 
 
 @op("GridSample")
@@ -61,7 +64,7 @@ def grid_sample(x: Value, grid: Value, *, align_corners: int = 0, mode: str = "l
         n = number(size)
         g = b.reshape(part, (grid.shape[0], dims.product(places)))
         place = (g + 1.0) * (0.5 * (n - 1.0)) if align_corners else ((g + 1.0) * n - 1.0) * 0.5
-        taps.append([_inside(tap, size, padding_mode, bool(align_corners)) for tap in TAPS[mode](place)])
+        taps.append([_inside(tap, size, padding_mode, bool(align_corners)) for tap in TAPS[mode](place, -0.75)])
     image = b.channels_last(x)
     image = b.reshape(image, (x.shape[0], dims.product(space), x.shape[1]))
     total = _weighted(image, space, taps, lambda pixels, weight: pixels * weight, b.add)

@@ -17,7 +17,7 @@ class Tolerance:
     are equal at ``integers`` of the elements.  NaN and infinities are where the reference has them.
 
     Where a model is ill-conditioned, that is asked of no file: a tensor may then differ by ``SLACK`` times as much as
-    the reference itself does when its own weights are rounded as the file's are.
+    the reference itself does when its own weights (of a quantised model: its inputs) are rounded as the file's are.
     """
 
     rtol: float
@@ -82,10 +82,16 @@ def change(moved: np.ndarray, reference: np.ndarray) -> float:
     """How far the reference moves: the largest difference, of integers the share that changes."""
     if moved.shape != reference.shape or reference.size == 0:
         return 0.0
-    if reference.dtype.kind not in "fcV":
+    if _exact(reference.dtype):
         return float(np.mean(moved != reference))
     with np.errstate(invalid="ignore"):
-        return float(np.max(np.nan_to_num(np.abs(moved - reference), nan=0.0, posinf=0.0)))
+        difference = np.abs(moved - (reference.astype(np.int32) if reference.dtype.kind in "iu" else reference))
+        return float(np.max(np.nan_to_num(difference, nan=0.0, posinf=0.0)))
+
+
+def _exact(dtype: np.dtype) -> bool:
+    """True for whole numbers; those of 8 and 16 bits may be quantised reals."""
+    return dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize > 2)
 
 
 def compare(
@@ -111,17 +117,15 @@ def compare(
     if whole:  # 64-bit integers are more exact than float64
         error = np.where(got.reshape(-1) != reference.reshape(-1), np.maximum(error, 1), 0)
     scale, moved = float(size.max()), 0.0
-    if limit.steps:
-        unit = (
-            float(reference.dtype.kind != "b" and reference.dtype.itemsize <= 2) if whole else step or 2 * scale / 255
-        )
-        allowed, share = limit.steps * unit * (1 + 1e-5), limit.share
+    if limit.steps and not _exact(reference.dtype):
+        one = 1.0 if whole else step or 2 * scale / 255
+        allowed, share = limit.steps * one * (1 + 1e-5), limit.share
     else:
         allowed, share = (0.0, limit.integers) if whole else (limit.rtol * scale + limit.atol, limit.share)
-        if whole:
-            share -= SLACK * slack
-        elif SLACK * slack > allowed:
-            allowed, moved = SLACK * slack, slack / scale if scale else np.inf
+    if (whole and not limit.steps) or _exact(reference.dtype):
+        share -= SLACK * slack
+    elif SLACK * slack > allowed:
+        allowed, moved = SLACK * slack, slack / scale if scale else np.inf
     within = 1 - float(np.mean((error > allowed) | odd))
     worst = float(error.max())
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
@@ -130,8 +134,8 @@ def compare(
     if odd.any():
         what, worst = f"{int(odd.sum())} NaN or infinite elements that the other side has not", np.inf
     elif within < share:
-        unit = "" if whole else f" = {worst / scale if scale else np.inf:.1e} of max|ref|"
-        what = f"max|diff| {worst:.2e}{unit}, {100 * within:.4g} % of {error.size} elements within the limit"
+        relation = "" if whole else f" = {worst / scale if scale else np.inf:.1e} of max|ref|"
+        what = f"max|diff| {worst:.2e}{relation}, {100 * within:.4g} % of {error.size} elements within the limit"
     elif ranked and limit.steps and not whole and not _same_argmax(a, b, reference.shape, allowed):
         what = "the largest element is another one"
     relative = 0.0 if worst == 0 else worst / scale if scale else np.inf

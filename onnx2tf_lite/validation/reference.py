@@ -136,17 +136,19 @@ def _ort_errors() -> tuple[type[Exception], ...]:
     return (*found, RuntimeError, ValueError)
 
 
+def jitter(array: np.ndarray) -> np.ndarray:
+    """Floats changed at random by a unit in the last place of float32."""
+    noise = np.random.default_rng(0).uniform(-(2**-22), 2**-22, array.shape)
+    return (array * (1 + noise)).astype(array.dtype) if array.dtype.kind == "f" else array
+
+
 def round_weights(model: onnx.ModelProto, kind: str) -> None:
-    """Large float weights to float16, or else changed at random by one unit in the last place of float32."""
-    rng = np.random.default_rng(0)
+    """Large float weights as float16 can hold them, or else jittered."""
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= LARGE:
             weights = onnx.numpy_helper.to_array(tensor)
-            if kind == "float16":
-                weights = weights.astype(np.float16)
-            else:
-                weights = weights * (1 + rng.uniform(-(2**-22), 2**-22, weights.shape))
-            tensor.CopyFrom(onnx.numpy_helper.from_array(weights.astype(np.float32), tensor.name))
+            rounded = weights.astype(np.float16).astype(np.float32) if kind == "float16" else jitter(weights)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
 
 
 def quantisation_steps(graph: gs.Graph) -> dict[str, float]:

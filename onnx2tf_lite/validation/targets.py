@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +51,8 @@ class TFLite:
         plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         self.layers = layers
         try:
-            with quiet():
+            with quiet(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # keeping all tensors is meant for debugging: this is that
                 self.interpreter = Interpreter(
                     str(path),
                     num_threads=os.cpu_count(),

@@ -59,7 +59,8 @@ class Pool:
         return self._by_identity[identity][0]
 
     def _by_content(self, array: np.ndarray, dtype: np.dtype) -> int:
-        known = self._by_sample.setdefault((array.nbytes, array.dtype.itemsize, dtype, _sample(array)), [])
+        converted = dtype if dtype != array.dtype else None
+        known = self._by_sample.setdefault((array.nbytes, array.dtype.itemsize, converted, _sample(array)), [])
         for index in known:
             if _equal(self.blobs[index - 1].array, array):
                 return index

@@ -1,0 +1,321 @@
+"""Integer kernels: which form, and that they give the integers that the float program gives.
+
+The expectation is always the same program run with float kernels between DEQUANTIZE and QUANTIZE.  The kernels without a
+delegate round twice (to a power of two after a 31-bit multiplication), so they may be one step off; XNNPACK's may not,
+but for numbers that lie on a tie.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnx2tf_lite.fusion import fuse, qdq
+from onnx2tf_lite.ir import build as b
+from onnx2tf_lite.ir.graph import Graph, Op, Quant, Value, constant, copy_graph
+
+from .programs import F32, conv_3d, every_tensor, kinds, pads, pool, program, random_feeds, run, two, vector
+
+X = (1, 8, 8, 4)
+I8, U8, I16, I32 = (np.dtype(n) for n in ("int8", "uint8", "int16", "int32"))
+MODELS = Path("/work/shared/models")
+
+
+def quant(scale: Any, zero: Any = 0, dtype: np.dtype = I8, axis: int | None = None) -> Quant:
+    scale = np.atleast_1d(np.asarray(scale, F32))
+    return Quant(scale, np.broadcast_to(np.asarray(zero, dtype), scale.shape), dtype, axis)
+
+
+IN, OUT = quant(0.0517, 10), quant(0.1137, -5)
+UIN, UOUT = quant(0.0517, 138, U8), quant(0.1137, 123, U8)
+HALF = quant(1 / 256, -128)
+
+
+def through(x: Value, q: Quant = IN) -> Value:
+    """Real numbers that have been stored with ``q``."""
+    return b.dequantize(b.quantize(x, q), q)
+
+
+def stored(shape: tuple[int, ...], q: Quant, low: int = -127, high: int = 127, seed: int = 3) -> Value:
+    """A constant as DequantizeLinear of an initializer gives it."""
+    integers = np.random.default_rng(seed).integers(low, high + 1, shape).astype(q.dtype)
+    return b.dequantize(constant(integers), q)
+
+
+def bias(size: int, scale: Any) -> Value:
+    return stored((size,), quant(np.broadcast_to(np.asarray(scale, F32), size), 0, I32, 0), -2000, 2000)
+
+
+def conv(x: Value, sw: Any = 0.01, w: Value | None = None, c: Value | None = None, groups: int | None = None, **attrs: Any) -> Value:
+    per_channel = np.ndim(sw) > 0
+    w = w or stored((6, 3, 3, x.shape[-1] // (groups or 1)), quant(sw, 0, I8, 0 if per_channel else None))  # type: ignore[operator]
+    c = c or bias(6, IN.scale * np.asarray(sw, F32))
+    return b.emit("CONV_2D", x, w, c, groups=groups,
+                  **{"strides": (1, 1), "dilations": (1, 1), "padding": "VALID", "activation": None} | attrs)  # fmt: skip
+
+
+def depthwise(x: Value) -> Value:
+    sw = np.linspace(0.01, 0.03, 8, dtype=F32)
+    return b.emit("DEPTHWISE_CONV_2D", x, stored((1, 3, 3, 8), quant(sw, 0, I8, 3)), bias(8, IN.scale * sw), multiplier=2,
+                  dilated=False, strides=(1, 1), dilations=(1, 1), padding="SAME", activation=None)  # fmt: skip
+
+
+def transposed(x: Value) -> Value:
+    return b.emit("TRANSPOSE_CONV", x, stored((3, 2, 2, 4), quant(0.02)), bias(3, IN.scale * F32(0.02)), strides=(2, 2),
+                  padding="VALID", output_shape=(1, 16, 16, 3), activation=None)  # fmt: skip
+
+
+def dense(x: Value) -> Value:
+    return b.fully_connected(x, stored((5, 4), quant(0.02)), bias(5, IN.scale * F32(0.02)))
+
+
+SW = np.linspace(0.005, 0.02, 6, dtype=F32)
+
+
+def layer(function: Callable[..., Any], out: Quant = OUT, q: Quant = IN) -> Callable[[Value], Value]:
+    """``function`` between stored integers, real numbers outside."""
+    return lambda x: through(function(through(x, q)), out)
+
+
+def case(name: str, function: Callable[..., Any], expected: str, *inputs: Any) -> Any:
+    return pytest.param(function, inputs or (X,), f"QUANTIZE {expected} DEQUANTIZE", id=name)
+
+
+def join(axis: int, *out: Quant) -> Callable[[Value], Value]:
+    return lambda x: b.concat([through(x, q) for q in out], axis)
+
+
+FORMED = [
+    case("conv", layer(conv), "CONV_2D"),
+    case("conv-per-channel", layer(lambda x: conv(x, SW)), "CONV_2D"),
+    case("conv-uint8", layer(conv, UOUT, UIN), "CONV_2D"),
+    case("conv-uint8-weights", layer(lambda x: conv(x, w=stored((6, 3, 3, 4), quant(0.01, 128, U8), 1, 255))), "CONV_2D"),
+    case("conv-relu", layer(lambda x: b.relu(conv(x))), "CONV_2D"),
+    case("conv-relu6", layer(lambda x: b.relu6(conv(x))), "CONV_2D"),
+    case("conv-pad-same", layer(lambda x: conv(b.pad(x, pads(1, 1)))), "CONV_2D"),
+    case("conv-pad", layer(lambda x: conv(b.pad(x, pads(2, 1)))), "PAD CONV_2D"),
+    case("conv-groups", layer(lambda x: conv(x, groups=2)), "CONV_2D"),
+    case("conv-float-bias-that-fits", layer(lambda x: conv(x, c=constant(F32([1, 2, -3, 0.5, 0, 7])))), "CONV_2D"),
+    case("depthwise", layer(depthwise), "DEPTHWISE_CONV_2D"),
+    case("transpose_conv", layer(transposed), "TRANSPOSE_CONV"),
+    case("fully_connected", layer(dense), "FULLY_CONNECTED"),
+    case("fully_connected-without-bias", layer(lambda x: b.matmul(x, stored((4, 5), quant(0.02)))), "FULLY_CONNECTED"),
+    case("fully_connected-per-channel", layer(lambda x: b.fully_connected(x, stored((6, 4), quant(SW, 0, I8, 0)))), "FULLY_CONNECTED"),
+    case("add", lambda x: through(b.relu(b.add(through(x), through(x, quant(0.07, 3)))), OUT), "QUANTIZE ADD"),
+    case("sub", lambda x: through(b.sub(through(x), through(x, quant(0.07, 3))), OUT), "QUANTIZE SUB"),
+    case("mul", lambda x: through(b.mul(through(x), through(x, quant(0.07, 3))), quant(0.2, 1)), "QUANTIZE MUL"),
+    case("mul-constant", layer(lambda x: b.mul(x, stored((4,), quant(0.01)))), "MUL"),
+    case("batch_matmul", layer(lambda x: b.matmul(x, b.transpose(x, (0, 1, 3, 2))), quant(1.5)), "TRANSPOSE BATCH_MATMUL"),
+    case("mean", layer(lambda x: b.reduce("MEAN", x, (1, 2), True)), "MEAN"),
+    case("average_pool", layer(lambda x: pool("AVERAGE", x), IN), "AVERAGE_POOL_2D"),
+    case("max_pool", layer(lambda x: b.relu(pool("MAX", x)), IN), "MAX_POOL_2D"),
+    case("max_pool-other-scale", layer(lambda x: pool("MAX", x)), "MAX_POOL_2D QUANTIZE"),
+    case("logistic", layer(b.logistic, HALF), "LOGISTIC"),
+    case("softmax", layer(lambda x: b.softmax(x), HALF), "SOFTMAX"),
+    case("tanh", layer(b.tanh, quant(1 / 128)), "TANH"),
+    case("leaky_relu", layer(lambda x: b.leaky_relu(x, 0.1)), "LEAKY_RELU"),
+    case("relu", layer(b.relu), "RELU"),
+    case("elu", layer(b.elu), "ELU"),
+    case("hard_swish", layer(b.hard_swish), "HARD_SWISH"),
+    case("resize_nearest", layer(lambda x: b.emit("RESIZE_NEAREST_NEIGHBOR", x, size=(16, 16), align_corners=False,
+         half_pixel_centers=True), IN), "RESIZE_NEAREST_NEIGHBOR"),
+    case("resize_bilinear", layer(lambda x: b.emit("RESIZE_BILINEAR", x, size=(16, 16), align_corners=False,
+         half_pixel_centers=True), IN), "RESIZE_BILINEAR"),
+    case("movement", layer(lambda x: b.transpose(b.reshape(b.slice_(x, (0, 1, 0, 0), (1, 4, 8, 4)), (32, 4)), (1, 0)), IN),
+         "SLICE RESHAPE TRANSPOSE"),
+    case("movement-into-float", lambda x: b.transpose(through(x), (0, 3, 1, 2)), "TRANSPOSE"),
+    case("movement-of-uint8", lambda x: b.dequantize(b.reshape(b.quantize(x, UIN), (64, 4)), UIN), "RESHAPE"),
+    case("conv-moved-then-stored", layer(lambda x: b.transpose(conv(x), (0, 3, 1, 2))), "CONV_2D TRANSPOSE"),
+    case("concat-one-scale", lambda x: b.concat([through(x), b.dequantize(b.quantize(b.neg(x), IN), IN)], 3), "NEG QUANTIZE CONCATENATION"),
+    case("concat-other-scales", lambda x: through(join(3, IN, OUT)(x), quant(0.2)), "QUANTIZE QUANTIZE QUANTIZE CONCATENATION"),
+    case("maximum", lambda x: through(b.maximum(through(x), stored((4,), IN)), IN), "MAXIMUM"),
+    case("same-parameters", layer(lambda x: conv(through(x))), "CONV_2D"),
+    case("other-parameters", layer(lambda x: b.logistic(through(x, OUT)), HALF), "QUANTIZE LOGISTIC"),
+    case("residual", lambda x: (lambda y: through(b.add(through(b.emit("CONV_2D", y, stored((4, 3, 3, 4), quant(0.01)), bias(4,
+         IN.scale * F32(0.01)), groups=None, strides=(1, 1), dilations=(1, 1), padding="SAME", activation=None), OUT), y), OUT))(through(x)),
+         "CONV_2D ADD"),
+]  # fmt: skip
+
+
+def prepared(graph: Graph) -> tuple[Graph, Graph]:
+    """The fused program with float kernels, and with integer kernels."""
+    fuse(graph)
+    integer = copy_graph(graph)
+    qdq(integer)
+    return graph, integer
+
+
+def assert_within(step: float, got: np.ndarray, want: np.ndarray, steps: float, share: float, what: str) -> None:
+    """At most ``steps`` off anywhere, and off at all at no more than ``share`` of the elements."""
+    difference = np.abs(got.astype(np.float64) - want.astype(np.float64)) / step
+    assert got.shape == want.shape and difference.max() <= steps + 1e-3, f"{what}: {difference.max()} steps"
+    assert (difference > 0.5).mean() <= share, f"{what}: {100 * (difference > 0.5).mean()} % differ"
+
+
+@pytest.mark.parametrize("function, inputs, expected", FORMED)
+def test_forms(function: Any, inputs: Any, expected: str) -> None:
+    real, integer = prepared(program(function, *inputs))
+    if expected.count("QUANTIZE") > 2 or "NEG" in expected:  # the order among the inputs' QUANTIZEs does not matter
+        assert Counter(kinds(integer)) == Counter(expected.split())
+    else:
+        assert kinds(integer) == expected.split()
+    assert all(o.outputs[0].dtype == I8 and o.outputs[0].quant for o in integer.ops if o.kind.name not in ("DEQUANTIZE", "NEG"))
+    feeds = random_feeds(real)
+    step = integer.ops[-1].attrs["quant"].scale.item()
+    for runtime, share in (("plain", 0.1), ("default", 0.1)):
+        want, got = run(real, feeds, "plain"), run(integer, feeds, runtime)
+        assert_within(step, got["y0"], want["y0"], 1, share, runtime)
+
+
+@pytest.mark.parametrize("function, inputs, expected", FORMED)
+def test_placements_stay_truthful(function: Any, inputs: Any, expected: str) -> None:
+    """Real numbers that only exist as integers any more are found there."""
+    real, integer = prepared(program(function, *inputs))
+    feeds = random_feeds(real)
+    want, got = every_tensor(real, feeds), every_tensor(integer, feeds)
+    assert "y0" in got
+    for name, tensor in got.items():
+        assert tensor.dtype == want[name].dtype, name
+        value = integer.placements[name].value
+        source = value.producer.inputs[0] if value.quant is None and value.producer else value
+        step = source.quant.scale.item() if source is not None and source.quant else 1e-4
+        if tensor.dtype.kind != "f":
+            step = 1
+        assert_within(step, tensor, want[name], 1, 0.1, name)
+
+
+def wide(x: Value) -> Value:
+    return b.emit("CONV_2D", x, stored((6, 3, 3, 4), quant(0.01)), constant(vector(6) * F32(1e9)), groups=None, strides=(1, 1),
+                  dilations=(1, 1), padding="VALID", activation=None)  # fmt: skip
+
+
+LEFT = [
+    case("weights-with-a-zero-point", layer(lambda x: conv(x, w=stored((6, 3, 3, 4), quant(0.01, 3)))), "DEQUANTIZE CONV_2D QUANTIZE"),
+    case("weights-along-input-channels", layer(lambda x: conv(x, w=stored((6, 3, 3, 4), quant(SW[:4], 0, I8, 3)))),
+         "DEQUANTIZE CONV_2D QUANTIZE"),
+    case("float-weights", layer(lambda x: conv(x, w=constant(np.ones((6, 3, 3, 4), F32)))), "DEQUANTIZE CONV_2D QUANTIZE"),
+    case("bias-beyond-int32", layer(wide), "DEQUANTIZE CONV_2D QUANTIZE"),
+    case("logistic-other-scale", layer(b.logistic, quant(1 / 200, -128)), "DEQUANTIZE LOGISTIC QUANTIZE"),
+    case("average_pool-other-scale", layer(lambda x: pool("AVERAGE", x)), "DEQUANTIZE AVERAGE_POOL_2D QUANTIZE"),
+    case("division", lambda x: through(b.div(through(x), stored((4,), IN, 20, 127)), OUT), "DEQUANTIZE DIV QUANTIZE"),
+    case("no-kernel", layer(b.sin), "DEQUANTIZE SIN QUANTIZE"),
+    case("conv_3d", layer(conv_3d), "DEQUANTIZE CONV_3D QUANTIZE", (1, 5, 5, 5, 2)),
+    case("int16", layer(b.relu, quant(0.001, 0, I16), quant(0.001, 0, I16)), "DEQUANTIZE RELU QUANTIZE"),
+    case("int16-result", layer(conv, quant(0.001, 0, I16)), "DEQUANTIZE CONV_2D QUANTIZE"),
+    case("add-of-a-float", lambda x: through(b.add(through(x), vector(4)), OUT), "DEQUANTIZE ADD QUANTIZE"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function, inputs, expected", LEFT)
+def test_stays_float(function: Any, inputs: Any, expected: str) -> None:
+    real, integer = prepared(program(function, *inputs))
+    assert kinds(integer) == expected.split()
+    feeds = random_feeds(real)
+    for runtime in ("plain", "default"):
+        want, got = run(real, feeds, runtime), run(integer, feeds, runtime)
+        np.testing.assert_array_equal(got["y0"], want["y0"])
+
+
+def test_a_result_with_a_float_reader_stays_float() -> None:
+    _, integer = prepared(program(lambda x: (lambda y: two(through(y, OUT), b.tanh(y)))(conv(through(x))), X))
+    assert [o.outputs[0].dtype.name for o in integer.ops if o.kind.name == "CONV_2D"] == ["float32"]
+
+
+def test_uint8_boundaries() -> None:
+    """A uint8 input and output of the model keep their integers; one QUANTIZE at each edge."""
+    graph = program(lambda x: b.quantize(conv(b.dequantize(x, UIN)), UOUT), (X, np.uint8))
+    real, integer = prepared(graph)
+    assert kinds(integer) == ["QUANTIZE", "CONV_2D", "QUANTIZE"]
+    assert [v.dtype for v in (*integer.inputs, *integer.outputs)] == [U8, U8]
+    feeds = random_feeds(real)
+    for runtime in ("plain", "default"):
+        assert_within(1, run(integer, feeds, runtime)["y0"], run(real, feeds)["y0"], 1, 0.05, runtime)
+
+
+def test_uint8_around_float_operations_stays_uint8() -> None:
+    _, integer = prepared(program(lambda x: b.quantize(b.sin(b.dequantize(x, UIN)), UOUT), (X, np.uint8)))
+    assert kinds(integer) == ["DEQUANTIZE", "SIN", "QUANTIZE"]
+
+
+def test_weights_are_the_model_s_integers() -> None:
+    integers = np.random.default_rng(0).integers(-128, 128, (6, 3, 3, 4)).astype(np.int8)
+    w = b.dequantize(constant(integers), quant(SW, 0, I8, 0))
+    _, graph = prepared(program(layer(lambda x: conv(x, SW, w=w)), X))
+    (op,) = [o for o in graph.ops if o.kind.name == "CONV_2D"]
+    _, weights, c = op.inputs
+    np.testing.assert_array_equal(weights.data, integers)
+    assert c.dtype == I32 and c.quant.axis == 0
+    np.testing.assert_allclose(c.quant.scale, IN.scale * SW)
+
+
+# ------------------------------------------------------------------------------------------------ a real model
+
+
+def real_result(op: Op, arrays: list[np.ndarray]) -> np.ndarray:
+    """The operation on real numbers in float64, in units of the result's step."""
+    x, *rest = arrays
+    kind = op.kind.name
+    if kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+        w, c = rest
+        k, s = w.shape[1], op.attrs["strides"][0]
+        if op.attrs["padding"] == "SAME":
+            total = max((-(-x.shape[1] // s) - 1) * s + k - x.shape[1], 0)
+            x = np.pad(x, pads(total // 2, total - total // 2))
+        n = (x.shape[1] - k) // s + 1
+        taps = ((i, j, x[:, i : i + (n - 1) * s + 1 : s, j : j + (n - 1) * s + 1 : s]) for i in range(k) for j in range(k))
+        y = c + sum(t @ w[:, i, j].T if kind == "CONV_2D" else t * w[0, i, j] for i, j, t in taps)
+    elif kind == "FULLY_CONNECTED":
+        y = x @ rest[0].T + rest[1]
+    elif kind == "MEAN":
+        y = x.mean(op.attrs["axes"], keepdims=op.attrs["keepdims"])
+    else:
+        y = {"ADD": lambda: x + rest[0], "PAD": lambda: np.pad(x, op.attrs["pads"]), "QUANTIZE": lambda: x,
+             "RESHAPE": lambda: x.reshape(len(x), -1)}[kind]()  # fmt: skip
+    return np.maximum(y, 0) if op.attrs.get("activation") == "RELU" else y
+
+
+@pytest.mark.skipif(not MODELS.exists(), reason="the shared models are not here")
+def test_mobilenet_v2() -> None:
+    """Everything between the edges is integer, and every kernel gives what float64 arithmetic on its operands gives.
+
+    That is the strongest statement that holds: one element of the first layer on the wrong side of a tie, which is
+    within float32's accuracy, ends as several steps in the scores, also between two float implementations.
+    """
+    import onnx
+
+    from tests.harness import compile_model
+
+    sys.path.insert(0, str(MODELS))
+    import make_feeds
+
+    model = onnx.load(MODELS / "mobilenet_v2_qdq.onnx")
+    (entry,) = [e for e in json.loads((MODELS / "index.json").read_text()) if e["slug"] == "mobilenet_v2_qdq"]
+    graph = compile_model(model, materialise=False)
+    qdq(graph)
+    left = Counter((o.kind.name, o.outputs[0].dtype.name) for o in graph.ops)
+    assert left == {("CONV_2D", "int8"): 35, ("DEPTHWISE_CONV_2D", "int8"): 17, ("ADD", "int8"): 10, ("PAD", "int8"): 3,
+                    ("MEAN", "int8"): 1, ("RESHAPE", "int8"): 1, ("FULLY_CONNECTED", "int8"): 1, ("QUANTIZE", "int8"): 1,
+                    ("DEQUANTIZE", "float32"): 1}  # fmt: skip
+    feeds = {graph.inputs[0].name: make_feeds.feeds(entry)["image"].transpose(0, 2, 3, 1)}
+    copy = copy_graph(graph)
+    copy.outputs = [o.outputs[0] for o in copy.ops]
+    copy.output_names = [f"t{i}" for i in range(len(copy.ops))]
+    for runtime, share in (("plain", 0.05), ("default", 0)):
+        arrays = dict(zip(copy.outputs, run(copy, feeds, runtime).values(), strict=True)) | {copy.inputs[0]: feeds["image"]}
+
+        def real(v: Value, arrays: dict[Value, np.ndarray] = arrays) -> np.ndarray:
+            array = (v.data if v.data is not None else arrays[v]).astype(np.float64)
+            return array if v.quant is None else (array - v.quant.zero_point) * v.quant.scale.astype(np.float64)
+
+        for op in copy.ops[:-1]:
+            (y,) = op.outputs
+            exact = real_result(op, [real(v) for v in op.inputs if v is not None]) / float(y.quant.scale.item())
+            want = np.clip(np.round(exact) + y.quant.zero_point.item(), -128, 127)
+            assert_within(1, arrays[y], want, 1, share, f"{runtime} {op}")

@@ -1,0 +1,82 @@
+"""One-node models for the tests of handlers: build, convert, run on both runtimes, compare with ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from onnx2tf_lite.ir.graph import Graph
+from tests.harness import compile_model, run_tflite
+from tests.harness import check_model as _check_model
+
+OPSET = 23
+
+
+def node_model(
+    op_type: str, inputs: Sequence[Any], *, const: Sequence[int] = (), dynamic: Sequence[Any] = (), outputs: int = 1,
+    opset: int = OPSET, **attrs: Any
+) -> onnx.ModelProto:  # fmt: skip
+    """A model of one node.  Inputs in ``const`` are initializers; axis 0 of those in ``dynamic`` is called N.
+
+    An entry (input, axis) of ``dynamic`` leaves another axis open.
+    """
+    arrays = [None if x is None else np.asarray(x) for x in inputs]
+    names = ["" if x is None else f"x{i}" for i, x in enumerate(arrays)]
+    infos, initializers = [], []
+    for i, array in enumerate(arrays):
+        if array is None:
+            continue
+        if i in const:
+            initializers.append(numpy_helper.from_array(array, names[i]))
+        else:
+            shape = ["N" if i in dynamic and axis == 0 else f"d{i}_{axis}" if (i, axis) in dynamic else d
+                     for axis, d in enumerate(array.shape)]  # fmt: skip
+            kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+            infos.append(helper.make_tensor_value_info(names[i], kind, shape))
+    node = helper.make_node(op_type, names, [f"y{i}" for i in range(outputs)], op_type.lower(), **attrs)
+    results = [onnx.ValueInfoProto(name=f"y{i}") for i in range(outputs)]
+    graph = helper.make_graph([node], op_type, infos, results, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+
+
+def check_node(op_type: str, inputs: Sequence[Any], *, rtol: float = 1e-5, atol: float = 1e-6, **options: Any) -> Graph:
+    """The node against ONNX Runtime (or the reference implementation); see :func:`node_model` for ``options``."""
+    const = options.get("const", ())
+    feeds = {f"x{i}": np.asarray(x) for i, x in enumerate(inputs) if x is not None and i not in const}
+    return _check_model(node_model(op_type, inputs, **options), feeds, rtol=rtol, atol=atol)
+
+
+def run_node(op_type: str, inputs: Sequence[Any], **options: Any) -> dict[str, list[np.ndarray]]:
+    """Outputs per runtime, for expectations that ONNX Runtime does not give."""
+    const = options.get("const", ())
+    feeds = {f"x{i}": np.asarray(x) for i, x in enumerate(inputs) if x is not None and i not in const}
+    results = run_tflite(compile_model(node_model(op_type, inputs, **options)), feeds)
+    return {runtime: list(outputs.values()) for runtime, outputs in results.items()}
+
+
+def normal(*shape: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
+    """Seeded float32 normals."""
+    return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
+
+
+def whole(*shape: int, low: int = -9, high: int = 10, dtype: Any = np.int64, seed: int = 0) -> np.ndarray:
+    """Seeded integers in [low, high)."""
+    return np.random.default_rng(seed).integers(low, high, shape).astype(dtype)
+
+
+def i64(*values: int) -> np.ndarray:
+    """A vector of int64."""
+    return np.array(values, np.int64)
+
+
+def scalar(value: Any, dtype: Any = np.int64) -> np.ndarray:
+    """A 0-d tensor."""
+    return np.array(value, dtype)
+
+
+__all__ = ["TensorProto", "check_node", "i64", "node_model", "normal", "run_node", "scalar", "whole"]

@@ -1,0 +1,85 @@
+"""Inputs that suit the model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnx2tf_lite import ConversionError, passes
+from onnx2tf_lite.ir.dims import symbol
+from onnx2tf_lite.ir.graph import Placement, Value
+from onnx2tf_lite.validation import inputs
+from onnx2tf_lite.validation.inputs import InputSpec
+
+from .models import model
+
+LOOKUPS = {
+    "directly": "y = Gather(table, ids)",
+    "through a cast and a reshape": "a = Cast<to=7>(ids)\n b = Unsqueeze(a, axes)\n y = Gather(table, b)",
+    "smallest of two tables": "z = Gather(big, ids)\n y = Gather(table, ids)",
+}
+
+
+@pytest.mark.parametrize("body", LOOKUPS.values(), ids=LOOKUPS)
+def test_ids_stay_below_the_vocabulary(body: str) -> None:
+    output = "float[N,1,M,4] y" if "axes" in body else "float[N,M,4] y"
+    proto = model(f"g (int64[N,M] ids) => ({output}) {{ {body} }}", table=(7, 4), big=(90, 4), axes=np.array([1]))
+    (spec,) = inputs.describe(passes.load(proto))
+    assert spec.high == 7
+    drawn = spec.random((1000,), np.random.default_rng(0), high=8)
+    assert set(drawn) == set(range(7)) and drawn.dtype == np.int64
+
+
+def place(shape: tuple, perm: tuple[int, ...]) -> Placement:
+    """A tensor of ONNX ``shape`` that is stored in the order ``perm``."""
+    stored = tuple(shape[p] for p in perm)
+    return Placement(Value("x", stored, np.dtype(np.float32)), stored, tuple(np.argsort(perm)), shape)
+
+
+NHWC = (0, 2, 3, 1)
+SPEC = [InputSpec("x", np.dtype(np.float32), (1, 3, 4, 5))]
+
+
+def test_dynamic_dimensions_vary_and_hints_hold() -> None:
+    n, h, w = symbol("batch"), symbol("height"), symbol("width")
+    places = {"x": place((n, 3, h, w), NHWC)}
+    found = [a["x"].shape for _, a in inputs.generate(SPEC, places, {"x": (-1, 3, 20, -1)})]
+    assert found[0] == (1, 3, 20, 64) and found[1] == (2, 3, 20, 96)
+    assert {s[2] for s in found} == {20}
+
+
+def test_generation_is_seeded() -> None:
+    places = {"x": place((1, 3, 4, 5), NHWC)}
+    first, second = (next(inputs.generate(SPEC, places, {}))[1]["x"] for _ in range(2))
+    assert np.array_equal(first, second) and 0.5 < first.std() < 1.5
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), NHWC], ids=["ONNX", "stored"])
+def test_user_data_in_either_order(order: tuple[int, ...]) -> None:
+    array = np.random.default_rng(0).random((1, 3, 4, 5))
+    ((_, feeds),) = inputs.from_user({"x": array.transpose(order)}, SPEC, {"x": place((1, 3, 4, 5), NHWC)})
+    assert np.array_equal(feeds["x"], array.astype(np.float32))
+
+
+def test_several_samples_in_one_array() -> None:
+    array = np.random.default_rng(0).random((6, 4, 5, 3))
+    samples = inputs.from_user({"": array}, SPEC, {"x": place((1, 3, 4, 5), NHWC)})
+    assert [s["x"].shape for _, s in samples] == [(1, 3, 4, 5)] * 6
+
+
+@pytest.mark.parametrize("name, moved", [("x@onnx", False), ("x@stored", True), ("x@nhwc", True), ("x", None)])
+def test_equal_extents_need_a_word(name: str, moved: bool | None) -> None:
+    spec, places = [InputSpec("x", np.dtype(np.float32), (1, 4, 4, 4))], {"x": place((1, 4, 4, 4), NHWC)}
+    array = np.random.default_rng(0).random((1, 4, 4, 4)).astype(np.float32)
+    if moved is None:
+        with pytest.raises(ConversionError, match="x@stored"):
+            inputs.from_user({name: array}, spec, places)
+    else:
+        ((_, feeds),) = inputs.from_user({name: array}, spec, places)
+        assert np.array_equal(feeds["x"], array.transpose(0, 3, 1, 2) if moved else array)
+
+
+@pytest.mark.parametrize("name, shape", [("y", (1, 3, 4, 5)), ("x", (1, 3, 4)), ("x", (1, 9, 9, 9))])
+def test_unfit_data_is_an_error(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConversionError, match="test data"):
+        inputs.from_user({name: np.zeros(shape)}, SPEC, {"x": place((1, 3, 4, 5), NHWC)})
