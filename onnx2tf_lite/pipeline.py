@@ -18,7 +18,7 @@ import onnx
 from . import passes, validation
 from .emitters import tflite
 from .errors import ConversionError, Problem
-from .fusion import fuse
+from .fusion import fuse, qdq
 from .ir import dynamic, legalize
 from .ir.graph import Graph, Placement
 from .ir.verify import verify
@@ -227,10 +227,11 @@ class _Job:
         with _workshop(folder) as work:
             with log.progress():
                 graph, reference, tuning, layout = self.build()
-                program = validation.Program.of(graph)
-                inputs = [TensorInfo.of(v.name, graph.placements[v.name]) for v in graph.inputs]
-                outputs = [TensorInfo.of(n, graph.placements[n]) for n in graph.output_names]
-                files = self.emit(graph, work)
+                files, program = self.emit(graph, work)
+                inputs = [TensorInfo.of(v.name, program.places[v.name]) for v in graph.inputs]
+                outputs = [TensorInfo.of(n, program.places[n]) for n in program.outputs]
+                counts = operators(graph)
+                del graph  # the runtimes read the files: the model's weights are not needed any more
                 found = None
                 if reference is not None:
                     with log.stage("check"):
@@ -243,7 +244,7 @@ class _Job:
                 "options": asdict(self.options) | {"pins": self.pins, "outputs": self.wanted},
                 "passes": [asdict(r) for r in tuning],
                 "layout": asdict(layout),
-                "operators": operators(graph),
+                "operators": counts,
                 "stages": log.seconds,
                 "check": found.to_json() if found else "not asked for",
                 "warnings": log.warnings,
@@ -292,8 +293,9 @@ class _Job:
         cut(part, *ends)
         return validation.Reference.of(passes.to_proto(part), part)
 
-    def emit(self, graph: Graph, work: Path) -> dict[str, Path]:
-        """The files, in ``work``; the SavedModel first, since the .tflite branch goes on changing the program."""
+    def emit(self, graph: Graph, work: Path) -> tuple[dict[str, Path], validation.Program]:
+        """The files, in ``work``, and where the tensors are in them.  The SavedModel comes first, since the .tflite
+        branch goes on changing the program."""
         log, files = self.log, {}
         if "saved_model" in self.wanted:
             from .emitters import saved_model
@@ -302,11 +304,17 @@ class _Job:
                 files["saved_model"] = work / "saved_model"
                 saved_model.write(graph, files["saved_model"])
         flat = [kind for kind in self.wanted if kind != "saved_model"]
+        program = validation.Program.of(graph)
         for kind in flat:
             with log.stage(kind):
+                if kind == flat[0]:
+                    qdq(graph)
+                    program = validation.Program.of(graph)
+                    dynamic.materialise(graph)
+                    verify(graph, "dynamic")
                 files[kind] = work / f"{self.stem}_{kind}.tflite"
                 tflite.write(graph, files[kind], float16=kind == "float16")
-        return files
+        return files, program
 
     def tell(self, result: ConversionResult, folder: Path | None) -> None:
         """The summary."""

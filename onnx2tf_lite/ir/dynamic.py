@@ -18,6 +18,7 @@ from . import build, dims
 from .dims import Atom, Call, Dim, Expr
 from .graph import Graph, Op, Value, building, constant
 from .kind import KINDS
+from .kinds.movement import end_mask
 
 CLAMPED = 2**31 - 1  # a slice bound beyond the extent: the kernel clamps it
 CANDIDATES = 4  # values remembered per extent; operands of the operation are always considered
@@ -42,6 +43,8 @@ def _materialise(graph: Graph) -> None:
             if op.kind.name == "DIMS":
                 _replace_dims(graph, stage, op, replaced)
                 continue
+            if op.kind.name == "STRIDED_SLICE":
+                op.attrs["end_mask"] = end_mask(op.attrs)  # to be read off the bounds while they are dims
             for name in _symbolic_operands(op):
                 op.attrs[name] = _attribute(stage, op, name)
         graph.ops.append(op)
@@ -124,11 +127,17 @@ def _clamped_begin(op: Op, begin: tuple[Dim, ...]) -> tuple[Dim, ...]:
 
 
 def _clamped_end(op: Op, end: tuple[Dim, ...]) -> tuple[Dim, ...]:
-    """A bound that the kernel clamps, where a slice ends with its operand."""
-    return tuple(
+    """A bound that the kernel clamps, where a slice ends with its operand; in a run-time tensor, which has no end mask,
+    also where a reversed slice runs through element 0.
+    """
+    strides = op.attrs["strides"]
+    end = tuple(
         CLAMPED if s > 0 and isinstance(e, Expr) and e == d else e
-        for e, s, d in zip(end, op.attrs["strides"], op.inputs[0].shape, strict=True)  # type: ignore[union-attr]
+        for e, s, d in zip(end, strides, op.inputs[0].shape, strict=True)  # type: ignore[union-attr]
     )
+    if dims.is_static(end):
+        return end
+    return tuple(-CLAMPED if s < 0 and isinstance(e, int) and e < 0 else e for e, s in zip(end, strides, strict=True))
 
 
 SHORTCUTS: dict[tuple[str, str], Callable[[Op, Any], Any]] = {

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ SHORT = {
 }  # fmt: skip
 
 
+@cache
 def short(dtype: np.dtype) -> str:
     """``f32``, ``i64``, ``u8``, ``bool``, ...: the name of a dtype in tables and messages."""
     return SHORT.get(dtype.name, dtype.name)
@@ -178,7 +180,7 @@ class Placement:
     def restore(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
         """The ONNX tensor from the stored one."""
         if self.real and self.value.quant is not None:
-            array = (array.astype(np.float32) - self.value.quant.zero_point) * self.value.quant.scale
+            array = (array.astype(np.float32) - self.value.quant.zero_point.item()) * self.value.quant.scale.item()
         known = dict(zip(self.value.shape, array.shape, strict=True))  # also those that depend on data
         split = array.reshape(concrete(self.split, symbols, known))
         return split.transpose(self.perm).reshape(concrete(self.shape, symbols, known))

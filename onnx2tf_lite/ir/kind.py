@@ -43,7 +43,8 @@ class Kind:
         any tensor (``qi8``: quantised), a rank, a true attribute or one of ``features`` (name -> test of the op), a
         number of inputs.  The highest one is written.
     ``tensorflow``
-        name of the raw TensorFlow op with the same operands, or a function of (graph builder, op, operand names).
+        name of the raw TensorFlow op with the same operands, and in ``tf_attrs`` its attributes that operands do not
+        determine; ``emitters.saved_model.ops`` has the form of all others.
     ``evaluate(attrs, *arrays)``
         numpy result, for constant folding.
     ``symbolic(attrs, *arrays)``
@@ -54,13 +55,13 @@ class Kind:
     infer: Infer
     layout: Rule = AS_WRITTEN
     types: str = ""
-    typed: tuple[int, ...] = (0,)
+    typed: tuple[int, ...] | None = (0,)  # None: every operand
     operands: tuple[int | str, ...] | None = None
     options: tuple[str, dict[str, Any]] | None = None
     versions: str = ""
     features: Mapping[str, Callable[[Op], bool]] = field(default_factory=dict)
     max_rank: int = 6
-    tensorflow: str | Callable[..., Any] | None = None
+    tensorflow: str | None = None
     tf_attrs: dict[str, Any] = field(default_factory=dict)
     evaluate: Evaluate | None = None
     symbolic: Evaluate | None = None
@@ -70,6 +71,11 @@ class Kind:
         """(shape, dtype) of every result."""
         found = self.infer(inputs, attrs)
         return found if isinstance(found, list) else [found]
+
+    def typed_ports(self, op: Op) -> list[int]:
+        """Inputs of ``op`` that are present and must have one of the dtypes in ``types``."""
+        ports = range(len(op.inputs)) if self.typed is None else self.typed
+        return [i for i in ports if i < len(op.inputs) and op.inputs[i] is not None]
 
     def version(self, op: Op) -> int:
         """The lowest operator version whose features ``op`` needs."""

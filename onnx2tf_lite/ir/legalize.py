@@ -83,8 +83,7 @@ class _Stage:
 
     def place(self, op: Op) -> None:
         """Append ``op`` in a form that the kernels compute; ValueError where there is none."""
-        typed = [op.inputs[i] for i in op.kind.typed if i < len(op.inputs)]
-        values = [v for v in typed if v is not None]
+        values = [v for i in op.kind.typed_ports(op) if (v := op.inputs[i]) is not None]
         if any(v.dtype == np.uint64 for v in op.outputs) and op.kind.types:
             raise ValueError("uint64 has no kernel in TFLite")
         wrong = [v for v in values if short(v.dtype) not in op.kind.types.split()] if op.kind.types else []
@@ -161,9 +160,8 @@ class _Stage:
     def _carried(self, op: Op, carrier: np.dtype) -> tuple[Op, list[tuple[Value, Value]]]:
         """``op`` on operands cast to ``carrier``, and (its result, the value to cast it to) where the dtype changes."""
         inputs = list(op.inputs)
-        for i in op.kind.typed:
-            if i < len(inputs) and (value := inputs[i]) is not None:
-                inputs[i] = self.cast(value, carrier)
+        for i in op.kind.typed_ports(op):
+            inputs[i] = self.cast(inputs[i], carrier)  # type: ignore[arg-type]
         result = op.kind.infer(inputs, op.attrs)
         carried = Op(op.kind, inputs, [], op.attrs, op.origin)
         back = []

@@ -23,6 +23,7 @@ STAGES = ("lower", "legalize", "layout", "fusion", "dynamic")  # in program orde
 FRESH = {"WHERE", "UNIQUE"}  # their inference invents a new symbol
 ACTIVATIONS = (None, "RELU", "RELU6", "RELU_N1_TO_1")
 MAX_FAULTS = 20
+Fault = tuple[Op | Graph, str]  # where, what
 _TYPES: dict[str, frozenset[str]] = {}
 
 
@@ -35,42 +36,46 @@ def verify(graph: Graph, stage: str = "dynamic") -> None:
     faults = [fault for part in (graph, *graph.subgraphs()) for fault in _faults(part, level)]
     if faults:
         remedy = "this is a mistake of the converter: please report it with the model"
-        raise ConversionError(*(Problem(f"after {stage}: {w}", what, remedy) for w, what in faults[:MAX_FAULTS]))
+        raise ConversionError(*(Problem(f"after {stage}: {_name(w)}", what, remedy) for w, what in faults[:MAX_FAULTS]))
 
 
-def _faults(graph: Graph, level: int) -> Iterator[tuple[str, str]]:
-    """(where, what) of everything that is wrong."""
-    where = f"graph '{graph.name}'"
+def _name(where: Op | Graph) -> str:
+    if isinstance(where, Graph):
+        return f"graph '{where.name}'"
+    return f"{where.kind.name} for {where.origin}" if where.origin else str(where)
+
+
+def _faults(graph: Graph, level: int) -> Iterator[Fault]:
+    """Everything that is wrong."""
     known: set[Value] = set()
     names: set[str] = set()
     for value in graph.inputs:
         if value.data is not None or value.producer is not None:
-            yield where, f"the input {value} is also a constant or a result"
-        yield from _declare(where, value, known, names)
+            yield graph, f"the input {value} is also a constant or a result"
+        yield from _declare(graph, value, known, names)
     for op in graph.ops:
-        place = f"{op.kind.name} for {op.origin}" if op.origin else str(op)
         for value in op.uses():
             if value.data is not None:
                 if value.data.shape != value.shape or value.data.dtype != value.dtype:
-                    yield place, f"the constant {value} holds {short(value.data.dtype)}{list(value.data.shape)}"
+                    yield op, f"the constant {value} holds {short(value.data.dtype)}{list(value.data.shape)}"
             elif value not in known:
-                yield place, f"{value} is read before it is computed"
+                yield op, f"{value} is read before it is computed"
         for value in op.outputs:
             if value.producer is not op:
-                yield place, f"{value} does not know that this operation computes it"
-            yield from _declare(place, value, known, names)
+                yield op, f"{value} does not know that this operation computes it"
+            yield from _declare(op, value, known, names)
         for what in _op_faults(op, level):
-            yield place, what
+            yield op, what
     for value in graph.outputs:
         if value not in known:
-            yield where, f"the output {value} is not computed"
+            yield graph, f"the output {value} is not computed"
     if graph.name == "main" and len(graph.output_names) != len(graph.outputs):
-        yield where, f"{len(graph.outputs)} outputs have {len(graph.output_names)} names"
+        yield graph, f"{len(graph.outputs)} outputs have {len(graph.output_names)} names"
     if level == len(STAGES) - 1:
         yield from _leftovers(graph)
 
 
-def _declare(where: str, value: Value, known: set[Value], names: set[str]) -> Iterator[tuple[str, str]]:
+def _declare(where: Op | Graph, value: Value, known: set[Value], names: set[str]) -> Iterator[Fault]:
     if value in known:
         yield where, f"{value} is computed twice"
     if value.name in names:
@@ -79,19 +84,19 @@ def _declare(where: str, value: Value, known: set[Value], names: set[str]) -> It
     names.add(value.name)
 
 
-def _leftovers(graph: Graph) -> Iterator[tuple[str, str]]:
+def _leftovers(graph: Graph) -> Iterator[Fault]:
     """What the last stage must have removed."""
     read = set(graph.outputs).union(*(op.uses() for op in graph.ops))
     for op in graph.ops:
         if op.kind.name == "DIMS":
-            yield str(op), "shape arithmetic is left"
+            yield op, "shape arithmetic is left"
         if not op.kind.stateful and not any(v in read for v in op.outputs):
-            yield str(op), "nobody reads the results"
+            yield op, "nobody reads the results"
         for name in op.kind.operands or ():
-            if isinstance(name, str) and not _concrete(op.attrs[name]):
-                yield str(op), f"the attribute {name} is symbolic: {op.attrs[name]}"
+            if isinstance(name, str) and not _concrete(op.attrs.get(name)):
+                yield op, f"the attribute {name} is symbolic: {op.attrs.get(name)}"
     if graph.definitions:
-        yield f"graph '{graph.name}'", f"symbols are left: {', '.join(graph.definitions)}"
+        yield graph, f"symbols are left: {', '.join(graph.definitions)}"
 
 
 def _concrete(attribute: Any) -> bool:
@@ -138,8 +143,8 @@ def _domain(op: Op, kind: Kind) -> Iterator[str]:
     """The kernel computes these dtypes and ranks."""
     if kind.types:
         allowed = _TYPES.setdefault(kind.types, frozenset(kind.types.split()))
-        for i in kind.typed:
-            value = op.inputs[i] if i < len(op.inputs) else None
+        for i in kind.typed_ports(op):
+            value = op.inputs[i]
             if value is not None and short(value.dtype) not in allowed and not _quantised(value):
                 yield f"no kernel for {short(value.dtype)} operands ({value.name})"
     rank = max([v.rank for v in op.inputs if v is not None] + [v.rank for v in op.outputs], default=0)

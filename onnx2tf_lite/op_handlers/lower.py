@@ -85,7 +85,7 @@ def lower(model: gs.Graph, listener: Callable[[int, int], None] | None = None) -
             if value is None:
                 raise ConversionError(Problem(f"output '{tensor.name}'", "is not computed by any node"))
             if value.is_constant or value in graph.inputs or value in graph.outputs:
-                value = build.emit("IDENTITY", value, shape=value.shape)
+                scope.values[tensor.name] = value = build.emit("IDENTITY", value, shape=value.shape)
             value.name = tensor.name
             graph.outputs.append(value)
             graph.output_names.append(tensor.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +31,13 @@ class Program:
 
     @classmethod
     def of(cls, graph: Graph) -> Program:
-        """The map as it stands, before later stages change the graph."""
+        """The map as it stands, before later stages change the graph; it does not keep the weights alive."""
         written = dict(zip(graph.outputs, graph.output_names, strict=True))
         names = {n: written.get(p.value, p.value.name) for n, p in graph.placements.items()}
-        return cls(dict(graph.placements), names | {n: n for n in graph.output_names}, tuple(graph.output_names))
+        places = {
+            n: replace(p, value=replace(p.value, producer=None, content=None)) for n, p in graph.placements.items()
+        }
+        return cls(places, names | {n: n for n in graph.output_names}, tuple(graph.output_names))
 
 
 @dataclass(frozen=True)

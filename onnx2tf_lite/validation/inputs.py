@@ -32,12 +32,16 @@ PASSES_ON = {"Cast", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "
 
 @dataclass(frozen=True)
 class InputSpec:
-    """An input of the original model: its dtype, its declared shape, and the bound below which its integers stay."""
+    """An input of the original model: its dtype, its declared shape, and the bound below which its integers stay.
+
+    ``distinct``: integers that say where to scatter to, which ONNX leaves undefined for repeated ones.
+    """
 
     name: str
     dtype: np.dtype
     shape: tuple[Any, ...]
     high: int | None = None
+    distinct: bool = False
 
     def random(self, shape: Iterable[int], rng: np.random.Generator, high: int) -> np.ndarray:
         """Normal floats; integers that are valid ids; bytes of the whole range; both booleans."""
@@ -46,6 +50,8 @@ class InputSpec:
             return np.asarray(rng.standard_normal(size), self.dtype)
         if self.dtype.kind == "b":
             return np.asarray(rng.integers(0, 2, size), self.dtype)
+        if self.distinct and self.high and np.prod(size) <= self.high:
+            return rng.permutation(self.high)[: int(np.prod(size))].reshape(size).astype(self.dtype)
         info = np.iinfo(self.dtype)
         low, top = (
             (info.min, info.max + 1) if self.dtype.itemsize == 1 and self.high is None else (0, self.high or high)
@@ -61,19 +67,21 @@ def describe(graph: gs.Graph) -> list[InputSpec]:
         if dtype is None or tensor.shape is None:
             what = "has no tensor type with a known rank and numeric dtype"
             raise ConversionError(Problem(f"input '{tensor.name}'", what, "declare its shape in the model"))
-        specs.append(InputSpec(tensor.name, dtype, tuple(tensor.shape), _bound(tensor) if dtype.kind in "iu" else None))
+        ids = _bound(tensor) if dtype.kind in "iu" else (None, False)
+        specs.append(InputSpec(tensor.name, dtype, tuple(tensor.shape), *ids))
     return specs
 
 
-def _bound(tensor: gs.Tensor) -> int | None:
-    """The smallest extent that values of ``tensor`` index, seen through operators that only move them."""
-    found, seen, queue = [], {id(tensor)}, [tensor]
+def _bound(tensor: gs.Tensor) -> tuple[int | None, bool]:
+    """The smallest extent that values of ``tensor`` index, seen through operators that only move them; whether any of
+    these operators scatters."""
+    found, seen, queue, scatters = [], {id(tensor)}, [tensor], False
     while queue:
         current = queue.pop()
         for node in current.outputs:
             index, data = INDEXING.get(node.op, (None, None))
             if index is not None and len(node.inputs) > index and node.inputs[index] is current:
-                shape = node.inputs[data].shape
+                shape, scatters = node.inputs[data].shape, scatters or node.op.startswith("Scatter")
                 axes = (
                     range(node.inputs[index].shape[-1] if node.inputs[index].shape else 0) if "ND" in node.op else None
                 )
@@ -84,7 +92,7 @@ def _bound(tensor: gs.Tensor) -> int | None:
                 fresh = [t for t in node.outputs if id(t) not in seen]
                 seen.update(map(id, fresh))
                 queue += fresh
-    return max(1, min(found)) if found else None
+    return max(1, min(found)) if found else None, scatters
 
 
 def generate(

@@ -61,9 +61,18 @@ def kind(name: str, *constants: Any, **attrs: Any) -> Callable[..., list[Value]]
     return lambda *xs: b.emit_all(name, [*xs, *(None if c is None else b.lift(c) for c in constants)], **attrs)
 
 
-def window(strides: Sequence[int], padding: str, dilations: Sequence[int] | None = None, **attrs: Any) -> dict[str, Any]:
-    return {"strides": tuple(strides), "padding": padding, "dilations": tuple(dilations or [1] * len(strides)),
-            "activation": None, **attrs}  # fmt: skip
+def window(strides: Any, padding: str, dilations: Any = (), **attrs: Any) -> dict[str, Any]:
+    dilations = tuple(dilations) or (1,) * len(strides)
+    return {"strides": strides, "padding": padding, "dilations": dilations, "activation": None, **attrs}
+
+
+def conv(name: str, shape: Any, bias: int, *args: Any, **attrs: Any) -> Callable[..., list[Value]]:
+    return kind(name, weights(*shape), weights(bias) if bias else None, **window(*args, **attrs))
+
+
+def transposed(name: str, shape: Any, bias: int, extents: Any, padding: str) -> Callable[..., Value]:
+    constants, attrs = [weights(*shape), weights(bias) if bias else None], window((2,) * (len(shape) - 2), padding)
+    return lambda x: b.emit(name, x, *constants, output_shape=(x.shape[0], *extents), **attrs)
 
 
 def quant(dtype: Any, scale: Any, zero: Any, axis: int | None = None) -> Quant:
@@ -99,7 +108,8 @@ def loop(count: Value, x: Value) -> list[Value]:
     big = weights(4, 4) * 0.5
     condition = body("condition", *state, lambda i, v: b.greater(i, np.int32(0)))
     step = body("body", *state, lambda i, v: [i - np.int32(1), b.tanh(b.fully_connected(v, big))])
-    return b.emit_all("WHILE", [count, x], condition=condition, body=step, results=[((), count.dtype), (x.shape, x.dtype)])
+    results = [((), count.dtype), (x.shape, x.dtype)]
+    return b.emit_all("WHILE", [count, x], condition=condition, body=step, results=results)
 
 
 def growing(x: Value) -> list[Value]:
@@ -115,6 +125,13 @@ def growing(x: Value) -> list[Value]:
 def scatter(reduction: str, combine: str) -> Callable[..., list[Value]]:
     combination = body("combine", [(), ()], [np.float32] * 2, lambda *xs: b.emit(combine, *xs))
     return kind("STABLEHLO_SCATTER", reduction=reduction, body=combination)
+
+
+def suppression(corner: Value, size: Value, scores: Value) -> list[Value]:
+    boxes = b.concat([corner, corner + size], 1)
+    return b.emit_all(
+        "NON_MAX_SUPPRESSION_V4", [boxes, scores, *map(b.lift, (np.float32(0.3), np.float32(0.2)))], count=9
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the table
@@ -187,6 +204,7 @@ CASES |= {
     "STRIDED_SLICE-reversed": ("f32[4,5,6]", lambda x: b.strided_slice(x, (3, 4, 5), (-1, 0, -1), (-1, -2, -2))),
     "STRIDED_SLICE-reversed-batch": (
         "f32[N,5]", lambda x: b.strided_slice(x, (x.shape[0] - 1, 4), (-1, 0), (-1, -2))),
+    "STRIDED_SLICE-computed-end": ("f32[N,6]", lambda x: b.strided_slice(x, (0, 5), (x.shape[0] - 1, -1), (2, -2))),
     "PAD": ("f32[N,3,4]", lambda x: b.pad(x, [(0, 0), (1, 2), (3, 0)])),
     "PAD-bool": ("bool[N,3]", lambda x: b.pad(x, [(0, 1), (1, 2)], False)),
     "PADV2": ("f32[N,3,4]", lambda x: b.pad(x, [(0, 0), (1, 2), (3, 0)], 1.5)),
@@ -218,27 +236,25 @@ CASES |= {
     "STABLEHLO_SCATTER-min": ("f32[N,3] i64[5,2]0:3 f32[5]", scatter("min", "STABLEHLO_MINIMUM")),
     "ONE_HOT": ("i32[N,3]-1:6", lambda i: b.one_hot(i, 5, np.float32(2), np.float32(-1))),
     "ONE_HOT-axis": ("i64[N,3]", lambda i: b.one_hot(i, 5, np.int32(2), np.int32(0), axis=1)),
+    "NON_MAX_SUPPRESSION_V4": ("f32[12,2]0:1 f32[12,2]0.3:0.6 f32[12]0:1", suppression),
     # windows
-    "CONV_2D": ("f32[N,8,9,4]", kind("CONV_2D", weights(6, 3, 2, 4), weights(6), **window((2, 1), "SAME"))),
-    "CONV_2D-valid-dilated": (
-        "f32[N,8,9,4]", kind("CONV_2D", weights(6, 3, 2, 4), weights(6), **window((1, 1), "VALID", (2, 3)))),
+    "CONV_2D": ("f32[N,8,9,4]", conv("CONV_2D", (6, 3, 2, 4), 6, (2, 1), "SAME")),
+    "CONV_2D-valid-dilated": ("f32[N,8,9,4]", conv("CONV_2D", (6, 3, 2, 4), 6, (1, 1), "VALID", (2, 3))),
     "CONV_2D-grouped-relu6": (
-        "f32[N,8,9,4]", kind("CONV_2D", weights(6, 3, 3, 2), weights(6), **window((2, 2), "SAME", None, groups=2) | {"activation": "RELU6"})),
-    "CONV_2D-no-bias": ("f32[N,8,9,4]", kind("CONV_2D", weights(6, 1, 1, 4), None, **window((1, 1), "VALID"))),
+        "f32[N,8,9,4]", conv("CONV_2D", (6, 3, 3, 2), 6, (2, 2), "SAME", groups=2, activation="RELU6")),
+    "CONV_2D-no-bias": ("f32[N,8,9,4]", conv("CONV_2D", (6, 1, 1, 4), 0, (1, 1), "VALID")),
     "CONV_2D-computed-weights": ("f32[N,8,9,4] f32[6,3,2,4]", kind("CONV_2D", weights(6), **window((1, 1), "VALID"))),
     "DEPTHWISE_CONV_2D": (
-        "f32[N,8,9,4]", kind("DEPTHWISE_CONV_2D", weights(1, 3, 3, 8), weights(8), **window((2, 2), "SAME", None, multiplier=2))),
+        "f32[N,8,9,4]", conv("DEPTHWISE_CONV_2D", (1, 3, 3, 8), 8, (2, 2), "SAME", multiplier=2)),
     "DEPTHWISE_CONV_2D-unequal": (
-        "f32[N,8,9,4]", kind("DEPTHWISE_CONV_2D", weights(1, 3, 3, 8), weights(8), **window((2, 1), "SAME", None, multiplier=2))),
-    "DEPTHWISE_CONV_2D-dilated": (
-        "f32[N,8,9,4]", kind("DEPTHWISE_CONV_2D", weights(1, 3, 3, 4), weights(4), **window((1, 1), "VALID", (2, 1), multiplier=1, dilated=True) | {"activation": "RELU"})),
-    "TRANSPOSE_CONV": ("f32[N,4,5,3]", lambda x: b.emit(
-        "TRANSPOSE_CONV", x, weights(6, 3, 3, 3), weights(6), output_shape=(x.shape[0], 9, 11, 6), **window((2, 2), "VALID"))),
-    "TRANSPOSE_CONV-same": ("f32[N,4,5,3]", lambda x: b.emit(
-        "TRANSPOSE_CONV", x, weights(6, 3, 3, 3), None, output_shape=(x.shape[0], 7, 10, 6), **window((2, 2), "SAME"))),
-    "CONV_3D": ("f32[N,4,5,6,2]", kind("CONV_3D", weights(2, 3, 3, 2, 5), weights(5), **window((1, 2, 1), "SAME"))),
-    "CONV_3D_TRANSPOSE": ("f32[N,3,4,3,2]", lambda x: b.emit(
-        "CONV_3D_TRANSPOSE", x, weights(3, 3, 3, 5, 2), None, output_shape=(x.shape[0], 7, 9, 7, 5), **window((2, 2, 2), "VALID"))),
+        "f32[N,8,9,4]", conv("DEPTHWISE_CONV_2D", (1, 3, 3, 8), 8, (2, 1), "SAME", multiplier=2)),
+    "DEPTHWISE_CONV_2D-dilated": ("f32[N,8,9,4]", conv(
+        "DEPTHWISE_CONV_2D", (1, 3, 3, 4), 4, (1, 1), "VALID", (2, 1), multiplier=1, dilated=True, activation="RELU")),
+    "TRANSPOSE_CONV": ("f32[N,4,5,3]", transposed("TRANSPOSE_CONV", (6, 3, 3, 3), 6, (9, 11, 6), "VALID")),
+    "TRANSPOSE_CONV-same": ("f32[N,4,5,3]", transposed("TRANSPOSE_CONV", (6, 3, 3, 3), 0, (7, 10, 6), "SAME")),
+    "CONV_3D": ("f32[N,4,5,6,2]", conv("CONV_3D", (2, 3, 3, 2, 5), 5, (1, 2, 1), "SAME")),
+    "CONV_3D_TRANSPOSE": (
+        "f32[N,3,4,3,2]", transposed("CONV_3D_TRANSPOSE", (3, 3, 3, 5, 2), 0, (7, 9, 7, 5), "VALID")),
     "MAX_POOL_2D": ("f32[N,8,9,4]", kind("MAX_POOL_2D", **window((2, 1), "SAME", kernel=(3, 2)))),
     "MAX_POOL_2D-valid": ("f32[N,8,9,4]", kind("MAX_POOL_2D", **window((2, 2), "VALID", kernel=(3, 3)))),
     "AVERAGE_POOL_2D": ("f32[N,8,9,4]", kind("AVERAGE_POOL_2D", **window((2, 2), "SAME", kernel=(3, 3)))),

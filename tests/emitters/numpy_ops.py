@@ -54,9 +54,17 @@ def depthwise(attrs, x, w, bias=0.0):
 def conv_transpose(attrs, x, w, bias=0.0):
     """Weights [*kernel, O, C]; the gradient of the convolution whose input has ``output_shape``."""
     kernel = w.shape[:-2]
-    full = np.zeros((x.shape[0], *((n - 1) * s + k for n, s, k in zip(x.shape[1:-1], attrs["strides"], kernel, strict=True)), w.shape[-2]))
+    full = np.zeros(
+        (
+            x.shape[0],
+            *((n - 1) * s + k for n, s, k in zip(x.shape[1:-1], attrs["strides"], kernel, strict=True)),
+            w.shape[-2],
+        )
+    )
     for place in itertools.product(*map(range, kernel)):
-        window = [slice(p, p + (n - 1) * s + 1, s) for p, n, s in zip(place, x.shape[1:-1], attrs["strides"], strict=True)]
+        window = [
+            slice(p, p + (n - 1) * s + 1, s) for p, n, s in zip(place, x.shape[1:-1], attrs["strides"], strict=True)
+        ]
         full[(slice(None), *window)] += x @ w[place].T
     y = np.zeros(attrs["output_shape"], np.float32)
     cut = []
@@ -173,6 +181,25 @@ def dynamic_update_slice(attrs, x, update, start):
     return y
 
 
+def non_max_suppression(attrs, boxes, scores, overlap, least):
+    """Indices of the boxes kept, best first, then zeros; their number."""
+    kept = []
+    for i in np.argsort(-scores, kind="stable"):
+        if (
+            scores[i] > least
+            and len(kept) < attrs["count"]
+            and all(_overlap(boxes[i], boxes[k]) < overlap for k in kept)
+        ):
+            kept.append(i)
+    return np.pad(kept, (0, attrs["count"] - len(kept))), len(kept)
+
+
+def _overlap(a, b):
+    """Intersection over union of two boxes y1, x1, y2, x2."""
+    common = np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0))
+    return common / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - common)
+
+
 MEANING = {
     "CONV_2D": conv,
     "DEPTHWISE_CONV_2D": depthwise,
@@ -191,6 +218,7 @@ MEANING = {
     "WHERE": lambda attrs, x: np.argwhere(x),
     "ONE_HOT": one_hot,
     "UNIQUE": unique,
+    "NON_MAX_SUPPRESSION_V4": non_max_suppression,
     "REVERSE_SEQUENCE": reverse_sequence,
     "SHAPE": lambda attrs, x: np.array(x.shape, np.int32),
     "DEPTH_TO_SPACE": depth_to_space,

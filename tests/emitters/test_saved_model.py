@@ -16,7 +16,7 @@ from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir import dims
 from onnx2tf_lite.ir.graph import Graph, building
 from onnx2tf_lite.ir.kinds import KINDS
-from tests.emitters.cases import CASES, program, weights
+from tests.emitters.cases import CASES, program, weights, window
 
 try:
     import tensorflow as tf
@@ -38,10 +38,9 @@ def graph_of(function, *inputs, names=("y",)) -> Graph:
 
 def cnn() -> Graph:
     def layers(x):
-        x = b.emit("CONV_2D", x, weights(8, 3, 3, 3), weights(8), padding="SAME", strides=(2, 2), dilations=(1, 1),
-                   activation="RELU")  # fmt: skip
-        x = b.emit("DEPTHWISE_CONV_2D", x, weights(1, 3, 3, 8), weights(8), padding="SAME", strides=(1, 1), dilations=(1, 1),
-                   multiplier=1, activation="RELU6")  # fmt: skip
+        attrs = window((2, 2), "SAME", activation="RELU")
+        x = b.emit("CONV_2D", x, weights(8, 3, 3, 3), weights(8), **attrs)
+        x = b.emit("DEPTHWISE_CONV_2D", x, weights(1, 3, 3, 8), weights(8), multiplier=1, **attrs)
         return [b.softmax(b.fully_connected(b.reduce("MEAN", x, (1, 2)), weights(5, 8), weights(5)))]
 
     return graph_of(layers, ("image", (dims.symbol("N"), 16, 16, 3), np.float32))
@@ -79,16 +78,18 @@ def test_signature_has_all_inputs_and_outputs_in_onnx_order(tmp_path):
         ("class", (), np.bool_), ("Image", (), np.float32), names=("z/0", "not", "x"),
     )  # fmt: skip
     keys = saved_model.write(graph, tmp_path, signature_key="predict")
-    assert keys == {"x": "x", "X": "X_1", "un used": "un_used", "class": "class_", "Image": "Image", "z/0": "z_0", "not": "not_"}
+    assert list(keys) == [*(v.name for v in graph.inputs), "z/0", "not"]
+    assert list(keys.values()) == ["x", "X_1", "un_used", "class_", "Image", "z_0", "not_"]
     signature = tf.saved_model.load(str(tmp_path)).signatures["predict"]
     (_, inputs), outputs = signature.structured_input_signature, signature.structured_outputs
     assert {k: (s.shape.as_list(), s.dtype.name) for k, s in inputs.items()} == {
-        "x": ([None, 4], "float32"), "X_1": ([None, 4], "float32"), "un_used": ([2, None], "int64"), "class_": ([], "bool"),
+        "x": ([None, 4], "float32"), "X_1": ([None, 4], "float32"),
+        "un_used": ([2, None], "int64"), "class_": ([], "bool"),
         "Image": ([], "float32")}  # fmt: skip
     assert {k: s.shape.as_list() for k, s in outputs.items()} == {"z_0": [None, 4], "not_": [], "x": [None, 4]}
     x = np.ones((3, 4), np.float32)
-    run = saved_model.load(tmp_path, signature_key="predict")
-    results = run({"x": x, "X_1": 2 * x, "un_used": np.zeros((2, 1), np.int64), "class_": np.array(True), "Image": np.float32(0)})
+    rest = {"un_used": np.zeros((2, 1), np.int64), "class_": np.array(True), "Image": np.float32(0)}
+    results = saved_model.load(tmp_path, signature_key="predict")({"x": x, "X_1": 2 * x, **rest})
     np.testing.assert_array_equal(results["z_0"], 3 * x)
     assert not results["not_"] and np.array_equal(results["x"], x)
 
@@ -149,6 +150,13 @@ def test_an_operation_without_counterpart_is_an_error(tmp_path):
     with pytest.raises(ConversionError, match="DIMS has no TensorFlow form"):
         saved_model.write(graph, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@needs_tensorflow
+def test_an_integer_kernel_is_an_error(tmp_path):
+    graph = graph_of(lambda x: [b.add(x, x)], ("x", (4,), np.int8))
+    with pytest.raises(ConversionError, match=r"ADD of x: i8\[4\] has no TensorFlow form"):
+        saved_model.write(graph, tmp_path / "out")
 
 
 @needs_tensorflow

@@ -214,7 +214,9 @@ def test_symbolic_extents(tmp_path):
     assert list(tensor.shape) == [1, 64] and list(tensor.shapeSignature) == [-1, 64]
     for batch in (1, 5):
         x = RNG.standard_normal((batch, 64)).astype(np.float32)
-        np.testing.assert_allclose(invoke(str(tmp_path / "m"), {"x": x}, False)["y"], dense_reference(graph, x), atol=1e-6)
+        np.testing.assert_allclose(
+            invoke(str(tmp_path / "m"), {"x": x}, False)["y"], dense_reference(graph, x), atol=1e-6
+        )
 
 
 def test_scalar_reshape_is_static(tmp_path):
@@ -242,7 +244,9 @@ def test_convolution_without_a_bias_gets_zeros(tmp_path):
     graph.outputs, graph.output_names = [y], ["y"]
     write(graph, tmp_path / "m")
     (subgraph,) = read(tmp_path / "m").subgraphs
-    assert [len(o.inputs) for o in subgraph.operators] == [3, 3] and min(o.inputs.min() for o in subgraph.operators) >= 0
+    assert [len(o.inputs) for o in subgraph.operators] == [3, 3] and min(
+        o.inputs.min() for o in subgraph.operators
+    ) >= 0
 
 
 @pytest.mark.parametrize(("shape", "perm", "dtype", "version"), [

@@ -51,7 +51,9 @@ def random_feeds(graph: Graph, sizes: dict[str, int] | None = None, seed: int = 
     feeds = {}
     for v in graph.inputs:
         shape = [(sizes or {}).get(str(d), 5) if isinstance(d, Expr) else d for d in v.shape]
-        feeds[v.name] = np.asarray(3 * rng.standard_normal(shape) if v.dtype.kind == "f" else rng.integers(0, 100, shape))
+        feeds[v.name] = np.asarray(
+            3 * rng.standard_normal(shape) if v.dtype.kind == "f" else rng.integers(0, 100, shape)
+        )
     return {v.name: feeds[v.name].astype(v.dtype) for v in graph.inputs}
 
 
@@ -115,7 +117,9 @@ def _window(strides: int, dilation: int, padding: str, rank: int = 2) -> dict[st
 def conv(x: Value, out: int = 4, k: int = 3, stride: int = 1, dilation: int = 1, padding: str = "VALID",
          w: Value | None = None, bias: bool = True, groups: int | None = None) -> Value:  # fmt: skip
     w = weights(out, k, k, x.shape[-1] // (groups or 1)) if w is None else w  # type: ignore[operator]
-    return b.emit("CONV_2D", x, w, constant(vector(out)) if bias else None, groups=groups, **_window(stride, dilation, padding))
+    return b.emit(
+        "CONV_2D", x, w, constant(vector(out)) if bias else None, groups=groups, **_window(stride, dilation, padding)
+    )
 
 
 def depthwise(x: Value, multiplier: int = 2, k: int = 3, stride: int = 1, dilation: int = 1) -> Value:

@@ -12,16 +12,31 @@ from onnx2tf_lite.fusion import fuse
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.graph import Graph, Value, copy_graph
 
-from .programs import (F32, assert_close, conv, depthwise, every_tensor, pads, pool, program, random_feeds,
-                       transposed, vector, weights)  # fmt: skip
+from .programs import (
+    F32,
+    assert_close,
+    conv,
+    depthwise,
+    every_tensor,
+    pads,
+    pool,
+    program,
+    random_feeds,
+    transposed,  # fmt: skip
+    vector,
+    weights,
+)
 
+LOWEST = np.finfo(F32).min
 STEPS: dict[str, Any] = {
     "conv": lambda x, r: conv(x, 4, r.choice([1, 2, 3]), r.choice([1, 2]), padding=r.choice(["VALID", "SAME"])),
     "depthwise": lambda x, r: depthwise(x, r.choice([1, 2]), 2) if x.shape[-1] <= 4 else depthwise(x, 1, 2),
     "transposed": lambda x, r: transposed(x) if x.shape[1] <= 12 else x,
     "pad": lambda x, r: b.pad(x, pads(r.choice([0, 1]), 1)),
-    "fill": lambda x, r: b.pad(x, pads(1, 1), F32(r.choice([-3e38, 1, 0]))) if r.random() < 0.5 else x,
-    "max_pool": lambda x, r: pool("MAX", x, 2, r.choice([1, 2])),
+    "fill": lambda x, r: b.pad(x, pads(1, 1), F32(r.choice([1, 0]))),
+    "max_pool": lambda x, r: pool(
+        "MAX", b.pad(x, pads(*r.choice([(0, 0), (0, 1), (1, 1)]), 4), LOWEST), 2, r.choice([1, 2])
+    ),
     "average_pool": lambda x, r: pool("AVERAGE", x, 2),
     "add": lambda x, r: x + vector(x.shape[-1]) if r.random() < 0.7 else x + 0.5,
     "rows": lambda x, r: x + vector(x.shape[1]).reshape(-1, 1, 1),

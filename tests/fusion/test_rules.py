@@ -13,8 +13,26 @@ from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir import dims
 from onnx2tf_lite.ir.graph import Graph, Quant, constant, copy_graph
 
-from .programs import (F32, assert_close, attrs, conv, conv_3d, dense, depthwise, every_tensor, kinds, pads, pool,
-                       program, random_feeds, run, transposed, two, vector, weights)  # fmt: skip
+from .programs import (
+    F32,
+    assert_close,
+    attrs,
+    conv,
+    conv_3d,
+    dense,
+    depthwise,
+    every_tensor,
+    kinds,
+    pads,
+    pool,
+    program,  # fmt: skip
+    random_feeds,
+    run,
+    transposed,
+    two,
+    vector,
+    weights,
+)
 
 X = (1, 8, 8, 3)
 LOWEST = np.finfo(F32).min
@@ -22,7 +40,7 @@ N = dims.symbol("n")
 
 
 def check(graph: Graph, expected: str, sizes: dict[str, int] | None = None) -> Graph:
-    """Fuse a copy: the operations left are ``expected``, no tensor that is left has changed, a second run does nothing."""
+    """A fused copy: ``expected`` is left, no tensor that is left has changed, a second run does nothing."""
     fused = copy_graph(graph)
     fuse(fused)
     assert kinds(fused) == expected.split()
@@ -118,7 +136,8 @@ FUSED = [
     case("matmul-unit-batch", lambda x: b.matmul(x, vector(12).reshape(1, 1, 3, 4)), "FULLY_CONNECTED"),
     case("gemm", lambda x: b.relu(b.matmul(b.reshape(x, (64, 3)), vector(12).reshape(3, 4)) + vector(4)),
          "RESHAPE FULLY_CONNECTED"),
-    case("flattened-and-back", lambda x: b.reshape(dense(b.reshape(x, (64, 3))), (1, 8, 8, 5)) + vector(5), "FULLY_CONNECTED"),
+    case("flattened-and-back", lambda x: b.reshape(dense(b.reshape(x, (64, 3))), (1, 8, 8, 5)) + vector(5),
+         "FULLY_CONNECTED"),
     case("hard_swish-mul", lambda x: x * (gate(x) * F32(1 / 6)), "HARD_SWISH"),
     case("hard_swish-div", lambda x: b.div(x * gate(x), 6.0), "HARD_SWISH"),
     case("hard_swish-sigmoid", lambda x: x * b.clip(x * F32(1 / 6) + 0.5, 0.0, 1.0), "HARD_SWISH"),
@@ -130,7 +149,8 @@ FUSED = [
     case("reshape-and-back", lambda x: b.exp(b.reshape(b.reshape(x, (8, 24)), X)), "EXP"),
     case("transposes", lambda x: b.transpose(b.transpose(x, (0, 3, 1, 2)), (0, 2, 1, 3)), "TRANSPOSE"),
     case("transpose-and-back", lambda x: b.exp(b.transpose(b.transpose(x, (0, 3, 1, 2)), (0, 2, 3, 1))), "EXP"),
-    case("lossless-casts", lambda x: b.tanh(b.cast(b.cast(b.cast(x, np.int64), np.int32), F32)), "CAST TANH", (X, np.int16)),
+    case("lossless-casts", lambda x: b.tanh(b.cast(b.cast(b.cast(x, np.int64), np.int32), F32)),
+         "CAST TANH", (X, np.int16)),
     case("cast-and-back", lambda x: b.sign(b.cast(b.cast(x, np.int64), np.int32)), "SIGN", (X, np.int32)),
     case("duplicates", lambda x: b.exp(b.tanh(x)) + b.exp(b.tanh(x)), "TANH EXP ADD"),
     case("duplicate-that-is-an-output", lambda x: two(b.exp(b.tanh(x)), b.tanh(x)), "TANH EXP"),
@@ -152,7 +172,8 @@ NEAR = [
     case("tanh", lambda x: b.tanh(conv(x)), "CONV_2D TANH"),
     case("maximum-not-zero", lambda x: b.maximum(conv(x), 0.5), "CONV_2D MAXIMUM"),
     case("maximum-per-channel", lambda x: b.maximum(x, np.array([0, 0, 1], F32)), "MAXIMUM"),
-    case("maximum-that-broadcasts", lambda x: b.maximum(b.reduce("SUM", x, (3,), True), np.zeros((1, 8, 8, 3), F32)), "SUM MAXIMUM"),
+    case("maximum-that-broadcasts", lambda x: b.maximum(b.reduce("SUM", x, (3,), True), np.zeros((1, 8, 8, 3), F32)),
+         "SUM MAXIMUM"),
     case("pads-on-the-other-side", lambda x: conv(b.pad(x, pads(1, 0)), stride=2), "PAD CONV_2D"),
     case("pads-too-wide", lambda x: conv(b.pad(x, pads(2, 2))), "PAD CONV_2D"),
     case("torch-pads-stride-2", lambda x: conv(b.pad(x, pads(1, 1)), stride=2), "PAD CONV_2D"),
@@ -170,7 +191,8 @@ NEAR = [
          "CONV_2D MUL EXP CONV_2D ADD", (1, 4, 4, 8)),
     case("factor-before-groups", lambda x: conv(x * vector(3), groups=3, out=6), "MUL CONV_2D"),
     case("factor-not-per-channel", lambda x: conv(x * vector(8).reshape(1, 8, 1, 1)), "MUL CONV_2D"),
-    case("shared-factor", lambda x: (lambda y: conv(y) + conv(y, k=3, w=weights(4, 3, 3, 3, seed=9)))(x * 2.0), "MUL CONV_2D CONV_2D ADD"),
+    case("shared-factor", lambda x: (lambda y: conv(y) + conv(y, k=3, w=weights(4, 3, 3, 3, seed=9)))(x * 2.0),
+         "MUL CONV_2D CONV_2D ADD"),
     case("summand-before-conv", lambda x: conv(x + vector(3)), "ADD CONV_2D"),
     case("constant-would-grow", lambda x: (x + vector(3)) + vector(8).reshape(8, 1), "ADD ADD"),
     case("not-quite-one", lambda x: x * F32(1.0000002), "MUL"),
@@ -179,7 +201,8 @@ NEAR = [
     case("matmul-of-a-batch", lambda x: b.matmul(x, vector(96).reshape(8, 3, 4)), "BATCH_MATMUL"),
     case("matmul-constant-first", lambda x: b.matmul(vector(64).reshape(8, 8), x), "BATCH_MATMUL"),
     case("matmul-adjoint-operand", lambda x: b.matmul(x, vector(16).reshape(8, 2), adj_x=True), "BATCH_MATMUL"),
-    case("reshape-of-rows", lambda x: b.reshape(dense(b.reshape(x, (8, 24))), (1, 8, 5)), "RESHAPE FULLY_CONNECTED RESHAPE"),
+    case("reshape-of-rows", lambda x: b.reshape(dense(b.reshape(x, (8, 24))), (1, 8, 5)),
+         "RESHAPE FULLY_CONNECTED RESHAPE"),
     case("hard_swish-other-bound", lambda x: b.div(x * b.relu6(x + 2.0), 6.0), "ADD MUL DIV"),
     case("hard_swish-other-value", lambda x: b.div(b.tanh(x) * gate(x), 6.0), "TANH ADD MUL DIV"),
     case("lossy-casts", lambda x: b.cast(b.cast(x, np.int32), F32), "CAST CAST"),

@@ -1,5 +1,6 @@
 """Symbolic attributes at run time: every program is run at several extents and compared with numpy."""
 
+# ruff: noqa: E501 (tables: a case per line)
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,6 @@
 """The dtype policy against numpy: every operator, every integer dtype, values at the ends of the range."""
 
+# ruff: noqa: E501 (tables: a case per line)
 from __future__ import annotations
 
 import numpy as np
@@ -202,7 +203,7 @@ UNPROVEN = {
 
 @pytest.mark.parametrize("name", UNPROVEN)
 def test_int64_without_a_proof_is_refused(name):
-    with pytest.raises(ConversionError, match="int64 kernel .* not proven"):
+    with pytest.raises(ConversionError, match=r"int64 kernel .* not proven"):
         program(UNPROVEN[name], samples("int64"))
 
 

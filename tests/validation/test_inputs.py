@@ -30,6 +30,15 @@ def test_ids_stay_below_the_vocabulary(body: str) -> None:
     assert set(drawn) == set(range(7)) and drawn.dtype == np.int64
 
 
+def test_scattering_ids_are_distinct() -> None:
+    proto = model("g (int64[5] ids, float[5,4] x) => (float[6,4] y) { i = Unsqueeze(ids, axes)\n"
+                  " e = Expand(i, to)\n y = ScatterElements<axis=0>(table, e, x) }",
+                  table=(6, 4), axes=np.array([1]), to=np.array([5, 4]))  # fmt: skip
+    ids = next(s for s in inputs.describe(passes.load(proto)) if s.name == "ids")
+    drawn = ids.random((5,), np.random.default_rng(0), high=8)
+    assert len(set(drawn)) == 5 and set(drawn) <= set(range(6))
+
+
 def place(shape: tuple, perm: tuple[int, ...]) -> Placement:
     """A tensor of ONNX ``shape`` that is stored in the order ``perm``."""
     stored = tuple(shape[p] for p in perm)

@@ -13,7 +13,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from ...ir.dims import Expr
-from ...ir.graph import Graph, Op, Quant, Value, constant
+from ...ir.graph import Graph, Op, Quant, Value, constant, static_shape
 from .constants import Pool
 
 TENSOR_TYPES = {
@@ -173,7 +173,10 @@ class _Body:
         if op.kind.operands is None:
             inputs = list(op.inputs)
             if op.kind.name in BIASED and (len(inputs) < 3 or inputs[2] is None):
-                inputs[2:] = [constant(np.zeros(op.outputs[0].shape[-1:], np.float32), name="no_bias")]
+                weights = inputs[1]
+                assert weights is not None
+                channels = static_shape(weights)[0 if op.kind.name == "CONV_2D" else -1]
+                inputs[2:] = [constant(np.zeros(channels, np.float32), name="no_bias")]
             return [-1 if v is None else self.tensor(v) for v in inputs]
         result = []
         for operand in op.kind.operands:

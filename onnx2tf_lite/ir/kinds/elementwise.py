@@ -91,9 +91,12 @@ def _divide(attrs: Mapping[str, Any], a: np.ndarray, b: np.ndarray) -> np.ndarra
 
 
 def _equal(a: Dim, b: Dim) -> bool:
-    if not isinstance(a - b, int):
-        raise TypeError("not decidable")
-    return a == b
+    difference = a - b
+    if isinstance(difference, int):
+        return difference == 0
+    if dims.nonnegative(difference - 1) or dims.nonnegative(-1 * difference - 1):
+        return False
+    raise TypeError("not decidable")
 
 
 def _gelu(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...layout.rules import ELEMENTWISE, VIEW, AnyOrder, Fill, Rule
+from ...layout.rules import VIEW, AnyOrder, Fill, Rule
 from .. import dims
 from ..dims import Dim, Shape
 from ..graph import Value
@@ -59,7 +59,7 @@ def _concatenation(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
 
 
 define("CONCATENATION", _concatenation, layout=AnyOrder(axis=("axis",)), max_rank=6,
-       types="f32 i8 u8 i16 i32 u32 i64 bool", options=("ConcatenationOptions", {"axis": "axis"}),
+       types="f32 i8 u8 i16 i32 u32 i64 bool", typed=None, options=("ConcatenationOptions", {"axis": "axis"}),
        versions="2:i8 3:i16 4:u32", evaluate=lambda attrs, *xs: np.concatenate(xs, attrs["axis"]),
        symbolic=lambda attrs, *xs: np.concatenate(xs, attrs["axis"]))  # fmt: skip
 
@@ -114,7 +114,9 @@ define("STRIDED_SLICE",
 
 
 def end_mask(attrs: Mapping[str, Any]) -> int:
-    """Bits of the axes whose reversed slice runs through element 0."""
+    """Bits of the axes whose reversed slice runs through element 0; a run-time ``end`` says so itself."""
+    if isinstance(attrs["end"], Value):
+        return 0
     axes = zip(attrs["end"], attrs["strides"], strict=True)
     return sum(1 << i for i, (end, stride) in enumerate(axes) if stride < 0 and isinstance(end, int) and end < 0)
 
@@ -187,7 +189,7 @@ def _pack(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return _like(inputs, (*inputs[0].shape[:axis], len(inputs), *inputs[0].shape[axis:]))
 
 
-define("PACK", _pack, types="f32 i8 u8 i16 i32 u32 i64", max_rank=6,
+define("PACK", _pack, types="f32 i8 u8 i16 i32 u32 i64", typed=None, max_rank=6,
        options=("PackOptions", {"axis": "axis", "valuesCount": lambda op: len(op.inputs)}), versions="2:i8 3:i16 4:u32",
        evaluate=lambda attrs, *xs: np.stack(xs, attrs["axis"]),
        symbolic=lambda attrs, *xs: np.stack(xs, attrs["axis"]))  # fmt: skip
@@ -215,7 +217,7 @@ define("DYNAMIC_UPDATE_SLICE", lambda inputs, attrs: _like(inputs, inputs[0].sha
 define(
     "IDENTITY",
     lambda inputs, attrs: _like(inputs, inputs[0].shape),
-    layout=ELEMENTWISE,
+    layout=AnyOrder(per_axis=("shape",)),
     operands=(0, "shape"),
     options=("ReshapeOptions", {}),
 )  # a graph output that is an input or a constant: emitted as a RESHAPE to its own shape

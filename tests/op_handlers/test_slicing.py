@@ -1,0 +1,64 @@
+"""Slice, Pad and CenterCropPad against numpy and ONNX Runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.op_handlers.nodes import check_node, i64, normal, scalar, whole
+
+FAR = 2**63 - 1
+# start, end, step of an axis of 7
+BOUNDS = [(0, 7, 1), (1, -1, 1), (-3, FAR, 1), (2, 100, 2), (-1, -FAR, -1), (5, 1, -2), (-100, 3, 1), (4, 2, 1), (-2, -9, -3),
+          (3, 3, 1), (6, -8, -1), (100, 0, -1)]  # fmt: skip
+
+
+@pytest.mark.parametrize("bounds", BOUNDS, ids=str)
+@pytest.mark.parametrize("dynamic", [(), (0,)], ids=["fixed", "dynamic"])
+def test_slice(bounds: tuple[int, int, int], dynamic: tuple[int, ...]) -> None:
+    start, end, step = bounds
+    inputs = [normal(7, 5), i64(start), i64(end), i64(0), i64(step)]
+    check_node("Slice", inputs, const=[1, 2, 3, 4], dynamic=dynamic)
+
+
+@pytest.mark.parametrize("bounds", BOUNDS[:7], ids=str)
+def test_slice_with_run_time_bounds(bounds: tuple[int, int, int]) -> None:
+    start, end, step = bounds
+    check_node("Slice", [normal(7, 5), i64(start), i64(end), i64(0), i64(step)], const=[3, 4])
+
+
+def test_slice_of_several_axes_and_dtypes() -> None:
+    for dtype in ("int64", "bool", "uint16"):
+        x = whole(4, 5, 6, low=0, high=2, dtype=dtype)
+        check_node("Slice", [x, i64(1, 0), i64(3, FAR), i64(-1, 0), i64(1, 2)], const=[1, 2, 3, 4])
+    check_node("Slice", [normal(4, 5), i64(1, 1), i64(3, 4)], const=[1, 2])
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "edge", "wrap"])
+@pytest.mark.parametrize("pads", [(0, 1, 2, 0), (0, 0, 0, 0), (2, 0, 0, 3)], ids=str)
+@pytest.mark.parametrize("dynamic", [(), (0,)], ids=["fixed", "dynamic"])
+def test_pad(mode: str, pads: tuple[int, ...], dynamic: tuple[int, ...]) -> None:
+    check_node("Pad", [normal(4, 5), i64(*pads)], const=[1], mode=mode, dynamic=dynamic)
+
+
+def test_pad_values_axes_and_crops() -> None:
+    x = normal(3, 4, 5)
+    check_node("Pad", [x, i64(0, -1, 2, 1, 1, -2), scalar(2.5, np.float32)], const=[1, 2])
+    check_node("Pad", [x, i64(1, 2), scalar(-np.inf, np.float32), i64(-1)], const=[1, 2, 3])
+    check_node("Pad", [whole(3, 4), i64(1, 0, 0, 1), scalar(7)], const=[1, 2])
+    check_node("Pad", [x > 0, i64(1, 0, 0, 0, 0, 1), scalar(True, bool)], const=[1, 2])
+    check_node("Pad", [normal(3, 4), i64(0, 3, 0, 6)], const=[1], mode="wrap")
+
+
+def test_pad_of_rank_6() -> None:
+    check_node("Pad", [normal(2, 1, 3, 2, 2, 2), i64(0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 1, 0)], const=[1])
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge"])
+def test_pad_with_run_time_amounts(mode: str) -> None:
+    check_node("Pad", [normal(3, 4), i64(1, 0, 0, 2)], mode=mode)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (7, 2), (8, 9)], ids=str)
+def test_center_crop_pad(shape: tuple[int, ...]) -> None:
+    check_node("CenterCropPad", [normal(5, 5, 2), i64(*shape)], const=[1], axes=[0, 1])

@@ -1,0 +1,186 @@
+"""The command line: options, exit codes, what is printed where."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from onnx2tf_lite import cli, convert
+from onnx2tf_lite.options import OBSOLETE, REFUSED
+from tests.validation.models import cnn
+
+FLAT = ["--outputs", "float32"]
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    onnx.save(cnn(), "net.onnx")
+    return "net.onnx"
+
+
+def run(*argv: str) -> int:
+    """The exit code, wherever it comes from."""
+    try:
+        return cli.main(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+def test_help_is_quick() -> None:
+    """Counted, not timed: what takes the time is the import of anything big."""
+    code = "import sys; from onnx2tf_lite import cli; cli.make_parser().format_help(); print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert not loaded & {
+        "numpy",
+        "onnx",
+        "onnxruntime",
+        "tensorflow",
+        "rich",
+        "ai_edge_litert",
+        "onnx2tf_lite.pipeline",
+    }
+
+
+def test_help_explains_every_group_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    text = capsys.readouterr().out
+    assert all(f"{group}:" in text for group in cli.GROUPS)
+    assert "exit codes" in text and "examples" in text and "param_replacement_file" not in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_every_option_is_a_keyword_of_convert() -> None:
+    keywords = set(inspect.signature(convert).parameters)
+    words = {settings.get("dest", long) for rows in cli.GROUPS.values() for _, long, settings in rows}
+    assert words - keywords == {"version", "list_passes", "list_ops", "no_check"}
+
+
+@pytest.mark.parametrize(
+    "argv, code",
+    [
+        ([], 2),
+        (["-V"], 0),
+        (["--list-passes"], 0),
+        (["--list_ops"], 0),
+        (["-i"], 2),
+        (["-i", "net.onnx", "-onwx"], 2),
+        (["-i", "net.onnx", "--bath_size", "1"], 2),
+        (["-i", "net.onnx", "-b", "0"], 2),
+        (["-i", "net.onnx", "-coto", "-cotof"], 2),
+        (["-i", "missing.onnx", "-o", "out"], 1),
+        (["-i", "net.onnx", *FLAT, "-kat", "typo"], 1),
+        (["-i", "net.onnx", *FLAT, "-ois", "typo:1,3,12,10"], 1),
+        (["-i", "net.onnx", *FLAT, "-sh", "image:2,3,12,10", "-o", "out"], 0),
+        (["-i", "net.onnx", *FLAT, "--batch-size=2", "-nuo", "--disable-pass", "clean", "-n"], 0),
+        (["-i", "net.onnx", *FLAT, "--no-check", "--fold-budget", "2MB", "-dms"], 0),
+        (["-i", "net.onnx", *FLAT, "-cotof", "-cotor", "1e-9", "-cotoa", "0"], 1),
+    ],
+    ids=lambda item: " ".join(item) if isinstance(item, list) else str(item),
+)
+def test_exit_code(path: str, argv: list[str], code: int) -> None:
+    assert run(*argv) == code
+    assert code == 0 or not Path("out").exists()
+
+
+def test_the_check_that_could_not_run_is_2(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnx2tf_lite.validation.reference import Reference, ReferenceFailed
+
+    def refuse(*args: object) -> None:
+        raise ReferenceFailed("no kernel")
+
+    monkeypatch.setattr(Reference, "open", refuse)
+    assert run("-i", path, *FLAT) == 2
+    assert Path("saved_model/net_float32.tflite").exists()
+
+
+def test_unknown_option_names_the_nearest(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("-i", path, "--batch_siz", "1") == 2
+    assert "did you mean --batch_size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("row", OBSOLETE, ids=lambda row: row[0])
+def test_obsolete_options_are_accepted_and_said_to_be(row: tuple, capsys: pytest.CaptureFixture[str]) -> None:
+    short, long, count = row
+    for spelling in (short, f"--{long}"):
+        options = cli.parse(["-i", "x.onnx", spelling, *["value"] * count])
+        assert options.ignored == [f"{spelling} is ignored: {OBSOLETE[row]}"]
+        assert options.input_onnx_file_path == "x.onnx"
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: row[0])
+def test_options_out_of_scope_say_what_to_do_instead(row: tuple, capsys: pytest.CaptureFixture[str]) -> None:
+    short, _, count = row
+    assert run("-i", "x.onnx", short, *["value"] * (2 if count == "*" else count)) == 2
+    assert REFUSED[row] in capsys.readouterr().err
+
+
+def test_scripts_of_onnx2tf_go_on_working(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("-i", path, "-o", "out", "-osd", "-coion", "-prf", "fix.json", *FLAT) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in lines] == ["-osd", "-coion", "-prf"]
+
+
+def test_quiet_prints_nothing(path: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("-i", path, *FLAT, "-n", "-osd") == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_plain_lines_in_a_pipe(path: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("-i", path, *FLAT) == 0
+    out, err = capfd.readouterr()
+    assert err == "" and "\x1b" not in out and "\r" not in out
+    lines = out.splitlines()
+    assert [line.split()[1] for line in lines[:7]] == ["load", "tune", "lower", "layout", "fuse", "float32", "check"]
+    assert "input  image: float32[N,3,12,10] stored as [N,12,10,3] = transpose(0,2,3,1)" in lines
+    assert lines[-1].startswith("net_float32.tflite: matches (1 output;")
+
+
+def test_layer_table(path: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("-i", path, *FLAT, "-cotof") == 0
+    out = capfd.readouterr().out
+    (row,) = (line.split() for line in out.splitlines() if " node_r1 " in line)
+    assert (
+        row[:7] == ["ok", "node_r1", "Relu", "r1", "[2,8,12,10]", "[2,12,10,8]", "[0,2,3,1]"] or row[4] == "[1,8,12,10]"
+    )
+
+
+def test_bar_and_colours_on_a_terminal(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a pseudo terminal."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    lines: list[bytes] = []
+    code = pty.spawn([sys.executable, "-m", "onnx2tf_lite.cli", "-i", path, *FLAT, "-cotof"],
+                     lambda fd: lines.append(os.read(fd, 4096)) or b" ")  # fmt: skip
+    text = b"".join(lines).decode(errors="replace")
+    assert code == 0 and "\x1b[" in text and "node_r1" in text and "[1/7]" not in text
+
+
+def test_every_problem_in_its_own_block(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 17, "mine": 1]>\n'
+        "g (float[1,4] x) => (float[1,4] y) { a = mine.Foo(x)\n b = mine.Bar(x)\n y = Add(a, b) }"
+    )
+    onnx.save(proto, tmp_path / "odd.onnx")
+    assert run("-i", str(tmp_path / "odd.onnx"), "-o", str(tmp_path / "out"), *FLAT) == 1
+    err = capsys.readouterr().err
+    assert "2 problems" in err.splitlines()[0] and "nothing was written" in err.splitlines()[0]
+    for name in ("Foo", "Bar"):
+        assert re.search(rf"\n  mine\.{name} '.*' \(x: f32\[1,4\]\)\n    \S.*\n    -> \S", err)
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--list-passes") == 0
+    assert re.search(r"^batchnorm +\S", capsys.readouterr().out, re.MULTILINE)
+    assert run("--list-ops") == 0
+    assert {"Conv", "Softmax", "If"} <= set(capsys.readouterr().out.split())
