@@ -32,6 +32,7 @@ from .validation.report import HEADER, cells
 
 KINDS = ("saved_model", "float32", "float16")
 DEFAULT_OUTPUTS = KINDS
+LARGE_FILE = 1 << 26
 NO_TENSORFLOW = "the SavedModel needs TensorFlow: pip install tensorflow"
 
 
@@ -231,7 +232,9 @@ class _Job:
                 inputs = [TensorInfo.of(v.name, program.places[v.name]) for v in graph.inputs]
                 outputs = [TensorInfo.of(n, program.places[n]) for n in program.outputs]
                 counts = operators(graph)
-                del graph  # the runtimes read the files: the model's weights are not needed any more
+                del graph  # the runtimes read the files: the model's weights are not needed any more,
+                if any(f.stat().st_size > LARGE_FILE for f in files.values()):
+                    gc.collect()  # and graphs are cyclic
                 found = None
                 if reference is not None:
                     with log.stage("check"):

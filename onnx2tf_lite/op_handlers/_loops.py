@@ -109,10 +109,10 @@ def scalar(dim: Dim) -> Value:
     return b.reshape(b.dims_value([dim]), ())
 
 
-def put(buffer: Value, index: Value, slice_: Value) -> Value:
-    """``buffer`` with ``slice_`` at ``index`` along its first axis."""
+def put(buffer: Value, index: Value, row: Value) -> Value:
+    """``buffer`` with ``row`` at ``index`` along its first axis."""
     start = b.concat([b.reshape(index, (1,)), np.zeros(buffer.rank - 1, np.int32)], 0)
-    return b.emit("DYNAMIC_UPDATE_SLICE", buffer, b.reshape(slice_, (1, *buffer.shape[1:])), start)
+    return b.emit("DYNAMIC_UPDATE_SLICE", buffer, b.reshape(row, (1, *row.shape)), start)
 
 
 def zeros(shape: Shape, dtype: Any = np.float32) -> Value:

@@ -90,5 +90,3 @@ def shrink(x: Value, *, bias: float = 0.0, lambd: float = 0.5) -> Value:
     real: Value = b.cast(x, np.float32)
     above = b.where(b.greater(real, lambd), real - bias, 0)
     return b.cast(b.where(b.less(real, -lambd), real + bias, above), x.dtype)
-
-

@@ -28,7 +28,8 @@ table({
     "Div": lambda x, y: b.div(x, y),  # of integers toward zero, as the kernel
     "Equal": lambda x, y: b.equal(x, y), "Less": lambda x, y: b.less(x, y), "Greater": lambda x, y: b.greater(x, y),
     "LessOrEqual": lambda x, y: b.less_equal(x, y), "GreaterOrEqual": lambda x, y: b.greater_equal(x, y),
-    "And": lambda x, y: b.logical_and(x, y), "Or": lambda x, y: b.logical_or(x, y), "Xor": lambda x, y: b.not_equal(x, y),
+    "And": lambda x, y: b.logical_and(x, y), "Or": lambda x, y: b.logical_or(x, y),
+    "Xor": lambda x, y: b.not_equal(x, y),
     "Max": lambda *xs: reduce(b.maximum, xs), "Min": lambda *xs: reduce(b.minimum, xs),
     "Sum": lambda *xs: reduce(b.add, xs), "Mean": lambda *xs: reduce(b.add, xs) * (1 / len(xs)),
 })  # fmt: skip

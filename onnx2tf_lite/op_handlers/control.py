@@ -192,7 +192,9 @@ def scan(*operands: Value, body: gs.Graph, num_scan_inputs: int, scan_input_axes
     return results[:count] + [b.move_axis(b.reverse(v, [0]) if r else v, 0, a) for v, a, r in ways]
 
 
-def _repeat(scope: Scope, step: Body, carried: list[Value], limit: Value | None, condition: Value | None) -> list[Value]:
+def _repeat(
+    scope: Scope, step: Body, carried: list[Value], limit: Value | None, condition: Value | None
+) -> list[Value]:
     """Final carried values, then the scan outputs [iterations, ...], of a WHILE.
 
     Its state: iteration, condition, carried values, what the body reads from outside, scan buffers, limit.  A buffer
@@ -206,7 +208,8 @@ def _repeat(scope: Scope, step: Body, carried: list[Value], limit: Value | None,
     rows = _known(limit)
     endless = _known(condition) == 1 and (again is body.inputs[1] or _known(again) == 1)
     grows = rows is None or not endless
-    buffers = [zeros((0 if grows else rows, *e.shape), e.dtype) for e in elements]  # type: ignore[arg-type]
+    # the kernel cannot begin with an empty buffer: a growing one has a first row that is dropped in the end
+    buffers = [zeros((1 if grows else rows, *e.shape), e.dtype) for e in elements]  # type: ignore[arg-type]
     captured = list(inner.captured.values())
     state = [*carried, *(outer for outer, _ in captured), *buffers, *([] if limit is None else [limit])]
     with nested(body):
@@ -224,7 +227,8 @@ def _repeat(scope: Scope, step: Body, carried: list[Value], limit: Value | None,
     shapes = [tuple(d if dims.symbols([d]) <= known else _fresh() for d in v.shape) for v in body.inputs]
     final = while_loop([constant(np.int32(0)), condition, *state], test, body, shapes)[2:]
     first = len(carried) + len(captured)
-    return final[: len(carried)] + final[first : first + len(buffers)]
+    scans = final[first : first + len(buffers)]
+    return final[: len(carried)] + [b.narrow(v, 0, 1, v.shape[0] - 1) if grows else v for v in scans]
 
 
 def _appended(buffer: Value, element: Value) -> Value:

@@ -36,7 +36,9 @@ def _with_unit(values: Ints) -> Ints:
 
 def _check(x: Value, w: Value) -> None:
     if x.rank != w.rank or not 3 <= x.rank <= 5:
-        raise Unsupported(f"a convolution over {x.rank - 2} axes has no TFLite form", "1 to 3 spatial axes are possible")
+        raise Unsupported(
+            f"a convolution over {x.rank - 2} axes has no TFLite form", "1 to 3 spatial axes are possible"
+        )
 
 
 def _bias(bias: Value | None, channels: Dim) -> Value:
@@ -165,13 +167,20 @@ def _transpose_conv(x: Value, w: Value, bias: Value, crops: Sequence[Crop]) -> V
     exact = "VALID" if all(c.fits_valid for c in crops) else "SAME" if all(c.fits_same for c in crops) else None
     space = tuple(c.out if exact else dims.maximum(c.full, c.begin + c.out) for c in crops)
     if exact is None:  # rows beyond full + stride - 1 come from zeros behind the input
-        short = [dims.maximum(dims.ceildiv(n - c.full - c.stride + 1, c.stride), 0) for n, c in zip(space, crops, strict=True)]
+        short = [
+            dims.maximum(dims.ceildiv(n - c.full - c.stride + 1, c.stride), 0)
+            for n, c in zip(space, crops, strict=True)
+        ]
         x = padded(x, tuple((0, rows) for rows in short))
     kind, perm = ("TRANSPOSE_CONV", (1, 2, 3, 0)) if x.rank == 4 else ("CONV_3D_TRANSPOSE", (2, 3, 4, 1, 0))
     dilations = {} if x.rank == 4 else {"dilations": (1, 1, 1)}
     y = b.emit(kind, b.channels_last(x), b.transpose(w, perm), bias, output_shape=(x.shape[0], *space, w.shape[1]),
                padding=exact or "VALID", strides=tuple(c.stride for c in crops), activation=None, **dilations)  # fmt: skip
-    return y if exact else b.slice_(y, (0, *(c.begin for c in crops), 0), (x.shape[0], *(c.out for c in crops), w.shape[1]))
+    return (
+        y
+        if exact
+        else b.slice_(y, (0, *(c.begin for c in crops), 0), (x.shape[0], *(c.out for c in crops), w.shape[1]))
+    )
 
 
 def _depthwise_transpose(x: Value, w: Value, bias: Value, crops: Sequence[Crop]) -> Value:

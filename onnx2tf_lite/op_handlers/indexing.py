@@ -45,7 +45,7 @@ def wrap(index: Value, extent: Dim | Sequence[Dim]) -> Value:
     small = b.cast(index, I32)
     if nonnegative(index):
         return small
-    limit = b.dims_value(extent) if isinstance(extent, (tuple, list)) else scalar(extent, I32)
+    limit = b.dims_value(extent) if isinstance(extent, Sequence) else scalar(extent, I32)
     return b.floor_mod(small, limit)
 
 
@@ -173,25 +173,30 @@ def scatter_nd(x: Value, index: Value, updates: Value, *, reduction: str = "none
     return scatter(x, wrap(index, x.shape[:depth]), updates, reduction)
 
 
+def scatter_along(x: Value, index: Value, updates: Value, axis: int, reduction: str = "none") -> Value:
+    """ScatterElements on the flat view of ``x``."""
+    places = b.reshape(flat_index(index, x.shape, axis), (index.size, 1))
+    flat = scatter(b.reshape(x, (x.size,)), places, b.reshape(updates, (index.size,)), reduction)
+    return b.reshape(flat, x.shape)
+
+
 @op("ScatterElements", "Scatter")
 def scatter_elements(x: Value, index: Value, updates: Value, *, axis: int = 0, reduction: str = "none") -> Value:
-    flat = flat_index(index, x.shape, b.axis_of(axis, x.rank))
-    result = scatter(b.reshape(x, (x.size,)), b.reshape(flat, (index.size, 1)), b.reshape(updates, (index.size,)), reduction)
-    return b.reshape(result, x.shape)
+    return scatter_along(x, index, updates, b.axis_of(axis, x.rank), reduction)
 
 
 @op("TensorScatter")
 def tensor_scatter(
     cache: Value, update: Value, start: Value | None = None, *, axis: int = -2, mode: str = "linear"
 ) -> Value:
-    """``update`` written along ``axis`` from ``start[n]`` on for batch entry n, around the end if ``mode`` is circular."""
+    """``update`` written along ``axis`` from ``start[n]`` on in batch entry n; circular: on around the end."""
     at = b.axis_of(axis, cache.rank)
     place = b.reshape(b.iota(update.shape[at]), [d if a == at else 1 for a, d in enumerate(update.shape)])
     if start is not None:
         place = place + b.cast(b.reshape(start, (-1, *(1,) * (cache.rank - 1))), I32)
     if mode == "circular":
         place = b.floor_mod(place, scalar(cache.shape[at], I32))
-    return scatter_elements(cache, b.broadcast_to(place, update.shape), update, axis=at)
+    return scatter_along(cache, b.broadcast_to(place, update.shape), update, at)
 
 
 # ------------------------------------------------------------------------------------------------ sets
@@ -206,7 +211,7 @@ def ascending(key: Value) -> Value:
 def unique(x: Value, *, axis: int | None = None, sorted: int = 1) -> tuple[Value | None, ...]:
     """Distinct elements, or slices along ``axis``: values, first places, inverse, counts.
 
-    Slices are rows of columns: sorted by the last column first (every sort is stable), then cut where neighbours differ.
+    Slices are rows of columns, sorted by the last column first (every sort is stable) and cut where neighbours differ.
     """
     moved = b.reshape(x, (x.size,)) if axis is None else b.move_axis(x, axis, 0)
     count, width = moved.shape[0], dims.product(moved.shape[1:])

@@ -54,8 +54,9 @@ def _vector(bias: Value | None, width: object) -> bool:
 
 @op("Gemm")
 def gemm(
-    x: Value, y: Value, c: Value | None = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0
-) -> Value:
+    x: Value, y: Value, c: Value | None = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,
+    transB: int = 0
+) -> Value:  # fmt: skip
     """alpha x y + beta c; with constant weights alpha and beta are folded into them."""
     x = b.transpose(x, (1, 0)) if transA else x
     y = b.transpose(y, (1, 0)) if transB else y
@@ -104,7 +105,7 @@ def _without_repeats(x: Value, labels: str) -> Term:
             order = [a for a in range(x.rank) if a not in (i, j)] + [i, j]
             n = x.shape[i]
             if not isinstance(n, int):
-                raise Unsupported("the diagonal of an axis without a fixed extent", "give the model a fixed input shape")
+                raise Unsupported("the diagonal of an axis of unknown extent", "give the model a fixed input shape")
             x = b.transpose(x, order)
             x = b.gather(b.reshape(x, (*x.shape[:-2], n * n)), np.arange(n, dtype=np.int32) * (n + 1), -1)
             labels = "".join(labels[a] for a in order[:-1])

@@ -125,7 +125,9 @@ def _exact(product: Callable[[Value], Value], x: Value, weight: float, bound: in
     if weight * bound < EXACT:
         return b.cast(product(x), np.int32)
     if weight * 16 >= EXACT:
-        raise Unsupported("the integer product has too many terms for exact float arithmetic", "quantise as QDQ instead")
+        raise Unsupported(
+            "the integer product has too many terms for exact float arithmetic", "quantise as QDQ instead"
+        )
     high = b.floor(x * (1 / 16))
     return b.cast(product(high), np.int32) * 16 + b.cast(product(x - high * 16.0), np.int32)
 

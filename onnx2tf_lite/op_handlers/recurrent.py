@@ -60,7 +60,9 @@ class Network:
     layout: int
     hidden: int
 
-    def run(self, cells: Sequence[Cell], parameters: Callable[[int], list[Value | None]], fold: int) -> list[Value | None]:
+    def run(
+        self, cells: Sequence[Cell], parameters: Callable[[int], list[Value | None]], fold: int
+    ) -> list[Value | None]:
         """Y[T,D,B,H] and the final states [D,B,H]; ``fold`` leading gates take the recurrent bias with the input's."""
         x = b.transpose(self.x, (1, 0, 2)) if self.layout else self.x
         reverse = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}[self.direction]
@@ -90,8 +92,11 @@ class Network:
             new = cell(now, states, rest)
             if lengths is None:
                 return new[0], new
-            alive = b.reshape(b.less(i, lengths), (batch, 1))
-            return b.where(alive, new[0], np.float32(0)), [b.where(alive, n, o) for n, o in zip(new, states, strict=True)]
+            alive = b.less(i, lengths)
+            alive = b.reshape(alive, (*alive.shape, 1))
+            return b.where(alive, new[0], np.float32(0)), [
+                b.where(alive, n, o) for n, o in zip(new, states, strict=True)
+            ]
 
         lengths = b.cast(self.lengths, np.int32) if self.lengths is not None else None
         invariants = [gates, lengths, *parameters]

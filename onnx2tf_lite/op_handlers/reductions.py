@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ir import build as b
 from ..ir.dims import Shape
-from ..ir.graph import Value
+from ..ir.graph import Value, constant
 from . import _maths as m
 from .registry import Unsupported, const, op
 
@@ -69,10 +69,11 @@ def _squared(x: Value) -> Value:
 
 # what is done to each element, the kernel, what is done to each result
 REDUCTIONS: dict[str, tuple[Step, str, Step]] = {
-    "ReduceSum": (_same, "SUM", _same), "ReduceMean": (_same, "MEAN", _same), "ReduceProd": (_same, "REDUCE_PROD", _same),
-    "ReduceMax": (_same, "REDUCE_MAX", _same), "ReduceMin": (_same, "REDUCE_MIN", _same),
-    "ReduceL1": (m.absolute, "SUM", _same), "ReduceL2": (_squared, "SUM", _real(b.sqrt)),
-    "ReduceSumSquare": (_squared, "SUM", _same), "ReduceLogSum": (_same, "SUM", _real(b.log)),
+    "ReduceSum": (_same, "SUM", _same), "ReduceMean": (_same, "MEAN", _same),
+    "ReduceProd": (_same, "REDUCE_PROD", _same), "ReduceMax": (_same, "REDUCE_MAX", _same),
+    "ReduceMin": (_same, "REDUCE_MIN", _same), "ReduceL1": (m.absolute, "SUM", _same),
+    "ReduceL2": (_squared, "SUM", _real(b.sqrt)), "ReduceSumSquare": (_squared, "SUM", _same),
+    "ReduceLogSum": (_same, "SUM", _real(b.log)),
 }  # fmt: skip
 LOGICAL = {"REDUCE_MAX": "REDUCE_ANY", "REDUCE_MIN": "REDUCE_ALL"}
 
@@ -122,7 +123,9 @@ _arg_handler("ArgMin", "ARG_MIN")
 
 def descending(x: Value) -> Value:
     """A value of the same dtype that falls where ``x`` rises, without overflow; its own inverse."""
-    return b.neg(x) if x.dtype.kind == "f" else b.sub(np.asarray(x.dtype.type(highest(x.dtype) if x.dtype.kind == "u" else -1)), x)
+    if x.dtype.kind == "f":
+        return b.neg(x)
+    return b.sub(constant(highest(x.dtype) if x.dtype.kind == "u" else -1, x.dtype), x)
 
 
 @op("TopK")

@@ -46,7 +46,9 @@ def resize(x: Value, roi: Value | None = None, scales: Value | None = None, size
         grid = {a: replace(g, roi=(corners[i], corners[i + len(chosen)])) for i, (a, g) in enumerate(grid.items())}
     else:
         grid = {a: g for a, g in grid.items() if not (_equal(g.size, g.out) and _unit(g))}
-    how = _How(mode, coordinate_transformation_mode, nearest_mode, cubic_coeff_a, bool(exclude_outside), bool(antialias))
+    how = _How(
+        mode, coordinate_transformation_mode, nearest_mode, cubic_coeff_a, bool(exclude_outside), bool(antialias)
+    )
     if mode != "nearest" and x.dtype.kind != "f":
         return b.cast(_resized(b.cast(x, np.float32), grid, how, extrapolation_value if crop else None), x.dtype)
     return _resized(x, grid, how, extrapolation_value if crop else None)

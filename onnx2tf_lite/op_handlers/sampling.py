@@ -55,7 +55,9 @@ TAPS: dict[str, Callable[[Value, float], list[Tap]]] = {
 
 
 @op("GridSample")
-def grid_sample(x: Value, grid: Value, *, align_corners: int = 0, mode: str = "linear", padding_mode: str = "zeros") -> Value:
+def grid_sample(
+    x: Value, grid: Value, *, align_corners: int = 0, mode: str = "linear", padding_mode: str = "zeros"
+) -> Value:
     """x[N,C,*S], grid[N,*P,len(S)] in -1..1, last axis first -> [N,C,*P]."""
     space, places = x.shape[2:], grid.shape[1:-1]
     parts = b.split(grid, [1] * len(space), -1)[::-1]
@@ -132,7 +134,9 @@ def roi_align(x: Value, rois: Value, batch: Value, *, coordinate_transformation_
     join = b.maximum if mode == "max" else b.add  # ONNX Runtime: max goes over the weighted corners
     samples = _weighted(pixels, (n, h, w), axes, lambda p, weight: p * weight, join)
     samples = b.reshape(samples, (r * output_height, sampling_ratio, output_width, sampling_ratio * c))
-    return _pooled(samples, r, output_height, output_width, sampling_ratio, c, "REDUCE_MAX" if mode == "max" else "MEAN")
+    return _pooled(
+        samples, r, output_height, output_width, sampling_ratio, c, "REDUCE_MAX" if mode == "max" else "MEAN"
+    )
 
 
 def _pooled(samples: Value, r: Dim, out_h: int, out_w: int, ratio: int, c: Dim, kind: str) -> Value:

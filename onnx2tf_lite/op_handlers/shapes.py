@@ -28,7 +28,7 @@ def ir_type(to: int) -> np.dtype:
     if dtype.name in ("float64", "float16", "bfloat16", "float32"):
         return np.dtype(np.float32)
     if dtype.kind not in "biu" or dtype.itemsize * 8 != int("".join(c for c in dtype.name if c.isdigit()) or 8):
-        raise Unsupported(f"{dtype} has no counterpart in TFLite", "keep the tensor in float32 or an 8-bit integer type")
+        raise Unsupported(f"{dtype} has no counterpart in TFLite", "use float32 or an 8-bit integer")
     return dtype
 
 
@@ -167,7 +167,10 @@ def constant_of_shape(shape: Value, *, value: Any = None) -> Value:
 
 @op("Range")
 def range_(start: Value, limit: Value, delta: Value) -> Value:
-    """start, start + delta, ... below limit; the count is symbolic where the operands are."""
+    """start, start + delta, ... below limit; the count is symbolic where the operands are.
+
+    The kernel refuses a limit on the wrong side of the start, which means no elements.
+    """
     start, limit, delta = (b.reshape(v, ()) for v in (start, limit, delta))
     known = [content_of(v) for v in (start, limit, delta)]
     if any(c is None for c in known) or not isinstance(known[2].item(), int):  # type: ignore[union-attr]
@@ -176,6 +179,8 @@ def range_(start: Value, limit: Value, delta: Value) -> Value:
         first, last, step = (c.item() for c in known)  # type: ignore[union-attr]
         count = dims.ceildiv(last - first, step) if step > 0 else dims.ceildiv(first - last, -step)
         count = count if dims.nonnegative(count) else dims.maximum(count, 0)
+    if not isinstance(count, int):
+        limit = b.where(b.greater(delta, 0), b.maximum(limit, start), b.minimum(limit, start))
     return b.emit("RANGE", start, limit, delta, count=count)
 
 
@@ -202,7 +207,7 @@ def trilu(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
     """The triangle on and above diagonal ``k`` (below it with ``upper`` = 0); zero elsewhere."""
     limit = 0 if k is None else b.cast(b.reshape(k, ()), np.int32)
     kept = (b.greater_equal if upper else b.less_equal)(diagonal(x.shape), limit)
-    return b.where(kept, x, 0 if x.dtype != bool else False)
+    return b.where(kept, x, 0)
 
 
 # ------------------------------------------------------------------------------------------------ dtypes
@@ -221,4 +226,4 @@ def cast_like(x: Value, like: Value, *, saturate: int = 1, round_mode: str = "up
 
 def convert(x: Value, dtype: np.dtype) -> Value:
     """To bool means "not zero" (NaN included)."""
-    return b.not_equal(x, 0) if dtype == bool and x.dtype.kind == "f" else b.cast(x, dtype)
+    return b.not_equal(x, 0) if dtype.kind == "b" and x.dtype.kind == "f" else b.cast(x, dtype)

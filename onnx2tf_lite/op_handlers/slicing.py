@@ -23,58 +23,49 @@ def positive(dim: Dim) -> Dim:
     return dim if dims.nonnegative(dim) else dims.maximum(dim, 0)
 
 
-def _clipped(dim: Dim, low: int, high: Dim) -> Dim:
+def _clipped(dim: Dim, high: Dim) -> Dim:
     if isinstance(dim, int) and abs(dim) >= FAR:
-        return high if dim > 0 else low
-    dim = positive(dim - low) + low
+        return high if dim > 0 else 0
+    dim = positive(dim)
     return dim if dims.nonnegative(high - dim) else high if dims.nonnegative(dim - high) else dims.minimum(dim, high)
 
 
 def _sign_known(dim: Dim) -> bool:
     """True where a dim is certainly >= 0 or certainly < 0; elements of run-time tensors may be either."""
-    return isinstance(dim, int) or not (dims.symbols([dim]) & set(current_graph().definitions)) and (
-        dims.nonnegative(dim) or dims.nonnegative(-1 - dim)
-    )  # fmt: skip
+    read = dims.symbols([dim]) & set(current_graph().definitions)
+    return isinstance(dim, int) or (not read and (dims.nonnegative(dim) or dims.nonnegative(-1 - dim)))
 
 
-def _places(bound: Value, extents: Sequence[Dim], steps: Sequence[int]) -> Sequence[Dim]:
-    """Starts or ends: negative ones counted from the end, then clipped to [0, extent], or [-1, extent - 1] going back."""
+def _places(bound: Value, extents: Sequence[Dim]) -> Sequence[Dim]:
+    """Starts or ends of a walk forward, negative ones counted from the end, clipped to [0, extent]."""
     content = content_of(bound)
     if content is not None and all(map(_sign_known, content)):
         places = [p if dims.nonnegative(p) or (isinstance(p, int) and p <= -FAR) else p + d
                   for p, d in zip(content, extents, strict=True)]  # fmt: skip
-        back = [int(s < 0) for s in steps]
-        return [_clipped(p, -e, d - e) for p, d, e in zip(places, extents, back, strict=True)]
-    back_array = np.array([s < 0 for s in steps], bound.dtype)
-    high = b.cast(b.dims_value(extents), bound.dtype)
-    place = b.where(b.less(bound, 0), bound + high, bound)
-    return b.dims_of(b.minimum(b.maximum(place, -back_array), high - back_array))
+        return [_clipped(p, d) for p, d in zip(places, extents, strict=True)]
+    extent = b.cast(b.dims_value(extents), bound.dtype)
+    place = b.where(b.less(bound, 0), bound + extent, bound)
+    return b.dims_of(b.minimum(b.maximum(place, 0), extent))
 
 
 @op("Slice")
 def slice_(x: Value, starts: Value, ends: Value, axes: Value | None = None, steps: Value | None = None) -> Value:
+    """A walk back is a walk forward over the reversed axis, where element i lies at -1 - i."""
     count = int(starts.shape[0])  # type: ignore[arg-type]
     at = [b.axis_of(a, x.rank) for a in integers(axes, "axes") or range(count)]
     strides = integers(steps, "steps") or [1] * count
+    if any(s < 0 for s in strides):
+        mirror = np.array([s < 0 for s in strides])
+        starts, ends = (b.where(mirror, -1 - v, v) for v in (starts, ends))
+        x = b.reverse(x, [a for a, s in zip(at, strides, strict=True) if s < 0])
     extents = [x.shape[a] for a in at]
-    first, last = _places(starts, extents, strides), _places(ends, extents, strides)
     begin: list[Dim] = [0] * x.rank
     end, step = list(x.shape), [1] * x.rank
-    flipped = []
-    for a, low, high, s in zip(at, first, last, strides, strict=True):
-        if s == -1 and low == x.shape[a] - 1 and high == -1:
-            flipped.append(a)
-        else:
-            begin[a], end[a], step[a] = low, high, s
-    return _window(b.reverse(x, flipped), begin, end, step)
-
-
-def _window(x: Value, begin: list[Dim], end: list[Dim], step: list[int]) -> Value:
-    size = [positive(dims.ceildiv(e - a, s) if s > 0 else dims.ceildiv(a - e, -s))
-            for a, e, s in zip(begin, end, step, strict=True)]  # fmt: skip
+    for a, low, high, s in zip(at, _places(starts, extents), _places(ends, extents), strides, strict=True):
+        begin[a], end[a], step[a] = low, high, abs(s)
+    size = [positive(dims.ceildiv(e - a, s)) for a, e, s in zip(begin, end, step, strict=True)]
     if 0 in size:
-        return b.slice_(x, [0] * x.rank, [0 if n == 0 else d for n, d in zip(size, x.shape, strict=True)]) if all(
-            s == 1 or n == 0 for s, n in zip(step, size, strict=True)) else b.fill(size, 0, x.dtype)  # fmt: skip
+        return b.fill(size, 0, x.dtype)
     return b.slice_(x, begin, size) if set(step) == {1} else b.strided_slice(x, begin, end, step)
 
 
@@ -97,7 +88,9 @@ SOURCES: dict[str, Callable[[Value, Value], Value]] = {
 
 
 @op("Pad")
-def pad(x: Value, pads: Value, value: Value | None = None, axes: Value | None = None, *, mode: str = "constant") -> Value:
+def pad(
+    x: Value, pads: Value, value: Value | None = None, axes: Value | None = None, *, mode: str = "constant"
+) -> Value:
     """Negative pads crop."""
     amounts = b.dims_of(pads)
     count = len(amounts) // 2
@@ -110,10 +103,10 @@ def pad(x: Value, pads: Value, value: Value | None = None, axes: Value | None = 
         raise Unsupported(f"pad mode {mode!r} is unknown")
     if mode == "reflect" and all(_mirrors(d, p) for d, pair in zip(x.shape, both, strict=True) for p in pair):
         return b.mirror_pad(x, both) if any(any(pair) for pair in both) else x
-    for axis, (low, high) in enumerate(both):
-        if (low, high) != (0, 0):
+    for axis, (before, after) in enumerate(both):
+        if (before, after) != (0, 0):
             n = x.shape[axis]
-            i = b.iota(n + low + high) - scalar(low, np.int32)
+            i = b.iota(n + before + after) - scalar(before, np.int32)
             x = b.gather(x, SOURCES[mode](i, scalar(n, np.int32)), axis)
     return x
 

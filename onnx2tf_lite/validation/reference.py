@@ -82,7 +82,9 @@ class Reference:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
-        options.add_session_config_entry("session.disable_prepacking", "1")  # a second copy of the weights, for few runs
+        options.add_session_config_entry(
+            "session.disable_prepacking", "1"
+        )  # a second copy of the weights, for few runs
         model: Any = self.source
         if isinstance(model, Path) and names == self.outputs and not rounding:
             model = str(model)

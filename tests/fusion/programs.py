@@ -88,9 +88,11 @@ def every_tensor(
     return {n: p.restore(stored[p.value], sizes or {}) for n, p in places.items()}
 
 
-def assert_close(got: np.ndarray, want: np.ndarray, what: str) -> None:
+def assert_close(got: np.ndarray, want: np.ndarray, what: str, size: float = 0) -> None:
+    """Within 1e-5 of the largest number, which is at least ``size``: of what the tensor was computed from."""
     assert got.shape == want.shape and got.dtype == want.dtype, what
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * max(np.abs(want).max(initial=0), 1e-3), err_msg=what)
+    size = max(np.abs(want).max(initial=0), size, 1e-3)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * size, err_msg=what)
 
 
 # ------------------------------------------------------------------------------------------------ pieces

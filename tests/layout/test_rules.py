@@ -77,7 +77,7 @@ def cases() -> list[Any]:
     for name, kind in KINDS.items():
         if kind.layout.anchored or kind.layout is rules.VIEW or name == "GATHER" or name == "BROADCAST_TO":
             continue
-        arity = 2 if len(kind.typed) > 1 else 1
+        arity = 2 if kind.typed is None or len(kind.typed) > 1 else 1
         inputs = INPUTS.get(name, [X, ROW][:arity])
         if name in REDUCTIONS:
             for axes in ((1,), (0, 3), (1, 2, 3)):

@@ -103,5 +103,8 @@ def test_usual_transposed_convolutions_need_no_slice(case: str) -> None:
 
 
 def test_conv_integer_is_exact_beyond_float_precision() -> None:
-    x, w = whole(1, 300, 3, 3, low=0, high=256, dtype=np.uint8), whole(4, 300, 3, 3, low=0, high=256, dtype=np.uint8, seed=1)
+    x, w = (
+        whole(1, 300, 3, 3, low=0, high=256, dtype=np.uint8),
+        whole(4, 300, 3, 3, low=0, high=256, dtype=np.uint8, seed=1),
+    )
     check_node("ConvInteger", [x, w, np.uint8(3)], const=(1, 2))

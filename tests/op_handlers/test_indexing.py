@@ -44,7 +44,7 @@ def test_gather_nd(batch_dims: int, const: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("reduction", ["none", "add", "mul", "max", "min"])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_scatter_elements(axis: int, reduction: str, const: tuple[int, ...]) -> None:
-    index = np.array([[0, 1, 2], [1, 2, -4]] if axis else [[0, -1, 1], [1, 2, 2]], np.int64)
+    index = np.array([[0, 1, 2], [1, 2, -4]] if axis else [[0, -1, 1], [1, 0, 2]], np.int64)
     if reduction != "none" and not axis:
         index[1] = index[0]
     check_node("ScatterElements", [normal(3, 4), index, normal(2, 3, seed=1)], axis=axis, reduction=reduction, const=const)
@@ -70,10 +70,14 @@ def test_tensor_scatter(mode: str) -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
-@pytest.mark.parametrize("dtype", ["int64", "int32"])
-def test_one_hot(dtype: str, axis: int) -> None:
-    index = np.array([[0, -1, 7], [3, -4, -9]], dtype)
-    check_node("OneHot", [index, i64(4), np.array([-1.0, 2.0], np.float32)], const=[1, 2], axis=axis)
+@pytest.mark.parametrize("dtype", ["int64", "int32", "float32"])
+def test_one_hot_beyond_the_depth_is_off(dtype: str, axis: int) -> None:
+    index = np.array([[0, -1, 7], [3, -4, -9]])
+    places = np.where(index < 0, index + 4, index)
+    want = np.moveaxis(np.where(places[..., None] == np.arange(4), 2.0, -1.0), -1, axis)
+    values = np.array([-1.0, 2.0], np.float32)
+    for got in run_node("OneHot", [index.astype(dtype), i64(4), values], const=[1, 2], axis=axis).values():
+        np.testing.assert_array_equal(got[0], want)
 
 
 def test_one_hot_with_run_time_depth() -> None:

@@ -33,7 +33,9 @@ def test_max_pool(case: str, dynamic: str) -> None:
 @pytest.mark.parametrize("dynamic", DYNAMIC)
 @pytest.mark.parametrize("case", WINDOWS)
 def test_average_pool(case: str, dynamic: str, include: int) -> None:
-    check_node("AveragePool", [normal(2, 3, 10, 9)], dynamic=DYNAMIC[dynamic], count_include_pad=include, **WINDOWS[case])
+    check_node(
+        "AveragePool", [normal(2, 3, 10, 9)], dynamic=DYNAMIC[dynamic], count_include_pad=include, **WINDOWS[case]
+    )
 
 
 @pytest.mark.parametrize("p", [1, 2, 3])

@@ -22,7 +22,10 @@ def operands(name: str, directions: int = 1, *, steps: int = T, layout: int = 0,
     result = [x, normal(directions, g, I, seed=1), normal(directions, g, H, seed=2), normal(directions, 2 * g, seed=3),
               np.array([steps, 1, steps // 2 + 1], np.int32) if lengths else None, normal(*state, seed=4) if initial else None]  # fmt: skip
     if name == "LSTM":
-        result += [normal(*state, seed=5) if initial else None, normal(directions, 3 * H, seed=6) if peepholes else None]
+        result += [
+            normal(*state, seed=5) if initial else None,
+            normal(directions, 3 * H, seed=6) if peepholes else None,
+        ]
     while result[-1] is None:
         result.pop()
     return result

@@ -88,7 +88,9 @@ def test_crop_and_resize(mode: str) -> None:
                extrapolation_value=7.0, atol=1e-5)  # fmt: skip
 
 
-@pytest.mark.parametrize("shape, sizes", [((2, 3, 7), (2, 3, 12)), ((1, 2, 4, 5, 6), (1, 2, 7, 5, 9)), ((5, 6), (8, 3))], ids=str)
+@pytest.mark.parametrize(
+    "shape, sizes", [((2, 3, 7), (2, 3, 12)), ((1, 2, 4, 5, 6), (1, 2, 7, 5, 9)), ((5, 6), (8, 3))], ids=str
+)
 def test_other_ranks(shape: tuple[int, ...], sizes: tuple[int, ...]) -> None:
     check_node("Resize", [normal(*shape), None, None, i64(*sizes)], const=(3,), mode="linear", atol=1e-5)
 

@@ -51,7 +51,7 @@ def _window_axes(op: Op) -> list[int]:
 
 
 def _indexed_axes(op: Op) -> list[int]:
-    return list(range(int(op.inputs[1].shape[-1])))  # type: ignore[union-attr, arg-type]
+    return list(range(int(op.inputs[1].shape[-1])))  # type: ignore[arg-type, union-attr]
 
 
 # x, i64 index vectors [..., depth], updates; ``body`` (old, new -> result, scalars) is the graph of ``reduction``: "mul",

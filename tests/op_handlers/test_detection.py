@@ -1,0 +1,43 @@
+"""NonMaxSuppression against ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnx2tf_lite.errors import ConversionError
+from tests.harness import compile_model
+from tests.op_handlers.nodes import check_node, i64, node_model
+
+F32 = np.float32
+
+
+def candidates(images: int, classes: int, count: int, centre: bool = False) -> list[Any]:
+    rng = np.random.default_rng(0)
+    low = rng.uniform(0, 10, (images, count, 2))
+    size = rng.uniform(1, 6, (images, count, 2))
+    boxes = np.concatenate([low + size / 2, size] if centre else [low, low + size], -1)
+    return [
+        boxes.astype(F32),
+        rng.permutation(images * classes * count).reshape(images, classes, count).astype(F32) / 50,
+    ]
+
+
+@pytest.mark.parametrize("dynamic", [(), ((0, 1), (1, 2))], ids=["static", "dynamic"])
+@pytest.mark.parametrize("centre", [0, 1])
+@pytest.mark.parametrize("const", [(2, 3, 4), ()], ids=["const", "run_time"])
+def test_images_and_classes(const: tuple[int, ...], centre: int, dynamic: tuple) -> None:
+    inputs = [*candidates(2, 3, 20, bool(centre)), i64(5), np.array([0.3], F32), np.array([0.7], F32)]
+    check_node("NonMaxSuppression", inputs, const=const, center_point_box=centre, dynamic=dynamic)
+
+
+def test_more_wanted_than_there_are_and_no_threshold() -> None:
+    check_node("NonMaxSuppression", [*candidates(1, 1, 8), i64(100), np.array([0.9], F32)], const=(2, 3))
+
+
+def test_an_open_number_of_images_is_refused() -> None:
+    model = node_model("NonMaxSuppression", [*candidates(1, 1, 8), i64(3)], const=(2,), dynamic=(0, 1))
+    with pytest.raises(ConversionError, match="images or classes"):
+        compile_model(model)
