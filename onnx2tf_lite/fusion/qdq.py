@@ -191,6 +191,13 @@ def _anything(f: Op, out: Quant) -> Value:
     return again(f, *(_activation(v) for v in f.inputs))
 
 
+def _product(f: Op, out: Quant) -> Value:
+    """``enlarges``: the kernel multiplies by s_x * s_y / s_out >= 1, which it knows from version 3 on."""
+    x, y = (_activation(v) for v in f.inputs)
+    factor = x.quant.scale.item() * y.quant.scale.item() / out.scale.item()  # type: ignore[union-attr]
+    return again(f, x, y, enlarges=factor >= 1)
+
+
 def _one_scale(f: Op, out: Quant) -> Value:
     x = _activation(f.inputs[0])
     if not equal(x.quant, out):  # type: ignore[arg-type]
@@ -247,7 +254,8 @@ def _linear(f: Op, out: Quant) -> Value:
 
 KERNELS: dict[str, Callable[[Op, Quant], Value]] = {
     **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"), _linear),
-    **dict.fromkeys(("ADD", "SUB", "MUL", "BATCH_MATMUL", "MEAN"), _anything),
+    **dict.fromkeys(("ADD", "SUB", "BATCH_MATMUL", "MEAN"), _anything),
+    "MUL": _product,
     **dict.fromkeys(("RELU", "RELU6", "LEAKY_RELU", "HARD_SWISH", "ELU", "GELU"), _anything),
     **dict.fromkeys(("AVERAGE_POOL_2D", "RESIZE_BILINEAR"), _one_scale),
     "LOGISTIC": _fixed(1 / 256, -128),

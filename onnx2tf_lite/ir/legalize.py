@@ -89,7 +89,8 @@ class _Stage:
         wrong = [v for v in values if short(v.dtype) not in op.kind.types.split()] if op.kind.types else []
         back: list[tuple[Value, Value]] = []
         if wrong and not any(v.quant is not None and v.dtype.kind in "iu" for v in [*values, *op.outputs]):
-            carrier = self._carrier(op, values)
+            fixed = any(isinstance(a, Graph) for a in op.attrs.values())  # its body has the dtypes too
+            carrier = None if fixed else self._carrier(op, values)
             expand = EXPANSIONS.get((op.kind.name, short(wrong[0].dtype)))
             if carrier is not None:
                 op, back = self._carried(op, carrier)

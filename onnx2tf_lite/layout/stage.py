@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -354,8 +354,11 @@ class _Layout:
             for i in (1,) if port == 0 else (1, 2):
                 value = op.inputs[i]
                 if value is not None and value.data is not None:
-                    data = np.take(value.data, index, axis=1 if port == 0 else 0)
-                    op.inputs[i] = Value(value.name, data.shape, value.dtype, data=data, quant=value.quant)
+                    axis = 1 if port == 0 else 0
+                    data, quant = np.take(value.data, index, axis=axis), value.quant
+                    if quant is not None and quant.axis == axis:
+                        quant = replace(quant, scale=quant.scale[index], zero_point=quant.zero_point[index])
+                    op.inputs[i] = Value(value.name, data.shape, value.dtype, data=data, quant=quant)
 
 
 def _label(op: Op) -> str:

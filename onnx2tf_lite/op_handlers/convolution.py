@@ -123,7 +123,7 @@ def _crops(x: Value, w: Value, attrs: dict[str, Ints], auto_pad: str) -> list[Cr
     """ONNX ConvTranspose-22: out = stride * (in - 1) + output_padding + reach - pads, or pads from ``output_shape``."""
     win = window(x.shape[2:], w.shape[2:], attrs["strides"], attrs["dilations"], attrs["pads"], "NOTSET")
     more = attrs["output_padding"] or (0,) * len(win.kernel)
-    wanted = list(attrs["output_shape"] or ())[-len(win.kernel) :]
+    wanted: Sequence[Dim] = list(attrs["output_shape"] or ())[-len(win.kernel) :]
     if not wanted and auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         wanted = [n * s for n, s in zip(win.size, win.strides, strict=True)]
     crops = []
@@ -174,13 +174,12 @@ def _transpose_conv(x: Value, w: Value, bias: Value, crops: Sequence[Crop]) -> V
         x = padded(x, tuple((0, rows) for rows in short))
     kind, perm = ("TRANSPOSE_CONV", (1, 2, 3, 0)) if x.rank == 4 else ("CONV_3D_TRANSPOSE", (2, 3, 4, 1, 0))
     dilations = {} if x.rank == 4 else {"dilations": (1, 1, 1)}
-    y = b.emit(kind, b.channels_last(x), b.transpose(w, perm), bias, output_shape=(x.shape[0], *space, w.shape[1]),
-               padding=exact or "VALID", strides=tuple(c.stride for c in crops), activation=None, **dilations)  # fmt: skip
-    return (
-        y
-        if exact
-        else b.slice_(y, (0, *(c.begin for c in crops), 0), (x.shape[0], *(c.out for c in crops), w.shape[1]))
-    )
+    y = b.emit(kind, b.channels_last(x), b.transpose(w, perm), bias, padding=exact or "VALID", activation=None,
+               output_shape=(x.shape[0], *space, w.shape[1]),
+               strides=tuple(c.stride for c in crops), **dilations)  # fmt: skip
+    if exact:
+        return y
+    return b.slice_(y, (0, *(c.begin for c in crops), 0), (x.shape[0], *(c.out for c in crops), w.shape[1]))
 
 
 def _depthwise_transpose(x: Value, w: Value, bias: Value, crops: Sequence[Crop]) -> Value:

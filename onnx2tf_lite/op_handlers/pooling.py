@@ -64,7 +64,8 @@ def _by_kernel(kind: str, x: Value, win: Window, padding: str = "VALID") -> Valu
 
 @op("MaxPool")
 def max_pool(x: Value, *, kernel_shape: Sequence[int], auto_pad: str = "NOTSET", ceil_mode: int = 0,
-             dilations: Ints = None, pads: Ints = None, storage_order: int = 0, strides: Ints = None) -> list[Value | None]:  # fmt: skip
+             dilations: Ints = None, pads: Ints = None, storage_order: int = 0,
+             strides: Ints = None) -> list[Value | None]:  # fmt: skip
     """x[N,C,*space] -> [N,C,*out], and on request the flat i64 index of each maximum."""
     win = window(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
@@ -138,7 +139,8 @@ def _coverage(win: Window, include_pad: bool) -> Value | None:
     if not dims.is_static(size):
         return _sum_or_mean(padded(b.fill((1, 1, *size), np.float32(1)), ignored), win)
     share = np.ones((1, 1), np.float32)
-    for n, (low, _), count, k, s, d in zip(size, ignored, win.outputs(), win.kernel, win.strides, win.dilations, strict=True):  # fmt: skip
+    axes = zip(size, ignored, win.outputs(), win.kernel, win.strides, win.dilations, strict=True)
+    for n, (low, _), count, k, s, d in axes:
         place = np.arange(count)[:, None] * s + np.arange(k) * d - low
         share = share[..., None] * ((place >= 0) & (place < n)).mean(1, dtype=np.float32)
     return constant(share)
@@ -146,8 +148,9 @@ def _coverage(win: Window, include_pad: bool) -> Value | None:
 
 @op("AveragePool")
 def average_pool(x: Value, *, kernel_shape: Sequence[int], auto_pad: str = "NOTSET", ceil_mode: int = 0,
-                 count_include_pad: int = 0, dilations: Ints = None, pads: Ints = None, strides: Ints = None) -> Value:  # fmt: skip
-    """x[N,C,*space] -> [N,C,*out]; with ``count_include_pad`` the explicit pads count, what ceil_mode adds never does."""
+                 count_include_pad: int = 0, dilations: Ints = None, pads: Ints = None,
+                 strides: Ints = None) -> Value:  # fmt: skip
+    """x[N,C,*space] -> [N,C,*out]; with ``count_include_pad`` explicit pads count, what ceil_mode adds never does."""
     win = window(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     if not count_include_pad and not win.dilated and (win.same or win.all_pads == same_pads(win)):
         return _by_kernel("AVERAGE_POOL_2D", x, win, "SAME")

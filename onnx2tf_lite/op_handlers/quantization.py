@@ -28,7 +28,7 @@ def _quant(scale: Value, zero: Value | None, dtype: np.dtype, axis: int, rank: i
         return None
     if scale.size != 1 and rank < 1:
         return None
-    zeros = np.zeros(scale.size, np.int64) if zero is None else zero.data.astype(np.int64).reshape(-1)  # type: ignore[union-attr]
+    zeros = np.zeros(scale.data.size, np.int64) if zero is None else np.asarray(zero.data, np.int64).reshape(-1)
     return Quant(scale.data.reshape(-1), zeros, dtype, None if scale.size == 1 else b.axis_of(axis, rank))
 
 

@@ -175,8 +175,9 @@ def rnn(x: Value, w: Value, r: Value, bias: Value | None = None, sequence_lens: 
 def gru(x: Value, w: Value, r: Value, bias: Value | None = None, sequence_lens: Value | None = None,
         initial_h: Value | None = None, *, activation_alpha: Floats = None, activation_beta: Floats = None,
         activations: Sequence[str] | None = None, clip: float | None = None, direction: str = "forward",
-        hidden_size: int | None = None, layout: int = 0, linear_before_reset: int = 0) -> list[Value | None]:  # fmt: skip
-    """Gates z, r, h: h' = (1 - z) * n + z * h, n from the reset state; the order of reset and product is an attribute."""
+        hidden_size: int | None = None, layout: int = 0,
+        linear_before_reset: int = 0) -> list[Value | None]:  # fmt: skip
+    """Gates z, r, h: h' = (1 - z) * n + z * h, n from the reset state; an attribute orders reset and product."""
     hidden, limit = int(r.shape[2]), _clipper(clip)  # type: ignore[arg-type]
     names = activations or ["Sigmoid", "Tanh"] * int(w.shape[0])  # type: ignore[arg-type]
     functions = _per_direction(_activations(names, activation_alpha, activation_beta), 2)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ..ir.graph import Value
 
 Result = Value | Sequence[Value | None]
 Handler = Callable[..., Result]
+H = TypeVar("H", bound=Handler)
 
 
 class Unsupported(Exception):
@@ -43,10 +44,10 @@ class Registration:
 HANDLERS: dict[tuple[str, str], Registration] = {}
 
 
-def op(*names: str, domain: str = "") -> Callable[[Handler], Handler]:
+def op(*names: str, domain: str = "") -> Callable[[H], H]:
     """Register a handler under ONNX operator names."""
 
-    def register(handler: Handler) -> Handler:
+    def register(handler: H) -> H:
         parameters = inspect.signature(handler).parameters.values()
         keywords = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
         entry = Registration(handler, keywords, any(p.kind is p.VAR_KEYWORD for p in parameters))

@@ -45,7 +45,7 @@ def resize(x: Value, roi: Value | None = None, scales: Value | None = None, size
         assert corners is not None
         grid = {a: replace(g, roi=(corners[i], corners[i + len(chosen)])) for i, (a, g) in enumerate(grid.items())}
     else:
-        grid = {a: g for a, g in grid.items() if not (_equal(g.size, g.out) and _unit(g))}
+        grid = {a: g for a, g in grid.items() if g.size != g.out or not _unit(g)}
     how = _How(
         mode, coordinate_transformation_mode, nearest_mode, cubic_coeff_a, bool(exclude_outside), bool(antialias)
     )
@@ -76,10 +76,6 @@ class _How:
 # ------------------------------------------------------------------------------------------------ extents
 
 
-def _equal(a: Dim, c: Dim) -> bool:
-    return a == c
-
-
 def _unit(axis: Axis) -> bool:
     return isinstance(axis.scale, np.floating) and axis.scale == 1
 
@@ -100,7 +96,7 @@ def _axes(x: Value, chosen: Sequence[int], scales: Value | None, sizes: Value | 
     return {a: Axis(n, _scaled(n, f), f) for a, n, f in zip(chosen, extents, factors, strict=True)}
 
 
-def _ratio(out: Dim, size: Dim) -> Any:
+def _ratio(out: Any, size: Any) -> Any:
     """out / size: a number, an exact integer factor, or None where only run time knows."""
     if isinstance(out, int) and isinstance(size, int):
         return F(F(out) / F(size))
@@ -129,7 +125,7 @@ def _computed(chosen: Sequence[int], extents: Sequence[Dim], scales: Value) -> A
     return {a: Axis(n, out, p) for a, n, out, p in zip(chosen, extents, outs, parts, strict=True)}
 
 
-def _keeping_ratio(chosen: Sequence[int], extents: Sequence[Dim], wanted: Sequence[Dim], policy: str) -> Axes:
+def _keeping_ratio(chosen: Sequence[int], extents: Sequence[Any], wanted: Sequence[Any], policy: str) -> Axes:
     if not dims.is_static([*extents, *wanted]):
         raise Unsupported(f"keep_aspect_ratio_policy {policy} with extents that are only known at run time",
                           "fix the input shape")  # fmt: skip

@@ -1,6 +1,6 @@
 """Reading an image at computed places: GridSample and RoiAlign.
 
-Channels-last, one GATHER of whole pixels per tap.  Axis names: N batch, C channels, S space (H, W or D, H, W), P places.
+Channels-last, one GATHER of whole pixels per tap.  Axis names: N batch, C channels, S space, P places.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def roi_align(x: Value, rois: Value, batch: Value, *, coordinate_transformation_
     sides = [_roi_taps(b.reshape(g, (1, -1)), size) for g, size in zip(grid, (height, width), strict=True)]
     base = b.broadcast_to(b.reshape(b.cast(batch, np.float32), (r, 1, 1)), shape)
     pixels = b.reshape(b.channels_last(x), (1, n * h * w, c))
-    axes = [[(b.reshape(base, (1, -1)), None)], *sides]
+    axes: list[list[Tap]] = [[(b.reshape(base, (1, -1)), None)], *sides]
     join = b.maximum if mode == "max" else b.add  # ONNX Runtime: max goes over the weighted corners
     samples = _weighted(pixels, (n, h, w), axes, lambda p, weight: p * weight, join)
     samples = b.reshape(samples, (r * output_height, sampling_ratio, output_width, sampling_ratio * c))

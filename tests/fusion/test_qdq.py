@@ -269,6 +269,13 @@ def test_uint8_around_float_operations_stays_uint8() -> None:
     assert kinds(integer) == ["DEQUANTIZE", "SIN", "QUANTIZE"]
 
 
+@pytest.mark.parametrize("scale, version", [(0.2, 2), (0.001, 3)])
+def test_version_of_a_product(scale: float, version: int) -> None:
+    product = program(lambda x: through(b.mul(through(x), through(x, OUT)), quant(scale)), X)
+    (op,) = [o for o in prepared(product)[1].ops if o.kind.name == "MUL"]
+    assert op.kind.version(op) == version
+
+
 def test_weights_are_the_model_s_integers() -> None:
     integers = np.random.default_rng(0).integers(-128, 128, (6, 3, 3, 4)).astype(np.int8)
     w = b.dequantize(constant(integers), quant(SW, 0, I8, 0))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from onnx2tf_lite.ir.graph import Graph
-from tests.harness import compile_model, run_tflite
-from tests.harness import check_model as _check_model
+from tests import harness
 
 OPSET = 23
+# a fork costs ten times the run of one operator; one that kills the process takes the test session with it
+IN_PROCESS = mock.patch.object(harness, "forked", lambda function, *args: function(*args))
 
 
 def node_model(
@@ -50,18 +52,20 @@ def node_model(
     return model
 
 
+@IN_PROCESS
 def check_node(op_type: str, inputs: Sequence[Any], *, rtol: float = 1e-5, atol: float = 1e-6, **options: Any) -> Graph:
     """The node against ONNX Runtime (or the reference implementation); see :func:`node_model` for ``options``."""
     const = options.get("const", ())
     feeds = {f"x{i}": np.asarray(x) for i, x in enumerate(inputs) if x is not None and i not in const}
-    return _check_model(node_model(op_type, inputs, **options), feeds, rtol=rtol, atol=atol)
+    return harness.check_model(node_model(op_type, inputs, **options), feeds, rtol=rtol, atol=atol)
 
 
+@IN_PROCESS
 def run_node(op_type: str, inputs: Sequence[Any], **options: Any) -> dict[str, list[np.ndarray]]:
     """Outputs per runtime, for expectations that ONNX Runtime does not give."""
     const = options.get("const", ())
     feeds = {f"x{i}": np.asarray(x) for i, x in enumerate(inputs) if x is not None and i not in const}
-    results = run_tflite(compile_model(node_model(op_type, inputs, **options)), feeds)
+    results = harness.run_tflite(harness.compile_model(node_model(op_type, inputs, **options)), feeds)
     return {runtime: list(outputs.values()) for runtime, outputs in results.items()}
 
 
@@ -85,4 +89,4 @@ def scalar(value: Any, dtype: Any = np.int64) -> np.ndarray:
     return np.array(value, dtype)
 
 
-__all__ = ["TensorProto", "check_node", "i64", "node_model", "normal", "run_node", "scalar", "whole"]
+__all__ = ["check_node", "i64", "node_model", "normal", "run_node", "scalar", "whole"]

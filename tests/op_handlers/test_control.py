@@ -106,7 +106,7 @@ def test_loop_with_run_time_trips_collects_rows(trips: int) -> None:
 
 
 def test_no_iteration() -> None:
-    """The carried value is the initial one; ONNX Runtime gives no extents to an empty scan output, so only rows count."""
+    """The carried value is the initial one; ONNX Runtime gives an empty scan output no extents: rows count."""
     results = run_tflite(compile_model(model(LOOP)), {"n": np.array(0, np.int64), "x": X})
     for outputs in results.values():
         np.testing.assert_array_equal(outputs["y"], X)
@@ -122,7 +122,8 @@ def test_constant_trips_write_into_a_buffer() -> None:
 
 def test_loop_until_a_condition() -> None:
     text = """
-    agraph (float x) => (float y, int64 count) <bool go = {1}, float limit = {100.0}, int64 zero = {0}, int64 one = {1}> {
+    agraph (float x) => (float y, int64 count)
+    <bool go = {1}, float limit = {100.0}, int64 zero = {0}, int64 one = {1}> {
         y, count = Loop (, go, x, zero) <body = g (int64 i, bool c, float a, int64 k) => (bool d, float b, int64 m) {
             b = Add(a, a)
             m = Add(k, one)

@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN against ONNX Runtime (layout=1: against the reference), every attribute; dynamic steps and batch."""
+"""LSTM, GRU and RNN against ONNX Runtime: every attribute, constant and run-time weights, dynamic steps and batch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import pytest
 from tests.op_handlers.nodes import check_node, normal
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-T, B, I, H = 6, 3, 4, 5
+STEPS, B, WIDTH, H = 6, 3, 4, 5
 DYNAMIC = {"static": (), "dynamic": (0, (0, 1))}
 
 
-def operands(name: str, directions: int = 1, *, steps: int = T, layout: int = 0, lengths: bool = False,
+def operands(name: str, directions: int = 1, *, steps: int = STEPS, layout: int = 0, lengths: bool = False,
              initial: bool = False, peepholes: bool = False) -> list[Any]:  # fmt: skip
     """x, w, r, b, sequence_lens, initial_h (, initial_c, p)."""
     g, state = GATES[name] * H, (B, directions, H) if layout else (directions, B, H)
-    x = normal(*((B, steps, I) if layout else (steps, B, I)))
-    result = [x, normal(directions, g, I, seed=1), normal(directions, g, H, seed=2), normal(directions, 2 * g, seed=3),
-              np.array([steps, 1, steps // 2 + 1], np.int32) if lengths else None, normal(*state, seed=4) if initial else None]  # fmt: skip
+    x = normal(*((B, steps, WIDTH) if layout else (steps, B, WIDTH)))
+    result = [x, normal(directions, g, WIDTH, seed=1), normal(directions, g, H, seed=2),
+              normal(directions, 2 * g, seed=3),
+              np.array([steps, 1, steps // 2 + 1], np.int32) if lengths else None,
+              normal(*state, seed=4) if initial else None]  # fmt: skip
     if name == "LSTM":
         result += [
             normal(*state, seed=5) if initial else None,
@@ -32,8 +34,9 @@ def operands(name: str, directions: int = 1, *, steps: int = T, layout: int = 0,
 
 
 def check(name: str, inputs: list[Any], dynamic: tuple = (), **attrs: Any) -> Any:
-    return check_node(name, inputs, const=(1, 2, 3, 7), dynamic=dynamic, outputs=3 if name == "LSTM" else 2, hidden_size=H,
-                      opset=21, rtol=1e-4, atol=1e-5, **attrs)  # fmt: skip
+    outputs = 3 if name == "LSTM" else 2
+    return check_node(name, inputs, const=(1, 2, 3, 7), dynamic=dynamic, outputs=outputs, hidden_size=H, opset=21,
+                      rtol=1e-4, atol=1e-5, **attrs)  # fmt: skip
 
 
 @pytest.mark.parametrize("dynamic", DYNAMIC)
@@ -51,8 +54,8 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "gru_clip": ("GRU", {}, {"clip": 0.5}),
     "input_forget": ("LSTM", {"peepholes": True}, {"input_forget": 1}),
     "before_reset": ("GRU", {"initial": True, "lengths": True}, {"linear_before_reset": 1}),
-    "activations": ("LSTM", {}, {"activations": ["HardSigmoid", "Affine", "LeakyRelu"], "activation_alpha": [0.3, 0.8, 0.1],
-                                 "activation_beta": [0.4, 0.1]}),
+    "activations": ("LSTM", {}, {"activations": ["HardSigmoid", "Affine", "LeakyRelu"],
+                                 "activation_alpha": [0.3, 0.8, 0.1], "activation_beta": [0.4, 0.1]}),
     "defaults_of_activations": ("GRU", {}, {"activations": ["Sigmoid", "Softsign"]}),
     "relu": ("RNN", {"initial": True}, {"activations": ["Relu"]}),
     "scaled_tanh": ("RNN", {}, {"activations": ["ScaledTanh"], "activation_alpha": [0.7], "activation_beta": [1.3]}),

@@ -30,7 +30,7 @@ def test_lrn() -> None:
 
 @pytest.mark.parametrize("shape, size", [((2, 7, 5), 3), ((1, 7, 3, 2), 4)], ids=str)
 def test_lrn_by_its_definition(shape: tuple[int, ...], size: int) -> None:
-    """ONNX: squares from channel c - floor((size - 1) / 2) to c + ceil((size - 1) / 2); ONNX Runtime has odd and 4-D."""
+    """ONNX: squares from channel c - floor((size - 1) / 2) to c + ceil((size - 1) / 2)."""
     x = normal(*shape, scale=3)
     low, high = (size - 1) // 2, size // 2
     total = np.stack([(x[:, max(0, c - low) : c + high + 1] ** 2).sum(1) for c in range(shape[1])], 1)

@@ -173,7 +173,7 @@ define("GELU", same, layout=ELEMENTWISE, types="f32", versions="2:qi8", max_rank
        options=("GeluOptions", {"approximate": "approximate"}))  # fmt: skip
 define("CAST", lambda inputs, attrs: (inputs[0].shape, attrs["to"]), layout=ELEMENTWISE, evaluate=_cast, max_rank=8,
        symbolic=_cast_dims, versions="2:u32 3:i8 4:u16 5:f16|f64",
-       types="f32 f64 f16 i8 u8 i16 u16 i32 u32 i64 bool", options=("CastOptions", {}),
+       types="f32 f64 f16 i8 u8 i16 u16 i32 u32 i64 bool", options=("CastOptions", {"inDataType": lambda op: op.inputs[0].dtype, "outDataType": "to"}),
        tensorflow="Cast")  # fmt: skip
 
 _ACT = {"fusedActivationFunction": "activation"}
@@ -182,7 +182,7 @@ _ARITHMETIC = "f32 i32 i64"
 BINARY = [
     ("ADD", np.add, lambda a, b: a + b, _ARITHMETIC, ("AddOptions", _ACT), "2:qi8|qu8 3:qi16 4:i64", "AddV2"),
     ("SUB", np.subtract, lambda a, b: a - b, _ARITHMETIC, ("SubOptions", _ACT), "2:qi8|qu8 3:rank>4 4:i64 5:qi16", "Sub"),
-    ("MUL", np.multiply, lambda a, b: a * b, _ARITHMETIC + " u32", ("MulOptions", _ACT), "2:qi8|qu8 4:qi16 5:i64 7:u32", "Mul"),
+    ("MUL", np.multiply, lambda a, b: a * b, _ARITHMETIC + " u32", ("MulOptions", _ACT), "2:qi8|qu8 3:@enlarges 4:qi16 5:i64 7:u32", "Mul"),
     ("MAXIMUM", np.maximum, dims.maximum, _ARITHMETIC + " i8 u8 i16", ("MaximumMinimumOptions", {}), "2:i8 3:rank>4 4:i16", "Maximum"),
     ("MINIMUM", np.minimum, dims.minimum, _ARITHMETIC + " i8 u8 i16", ("MaximumMinimumOptions", {}), "2:i8 3:rank>4 4:i16", "Minimum"),
     ("POW", np.power, None, "f32 i32", ("PowOptions", {}), "", "Pow"),
