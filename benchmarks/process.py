@@ -1,6 +1,6 @@
 """Whole-process time of a conversion against the process that only imports the libraries, alternating.
 
-    python benchmarks/process.py [--runs 7] [--model model.onnx]
+python benchmarks/process.py [--runs 7] [--model model.onnx]
 """
 
 from __future__ import annotations
@@ -40,7 +40,17 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=light_model("squeezenet"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        convert = [sys.executable, "-m", "onnx2tf_lite.cli", "-i", str(args.model), "-o", folder, "--outputs", "float32"]
+        convert = [
+            sys.executable,
+            "-m",
+            "onnx2tf_lite.cli",
+            "-i",
+            str(args.model),
+            "-o",
+            folder,
+            "--outputs",
+            "float32",
+        ]
         imports = [sys.executable, "-c", IMPORTS]
         measure(convert), measure(imports)  # warm the disk cache
         pairs = [(measure(convert), measure(imports)) for _ in range(args.runs)]
@@ -50,7 +60,9 @@ def main() -> None:
         rows["ratio"] = [a[index] / b[index] for a, b in pairs]
         for label, values in rows.items():
             middle = statistics.median(values)
-            print(f"{name:5} {label:16} {middle:8.2f} [{min(values):.2f}, {max(values):.2f}] {unit * (label != 'ratio')}")
+            print(
+                f"{name:5} {label:16} {middle:8.2f} [{min(values):.2f}, {max(values):.2f}] {unit * (label != 'ratio')}"
+            )
 
 
 if __name__ == "__main__":

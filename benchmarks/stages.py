@@ -1,6 +1,6 @@
 """Seconds per stage of a .tflite-only conversion (check and onnxsim left out), best of some runs in one process.
 
-    python benchmarks/stages.py [--runs 3] [model.onnx ...]
+python benchmarks/stages.py [--runs 3] [model.onnx ...]
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ def main() -> None:
         for path in [made, *args.models]:
             best: dict[str, float] = {}
             for _ in range(args.runs):
-                result = convert(str(path), f"{folder}/out", outputs=("float32",), simplify="never", check="none", non_verbose=True)
-                timings = result.report.timings
+                result = convert(
+                    str(path), f"{folder}/out", outputs=("float32",), simplify="never", check="none", non_verbose=True
+                )
+                timings = result.report["stages"]
                 if not best or sum(timings.values()) < sum(best.values()):
                     best = dict(timings)
             cells = "  ".join(f"{stage} {seconds:.3f}" for stage, seconds in best.items())

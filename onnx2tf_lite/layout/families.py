@@ -23,6 +23,7 @@ class Variant:
 
     orders: Orders
     inner: dict[int, Key] = field(default_factory=dict)
+    keys: dict[int, Key] = field(default_factory=dict, compare=False)  # memory order per port, filled on demand
 
 
 @dataclass(eq=False)
@@ -46,7 +47,9 @@ class Node:
     def key(self, label: int, port: int) -> Key:
         variant = self.variants[label]
         assert variant is not None
-        return key_of(self.axes(variant, port))
+        if port not in variant.keys:
+            variant.keys[port] = key_of(self.axes(variant, port))
+        return variant.keys[port]
 
 
 def channels_last(rank: int) -> tuple[int, ...]:
@@ -101,9 +104,10 @@ def _adapt(node: Node, variant: Variant, port: int, key: Key, label: int) -> Var
         return None
     if isinstance(node.rule, MatMul):
         orders = node.rule.adapt(node.op, variant.orders, port, other.orders[port])
-        return None if orders is None else replace(variant, orders=orders)
+        return None if orders is None else replace(variant, orders=orders, keys={})
     if _movable(node, port) and other.orders == variant.orders:
-        return replace(variant, inner=variant.inner | {port: other.inner.get(port, node.ports[port][1][-1])})
+        inner = variant.inner | {port: other.inner.get(port, node.ports[port][1][-1])}
+        return replace(variant, inner=inner, keys={})
     return None
 
 

@@ -151,7 +151,7 @@ class _Layout:
         best, labels = self._cut()
         moves = [as_written, from_producers, from_readers]
         failed = 0
-        while failed < len(moves):
+        while failed < len(moves) and best >= TRANSPOSE_COST:  # below it nothing moves
             before = [node.variants for node in self.nodes]
             for node, label in zip(self.nodes, labels, strict=True):
                 node.variants = [node.variants[label]] * 2

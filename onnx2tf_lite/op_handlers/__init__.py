@@ -9,6 +9,7 @@ from .registry import HANDLERS, NodeInfo, Unsupported, const, current_node, op, 
 from . import (
     activations,
     arithmetic,
+    attention,
     control,
     convolution,
     detection,

@@ -169,13 +169,15 @@ def _at_run_time(x: Value, axis: int, g: Axis, how: _How) -> Value:
     place = _places(g, how)
     if how.mode == "nearest":
         return b.gather(x, _index(NEAREST[how.nearest](place, b.floor), g.size), axis)
-    taps = TAPS[how.mode](place, how.a)
+    taps, weights = zip(*TAPS[how.mode](place, how.a), strict=True)
     if how.exclude_outside:
-        taps = [(tap, weight * b.cast(b.equal(tap, _clamped(tap, g.size)), np.float32)) for tap, weight in taps]
-        total = reduce(b.add, [weight for _, weight in taps])
-        taps = [(tap, weight / total) for tap, weight in taps]
+        inside = [b.cast(b.equal(tap, _clamped(tap, g.size)), np.float32) for tap in taps]
+        weights = tuple(w * i for w, i in zip(weights, inside, strict=True))
+        total = reduce(b.add, weights)
+        weights = tuple(w / total for w in weights)
     along = tuple(g.out if i == axis else 1 for i in range(x.rank))
-    return reduce(b.add, [b.gather(x, _index(tap, g.size), axis) * b.reshape(w, along) for tap, w in taps])
+    pixels = [b.gather(x, _index(tap, g.size), axis) for tap in taps]
+    return reduce(b.add, [p * b.reshape(w, along) for p, w in zip(pixels, weights, strict=True)])
 
 
 def _places(g: Axis, how: _How) -> Value:

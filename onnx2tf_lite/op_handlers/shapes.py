@@ -13,8 +13,9 @@ from ..ir import dims
 from ..ir.dims import Dim, Shape
 from ..ir.graph import Value, constant, content_of, current_graph
 from ..ir.kinds.elementwise import broadcast
+from ._narrow import narrow
 from .reductions import integers
-from .registry import Unsupported, const, current_node, op
+from .registry import Result, Unsupported, const, current_node, op
 
 
 def scalar(dim: Dim, dtype: Any = np.int64) -> Value:
@@ -215,13 +216,16 @@ def trilu(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
 
 @op("Cast")
 def cast(x: Value, *, to: int, saturate: int = 1, round_mode: str = "up") -> Value:
-    """Float to integer truncates; all floats are float32 here, so a cast between them is nothing."""
-    return convert(x, ir_type(to))
+    """Float to integer truncates; all wider floats are float32 here, so a cast between them is nothing."""
+    narrowed = narrow(x, np.dtype(helper.tensor_dtype_to_np_dtype(to)), bool(saturate))
+    return convert(x, ir_type(to)) if narrowed is None else narrowed
 
 
 @op("CastLike")
-def cast_like(x: Value, like: Value, *, saturate: int = 1, round_mode: str = "up") -> Value:
-    return convert(x, like.dtype)
+def cast_like(x: Value, like: Value, *, saturate: int = 1, round_mode: str = "up") -> Result:
+    """The declared dtype of the result says more than ``like``, which may be stored in a wider one."""
+    dtype = (current_node().dtypes or (None,))[0] or like.dtype
+    return cast(x, to=helper.np_dtype_to_tensor_dtype(dtype), saturate=saturate)
 
 
 def convert(x: Value, dtype: np.dtype) -> Value:

@@ -106,8 +106,8 @@ def pad(
     for axis, (before, after) in enumerate(both):
         if (before, after) != (0, 0):
             n = x.shape[axis]
-            i = b.iota(n + before + after) - scalar(before, np.int32)
-            x = b.gather(x, SOURCES[mode](i, scalar(n, np.int32)), axis)
+            place = b.iota(n + before + after) - scalar(before, np.int32)
+            x = b.gather(x, SOURCES[mode](place, scalar(n, np.int32)), axis)
     return x
 
 

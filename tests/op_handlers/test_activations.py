@@ -19,14 +19,16 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name, attrs", CASES, ids=lambda v: v if isinstance(v, str) else ",".join(map(str, v.values())))
+@pytest.mark.parametrize(
+    "name, attrs", CASES, ids=lambda v: v if isinstance(v, str) else ",".join(map(str, v.values()))
+)
 def test_activation(name: str, attrs: dict[str, Any]) -> None:
     check_node(name, [X], rtol=1e-5, atol=3e-6, **attrs)
 
 
 @pytest.mark.parametrize("name", ["Swish", "SwiGLU"])
 def test_newest_activations(name: str) -> None:
-    inputs = [X] if name == "Swish" else [X, X[::-1].copy()]
+    inputs = [X[:40]] if name == "Swish" else [X[:40], X[5:45]]
     check_node(name, inputs, opset=24 if name == "Swish" else 28, alpha=1.5, atol=3e-6)
 
 

@@ -13,7 +13,8 @@ UNIT = (GRID / 30).astype(np.float32)
 FUNCTIONS = {
     "Erf": (special.erf, GRID), "Sinh": (np.sinh, GRID), "Cosh": (np.cosh, GRID), "Asinh": (np.arcsinh, GRID * 1000),
     "Acosh": (np.arccosh, 1 + np.abs(GRID)), "Atanh": (np.arctanh, UNIT * np.float32(0.999)),
-    "Asin": (np.arcsin, UNIT), "Acos": (np.arccos, UNIT), "Atan": (np.arctan, GRID), "Tan": (np.tan, UNIT * np.float32(1.5)),
+    "Asin": (np.arcsin, UNIT), "Acos": (np.arccos, UNIT), "Atan": (np.arctan, GRID),
+    "Tan": (np.tan, UNIT * np.float32(1.5)),
     "Exp": (np.exp, GRID), "Sqrt": (np.sqrt, np.abs(GRID)), "Log": (np.log, np.abs(GRID) + np.float32(1e-6)),
 }  # fmt: skip
 
@@ -54,7 +55,9 @@ def test_arithmetic_wraps_like_onnx(name: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "uint8", "int32"])
 def test_division_truncates(dtype: str) -> None:
-    check_node("Div", [whole(30, low=0 if dtype[0] == "u" else -50, high=50, dtype=dtype), whole(30, low=1, dtype=dtype)])
+    check_node(
+        "Div", [whole(30, low=0 if dtype[0] == "u" else -50, high=50, dtype=dtype), whole(30, low=1, dtype=dtype)]
+    )
 
 
 @pytest.mark.parametrize("fmod", [0, 1])
@@ -64,7 +67,11 @@ def test_mod(dtype: str, fmod: int) -> None:
         return
     low = 0 if dtype[0] == "u" else -20
     y = whole(40, low=1, high=9, dtype=dtype, seed=1)
-    check_node("Mod", [whole(40, low=low, high=20, dtype=dtype), y if low == 0 else y * np.array([1, -1] * 20, dtype)], fmod=fmod)
+    check_node(
+        "Mod",
+        [whole(40, low=low, high=20, dtype=dtype), y if low == 0 else y * np.array([1, -1] * 20, dtype)],
+        fmod=fmod,
+    )
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1, 2, 3, -0.5, -1, -2, 2.7, 0])
@@ -120,7 +127,9 @@ def test_variadic_sums(name: str, count: int) -> None:
 @pytest.mark.parametrize("bounds", [(-2, 3), (None, 3), (-2, None), (3, -2), (0, 6)], ids=str)
 @pytest.mark.parametrize("const", [(), (1, 2)], ids=["run time", "constant"])
 def test_clip(dtype: str, bounds: tuple[int | None, int | None], const: tuple[int, ...]) -> None:
-    check_node("Clip", [whole(20, dtype=dtype), *(None if v is None else scalar(v, dtype) for v in bounds)], const=const)
+    check_node(
+        "Clip", [whole(20, dtype=dtype), *(None if v is None else scalar(v, dtype) for v in bounds)], const=const
+    )
 
 
 @pytest.mark.parametrize("flags", [(1, 1), (1, 0), (0, 1), (0, 0)], ids=str)

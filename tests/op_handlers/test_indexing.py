@@ -11,7 +11,9 @@ CONST = pytest.mark.parametrize("const", [(), (1,)], ids=["run time", "constant"
 
 
 @CONST
-@pytest.mark.parametrize("index", [np.array(-1), i64(0, 2), i64(2, -3, 1), np.array([[0, -1], [2, 2]])], ids=lambda i: str(i.tolist()))
+@pytest.mark.parametrize(
+    "index", [np.array(-1), i64(0, 2), i64(2, -3, 1), np.array([[0, -1], [2, 2]])], ids=lambda i: str(i.tolist())
+)
 @pytest.mark.parametrize("axis", [0, -1])
 def test_gather(axis: int, index: np.ndarray, const: tuple[int, ...]) -> None:
     check_node("Gather", [normal(3, 4, 3), index], axis=axis, const=const, dynamic=[0])
@@ -47,7 +49,9 @@ def test_scatter_elements(axis: int, reduction: str, const: tuple[int, ...]) -> 
     index = np.array([[0, 1, 2], [1, 2, -4]] if axis else [[0, -1, 1], [1, 0, 2]], np.int64)
     if reduction != "none" and not axis:
         index[1] = index[0]
-    check_node("ScatterElements", [normal(3, 4), index, normal(2, 3, seed=1)], axis=axis, reduction=reduction, const=const)
+    check_node(
+        "ScatterElements", [normal(3, 4), index, normal(2, 3, seed=1)], axis=axis, reduction=reduction, const=const
+    )
 
 
 @CONST

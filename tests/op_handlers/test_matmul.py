@@ -63,7 +63,10 @@ def test_einsum(equation: str) -> None:
     sizes = dict(zip("abcdhijklnoqtw", (2, 3, 4, 5, 2, 3, 3, 5, 2, 4, 3, 5, 2, 3), strict=True))
     terms = equation.split("->")[0].split(",")
     sizes["j"] = 3 if "ii" in equation else 4
-    inputs = [normal(*((2,) if "..." in t else ()), *(sizes[c] for c in t.replace("...", "")), seed=i) for i, t in enumerate(terms)]
+    inputs = [
+        normal(*((2,) if "..." in t else ()), *(sizes[c] for c in t.replace("...", "")), seed=i)
+        for i, t in enumerate(terms)
+    ]
     check_node("Einsum", inputs, equation=equation, rtol=1e-4, atol=1e-5)
 
 

@@ -13,8 +13,8 @@ from tests.op_handlers.nodes import check_node, normal, run_node
 def test_layer_normalization(bias: bool, axis: int) -> None:
     x = normal(2, 3, 4, scale=3) + 1
     shape = x.shape[axis:]
-    check_node("LayerNormalization", [x, normal(*shape, seed=1), *([normal(*shape, seed=2)] if bias else [])], axis=axis,
-               const=[1, 2], outputs=3, rtol=1e-4, atol=1e-5, dynamic=[0] if axis else [])  # fmt: skip
+    parameters = [normal(*shape, seed=1), normal(*shape, seed=2)][: 1 + bias]
+    check_node("LayerNormalization", [x, *parameters], axis=axis, const=[1, 2], outputs=3, rtol=1e-4, atol=1e-5, dynamic=[0] if axis else [])  # fmt: skip
 
 
 @pytest.mark.parametrize("axis", [-1, 1])
@@ -25,8 +25,8 @@ def test_rms_normalization(axis: int) -> None:
 
 @pytest.mark.parametrize("shape", [(2, 3, 5), (2, 3, 4, 5), (1, 3, 2, 3, 4)], ids=str)
 def test_instance_normalization(shape: tuple[int, ...]) -> None:
-    check_node("InstanceNormalization", [normal(*shape), normal(3, seed=1), normal(3, seed=2)], const=[1, 2], dynamic=[0],
-               rtol=1e-4, atol=1e-5)  # fmt: skip
+    inputs = [normal(*shape), normal(3, seed=1), normal(3, seed=2)]
+    check_node("InstanceNormalization", inputs, const=[1, 2], dynamic=[0], rtol=1e-4, atol=1e-5)  # fmt: skip
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
@@ -53,7 +53,9 @@ def test_mean_variance_normalization() -> None:
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 5), (2, 3, 4, 5)], ids=str)
 def test_batch_normalization(shape: tuple[int, ...]) -> None:
     parameters = [normal(3, seed=1), normal(3, seed=2), normal(3, seed=3), np.abs(normal(3, seed=4)) + 1]
-    check_node("BatchNormalization", [normal(*shape), *parameters], const=[1, 2, 3, 4], dynamic=[0], rtol=1e-4, atol=1e-5)
+    check_node(
+        "BatchNormalization", [normal(*shape), *parameters], const=[1, 2, 3, 4], dynamic=[0], rtol=1e-4, atol=1e-5
+    )
     check_node("BatchNormalization", [normal(*shape), *parameters], rtol=1e-4, atol=1e-5)
 
 

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx.reference.ops.op_cast import cast_to
 
 from tests.op_handlers.nodes import check_node, i64, normal, run_node, scalar, whole
 
 
-@pytest.mark.parametrize("window", [{}, {"start": 1}, {"end": -1}, {"start": -2, "end": 10}, {"start": 2, "end": 1}], ids=str)
+@pytest.mark.parametrize(
+    "window", [{}, {"start": 1}, {"end": -1}, {"start": -2, "end": 10}, {"start": 2, "end": 1}], ids=str
+)
 def test_shape(window: dict[str, int]) -> None:
     check_node("Shape", [normal(2, 3, 4)], dynamic=[0], **window)
 
@@ -119,6 +122,27 @@ CASTS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize("x, to", CASTS, ids=lambda v: v if isinstance(v, str) else str(v.dtype))
 def test_cast(x: np.ndarray, to: str) -> None:
     check_node("Cast", [x], to=getattr(onnx.TensorProto, to))
+
+
+NARROW = ["FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT4E2M1", "INT4", "UINT4", "INT2",
+          "UINT2"]  # fmt: skip
+
+
+@pytest.mark.parametrize("saturate", [0, 1])
+@pytest.mark.parametrize("to", NARROW)
+def test_cast_to_types_that_tflite_lacks(to: str, saturate: int) -> None:
+    """The values of onnx's own cast, in float32 or int8."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(200) * 10.0 ** rng.integers(-6, 7, 200)
+    x = np.append(x, [0, 464, 465, 0.25, 3.5, -3.5, 5, -1e9]).astype(np.float32)
+    if "INT" in to:
+        x = np.round(x % 16 - 8)
+    eight = to.startswith("FLOAT8")
+    x = np.append(x, np.float32([np.nan, np.inf, -np.inf])) if eight else x
+    want = cast_to(x, getattr(onnx.TensorProto, to), bool(saturate)).astype(np.float32)
+    options = {"saturate": saturate} if eight else {}
+    for got in run_node("Cast", [x], to=getattr(onnx.TensorProto, to), opset=25, **options).values():
+        np.testing.assert_array_equal(got[0].astype(np.float32), want)
 
 
 def test_cast_like() -> None:

@@ -9,8 +9,8 @@ from tests.op_handlers.nodes import check_node, i64, normal, scalar, whole
 
 FAR = 2**63 - 1
 # start, end, step of an axis of 7
-BOUNDS = [(0, 7, 1), (1, -1, 1), (-3, FAR, 1), (2, 100, 2), (-1, -FAR, -1), (5, 1, -2), (-100, 3, 1), (4, 2, 1), (-2, -9, -3),
-          (3, 3, 1), (6, -8, -1), (100, 0, -1)]  # fmt: skip
+BOUNDS = [(0, 7, 1), (1, -1, 1), (-3, FAR, 1), (2, 100, 2), (-1, -FAR, -1), (5, 1, -2), (-100, 3, 1), (4, 2, 1),
+          (-2, -9, -3), (3, 3, 1), (6, -8, -1), (100, 0, -1)]  # fmt: skip
 
 
 @pytest.mark.parametrize("bounds", BOUNDS, ids=str)
