@@ -193,12 +193,40 @@ def _arg(reverse: bool) -> Callable[[Op], Value]:
     return expand
 
 
+def _quotient(floor: bool) -> Callable[[Op], Value]:
+    """int64 division, exact but for operands of -2**63: long division whose digits are float32 quotients.
+
+    A digit is taken 2**-20 too small, far more than the rounding of its five operations, so the remainder never turns
+    negative and shrinks by 2**19 a round; after four rounds it is below twice the divisor.
+    """
+
+    def expand(op: Op) -> Value:
+        x, y = (build.cast(v, np.int64) for v in op.inputs)
+        rest, divisor = build.maximum(x, build.neg(x)), build.maximum(y, build.neg(y))
+        total: Value | None = None
+        for _ in range(4):
+            digit = build.cast(
+                build.cast(rest, np.float32) / build.cast(divisor, np.float32) * (1 - 2.0**-20), np.int64
+            )
+            total, rest = digit if total is None else total + digit, rest - digit * divisor
+        last = build.cast(build.greater_equal(rest, divisor), np.int64)
+        total, rest = total + last, rest - last * divisor
+        opposite = build.not_equal(build.less(x, 0), build.less(y, 0))
+        if floor:
+            total = total + build.cast(build.logical_and(opposite, build.greater(rest, 0)), np.int64)
+        return build.where(opposite, build.neg(total), total)
+
+    return expand
+
+
 # What int64 can do instead where no kernel has it and int32 is not proven.
 EXPANSIONS: dict[tuple[str, str], Callable[[Op], Value]] = {
     ("ABS", "i64"): lambda op: build.maximum(op.inputs[0], build.neg(op.inputs[0])),
     ("SQUARE", "i64"): lambda op: build.mul(op.inputs[0], op.inputs[0]),
     ("SQUARE", "i32"): lambda op: build.mul(op.inputs[0], op.inputs[0]),
     ("SIGN", "i64"): _sign,
+    ("DIV", "i64"): _quotient(floor=False),
+    ("FLOOR_DIV", "i64"): _quotient(floor=True),
     **{("ARG_MAX", dtype): _arg(reverse=False) for dtype in ("i64", "u32")},
     **{("ARG_MIN", dtype): _arg(reverse=True) for dtype in ("i64", "u32")},
 }

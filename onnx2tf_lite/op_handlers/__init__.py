@@ -28,8 +28,8 @@ from . import (
 )
 
 FAMILIES = (
-    activations, arithmetic, control, convolution, indexing, matmul, normalization, pooling, quantization, recurrent,
-    reductions, resize, shapes, slicing, spatial,
+    activations, arithmetic, attention, control, convolution, detection, indexing, matmul, normalization, pooling,
+    quantization, recurrent, reductions, resize, sampling, shapes, slicing, spatial,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "HANDLERS", "NodeInfo", "Unsupported", "const", "current_node", "op", "table"]

@@ -41,4 +41,4 @@ def _rounded(x: Value, mantissa: int, low: int, largest: float, beyond: float, s
     if not saturate:
         outside = b.where(b.less(x, 0), np.float32(-beyond), np.float32(beyond))
         within = b.where(b.greater(b.abs_(near), largest), outside, within)
-    return b.where(b.equal(x, x), within, m.NAN)
+    return b.where(b.equal(x, x), within, 0.0 if beyond == largest else m.NAN)  # a type without specials has no NaN

@@ -1,7 +1,7 @@
 """Attention and RotaryEmbedding.  Axis names: B batch, H heads, Q queries, K keys, D head size, G queries per key head.
 
-A mask never adds infinities (LiteRT's ADD clamps them): forbidden scores are replaced by the lowest float, and rows in
-which nothing is allowed become 0 after the softmax.
+Forbidden scores are replaced by -inf, not added to it (LiteRT's ADD clamps infinities); rows in which nothing is
+allowed become 0 after the softmax.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def _product(x: Value, y: Value, adj_y: bool = False) -> Value:
     if x.shape[1] == y.shape[1]:
         return b.matmul(x, y, adj_y=adj_y)
     batch, heads, rows, depth = x.shape
-    grouped = b.matmul(b.reshape(x, (batch, y.shape[1], -1, rows, depth)), b.reshape(y, (batch, y.shape[1], 1, *y.shape[2:])),
-                       adj_y=adj_y)  # fmt: skip
+    groups = b.reshape(x, (batch, y.shape[1], -1, rows, depth))
+    grouped = b.matmul(groups, b.reshape(y, (batch, y.shape[1], 1, *y.shape[2:])), adj_y=adj_y)
     return b.reshape(grouped, (batch, heads, rows, grouped.shape[-1]))
 
 
@@ -83,16 +83,16 @@ def attention(q: Value, k: Value, v: Value, mask: Value | None = None, past_key:
 
 
 def _masked(scores: Value, mask: Value | None, conditions: list[Value]) -> Value:
-    """Scores with a float mask added and everything that one of the conditions forbids at the lowest float."""
+    """Scores with a float mask added, and -inf where one of the conditions forbids."""
     if mask is not None:
         missing = scores.shape[-1] - mask.shape[-1] if mask.rank else 0
         pads = [(0, 0)] * (mask.rank - 1) + [(0, missing)]
         if mask.dtype == bool:
             conditions = [*conditions, b.pad(mask, pads, False)]
         else:
-            scores = b.maximum(scores + b.pad(b.cast(mask, np.float32), pads, LOWEST), LOWEST)
+            scores = scores + b.pad(b.cast(mask, np.float32), pads, -np.inf)
     for condition in conditions:
-        scores = b.where(condition, scores, LOWEST)
+        scores = b.where(condition, scores, np.float32(-np.inf))
     return scores
 
 
@@ -109,8 +109,10 @@ def rotary_embedding(x: Value, cos: Value, sin: Value, positions: Value | None =
     cos, sin = (b.reshape(t, (*t.shape[:-2], 1, steps, half)) for t in (cos, sin))
     part = b.narrow(heads, 3, 0, turned)
     pairs = (batch, count, steps, half, 2) if interleaved else (batch, count, steps, 2, half)
-    first, second = (b.reshape(t, (batch, count, steps, half)) for t in b.split(b.reshape(part, pairs), [1, 1], 4 if interleaved else 3))  # fmt: skip
-    both = b.pack([cos * first - sin * second, sin * first + cos * second], 4 if interleaved else 3)
+    axis = 4 if interleaved else 3
+    split = b.split(b.reshape(part, pairs), [1, 1], axis)
+    first, second = (b.reshape(t, (batch, count, steps, half)) for t in split)
+    both = b.pack([cos * first - sin * second, sin * first + cos * second], axis)
     rest = b.narrow(heads, 3, turned, size - turned)
     y = b.concat([b.reshape(both, (batch, count, steps, turned)), rest], 3)
     return y if x.rank == 4 else b.reshape(b.transpose(y, (0, 2, 1, 3)), x.shape)

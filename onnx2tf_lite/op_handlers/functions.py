@@ -1,52 +1,78 @@
-"""Operators that ONNX itself defines as functions of simpler ones, where no handler is better.
+"""Operators that ONNX itself defines as functions of simpler ones, where no handler does better.
 
-The definition (for the node's types and attributes) is taken from onnx, brought to the opset that the handlers know, and
-lowered in place of the node.
+The definition, which depends on the node's types and attributes, comes from onnx; it is brought to the opset that the
+handlers know and lowered in place of the node.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import ModelProto, defs
-from onnx.inliner import inline_selected_functions
+from onnx import FunctionProto, ModelProto, NodeProto, TypeProto, defs, helper
+from onnx.inliner import inline_local_functions
 
 from .. import passes
-from ..errors import ConversionError, Problem
 from ..ir.dims import Expr
-from ..ir.graph import Value, current_graph, current_origin
+from ..ir.graph import Value
 from ..passes.edit import graphs
+from ..passes.proto import Importer
+
+OURS = "definition"
 
 
-def is_function(node: gs.Node, opset: int) -> bool:
-    """Has the operator a definition?"""
+def schema_of(node: gs.Node, opset: int) -> defs.OpSchema | None:
+    """The schema of an operator that has a definition; other domains than the default one have one opset."""
     domain = node.domain or ""
     if not defs.has(node.op, domain):
-        return False
-    schema = defs.get_schema(node.op, *([] if domain else [opset]), domain)
-    return bool(schema.has_function or schema.has_context_dependent_function)
+        return None
+    schema = defs.get_schema(node.op, 1 if domain else opset, domain)
+    return schema if schema.has_function or schema.has_context_dependent_function else None
+
+
+def _type(value: Value | None) -> TypeProto:
+    if value is None:
+        return TypeProto()
+    shape = [str(d) if isinstance(d, Expr) else d for d in value.shape]
+    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), shape)
+
+
+def _function(schema: defs.OpSchema, node: NodeProto, types: Sequence[TypeProto]) -> FunctionProto:
+    """The newest body that the schema has, written for an opset of its own."""
+    version = max(schema.all_function_opset_versions)
+    if schema.has_function:
+        return FunctionProto.FromString(schema.get_function_with_opset_version(version))
+    operands = [t.SerializeToString() for t in types]
+    text = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), operands)
+    return FunctionProto.FromString(text)
 
 
 def definition(node: gs.Node, inputs: Sequence[Value | None], opset: int, prefix: str) -> gs.Graph | None:
-    """A graph with the node's inputs ``i0``, ``i1``, ... and outputs that computes what the node does.
-
-    The names of all other tensors begin with ``prefix``.
-    """
-    operands = [
-        gs.Variable(f"i{i}", v.dtype, [str(d) if isinstance(d, Expr) else d for d in v.shape]) if v else gs.Variable.empty()
-        for i, v in enumerate(inputs)
-    ]  # fmt: skip
-    results = [gs.Variable.empty() if t.is_empty() else gs.Variable(f"o{i}") for i, t in enumerate(node.outputs)]
-    call = gs.Node(node.op, node.name, node.attrs, operands, results, domain=node.domain or None)
-    given, wanted = [t for t in operands if t.name], [t for t in results if t.name]
-    model = passes.to_proto(gs.Graph([call], given, wanted, opset=opset, import_domains=_domains(node, opset)))
-    inlined: ModelProto = inline_selected_functions(model, [(node.domain or "", node.op)], inline_schema_functions=True)
-    if any(n.op_type == node.op and n.domain == (node.domain or "") for n in inlined.graph.node):
+    """A graph of inputs ``i0``, ``i1``, ... that computes what the node does; all other names begin with ``prefix``."""
+    schema = schema_of(node, opset)
+    if schema is None:
         return None
-    graph = passes.run("upgrade", passes.load(inlined)).graph
+    given = [gs.Variable.empty() if v is None else gs.Variable(f"i{i}", np.float32) for i, v in enumerate(inputs)]
+    wanted = [gs.Variable.empty() if t.is_empty() else gs.Variable(f"o{i}") for i, t in enumerate(node.outputs)]
+    call = gs.Node(node.op, node.name, node.attrs, given, wanted, domain=node.domain or None)
+    model: ModelProto = passes.to_proto(gs.Graph([call]))
+    (proto,) = model.graph.node
+    present = {a.name for a in proto.attribute}
+    proto.attribute.extend(a.default_value for n, a in schema.attributes.items() if n not in present and a.default_value.name)
+    types = [_type(v) for v in inputs]
+    function = _function(schema, proto, types)
+    function.domain = proto.domain = OURS
+    del model.opset_import[:]
+    model.opset_import.extend([*function.opset_import, helper.make_opsetid(OURS, 1)])
+    model.functions.append(function)
+    model.graph.input.extend(helper.make_value_info(t.name, kind) for t, kind in zip(given, types, strict=True) if t.name)
+    model.graph.output.extend(helper.make_empty_tensor_value_info(t.name) for t in wanted if t.name)
+    version = next((o.version for o in function.opset_import if not o.domain), opset)
+    graph = Importer().model(inline_local_functions(model), version)
+    graph = passes.run("upgrade", graph).graph
     fixed = {t.name for t in given}
-    tensors = {id(t): t for g in graphs(graph) for t in g.tensors().values() if t.name and t.name not in fixed}
-    for tensor in tensors.values():
-        tensor.name = f"{prefix}/{tensor.name}"
+    for tensor in {id(t): t for g in graphs(graph) for t in g.tensors().values()}.values():
+        if tensor.name and tensor.name not in fixed:
+            tensor.name = f"{prefix}/{tensor.name}"
     return graph

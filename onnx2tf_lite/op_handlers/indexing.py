@@ -139,31 +139,40 @@ def one_hot(index: Value, depth: Value, values: Value, *, axis: int = -1) -> Val
 
 # ------------------------------------------------------------------------------------------------ writing
 
-BODIES = {"mul": "STABLEHLO_MULTIPLY", "max": "STABLEHLO_MAXIMUM", "min": "STABLEHLO_MINIMUM"}
+BODIES = {"mul": "STABLEHLO_MULTIPLY", "max": "STABLEHLO_MAXIMUM", "min": "STABLEHLO_MINIMUM", "none": None}
+
+
+def _distinct(index: Value) -> bool:
+    """True where the index vectors are constant and no two are equal."""
+    if index.data is None:
+        return False
+    vectors = index.data.reshape(-1, index.data.shape[-1])
+    return len(np.unique(vectors, axis=0)) == len(vectors)
 
 
 def scatter(x: Value, index: Value, updates: Value, reduction: str) -> Value:
     """``x`` with ``updates`` written at i32 index vectors [..., depth], or combined with what is there.
 
-    Assignment and addition need SCATTER_ND only, which every runtime and accelerator knows; elements that are assigned
-    twice are undefined in ONNX.
+    Addition, and assignment to distinct places, need SCATTER_ND only, which every runtime and accelerator knows.  It
+    adds where a place occurs twice; there the last update counts in ONNX Runtime as in STABLEHLO_SCATTER.
     """
+    if reduction not in ("add", *BODIES):
+        raise Unsupported(f"reduction {reduction!r} is unknown")
     if reduction == "add":
         return x + b.scatter_nd(index, updates, x.shape)
-    if reduction == "none":
+    if reduction == "none" and _distinct(index):
         hit = b.scatter_nd(index, b.fill(updates.shape, True, bool), x.shape)
         return b.where(hit, b.scatter_nd(index, updates, x.shape), x)
-    if reduction not in BODIES:
-        raise Unsupported(f"reduction {reduction!r} is unknown")
     return b.emit("STABLEHLO_SCATTER", x, b.cast(index, I64), updates, reduction=reduction,
                   body=_combination(BODIES[reduction], x.dtype))  # fmt: skip
 
 
-def _combination(kind: str, dtype: np.dtype) -> Graph:
+def _combination(kind: str | None, dtype: np.dtype) -> Graph:
+    """(old, new) -> what is stored: the result of ``kind``, or the new value."""
     body = Graph(current_graph().fresh_name("scatter"))
     with building(body):
         pair = [body.add_input(f"{body.name}/{n}", (), dtype) for n in ("old", "new")]
-        body.outputs.append(b.emit(kind, *pair))
+        body.outputs.append(b.emit(kind, *pair) if kind else pair[1])
     return body
 
 

@@ -15,7 +15,8 @@ import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
 from ..ir import build, dims
-from ..ir.graph import Graph, Origin, Value, building, constant, current_graph, short
+from ..ir.graph import Graph, Origin, Value, building, constant, current_graph, current_origin, short
+from .functions import definition, schema_of
 from .registry import HANDLERS, NodeInfo, Unsupported, lowering_node
 
 NARROWED = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.float16): np.dtype(np.float32)}
@@ -114,14 +115,14 @@ def lower_nodes(
         inputs = [None if t.is_empty() else _operand(scope, t) for t in node.inputs]
         if any(t.name in broken for t in node.inputs):
             broken.update(t.name for t in node.outputs)
-            if (node.domain or "", node.op) in HANDLERS:
+            if (node.domain or "", node.op) in HANDLERS or schema_of(node, model.opset):
                 continue
         names = tuple("" if t.is_empty() else t.name for t in node.outputs)
         origin = Origin(node.name, node.op, tuple(t.name for t in node.inputs), names)
         info = NodeInfo(names, tuple(numpy_dtype(t.dtype) if t.dtype is not None else None for t in node.outputs))
         try:
             with building(current_graph(), origin), lowering_node(info):
-                results = _call(node, inputs, scope)
+                results = _call(node, inputs, scope, model.opset)
         except (Unsupported, ValueError, ConversionError) as error:
             problems.extend(_problems(node, inputs, error))
             broken.update(names)
@@ -133,8 +134,10 @@ def lower_nodes(
                     value.name = name
 
 
-def _call(node: gs.Node, inputs: list[Value | None], scope: Scope) -> Sequence[Value | None]:
+def _call(node: gs.Node, inputs: list[Value | None], scope: Scope, opset: int) -> Sequence[Value | None]:
     entry = HANDLERS.get((node.domain or "", node.op))
+    if entry is None and schema_of(node, opset):
+        return _expand(node, inputs, opset)
     if entry is None:
         raise Unsupported("no lowering is known for this operator", "replace or remove the node before the conversion")
     attrs = {k: v for k, v in node.attrs.items() if entry.anything or k in entry.attributes}
@@ -152,6 +155,22 @@ def _call(node: gs.Node, inputs: list[Value | None], scope: Scope) -> Sequence[V
             raise
         raise Unsupported(f"the node does not have the operator's inputs: {error}") from error
     return [result] if isinstance(result, Value) else list(result)
+
+
+def _expand(node: gs.Node, inputs: list[Value | None], opset: int) -> list[Value | None]:
+    """The node through ONNX's own definition of it."""
+    graph = current_graph()
+    body = definition(node, inputs, opset, graph.fresh_name(node.outputs[0].name))
+    scope = Scope(graph, values={f"i{i}": v for i, v in enumerate(inputs) if v is not None})
+    problems: list[Problem] = []
+    start = len(graph.ops)
+    lower_nodes(body, scope, problems)
+    if problems:
+        raise Unsupported(f"in its definition, {'; '.join(p.where + ': ' + p.what for p in problems)}", problems[0].remedy)
+    for operation in graph.ops[start:]:
+        operation.origin = current_origin()
+    results = iter(body.outputs)
+    return [None if t.is_empty() else _operand(scope, next(results)) for t in node.outputs]
 
 
 def _operand(scope: Scope, tensor: gs.Tensor) -> Value | None:

@@ -179,7 +179,9 @@ def range_(start: Value, limit: Value, delta: Value) -> Value:
     else:
         first, last, step = (c.item() for c in known)  # type: ignore[union-attr]
         count = dims.ceildiv(last - first, step) if step > 0 else dims.ceildiv(first - last, -step)
-        count = count if dims.nonnegative(count) else dims.maximum(count, 0)
+        if dims.nonnegative(count):
+            return b.emit("RANGE", start, limit, delta, count=count)
+        count = dims.maximum(count, 0)
     if not isinstance(count, int):
         limit = b.where(b.greater(delta, 0), b.maximum(limit, start), b.minimum(limit, start))
     return b.emit("RANGE", start, limit, delta, count=count)

@@ -4,27 +4,15 @@
     graph, reports = passes.optimize(graph, passes.PassOptions(batch_size=1))
     passes.run("batchnorm", graph)                       # any one pass by itself
 
-The passes, in the order in which they run (`onnx2tf --list-passes` prints their summaries):
-
-============  ===========================================================================================
-shapes        batch and input shape overrides, cuts, symbolic shape inference
-upgrade       every old operator form becomes that of opset 23
-fold          constant folding within a growth budget, static shapes, decided Ifs   (these three and shape
-tile          Expand and Tile that the reader does not need                          inference run in turn
-clean         dead code, no-ops, duplicates                                          until nothing changes)
-hardswish ..  fusions that exporters undo: hardswish, hardsigmoid, softplus, mish, gelu, layernorm,
-              rmsnorm, pixelshuffle
-batchnorm     into the neighbouring operator, else one Mul and one Add
-simplify      onnxsim, if it can still find something
-int64         index arithmetic to int32 where the range is proven
-names         a unique name for every node and tensor
-============  ===========================================================================================
+`onnx2tf --list-passes` prints them all. Overrides, cuts and shape inference come first, then `upgrade`; then folding,
+needless copies, cleaning and inference until nothing changes; the fusions, `batchnorm`, onnxsim, `int64` and `names`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import onnx_graphsurgeon as gs
 
@@ -71,19 +59,16 @@ class Entry:
     make: Callable[[PassOptions], Pass]
 
 
-def _entry(make: Callable[[PassOptions], Pass]) -> Entry:
-    one = make(PassOptions())
-    return Entry(one.name, one.summary, make)
+def _registry() -> Iterator[Entry]:
+    fusions = [partial(Fuse, fusion) for fusion in FUSIONS.values()]
+    makers: list[Callable[[PassOptions], Pass]] = [Shapes, Upgrade, Fold, Tile, Clean, *fusions]
+    for make in (*makers, BatchNorm, Simplify, Int64, Names):
+        one = make(PassOptions())
+        yield Entry(one.name, one.summary, make)
 
 
-def _fusion(name: str) -> Callable[[PassOptions], Pass]:
-    return lambda options: Fuse(FUSIONS[name], options)
-
-
-_BEFORE: list[Callable[[PassOptions], Pass]] = [Shapes, Upgrade, Fold, Tile, Clean]
-_AFTER: list[Callable[[PassOptions], Pass]] = [BatchNorm, Simplify, Int64, Names]
 #: Every pass by name, in pipeline order.
-PASSES: dict[str, Entry] = {e.name: e for e in map(_entry, [*_BEFORE, *map(_fusion, FUSIONS), *_AFTER])}
+PASSES: dict[str, Entry] = {entry.name: entry for entry in _registry()}
 #: Fixpoint groups end by themselves; this is for the case that two passes disagree.
 ROUNDS = 10
 
@@ -102,13 +87,12 @@ def default_pipeline(options: PassOptions | None = None, listener: Listener | No
     def some(*names: str) -> list[Pass]:
         return [PASSES[n].make(o) for n in names if n not in o.disabled]
 
-    shape_inference = PassOptions(keep_nodes=o.keep_nodes)
     group = some("fold", "tile", "clean")
-    if group and "shapes" not in o.disabled:
-        group.append(Shapes(shape_inference))
+    if "shapes" not in o.disabled:
+        group.append(Shapes(PassOptions(keep_nodes=o.keep_nodes)))  # no second cut
+    fixpoint = PassManager(group, steps=ROUNDS, name="fold, tile, clean")
     last = some(*FUSIONS, "batchnorm", "clean", "simplify", "int64", "names")
-    fixpoint = [PassManager(group, steps=ROUNDS, name="fold, tile, clean")] if group else []
-    return PassManager([*some("shapes", "upgrade"), *fixpoint, *last], name="passes", listener=listener)
+    return PassManager([*some("shapes", "upgrade"), fixpoint, *last], name="passes", listener=listener)
 
 
 def optimize(

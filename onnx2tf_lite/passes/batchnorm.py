@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from .edit import Edit, arg, graphs, producer, set_inputs, set_outputs, shape, standard, static
-from .manager import Pass, PassResult
+from .edit import Edit, arg, graphs, producer, set_inputs, set_outputs, shape, title
+from .manager import Pass, PassResult, counted
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -22,19 +22,16 @@ class BatchNorm(Pass):
     name = "batchnorm"
 
     def call(self, graph: gs.Graph) -> PassResult:
-        counts = {"folded into the operator before": 0, "folded into the operator behind": 0, "made Mul and Add": 0}
+        counts = dict.fromkeys(_WAYS, 0)
         for g in graphs(graph):
-            edit = Edit(g)
-            for node in [n for n in g.nodes if n.op == "BatchNormalization" and standard(n)]:
-                if node.name in self.options.keep_nodes or node.attrs.get("training_mode", 0):
-                    continue
-                how = (_before, _behind, _arithmetic)
-                for change, what in zip(how, counts, strict=True):
-                    if change(edit, node, self.options.keep_nodes):
-                        counts[what] += 1
-                        break
+            edit, mine = Edit(g), self.mine(g)
+            linear = {id(n) for n in mine if n.op in LINEAR}
+            for node in (n for n in mine if n.op == "BatchNormalization" and not n.attrs.get("training_mode", 0)):
+                what = next((what for what, change in _WAYS.items() if change(edit, node, linear)), None)
+                if what:
+                    counts[what] += 1
             edit.commit()
-        return PassResult(graph, any(counts.values()), [f"{n} {what}" for what, n in counts.items() if n])
+        return counted(graph, counts)
 
 
 class Affine(NamedTuple):
@@ -51,18 +48,21 @@ def _affine(node: gs.Node) -> Affine | None:
     return Affine(a, bias - mean * a)
 
 
-def _weights(node: gs.Node | None, keep: frozenset[str]) -> np.ndarray | None:
-    """The weights of a linear operator nobody else shares them with, in float64."""
-    if node is None or node.op not in LINEAR or not standard(node) or node.name in keep:
+def _weights(node: gs.Node | None, linear: set[int]) -> np.ndarray | None:
+    """The weights, in float64, of a linear operator that shares them with nobody and is ours to change."""
+    if node is None or id(node) not in linear:
         return None
     weights, bias = arg(node, 1), arg(node, 2)
     if not isinstance(weights, gs.Constant) or len(weights.outputs) != 1 or np.dtype(weights.dtype).kind != "f":
         return None
-    if bias is not None and not isinstance(bias, gs.Constant):
-        return None
-    if node.op == "MatMul" and len(weights.shape) != 2:
+    if not isinstance(bias, gs.Constant | None) or (node.op == "MatMul" and len(weights.shape) != 2):
         return None
     return np.asarray(weights.values, np.float64)
+
+
+def _bias(node: gs.Node) -> np.ndarray:
+    held = arg(node, 2)
+    return np.asarray(0.0 if held is None else held.values, np.float64)
 
 
 def _along(w: np.ndarray, axis: int, factor: np.ndarray) -> np.ndarray:
@@ -83,76 +83,62 @@ def _store(edit: Edit, node: gs.Node, w: np.ndarray, b: np.ndarray) -> None:
     set_inputs(node, [*inputs, edit.const(b, f"{name}/bn_bias", dtype)])
 
 
-def _before(edit: Edit, node: gs.Node, keep: frozenset[str]) -> bool:
+def _before(edit: Edit, node: gs.Node, linear: set[int]) -> bool:
     """Linear -> BatchNormalization: W' = a W, b' = a bias + b."""
     x, affine = node.inputs[0], _affine(node)
-    linear = producer(x)
+    maker, rank = producer(x), len(shape(x) or ())
     if affine is None or len(x.outputs) != 1 or id(x) in edit.outputs:
         return False
-    w = _weights(linear, keep)
-    if w is None or linear is None or len(shape(x) or ()) < 2 or (linear.op == "MatMul" and len(shape(x) or ()) != 2):
+    w = _weights(maker, linear)
+    if w is None or maker is None or rank < 2 or (maker.op == "MatMul" and rank != 2):
         return False
-    groups = linear.attrs.get("group", 1)
-    if linear.op == "ConvTranspose":  # [C_in, C_out / groups, ...]: each group's rows have their own output channels
-        parts = w.reshape(groups, -1, *w.shape[1:])
-        a = affine.a.reshape(groups, 1, -1, *[1] * (w.ndim - 2))
-        new = (parts * a).reshape(w.shape)
-    else:
-        new = _along(w, _out(linear), affine.a)
-    held = arg(linear, 2)
-    bias = 0.0 if held is None else np.asarray(held.values, np.float64)
-    if linear.op == "Gemm":
-        if np.ndim(bias) > 1 and np.shape(bias)[0] != 1:
+    bias = _bias(maker)
+    if maker.op == "Gemm":
+        if bias.ndim > 1 and len(bias) != 1:
             return False
-        alpha, beta = linear.attrs.pop("alpha", 1.0), linear.attrs.pop("beta", 1.0)
-        new, bias = new * alpha, np.asarray(bias).reshape(-1) * beta if np.ndim(bias) else bias * beta
-    _store(edit, linear, new, affine.a * bias + affine.b)
+        w, bias = w * maker.attrs.pop("alpha", 1.0), bias.reshape(-1) * maker.attrs.pop("beta", 1.0)
+    if maker.op == "ConvTranspose":  # [C_in, C_out / groups, ...]: each group's rows have their own output channels
+        groups = maker.attrs.get("group", 1)
+        parts = w.reshape(groups, -1, *w.shape[1:]) * affine.a.reshape(groups, 1, -1, *[1] * (w.ndim - 2))
+        w = parts.reshape(w.shape)
+    else:
+        w = _along(w, _out(maker), affine.a)
+    _store(edit, maker, w, affine.a * bias + affine.b)
     y = node.outputs[0]
     edit.delete(node)
-    set_outputs(linear, [y, *linear.outputs[1:]])
+    set_outputs(maker, [y, *maker.outputs[1:]])
     return True
 
 
-def _behind(edit: Edit, node: gs.Node, keep: frozenset[str]) -> bool:
+def _behind(edit: Edit, node: gs.Node, linear: set[int]) -> bool:
     """BatchNormalization -> linear: W' = W a over the input channels, b' = bias + W b; not where padding adds zeros."""
     y, affine = node.outputs[0], _affine(node)
     if affine is None or len(y.outputs) != 1 or id(y) in edit.outputs:
         return False
-    linear = y.outputs[0]
-    if linear.inputs[0] is not y or not any(n is linear for n in edit.graph.nodes):
+    reader = y.outputs[0]
+    w = _weights(reader, linear)
+    if w is None or reader.op == "ConvTranspose" or reader.inputs[0] is not y:  # its borders see fewer of the taps
         return False
-    w = _weights(linear, keep)
-    if w is None or linear.op == "ConvTranspose":  # its borders see fewer of the taps
-        return False
-    rank = len(shape(y) or ())
-    if linear.op in ("Gemm", "MatMul"):
-        if rank != 2 or linear.attrs.get("transA", 0):
+    attrs, bias = reader.attrs, _bias(reader)
+    if reader.op == "Conv":
+        if any(attrs.get("pads", ())) or attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
             return False
-        axis = 1 - _out(linear)
-        new, extra = _along(w, axis, affine.a), _along(w, axis, affine.b).sum(axis)
-        alpha, beta = linear.attrs.pop("alpha", 1.0), linear.attrs.pop("beta", 1.0)
-        held = arg(linear, 2)
-        bias = 0.0 if held is None else np.asarray(held.values, np.float64) * beta
-        _store(edit, linear, new * alpha, extra * alpha + bias)
+        parts = w.reshape(attrs.get("group", 1), -1, *w.shape[1:])
+        a, b = (v.reshape(len(parts), 1, -1, *[1] * (w.ndim - 2)) for v in affine)  # a group reads its own channels
+        _store(edit, reader, (parts * a).reshape(w.shape), (parts * b).reshape(len(w), -1).sum(1) + bias)
     else:
-        if any(linear.attrs.get("pads", ())) or linear.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        if len(shape(y) or ()) != 2 or attrs.get("transA", 0):
             return False
-        groups = linear.attrs.get("group", 1)
-        per_group = (groups, -1, *[1] * (w.ndim - 2))  # inputs of the group that an output channel belongs to
-        parts = w.reshape(groups, -1, *w.shape[1:])
-        a, b = (v.reshape(per_group)[:, None] for v in affine)
-        extra = (parts * b).reshape(len(w), -1).sum(1)
-        held = arg(linear, 2)
-        _store(
-            edit, linear, (parts * a).reshape(w.shape), extra + (0 if held is None else np.asarray(held.values, float))
-        )
+        axis, alpha = 1 - _out(reader), attrs.pop("alpha", 1.0)
+        extra = _along(w, axis, affine.b).sum(axis)
+        _store(edit, reader, _along(w, axis, affine.a) * alpha, extra * alpha + bias * attrs.pop("beta", 1.0))
     x = node.inputs[0]
     edit.delete(node)
-    set_inputs(linear, [x, *linear.inputs[1:]])
+    set_inputs(reader, [x, *reader.inputs[1:]])
     return True
 
 
-def _arithmetic(edit: Edit, node: gs.Node, keep: frozenset[str]) -> bool:
+def _arithmetic(edit: Edit, node: gs.Node, linear: set[int]) -> bool:
     """One Mul and one Add, each if it does something; what is not constant of them is computed in the graph."""
     x, y = node.inputs[0], node.outputs[0]
     dims = shape(x)
@@ -165,15 +151,13 @@ def _arithmetic(edit: Edit, node: gs.Node, keep: frozenset[str]) -> bool:
         return True
     dtype = node.inputs[1].dtype if x.dtype is None else x.dtype
     a, b = (v.reshape(wide if len(dims) > 1 else -1).astype(dtype) for v in affine)
-    base = node.name or y.name
-    scaled = not (a == 1).all()
-    shifted = not (b == 0).all()
+    scaled, shifted = not (a == 1).all(), not (b == 0).all()
     if scaled and shifted:
-        x = edit.add("Mul", [x, edit.const(a, f"{base}/a")], node, like=y)
+        x = edit.add("Mul", [x, edit.const(a, f"{title(node)}/a")], node, like=y)
     if shifted:
-        edit.become(node, "Add", [x, edit.const(b, f"{base}/b")])
+        edit.become(node, "Add", [x, edit.const(b, f"{title(node)}/b")])
     elif scaled:
-        edit.become(node, "Mul", [x, edit.const(a, f"{base}/a")])
+        edit.become(node, "Mul", [x, edit.const(a, f"{title(node)}/a")])
     else:
         edit.become(node, "Identity", [x])
     return True
@@ -181,13 +165,18 @@ def _arithmetic(edit: Edit, node: gs.Node, keep: frozenset[str]) -> bool:
 
 def _in_graph(edit: Edit, node: gs.Node, wide: list[int]) -> None:
     x, scale, bias, mean, var = node.inputs
-    channels = static(scale) or static(var)
-    dims = [*(channels or [None]), *wide[1:]]
     epsilon = edit.const(np.array(node.attrs.get("epsilon", 1e-5), var.dtype or np.float32), f"{var.name}/epsilon")
     spread = edit.add("Sqrt", [edit.add("Add", [var, epsilon], node, like=var)], node, like=var)
     a = edit.add("Div", [scale, spread], node, like=scale)
     b = edit.add("Sub", [bias, edit.add("Mul", [mean, a], node, like=scale)], node, like=scale)
     if len(wide) > 1:
         target = edit.i64(wide, f"{var.name}/channels")
-        a, b = (edit.add("Reshape", [v, target], node, dtype=v.dtype, shape=dims) for v in (a, b))
+        a, b = (edit.add("Reshape", [v, target], node) for v in (a, b))
     edit.become(node, "Add", [edit.add("Mul", [x, a], node, like=node.outputs[0]), b])
+
+
+_WAYS = {
+    "folded into the operator before": _before,
+    "folded into the operator behind": _behind,
+    "made Mul and Add": _arithmetic,
+}

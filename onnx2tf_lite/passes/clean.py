@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -9,24 +10,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import AttributeProto
 
-from .edit import (
-    Edit,
-    Tensor,
-    arg,
-    bodies,
-    detach,
-    graphs,
-    ints,
-    producer,
-    same_shape,
-    set_inputs,
-    shape,
-    standard,
-    static,
-    value,
-)
+from .edit import Edit, arg, bodies, detach, graphs, ints, producer, same_shape, set_inputs, shape, static, value
 from .fold import KEEP
-from .manager import Pass, PassResult, plural
+from .manager import Pass, PassResult, counted
 from .proto import LazyTensor, numpy_type
 
 #: Constants up to this size are compared by content; bigger ones only with others of their type and shape.
@@ -39,18 +25,15 @@ class Clean(Pass):
     name = "clean"
 
     def call(self, graph: gs.Graph) -> PassResult:
-        keep = self.options.keep_nodes
-        counts = {"dead node": eliminate_dead(graph)}
-        counts["duplicate constant"] = _constants(graph)
-        changes = {"merged pair": _merge, "no-op": _no_ops, "common subexpression": _common}
+        counts = Counter({"dead node(s)": eliminate_dead(graph), "duplicate constant(s)": _constants(graph)})
+        changes = {"merged pair(s)": _merge, "no-op(s)": _no_ops, "common subexpression(s)": _common}
         for g in graphs(graph):
-            more = True
-            while more:  # each makes work for the others
-                found = {what: change(g, keep) for what, change in changes.items()}
-                more = any(found.values())
-                counts.update({what: counts.get(what, 0) + n for what, n in found.items()})
-        counts["dead node"] += eliminate_dead(graph)
-        return PassResult(graph, any(counts.values()), [plural(n, what) for what, n in counts.items() if n])
+            before = -1
+            while before != (before := counts.total()):  # each makes work for the others
+                for what, change in changes.items():
+                    counts[what] += change(g, self.mine(g))
+        counts["dead node(s)"] += eliminate_dead(graph)
+        return counted(graph, counts)
 
 
 def eliminate_dead(graph: gs.Graph) -> int:
@@ -59,8 +42,7 @@ def eliminate_dead(graph: gs.Graph) -> int:
     kept, removed = [], 0
     for node in reversed(graph.nodes):
         if any(len(t.outputs) or id(t) in outputs for t in node.outputs if t.name):
-            for body in bodies(node):
-                removed += eliminate_dead(body)
+            removed += sum(map(eliminate_dead, bodies(node)))
             kept.append(node)
         else:
             detach(node)
@@ -76,25 +58,21 @@ def _same(node: gs.Node) -> bool:
     return same_shape(node.inputs[0], node.outputs[0])
 
 
-def _neutral(number: float, sides: tuple[int, ...]) -> Callable[[gs.Node], Tensor | None]:
+def _neutral(number: float, *sides: int) -> Callable[[gs.Node], gs.Tensor | None]:
     """x + 0, x * 1 and so on, where the constant neither broadcasts nor promotes."""
 
-    def test(node: gs.Node) -> Tensor | None:
+    def test(node: gs.Node) -> gs.Tensor | None:
         for side in sides:
             array, x = value(node.inputs[side]), node.inputs[1 - side]
-            if (
-                array is not None
-                and array.dtype.kind in "fiu"
-                and (array == number).all()
-                and same_shape(x, node.outputs[0])
-            ):
+            neutral = array is not None and array.dtype.kind in "fiu" and (array == number).all()
+            if neutral and same_shape(x, node.outputs[0]):
                 return x
         return None
 
     return test
 
 
-def _if(test: Callable[[gs.Node], bool]) -> Callable[[gs.Node], Tensor | None]:
+def _if(test: Callable[[gs.Node], bool]) -> Callable[[gs.Node], gs.Tensor | None]:
     return lambda node: node.inputs[0] if test(node) else None
 
 
@@ -117,66 +95,47 @@ def _resize(node: gs.Node) -> bool:
     return exact and plain and static(node.outputs[0]) is not None and _same(node)
 
 
-def _pad(node: gs.Node) -> bool:
-    pads = ints(node.inputs[1])
-    return pads is not None and not any(pads)
-
-
-def _cast(node: gs.Node) -> bool:
-    dtype = node.inputs[0].dtype
-    return dtype is not None and np.dtype(dtype) == numpy_type(node.attrs["to"])
-
-
-def _alone(node: gs.Node) -> bool:
-    return len(node.inputs) == 1
-
-
-_NO_OP: dict[str, Callable[[gs.Node], Tensor | None]] = {
+_NO_OP: dict[str, Callable[[gs.Node], gs.Tensor | None]] = {
     "Identity": _if(lambda n: True),
-    "Cast": _if(_cast),
+    "Cast": _if(lambda n: n.inputs[0].dtype is not None and n.inputs[0].dtype == numpy_type(n.attrs["to"])),
     "Transpose": _if(_transpose),
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Tile"), _if(_same)),
     "Slice": _if(_slice),
     "Resize": _if(_resize),
-    "Pad": _if(_pad),
-    **dict.fromkeys(("Concat", "Sum", "Mean", "Max", "Min"), _if(_alone)),
+    "Pad": _if(lambda n: not any(ints(n.inputs[1]) or [1])),
+    **dict.fromkeys(("Concat", "Sum", "Mean", "Max", "Min"), _if(lambda n: len(n.inputs) == 1)),
     "Split": _if(lambda n: len(n.outputs) == 1),
     "Clip": _if(lambda n: arg(n, 1) is None and arg(n, 2) is None),
-    "Add": _neutral(0, (0, 1)),
-    "Mul": _neutral(1, (0, 1)),
-    "Sub": _neutral(0, (1,)),
-    "Div": _neutral(1, (1,)),
-    "Pow": _neutral(1, (1,)),
+    "Add": _neutral(0, 0, 1),
+    "Mul": _neutral(1, 0, 1),
+    "Sub": _neutral(0, 1),
+    "Div": _neutral(1, 1),
+    "Pow": _neutral(1, 1),
 }
 
 
-def _no_ops(graph: gs.Graph, keep: frozenset[str]) -> int:
+def _no_ops(graph: gs.Graph, nodes: list[gs.Node]) -> int:
     edit, count = Edit(graph), 0
-    for node in graph.nodes:
-        if node.op not in _NO_OP or not standard(node) or node.name in keep:
+    for node in nodes:
+        source = _NO_OP[node.op](node) if node.op in _NO_OP else None
+        if source is None or getattr(source, "type", "tensor_type") != "tensor_type":
             continue
-        source = _NO_OP[node.op](node)
-        if source is not None and getattr(source, "type", "tensor_type") == "tensor_type":
-            if id(node.outputs[0]) in edit.outputs and isinstance(source, gs.Constant):
-                y, array = node.outputs[0], source.values
-                edit.delete(node)
-                y.to_constant(array)
-                count += 1
-            else:
-                count += edit.bypass(node, source)
+        if id(node.outputs[0]) in edit.outputs and isinstance(source, gs.Constant):
+            edit.freeze(node, source.values)
+            count += 1
+        else:
+            count += edit.bypass(node, source)
     edit.commit()
     return count
 
 
 # -- pairs ------------------------------------------------------------------------------------------------------------
-def _merge(graph: gs.Graph, keep: frozenset[str]) -> int:
+def _merge(graph: gs.Graph, nodes: list[gs.Node]) -> int:
     """Transpose(Transpose(x)) and Reshape(Reshape(x)): the second does it alone."""
-    count = 0
-    for node in graph.nodes:
-        if node.op not in ("Transpose", "Reshape") or not standard(node) or node.name in keep:
-            continue
+    count, ours = 0, {id(n) for n in nodes if n.op in ("Transpose", "Reshape")}
+    for node in (n for n in nodes if id(n) in ours):
         first = producer(node.inputs[0])
-        if first is None or first.op != node.op or not standard(first) or first.name in keep:
+        if first is None or id(first) not in ours or first.op != node.op:
             continue
         if node.op == "Transpose":
             inner, outer = first.attrs.get("perm"), node.attrs.get("perm")
@@ -197,39 +156,34 @@ def _content(tensor: gs.Constant) -> Any:
     """A key that equal constants share: of a big one only its ends, the rest is compared later."""
     held = tensor._values
     kind = (str(held.dtype), tuple(held.shape))
+    in_message = isinstance(held, LazyTensor) and held.read is None
     if held.nbytes > SMALL:
-        if isinstance(held, LazyTensor) and held._read is None:
-            return (*kind, id(tensor))  # a caller's message gives its bytes only by copying them
+        if in_message:  # gives its bytes only by copying them
+            return (*kind, id(tensor))
         ends = _bytes(tensor)
         return (*kind, ends[:64].tobytes(), ends[-64:].tobytes())
-    if isinstance(held, LazyTensor) and held._read is None and held._proto.HasField("raw_data"):
-        return (*kind, held._proto.raw_data)
+    if in_message and held.proto.HasField("raw_data"):
+        return (*kind, held.proto.raw_data)
     array = np.asarray(tensor.values)
     return (*kind, tuple(array.reshape(-1)) if array.dtype == object else array.tobytes())
 
 
 def _constants(graph: gs.Graph) -> int:
     """One constant for all of the same content."""
-    everyone: dict[int, gs.Constant] = {}
-    outputs: set[int] = set()
-    for g in graphs(graph):
-        outputs.update(id(t) for t in g.outputs)
-        everyone.update((id(t), t) for n in g.nodes for t in n.inputs if isinstance(t, gs.Constant))
+    outputs = {id(t) for g in graphs(graph) for t in g.outputs}
+    read = {id(t): t for g in graphs(graph) for n in g.nodes for t in n.inputs if isinstance(t, gs.Constant)}
     first: dict[Any, list[gs.Constant]] = {}
     edit, count = Edit(graph), 0
-    for tensor in everyone.values():
-        key = _content(tensor)
-        twin = next((t for t in first.get(key, ()) if tensor._values.nbytes <= SMALL or _equal(t, tensor)), None)
+    for tensor in read.values():
+        alike = first.setdefault(_content(tensor), [])
+        small = tensor._values.nbytes <= SMALL
+        twin = next((t for t in alike if small or np.array_equal(_bytes(t), _bytes(tensor))), None)
         if twin is None:
-            first.setdefault(key, []).append(tensor)
+            alike.append(tensor)
         elif id(tensor) not in outputs:
             edit.redirect(tensor, twin)
             count += 1
     return count
-
-
-def _equal(a: gs.Constant, b: gs.Constant) -> bool:
-    return np.array_equal(_bytes(a), _bytes(b))
 
 
 def _bytes(tensor: gs.Constant) -> np.ndarray:
@@ -239,20 +193,16 @@ def _bytes(tensor: gs.Constant) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def _common(graph: gs.Graph, keep: frozenset[str]) -> int:
+def _common(graph: gs.Graph, nodes: list[gs.Node]) -> int:
     """Common subexpressions: a node that does what an earlier one did reads like it."""
     edit, seen, count = Edit(graph), dict[Any, gs.Node](), 0
-    for node in graph.nodes:
-        if node.op in KEEP or node.name in keep or any(id(t) in edit.outputs for t in node.outputs):
+    for node in nodes:
+        attrs = [_attribute(item) for item in node.attrs.items()]
+        if node.op in KEEP or None in attrs or any(id(t) in edit.outputs for t in node.outputs):
             continue
-        attrs = _attributes(node)
-        if attrs is None:
-            continue
-        key = (node.op, node.domain, attrs, tuple(id(t) if t.name else 0 for t in node.inputs), len(node.outputs))
-        twin = seen.setdefault(key, node)
-        if twin is not node and all(
-            bool(a.name) == bool(b.name) for a, b in zip(twin.outputs, node.outputs, strict=True)
-        ):
+        inputs = tuple(id(t) if t.name else 0 for t in node.inputs)
+        twin = seen.setdefault((node.op, frozenset(attrs), inputs, tuple(bool(t.name) for t in node.outputs)), node)
+        if twin is not node:
             for mine, theirs in zip(list(node.outputs), twin.outputs, strict=True):
                 if mine.name:
                     edit.redirect(mine, theirs)
@@ -262,13 +212,9 @@ def _common(graph: gs.Graph, keep: frozenset[str]) -> int:
     return count
 
 
-def _attributes(node: gs.Node) -> Any:
-    """The attributes as a key, or None where they cannot be compared (bodies)."""
-    key = []
-    for name, item in sorted(node.attrs.items()):
-        if isinstance(item, gs.Graph | AttributeProto) or (
-            isinstance(item, gs.Constant) and item._values.nbytes > SMALL
-        ):
-            return None
-        key.append((name, _content(item) if isinstance(item, gs.Constant) else repr(item)))
-    return tuple(key)
+def _attribute(named: tuple[str, Any]) -> Any:
+    """An attribute as a key, or None where it cannot be compared (bodies)."""
+    name, item = named
+    if isinstance(item, gs.Constant):
+        return (name, _content(item)) if item._values.nbytes <= SMALL else None
+    return None if isinstance(item, gs.Graph | AttributeProto) else (name, repr(item))

@@ -14,7 +14,6 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.ir.tensor import Tensor
 
-Shape = Sequence[Any]
 _CONTROL = frozenset(("If", "Loop", "Scan", "SequenceMap"))
 
 
@@ -32,9 +31,17 @@ def bodies(node: gs.Node) -> list[gs.Graph]:
     return [value for value in node.attrs.values() if isinstance(value, gs.Graph)]
 
 
-def standard(node: gs.Node) -> bool:
-    """Is the node of the ONNX standard's default domain?"""
-    return not node.domain
+def tensors(graph: gs.Graph) -> Iterator[Tensor]:
+    """Every tensor that the graph, without its bodies, mentions (some of them often)."""
+    yield from (*graph.inputs, *graph.outputs)
+    for node in graph.nodes:
+        yield from node.inputs
+        yield from node.outputs
+
+
+def title(node: gs.Node) -> str:
+    """What a note or a message calls the node."""
+    return node.name or (node.outputs[0].name if len(node.outputs) else node.op)
 
 
 def arg(node: gs.Node, index: int) -> Tensor | None:
@@ -80,16 +87,14 @@ def static(tensor: Tensor | None) -> tuple[int, ...] | None:
 
 def same_shape(a: Tensor, b: Tensor) -> bool:
     """Are the shapes known to be equal (a symbol equals itself, an unknown dimension equals nothing)?"""
-    left, right = shape(a), shape(b)
-    return left is not None and left == right and all(d is not None and d != "" for d in left)
+    left = shape(a)
+    return left is not None and left == shape(b) and None not in left
 
 
 def nbytes(tensor: Tensor) -> int | None:
     """Bytes of the tensor's contents if its type and shape are known."""
     dims, dtype = static(tensor), tensor.dtype
-    if dims is None or dtype is None or isinstance(dtype, int):
-        return None
-    return math.prod(dims) * np.dtype(dtype).itemsize
+    return None if dims is None or dtype is None else math.prod(dims) * np.dtype(dtype).itemsize
 
 
 def set_inputs(node: gs.Node, tensors: Iterable[Tensor]) -> None:
@@ -103,10 +108,7 @@ def set_outputs(node: gs.Node, tensors: Iterable[Tensor]) -> None:
 def _relink(node: gs.Node, side: list, back: str, tensors: list[Tensor]) -> None:
     for tensor in side:
         users = getattr(tensor, back)
-        for i, user in enumerate(users):
-            if user is node:
-                list.pop(users, i)
-                break
+        list.pop(users, next(i for i, user in enumerate(users) if user is node))
     list.clear(side)
     list.extend(side, tensors)
     for tensor in tensors:
@@ -127,14 +129,14 @@ def captures(node: gs.Node) -> list[Tensor]:
     found: dict[int, Tensor] = {}
     for body in bodies(node):
         own = {id(t) for t in body.inputs} | {id(t) for inner in body.nodes for t in inner.outputs}
-        for inner in body.nodes:
-            for tensor in [*inner.inputs, *captures(inner)]:
-                if tensor.name and id(tensor) not in own:
-                    found[id(tensor)] = tensor
-        for tensor in body.outputs:
-            if id(tensor) not in own:
-                found[id(tensor)] = tensor
+        reads = [t for inner in body.nodes for t in [*inner.inputs, *captures(inner)]]
+        found.update((id(t), t) for t in [*reads, *body.outputs] if t.name and id(t) not in own)
     return list(found.values())
+
+
+def needs(node: gs.Node) -> list[Tensor]:
+    """Every tensor that the node or its bodies read."""
+    return [t for t in [*node.inputs, *captures(node)] if t.name]
 
 
 class Edit:
@@ -144,17 +146,14 @@ class Edit:
         self.graph = graph
         self.outputs = {id(t) for t in graph.outputs}
         self._names = names
-        self._before: dict[int, list[gs.Node]] = {}
-        self._after: dict[int, list[gs.Node]] = {}
+        self._queues: tuple[dict[int, list[gs.Node]], dict[int, list[gs.Node]]] = ({}, {})  # before and after a node
         self._dead: set[int] = set()
         self.changes = 0
 
     @property
     def names(self) -> set[str]:
         if self._names is None:  # only a pass that creates something pays for this
-            self._names = {t.name for g in graphs(self.graph) for n in g.nodes for t in [*n.inputs, *n.outputs]} | {
-                t.name for g in graphs(self.graph) for t in [*g.inputs, *g.outputs]
-            }
+            self._names = {t.name for g in graphs(self.graph) for t in tensors(g)}
         return self._names
 
     def name(self, base: str) -> str:
@@ -167,7 +166,7 @@ class Edit:
         return fresh
 
     def const(self, array: Any, base: str, dtype: Any = None) -> gs.Constant:
-        return gs.Constant(self.name(base), np.ascontiguousarray(np.asarray(array, dtype)).reshape(np.shape(array)))
+        return gs.Constant(self.name(base), np.asarray(array, dtype, order="C"))
 
     def i64(self, values: Any, base: str) -> gs.Constant:
         return self.const(values, base, np.int64)
@@ -178,26 +177,23 @@ class Edit:
         inputs: Sequence[Tensor],
         at: gs.Node,
         *,
-        attrs: dict[str, Any] | None = None,
-        outputs: Sequence[Tensor] | None = None,
         like: Tensor | None = None,
-        shape: Shape | None = None,
-        dtype: Any = None,
+        result: Tensor | None = None,
         after: bool = False,
+        **attrs: Any,
     ) -> Tensor:
-        """A new node beside `at`; returns its first output, of the given type and shape, or those of `like`."""
-        base = at.name or (at.outputs[0].name if len(at.outputs) else at.op)
-        name = self.name(f"{base}/{op}")
-        if outputs is None:
-            kind = dtype if dtype is not None else like.dtype if like is not None else None
-            dims = shape if shape is not None else like.shape if like is not None else None
-            outputs = [gs.Variable(name, kind, dims)]
-        node = gs.Node(op, name, attrs or {})
+        """A new node beside `at`; returns its result, of the type and shape of `like` (or for inference to find)."""
+        name = self.name(f"{title(at)}/{op}")
+        result = result or gs.Variable(name, like and like.dtype, like and like.shape)
+        node = gs.Node(op, name, attrs)
         set_inputs(node, inputs)
-        set_outputs(node, outputs)
-        (self._after if after else self._before).setdefault(id(at), []).append(node)
+        set_outputs(node, [result])
+        self.place([node], at, after)
+        return result
+
+    def place(self, nodes: Iterable[gs.Node], at: gs.Node, after: bool = False) -> None:
+        self._queues[after].setdefault(id(at), []).extend(nodes)
         self.changes += 1
-        return outputs[0]
 
     def become(self, node: gs.Node, op: str, inputs: Iterable[Tensor], **attrs: Any) -> None:
         """The node keeps its name, place and outputs, and is another operator from here on."""
@@ -208,34 +204,30 @@ class Edit:
     def redirect(self, old: Tensor, new: Tensor) -> None:
         """Everyone who read `old` (bodies too) reads `new`."""
         for user in list(old.outputs):
-            if any(t is old for t in user.inputs):
-                set_inputs(user, [new if t is old else t for t in user.inputs])
+            set_inputs(user, [new if t is old else t for t in user.inputs])
         self.changes += 1
 
-    def bypass(self, node: gs.Node, source: Tensor, result: Tensor | None = None) -> bool:
+    def bypass(self, node: gs.Node, source: Tensor) -> bool:
         """Remove a node whose result equals `source`. An output of the graph keeps its name, or the node stays."""
-        result = node.outputs[0] if result is None else result
+        result = node.outputs[0]
         if id(result) in self.outputs:
             maker = producer(source)
-            ours = maker is not None and id(source) not in self.outputs and not self._crosses(source)
-            if not ours or maker is None:
-                return False
+            if id(source) in self.outputs or maker is None or not any(n is maker for n in self.graph.nodes):
+                return False  # `source` has a name of its own to keep, or is made outside this graph
             self.redirect(source, result)
             self.delete(node)
             set_outputs(maker, [result if t is source else t for t in maker.outputs])
-            if result.shape is None:
-                result.shape = source.shape
+            result.shape = source.shape if result.shape is None else result.shape
         else:
             self.redirect(result, source)
             self.delete(node)
         return True
 
-    def _crosses(self, tensor: Tensor) -> bool:
-        """Is the tensor made outside this graph, so that it can't be renamed from here?"""
-        maker = producer(tensor)
-        return not any(n is maker for n in self.graph.nodes) and not any(
-            n is maker for queue in (*self._before.values(), *self._after.values()) for n in queue
-        )
+    def freeze(self, node: gs.Node, array: np.ndarray) -> None:
+        """The node's one result is a constant."""
+        result = node.outputs[0]
+        self.delete(node)
+        result.to_constant(array)
 
     def delete(self, node: gs.Node) -> None:
         self._dead.add(id(node))
@@ -247,12 +239,9 @@ class Edit:
 
     def commit(self) -> int:
         """Put the queued nodes in place, drop the deleted ones; returns the number of changes."""
-        if self._before or self._after or self._dead:
-            placed: list[gs.Node] = []
-            for node in self.graph.nodes:
-                placed += self._before.get(id(node), ())
-                placed.append(node)
-                placed += self._after.get(id(node), ())
+        before, after = self._queues
+        if before or after or self._dead:
+            placed = [n for at in self.graph.nodes for n in (*before.get(id(at), ()), at, *after.get(id(at), ()))]
             self.graph.nodes = [n for n in placed if id(n) not in self._dead]
-        self._before, self._after, self._dead = {}, {}, set()
+        self._queues, self._dead = ({}, {}), set()
         return self.changes

@@ -6,16 +6,18 @@ DepthToSpace-13, SpaceToDepth-1.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
-from .edit import Edit, Tensor, graphs, ints, scalar, shape, standard, static
+from .edit import Edit, Tensor, graphs, ints, scalar, shape, static, title
 from .manager import Pass, PassOptions, PassResult
-from .match import Fusion, Match, find, operators, outside_readers
+from .match import Fusion, Match, Rewrite, find, operators, outside_readers
 from .upgrade import TARGET
 
 
@@ -28,7 +30,7 @@ class Fuse(Pass):
 
     @property
     def summary(self) -> str:
-        return f"Fuse what exporters write for {_TITLES[self.name]}."
+        return f"Fuse what exporters write for {self.fusion.what}."
 
     def requires(self, graph: gs.Graph) -> None:
         """Most of the fused operators are younger than the models they are found in."""
@@ -39,24 +41,21 @@ class Fuse(Pass):
     def call(self, graph: gs.Graph) -> PassResult:
         count = 0
         reasons: list[str] = []
-        roots = self.fusion.roots
         for g in graphs(graph):
             edit, ops = Edit(g), {n.op for n in g.nodes}
-            for pattern in self.fusion.patterns:
-                if not operators(pattern) <= ops:
+            possible = [p for p in self.fusion.patterns if operators(p) <= ops]
+            for pattern, node in itertools.product(possible, g.nodes):
+                match = None if edit.dead(node) else find(pattern, node)
+                if match is None:
                     continue
-                for node in g.nodes:
-                    if node.op not in roots or edit.dead(node):
-                        continue
-                    match = find(pattern, node)
-                    if match is None:
-                        continue
-                    why = self._against(match, edit)
-                    if why:
-                        reasons.append(f"not at '{node.name or node.outputs[0].name}': {why}")
-                        continue
-                    self._rewrite(edit, match)
-                    count += 1
+                why = self._against(match, edit)
+                if why:
+                    reasons.append(f"not at '{title(node)}': {why}")
+                    continue
+                self.fusion.rewrite(edit, match)
+                for inner in match.nodes[1:]:  # the root is the fused operator now
+                    edit.delete(inner)
+                count += 1
             edit.commit()
         notes = [f"fused {count}"] if count else []
         return PassResult(graph, bool(count), notes + list(dict.fromkeys(reasons))[:2])
@@ -66,13 +65,6 @@ class Fuse(Pass):
             return "a node of it is to be kept"
         return outside_readers(match, edit) or self.fusion.check(match)
 
-    def _rewrite(self, edit: Edit, match: Match) -> None:
-        """The root becomes the fused operator; the rest of the pattern goes."""
-        self.fusion.rewrite(edit, match)
-        for node in reversed(match.nodes):
-            if node is not match.root and not any(len(t.outputs) for t in node.outputs):
-                edit.delete(node)
-
 
 def explain(graph: gs.Graph, name: str) -> list[str]:
     """Why a fusion does not fire: per root the pattern that came nearest, or the check that failed."""
@@ -80,12 +72,12 @@ def explain(graph: gs.Graph, name: str) -> list[str]:
     for g in graphs(graph):
         edit = Edit(g)
         for node in g.nodes:
-            tries: list[tuple[set[int], str]] = [(set(), p) for p in fusion.patterns if standard(node)]
+            tries: list[tuple[set[int], str]] = [(set(), p) for p in fusion.patterns]
             found = next((m for near, p in tries if (m := find(p, node, near))), None)
-            who = f"{node.op} '{node.name or node.outputs[0].name}'"
+            who = f"{node.op} '{title(node)}'"
             if found is not None:
                 lines.append(f"{who}: {outside_readers(found, edit) or fusion.check(found) or 'fits'}")
-            elif tries and len((nearest := max(tries, key=lambda t: len(t[0])))[0]) > 1:
+            elif len((nearest := max(tries, key=lambda t: len(t[0])))[0]) > 1:
                 lines.append(f"{who}: {len(nearest[0])} operators agree with {nearest[1]}")
     return lines
 
@@ -128,18 +120,14 @@ def _trailing(tensor: Tensor, rank: int) -> tuple[int, ...] | None:
     return tuple(dims[-rank:]) if len(dims) >= rank and math.prod(dims[:-rank]) == 1 else None
 
 
-def _normalise(op: str) -> Any:
+def _normalise(op: str) -> Rewrite:
     def rewrite(edit: Edit, match: Match) -> None:
         tail, x = _tail(match), match["x"]
-        base = match.root.name or match.root.outputs[0].name
-        inputs: list[Tensor] = [x]
-        for name in ("#scale", "#bias"):
-            if name in match.bound:
-                held = match[name]
-                flat = held if tuple(held.shape) == tail else edit.const(held.values.reshape(tail), f"{held.name}/flat")
-                inputs.append(flat)
-            elif name == "#scale":
-                inputs.append(edit.const(np.ones(tail, x.dtype or np.float32), f"{base}/ones"))
+        ones = np.ones(tail, x.dtype or np.float32)
+        scale = match["#scale"].values.reshape(tail) if "#scale" in match.bound else ones
+        inputs: list[Tensor] = [x, edit.const(scale, f"{title(match.root)}/scale")]
+        if "#bias" in match.bound:
+            inputs.append(edit.const(match["#bias"].values.reshape(tail), f"{title(match.root)}/bias"))
         edit.become(match.root, op, inputs, axis=-len(tail), epsilon=scalar(match["#eps"]))
 
     return rewrite
@@ -161,10 +149,6 @@ def _chains(centred: str, lets: str, affine: tuple[str, ...]) -> tuple[str, ...]
 
 
 # -- activations ------------------------------------------------------------------------------------------------------
-def _fits(match: Match) -> None:
-    return None
-
-
 def _sixth(match: Match) -> str | None:
     """If it is made of a HardSigmoid: that of slope 1/6 (its own default is 0.2)."""
     found = [n for n in match.nodes if n.op == "HardSigmoid"]
@@ -172,17 +156,23 @@ def _sixth(match: Match) -> str | None:
     return None if abs(alpha - 1 / 6) < 1e-5 and beta == 0.5 else f"HardSigmoid has alpha={alpha:.4g}, beta={beta:.4g}"
 
 
-def _unary(op: str, **attrs: Any) -> Any:
-    return lambda edit, match: edit.become(match.root, op, [match["x"]], **attrs)
-
-
 def _linear(match: Match) -> str | None:
     numbers = [scalar(match[n]) for n in ("#a", "#b") if n in match.bound]
     return "slope or offset is not one number" if None in numbers else None
 
 
+def _unary(op: str, **attrs: Any) -> Rewrite:
+    return lambda edit, match: edit.become(match.root, op, [match["x"]], **attrs)
+
+
 def _hard_sigmoid(edit: Edit, match: Match) -> None:
-    edit.become(match.root, "HardSigmoid", [match["x"]], alpha=scalar(match["#a"]), beta=scalar(match["#b"]))
+    alpha, beta = (scalar(match["#a"]), scalar(match["#b"])) if "#a" in match.bound else (1 / 6, 0.5)
+    edit.become(match.root, "HardSigmoid", [match["x"]], alpha=alpha, beta=beta)
+
+
+def _gelu(edit: Edit, match: Match) -> None:
+    exact = any(n.op == "Erf" for n in match.nodes)
+    edit.become(match.root, "Gelu", [match["x"]], approximate="none" if exact else "tanh")
 
 
 _ERF = ("Erf(Div(x, 1.4142135))", "Erf(Mul(x, 0.70710678))")
@@ -206,102 +196,68 @@ _SIX = "Clip(Add(x, 3), 0, 6)"
 
 
 # -- pixel shuffle ----------------------------------------------------------------------------------------------------
-def _shuffle(kinds: dict[tuple[int, ...], tuple[str, str, tuple[int, ...]]]) -> Any:
+#: 6-D permutation -> operator, attributes, where the block stands; from channels, height, width and block the shapes,
+#: without the batch, before the permutation (6-D) and in the end (4-D)
+_SHUFFLES: dict[tuple[int, ...], tuple[str, dict, int, Callable[..., tuple]]] = {
+    (0, 1, 4, 2, 5, 3): ("DepthToSpace", {"mode": "CRD"}, 2,
+                         lambda c, h, w, b: ((c // b // b, b, b, h, w), (c // b // b, h * b, w * b))),
+    (0, 3, 4, 1, 5, 2): ("DepthToSpace", {"mode": "DCR"}, 2,
+                         lambda c, h, w, b: ((b, b, c // b // b, h, w), (c // b // b, h * b, w * b))),
+    (0, 3, 5, 1, 2, 4): ("SpaceToDepth", {}, 3,
+                         lambda c, h, w, b: ((c, h // b, b, w // b, b), (c * b * b, h // b, w // b))),
+}  # fmt: skip
+
+
+def _perm(match: Match) -> tuple[int, ...]:
+    return tuple(match.node("Transpose").attrs.get("perm", ()))
+
+
+def _shuffles(match: Match) -> str | None:
     """Reshape to 6-D, Transpose, Reshape to 4-D: by the permutation the operator, by the sizes the block."""
-
-    def read(match: Match) -> tuple[str, str, int] | str:
-        perm = tuple(match.node("Transpose").attrs.get("perm", ()))
-        if perm not in kinds:
-            return f"the permutation {list(perm)} is no pixel shuffle"
-        op, mode, (channel, *blocks) = kinds[perm]
-        mid = shape(match.node("Transpose").inputs[0])
-        x, y = shape(match["x"]), shape(match.root.outputs[0])
-        if mid is None or x is None or y is None or len(x) != 4 or len(mid) != 6 or len(y) != 4:
-            return "it does not go from 4-D over 6-D to 4-D"
-        if not all(isinstance(d, int) for d in (*mid[1:], *x[1:], *y[1:])):
-            return "its sizes are unknown"
-        b = mid[blocks[0]]
-        c, h, w = x[1:]
-        grown = (c // (b * b), h * b, w * b) if op == "DepthToSpace" else (c * b * b, h // b, w // b)
-        split = math.prod(mid[1:]) == c * h * w and mid[blocks[1]] == b
-        right = split and tuple(y[1:]) == grown and mid[channel] == (c // (b * b) if op == "DepthToSpace" else c)
-        return (op, mode, b) if right else "its sizes are those of another rearrangement"
-
-    def check(match: Match) -> str | None:
-        found = read(match)
-        return found if isinstance(found, str) else None
-
-    def rewrite(edit: Edit, match: Match) -> None:
-        found = read(match)
-        assert not isinstance(found, str)  # the check has passed
-        op, mode, b = found
-        extra = {"mode": mode} if op == "DepthToSpace" else {}
-        edit.become(match.root, op, [match["x"]], blocksize=b, **extra)
-
-    return check, rewrite
+    if _perm(match) not in _SHUFFLES:
+        return f"the permutation {list(_perm(match))} is no pixel shuffle"
+    shapes = [shape(t) or () for t in (match["x"], match.node("Transpose").inputs[0], match.root.outputs[0])]
+    x, mid, y = shapes
+    if [len(s) for s in shapes] != [4, 6, 4]:
+        return "it does not go from 4-D over 6-D to 4-D"
+    if not all(isinstance(d, int) for s in shapes for d in s[1:]):
+        return "its sizes are unknown"
+    _, _, slot, sizes = _SHUFFLES[_perm(match)]
+    return None if sizes(*x[1:], mid[slot]) == (mid[1:], y[1:]) else "its sizes are those of another rearrangement"
 
 
-# 6-D permutation -> operator, mode, where the 6-D shape holds (channels, block, block)
-_CHECK_SHUFFLE, _REWRITE_SHUFFLE = _shuffle(
-    {
-        (0, 1, 4, 2, 5, 3): ("DepthToSpace", "CRD", (1, 2, 3)),
-        (0, 3, 4, 1, 5, 2): ("DepthToSpace", "DCR", (3, 1, 2)),
-        (0, 3, 5, 1, 2, 4): ("SpaceToDepth", "DCR", (1, 3, 5)),
-    }
-)
+def _shuffle(edit: Edit, match: Match) -> None:
+    op, attrs, slot, _ = _SHUFFLES[_perm(match)]
+    block = match.node("Transpose").inputs[0].shape[slot]
+    edit.become(match.root, op, [match["x"]], **{**attrs, "blocksize": block})
 
+
+# -- the table --------------------------------------------------------------------------------------------------------
 _AFFINE = ("Add(Mul(CORE, #scale), #bias)", "Mul(CORE, #scale)", "CORE")
-_TITLES = {
-    "hardsigmoid": "HardSigmoid",
-    "hardswish": "HardSwish",
-    "softplus": "Softplus",
-    "mish": "Mish",
-    "gelu": "Gelu (erf and tanh)",
-    "layernorm": "LayerNormalization",
-    "rmsnorm": "RMSNormalization",
-    "pixelshuffle": "DepthToSpace and SpaceToDepth",
-}
+_HARD_SWISH = (
+    f"Div(Mul(x, {_SIX}), 6)",
+    f"Mul(Mul(x, {_SIX}), 0.16666667)",
+    f"Mul(x, Div({_SIX}, 6))",
+    f"Mul(x, Mul({_SIX}, 0.16666667))",
+    f"Mul(Div(x, 6), {_SIX})",
+    "Mul(x, HardSigmoid(x))",
+)
+_HARD_SIGMOID = ("Clip(Add(Mul(x, #a), #b), 0, 1)", f"Div({_SIX}, 6)", f"Mul({_SIX}, 0.16666667)")
+_LAYER = _chains("d", "d := Sub(x, ReduceMean(x, axes)); ", _AFFINE)
+_RMS = _chains("x", "", _AFFINE[1:])
+_GELU = tuple(p for inner in (*_ERF, *_TANH) for p in _halves(inner))
+_SHUFFLE = ("Reshape(Transpose(Reshape(x, s1)), s2)",)
+
 FUSIONS: dict[str, Fusion] = {
     f.name: f
     for f in (
-        Fusion(
-            "hardswish",
-            (
-                f"Div(Mul(x, {_SIX}), 6)",
-                f"Mul(Mul(x, {_SIX}), 0.16666667)",
-                f"Mul(x, Div({_SIX}, 6))",
-                f"Mul(x, Mul({_SIX}, 0.16666667))",
-                f"Mul(Div(x, 6), {_SIX})",
-                "Mul(x, HardSigmoid(x))",
-            ),
-            _sixth,
-            _unary("HardSwish"),
-        ),
-        Fusion(
-            "hardsigmoid",
-            (
-                "Clip(Add(Mul(x, #a), #b), 0, 1)",
-                "Div(Clip(Add(x, 3), 0, 6), 6)",
-                "Mul(Clip(Add(x, 3), 0, 6), 0.16666667)",
-            ),
-            _linear,
-            lambda e, m: _hard_sigmoid(e, m) if "#a" in m.bound else _unary("HardSigmoid", alpha=1 / 6, beta=0.5)(e, m),
-        ),
-        Fusion("softplus", ("Log(Add(Exp(x), 1))",), _fits, _unary("Softplus")),
-        Fusion("mish", ("Mul(x, Tanh(Softplus(x)))",), _fits, _unary("Mish")),
-        Fusion(
-            "gelu",
-            tuple(p for inner in (*_ERF, *_TANH) for p in _halves(inner)),
-            _fits,
-            lambda e, m: _unary("Gelu", approximate="none" if any(n.op == "Erf" for n in m.nodes) else "tanh")(e, m),
-        ),
-        Fusion(
-            "layernorm",
-            _chains("d", "d := Sub(x, ReduceMean(x, axes)); ", _AFFINE),
-            _normalised,
-            _normalise("LayerNormalization"),
-        ),
-        Fusion("rmsnorm", _chains("x", "", _AFFINE[1:]), _normalised, _normalise("RMSNormalization")),
-        Fusion("pixelshuffle", ("Reshape(Transpose(Reshape(x, s1)), s2)",), _CHECK_SHUFFLE, _REWRITE_SHUFFLE),
+        Fusion("hardswish", "HardSwish", _HARD_SWISH, _unary("HardSwish"), _sixth),
+        Fusion("hardsigmoid", "HardSigmoid", _HARD_SIGMOID, _hard_sigmoid, _linear),
+        Fusion("softplus", "Softplus", ("Log(Add(Exp(x), 1))",), _unary("Softplus")),
+        Fusion("mish", "Mish", ("Mul(x, Tanh(Softplus(x)))",), _unary("Mish")),
+        Fusion("gelu", "Gelu (erf and tanh)", _GELU, _gelu),
+        Fusion("layernorm", "LayerNormalization", _LAYER, _normalise("LayerNormalization"), _normalised),
+        Fusion("rmsnorm", "RMSNormalization", _RMS, _normalise("RMSNormalization"), _normalised),
+        Fusion("pixelshuffle", "DepthToSpace and SpaceToDepth", _SHUFFLE, _shuffle, _shuffles),
     )
 }

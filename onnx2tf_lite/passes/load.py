@@ -9,21 +9,26 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from ..errors import ConversionError, Problem
-from .proto import NEWEST, Importer, LazyTensor
+from .proto import Importer, LazyTensor
 
+NEWEST = onnx.defs.onnx_opset_version()
 #: Tensors from this many bytes on stay outside the parsed message.
 LARGE = 4096
 #: Locations (no file can be called so) of bytes in the model's file, and of tensors in a caller's ModelProto.
 _SELF, _PROTO = "\0file", "\0proto"
+_INCOMPLETE = "is it complete, and not an LFS pointer?"
+#: Refused by the checker, and written by exporters for years; the pass `upgrade` reads them.
+_DEPRECATED = ("GroupNormalization", "Scatter", "Upsample")
 
 # onnx.proto, field number -> kind of message, as far as a tensor can lie below it
 _BELOW: dict[str, dict[int, str]] = {
@@ -39,21 +44,18 @@ _CONTENTS = {9: None, 4: TensorProto.FLOAT, 10: TensorProto.DOUBLE}
 
 def load(source: str | os.PathLike | ModelProto) -> gs.Graph:
     """Read a model of any opset and IR version; weights stay by reference (:class:`~.proto.LazyTensor`)."""
-    where = "model" if isinstance(source, ModelProto) else str(source)
     if isinstance(source, ModelProto):
         model, store = _light(source)
     else:
         model, store = _open(Path(source))
-    opset = _opsets(model, where)
+    where = "model" if isinstance(source, ModelProto) else str(source)
+    opset = _opset(model, where)
     _check(model, where)
-    for tensor in _external(model):
-        store.locate(tensor)
     if model.functions:
         from onnx.inliner import inline_local_functions
 
         model = inline_local_functions(model)
-    graph = Importer(store.lazy).model(model, opset)
-    return graph
+    return Importer(store.lazy).model(model, opset)
 
 
 class Store:
@@ -63,46 +65,34 @@ class Store:
         self.folder, self.maps, self.protos = folder, {_SELF: own}, protos or []
 
     def lazy(self, tensor: TensorProto) -> LazyTensor:
+        """The tensor by reference; an error for whatever is not as it should be."""
         if tensor.data_location != TensorProto.EXTERNAL:
             return LazyTensor(tensor)
         entry = {e.key: e.value for e in tensor.external_data}
-        if entry["location"] == _PROTO:
+        location, name = entry.get("location", ""), f"tensor '{tensor.name}'"
+        if location == _PROTO and self.protos:
             return LazyTensor(self.protos[int(entry["offset"])])
-        data, start, length = self.locate(tensor)
-        return LazyTensor(tensor, lambda: memoryview(data)[start : start + length])
-
-    def locate(self, tensor: TensorProto) -> tuple[Any, int, int]:
-        """The map that holds a tensor, its offset and length there; an error for whatever is not as it should be."""
-        entry = {e.key: e.value for e in tensor.external_data}
-        location = entry.get("location", "")
-        if location == _PROTO:
-            return None, 0, 0
         if location not in self.maps:
-            self.maps[location] = self._map(tensor.name, location)
-        data, bits = self.maps[location], _bits(tensor.data_type)
-        need = (math.prod(tensor.dims) * bits + 7) // 8
+            self.maps[location] = self._map(name, location)
+        data, need = self.maps[location], (math.prod(tensor.dims) * _bits(tensor.data_type) + 7) // 8
         try:
             start, length = int(entry.get("offset", 0)), int(entry.get("length", need))
         except ValueError:
-            start, length = -1, -1
+            start = length = -1
         if start < 0 or length != need or start + length > len(data):
             what = f"{need} bytes are needed at offset {entry.get('offset', 0)} of {location.strip(chr(0))!r}"
-            raise _bad(f"tensor '{tensor.name}'", f"{what}, but the file has {len(data)} (length {length})")
-        return data, start, length
+            raise _bad(name, f"{what}, but the file has {len(data)} (length {length})")
+        return LazyTensor(tensor, lambda: memoryview(data)[start : start + length])
 
     def _map(self, name: str, location: str) -> Any:
-        where = f"tensor '{name}'"
         if self.folder is None:
-            raise _bad(where, f"its data is in the file {location!r}", "give the path of the model, not a ModelProto")
-        parts = location.replace("\\", "/").split("/")
-        path = self.folder / location
-        # what the name says, then what the file system says: a link may lead out as well
-        if not location or "\0" in location or os.path.isabs(location) or ".." in parts or ":" in parts[0]:
-            raise _bad(where, f"external data {location!r} is outside the model's folder: refused")
-        if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise _bad(where, f"external data {location!r} leads outside the model's folder: refused")
+            raise _bad(name, f"its data is in the file {location!r}", "give the path of the model, not a ModelProto")
+        parts, path = location.replace("\\", "/").split("/"), self.folder / location
+        named = not location or "\0" in location or os.path.isabs(location) or ".." in parts or ":" in parts[0]
+        if named or not path.resolve().is_relative_to(self.folder.resolve()):
+            raise _bad(name, f"external data {location!r} is outside the model's folder: refused")
         if not path.is_file():
-            raise _bad(where, f"external data file {location!r} is missing", f"put it into {self.folder}")
+            raise _bad(name, f"external data file {location!r} is missing", f"put it into {self.folder}")
         return _mapped(path)
 
 
@@ -130,160 +120,121 @@ def _open(path: Path) -> tuple[ModelProto, Store]:
     try:
         model = ModelProto.FromString(_strip(data, 0, len(data), "model"))
     except (DecodeError, ValueError, IndexError) as e:
-        raise _bad(str(path), f"not an ONNX file ({e})", "is it complete, and not an LFS pointer?") from e
+        raise _bad(str(path), f"not an ONNX file ({e})", _INCOMPLETE) from e
     if not model.HasField("graph"):
-        raise _bad(str(path), "not an ONNX file (no graph in it)", "is it complete, and not an LFS pointer?")
+        raise _bad(str(path), "not an ONNX file (no graph in it)", _INCOMPLETE)
     return model, Store(path.parent, own=data)
+
+
+def _fields(data: Any, start: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Number, wire type, and where the key, the value and the next field begin, of each field of data[start:end]."""
+    while start < end:
+        key, pos = _varint(data, start)
+        if key & 7 == 2:
+            length, pos = _varint(data, pos)
+            stop = pos + length
+        elif key & 7 == 0:
+            stop = _varint(data, pos)[1]
+        elif key & 7 in (1, 5):
+            stop = pos + (8 if key & 7 == 1 else 4)
+        else:
+            raise ValueError(f"wire type {key & 7}")
+        if stop > end:
+            raise ValueError("it ends too early")
+        yield key >> 3, key & 7, start, pos, stop
+        start = stop
+
+
+def _varint(data: Any, pos: int) -> tuple[int, int]:
+    result, shift = 0, 0
+    while shift < 70:
+        byte = data[pos]
+        pos += 1
+        result |= (byte & 127) << shift
+        if byte < 128:
+            return result, pos
+        shift += 7
+    raise ValueError("a number without an end")
 
 
 def _strip(data: Any, start: int, end: int, kind: str) -> bytes:
     """The message data[start:end] with the contents of its big tensors replaced by references."""
-    below = _BELOW[kind]
-    parts, pos, kept = [], start, start
-    while pos < end:
-        at, (key, pos) = pos, _varint(data, pos)
-        pos, stop = _extent(data, pos, key & 7)
-        if stop > end:
-            raise ValueError("it ends too early")
-        child = below.get(key >> 3) if key & 7 == 2 and stop - pos >= LARGE else None
+    parts, kept = [], start
+    for field, wire, at, pos, stop in _fields(data, start, end):
+        child = _BELOW[kind].get(field) if wire == 2 and stop - pos >= LARGE else None
         if child:
             body = _refer(data, pos, stop) if child == "tensor" else _strip(data, pos, stop, child)
-            parts += [data[kept:at], _field(key >> 3, body)]
+            parts += [data[kept:at], _number(field << 3 | 2), _number(len(body)), body]
             kept = stop
-        pos = stop
     return b"".join([*parts, data[kept:end]])
 
 
 def _refer(data: Any, start: int, end: int) -> bytes:
     """A TensorProto whose contents, if they are one run of numpy's own bytes, became (location, offset, length)."""
-    spans, data_type, pos = [], 0, start
-    while pos < end:
-        at, (key, pos) = pos, _varint(data, pos)
-        pos, stop = _extent(data, pos, key & 7)
-        if key >> 3 == 2:
-            data_type = _varint(data, pos)[0]
-        spans.append((key >> 3, key & 7, at, pos, stop))
-        pos = stop
-    full = [s for s in spans if s[0] in _CONTENTS and s[1] == 2 and s[4] - s[3] >= LARGE]
-    if len(full) != 1 or sum(s[0] == full[0][0] for s in spans) != 1 or _CONTENTS[full[0][0]] not in (None, data_type):
+    fields = list(_fields(data, start, end))
+    full = [f for f in fields if f[0] in _CONTENTS and f[1] == 2]
+    if len(full) != 1 or sum(f[0] == full[0][0] for f in fields) != 1:
         return data[start:end]
-    rest = b"".join(data[at:stop] for field, _, at, _, stop in spans if field != full[0][0])
-    said = {"location": _SELF, "offset": str(full[0][3]), "length": str(full[0][4] - full[0][3])}
-    entries = (_field(13, _field(1, k.encode()) + _field(2, v.encode())) for k, v in said.items())
-    return b"".join([rest, *entries, b"\x70\x01"])  # 14: data_location = EXTERNAL
+    [(number, _, _, pos, stop)] = full
+    tensor = TensorProto.FromString(b"".join(data[at:after] for n, _, at, _, after in fields if n != number))
+    if _CONTENTS[number] not in (None, tensor.data_type):
+        return data[start:end]
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, said in (("location", _SELF), ("offset", pos), ("length", stop - pos)):
+        tensor.external_data.add(key=key, value=str(said))
+    return tensor.SerializeToString()
 
 
-def _extent(data: Any, pos: int, wire: int) -> tuple[int, int]:
-    """Where the value of a field begins and ends."""
-    if wire == 2:
-        length, pos = _varint(data, pos)
-        return pos, pos + length
-    if wire == 0:
-        return pos, _varint(data, pos)[1]
-    if wire in (1, 5):
-        return pos, pos + (8 if wire == 1 else 4)
-    raise ValueError(f"wire type {wire}")
-
-
-def _varint(data: Any, pos: int) -> tuple[int, int]:
-    byte = data[pos]
-    if byte < 128:
-        return byte, pos + 1
-    result, shift = byte & 127, 7
-    while byte >= 128:
-        pos += 1
-        byte = data[pos]
-        result |= (byte & 127) << shift
-        shift += 7
-        if shift > 70:
-            raise ValueError("a number without an end")
-    return result, pos + 1
-
-
-def _field(number: int, body: bytes) -> bytes:
+def _number(n: int) -> bytes:
     head = bytearray()
-    for n in (number << 3 | 2, len(body)):
-        while n > 127:
-            head.append(n & 127 | 128)
-            n >>= 7
-        head.append(n)
-    return bytes(head) + body
+    while n > 127:
+        head.append(n & 127 | 128)
+        n >>= 7
+    return bytes([*head, n])
 
 
 def _light(model: ModelProto) -> tuple[ModelProto, Store]:
     """A copy of the caller's message without its big initialisers, which are referred to by number."""
-    light = ModelProto()
+    if not model.HasField("graph"):
+        raise _bad("model", "not an ONNX model (no graph in it)")
+    graph = GraphProto(**{f.name: value for f, value in model.graph.ListFields() if f.name != "initializer"})
+    light = ModelProto(**{f.name: value for f, value in model.ListFields() if f.name != "graph"})
     protos: list[TensorProto] = []
-    for field, content in model.ListFields():
-        if field.name != "graph":
-            _copy(light, field.name, content)
-    for field, content in model.graph.ListFields():
-        if field.name != "initializer":
-            _copy(light.graph, field.name, content)
     for tensor in model.graph.initializer:
         small = math.prod(tensor.dims) * _bits(tensor.data_type) < 8 * LARGE  # (ByteSize would encode it)
         if small or tensor.data_location == TensorProto.EXTERNAL:
-            light.graph.initializer.append(tensor)
+            graph.initializer.append(tensor)
             continue
-        entry = light.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        entry = graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
         entry.data_location = TensorProto.EXTERNAL
         entry.external_data.add(key="location", value=_PROTO)
         entry.external_data.add(key="offset", value=str(len(protos)))
         protos.append(tensor)
-    if not model.HasField("graph"):
-        raise _bad("model", "not an ONNX model (no graph in it)")
+    light.graph.CopyFrom(graph)
     return light, Store(None, protos=protos)
 
 
-def _copy(target: Any, name: str, content: Any) -> None:
-    if isinstance(content, int | str | bytes):
-        setattr(target, name, content)
-    elif hasattr(content, "MergeFrom") and not hasattr(content, "append"):
-        getattr(target, name).CopyFrom(content)
-    else:
-        getattr(target, name).extend(content)
-
-
-def _opsets(model: ModelProto, where: str) -> int:
+def _opset(model: ModelProto, where: str) -> int:
     """The opset of the default domain, in one spelling (IR 1 and 2 had none: it is 1), and no later than ours."""
     for entry in model.opset_import:
-        if entry.domain == "ai.onnx":
-            entry.domain = ""
-    ours = [entry for entry in model.opset_import if entry.domain == ""]
-    if not ours:
-        if model.ir_version < 3:
-            return 1
-        ours = [model.opset_import.add(domain="", version=NEWEST)]
-    if ours[0].version < 1:
-        raise _bad(where, f"opset {ours[0].version}: there is no such opset")
-    ours[0].version = min(ours[0].version, NEWEST)
-    return ours[0].version
+        entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
+    if model.ir_version < 3 and not model.opset_import:
+        return 1
+    ours = next((e for e in model.opset_import if not e.domain), None) or model.opset_import.add(version=NEWEST)
+    if ours.version < 1:
+        raise _bad(where, f"opset {ours.version}: there is no such opset")
+    ours.version = min(ours.version, NEWEST)
+    return ours.version
 
 
-def _external(message: Any) -> list[TensorProto]:
-    """Every tensor with data elsewhere, in initialisers, Constant nodes, bodies and functions."""
-    if isinstance(message, ModelProto):
-        inner = [message.graph, *message.functions]
-        return [t for part in inner for t in _external(part)]
-    found = [t for t in getattr(message, "initializer", ()) if t.data_location == TensorProto.EXTERNAL]
-    for node in message.node:
-        for a in node.attribute:
-            if a.HasField("t") and a.t.data_location == TensorProto.EXTERNAL:
-                found.append(a.t)
-            for body in [a.g] if a.HasField("g") else a.graphs:
-                found += _external(body)
-    return found
-
-
-def _excuse(copy: ModelProto) -> None:
-    """What exporters wrote for years although the standard deprecates it; the pass `upgrade` reads it."""
-    for node in copy.graph.node:
-        if node.op_type in ("GroupNormalization", "Scatter", "Upsample") and not node.domain:
-            opset = next(e.version for e in copy.opset_import if e.domain == "")
-            if onnx.defs.has(node.op_type) and onnx.defs.get_schema(node.op_type, opset).deprecated:
-                node.domain = "deprecated"
-                if all(e.domain != "deprecated" for e in copy.opset_import):
-                    copy.opset_import.add(domain="deprecated", version=1)
+def _external(part: Any) -> Iterator[TensorProto]:
+    """Every tensor of a graph or function with its data elsewhere, in initialisers, attributes and bodies."""
+    yield from (t for t in getattr(part, "initializer", ()) if t.data_location == TensorProto.EXTERNAL)
+    for attribute in (a for n in part.node for a in n.attribute):
+        if attribute.t.data_location == TensorProto.EXTERNAL:
+            yield attribute.t
+        for body in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+            yield from _external(body)
 
 
 def _check(model: ModelProto, where: str) -> None:
@@ -291,12 +242,14 @@ def _check(model: ModelProto, where: str) -> None:
     copy = ModelProto()
     copy.CopyFrom(model)
     copy.ir_version = min(model.ir_version, onnx.IR_VERSION)
-    for tensor in _external(copy):
-        tensor.ClearField("external_data")
-        tensor.ClearField("data_location")
-        tensor.ClearField("dims")
-        tensor.dims.append(0)
-    _excuse(copy)
+    for part in (copy.graph, *copy.functions):
+        for tensor in _external(part):
+            tensor.CopyFrom(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
+    old = [n for n in copy.graph.node if n.op_type in _DEPRECATED and not n.domain]
+    for node in old:
+        node.domain = "deprecated"
+    if old:
+        copy.opset_import.add(domain="deprecated", version=1)
     try:
         onnx.checker.check_model(copy)
     except onnx.checker.ValidationError as e:

@@ -39,6 +39,16 @@ class PassResult:
     notes: list[str] = field(default_factory=list)
 
 
+def counted(graph: gs.Graph, counts: dict[str, int], prefix: str = "") -> PassResult:
+    """The result of a pass whose changes can be counted: "3 dead nodes" for {"dead node(s)": 3}."""
+    notes = [prefix + plural(n, what) for what, n in counts.items() if n]
+    return PassResult(graph, bool(notes), notes)
+
+
+def plural(count: int, what: str) -> str:
+    return f"{count} {what.replace('(s)', '' if count == 1 else 's')}"
+
+
 @dataclass(frozen=True)
 class PassReport:
     """One line of what :func:`optimize` did."""
@@ -71,13 +81,21 @@ class Pass:
     def ensures(self, graph: gs.Graph) -> None:
         """What holds afterwards: every tensor that is read is produced, in order."""
         for g in graphs(graph):
-            seen = {id(t) for t in g.inputs}
-            local = {id(t) for n in g.nodes for t in n.outputs}
+            late = {id(t) for n in g.nodes for t in n.outputs}
             for node in g.nodes:
-                for tensor in node.inputs:
-                    if id(tensor) in local and id(tensor) not in seen:
-                        raise _broken(self.name, f"{node.op} '{node.name}' reads '{tensor.name}' before it is made")
-                seen.update(id(t) for t in node.outputs)
+                early = next((t for t in node.inputs if id(t) in late), None)
+                if early is not None:
+                    what = f"{node.op} '{node.name}' reads '{early.name}' before it is made"
+                    raise ConversionError(Problem(f"pass '{self.name}'", what, self.remedy))
+                late.difference_update(id(t) for t in node.outputs)
+
+    @property
+    def remedy(self) -> str:
+        return f"a defect of the pass; disable it by name ({self.name}) and report the model"
+
+    def mine(self, graph: gs.Graph) -> list[gs.Node]:
+        """The nodes of the graph, without its bodies, that the pass may touch."""
+        return [n for n in graph.nodes if not n.domain and n.name not in self.options.keep_nodes]
 
     def __call__(self, graph: gs.Graph) -> PassResult:
         self.requires(graph)
@@ -87,18 +105,11 @@ class Pass:
         return result
 
 
-def _broken(name: str, what: str) -> ConversionError:
-    remedy = f"a defect of the pass; disable it by name ({name}) and report the model"
-    return ConversionError(Problem(f"pass '{name}'", what, remedy))
-
-
 Listener = Callable[[str, int, int], None]
 
 
 class PassManager(Pass):
     """Runs passes in order; with `steps` > 1 again and again until nothing changes any more."""
-
-    name = "group"
 
     def __init__(
         self, passes: Sequence[Pass], *, steps: int = 1, name: str = "group", listener: Listener | None = None
@@ -113,19 +124,18 @@ class PassManager(Pass):
     def call(self, graph: gs.Graph) -> PassResult:
         notes: list[str] = []
         modified, idle = False, 0
-        for step in range(self.steps):
-            for index, one in enumerate(self.passes):
-                if idle == len(self.passes):  # all of them since the last change had nothing to do
-                    return PassResult(graph, modified, notes)
-                if self.listener:
-                    self.listener(one.name, index, len(self.passes))
-                result = self._run(one, graph)
-                graph = result.graph
-                idle = 0 if result.modified else idle + 1
-                modified |= result.modified
-                notes += [f"{one.name}: {note}" for note in result.notes]
-            if self.steps > 1 and step == self.steps - 1 and idle < len(self.passes):
-                notes.append(f"stopped after {self.steps} rounds")
+        for index, one in enumerate(self.passes * self.steps):
+            if idle == len(self.passes):  # all of them since the last change had nothing to do
+                return PassResult(graph, modified, notes)
+            if self.listener:
+                self.listener(one.name, index % len(self.passes), len(self.passes))
+            result = self._run(one, graph)
+            graph = result.graph
+            idle = 0 if result.modified else idle + 1
+            modified |= result.modified
+            notes += [f"{one.name}: {note}" for note in result.notes]
+        if self.steps > 1 and idle < len(self.passes):
+            notes.append(f"stopped after {self.steps} rounds")
         return PassResult(graph, modified, notes)
 
     def _run(self, one: Pass, graph: gs.Graph) -> PassResult:
@@ -136,9 +146,8 @@ class PassManager(Pass):
             raise
         except Exception as e:
             before = ", ".join(r.name for r in self.reports) or "none"
-            where = f"pass '{one.name}'"
             what = f"{type(e).__name__}: {e} (passes before it: {before})"
-            raise ConversionError(Problem(where, what, f"disable it by name ({one.name}) and report the model")) from e
+            raise ConversionError(Problem(f"pass '{one.name}'", what, one.remedy)) from e
         seconds = time.perf_counter() - start
         if isinstance(one, PassManager):
             self.reports += one.reports
@@ -154,7 +163,3 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     shown = close or known[:8]
     return ("did you mean " if close else "there are: ") + ", ".join(shown) + ("?" if close else "")
-
-
-def plural(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")

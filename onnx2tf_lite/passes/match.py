@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from .edit import Edit, Tensor, producer, scalar, standard
+from .edit import Edit, Tensor, producer, scalar
 
 COMMUTE = frozenset(("Add", "Mul", "Min", "Max"))
 #: 0.7071 is written with between four and sixteen digits, and in float16 it is no better known than this.
@@ -62,13 +62,17 @@ def _expression(text: str) -> Any:
     return term()
 
 
+Bound = dict[str, Tensor]
+Pair = tuple[Any, Tensor]
+
+
 @dataclass
 class Match:
-    """What a pattern was found as: tensors by name, and the nodes it covers, the root last."""
+    """What a pattern was found as: tensors by name, and the nodes it covers, the root first."""
 
     root: gs.Node
-    bound: dict[str, Tensor] = field(default_factory=dict)
-    nodes: list[gs.Node] = field(default_factory=list)
+    bound: Bound
+    nodes: list[gs.Node]
 
     def __getitem__(self, name: str) -> Tensor:
         return self.bound[name]
@@ -87,9 +91,10 @@ class Fusion:
     """A row of the table of fusions."""
 
     name: str
+    what: str
     patterns: tuple[str, ...]
-    check: Check
     rewrite: Rewrite
+    check: Check = lambda match: None
 
     @property
     def roots(self) -> frozenset[str]:
@@ -99,57 +104,42 @@ class Fusion:
 def find(pattern: str, node: gs.Node, near: set[int] | None = None) -> Match | None:
     """The match with `node` as its root; `near` collects the nodes that agreed in any attempt."""
     root, lets = parse(pattern)
-    if node.op != root.op or not standard(node):
-        return None
-    for bound, nodes in _call(root, node, {}, [], lets, near if near is not None else set()):
-        return Match(node, bound, list({id(n): n for n in nodes}.values()))
-    return None
+    near = set() if near is None else near
+
+    def call(want: Call, node: gs.Node, rest: list[Pair], bound: Bound, nodes: list[gs.Node]) -> Iterator[Match]:
+        if node.op != want.op or node.domain or len(node.inputs) != len(want.args):
+            return
+        near.add(id(node))
+        for order in (want.args, want.args[::-1]) if want.op in COMMUTE else (want.args,):
+            yield from pairs([*zip(order, node.inputs, strict=True), *rest], bound, [*nodes, node])
+
+    def pairs(todo: list[Pair], bound: Bound, nodes: list[gs.Node]) -> Iterator[Match]:
+        """All ways in which the rest of the pattern fits."""
+        if not todo:
+            yield Match(nodes[0], bound, nodes)
+            return
+        (want, tensor), *rest = todo
+        if isinstance(want, Call):
+            maker = producer(tensor)
+            if maker is not None and maker.outputs[0] is tensor:
+                yield from call(want, maker, rest, bound, nodes)
+        elif isinstance(want, float):
+            if _close(tensor, want):
+                yield from pairs(rest, bound, nodes)
+        elif want in bound:
+            if bound[want] is tensor:
+                yield from pairs(rest, bound, nodes)
+        elif not want.startswith("#") or isinstance(tensor, gs.Constant):
+            part = [(lets[want], tensor)] if want in lets else []
+            yield from pairs([*part, *rest], {**bound, want: tensor}, nodes)
+
+    return next(call(root, node, [], {}, []), None)
 
 
-State = tuple[dict[str, Tensor], list[gs.Node]]
-
-
-def _call(want: Call, node: gs.Node, bound: dict, nodes: list, lets: dict, near: set[int]) -> Iterator[State]:
-    args = list(node.inputs)
-    if len(args) != len(want.args):
-        return
-    near.add(id(node))
-    orders = [want.args, want.args[::-1]] if want.op in COMMUTE and len(args) == 2 else [want.args]
-    for order in orders:
-        states: list[Iterator[State]] = [iter([(bound, nodes)])]
-        yield from _arguments(list(zip(order, args, strict=True)), states[0], lets, near, node)
-
-
-def _arguments(pairs: list, states: Iterator[State], lets: dict, near: set[int], node: gs.Node) -> Iterator[State]:
-    if not pairs:
-        for bound, nodes in states:
-            yield bound, [*nodes, node]
-        return
-    (want, tensor), *rest = pairs
-    for bound, nodes in states:
-        for state in _tensor(want, tensor, bound, nodes, lets, near):
-            yield from _arguments(rest, iter([state]), lets, near, node)
-
-
-def _tensor(want: Any, tensor: Tensor, bound: dict, nodes: list, lets: dict, near: set[int]) -> Iterator[State]:
-    if isinstance(want, float):
-        number = scalar(tensor)
-        close = CLOSE_16 if number is not None and np.dtype(tensor.dtype).itemsize == 2 else CLOSE
-        if number is not None and abs(number - want) <= close * max(abs(want), 1e-6):
-            yield bound, nodes
-    elif isinstance(want, Call):
-        maker = producer(tensor)
-        if maker is not None and maker.op == want.op and standard(maker) and maker.outputs[0] is tensor:
-            yield from _call(want, maker, bound, nodes, lets, near)
-    elif want in bound:
-        if bound[want] is tensor:
-            yield bound, nodes
-    elif want.startswith("#") and not isinstance(tensor, gs.Constant):
-        return
-    elif want in lets:
-        yield from _tensor(lets[want], tensor, {**bound, want: tensor}, nodes, lets, near)
-    else:
-        yield {**bound, want: tensor}, nodes
+def _close(tensor: Tensor, want: float) -> bool:
+    number = scalar(tensor)
+    close = CLOSE_16 if tensor.dtype == np.float16 else CLOSE
+    return number is not None and abs(number - want) <= close * max(abs(want), 1e-6)
 
 
 def outside_readers(match: Match, edit: Edit) -> str | None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
 import onnx_graphsurgeon as gs
 
-from .edit import graphs
-from .manager import Pass, PassResult
+from .edit import graphs, tensors
+from .manager import Pass, PassResult, counted
 
 
 class Names(Pass):
@@ -16,43 +20,23 @@ class Names(Pass):
     def call(self, graph: gs.Graph) -> PassResult:
         every = list(graphs(graph))
         nodes = [n for g in every for n in g.nodes]
-        given = {n.name for n in nodes}
-        seen: set[str] = set()
-        counters: dict[str, int] = {}
-        named = renamed = 0
-        for node in nodes:
-            if node.name and node.name not in seen:
-                seen.add(node.name)
-                continue
-            named, renamed = named + (not node.name), renamed + bool(node.name)
-            base = node.name or node.op
-            while True:
-                number = counters[base] = counters.get(base, -1) + 1
-                if f"{base}_{number}" not in given:
-                    break
-            node.name = f"{base}_{number}"
-            given.add(node.name)
-            seen.add(node.name)
-        tensors = self._tensors(every)
-        counted = ((named, "node named"), (renamed, "duplicate renamed"), (tensors, "tensor renamed"))
-        return PassResult(graph, bool(named or renamed or tensors), [f"{n} {what}" for n, what in counted if n])
+        named = _unique(nodes, lambda n: f"{n.name or n.op}_", start=0)
+        fixed = [*graph.inputs, *graph.outputs]  # these keep their names whatever happens
+        found = {id(t): t for t in [*fixed, *(t for g in every for t in tensors(g))]}
+        others = [t for t in found.values() if t.name or isinstance(t, gs.Constant)]
+        return counted(graph, {"node(s) named": named, "tensor(s) renamed": _unique(others, lambda t: f"{t.name}_")})
 
-    def _tensors(self, every: list[gs.Graph]) -> int:
-        """Inputs and outputs of the model keep their names whatever happens."""
-        fixed = {id(t): t for t in [*every[0].inputs, *every[0].outputs]}
-        seen = {t.name for t in fixed.values()}
-        others: dict[int, gs.Tensor] = {}
-        for g in every:
-            for tensor in [*g.inputs, *g.outputs, *(t for n in g.nodes for t in [*n.inputs, *n.outputs])]:
-                if id(tensor) not in fixed and (tensor.name or isinstance(tensor, gs.Constant)):
-                    others[id(tensor)] = tensor
-        count = 0
-        for tensor in others.values():
-            fresh, k = tensor.name, 0
-            while not fresh or fresh in seen:
-                k += 1
-                fresh = f"{tensor.name or 'tensor'}_{k}"
-            count += fresh != tensor.name
-            tensor.name = fresh
-            seen.add(fresh)
-        return count
+
+def _unique(things: Iterable[Any], base: Callable[[Any], str], start: int = 1) -> int:
+    """The first to have a name keeps it; returns how many got another."""
+    given, seen, count = {t.name for t in things}, set[str](), 0
+    numbers: dict[str, Iterator[int]] = {}
+    for thing in things:
+        if not thing.name or thing.name in seen:
+            stem = base(thing)
+            number = numbers.setdefault(stem, itertools.count(start))
+            thing.name = next(name for k in number if (name := f"{stem}{k}") not in given)
+            given.add(thing.name)
+            count += 1
+        seen.add(thing.name)
+    return count

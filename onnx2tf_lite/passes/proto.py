@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,40 +13,10 @@ import onnx_graphsurgeon as gs
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
 from onnx_graphsurgeon.ir.tensor import LazyValues
 
-from .edit import Tensor, bodies, graphs
+from .edit import Tensor, graphs, tensors
 
 #: Constants above this many bytes are inputs in a weight-free proto.
 BIG = 1024
-NEWEST = onnx.defs.onnx_opset_version()
-
-
-class LazyTensor(LazyValues):
-    """The contents of a constant, by reference: `read` returns the raw bytes where they lie (a memory map)."""
-
-    def __init__(self, proto: TensorProto, read: Callable[[], Any] | None = None):
-        self._proto, self._read = proto, read
-        self.shape = tuple(proto.dims)
-        self.dtype = numpy_type(proto.data_type)
-        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
-
-    @property
-    def tensor(self) -> TensorProto:
-        """The tensor as a message; graphsurgeon's own exporter asks for it (and this is a copy)."""
-        return self._proto if self._read is None else numpy_helper.from_array(self.load(), self._proto.name)
-
-    def load(self) -> np.ndarray:
-        """A read-only array; a view of the file wherever the type's bytes are numpy's bytes."""
-        if self._read is None:
-            array = numpy_helper.to_array(self._proto)
-        else:
-            raw = self._read()
-            if len(raw) == self.nbytes:
-                array = np.frombuffer(raw, self.dtype).reshape(self.shape)
-            else:  # two 4-bit numbers to the byte
-                packed = TensorProto(data_type=self._proto.data_type, dims=self.shape, raw_data=bytes(raw))
-                array = numpy_helper.to_array(packed)
-        array.flags.writeable = False
-        return array
 
 
 @cache
@@ -56,39 +26,42 @@ def numpy_type(elem_type: int) -> np.dtype:
 
 @cache
 def elem_type(dtype: Any) -> int:
-    return dtype if isinstance(dtype, int) else int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
+class LazyTensor(LazyValues):
+    """The contents of a constant, by reference: `read` returns the raw bytes where they lie (a memory map)."""
+
+    def __init__(self, proto: TensorProto, read: Callable[[], Any] | None = None):
+        self.proto, self.read = proto, read
+        self.shape = tuple(proto.dims)
+        self.dtype = numpy_type(proto.data_type)
+        self.nbytes = math.prod(self.shape) * self.dtype.itemsize
+
+    def load(self) -> np.ndarray:
+        """A read-only array; a view of the file wherever the type's bytes are numpy's bytes."""
+        raw = self.read() if self.read else b""
+        if self.read and len(raw) == self.nbytes:
+            array = np.frombuffer(raw, self.dtype).reshape(self.shape)
+        elif self.read:  # two 4-bit numbers to the byte
+            packed = TensorProto(data_type=self.proto.data_type, dims=self.shape, raw_data=bytes(raw))
+            array = numpy_helper.to_array(packed)
+        else:
+            array = numpy_helper.to_array(self.proto)
+        array.flags.writeable = False
+        return array
 
 
 def dense(sparse: onnx.SparseTensorProto) -> np.ndarray:
     """A SparseTensorProto (linear or per-axis indices) as an ordinary array."""
     values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
     array = np.zeros(tuple(sparse.dims), values.dtype)
-    if indices.ndim == 1:
-        array.reshape(-1)[indices] = values
-    else:
-        array[tuple(indices.T)] = values
+    array[np.unravel_index(indices, array.shape) if indices.ndim == 1 else tuple(indices.T)] = values
     return array
 
 
-#: Constant-1..25: how each attribute says what the value is.
-_CONSTANT: dict[str, Callable[[AttributeProto], Any]] = {
-    "sparse_value": lambda a: dense(a.sparse_tensor),
-    "value_float": lambda a: np.array(a.f, np.float32),
-    "value_floats": lambda a: np.array(a.floats, np.float32),
-    "value_int": lambda a: np.array(a.i, np.int64),
-    "value_ints": lambda a: np.array(a.ints, np.int64),
-    "value_string": lambda a: np.array(a.s, object),
-    "value_strings": lambda a: np.array(list(a.strings), object),
-}
-
-_PLAIN: dict[int, Callable[[AttributeProto], Any]] = {
-    AttributeProto.FLOAT: lambda a: a.f,
-    AttributeProto.INT: lambda a: a.i,
-    AttributeProto.STRING: lambda a: a.s.decode("utf-8", "surrogateescape"),
-    AttributeProto.FLOATS: lambda a: list(a.floats),
-    AttributeProto.INTS: lambda a: list(a.ints),
-    AttributeProto.STRINGS: lambda a: [s.decode("utf-8", "surrogateescape") for s in a.strings],
-}
+#: Constant-1: what the attributes other than `value` (a tensor) and `sparse_value` hold, from version 12 on.
+_CONSTANT = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
 
 
 class Importer:
@@ -112,19 +85,15 @@ class Importer:
         return fresh
 
     def graph(self, proto: GraphProto, outer: dict[str, Tensor], common: dict[str, Any]) -> gs.Graph:
-        scope = dict(outer)
-        for tensor in proto.initializer:
-            scope[tensor.name] = gs.Constant(self.unique(tensor.name), self.lazy(tensor))
-        for sparse in proto.sparse_initializer:
-            scope[sparse.values.name] = gs.Constant(self.unique(sparse.values.name), dense(sparse))
-        constants = {t.name for t in proto.initializer} | {s.values.name for s in proto.sparse_initializer}
-        inputs = [v for v in proto.input if v.name not in constants]  # up to IR 3 initialisers are inputs too
-        for info in inputs:
-            scope[info.name] = self.variable(info.name, info)
-        infos = {v.name: v for v in [*proto.value_info, *proto.output]}
-        nodes = [n for p in proto.node if (n := self.node(p, scope, infos, common)) is not None]
+        held: dict[str, Any] = {t.name: self.lazy(t) for t in proto.initializer}
+        held |= {s.values.name: dense(s) for s in proto.sparse_initializer}
+        scope = outer | {name: gs.Constant(self.unique(name), values) for name, values in held.items()}
+        inputs = [v for v in proto.input if v.name not in held]  # up to IR 3 initialisers are inputs too
+        infos = {v.name: v for v in [*proto.value_info, *proto.output, *inputs]}
+        scope |= {v.name: self.variable(v.name, infos) for v in inputs}
+        nodes = [self.node(p, scope, infos, common) for p in proto.node]
         return gs.Graph(
-            nodes=nodes,
+            nodes=[n for n in nodes if n is not None],
             inputs=[scope[v.name] for v in inputs],
             outputs=[scope[v.name] for v in proto.output],
             name=proto.name,
@@ -132,41 +101,45 @@ class Importer:
             **common,
         )
 
-    def variable(self, name: str, info: onnx.ValueInfoProto | None) -> gs.Variable:
+    def variable(self, name: str, infos: dict[str, onnx.ValueInfoProto]) -> gs.Variable:
         tensor = gs.Variable(self.unique(name))
-        if info is not None:
-            describe(tensor, info.type)
+        if name in infos:
+            describe(tensor, infos[name].type)
         return tensor
 
     def node(self, proto: onnx.NodeProto, scope: dict, infos: dict, common: dict) -> gs.Node | None:
         domain = "" if proto.domain == "ai.onnx" else proto.domain
+        attrs = {a.name: self.attribute(a, scope, common) for a in proto.attribute}
         if proto.op_type == "Constant" and not domain:
-            name, attribute = proto.output[0], proto.attribute[0]
-            held = self.lazy(attribute.t) if attribute.name == "value" else _CONSTANT[attribute.name](attribute)
-            scope[name] = gs.Constant(self.unique(name), held)
+            [(key, held)] = attrs.items()
+            values = held._values if isinstance(held, gs.Constant) else np.asarray(held, _CONSTANT.get(key, object))
+            scope[proto.output[0]] = gs.Constant(self.unique(proto.output[0]), values)
             return None
-        attrs: dict[str, Any] = {}
-        for a in proto.attribute:
-            read = _PLAIN.get(a.type)
-            if read is not None:
-                attrs[a.name] = read(a)
-            elif a.type == AttributeProto.GRAPH:
-                attrs[a.name] = self.graph(a.g, scope, common)
-            else:  # a tensor as array; types and the like stay what they are
-                tensor = a.type == AttributeProto.TENSOR
-                attrs[a.name] = gs.Constant(a.t.name, self.lazy(a.t)) if tensor else a
         node = gs.Node(proto.op_type, proto.name, attrs, domain=domain or None)
         for name in proto.input:
             tensor = scope[name] if name else gs.Variable.empty()
             list.append(node.inputs, tensor)
             list.append(tensor.outputs, node)
         for name in proto.output:
-            tensor = self.variable(name, infos.get(name)) if name else gs.Variable.empty()
+            tensor = self.variable(name, infos) if name else gs.Variable.empty()
             if name:
                 scope[name] = tensor
             list.append(node.outputs, tensor)
             list.append(tensor.inputs, node)
         return node
+
+    def attribute(self, a: AttributeProto, scope: dict, common: dict) -> Any:
+        """A tensor as constant, a body as graph, text as text; types and the like stay messages."""
+        if a.type == AttributeProto.TENSOR:
+            return gs.Constant(a.t.name, self.lazy(a.t))
+        if a.type == AttributeProto.SPARSE_TENSOR:
+            return gs.Constant(a.sparse_tensor.values.name, dense(a.sparse_tensor))
+        if a.type == AttributeProto.GRAPH:
+            return self.graph(a.g, scope, common)
+        if a.type in (AttributeProto.STRING, AttributeProto.STRINGS):
+            found = [s.decode("utf-8", "surrogateescape") for s in (*a.strings, *([a.s] if a.HasField("s") else []))]
+            return found if a.type == AttributeProto.STRINGS else found[0]
+        return a if a.type > AttributeProto.STRINGS else helper.get_attribute_value(a)
 
 
 def describe(tensor: gs.Variable, kind: onnx.TypeProto) -> None:
@@ -185,135 +158,87 @@ def describe(tensor: gs.Variable, kind: onnx.TypeProto) -> None:
 
 
 def value_info(tensor: Tensor, shaped: bool = True) -> onnx.ValueInfoProto:
-    info = onnx.ValueInfoProto(name=tensor.name)
     if getattr(tensor, "type", "tensor_type") != "tensor_type":
-        info.type.CopyFrom(tensor.type_proto)
-    elif tensor.dtype is not None:
-        kind = info.type.tensor_type
-        kind.elem_type = elem_type(tensor.dtype)
-        if shaped and tensor.shape is not None:
-            dims = kind.shape
-            dims.SetInParent()
-            for d in tensor.shape:
-                if d is None or d == "":
-                    dims.dim.add()
-                elif isinstance(d, str):
-                    dims.dim.add(dim_param=d)
-                else:
-                    dims.dim.add(dim_value=int(d))
-    return info
+        return onnx.ValueInfoProto(name=tensor.name, type=tensor.type_proto)
+    if tensor.dtype is None:
+        return onnx.ValueInfoProto(name=tensor.name)
+    return helper.make_tensor_value_info(tensor.name, elem_type(tensor.dtype), tensor.shape if shaped else None)
 
 
 def array_proto(tensor: gs.Constant) -> TensorProto:
     held = tensor._values
-    if isinstance(held, LazyTensor) and held._read is None and held._proto.name == tensor.name:
-        return held._proto
-    array = np.asarray(tensor.values)
-    if array.dtype.isbuiltin == 1 and array.dtype != object:
-        return TensorProto(
-            name=tensor.name, data_type=elem_type(array.dtype), dims=array.shape, raw_data=array.tobytes()
-        )
-    return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), tensor.name)
+    if isinstance(held, LazyTensor) and held.read is None and held.proto.name == tensor.name:
+        return held.proto
+    return numpy_helper.from_array(np.asarray(tensor.values, order="C"), tensor.name)
 
 
-def attributes(attrs: dict[str, Any], body: Callable[[gs.Graph], GraphProto]) -> Iterable[AttributeProto]:
-    for key, item in attrs.items():
-        if isinstance(item, AttributeProto):
-            yield item
-        elif isinstance(item, gs.Graph):
-            yield AttributeProto(name=key, type=AttributeProto.GRAPH, g=body(item))
-        elif isinstance(item, bool | int | np.integer):
-            yield AttributeProto(name=key, type=AttributeProto.INT, i=int(item))
-        elif isinstance(item, gs.Constant):
-            yield AttributeProto(name=key, type=AttributeProto.TENSOR, t=array_proto(item))
-        elif isinstance(item, float):
-            yield AttributeProto(name=key, type=AttributeProto.FLOAT, f=item)
-        elif isinstance(item, list | tuple) and all(isinstance(i, int | np.integer) for i in item):
-            yield AttributeProto(name=key, type=AttributeProto.INTS, ints=item)
-        else:
-            yield helper.make_attribute(key, item)
+def attribute(key: str, item: Any, body: Callable[[gs.Graph], GraphProto]) -> AttributeProto:
+    if isinstance(item, AttributeProto):
+        return item
+    if isinstance(item, gs.Graph):
+        item = body(item)
+    elif isinstance(item, gs.Constant):
+        item = array_proto(item)
+    empty = isinstance(item, (list, tuple)) and not item  # says nothing of its type
+    return helper.make_attribute(key, item, attr_type=AttributeProto.INTS if empty else None)
 
 
-def to_proto(graph: gs.Graph, *, big: str = "keep", limit: int = BIG, infos: bool = True) -> ModelProto:
-    """The model as a message. `big="as_inputs"`: constants above `limit` bytes are inputs, by name, type and shape.
+def to_proto(graph: gs.Graph, *, big: str = "keep", infos: bool = True) -> ModelProto:
+    """The model as a message. `big="as_inputs"`: constants above BIG bytes are inputs, by name, type and shape.
 
     `infos=False` leaves the types of intermediate tensors and the shapes of the outputs to shape inference.
     """
-    if big not in ("keep", "as_inputs"):
-        raise ValueError(f"big={big!r}: 'keep' or 'as_inputs'")
-    outside: dict[int, gs.Constant] = {}
+    outside: list[gs.Constant] = []
+    constants = _homes(graph)
 
-    def body(g: gs.Graph, root: bool = False) -> GraphProto:
+    def body(g: gs.Graph) -> GraphProto:
         proto = GraphProto(name=g.name or "graph", doc_string=g.doc_string or "")
-        constants: dict[int, gs.Constant] = {}
-        local: dict[int, Tensor] = {}
         for node in g.nodes:
-            entry = proto.node.add(
+            proto.node.add(
                 op_type=node.op,
                 name=node.name,
+                domain=node.domain,
                 input=[t.name for t in node.inputs],
                 output=[t.name for t in node.outputs],
+                attribute=[attribute(key, item, body) for key, item in node.attrs.items()],
             )
-            if node.domain:
-                entry.domain = node.domain
-            if node.attrs:
-                entry.attribute.extend(attributes(node.attrs, body))
-            for tensor in node.inputs:
-                if isinstance(tensor, gs.Constant):
-                    constants[id(tensor)] = tensor
-            for tensor in node.outputs:
-                local[id(tensor)] = tensor
-        for tensor in g.outputs:
-            if isinstance(tensor, gs.Constant):
-                constants[id(tensor)] = tensor
-        for tensor in constants.values():
-            if id(tensor) in written:
-                continue
-            written.add(id(tensor))
-            if big == "as_inputs" and tensor._values.nbytes > limit:
-                outside[id(tensor)] = tensor
+        for tensor in constants.get(id(g), ()):
+            if big == "as_inputs" and tensor._values.nbytes > BIG:
+                outside.append(tensor)
             else:
                 proto.initializer.append(array_proto(tensor))
         proto.input.extend(value_info(t) for t in g.inputs)
         proto.output.extend(value_info(t, infos) for t in g.outputs)
         if infos:
-            outs = {id(t) for t in g.outputs}
-            proto.value_info.extend(
-                value_info(t) for k, t in local.items() if k not in outs and t.name and t.dtype is not None
-            )
+            made = {id(t): t for n in g.nodes for t in n.outputs if t.name and t.dtype is not None}
+            ends = {id(t) for t in g.outputs}
+            proto.value_info.extend(value_info(t) for k, t in made.items() if k not in ends)
         return proto
 
-    written: set[int] = set()
-    shared = _shared_constants(graph) if any(map(bodies, graph.nodes)) else []
-    written.update(id(t) for t in shared)
-    proto = body(graph, root=True)
-    for tensor in shared:  # read in several scopes: they belong to the outermost
-        if big == "as_inputs" and tensor._values.nbytes > limit:
-            outside[id(tensor)] = tensor
-        else:
-            proto.initializer.append(array_proto(tensor))
-    proto.input.extend(value_info(t) for t in outside.values())
-    others = [d for d in graph.import_domains or [] if d.domain not in ("", "ai.onnx")]
-    used = {n.domain for g in graphs(graph) for n in g.nodes if n.domain} - {d.domain for d in others}
+    proto = body(graph)
+    proto.input.extend(value_info(t) for t in outside)
+    domains = {d.domain: d for d in graph.import_domains or [] if d.domain not in ("", "ai.onnx")}
+    for name in sorted({n.domain for g in graphs(graph) for n in g.nodes if n.domain} - set(domains)):
+        domains[name] = helper.make_opsetid(name, 1)
     return ModelProto(
         ir_version=graph.ir_version or 10,
         graph=proto,
-        opset_import=[
-            helper.make_opsetid("", graph.opset),
-            *others,
-            *(helper.make_opsetid(d, 1) for d in sorted(used)),
-        ],
+        opset_import=[helper.make_opsetid("", graph.opset), *domains.values()],
         producer_name=graph.producer_name or "",
         producer_version=graph.producer_version or "",
     )
 
 
-def _shared_constants(graph: gs.Graph) -> list[gs.Constant]:
-    """Constants that more than one scope reads."""
-    first: dict[int, gs.Graph] = {}
-    shared: dict[int, gs.Constant] = {}
+def _homes(graph: gs.Graph) -> dict[int, list[gs.Constant]]:
+    """By id of the graph or body: the constants it holds. What several of them read belongs to the outermost."""
+    home: dict[int, tuple[int, gs.Constant]] = {}
     for g in graphs(graph):
-        for tensor in [*(t for n in g.nodes for t in n.inputs), *g.outputs]:
-            if isinstance(tensor, gs.Constant) and first.setdefault(id(tensor), g) is not g:
-                shared[id(tensor)] = tensor
-    return list(shared.values())
+        for tensor in tensors(g):
+            if isinstance(tensor, gs.Constant):
+                first = home.setdefault(id(tensor), (id(g), tensor))[0]
+                if first != id(g):
+                    home[id(tensor)] = (id(graph), tensor)
+    held: dict[int, list[gs.Constant]] = {}
+    for where, tensor in home.values():
+        held.setdefault(where, []).append(tensor)
+    return held

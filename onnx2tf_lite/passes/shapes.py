@@ -9,7 +9,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
-from .edit import Tensor, captures, detach, graphs, set_outputs
+from .edit import Tensor, detach, graphs, needs, set_outputs, tensors
 from .manager import Pass, PassResult, nearest, plural
 from .proto import describe, to_proto
 
@@ -22,16 +22,16 @@ class Shapes(Pass):
     def call(self, graph: gs.Graph) -> PassResult:
         notes = []
         o = self.options
-        cut_graph = (o.input_names or o.output_names) and cut(graph, o.input_names, o.output_names)
-        if cut_graph:
-            notes.append(f"cut: {plural(cut_graph, 'node')} removed")
+        removed = (o.input_names or o.output_names) and cut(graph, o.input_names, o.output_names)
+        if removed:
+            notes.append(f"cut: {plural(removed, 'node(s)')} removed")
         fixed = override(graph, o.batch_size, o.input_shapes)
         if fixed:
             notes.append("fixed the shape of " + ", ".join(fixed))
         known = infer(graph, trust=not fixed)
         if known:
-            notes.append(f"inferred {plural(known, 'shape')}")
-        return PassResult(graph, bool(cut_graph or fixed or known), notes)
+            notes.append(f"inferred {plural(known, 'shape(s)')}")
+        return PassResult(graph, bool(notes), notes)
 
 
 def override(graph: gs.Graph, batch_size: int | None, input_shapes: dict[str, tuple[int, ...]]) -> list[str]:
@@ -52,67 +52,69 @@ def override(graph: gs.Graph, batch_size: int | None, input_shapes: dict[str, tu
             problems.append(Problem("batch size", f"no input has a free first dimension ({said})"))
     changed, symbols = [], dict[str, int]()
     for name, asked in wanted.items():
-        old = inputs[name].shape
-        clash = old is not None and (
-            len(old) != len(asked)
-            or any(
-                isinstance(a, int) and isinstance(b, int) and b >= 0 and a != b for a, b in zip(old, asked, strict=True)
-            )
-        )
-        if clash:
+        old = [None] * len(asked) if inputs[name].shape is None else inputs[name].shape
+        pairs = list(zip(old, asked, strict=False))
+        if len(old) != len(asked) or any(_number(a) and _number(b) and a != b for a, b in pairs):
             what = f"{_text(asked)} contradicts the model's {_text(old)}"
             problems.append(Problem(f"input '{name}'", what, "only free dimensions can be given a size"))
             continue
-        before = old if old is not None else [None] * len(asked)
-        new = [a if isinstance(b, int) and b < 0 else b for a, b in zip(before, asked, strict=True)]
-        for a, b in zip(before, new, strict=True):
-            if isinstance(a, str) and a and isinstance(b, int) and symbols.setdefault(a, b) != b:
+        new = [b if _number(b) or isinstance(b, str) else a for a, b in pairs]
+        for a, b in zip(old, new, strict=True):
+            if isinstance(a, str) and isinstance(b, int) and symbols.setdefault(a, b) != b:
                 problems.append(Problem(f"input '{name}'", f"dimension '{a}' is {symbols[a]} elsewhere and {b} here"))
-        if old is None or list(old) != new:
-            inputs[name].shape = new
-            changed.append(f"{name} {_text(new)}")
-    for name, tensor in inputs.items():  # a symbol means the same everywhere
-        if tensor.shape and any(isinstance(d, str) and d in symbols for d in tensor.shape):
-            tensor.shape = [symbols.get(d, d) for d in tensor.shape]
-            changed.append(f"{name} {_text(tensor.shape)}")
+        wanted[name] = new
     if problems:
         raise ConversionError(*problems)
+    for name, tensor in inputs.items():  # a symbol means the same everywhere
+        old = tensor.shape
+        new = wanted.get(name, old)
+        tensor.shape = None if new is None else [symbols.get(d, d) for d in new]
+        if tensor.shape != (None if old is None else list(old)):
+            changed.append(f"{name} {_text(tensor.shape)}")
     return changed
 
 
+def _number(dim: Any) -> bool:
+    return isinstance(dim, int) and dim >= 0
+
+
 def _text(dims: Iterable[Any] | None) -> str:
-    return "[?]" if dims is None else "[" + ",".join("?" if d in (None, "") else str(d) for d in dims) + "]"
+    return "[?]" if dims is None else "[" + ",".join("?" if d is None else str(d) for d in dims) + "]"
 
 
 def cut(graph: gs.Graph, input_names: Iterable[str], output_names: Iterable[str]) -> int:
     """Keep what lies between the named tensors; returns the number of nodes removed."""
     input_names, output_names = list(input_names), list(output_names)
-    tensors: dict[str, Tensor] = {t.name: t for t in [*graph.inputs, *graph.outputs] if t.name}
-    tensors.update((t.name, t) for n in graph.nodes for t in n.outputs if t.name)
-    unknown = [n for n in [*input_names, *output_names] if n not in tensors]
+
+    def names(tensors: Iterable[Tensor]) -> list[str]:
+        return [t.name for t in tensors]
+
+    named: dict[str, Tensor] = {t.name: t for t in [*graph.inputs, *graph.outputs]}
+    named.update((t.name, t) for n in graph.nodes for t in n.outputs if t.name)
+    unknown = [n for n in [*input_names, *output_names] if n not in named]
     if unknown:
-        raise ConversionError(*(Problem(f"'{n}'", "no such tensor in the model", nearest(n, tensors)) for n in unknown))
-    before = (len(graph.nodes), [t.name for t in graph.inputs], [t.name for t in graph.outputs])
+        raise ConversionError(*(Problem(f"'{n}'", "no such tensor in the model", nearest(n, named)) for n in unknown))
+    before = len(graph.nodes), names(graph.inputs), names(graph.outputs)
     infer(graph)
-    outputs = [tensors[n] for n in output_names] or list(graph.outputs)
-    ends = {id(tensors[n]) for n in input_names}
-    needed: dict[int, gs.Node] = {}
-    reached: dict[int, Tensor] = {}
+    outputs = [named[n] for n in output_names] or list(graph.outputs)
+    ends = {id(named[n]) for n in input_names}
+    needed: set[int] = set()
+    reached: set[int] = set()
     stack = list(outputs)
     while stack:
         tensor = stack.pop()
-        if id(tensor) in reached or (id(tensor) in ends and tensor not in outputs):
+        if id(tensor) in reached:
             continue
-        reached[id(tensor)] = tensor
+        reached.add(id(tensor))
         for node in () if id(tensor) in ends else tensor.inputs:
             if id(node) not in needed:
-                needed[id(node)] = node
-                stack += [t for t in [*node.inputs, *captures(node)] if t.name]
-    left = [t for t in graph.inputs if id(t) in reached and id(t) not in ends]
+                needed.add(id(node))
+                stack += needs(node)
+    left = [t.name for t in graph.inputs if id(t) in reached - ends]
     if input_names and left:
-        what = "the outputs also depend on the inputs " + ", ".join(t.name for t in left)
+        what = "the outputs also depend on the inputs " + ", ".join(left)
         raise ConversionError(Problem("cut", what, "name these too, or cut where they are separated"))
-    graph.inputs = [tensors[n] for n in input_names] or graph.inputs
+    graph.inputs = [named[n] for n in input_names] or graph.inputs
     graph.outputs = outputs
     for node in graph.nodes:
         if id(node) not in needed:
@@ -121,7 +123,7 @@ def cut(graph: gs.Graph, input_names: Iterable[str], output_names: Iterable[str]
     for tensor in graph.inputs:  # also an output of a node that is still needed for its other outputs
         for node in list(tensor.inputs):
             set_outputs(node, [gs.Variable.empty() if t is tensor else t for t in node.outputs])
-    after = (len(graph.nodes), [t.name for t in graph.inputs], [t.name for t in graph.outputs])
+    after = len(graph.nodes), names(graph.inputs), names(graph.outputs)
     return 0 if after == before else max(before[0] - after[0], 1)
 
 
@@ -142,20 +144,19 @@ def infer(graph: gs.Graph, trust: bool = True) -> int:
     found: dict[str, onnx.TypeProto] = {}
     _collect(done.graph, found)
     users = {d for t in graph.inputs for d in t.shape or () if isinstance(d, str)}
+    given = {id(t) for t in graph.inputs}
+    everything = {id(t): t for g in graphs(graph) for t in tensors(g)}
     news = 0
-    for g in graphs(graph):
-        inputs = {id(t) for t in g.inputs} if g is graph else set()
-        for tensor in [*(t for n in g.nodes for t in n.outputs), *g.inputs, *g.outputs]:
-            if not isinstance(tensor, gs.Variable) or id(tensor) in inputs or not tensor.name:
-                continue
-            dtype, old = tensor.dtype, tensor.shape
-            tensor.shape = None
-            if tensor.name in found:
-                describe(tensor, found[tensor.name])
-            tensor.dtype = dtype if tensor.dtype is None else tensor.dtype
-            if trust:
-                tensor.shape = _merge(tensor.shape, old, users)
-            news += dtype != tensor.dtype or _known(old, users) != _known(tensor.shape, users)
+    for key, tensor in everything.items():
+        if key in given or not tensor.name or isinstance(tensor, gs.Constant):
+            continue
+        dtype, old = tensor.dtype, tensor.shape
+        tensor.shape = None
+        if tensor.name in found:
+            describe(tensor, found[tensor.name])
+        if trust:
+            tensor.shape = _merge(tensor.shape, old, users)
+        news += dtype != tensor.dtype or _known(old, users) != _known(tensor.shape, users)
     return news
 
 

@@ -8,18 +8,18 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from .clean import Clean
-from .edit import arg, graphs, shape, standard
+from .edit import graphs, static, tensors
 from .fold import KEEP, Fold
 from .manager import Pass, PassManager, PassOptions, PassResult, plural
-from .proto import BIG, Importer, to_proto
+from .proto import Importer, to_proto
 from .shapes import Shapes
 
 ROUNDS = 5
 #: What is tried in turn when onnxsim fails on a valid model.
 PARTS: dict[str, dict[str, bool]] = {
     "": {},
-    "without folding": {"skip_constant_folding": True},
-    "without shape inference": {"skip_shape_inference": True},
+    " without folding": {"skip_constant_folding": True},
+    " without shape inference": {"skip_shape_inference": True},
 }
 
 
@@ -34,30 +34,24 @@ class Simplify(Pass):
         self.own = PassManager([Fold(plain), Clean(plain), Shapes(plain)], steps=8, name="simplify")
 
     def call(self, graph: gs.Graph) -> PassResult:
-        if self.options.simplify not in ("auto", "always", "never"):
-            raise ValueError(f"simplify={self.options.simplify!r}: auto, always or never")
-        always = self.options.simplify == "always"
-        if self.options.simplify == "never" or not (always or promising(graph)):
+        mode = self.options.simplify
+        if mode not in ("auto", "always", "never"):
+            raise ValueError(f"simplify={mode!r}: auto, always or never")
+        if mode == "never" or not (mode == "always" or promising(graph)):
             return PassResult(graph, False)
         before = _operators(graph)
-        modified = self.own(graph).modified
-        notes: list[str] = []
-        rounds = 0
-        while rounds < ROUNDS and (always or promising(graph)):
-            seen = _operators(graph)
-            rounds += 1
+        modified, rounds, notes = self.own(graph).modified, 0, list[str]()
+        while rounds < ROUNDS and (mode == "always" or promising(graph)):
+            seen, rounds = _operators(graph), rounds + 1
             if not self._onnxsim(graph, notes):
                 break
             self.own(graph)
             if _operators(graph) == seen:
                 break
             modified = True
-        removed = before - _operators(graph)
+        removed = ", ".join(f"{op} x{n}" for op, n in sorted((before - _operators(graph)).items()))
         if rounds:
-            what = ", ".join(f"{op} x{n}" for op, n in sorted(removed.items()))
-            notes.append(
-                f"{plural(rounds, 'round')} of onnxsim" + (f": removed {what}" if what else ": nothing removed")
-            )
+            notes.append(f"{plural(rounds, 'round(s)')} of onnxsim: removed {removed or 'nothing'}")
         return PassResult(graph, modified, notes)
 
     def _onnxsim(self, graph: gs.Graph, notes: list[str]) -> bool:
@@ -74,26 +68,19 @@ class Simplify(Pass):
                 )
                 onnx.checker.check_model(done)
             except Exception as e:  # a library of 13 MB of C++: any error of its own must not be ours
-                notes.append(f"onnxsim {part} failed: {' '.join(str(e).split())[:160]}".replace("  ", " "))
+                notes.append(f"onnxsim{part} failed: {' '.join(str(e).split())[:160]}")
                 continue
-            if [[v.name for v in side] for side in (done.graph.input, done.graph.output)] != surface:
-                notes.append(f"onnxsim {part} changed the inputs or outputs: not used".replace("  ", " "))
-                continue
-            _restore(graph, done)
-            return True
+            if [[v.name for v in side] for side in (done.graph.input, done.graph.output)] == surface:
+                _restore(graph, done)
+                return True
+            notes.append(f"onnxsim{part} changed the inputs or outputs: not used")
         notes.append("the model is left as it was")
         return False
 
 
 def _restore(graph: gs.Graph, done: onnx.ModelProto) -> None:
     """Take the new nodes, and the old constants by reference."""
-    held = {
-        t.name: t._values
-        for g in graphs(graph)
-        for n in g.nodes
-        for t in n.inputs
-        if isinstance(t, gs.Constant) and t._values.nbytes > BIG
-    }
+    held = {t.name: t._values for g in graphs(graph) for t in tensors(g) if isinstance(t, gs.Constant)}
     own = {t.name for t in graph.inputs}
     fresh = Importer().model(done, graph.opset)
     for tensor in fresh.inputs:
@@ -105,14 +92,13 @@ def _restore(graph: gs.Graph, done: onnx.ModelProto) -> None:
 
 def promising(graph: gs.Graph) -> bool:
     """May onnxsim still remove something: small foldable leftovers, or shape arithmetic in a model of fixed shapes?"""
-    fixed = all(isinstance(d, int) for t in graph.inputs for d in shape(t) or (None,))
-    for node in (n for g in graphs(graph) for n in g.nodes if standard(n)):
+    fixed = all(static(t) is not None for t in graph.inputs)
+    for node in (n for g in graphs(graph) for n in g.nodes if not n.domain):
         if fixed and node.op in ("Shape", "Size", "NonZero"):
             return True
-        reads = [t for i in range(len(node.inputs)) if (t := arg(node, i)) is not None]
-        dims = [shape(t) for t in node.outputs if t.name]
-        sized = all(d is not None and all(isinstance(n, int) for n in d) for d in dims)
-        if reads and node.op not in KEEP and not sized and all(isinstance(t, gs.Constant) for t in reads):
+        reads = [t for t in node.inputs if t.name]
+        unsized = any(static(t) is None for t in node.outputs if t.name)
+        if reads and unsized and node.op not in KEEP and all(isinstance(t, gs.Constant) for t in reads):
             return True
     return False
 

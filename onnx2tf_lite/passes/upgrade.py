@@ -5,6 +5,7 @@ Source: the schema history of onnx.defs, every operator whose inputs, outputs, a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -13,13 +14,15 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from ..errors import ConversionError, Problem
-from .edit import Edit, arg, graphs, ints, scalar, set_inputs, set_outputs, shape, standard, static, value
+from .edit import Edit, arg, graphs, scalar, set_inputs, set_outputs, shape, static, title, value
 from .manager import Pass, PassResult, plural
 from .shapes import infer
 
 #: The opset whose forms the handlers know.
 TARGET = 23
 I64, F32 = np.int64, np.float32
+#: What a rule answers if the node has to stay as it is.
+KEPT = "kept"
 Rule = Callable[[Edit, gs.Node, int], Any]
 
 
@@ -29,33 +32,23 @@ class Upgrade(Pass):
     name = "upgrade"
 
     def call(self, graph: gs.Graph) -> PassResult:
-        opset = graph.opset
-        due = [(g, [n for n in g.nodes if standard(n) and _due(n, opset)]) for g in graphs(graph)]
-        if any(t.shape is None for _, nodes in due for n in nodes if n.op in _NEED_SHAPES for t in n.inputs if t.name):
+        opset, stamp = graph.opset, max(graph.opset, TARGET)
+        due = [(g, n) for g in graphs(graph) for n in g.nodes if not n.domain and _due(n, opset)]
+        if any(t.shape is None for _, n in due if n.op in _NEED_SHAPES for t in n.inputs if t.name):
             infer(graph)
-        changed: dict[str, int] = {}
-        names: set[str] | None = None
-        for g, nodes in due:
-            if not nodes:
-                continue
-            edit = Edit(g, names or Edit(graph).names)
-            names = edit.names
-            for node in nodes:
-                before, op = edit.changes, node.op
-                for rule in _due(node, opset):
-                    if not edit.dead(node):
-                        edit.changes += bool(rule(edit, node, opset))
-                if edit.changes > before:
-                    changed[op] = changed.get(op, 0) + 1
+        changed: Counter[str] = Counter()
+        names = Edit(graph).names if due else set()
+        edits = {id(g): Edit(g, names) for g, _ in due}
+        for g, node in due:
+            op = node.op
+            changed[op] += KEPT not in [rule(edits[id(g)], node, opset) for rule in _due(node, opset)]
+        for edit in edits.values():
             edit.commit()
-        stamp = max(opset, TARGET)
         for g in graphs(graph):
-            g.opset = stamp
-            g.ir_version = max(g.ir_version or 0, 10)
-        notes = [f"{op} x{n}" for op, n in sorted(changed.items())]
-        if notes:
-            notes = [f"opset {opset} to {stamp}: {plural(sum(changed.values()), 'operator')} ({', '.join(notes)})"]
-        return PassResult(graph, bool(changed) or stamp != opset, notes)
+            g.opset, g.ir_version = stamp, max(g.ir_version or 0, 10)
+        ops = ", ".join(f"{op} x{n}" for op, n in sorted(changed.items()) if n)
+        notes = [f"opset {opset} to {stamp}: {plural(changed.total(), 'operator(s)')} ({ops})"] if ops else []
+        return PassResult(graph, bool(ops) or stamp != opset, notes)
 
 
 def _due(node: gs.Node, opset: int) -> list[Rule]:
@@ -65,7 +58,7 @@ def _due(node: gs.Node, opset: int) -> list[Rule]:
 
 
 def _refuse(node: gs.Node, what: str, remedy: str = "") -> NoReturn:
-    raise ConversionError(Problem(f"{node.op} '{node.name or node.outputs[0].name}'", what, remedy))
+    raise ConversionError(Problem(f"{node.op} '{title(node)}'", what, remedy))
 
 
 def _dims(node: gs.Node, index: int = 0) -> tuple:
@@ -76,10 +69,8 @@ def _dims(node: gs.Node, index: int = 0) -> tuple:
     return found
 
 
-def _set_arg(node: gs.Node, slot: int, tensor: Any) -> None:
-    filled = [*node.inputs, *(gs.Variable.empty() for _ in range(slot + 1 - len(node.inputs)))]
-    filled[slot] = tensor
-    set_inputs(node, filled)
+def _used(e: Edit, tensor: gs.Tensor) -> bool:
+    return bool(tensor.name and (len(tensor.outputs) or id(tensor) in e.outputs))
 
 
 # -- rules that are one line of a table ---------------------------------------------------------------------------
@@ -90,23 +81,14 @@ def _drop(*attrs: str) -> Rule:
 
 def _default(attr: str, wanted: Any) -> Rule:
     """The default was another one: write it out."""
-
-    def rule(e: Edit, node: gs.Node, opset: int) -> bool:
-        missing = attr not in node.attrs
-        node.attrs.setdefault(attr, wanted)
-        return missing
-
-    return rule
+    return lambda e, node, opset: node.attrs.setdefault(attr, wanted)
 
 
 def _renamed(attr: str, to: dict[str, str]) -> Rule:
     """A value of a string attribute is called differently now."""
 
-    def rule(e: Edit, node: gs.Node, opset: int) -> bool:
-        old = node.attrs.get(attr)
-        if old in to:
-            node.attrs[attr] = to[old]
-        return old in to
+    def rule(e: Edit, node: gs.Node, opset: int) -> None:
+        node.attrs.update({attr: to[old]} if (old := node.attrs.get(attr)) in to else {})
 
     return rule
 
@@ -114,59 +96,40 @@ def _renamed(attr: str, to: dict[str, str]) -> Rule:
 def _input(attr: str, slot: int, dtype: Any = I64, default: Any = None, rank: int = 1) -> Rule:
     """The attribute became an input (dtype None: of the type of input 0)."""
 
-    def rule(e: Edit, node: gs.Node, opset: int) -> bool:
+    def rule(e: Edit, node: gs.Node, opset: int) -> None:
         held = node.attrs.pop(attr, default)
-        if held is None or arg(node, slot) is not None:
-            return False
-        kind = dtype or node.inputs[0].dtype or F32
-        _set_arg(node, slot, e.const(np.asarray(held, kind).reshape((-1,) * rank), f"{node.outputs[0].name}/{attr}"))
-        return True
+        if held is not None and arg(node, slot) is None:
+            array = np.asarray(held, dtype or node.inputs[0].dtype or F32).reshape((-1,) * rank)
+            filled = [*node.inputs, *(gs.Variable.empty() for _ in range(slot + 1 - len(node.inputs)))]
+            filled[slot] = e.const(array, f"{node.outputs[0].name}/{attr}")
+            set_inputs(node, filled)
 
     return rule
 
 
-def _op(name: str) -> Rule:
-    def rule(e: Edit, node: gs.Node, opset: int) -> bool:
-        node.op = name
-        return True
-
-    return rule
-
-
-def _whole(attr: str) -> Rule:
+def _whole(e: Edit, node: gs.Node, opset: int) -> None:
     """LpPool-1, GlobalLpPool-1: p was a float."""
-
-    def rule(e: Edit, node: gs.Node, opset: int) -> bool:
-        p = node.attrs.get(attr, 2)
-        if int(p) != p:
-            _refuse(node, f"{attr}={p}: only whole numbers have a newer form")
-        node.attrs[attr] = int(p)
-        return True
-
-    return rule
+    p = node.attrs.get("p", 2)
+    if int(p) != p:
+        _refuse(node, f"p={p}: only whole numbers have a newer form")
+    node.attrs["p"] = int(p)
 
 
 # -- rules of one operator ------------------------------------------------------------------------------------------
-def _broadcast(e: Edit, node: gs.Node, opset: int) -> bool:
+def _broadcast(e: Edit, node: gs.Node, opset: int) -> None:
     """Add, And, ... below 7: B stands at `axis` of A. Numpy's rule wants trailing ones for that."""
-    attrs = [node.attrs.pop(a, None) for a in ("broadcast", "axis")]
-    if not attrs[0] or attrs[1] is None:
-        return attrs != [None, None]
-    a, b = _dims(node), _dims(node, 1)
-    axis = attrs[1] + len(a) if attrs[1] < 0 else attrs[1]
-    _trailing(e, node, len(a) - axis - len(b))
-    return True
+    broadcast, axis = (node.attrs.pop(a, None) for a in ("broadcast", "axis"))
+    if broadcast and axis is not None:
+        a, b = _dims(node), _dims(node, 1)
+        _trailing(e, node, len(a) - axis % len(a) - len(b))
 
 
 def _trailing(e: Edit, node: gs.Node, count: int) -> None:
     """Give input 1 `count` more dimensions of size 1 behind the others."""
     source = node.inputs[1]
-    if count <= 0 or static(source) in ((), (1,)):
-        return
-    dims = shape(source)
-    axes = e.i64(list(range(len(dims or ()), len(dims or ()) + count)), f"{source.name}/axes")
-    ones = e.add("Unsqueeze", [source, axes], node, like=source, shape=[*(dims or ()), *[1] * count])
-    set_inputs(node, [node.inputs[0], ones])
+    if count > 0 and static(source) not in ((), (1,)):
+        axes = e.i64(range(-count, 0), f"{source.name}/axes")
+        set_inputs(node, [node.inputs[0], e.add("Unsqueeze", [source, axes], node)])
 
 
 def _prelu(e: Edit, node: gs.Node, opset: int) -> None:
@@ -175,7 +138,7 @@ def _prelu(e: Edit, node: gs.Node, opset: int) -> None:
         _trailing(e, node, len(_dims(node)) - 2)
 
 
-def _softmax(e: Edit, node: gs.Node, opset: int) -> bool:
+def _softmax(e: Edit, node: gs.Node, opset: int) -> None:
     """Softmax, LogSoftmax, Hardmax below 13: over all axes from `axis` (default 1) on, as if flattened to 2-D."""
     axis = node.attrs.get("axis", 1)
     x, y = node.inputs[0], node.outputs[0]
@@ -185,22 +148,12 @@ def _softmax(e: Edit, node: gs.Node, opset: int) -> bool:
         wide = [i for i in range(axis, len(dims)) if dims[i] != 1]
         if len(wide) <= 1:  # one axis is all there is
             node.attrs["axis"] = wide[0] if wide else len(dims) - 1
-            return True
-    target = static(x)
-    back = e.i64(target, f"{y.name}/shape") if target else e.add("Shape", [x], node, dtype=I64)
-    flat = e.add("Flatten", [x], node, attrs={"axis": axis}, dtype=x.dtype, shape=_flat(dims, axis))
-    result = gs.Variable(e.name(f"{y.name}/flat"), y.dtype, flat.shape)
-    node.attrs["axis"] = -1
-    set_inputs(node, [flat])
+            return
+    result = gs.Variable(e.name(f"{y.name}/flat"), y.dtype)
+    set_inputs(node, [e.add("Flatten", [x], node, axis=axis)])
     set_outputs(node, [result])
-    e.add("Reshape", [result, back], node, outputs=[y], after=True)
-    return True
-
-
-def _flat(dims: tuple | None, axis: int) -> list[Any] | None:
-    sides = None if dims is None else (dims[:axis], dims[axis:])
-    numbers = sides and [np.prod(s, dtype=int) if all(isinstance(d, int) for d in s) else None for s in sides]
-    return numbers and [None if n is None else int(n) for n in numbers]
+    node.attrs["axis"] = -1
+    e.add("Reshape", [result, e.add("Shape", [x], node)], node, result=y, after=True)
 
 
 def _scales(e: Edit, node: gs.Node, opset: int) -> None:
@@ -208,7 +161,7 @@ def _scales(e: Edit, node: gs.Node, opset: int) -> None:
     node.attrs["scales"] = [1.0, 1.0, node.attrs.pop("height_scale"), node.attrs.pop("width_scale")]
 
 
-def _resize(e: Edit, node: gs.Node, opset: int) -> bool:
+def _resize(e: Edit, node: gs.Node, opset: int) -> None:
     """Upsample-1..9 and Resize-10: asymmetric; nearest takes the floor, and where it shrinks the ceiling.
 
     The ceiling is ONNX Runtime's reading of Resize-10 and that of ONNX's own test for it (the standard is silent).
@@ -224,17 +177,15 @@ def _resize(e: Edit, node: gs.Node, opset: int) -> bool:
             if (factors > 1).any():  # the axes are independent: first those that grow, then those that shrink
                 grow = e.const(np.maximum(factors, 1), f"{scales.name}/up", F32)
                 none = gs.Variable.empty()
-                x = e.add("Resize", [x, none, grow], node, attrs={**attrs, "nearest_mode": "floor"}, dtype=x.dtype)
+                x = e.add("Resize", [x, none, grow], node, **{**attrs, "nearest_mode": "floor"})
                 scales = e.const(np.minimum(factors, 1), f"{scales.name}/down", F32)
     e.become(node, "Resize", [x, gs.Variable.empty(), scales], **attrs)
-    return True
 
 
-def _split(e: Edit, node: gs.Node, opset: int) -> bool:
+def _split(e: Edit, node: gs.Node, opset: int) -> None:
     """Split below 18: equal parts are asked for by number."""
     if arg(node, 1) is None:
         node.attrs["num_outputs"] = len(node.outputs)
-    return True
 
 
 def _slice(e: Edit, node: gs.Node, opset: int) -> None:
@@ -242,93 +193,62 @@ def _slice(e: Edit, node: gs.Node, opset: int) -> None:
     node.attrs.setdefault("axes", list(range(len(node.attrs["starts"]))))
 
 
-def _dropout(e: Edit, node: gs.Node, opset: int) -> bool:
+def _dropout(e: Edit, node: gs.Node, opset: int) -> str | None:
     """Dropout is the identity at inference, its mask all true; training_mode (12) that is, or may be, true stays."""
     training = arg(node, 2)
     if training is not None and scalar(training) != 0:
-        return False
+        return KEPT
     x = node.inputs[0]
-    mask = node.outputs[1] if len(node.outputs) > 1 and node.outputs[1].name else None
+    masks = [t for t in node.outputs[1:] if _used(e, t)]
     set_outputs(node, node.outputs[:1])
-    if mask is not None and (len(mask.outputs) or id(mask) in e.outputs):
+    for mask in masks:
         one = gs.Constant("one", np.ones(1, bool if opset >= 10 else mask.dtype or x.dtype or F32))
-        size = e.add("Shape", [x], node, dtype=I64)
-        e.add("ConstantOfShape", [size], node, attrs={"value": one}, outputs=[mask])
+        e.add("ConstantOfShape", [e.add("Shape", [x], node)], node, value=one, result=mask)
     e.become(node, "Identity", [x])
-    return True
+    return None
 
 
-def _batchnorm(e: Edit, node: gs.Node, opset: int) -> bool:
+def _batchnorm(e: Edit, node: gs.Node, opset: int) -> None:
     """BatchNormalization below 14: statistics as outputs mean training; spatial=0 (below 9) is plain arithmetic."""
     old = [node.attrs.pop(a, None) for a in ("is_test", "spatial")]
-    used = [bool(t.name and (len(t.outputs) or id(t) in e.outputs)) for t in node.outputs]
+    used = [_used(e, t) for t in node.outputs]
     if any(used[1:]):
         if any(used[3:]):
             _refuse(node, "the outputs saved_mean and saved_var have no newer form")
         node.attrs["training_mode"] = 1
         set_outputs(node, node.outputs[:3])
-        return True
-    several = len(node.outputs) > 1
+        return
     set_outputs(node, node.outputs[:1])
     if old[1] == 0 and opset < 9:
         x, scale, bias, mean, var = node.inputs
         eps = e.const(np.asarray(node.attrs.get("epsilon", 1e-5), x.dtype or F32), f"{var.name}/epsilon")
-        centred = e.add("Sub", [x, mean], node, like=x)
-        spread = e.add("Sqrt", [e.add("Add", [var, eps], node, like=var)], node, like=var)
-        scaled = e.add("Mul", [e.add("Div", [centred, spread], node, like=x), scale], node, like=x)
-        e.become(node, "Add", [scaled, bias])
-    return several or old != [None, None]
+        spread = e.add("Sqrt", [e.add("Add", [var, eps], node)], node)
+        normal = e.add("Div", [e.add("Sub", [x, mean], node), spread], node)
+        e.become(node, "Add", [e.add("Mul", [normal, scale], node), bias])
 
 
-def _groupnorm(e: Edit, node: gs.Node, opset: int) -> bool:
+def _groupnorm(e: Edit, node: gs.Node, opset: int) -> None:
     """GroupNormalization-18: scale and bias per group; from 21 on per channel."""
     channels, groups = _dims(node)[1], node.attrs["num_groups"]
     if not isinstance(channels, int):
         _refuse(node, "the number of channels is unknown", "give the input's shape")
-    for slot in (1, 2):
-        old = node.inputs[slot]
-        known = value(old)
-        if known is not None:
-            new: gs.Tensor = e.const(np.repeat(known, channels // groups), f"{old.name}/channels")
-        else:
-            column = e.add("Unsqueeze", [old, e.i64([1], f"{old.name}/axis")], node, like=old, shape=[groups, 1])
-            size = e.i64([groups, channels // groups], f"{old.name}/size")
-            wide = e.add("Expand", [column, size], node, like=old, shape=[groups, channels // groups])
-            new = e.add("Reshape", [wide, e.i64([-1], f"{old.name}/flat")], node, like=old, shape=[channels])
-        _set_arg(node, slot, new)
-    return True
+    group = e.i64(np.arange(groups).repeat(channels // groups), f"{node.outputs[0].name}/group")
+    set_inputs(node, [node.inputs[0], *(e.add("Gather", [t, group], node) for t in node.inputs[1:])])
 
 
-def _tile(e: Edit, node: gs.Node, opset: int) -> bool:
+def _tile(e: Edit, node: gs.Node, opset: int) -> None:
     """Tile-1: a number of copies along one axis."""
-    copies, axis = ints(node.inputs[1]), ints(node.inputs[2])
-    floats = [scalar(t) for t in node.inputs[1:]]
+    copies, axis = (scalar(t) for t in node.inputs[1:])
     if copies is None or axis is None:
-        if None in floats:
-            _refuse(node, "tiles and axis of Tile-1 must be constants")
-        copies, axis = [int(floats[0] or 0)], [int(floats[1] or 0)]
+        _refuse(node, "tiles and axis of Tile-1 must be constants")
     repeats = np.ones(len(_dims(node)), I64)
-    repeats[axis[0]] = copies[0]
+    repeats[int(axis)] = int(copies)
     set_inputs(node, [node.inputs[0], e.i64(repeats, f"{node.outputs[0].name}/repeats")])
-    return True
 
 
-def _cast(e: Edit, node: gs.Node, opset: int) -> bool:
+def _cast(e: Edit, node: gs.Node, opset: int) -> None:
     """Cast-1: the type by name."""
-    name = node.attrs["to"]
-    if isinstance(name, str):
-        node.attrs["to"] = TensorProto.DataType.Value(name.upper())
-    return isinstance(name, str)
-
-
-def _constant(e: Edit, node: gs.Node, opset: int) -> bool:
-    """A Constant node (of a graph that our loader did not read) is a constant."""
-    (key, held), y = next(iter(node.attrs.items())), node.outputs[0]
-    kinds = {"value_int": I64, "value_ints": I64, "value_float": F32, "value_floats": F32}
-    array = held.values if isinstance(held, gs.Constant) else np.asarray(held, kinds.get(key, object))
-    e.delete(node)
-    y.to_constant(array)
-    return True
+    node.attrs["to"] = TensorProto.DataType.Value(str(node.attrs["to"]).upper())
 
 
 def _scan(e: Edit, node: gs.Node, opset: int) -> NoReturn:
@@ -337,14 +257,12 @@ def _scan(e: Edit, node: gs.Node, opset: int) -> NoReturn:
 
 
 _REDUCE = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
 _NEWEST = 1 << 30
 
 #: operator -> (below this version, rule), in the order in which they apply
 RULES: dict[str, list[tuple[int, Rule]]] = {
-    **{
-        op: [(7, _broadcast)]
-        for op in ["Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less"]
-    },
+    **{op: [(7, _broadcast)] for op in _ARITHMETIC},
     **{op: [(13, _softmax)] for op in ("Softmax", "LogSoftmax", "Hardmax")},
     **{f"Reduce{r}": [(13 if r == "Sum" else 18, _input("axes", 1))] for r in _REDUCE},
     **{op: [(7, _drop("output_sequence")), (3, _renamed("direction", {"foward": "forward"}))] for op in ("RNN", "GRU")},
@@ -352,15 +270,14 @@ RULES: dict[str, list[tuple[int, Rule]]] = {
     "Cast": [(6, _cast)],
     "Clip": [(11, _input("min", 1, None, rank=0)), (11, _input("max", 2, None, rank=0))],
     "Concat": [(4, _default("axis", 1))],
-    "Constant": [(_NEWEST, _constant)],
     "DFT": [(20, _input("axis", 2, default=1, rank=0))],
     "Dropout": [(_NEWEST, _dropout)],
     "Gemm": [(7, _drop("broadcast"))],
-    "GlobalLpPool": [(2, _whole("p"))],
+    "GlobalLpPool": [(2, _whole)],
     "GridSample": [(20, _renamed("mode", {"bilinear": "linear", "bicubic": "cubic"}))],
     "GroupNormalization": [(21, _groupnorm)],
     "LSTM": [(7, _drop("output_sequence"))],
-    "LpPool": [(2, _whole("p"))],
+    "LpPool": [(2, _whole)],
     "PRelu": [(7, _prelu)],
     "Pad": [
         (2, lambda e, n, o: n.attrs.update(pads=n.attrs.pop("paddings"))),
@@ -371,7 +288,7 @@ RULES: dict[str, list[tuple[int, Rule]]] = {
     "Resize": [(11, _resize)],
     "RoiAlign": [(16, _default("coordinate_transformation_mode", "output_half_pixel"))],
     "Scan": [(9, _scan)],
-    "Scatter": [(_NEWEST, _op("ScatterElements"))],
+    "Scatter": [(_NEWEST, lambda e, n, o: e.become(n, "ScatterElements", n.inputs, **n.attrs))],
     "Selu": [(6, _default("alpha", 1.673200011253357)), (6, _default("gamma", 1.0506999492645264))],
     "Slice": [(10, _slice), (10, _input("starts", 1)), (10, _input("ends", 2)), (10, _input("axes", 3))],
     "Split": [(13, _input("split", 1)), (18, _split), (2, _default("axis", 0))],
@@ -381,6 +298,4 @@ RULES: dict[str, list[tuple[int, Rule]]] = {
     "Unsqueeze": [(13, _input("axes", 1))],
     "Upsample": [(7, _scales), (9, _input("scales", 1, F32)), (_NEWEST, _resize)],
 }
-_NEED_SHAPES = {"GroupNormalization", "Hardmax", "LogSoftmax", "PRelu", "Softmax", "Tile"} | {
-    op for op, rules in RULES.items() if rules[0][1] is _broadcast
-}
+_NEED_SHAPES = {*_ARITHMETIC, "GroupNormalization", "Hardmax", "LogSoftmax", "PRelu", "Softmax", "Tile"}

@@ -147,7 +147,8 @@ def jitter(array: np.ndarray) -> np.ndarray:
 
 def round_weights(model: onnx.ModelProto, kind: str) -> None:
     """Large float weights as float16 can hold them, or else jittered."""
-    for tensor in model.graph.initializer:
+    constants = [a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"]
+    for tensor in [*model.graph.initializer, *constants]:
         if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= LARGE:
             weights = onnx.numpy_helper.to_array(tensor)
             rounded = weights.astype(np.float16).astype(np.float32) if kind == "float16" else jitter(weights)

@@ -72,7 +72,9 @@ class FileReport:
         if bad is None:
             count = f"{len(rows)} {'layer' if self.layers else 'output'}{'s' * (len(rows) != 1)}"
             used = max((r.difference.used for r in rows), default=0.0)
-            return f"{self.path}: matches ({count}; largest difference {used:.1%} of the limit {self._limit(rows)})"
+            least = min((r.difference.within for r in rows), default=1.0)
+            seen = f"largest difference {used:.1%} of" if used <= 1 else f"{least:.2%} of the elements within"
+            return f"{self.path}: matches ({count}; {seen} the limit {self._limit(rows)})"
         place = f"first at {bad.op} '{bad.node}', tensor '{bad.tensor}'" if self.layers else f"output '{bad.tensor}'"
         others = sum(not r.ok for r in self.layers) - 1
         more = f"; {others} later tensors differ too" if others > 0 else ""

@@ -86,8 +86,17 @@ class TFLite:
         if self.layers:
             produced = {int(t) for op in self.interpreter._get_ops_details() for t in op["outputs"]}
             wanted = {d["name"]: i for i, d in details.items() if i in produced} | wanted
-        empty = {i: np.zeros(d["shape"], d["dtype"]) for i, d in details.items() if 0 in d["shape"]}
-        return {n: empty[i] if i in empty else self.interpreter.get_tensor(i) for n, i in wanted.items()}
+        results = {}
+        for name, index in wanted.items():
+            if 0 in details[index]["shape"]:
+                results[name] = np.zeros(details[index]["shape"], details[index]["dtype"])
+                continue
+            try:
+                results[name] = self.interpreter.get_tensor(index)
+            except ValueError:  # XNNPACK computes a few intermediates without keeping them
+                if name in self.outputs:
+                    raise
+        return results
 
 
 class SavedModel:

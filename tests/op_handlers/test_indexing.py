@@ -67,6 +67,12 @@ def test_scatter_dynamic_and_dtypes() -> None:
     check_node("ScatterND", [np.zeros((3, 2), bool), np.array([[1]]), np.ones((1, 2), bool)])
 
 
+@CONST
+def test_the_last_of_equal_indices_counts(const: tuple[int, ...]) -> None:
+    check_node("ScatterND", [normal(4, 2), np.array([[1], [3], [1]]), normal(3, 2, seed=1)], const=const)
+    check_node("ScatterElements", [normal(4, 2), np.array([[1, 0], [1, 0]]), normal(2, 2, seed=1)], const=const)
+
+
 @pytest.mark.parametrize("mode", ["linear", "circular"])
 def test_tensor_scatter(mode: str) -> None:
     start = i64(1, 3) if mode == "circular" else i64(1, 2)

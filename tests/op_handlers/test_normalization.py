@@ -14,7 +14,8 @@ def test_layer_normalization(bias: bool, axis: int) -> None:
     x = normal(2, 3, 4, scale=3) + 1
     shape = x.shape[axis:]
     parameters = [normal(*shape, seed=1), normal(*shape, seed=2)][: 1 + bias]
-    check_node("LayerNormalization", [x, *parameters], axis=axis, const=[1, 2], outputs=3, rtol=1e-4, atol=1e-5, dynamic=[0] if axis else [])  # fmt: skip
+    options = {"const": [1, 2], "dynamic": [0] if axis else [], "outputs": 3}
+    check_node("LayerNormalization", [x, *parameters], axis=axis, rtol=1e-4, atol=1e-5, **options)
 
 
 @pytest.mark.parametrize("axis", [-1, 1])

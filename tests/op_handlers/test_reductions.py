@@ -49,7 +49,8 @@ def test_integer_extremes(name: str, dtype: str) -> None:
 def test_integer_reductions(name: str, dtype: str) -> None:
     x = whole(4, 3, dtype=dtype)
     exact = {"ReduceSum": x.sum(1), "ReduceProd": x.prod(1), "ReduceL1": np.abs(x).sum(1),
-             "ReduceSumSquare": (x * x).sum(1), "ReduceL2": np.sqrt((x * x).sum(1)), "ReduceMean": np.trunc(x.mean(1))}[name]  # fmt: skip
+             "ReduceSumSquare": (x * x).sum(1), "ReduceL2": np.sqrt((x * x).sum(1)),
+             "ReduceMean": np.trunc(x.mean(1))}[name]  # fmt: skip
     for got in run_node(name, [x, i64(1)], const=[1], keepdims=0).values():
         np.testing.assert_array_equal(got[0], exact.astype(dtype))
 

@@ -48,6 +48,13 @@ def test_nan_and_infinity_agree_only_with_themselves(value: float) -> None:
             assert compare(got, reference, FLOAT32).what
 
 
+def test_the_largest_float_stands_for_infinity() -> None:
+    largest = np.finfo(np.float32).max
+    assert not compare(moved(largest), moved(np.inf), FLOAT32).what
+    assert compare(moved(-largest), moved(np.inf), FLOAT32).what
+    assert compare(moved(np.inf), moved(largest), FLOAT32).what
+
+
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", "int64", "uint64"])
 def test_integers_are_equal_or_not(dtype: str) -> None:
     reference = np.zeros((4, 5), dtype)
@@ -75,6 +82,14 @@ def test_quantised_within_one_step_at_999_of_1000(wrong: int, ok: bool) -> None:
     got = REFERENCE + 0.1
     got.reshape(-1)[: 2 * wrong : 2] += 0.3
     assert (not compare(got, REFERENCE, tolerance("float32", quantised=True), step=0.1).what) == ok
+
+
+@pytest.mark.parametrize("wrong, ok", [(10, True), (11, False)])
+def test_float16_at_99_of_100(wrong: int, ok: bool) -> None:
+    got = REFERENCE.copy()
+    got.reshape(-1)[:wrong] += 1
+    assert (not compare(got, REFERENCE, TOLERANCES["float16"]).what) == ok
+    assert compare(got, REFERENCE, FLOAT32).what
 
 
 def test_argmax_counts_beyond_ties_of_a_step() -> None:

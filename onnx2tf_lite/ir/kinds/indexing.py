@@ -55,8 +55,8 @@ def _indexed_axes(op: Op) -> list[int]:
 
 
 # x, i64 index vectors [..., depth], updates; ``body`` (old, new -> result, scalars) is the graph of ``reduction``: "mul",
-# "max" or "min"
-define("STABLEHLO_SCATTER", lambda inputs, attrs: (inputs[0].shape, inputs[0].dtype), types="f32 i8 u8 i16 i32 i64 u32",
+# "max", "min" or "none"
+define("STABLEHLO_SCATTER", lambda inputs, attrs: (inputs[0].shape, inputs[0].dtype), types="f32 i8 u8 i16 i32 i64 u32 bool",
        typed=(0, 2), max_rank=8, options=("StablehloScatterOptions", {
            "updateWindowDims": _window_axes, "insertedWindowDims": _indexed_axes, "scatterDimsToOperandDims": _indexed_axes,
            "indexVectorDim": lambda op: op.inputs[1].rank - 1, "updateComputationSubgraphIndex": "body",
