@@ -24,7 +24,7 @@ table({
     "Cosh": m.cosh, "Asinh": m.asinh, "Acosh": m.acosh, "Atanh": m.atanh, "Erf": m.erf,
     "Sign": lambda x: b.minimum(x, 1) if x.dtype.kind == "u" else b.sign(x),
     "Not": lambda x: b.logical_not(x), "IsNaN": lambda x: b.not_equal(x, x),
-    "Add": lambda x, y: b.add(x, y), "Sub": lambda x, y: b.sub(x, y), "Mul": lambda x, y: b.mul(x, y),
+    "Add": lambda x, y: _sum_of_masks(x, y) or b.add(x, y), "Sub": lambda x, y: b.sub(x, y), "Mul": lambda x, y: b.mul(x, y),
     "Div": lambda x, y: b.div(x, y),  # of integers toward zero, as the kernel
     "Equal": lambda x, y: b.equal(x, y), "Less": lambda x, y: b.less(x, y), "Greater": lambda x, y: b.greater(x, y),
     "LessOrEqual": lambda x, y: b.less_equal(x, y), "GreaterOrEqual": lambda x, y: b.greater_equal(x, y),

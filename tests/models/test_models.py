@@ -14,6 +14,9 @@ from . import golden
 
 GOLDEN = json.loads(golden.TABLE.read_text())
 BIG = ("light/bvlc_alexnet", "light/vgg19", "light/zfnet512")  # 240 to 570 MB of generated weights
+# Rounding decides here: ONNX Runtime itself is moved by more than the limit when its input changes by one part in 2**22,
+# so whole-model closeness says nothing; tests/fusion/test_qdq.py compares this one layer by layer.
+ILL_CONDITIONED = {"shared/mobilenet_v2_qdq"}
 PLAIN_CNNS = {
     "shared/mnist_8", "shared/yolox_nano_416", "shared/yunet_n_dynamic", "shared/deeplab_v3_mnv2_257",
     "shared/super_resolution_espcn", "shared/mobilenet_v2_qdq", "light/bvlc_alexnet", "light/densenet121",
@@ -38,7 +41,11 @@ def custom_operators(path: Path) -> list[str]:
 def test_model(model: golden.Model, tmp_path: Path) -> None:
     for feeds in model.feeds() or [None]:
         result = convert(model.path, tmp_path, outputs=("float32", "float16"), test_data=feeds, non_verbose=True)
-        assert result.check is not None and result.exit_code == 0, result.check.sentence()
+        assert result.check is not None
+        verdicts = {file.kind: file.verdict for file in result.check.files}
+        assert result.exit_code == 0, verdicts
+        strict = result.check.files[0]
+        assert model.name in ILL_CONDITIONED or not strict.ill_conditioned, verdicts
     assert set(result.files) == {"float32", "float16"}
     assert not any(custom_operators(path) for path in result.files.values())
     layout = result.report["layout"]
