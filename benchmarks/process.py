@@ -6,6 +6,7 @@ python benchmarks/process.py [--runs 7] [--model model.onnx]
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import statistics
 import subprocess
@@ -13,6 +14,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import onnx2tf_lite
 
 IMPORTS = "import onnx, onnxruntime, onnxsim, onnx_graphsurgeon, ai_edge_litert.interpreter"
 
@@ -52,6 +55,8 @@ def main() -> None:
             "float32",
         ]
         imports = [sys.executable, "-c", IMPORTS]
+        # byte code as an installed package has it, whatever PYTHONDONTWRITEBYTECODE says
+        compileall.compile_dir(str(Path(onnx2tf_lite.__file__).parent), quiet=1)
         measure(convert), measure(imports)  # warm the disk cache
         pairs = [(measure(convert), measure(imports)) for _ in range(args.runs)]
     print(f"{args.model.stem}, {args.runs} alternating runs; median [min, max]")

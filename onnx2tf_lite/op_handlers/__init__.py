@@ -13,7 +13,9 @@ from . import (
     control,
     convolution,
     detection,
+    geometry,
     indexing,
+    linalg,
     matmul,
     normalization,
     pooling,
@@ -23,13 +25,14 @@ from . import (
     resize,
     sampling,
     shapes,
+    signal,
     slicing,
     spatial,
 )
 
 FAMILIES = (
-    activations, arithmetic, attention, control, convolution, detection, indexing, matmul, normalization, pooling,
-    quantization, recurrent, reductions, resize, sampling, shapes, slicing, spatial,
+    activations, arithmetic, attention, control, convolution, detection, geometry, indexing, linalg, matmul, normalization, pooling,
+    quantization, recurrent, reductions, resize, sampling, shapes, signal, slicing, spatial,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "HANDLERS", "NodeInfo", "Unsupported", "const", "current_node", "op", "table"]

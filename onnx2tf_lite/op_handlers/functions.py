@@ -7,6 +7,7 @@ handlers know and lowered in place of the node.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -22,12 +23,12 @@ from ..passes.proto import Importer
 OURS = "definition"
 
 
-def schema_of(node: gs.Node, opset: int) -> defs.OpSchema | None:
-    """The schema of an operator that has a definition; other domains than the default one have one opset."""
+def schema_of(node: gs.Node, opset: int) -> Any:
+    """The onnx.defs.OpSchema of an operator that has a definition; domains besides the default one have one opset."""
     domain = node.domain or ""
     if not defs.has(node.op, domain):
         return None
-    schema = defs.get_schema(node.op, 1 if domain else opset, domain)
+    schema: Any = defs.get_schema(node.op, 1 if domain else opset, domain)
     return schema if schema.has_function or schema.has_context_dependent_function else None
 
 
@@ -38,7 +39,7 @@ def _type(value: Value | None) -> TypeProto:
     return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), shape)
 
 
-def _function(schema: defs.OpSchema, node: NodeProto, types: Sequence[TypeProto]) -> FunctionProto:
+def _function(schema: Any, node: NodeProto, types: Sequence[TypeProto]) -> FunctionProto:
     """The newest body that the schema has, written for an opset of its own."""
     version = max(schema.all_function_opset_versions)
     if schema.has_function:
@@ -48,25 +49,27 @@ def _function(schema: defs.OpSchema, node: NodeProto, types: Sequence[TypeProto]
     return FunctionProto.FromString(text)
 
 
-def definition(node: gs.Node, inputs: Sequence[Value | None], opset: int, prefix: str) -> gs.Graph | None:
+def definition(node: gs.Node, inputs: Sequence[Value | None], opset: int, prefix: str) -> gs.Graph:
     """A graph of inputs ``i0``, ``i1``, ... that computes what the node does; all other names begin with ``prefix``."""
-    schema = schema_of(node, opset)
-    if schema is None:
-        return None
     given = [gs.Variable.empty() if v is None else gs.Variable(f"i{i}", np.float32) for i, v in enumerate(inputs)]
     wanted = [gs.Variable.empty() if t.is_empty() else gs.Variable(f"o{i}") for i, t in enumerate(node.outputs)]
     call = gs.Node(node.op, node.name, node.attrs, given, wanted, domain=node.domain or None)
     model: ModelProto = passes.to_proto(gs.Graph([call]))
     (proto,) = model.graph.node
     present = {a.name for a in proto.attribute}
-    proto.attribute.extend(a.default_value for n, a in schema.attributes.items() if n not in present and a.default_value.name)
+    schema = schema_of(node, opset)
+    proto.attribute.extend(
+        a.default_value for n, a in schema.attributes.items() if n not in present and a.default_value.name
+    )
     types = [_type(v) for v in inputs]
     function = _function(schema, proto, types)
     function.domain = proto.domain = OURS
     del model.opset_import[:]
     model.opset_import.extend([*function.opset_import, helper.make_opsetid(OURS, 1)])
     model.functions.append(function)
-    model.graph.input.extend(helper.make_value_info(t.name, kind) for t, kind in zip(given, types, strict=True) if t.name)
+    model.graph.input.extend(
+        helper.make_value_info(t.name, kind) for t, kind in zip(given, types, strict=True) if t.name
+    )
     model.graph.output.extend(helper.make_empty_tensor_value_info(t.name) for t in wanted if t.name)
     version = next((o.version for o in function.opset_import if not o.domain), opset)
     graph = Importer().model(inline_local_functions(model), version)

@@ -166,7 +166,8 @@ def _expand(node: gs.Node, inputs: list[Value | None], opset: int) -> list[Value
     start = len(graph.ops)
     lower_nodes(body, scope, problems)
     if problems:
-        raise Unsupported(f"in its definition, {'; '.join(p.where + ': ' + p.what for p in problems)}", problems[0].remedy)
+        causes = "; ".join(f"{p.where}: {p.what}" for p in problems)
+        raise Unsupported(f"in its definition, {causes}", problems[0].remedy)
     for operation in graph.ops[start:]:
         operation.origin = current_origin()
     results = iter(body.outputs)

@@ -1,0 +1,23 @@
+"""The Fourier transform, and the parts of complex numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import Value
+from ..kind import Result, define
+
+
+def _spectrum(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+    *lead, rows, _ = inputs[0].shape
+    return (*lead, rows, attrs["lengths"][1] // 2 + 1), np.dtype(np.complex64)
+
+
+# x[...,rows,columns], ``lengths`` (rows, columns) are powers of two: the non-negative frequencies of the last axis
+define("RFFT2D", _spectrum, types="f32", operands=(0, "lengths"), options=("Rfft2dOptions", {}), tensorflow="RFFT2D")
+for _name in ("REAL", "IMAG"):
+    define(_name, lambda inputs, attrs: (inputs[0].shape, np.dtype(np.float32)), types="c64", tensorflow=_name.title(),
+           max_rank=8)  # fmt: skip
