@@ -51,9 +51,8 @@ def main() -> None:
         print(f"weights {weights:.0f} MB, imports alone {base:.0f} MB")
         for label, extra in (("conversion and check", []), ("conversion only", ["--no-check"])):
             wall, _, peak = measure(command + extra)
-            print(
-                f"{label:21} peak {peak:.0f} MB, {wall:.1f} s: {(peak - base) / weights:.2f} x the weights above the imports"
-            )
+            ratio = (peak - base) / weights
+            print(f"{label:21} peak {peak:.0f} MB, {wall:.1f} s: {ratio:.2f} x the weights above the imports")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ def five_hundred_nodes() -> onnx.ModelProto:
     rng = np.random.default_rng(0)
     nodes, weights, x = [], [], "x"
     for i in range(100):
-        tensors = {f"w{i}": rng.normal(size=(16, 16, 3, 3)) / 12, f"s{i}": rng.uniform(0.5, 1, 16), f"b{i}": rng.normal(size=16),
-                   f"m{i}": rng.normal(size=16), f"v{i}": rng.uniform(0.5, 1, 16)}  # fmt: skip
+        shapes = {f"w{i}": (16, 16, 3, 3), f"s{i}": (16,), f"b{i}": (16,), f"m{i}": (16,), f"v{i}": (16,)}
+        tensors = {n: rng.uniform(0.5, 1, s) if n[0] in "sv" else rng.normal(size=s) / 12 for n, s in shapes.items()}
         weights += [numpy_helper.from_array(a.astype(np.float32), n) for n, a in tensors.items()]
         nodes += [
             helper.make_node("Conv", [x, f"w{i}"], [f"c{i}"], f"conv{i}", pads=[1, 1, 1, 1]),

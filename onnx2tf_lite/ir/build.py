@@ -41,11 +41,10 @@ def emit_all(kind: str, inputs: Sequence[Value | None], /, **attrs: Any) -> list
     stem = origin.outputs[0] if origin and origin.outputs else kind.lower()
     op = Op(definition, list(inputs), [], dict(attrs), origin)
     contents = _contents(kind, present, attrs, types)
+    numbers = [c for c in contents if c is not None and dims.is_static(c.ravel())]
+    if len(numbers) == len(types):
+        return [constant(np.array(c.tolist(), t[1]).reshape(c.shape)) for c, t in zip(numbers, types, strict=True)]
     for (shape, dtype), content in zip(types, contents, strict=True):
-        if content is not None and dims.is_static(content.ravel()):
-            return [
-                constant(np.asarray(c.tolist(), t[1]).reshape(c.shape)) for c, t in zip(contents, types, strict=True)
-            ]  # type: ignore[union-attr]
         value = Value(graph.fresh_name(stem), tuple(shape), np.dtype(dtype), producer=op, content=content)
         op.outputs.append(value)
     graph.ops.append(op)
@@ -59,19 +58,20 @@ def emit(kind: str, *inputs: Value | None, **attrs: Any) -> Value:
 
 def _fold(kind: str, inputs: list[Value], attrs: dict[str, Any], types: list[Any]) -> list[Value] | None:
     evaluate = KINDS[kind].evaluate
-    if evaluate is None or any(v.data is None for v in inputs) or not all(dims.is_static(s) for s, _ in types):
+    if evaluate is None or any(v.data is None for v in inputs) or any(not dims.is_static(s) for s, _ in types):
         return None
     if any(isinstance(d, Expr) for a in attrs.values() if isinstance(a, tuple) for d in a):
         return None
-    size = sum(int(dims.product(s)) * np.dtype(d).itemsize for s, d in types)  # type: ignore[arg-type]
-    if size > sum(v.data.nbytes for v in inputs) + FOLD_LIMIT:  # type: ignore[union-attr]
+    data = [v.data for v in inputs if v.data is not None]
+    size = sum(dims.evaluate(dims.product(s), {}) * np.dtype(d).itemsize for s, d in types)
+    if size > sum(a.nbytes for a in data) + FOLD_LIMIT:
         return None
     with np.errstate(all="ignore"):
         try:
-            arrays = evaluate(attrs, *(v.data for v in inputs))
+            result = evaluate(attrs, *data)
         except TypeError:
             return None
-    arrays = arrays if isinstance(arrays, (list, tuple)) else [arrays]
+    arrays = result if isinstance(result, (list, tuple)) else [result]
     return [constant(np.asarray(a, d).reshape(s)) for a, (s, d) in zip(arrays, types, strict=True)]
 
 
@@ -81,7 +81,7 @@ def _contents(kind: str, inputs: list[Value], attrs: dict[str, Any], types: list
     if function is None or any(not isinstance(d, int) for s, _ in types for d in s):
         return unknown
     known = [content_of(v) for v in inputs]
-    if any(k is None for k in known) or any(int(dims.product(s)) > SMALL for s, _ in types):
+    if any(k is None for k in known) or any(dims.evaluate(dims.product(s), {}) > SMALL for s, _ in types):
         return unknown
     try:
         result = function(attrs, *known)

@@ -1,8 +1,8 @@
 """Symbolic tensor extents: integer polynomials over named symbols, in one canonical form.
 
 A :data:`Dim` is a plain ``int`` or an :class:`Expr`.  Two expressions are equal exactly when their canonical forms
-are, so a shape can be a dictionary key and "are these two extents the same?" is ``==``.  Floor division, modulo, minimum
-and maximum that do not simplify become opaque atoms of the polynomial.
+are, so a shape can be a dictionary key and "are these two extents the same?" is ``==``.  Floor division, modulo,
+minimum and maximum that do not simplify become opaque atoms of the polynomial.
 """
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ class Expr:
         return floordiv(other, self)
 
     def __mod__(self, other: Dim) -> Dim:
-        exact = exact_div(self, other)
-        return 0 if exact is not None else _poly([((Call("%", (self, other)),), 1)])
+        return modulo(self, other)
 
     def __str__(self) -> str:
         def term(monomial: Monomial, factor: int) -> str:
@@ -107,7 +106,8 @@ def exact_div(a: Dim, b: Dim) -> Dim | None:
         return a // b if b and a % b == 0 else None
     if a == 0:
         return 0
-    divisor, rest, quotient = _terms(b), a, 0
+    divisor, rest = _terms(b), a
+    quotient: Dim = 0
     lead, factor = divisor[0]
     for _ in range(32):  # every round removes the leading term, so this is only a guard
         if rest == 0:
@@ -144,6 +144,13 @@ def floordiv(a: Dim, b: Dim) -> Dim:
     if rest == 0 or (isinstance(rest, int) and isinstance(b, int)):
         return whole + (rest // b if rest else 0)
     return whole + _poly([((Call("//", (rest, b)),), 1)])
+
+
+def modulo(a: Dim, b: Dim) -> Dim:
+    """``a % b``."""
+    if isinstance(a, int) and isinstance(b, int):
+        return a % b
+    return 0 if exact_div(a, b) is not None else _poly([((Call("%", (a, b)),), 1)])
 
 
 def ceildiv(a: Dim, b: Dim) -> Dim:
@@ -222,7 +229,7 @@ def _substitute_atom(atom: Atom, values: Mapping[str, Dim]) -> Dim:
     if atom.op == "//":
         return floordiv(args[0], args[1])
     if atom.op == "%":
-        return args[0] % args[1]
+        return modulo(args[0], args[1])
     return _extreme(atom.op, args[0], args[1])
 
 

@@ -127,7 +127,7 @@ class Value:
     def nbytes(self, hint: int = 1) -> int:
         """Bytes with every symbolic extent counted as ``hint``."""
         count = product([hint if isinstance(d, Expr) else d for d in self.shape])
-        return int(count) * self.dtype.itemsize
+        return int(count) * self.dtype.itemsize  # type: ignore[arg-type]
 
     def __str__(self) -> str:
         return f"{self.name}: {short(self.dtype)}[{show(self.shape)}]"

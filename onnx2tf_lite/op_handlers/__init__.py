@@ -20,6 +20,7 @@ from . import (
     normalization,
     pooling,
     quantization,
+    randomness,
     recurrent,
     reductions,
     resize,
@@ -31,8 +32,9 @@ from . import (
 )
 
 FAMILIES = (
-    activations, arithmetic, attention, control, convolution, detection, geometry, indexing, linalg, matmul, normalization, pooling,
-    quantization, recurrent, reductions, resize, sampling, shapes, signal, slicing, spatial,
+    activations, arithmetic, attention, control, convolution, detection, geometry, indexing, linalg, matmul,
+    normalization, pooling, quantization, randomness, recurrent, reductions, resize, sampling, shapes, signal,
+    slicing, spatial,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "HANDLERS", "NodeInfo", "Unsupported", "const", "current_node", "op", "table"]

@@ -9,7 +9,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim, Shape
-from ..ir.graph import Value
+from ..ir.graph import Value, static_shape
 from . import _maths as m
 from ._loops import scalar
 from .matmul import product
@@ -44,7 +44,8 @@ def affine_grid(theta: Value, size: Value, *, align_corners: int = 0) -> Value:
 @op("DeformConv")
 def deform_conv(x: Value, w: Value, offset: Value, bias: Value | None = None, mask: Value | None = None, *,
                 dilations: Sequence[int] | None = None, group: int = 1, kernel_shape: Sequence[int] | None = None,
-                offset_group: int = 1, pads: Sequence[int] | None = None, strides: Sequence[int] | None = None) -> Value:  # fmt: skip
+                offset_group: int = 1, pads: Sequence[int] | None = None,
+                strides: Sequence[int] | None = None) -> Value:  # fmt: skip
     """x[N,C,*S], w[O,C/group,*K], offset[N,offset_group*prod(K)*r,*P], mask[N,offset_group*prod(K),*P] -> [N,O,*P].
 
     Every kernel place of every output reads the image between pixels; what lies outside counts as zero.
@@ -54,7 +55,7 @@ def deform_conv(x: Value, w: Value, offset: Value, bias: Value | None = None, ma
     batch, width = n * offset_group, dims.floordiv(c, offset_group)
     places = taps_count * dims.product(out)
     shifts = b.split(b.reshape(offset, (batch, taps_count, rank, *out)), [1] * rank, 2)
-    steps = np.indices(kernel).reshape(rank, -1)
+    steps = np.indices(static_shape(w)[2:]).reshape(rank, -1)
     taps = []
     for a, (shift, size) in enumerate(zip(shifts, space, strict=True)):
         stride, dilation, low = (v[a] if v else d for v, d in ((strides, 1), (dilations, 1), (pads, 0)))
@@ -68,9 +69,9 @@ def deform_conv(x: Value, w: Value, offset: Value, bias: Value | None = None, ma
         pixels = pixels * b.reshape(mask, (batch, places, 1))
     pixels = b.reshape(pixels, (n, offset_group, taps_count, dims.product(out), width))
     columns = b.reshape(b.transpose(pixels, (0, 3, 2, 1, 4)), (n, dims.product(out), taps_count, c))
-    y = b.concat([_matrix_product(*parts) for parts in
-                  zip(b.split(columns, [dims.floordiv(c, group)] * group, -1), b.split(w, [dims.floordiv(o, group)] * group, 0),
-                      strict=True)], -1)  # fmt: skip
+    inputs = b.split(columns, [dims.floordiv(c, group)] * group, -1)
+    weights = b.split(w, [dims.floordiv(o, group)] * group, 0)
+    y = b.concat([_matrix_product(*pair) for pair in zip(inputs, weights, strict=True)], -1)
     y = y if bias is None else y + bias
     return b.reshape(b.transpose(y, (0, 2, 1)), (n, o, *out))
 
@@ -107,7 +108,7 @@ def col2im(x: Value, image: Value, block: Value, *, dilations: Sequence[int] | N
 @op("MaxRoiPool")
 def max_roi_pool(x: Value, rois: Value, *, pooled_shape: Sequence[int], spatial_scale: float = 1.0) -> Value:
     """x[N,C,H,W], rois[R,5] as batch x1 y1 x2 y2 -> [R,C,*pooled_shape]; a bin without pixels is 0."""
-    r, (_, c, h, w) = rois.shape[0], x.shape
+    r, (h, w) = rois.shape[0], x.shape[2:]
     batch, x1, y1, x2, y2 = b.split(rois, [1] * 5, 1)
     image = b.gather(b.channels_last(x), b.reshape(b.cast(batch, np.int32), (r,)))
     inside_h = _bins(y1, y2, spatial_scale, h, pooled_shape[0])

@@ -15,7 +15,7 @@ from ..ir.graph import Value, constant, content_of, current_graph
 from ..ir.kinds.elementwise import broadcast
 from ._narrow import narrow
 from .reductions import integers
-from .registry import Result, Unsupported, const, current_node, op
+from .registry import Result, Unsupported, current_node, op
 
 
 def scalar(dim: Dim, dtype: Any = np.int64) -> Value:
@@ -52,17 +52,6 @@ def size(x: Value) -> Value:
 @op("Identity")
 def identity(x: Value) -> Value:
     return x
-
-
-@op("Dropout")
-def dropout(
-    x: Value, ratio: Value | None = None, training_mode: Value | None = None, *, seed: int | None = None
-) -> tuple[Value, Value | None]:
-    """Inference: the operand, and a mask that is true everywhere."""
-    training, rate = const(training_mode, "training_mode"), const(ratio, "ratio")
-    if training is not None and training.item() and (0.5 if rate is None else rate.item()):
-        raise Unsupported("drops random elements in training mode", "export the model for inference")
-    return x, b.fill(x.shape, True, bool) if current_node().wants(1) else None
 
 
 @op("Reshape")

@@ -30,8 +30,8 @@ def _waves(rows: Dim, columns: Dim, length: Dim) -> tuple[Value, Value]:
     if isinstance(rows, int) and isinstance(columns, int) and isinstance(length, int):
         if 4 * rows * columns > LARGEST:
             raise Unsupported(f"the matrix of a DFT of length {length} is too large", "transform shorter frames")
-        turns = np.outer(np.arange(rows), np.arange(columns)) % length / length
-        return b.lift(np.cos(2 * np.pi * turns), F32), b.lift(np.sin(2 * np.pi * turns), F32)
+        angles = np.outer(np.arange(rows), np.arange(columns)) % length * (2 * np.pi / length)
+        return b.lift(np.cos(angles), F32), b.lift(np.sin(angles), F32)
     turns = b.reshape(b.iota(rows), (rows, 1)) * b.reshape(b.iota(columns), (1, columns))
     phase = b.cast(b.floor_mod(turns, scalar(length)), F32) * (2 * np.pi / number(length))
     return b.cos(phase), b.sin(phase)
@@ -41,7 +41,7 @@ def _matrix(rows: Dim, columns: Dim, length: Dim, complex_in: bool, inverse: boo
     """[rows, parts, columns, parts]: results of (samples, or of the half spectrum of real samples)."""
     cos, sin = _waves(rows, columns, length)
     if inverse:
-        weight: Value | np.ndarray = np.ones((1, 1), F32)
+        weight = b.lift(1, F32)
         if real_out:  # frequencies stand for their mirror images too, but for 0 and the highest of an even length
             j = b.reshape(b.iota(columns), (1, columns))
             weight = b.where(b.logical_or(b.equal(j, 0), b.equal(j * 2, scalar(length))), np.float32(1), np.float32(2))
@@ -61,7 +61,14 @@ def transform(x: Value, length: Dim | None, axis: int, inverse: bool, onesided: 
     rows = length // 2 + 1 if onesided and not inverse else length
     used = dims.minimum(count, length // 2 + 1 if half else length)
     moved = b.narrow(moved, -2, 0, used)
-    if onesided and not inverse and parts == 1 and isinstance(length, int) and length >= FAST and not length & (length - 1):
+    if (
+        onesided
+        and not inverse
+        and parts == 1
+        and isinstance(length, int)
+        and length >= FAST
+        and not length & (length - 1)
+    ):
         return b.move_axis(_fast(moved, used, length), -2, axis)
     matrix = b.reshape(_matrix(rows, used, length, parts == 2, inverse, half), (-1, used * parts))
     flat = b.reshape(moved, (*lead, used * parts))
@@ -78,7 +85,9 @@ def _fast(x: Value, used: Dim, length: int) -> Value:
 
 
 @op("DFT")
-def dft(x: Value, length: Value | None = None, axis: Value | None = None, *, inverse: int = 0, onesided: int = 0) -> Value:
+def dft(
+    x: Value, length: Value | None = None, axis: Value | None = None, *, inverse: int = 0, onesided: int = 0
+) -> Value:
     extent = None if length is None else b.dims_of(length)[0]
 
     def along(at: int) -> Value:
@@ -94,22 +103,27 @@ def _chosen(index: Value, cases: Sequence[int], compute: Callable[[int], Value])
     results = [compute(i) for i in cases]
 
     def select(values: Sequence[Value]) -> Value:
-        return reduce(lambda rest, case: b.where(b.equal(index, case[0]), case[1], rest), zip(cases, values), values[0])
+        chosen = values[0]
+        for case, value in zip(cases, values, strict=True):
+            chosen = b.where(b.equal(index, case), value, chosen)
+        return chosen
 
     if all(r.shape == results[0].shape for r in results):
         return select(results)
-    room: Shape = tuple(reduce(dims.maximum, extents) for extents in zip(*(r.shape for r in results)))
+    room: Shape = tuple(reduce(dims.maximum, extents) for extents in zip(*(r.shape for r in results), strict=True))
     padded = [b.pad(r, [(0, most - d) for most, d in zip(room, r.shape, strict=True)]) for r in results]
     return b.slice_(select(padded), (0,) * len(room), b.dims_of(select([b.shape_of(r) for r in results])))
 
 
 @op("STFT")
-def stft(signal: Value, step: Value, window: Value | None = None, length: Value | None = None, *, onesided: int = 1) -> Value:
+def stft(
+    signal: Value, step: Value, window: Value | None = None, length: Value | None = None, *, onesided: int = 1
+) -> Value:
     """signal[N,J,parts] -> [N,frames,K,2]: every frame, weighed by the window, transformed."""
     n, count, *parts = signal.shape
     size: Dim = count
     if length is not None or window is not None:
-        size = b.dims_of(length)[0] if length is not None else window.shape[0]  # type: ignore[union-attr]
+        size = b.dims_of(length)[0] if window is None else window.shape[0]  # type: ignore[arg-type]
     (hop,) = b.dims_of(step)
     frames = dims.floordiv(count - size, hop) + 1
     places = b.reshape(b.iota(frames), (frames, 1)) * scalar(hop) + b.reshape(b.iota(size), (1, size))
@@ -120,7 +134,9 @@ def stft(signal: Value, step: Value, window: Value | None = None, length: Value 
 
 
 @op("MelWeightMatrix")
-def mel_weight_matrix(bins: Value, length: Value, rate: Value, low: Value, high: Value, *, output_datatype: int = 1) -> Value:
+def mel_weight_matrix(
+    bins: Value, length: Value, rate: Value, low: Value, high: Value, *, output_datatype: int = 1
+) -> Value:
     """[K, bins]: triangles between neighbours but one of ``bins + 2`` frequencies, evenly spaced in mel.
 
     mel is 2595 log10(1 + f / 700), so 700 + f grows by an equal factor each time.

@@ -130,8 +130,9 @@ def cut(graph: gs.Graph, input_names: Iterable[str], output_names: Iterable[str]
 def infer(graph: gs.Graph, trust: bool = True) -> int:
     """onnx's inference with data propagation; returns how many tensors it told something new about.
 
-    With `trust` a dimension that inference cannot find keeps the size the model declares; a shape is not declared any
-    more once the user has overridden one it may depend on.
+    With `trust` the result of a foreign operator keeps the shape that the model declares.  Of other declared shapes
+    only the rank is believed where inference cannot confirm them: exporters leave the extents of the example input behind in
+    dynamic models, and ONNX Runtime only warns about it.
     """
     proto = to_proto(graph, big="as_inputs", infos=False)
     try:
@@ -154,8 +155,9 @@ def infer(graph: gs.Graph, trust: bool = True) -> int:
         tensor.shape = None
         if tensor.name in found:
             describe(tensor, found[tensor.name])
-        if trust:
-            tensor.shape = _merge(tensor.shape, old, users)
+        if trust and tensor.shape is None and old is not None:
+            foreign = any(n.domain for n in tensor.inputs)
+            tensor.shape = _known(old, users) if foreign else [None] * len(old)
         news += dtype != tensor.dtype or _known(old, users) != _known(tensor.shape, users)
     return news
 
@@ -167,15 +169,6 @@ def _made_up(dim: Any, users: set[str]) -> bool:
 
 def _known(dims: list | None, users: set[str]) -> list | None:
     return None if dims is None else [None if _made_up(d, users) else d for d in dims]
-
-
-def _merge(new: list | None, old: list | None, users: set[str]) -> list | None:
-    """What was inferred; where that is nothing, what the model declares."""
-    if old is None or new is None:
-        return new if old is None else _known(old, users)
-    if len(new) != len(old):
-        return new
-    return [b if _made_up(a, users) and not _made_up(b, users) else a for a, b in zip(new, old, strict=True)]
 
 
 def _collect(proto: onnx.GraphProto, found: dict[str, onnx.TypeProto]) -> None:

@@ -1,6 +1,6 @@
 """The test models, and the golden table: TRANSPOSE operators and bytes that remain in every one.
 
-    python -m tests.models.golden          # prints what changed and rewrites golden.json; review it as a diff
+python -m tests.models.golden          # prints what changed and rewrites golden.json; review it as a diff
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from . import golden
 
 GOLDEN = json.loads(golden.TABLE.read_text())
 BIG = ("light/bvlc_alexnet", "light/vgg19", "light/zfnet512")  # 240 to 570 MB of generated weights
-# Rounding decides here: ONNX Runtime itself is moved by more than the limit when its input changes by one part in 2**22,
-# so whole-model closeness says nothing; tests/fusion/test_qdq.py compares this one layer by layer.
+# Rounding decides here: ONNX Runtime itself moves by more than the limit when its input changes by one part in 2**22,
+# so closeness of the whole model says nothing; tests/fusion/test_qdq.py compares this one layer by layer.
 ILL_CONDITIONED = {"shared/mobilenet_v2_qdq"}
 PLAIN_CNNS = {
     "shared/mnist_8", "shared/yolox_nano_416", "shared/yunet_n_dynamic", "shared/deeplab_v3_mnv2_257",

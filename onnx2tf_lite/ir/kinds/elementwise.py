@@ -131,7 +131,7 @@ def _cast_dims(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
 
 
 # name, numpy function, kernel dtypes, versions, TensorFlow op
-UNARY = [
+UNARY: list[tuple[Any, ...]] = [
     ("ABS", np.abs, "f32 i32", "2:qi8 3:qi16 5:i32", "Abs"),
     ("NEG", np.negative, "f32 i32 i64", "", "Neg"),
     ("EXP", np.exp, "f32", "2:qi8|qi16", "Exp"),
@@ -155,17 +155,14 @@ for _name, _function, _types, _versions, _tf in UNARY:
     define(_name, same, layout=ELEMENTWISE, types=_types, versions=_versions, tensorflow=_tf, max_rank=8,
            evaluate=_plain(_function))  # fmt: skip
 
-for _name, _function, _tf in [("FLOOR", np.floor, "Floor"), ("CEIL", np.ceil, "Ceil"), ("ROUND", np.round, "Round")]:
-    define(
-        _name,
-        same,
-        layout=ELEMENTWISE,
-        types="f32",
-        tensorflow=_tf,
-        max_rank=8,
-        evaluate=_plain(_function),
-        symbolic=lambda attrs, x: x,
-    )  # dims are whole numbers; fmt: skip
+ROUNDING: list[tuple[Any, ...]] = [
+    ("FLOOR", np.floor, "Floor"),
+    ("CEIL", np.ceil, "Ceil"),
+    ("ROUND", np.round, "Round"),
+]
+for _name, _function, _tf in ROUNDING:  # dims are whole numbers
+    define(_name, same, layout=ELEMENTWISE, types="f32", tensorflow=_tf, max_rank=8, evaluate=_plain(_function),
+           symbolic=lambda attrs, x: x)  # fmt: skip
 
 define("LEAKY_RELU", same, layout=ELEMENTWISE, types="f32", versions="2:qi16", tensorflow="LeakyRelu", max_rank=8,
        tf_attrs={"alpha": "alpha"}, options=("LeakyReluOptions", {"alpha": "alpha"}), evaluate=_leaky_relu)  # fmt: skip
@@ -179,7 +176,7 @@ define("CAST", lambda inputs, attrs: (inputs[0].shape, attrs["to"]), layout=ELEM
 _ACT = {"fusedActivationFunction": "activation"}
 _ARITHMETIC = "f32 i32 i64"
 # name, numpy function, function of dims, kernel dtypes, options, versions, TensorFlow op
-BINARY = [
+BINARY: list[tuple[Any, ...]] = [
     ("ADD", np.add, lambda a, b: a + b, _ARITHMETIC, ("AddOptions", _ACT), "2:qi8|qu8 3:qi16 4:i64", "AddV2"),
     ("SUB", np.subtract, lambda a, b: a - b, _ARITHMETIC, ("SubOptions", _ACT), "2:qi8|qu8 3:rank>4 4:i64 5:qi16", "Sub"),
     ("MUL", np.multiply, lambda a, b: a * b, _ARITHMETIC + " u32", ("MulOptions", _ACT), "2:qi8|qu8 3:@enlarges 4:qi16 5:i64 7:u32", "Mul"),
@@ -225,14 +222,15 @@ define("BITCAST", _bits, tensorflow="Bitcast", tf_attrs={"type": "to"}, max_rank
        evaluate=lambda attrs, x: np.frombuffer(x.tobytes(), attrs["to"]))  # fmt: skip
 
 _ORDERED = "f32 i32 i64"
-for _name, _function, _dims, _types, _options, _versions, _tf in [
+COMPARISONS: list[tuple[Any, ...]] = [
     ("EQUAL", np.equal, _equal, "f32 i32 i64 bool", "EqualOptions", "2:qi8", "Equal"),
     ("NOT_EQUAL", np.not_equal, lambda a, b: not _equal(a, b), "f32 i32 i64 bool", "NotEqualOptions", "2:qi8", "NotEqual"),
     ("LESS", np.less, None, _ORDERED, "LessOptions", "2:qi8", "Less"),
     ("LESS_EQUAL", np.less_equal, None, _ORDERED, "LessEqualOptions", "2:qi8", "LessEqual"),
     ("GREATER", np.greater, None, _ORDERED, "GreaterOptions", "2:qi8", "Greater"),
     ("GREATER_EQUAL", np.greater_equal, None, _ORDERED, "GreaterEqualOptions", "2:qi8", "GreaterEqual"),
-]:  # fmt: skip
+]  # fmt: skip
+for _name, _function, _dims, _types, _options, _versions, _tf in COMPARISONS:
     define(_name, compared, layout=ELEMENTWISE, types=_types, typed=(0, 1), options=(_options, {}), versions=_versions,
            tensorflow=_tf, evaluate=_plain(_function), symbolic=_object(_dims) if _dims else None,
            max_rank=8)  # fmt: skip

@@ -35,7 +35,7 @@ define("GATHER", _gather, layout=Gather(), types=_INDEXED, max_rank=7, evaluate=
 
 def _gather_nd(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     data, index = inputs
-    return index.shape[:-1] + data.shape[int(index.shape[-1]) :], data.dtype
+    return index.shape[:-1] + data.shape[index.shape[-1] :], data.dtype  # type: ignore[index]
 
 
 define("GATHER_ND", _gather_nd, types=_INDEXED, options=("GatherNdOptions", {}), versions="3:i16 5:bool",

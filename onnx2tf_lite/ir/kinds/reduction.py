@@ -27,12 +27,12 @@ def _evaluate(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _mean(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
     if x.dtype.kind == "f":
-        return np.mean(x, axis=axis, keepdims=keepdims, dtype=np.float64)
+        return np.asarray(np.mean(x, axis=axis, keepdims=keepdims, dtype=np.float64))
     return np.trunc(np.mean(x, axis=axis, keepdims=keepdims))
 
 
 _INTEGERS = "f32 i8 u8 i16 i32 i64"
-for _name, _function, _types, _versions, _tf in [
+REDUCERS: list[tuple[Any, ...]] = [
     ("MEAN", _mean, "f32 i32 i64", "2:qi8|qu8 3:qi16", "Mean"),
     ("SUM", np.sum, "f32 i32 i64", "2:qi8|qu8 3:qi16", "Sum"),
     ("REDUCE_MAX", np.max, _INTEGERS, "2:i8 3:i16", "Max"),
@@ -40,7 +40,8 @@ for _name, _function, _types, _versions, _tf in [
     ("REDUCE_PROD", np.prod, _INTEGERS, "2:i8|i16", "Prod"),
     ("REDUCE_ANY", np.any, "bool", "", "Any"),
     ("REDUCE_ALL", np.all, "bool", "", "All"),
-]:
+]
+for _name, _function, _types, _versions, _tf in REDUCERS:
     define(_name, reduced, layout=AnyOrder(axis=("axes",), drops="axes"), types=_types, operands=(0, "axes"),
            options=("ReducerOptions", {"keepDims": "keepdims"}), versions=_versions, tensorflow=_tf,
            tf_attrs={"keep_dims": "keepdims"}, evaluate=_evaluate(_function),  # XNNPACK fails to prepare above rank 6

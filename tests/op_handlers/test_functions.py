@@ -1,0 +1,56 @@
+"""Operators lowered through ONNX's own definitions of them, against onnx's reference implementation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from onnx2tf_lite.errors import ConversionError
+from tests.harness import compile_model
+from tests.op_handlers.nodes import check_node, node_model, normal, scalar, whole
+
+LOGITS, LABELS, WEIGHTS = normal(3, 5, 4), whole(3, 4, low=0, high=5), np.array([1, 2, 0.5, 3, 1], np.float32)
+
+
+@pytest.mark.parametrize("dynamic", [(), (0, 1)], ids=["static", "dynamic"])
+@pytest.mark.parametrize("weights", [[], [WEIGHTS]], ids=["", "weights"])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize("name", ["NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"])
+def test_losses(name: str, reduction: str, weights: list[Any], dynamic: tuple) -> None:
+    check_node(name, [LOGITS, LABELS, *weights], reduction=reduction, ignore_index=2, dynamic=dynamic)
+
+
+@pytest.mark.parametrize("const", [(), (0,)], ids=["runtime", "constant"])
+@pytest.mark.parametrize("periodic", [0, 1])
+@pytest.mark.parametrize("name", ["HannWindow", "HammingWindow", "BlackmanWindow"])
+def test_windows(name: str, periodic: int, const: tuple) -> None:
+    graph = check_node(name, [scalar(10)], periodic=periodic, const=const)
+    assert not const or len(graph.ops) == 1  # the constant as an output
+
+
+@pytest.mark.parametrize("dynamic", [(), (0, 3)], ids=["static", "dynamic"])
+@pytest.mark.parametrize("activation", ["none", "silu"])
+def test_causal_convolution_with_state(activation: str, dynamic: tuple) -> None:
+    inputs = [normal(2, 3, 6), normal(3, 1, 4), normal(3), normal(2, 3, 3)]
+    check_node("CausalConvWithState", inputs, activation=activation, outputs=2, opset=27, dynamic=dynamic)
+
+
+def test_absent_operands_and_nested_definitions() -> None:
+    inputs = [normal(2, 3, 6), normal(3, 1, 4), None, normal(2, 3, 3)]
+    check_node("CausalConvWithState", inputs, outputs=2, opset=27)
+
+
+def test_every_operation_belongs_to_the_node() -> None:
+    graph = compile_model(node_model("SoftmaxCrossEntropyLoss", [LOGITS, LABELS]))
+    assert {op.origin.op_type for op in graph.ops if op.origin} == {"SoftmaxCrossEntropyLoss"}
+    names = [v.name for op in graph.ops for v in op.outputs]
+    assert len(set(names)) == len(names)
+
+
+def test_a_refusal_names_the_node_and_the_part() -> None:
+    model = node_model("HannWindow", [scalar(10)], output_datatype=TensorProto.COMPLEX64)
+    with pytest.raises(ConversionError, match=r"HannWindow 'hannwindow' .*: in its definition, Cast .*complex64"):
+        compile_model(model)
