@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from ..ir import build as b
+from ..ir import dims
 from ..ir.dims import Shape
 from ..ir.graph import Value, constant
+from ..ir.kinds.reduction import AT_RUN_TIME
 from . import _maths as m
 from .registry import Unsupported, const, op
 
 Step = Callable[[Value], Value]
+Axes = tuple[int, ...] | Value
 
 
 def integers(value: Value | None, what: str) -> list[int] | None:
@@ -24,14 +28,25 @@ def integers(value: Value | None, what: str) -> list[int] | None:
     return None if array is None else [int(i) for i in array.ravel()]
 
 
-def reduced_axes(x: Value, axes: Value | None, noop: int) -> tuple[int, ...]:
-    """Sorted non-negative axes; none given means all, or with ``noop`` none."""
+def reduced_axes(x: Value, axes: Value | None, noop: int) -> Axes:
+    """Sorted non-negative axes, or an i32 vector at run time; none given means all, or with ``noop`` none."""
+    if axes is not None and not axes.is_constant and axes.size != 0:
+        if not isinstance(axes.size, int):
+            raise Unsupported("the number of axes is only known at run time", "make axes a constant")
+        return b.floor_mod(b.cast(b.reshape(axes, (-1,)), np.int32), x.rank)
     given = integers(axes, "axes")
     return tuple(sorted(b.axis_of(a, x.rank) for a in given)) if given else () if noop else tuple(range(x.rank))
 
 
-def reduced_shape(shape: Shape, axes: Sequence[int], keepdims: bool | int) -> Shape:
+def reduced_shape(shape: Shape, axes: Axes, keepdims: bool | int) -> Shape:
     """``shape`` with ``axes`` as 1 or gone."""
+    if isinstance(axes, Value):
+        places = b.reshape(b.iota(len(shape)), (len(shape), 1))
+        gone = b.reduce("REDUCE_ANY", b.equal(places, b.reshape(axes, (1, -1))), [1])
+        if keepdims:
+            return b.dims_of(b.where(gone, np.int32(1), b.dims_value(shape)))
+        kept = b.reshape(b.emit("WHERE", b.logical_not(gone)), (len(shape) - int(axes.shape[0]),))  # type: ignore[arg-type]
+        return b.dims_of(b.gather(b.dims_value(shape), kept))
     return tuple(1 if i in axes else d for i, d in enumerate(shape) if keepdims or i not in axes)
 
 
@@ -45,12 +60,15 @@ def highest(dtype: np.dtype) -> Any:
     return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
 
 
-def _reduce(kind: str, x: Value, axes: Sequence[int], keepdims: int) -> Value:
+def _reduce(kind: str, x: Value, axes: Axes, keepdims: int) -> Value:
     """A kernel, or its value over the empty set: what the kernels return for that differs."""
-    if any(x.shape[a] == 0 for a in axes):
+    if x.size == 0 if isinstance(axes, Value) else any(x.shape[a] == 0 for a in axes):
         empty = {"SUM": lambda t: 0, "REDUCE_PROD": lambda t: 1, "REDUCE_MAX": lowest, "REDUCE_MIN": highest,
                  "MEAN": lambda t: np.nan, "REDUCE_ANY": lambda t: False, "REDUCE_ALL": lambda t: True}  # fmt: skip
         return b.fill(reduced_shape(x.shape, axes, keepdims), empty[kind](x.dtype), x.dtype)
+    if isinstance(axes, Value):
+        shape = reduced_shape(x.shape, axes, keepdims)
+        return b.emit(f"{kind}{AT_RUN_TIME}", x, axes, shape=shape, keepdims=bool(keepdims))
     return b.reduce(kind, x, axes, bool(keepdims))
 
 
@@ -95,7 +113,7 @@ def reduce_log_sum_exp(
 ) -> Value:
     """max + log(sum(exp(x - max))); an infinite maximum is the result."""
     over = reduced_axes(x, axes, noop_with_empty_axes)
-    if not over:
+    if over == ():
         return x
     real = b.cast(x, np.float32)
     peak = _reduce("REDUCE_MAX", real, over, 1)
@@ -114,7 +132,7 @@ def _arg_handler(name: str, kind: str) -> None:
         place = b.arg(kind, b.reverse(x, [at]) if select_last_index else x, at, np.int64)
         if select_last_index:
             place = b.cast(b.reshape(b.dims_value([x.shape[at]]), ()), np.int64) - 1 - place
-        return b.reshape(place, reduced_shape(x.shape, [at], keepdims))
+        return b.reshape(place, reduced_shape(x.shape, (at,), keepdims))
 
 
 _arg_handler("ArgMax", "ARG_MAX")
@@ -161,19 +179,40 @@ def hardmax(x: Value, *, axis: int = -1) -> Value:
 # ------------------------------------------------------------------------------------------------ running totals
 
 
-def _axis(axis: Value, x: Value) -> int:
-    return b.axis_of((integers(axis, "axis") or [0])[0], x.rank)
+def at_axis(axis: Value | None, rank: int, compute: Callable[[int], Value], default: int = 0, count: int = 0) -> Value:
+    """``compute(axis)``.  An axis that only run time knows: computed for each of the first ``count`` (all) axes, padded
+    to one shape, chosen, and cut again.
+    """
+    if axis is None or axis.is_constant:
+        return compute(b.axis_of((integers(axis, "axis") or [default])[0], rank))
+    index = b.floor_mod(b.cast(b.reshape(axis, ()), np.int32), rank)
+    results = [compute(i) for i in range(count or rank)]
+
+    def chosen(values: Sequence[Value]) -> Value:
+        found = values[0]
+        for i, value in enumerate(values[1:], start=1):
+            found = b.where(b.equal(index, i), value, found)
+        return found
+
+    if all(r.shape == results[0].shape for r in results):
+        return chosen(results)
+    room = [reduce(dims.maximum, extents) for extents in zip(*(r.shape for r in results), strict=True)]
+    padded = [b.pad(r, [(0, most - d) for most, d in zip(room, r.shape, strict=True)]) for r in results]
+    return b.slice_(chosen(padded), (0,) * len(room), b.dims_of(chosen([b.shape_of(r) for r in results])))
 
 
 @op("CumSum")
 def cumsum(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
-    return b.cumsum(x, _axis(axis, x), bool(exclusive), bool(reverse))
+    return at_axis(axis, x.rank, lambda at: b.cumsum(x, at, bool(exclusive), bool(reverse)))
 
 
 @op("CumProd")
 def cumprod(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
+    return at_axis(axis, x.rank, lambda at: _running_product(x, at, bool(exclusive), bool(reverse)))
+
+
+def _running_product(x: Value, at: int, exclusive: bool, reverse: bool) -> Value:
     """By doubling: after step d every element is the product of the last 2d."""
-    at = _axis(axis, x)
     count = x.shape[at]
     if not isinstance(count, int):
         raise Unsupported(f"axis {at} has no fixed extent", "give the model a fixed input shape")

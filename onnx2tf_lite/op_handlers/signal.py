@@ -5,17 +5,14 @@ Axis names: J samples, K frequencies; complex numbers are a last axis of (real, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import reduce
-
 import numpy as np
 
 from ..ir import build as b
 from ..ir import dims
-from ..ir.dims import Dim, Shape
+from ..ir.dims import Dim
 from ..ir.graph import Value
 from ._loops import scalar
-from .reductions import integers
+from .reductions import at_axis
 from .registry import Unsupported, op
 from .sampling import number
 from .shapes import ir_type
@@ -39,6 +36,7 @@ def _waves(rows: Dim, columns: Dim, length: Dim) -> tuple[Value, Value]:
 
 def _matrix(rows: Dim, columns: Dim, length: Dim, complex_in: bool, inverse: bool, real_out: bool) -> Value:
     """[rows, parts, columns, parts]: results of (samples, or of the half spectrum of real samples)."""
+    length = dims.maximum(length, 1)  # the half spectrum of nothing
     cos, sin = _waves(rows, columns, length)
     if inverse:
         weight = b.lift(1, F32)
@@ -93,26 +91,7 @@ def dft(
     def along(at: int) -> Value:
         return transform(x, extent, at, bool(inverse), bool(onesided))
 
-    if axis is None or axis.is_constant:
-        return along(b.axis_of((integers(axis, "axis") or [-2])[0], x.rank))
-    return _chosen(b.floor_mod(b.cast(b.reshape(axis, ()), I32), x.rank), range(x.rank - 1), along)
-
-
-def _chosen(index: Value, cases: Sequence[int], compute: Callable[[int], Value]) -> Value:
-    """``compute(index)`` for an index that only run time knows: all cases, padded to one shape and cut again."""
-    results = [compute(i) for i in cases]
-
-    def select(values: Sequence[Value]) -> Value:
-        chosen = values[0]
-        for case, value in zip(cases, values, strict=True):
-            chosen = b.where(b.equal(index, case), value, chosen)
-        return chosen
-
-    if all(r.shape == results[0].shape for r in results):
-        return select(results)
-    room: Shape = tuple(reduce(dims.maximum, extents) for extents in zip(*(r.shape for r in results), strict=True))
-    padded = [b.pad(r, [(0, most - d) for most, d in zip(room, r.shape, strict=True)]) for r in results]
-    return b.slice_(select(padded), (0,) * len(room), b.dims_of(select([b.shape_of(r) for r in results])))
+    return at_axis(axis, x.rank, along, default=-2, count=x.rank - 1)
 
 
 @op("STFT")

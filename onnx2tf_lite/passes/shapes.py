@@ -131,8 +131,8 @@ def infer(graph: gs.Graph, trust: bool = True) -> int:
     """onnx's inference with data propagation; returns how many tensors it told something new about.
 
     With `trust` the result of a foreign operator keeps the shape that the model declares.  Of other declared shapes
-    only the rank is believed where inference cannot confirm them: exporters leave the extents of the example input behind in
-    dynamic models, and ONNX Runtime only warns about it.
+    only the rank is believed where inference cannot confirm them: exporters leave the extents of the example input
+    behind in dynamic models, and ONNX Runtime only warns about it.
     """
     proto = to_proto(graph, big="as_inputs", infos=False)
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnx2tf_lite.errors import ConversionError
+from tests.harness import compile_model
 from tests.op_handlers.nodes import check_node, i64, node_model, normal, run_node, scalar, whole
 
 NAMES = ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare",
@@ -75,13 +77,23 @@ def test_reduce_dynamic_batch(name: str) -> None:
     check_node(name, [np.abs(normal(3, 4, 5)) + 1, i64(-1)], const=[1], dynamic=[0], keepdims=0)
 
 
-@pytest.mark.parametrize("name", ["ReduceSum", "ReduceMax"])
-def test_run_time_axes_are_refused(name: str) -> None:
-    from onnx2tf_lite.errors import ConversionError
-    from tests.harness import compile_model
+@pytest.mark.parametrize("dynamic", [(), (0,)], ids=["static", "dynamic"])
+@pytest.mark.parametrize("axes", [[1], [-1, 0]], ids=str)
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("name", NAMES)
+def test_axes_at_run_time(name: str, keepdims: int, axes: list[int], dynamic: tuple) -> None:
+    check_node(name, [np.abs(normal(3, 4, 5)) + np.float32(0.1), i64(*axes)], keepdims=keepdims, dynamic=dynamic)
 
-    with pytest.raises(ConversionError, match="axes is only known at run time"):
-        compile_model(node_model(name, [normal(2, 3), i64(1)]))
+
+def test_an_unknown_number_of_axes_is_refused() -> None:
+    with pytest.raises(ConversionError, match="the number of axes is only known at run time"):
+        compile_model(node_model("ReduceSum", [normal(2, 3), i64(1)], dynamic=[1]))
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+@pytest.mark.parametrize("name", ["CumSum", "CumProd"])
+def test_axis_of_a_running_total_at_run_time(name: str, axis: int) -> None:
+    check_node(name, [normal(3, 4, 5), scalar(axis)], exclusive=1, opset=26)
 
 
 TIES = np.array([[2, 1, 2, 0], [0, 0, 3, 3]])

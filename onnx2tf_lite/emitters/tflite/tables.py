@@ -14,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from ...ir.dims import Expr
 from ...ir.graph import Graph, Op, Quant, Value, constant, static_shape
+from ...ir.kinds.reduction import AT_RUN_TIME
 from .constants import Pool
 
 TENSOR_TYPES = {
@@ -50,7 +51,8 @@ class Tables:
         return self.indices[graph]
 
     def opcode(self, name: str, version: int) -> int:
-        key = (getattr(schema.BuiltinOperator, ALIASES.get(name, name)), version)
+        operator = ALIASES.get(name, name).removesuffix(AT_RUN_TIME)
+        key = (getattr(schema.BuiltinOperator, operator), version)
         return self.codes.setdefault(key, len(self.codes))
 
     def model(self, graph: Graph, signature_key: str) -> schema.ModelT:

@@ -31,6 +31,7 @@ def _mean(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
     return np.trunc(np.mean(x, axis=axis, keepdims=keepdims))
 
 
+AT_RUN_TIME = "_AT"  # ends the name of a kind that is written as the operator without it
 _INTEGERS = "f32 i8 u8 i16 i32 i64"
 REDUCERS: list[tuple[Any, ...]] = [
     ("MEAN", _mean, "f32 i32 i64", "2:qi8|qu8 3:qi16", "Mean"),
@@ -46,6 +47,9 @@ for _name, _function, _types, _versions, _tf in REDUCERS:
            options=("ReducerOptions", {"keepDims": "keepdims"}), versions=_versions, tensorflow=_tf,
            tf_attrs={"keep_dims": "keepdims"}, evaluate=_evaluate(_function),  # XNNPACK fails to prepare above rank 6
            symbolic=_evaluate(_function) if _name in ("SUM", "REDUCE_PROD") else None)  # fmt: skip
+    # x and axes that only run time knows; ``shape`` is that of the result
+    define(f"{_name}{AT_RUN_TIME}", lambda inputs, attrs: (tuple(attrs["shape"]), inputs[0].dtype), types=_types, versions=_versions,
+           options=("ReducerOptions", {"keepDims": "keepdims"}), tensorflow=_tf, tf_attrs={"keep_dims": "keepdims"})  # fmt: skip
 
 
 def _arg(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
