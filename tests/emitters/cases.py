@@ -127,6 +127,11 @@ def scatter(reduction: str, combine: str) -> Callable[..., list[Value]]:
     return kind("STABLEHLO_SCATTER", reduction=reduction, body=combination)
 
 
+def spectrum(x: Value) -> list[Value]:
+    numbers = b.emit("RFFT2D", x, lengths=(1, 8))
+    return [b.emit(part, numbers) for part in ("REAL", "IMAG")]
+
+
 def suppression(corner: Value, size: Value, scores: Value) -> list[Value]:
     boxes = b.concat([corner, corner + size], 1)
     return b.emit_all(
@@ -173,6 +178,11 @@ same("FLOOR_DIV", "i32[N,1,4]-9:9 i32[3,1]1:5", "-i32")
 for _axes, _keep in [((1, 2), True), ((0, 2), False)]:
     same("MEAN SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD", "f32[N,3,4]", f"-{_axes}", axes=_axes, keepdims=_keep)
     same("REDUCE_ANY REDUCE_ALL", "bool[N,3,4]", f"-{_axes}", axes=_axes, keepdims=_keep)
+for _keep in (True, False):
+    same("MEAN_AT SUM_AT REDUCE_MAX_AT REDUCE_MIN_AT REDUCE_PROD_AT", "f32[N,3,4] i32[1]1:2", f"-{_keep:d}",
+         shape=(dims.symbol("kept"), 1, 4) if _keep else (dims.symbol("kept"), 4), keepdims=_keep)  # fmt: skip
+    same("REDUCE_ANY_AT REDUCE_ALL_AT", "bool[N,3,4] i32[2]1:2", f"-{_keep:d}",
+         shape=(dims.symbol("kept"), 1, 4) if _keep else (dims.symbol("kept"), 4), keepdims=_keep)  # fmt: skip
 for _to in (np.int32, np.int64):
     same("ARG_MAX ARG_MIN", "f32[N,3,4]", f"-{np.dtype(_to)}", axis=1, to=np.dtype(_to))
 for _from, _to in [("f32", "i32"), ("f32", "i64"), ("i32", "f32"), ("i64", "i32"), ("bool", "f32"), ("f32", "bool"),
@@ -268,6 +278,7 @@ CASES |= {
     "FULLY_CONNECTED-1d": ("f32[4]", kind("FULLY_CONNECTED", weights(6, 4), weights(6), activation=None)),
     "BATCH_MATMUL": ("f32[N,3,4] f32[N,4,5]", lambda x, y: b.matmul(x, y)),
     "BATCH_MATMUL-adj": ("f32[N,2,4,3] f32[2,5,4]", lambda x, y: b.matmul(x, y, adj_x=True, adj_y=True)),
+    "RFFT2D": ("f32[N,1,8]", spectrum),
     # quantisation
     "QUANTIZE-i8": ("f32[N,3,4]", lambda x: b.quantize(x, quant(np.int8, 0.031, -5))),
     "QUANTIZE-u8": ("f32[N,3,4]", lambda x: b.quantize(x, quant(np.uint8, 0.031, 99))),

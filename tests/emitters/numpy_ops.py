@@ -225,6 +225,9 @@ MEANING = {
     "SPACE_TO_DEPTH": space_to_depth,
     "DYNAMIC_UPDATE_SLICE": dynamic_update_slice,
     "IDENTITY": lambda attrs, x: x,
+    "RFFT2D": lambda attrs, x: np.fft.rfft2(x, attrs["lengths"]),
+    "REAL": lambda attrs, x: x.real,
+    "IMAG": lambda attrs, x: x.imag,
     "BITCAST": lambda attrs, x: x.view(attrs["to"]),
 }
 

@@ -49,7 +49,8 @@ for _name, _function, _types, _versions, _tf in REDUCERS:
            symbolic=_evaluate(_function) if _name in ("SUM", "REDUCE_PROD") else None)  # fmt: skip
     # x and axes that only run time knows; ``shape`` is that of the result
     define(f"{_name}{AT_RUN_TIME}", lambda inputs, attrs: (tuple(attrs["shape"]), inputs[0].dtype), types=_types, versions=_versions,
-           options=("ReducerOptions", {"keepDims": "keepdims"}), tensorflow=_tf, tf_attrs={"keep_dims": "keepdims"})  # fmt: skip
+           options=("ReducerOptions", {"keepDims": "keepdims"}), tensorflow=_tf, tf_attrs={"keep_dims": "keepdims"},
+           evaluate=lambda attrs, x, axes, f=_evaluate(_function): f({**attrs, "axes": np.unique(axes)}, x))  # fmt: skip
 
 
 def _arg(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
