@@ -29,12 +29,13 @@ from . import (
     signal,
     slicing,
     spatial,
+    text,
 )
 
 FAMILIES = (
     activations, arithmetic, attention, control, convolution, detection, geometry, indexing, linalg, matmul,
     normalization, pooling, quantization, randomness, recurrent, reductions, resize, sampling, shapes, signal,
-    slicing, spatial,
+    slicing, spatial, text,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "HANDLERS", "NodeInfo", "Unsupported", "const", "current_node", "op", "table"]

@@ -24,11 +24,11 @@ OURS = "definition"
 
 
 def schema_of(node: gs.Node, opset: int) -> Any:
-    """The onnx.defs.OpSchema of an operator that has a definition; domains besides the default one have one opset."""
-    domain = node.domain or ""
-    if not defs.has(node.op, domain):
+    """The onnx.defs.OpSchema of an operator that has a definition; of domains besides the default one the newest."""
+    version = [] if node.domain else [opset]
+    if not defs.has(node.op, *version, node.domain or ""):
         return None
-    schema: Any = defs.get_schema(node.op, 1 if domain else opset, domain)
+    schema: Any = defs.get_schema(node.op, *version, node.domain or "")
     return schema if schema.has_function or schema.has_context_dependent_function else None
 
 

@@ -122,8 +122,8 @@ def growing(x: Value) -> list[Value]:
     return b.emit_all("WHILE", [b.lift(np.int32(0)), x], condition=condition, body=step, results=results)[1:]
 
 
-def scatter(reduction: str, combine: str) -> Callable[..., list[Value]]:
-    combination = body("combine", [(), ()], [np.float32] * 2, lambda *xs: b.emit(combine, *xs))
+def scatter(reduction: str, combine: str | None) -> Callable[..., list[Value]]:
+    combination = body("combine", [(), ()], [np.float32] * 2, lambda *xs: b.emit(combine, *xs) if combine else xs[1])
     return kind("STABLEHLO_SCATTER", reduction=reduction, body=combination)
 
 
@@ -181,7 +181,7 @@ for _axes, _keep in [((1, 2), True), ((0, 2), False)]:
 for _keep in (True, False):
     same("MEAN_AT SUM_AT REDUCE_MAX_AT REDUCE_MIN_AT REDUCE_PROD_AT", "f32[N,3,4] i32[1]1:2", f"-{_keep:d}",
          shape=(dims.symbol("kept"), 1, 4) if _keep else (dims.symbol("kept"), 4), keepdims=_keep)  # fmt: skip
-    same("REDUCE_ANY_AT REDUCE_ALL_AT", "bool[N,3,4] i32[2]1:2", f"-{_keep:d}",
+    same("REDUCE_ANY_AT REDUCE_ALL_AT", "bool[N,3,4] i32[1]1:2", f"-{_keep:d}",
          shape=(dims.symbol("kept"), 1, 4) if _keep else (dims.symbol("kept"), 4), keepdims=_keep)  # fmt: skip
 for _to in (np.int32, np.int64):
     same("ARG_MAX ARG_MIN", "f32[N,3,4]", f"-{np.dtype(_to)}", axis=1, to=np.dtype(_to))
@@ -244,6 +244,7 @@ CASES |= {
     "STABLEHLO_SCATTER-mul": ("f32[N,3,4] i64[5,2]0:3 f32[5,4]", scatter("mul", "STABLEHLO_MULTIPLY")),
     "STABLEHLO_SCATTER-max": ("f32[N,3,4] i64[5,2]0:3 f32[5,4]", scatter("max", "STABLEHLO_MAXIMUM")),
     "STABLEHLO_SCATTER-min": ("f32[N,3] i64[5,2]0:3 f32[5]", scatter("min", "STABLEHLO_MINIMUM")),
+    "STABLEHLO_SCATTER-none": ("f32[N,3] i64[5,2]0:2 f32[5]", scatter("none", None)),
     "ONE_HOT": ("i32[N,3]-1:6", lambda i: b.one_hot(i, 5, np.float32(2), np.float32(-1))),
     "ONE_HOT-axis": ("i64[N,3]", lambda i: b.one_hot(i, 5, np.int32(2), np.int32(0), axis=1)),
     "NON_MAX_SUPPRESSION_V4": ("f32[12,2]0:1 f32[12,2]0.3:0.6 f32[12]0:1", suppression),

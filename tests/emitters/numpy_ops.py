@@ -138,6 +138,10 @@ def scatter_nd(attrs, index, updates):
 
 def stablehlo_scatter(attrs, x, index, updates):
     y = x.copy()
+    if attrs["reduction"] == "none":  # the last update of an element stays
+        for place, update in zip(index, updates, strict=True):
+            y[tuple(place)] = update
+        return y
     function = {"mul": np.multiply, "max": np.maximum, "min": np.minimum}[attrs["reduction"]]
     function.at(y, tuple(np.moveaxis(index, -1, 0)), updates)
     return y

@@ -97,6 +97,23 @@ def test_inserting_a_transpose_and_its_inverse_costs_nothing(seed: int) -> None:
     assert assign(padded).cost_bytes == assign(plain).cost_bytes
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_splitting_a_reshape_in_two_costs_nothing(seed: int) -> None:
+    """The way over the fully factored shape is a view wherever the direct one is."""
+    plain, split = random_program(seed), random_program(seed)
+    ops, split.ops = split.ops, []
+    with building(split):
+        for op in ops:
+            if op.kind.name == "RESHAPE":
+                x, target = op.inputs[0], op.outputs[0].shape
+                assert x is not None
+                unit = (1, *x.shape) if x.rank < 5 else x.shape
+                op.inputs = [b.reshape(x, unit)]
+                assert op.outputs[0].shape == target
+            split.ops.append(op)
+    assert assign(split).cost_bytes == assign(plain).cost_bytes
+
+
 def conv_net(first_order: tuple[int, ...] | None = None) -> Graph:
     """Three convolutions with a residual; ``first_order`` (0,3,1,2): exported with a channels-last input."""
     graph = Graph()

@@ -53,6 +53,18 @@ def test_model(model: golden.Model, tmp_path: Path) -> None:
     assert golden.row(result) == GOLDEN[model.name]
 
 
+@pytest.mark.parametrize("model", models())
+def test_saved_model(model: golden.Model, tmp_path: Path) -> None:
+    """The other emitter, against the same reference: so the two agree with each other."""
+    pytest.importorskip("tensorflow", reason="SavedModels need TensorFlow")
+    for feeds in model.feeds() or [None]:
+        result = convert(model.path, tmp_path, outputs=("saved_model",), test_data=feeds, non_verbose=True)
+        assert result.check is not None
+        (file,) = result.check.files
+        assert file.ok, file.verdict
+        assert model.name in ILL_CONDITIONED or not file.ill_conditioned, file.verdict
+
+
 @pytest.mark.parametrize("name", sorted(PLAIN_CNNS))
 def test_plain_cnn_has_no_transpose(name: str) -> None:
     assert GOLDEN[name] == {"transposes": 0, "bytes": 0}

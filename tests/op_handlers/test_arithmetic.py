@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from scipy import special
 
+from tests.harness import compile_model, run_tflite
 from tests.op_handlers.nodes import check_node, normal, run_node, scalar, whole
 
 GRID = np.concatenate([-np.geomspace(1e-6, 30, 60)[::-1], [0.0], np.geomspace(1e-6, 30, 60)]).astype(np.float32)
@@ -181,3 +183,22 @@ def test_dynamic_batch(name: str) -> None:
 
 def test_empty_operands() -> None:
     check_node("Add", [normal(0, 3), normal(1, 3)])
+
+
+@pytest.mark.parametrize("constant", [False, True], ids=["computed", "constant"])
+def test_a_sum_of_attention_masks_keeps_its_infinities(constant: bool) -> None:
+    """Where(p, 0, -inf) + Where(q, -inf, 0): the CPU kernel of ADD would give -3.4e38."""
+    zero, inf = (numpy_helper.from_array(np.float32(v), n) for v, n in ((0, "zero"), (-np.inf, "inf")))
+    p, q = np.random.default_rng(0).integers(0, 2, (2, 4, 5)).astype(bool)
+    first = np.where(p, 0, -np.inf).astype(np.float32)
+    nodes = [helper.make_node("Where", ["q", "inf", "zero"], ["b"]), helper.make_node("Add", ["a", "b"], ["y"])]
+    initializers = [zero, inf, numpy_helper.from_array(first, "a")] if constant else [zero, inf]
+    if not constant:
+        nodes.insert(0, helper.make_node("Where", ["p", "zero", "inf"], ["a"]))
+    feeds = {"q": q} if constant else {"p": p, "q": q}
+    infos = [helper.make_tensor_value_info(n, TensorProto.BOOL, [4, 5]) for n in feeds]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 5])
+    graph = helper.make_graph(nodes, "masks", infos, [output], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+    for outputs in run_tflite(compile_model(model), feeds).values():
+        np.testing.assert_array_equal(outputs["y"], np.where(p & ~q, 0, -np.inf))

@@ -246,12 +246,13 @@ def _shape(f: Function, value: Value, dtype: np.dtype) -> Ref:
 
 
 def _scatter(f: Function, op: Op) -> Ref:
-    """x combined with updates at index vectors [..., depth]; an element may be hit more than once."""
+    """x combined with updates at index vectors [..., depth]; one that is hit twice keeps the last."""
     x, index, updates = op.inputs
     assert x is not None and index is not None
     reduction = op.attrs["reduction"]
     if reduction != "mul":
-        return f.add({"max": "TensorScatterMax", "min": "TensorScatterMin"}[reduction], *map(f, op.inputs))
+        name = {"max": "TensorScatterMax", "min": "TensorScatterMin", "none": "TensorScatterUpdate"}[reduction]
+        return f.add(name, *map(f, op.inputs))
     depth = int(index.shape[-1])  # type: ignore[arg-type]
     shape = _shape(f, x, index.dtype)
     indexed = f.add("Slice", shape, f.const([0], index.dtype), f.const([depth], index.dtype))

@@ -25,6 +25,10 @@ def _evaluate(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda attrs, x: np.asarray(function(x, axis=tuple(attrs["axes"]), keepdims=attrs["keepdims"]), x.dtype)
 
 
+def _evaluate_at(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda attrs, x, axes: _evaluate(function)({**attrs, "axes": np.unique(axes)}, x)
+
+
 def _mean(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
     if x.dtype.kind == "f":
         return np.asarray(np.mean(x, axis=axis, keepdims=keepdims, dtype=np.float64))
@@ -50,7 +54,7 @@ for _name, _function, _types, _versions, _tf in REDUCERS:
     # x and axes that only run time knows; ``shape`` is that of the result
     define(f"{_name}{AT_RUN_TIME}", lambda inputs, attrs: (tuple(attrs["shape"]), inputs[0].dtype), types=_types, versions=_versions,
            options=("ReducerOptions", {"keepDims": "keepdims"}), tensorflow=_tf, tf_attrs={"keep_dims": "keepdims"},
-           evaluate=lambda attrs, x, axes, f=_evaluate(_function): f({**attrs, "axes": np.unique(axes)}, x))  # fmt: skip
+           evaluate=_evaluate_at(_function))  # fmt: skip
 
 
 def _arg(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
