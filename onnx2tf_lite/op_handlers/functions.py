@@ -21,14 +21,15 @@ from ..passes.edit import graphs
 from ..passes.proto import Importer
 
 OURS = "definition"
+NEWEST = 2**31 - 1
 
 
 def schema_of(node: gs.Node, opset: int) -> Any:
     """The onnx.defs.OpSchema of an operator that has a definition; of domains besides the default one the newest."""
-    version = [] if node.domain else [opset]
-    if not defs.has(node.op, *version, node.domain or ""):
+    version = NEWEST if node.domain else opset
+    if not defs.has(node.op, version, node.domain or ""):
         return None
-    schema: Any = defs.get_schema(node.op, *version, node.domain or "")
+    schema: Any = defs.get_schema(node.op, version, node.domain or "")
     return schema if schema.has_function or schema.has_context_dependent_function else None
 
 
