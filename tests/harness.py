@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import fnmatch
 import importlib
 import multiprocessing
@@ -153,6 +154,7 @@ def forked(function: Callable[..., Any], *args: Any, seconds: float = SECONDS) -
 
 
 def _serve(pipe: Any, function: Callable[..., Any], args: Sequence[Any]) -> None:
+    faulthandler.disable()  # a death is reported by the parent, in one line
     try:
         pipe.send((True, function(*args)))
     except Exception as error:  # whatever it is, the parent reports it

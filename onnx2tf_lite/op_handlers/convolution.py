@@ -39,6 +39,8 @@ def _check(x: Value, w: Value) -> None:
         raise Unsupported(
             f"a convolution over {x.rank - 2} axes has no TFLite form", "1 to 3 spatial axes are possible"
         )
+    if not dims.is_static(w.shape):
+        raise Unsupported(f"weights [{dims.show(w.shape)}] of unknown extents", "give the weights fixed extents")
 
 
 def _bias(bias: Value | None, channels: Dim) -> Value:

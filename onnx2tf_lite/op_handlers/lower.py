@@ -123,7 +123,7 @@ def lower_nodes(
         try:
             with building(current_graph(), origin), lowering_node(info):
                 results = _call(node, inputs, scope, model.opset)
-        except (Unsupported, ValueError, ConversionError) as error:
+        except Exception as error:  # whatever it is, it is reported with its node, beside the others
             problems.extend(_problems(node, inputs, error))
             broken.update(names)
             continue
@@ -190,4 +190,7 @@ def _problems(node: gs.Node, inputs: Sequence[Value | None], error: Exception) -
     where = f"{domain}{node.op} '{node.name}' ({shapes})"
     if isinstance(error, Unsupported):
         return [Problem(where, error.what, error.remedy)]
+    if not isinstance(error, ValueError):
+        what = f"the handler failed: {type(error).__name__}: {error}"
+        return [Problem(where, what, "this is a mistake of the converter: please report it with the model")]
     return [Problem(where, str(error), "check the model with onnx.checker and onnxruntime")]
