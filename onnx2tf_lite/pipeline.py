@@ -228,8 +228,9 @@ class _Job:
         log.stages = 5 + len(self.wanted) + (self.check is not None)
         with _workshop(folder) as work:
             with log.progress():
-                graph, reference, tuning, layout = self.build()
-                files, program = self.emit(graph, work)
+                with _uncollected():
+                    graph, reference, tuning, layout = self.build()
+                    files, program = self.emit(graph, work)
                 inputs = [TensorInfo.of(v.name, program.places[v.name]) for v in graph.inputs]
                 outputs = [TensorInfo.of(n, program.places[n]) for n in program.outputs]
                 counts = operators(graph)
@@ -345,6 +346,19 @@ class _Job:
             log.info(f"note: {note}")
         if found.error:
             log.error(found.error)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No cyclic garbage collection inside: a compiler makes many objects that live to its end, and the collector visits
+    them again and again (a fifth of the time of a small model)."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 @contextmanager

@@ -66,6 +66,16 @@ def weight(value: Value, shape: Shape) -> int:
     return count
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """A labelling of all nodes, with the problem that it answers."""
+
+    cost: int
+    labels: list[int]
+    problem: Problem
+    conflicts: int
+
+
 class _Layout:
     def __init__(self, graph: Graph, pins: Mapping[str, str], report: LayoutReport):
         self.graph, self.pins, self.report = graph, pins, report
@@ -148,33 +158,33 @@ class _Layout:
         Each repetition is an expansion move: every operation may keep its variant or take the one of the program as
         written (so that the stage never makes a program worse), of its producers, or of its readers.
         """
-        best, labels = self._cut()
+        best = self._cut()
         moves = [as_written, from_producers, from_readers]
         failed = 0
-        while failed < len(moves) and best >= TRANSPOSE_COST:  # below it nothing moves
+        while failed < len(moves) and best.cost >= TRANSPOSE_COST:  # below it nothing moves
             before = [node.variants for node in self.nodes]
-            for node, label in zip(self.nodes, labels, strict=True):
+            for node, label in zip(self.nodes, best.labels, strict=True):
                 node.variants = [node.variants[label]] * 2
             moves[failed](self.nodes)
-            cost, expanded = self._cut()
-            if cost < best:
-                best, labels, failed = cost, expanded, 0
+            expanded = self._cut()
+            if expanded.cost < best.cost:
+                best, failed = expanded, 0
                 continue
             failed += 1
             for node, variants in zip(self.nodes, before, strict=True):
                 node.variants = variants
-        problem = self._problem()
-        self.report.conflicts += problem.solve()[2]
-        for weighed, pins in problem.values:
-            orders = {pin.keys[labels[pin.node]] for pin in pins}
+        self.report.conflicts += best.conflicts
+        for weighed, pins in best.problem.values:
+            orders = {pin.keys[best.labels[pin.node]] for pin in pins}
             self.report.cost_bytes += (weighed - TRANSPOSE_COST) * (max(len(orders), 1) - 1)
-        chosen = [node.variants[label] for node, label in zip(self.nodes, labels, strict=True)]
+        chosen = [node.variants[label] for node, label in zip(self.nodes, best.labels, strict=True)]
         return [v for v in chosen if v is not None]
 
-    def _cut(self) -> tuple[int, list[int]]:
+    def _cut(self) -> _Choice:
         problem = self._problem()
-        labels, _, _ = problem.solve()
-        return min((problem.cost(choice), choice) for choice in (labels, [CL] * len(labels)))
+        labels, _, conflicts = problem.solve()
+        cost, labels = min((problem.cost(choice), choice) for choice in (labels, [CL] * len(labels)))
+        return _Choice(cost, labels, problem, conflicts)
 
     def _problem(self) -> Problem:
         values: dict[Value, list[Pin]] = {base: [] for base in self.shapes}
