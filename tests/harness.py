@@ -2,10 +2,10 @@
 
     from tests.harness import check_model, check_case, compile_model, run_tflite
     check_model(model)                      # random feeds, expectation from ONNX Runtime, both runtimes
-    check_case("/tmp/conf/node/test_relu")  # an ONNX backend case with its stored data
+    check_case("DATA/node/test_relu")  # an ONNX backend case with its stored data
 
-    python -m tests.harness case /tmp/conf/node/test_relu [...] [--show]      # --show prints the program
-    python -m tests.harness sweep /tmp/conf/node --match 'test_reduce*' [--fails] [--jobs 2]
+    python -m tests.harness case DATA/node/test_relu [...] [--show]      # --show prints the program
+    python -m tests.harness sweep DATA/node --match 'test_reduce*' [--fails] [--jobs 2]
 
 A line per case: ok, refused (the converter says why), WRONG (other values), CRASH (the process or the converter died).
 LiteRT runs in forked children, because a kernel may abort the process.  ``default`` is the interpreter as it comes
@@ -18,10 +18,8 @@ import argparse
 import contextlib
 import faulthandler
 import fnmatch
-import importlib
 import multiprocessing
 import os
-import pkgutil
 import signal
 import sys
 import tempfile
@@ -35,11 +33,16 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from onnx2tf_lite import op_handlers
+from onnx2tf_lite import passes
 from onnx2tf_lite.emitters import tflite
 from onnx2tf_lite.errors import ConversionError
+from onnx2tf_lite.fusion import fuse as fuse_program
 from onnx2tf_lite.ir import dims, dynamic
 from onnx2tf_lite.ir.graph import Graph, Placement
+from onnx2tf_lite.ir.legalize import legalize
+from onnx2tf_lite.ir.verify import verify
+from onnx2tf_lite.layout import assign
+from onnx2tf_lite.op_handlers.lower import lower
 
 RTOL, ATOL = 1e-3, 1e-4  # of the shared benchmark, so that results compare
 HALF_RTOL, HALF_ATOL = 5e-3, 1e-3  # expectations stored as float16
@@ -58,70 +61,27 @@ class Crash(AssertionError):
 # ------------------------------------------------------------------------------------------------ compiling
 
 
-def load_handlers() -> None:
-    """Import every handler module; one that a colleague is editing must not stop the others."""
-    for module in pkgutil.iter_modules(op_handlers.__path__):
-        name = f"{op_handlers.__name__}.{module.name}"
-        if name not in sys.modules:
-            try:
-                importlib.import_module(name)
-            except Exception as error:  # a broken module of another engineer: report and go on
-                print(f"harness: {name} does not import: {error}", file=sys.stderr)
-
-
-def optional(module: str, function: str) -> Callable[..., Any] | None:
-    """A stage that may not exist yet."""
-    try:
-        return getattr(importlib.import_module(f"onnx2tf_lite.{module}"), function, None)
-    except ModuleNotFoundError:
-        return None
-
-
 def prepare(model: ModelProto, tune: bool = False) -> gs.Graph:
     """The model in the form that handlers know: upgraded and folded; with ``tune`` also fused and simplified."""
-    try:
-        from onnx2tf_lite import passes
-
-        options = passes.PassOptions()
-        if not tune:
-            wanted = {"shapes", "upgrade", "fold", "clean", "names"}
-            options = passes.PassOptions(disabled=frozenset(set(passes.PASSES) - wanted))
-        return passes.optimize(passes.load(model), options)[0]
-    except ConversionError:
-        raise
-    except (ImportError, AttributeError) as error:
-        print(f"harness: no passes ({error}), plain import", file=sys.stderr)
-    graph = gs.import_onnx(onnx.shape_inference.infer_shapes(model))
-    for node in list(graph.nodes):
-        if node.op == "Constant":
-            (output,) = node.outputs
-            (value,) = [v for k, v in node.attrs.items() if k.startswith("value")]
-            node.outputs.clear()
-            output.to_constant(value.values if isinstance(value, gs.Constant) else np.asarray(value))
-            graph.nodes.remove(node)
-    return graph
+    wanted = set(passes.PASSES) if tune else {"shapes", "upgrade", "fold", "clean", "names"}
+    options = passes.PassOptions(disabled=frozenset(set(passes.PASSES) - wanted))
+    return passes.optimize(passes.load(model), options)[0]
 
 
 def compile_model(
     model: ModelProto, *, tune: bool = False, layout: bool = True, fuse: bool = True, pins: Any = None
 ) -> Graph:
     """The program that the emitter writes."""
-    load_handlers()
-    from onnx2tf_lite.op_handlers.lower import lower
-
     graph = lower(prepare(model, tune))
-    verify = optional("ir.verify", "verify") or (lambda graph, stage: None)
     verify(graph, "lower")
-    stages: list[tuple[str, Callable[..., Any] | None]] = [("legalize", optional("ir.legalize", "legalize"))]
-    if layout and (assign := optional("layout", "assign")):
+    stages: list[tuple[str, Callable[..., Any]]] = [("legalize", legalize)]
+    if layout:
         stages.append(("layout", lambda g: assign(g, pins)))
     if fuse:
-        stages.append(("fusion", optional("fusion", "fuse")))
+        stages.append(("fusion", fuse_program))
     for name, stage in [*stages, ("dynamic", dynamic.materialise)]:
-        if stage is not None:
-            result = stage(graph)
-            graph = result if isinstance(result, Graph) else graph
-            verify(graph, name)
+        stage(graph)
+        verify(graph, name)
     return graph
 
 
@@ -393,7 +353,6 @@ def main() -> int:
     if args.mode == "sweep":
         cases = [str(p.parent) for f in args.folders for p in sorted(Path(f).glob("*/model.onnx"))
                  if fnmatch.fnmatch(p.parent.name, args.match)]  # fmt: skip
-    load_handlers()
     import onnxruntime  # noqa: F401  (before forking)
     from ai_edge_litert import interpreter  # noqa: F401
 

@@ -329,12 +329,11 @@ def test_mobilenet_v2() -> None:
     from onnx2tf_lite.ir.legalize import legalize
     from onnx2tf_lite.layout import assign
     from onnx2tf_lite.op_handlers.lower import lower
-    from tests.harness import load_handlers, prepare
+    from tests.harness import prepare
 
     sys.path.insert(0, str(MODELS))
     import make_feeds
 
-    load_handlers()
     graph = lower(prepare(onnx.load(MODELS / "mobilenet_v2_qdq.onnx")))
     legalize(graph)
     assign(graph)
