@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ConversionError
 from ..ir.dims import Expr, Shape, is_static
 from ..ir.graph import Graph, Op, Origin, Placement, Value, building, current_graph, current_origin
 from ..ir.kind import KINDS
@@ -51,6 +52,9 @@ def assign(graph: Graph, pins: Mapping[str, str] | None = None) -> LayoutReport:
     for body in graph.subgraphs():  # a body's boundary is ONNX order on both sides
         _Layout(body, dict.fromkeys([v.name for v in body.inputs] + _output_names(body), "onnx"), report).run()
     _Layout(graph, pins or {}, report).run()
+    if report.emitted_bytes != report.cost_bytes:  # the postcondition of layout assignment, always on
+        what = f"{report.emitted_bytes} bytes of transposes were emitted, the solver promised {report.cost_bytes}"
+        raise ConversionError(f"layout: {what}: this is a mistake of the converter, please report it with the model")
     return report
 
 
