@@ -260,7 +260,7 @@ class Editor:
                 self.before.setdefault(root, []).append(operation)
                 self._index(operation)
                 self._enqueue(operation)
-        lost = list(root.uses())
+        lost = root.uses()
         for value in lost:
             self.readers[value].pop(root, None)
         root.kind, root.inputs, root.attrs, root.origin = final.kind, final.inputs, final.attrs, final.origin

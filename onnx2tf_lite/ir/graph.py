@@ -145,10 +145,9 @@ class Op:
     attrs: dict[str, Any]
     origin: Origin | None = None
 
-    def uses(self) -> Iterator[Value]:
+    def uses(self) -> list[Value]:
         """Every value read, also those that an attribute holds because a shape is only known at run time."""
-        yield from (v for v in self.inputs if v is not None)
-        yield from (v for v in self.attrs.values() if isinstance(v, Value))
+        return [v for v in (*self.inputs, *self.attrs.values()) if isinstance(v, Value)]
 
     def replace_uses(self, mapping: dict[Value, Value]) -> None:
         """Read ``mapping[v]`` instead of ``v``."""
