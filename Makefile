@@ -40,7 +40,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(call install,.[tensorflow])
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
-	$(call install,.[tensorflow$(comma)test])
+	$(call install,.[tensorflow$(comma)report$(comma)test])
 
 example: $(VENV)/.installed
 	@$(BIN)/onnx2tf -i $(MODEL) -o $(OUT)
