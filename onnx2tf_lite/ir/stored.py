@@ -1,0 +1,91 @@
+"""Stored integers that operations move as they are, while the parameters they stand for are known only elsewhere.
+
+An ONNX model may pool, join or pad quantised integers; TFLite's integer kernels want the parameters on every operand
+and result, and some rescale by them.  Here each such operation gets a form that means what the model says:
+
+- a kernel that copies without a look at the parameters (:data:`COPIES`) hands them on to its result;
+- one that picks elements (:data:`PICKS`) and whose operands have the same parameters works on real numbers, since
+  dequantising keeps the order and quantising gives the same integers back; fusion makes an integer kernel of that;
+- any other one works on plain i32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import build as b
+from .graph import Graph, Op, Quant, Value, building, constant, current_graph, current_origin
+from .kind import KINDS
+from .kinds.quantization import COPIES
+from .kinds.quantization import dequantize as real_numbers
+
+PICKS = frozenset({"MAX_POOL_2D", "CONCATENATION", "MAXIMUM", "MINIMUM", "REDUCE_MAX", "REDUCE_MIN",
+                   "RESIZE_NEAREST_NEIGHBOR", "SELECT_V2", "PAD", "PADV2"})  # fmt: skip
+RAW = COPIES | {"QUANTIZE", "DEQUANTIZE", "CAST", "IF", "WHILE"}
+
+
+def settle(graph: Graph) -> None:
+    """Give every operation on stored integers such a form, in place."""
+    for part in [*graph.subgraphs(), graph]:
+        old, part.ops = part.ops, []
+        for op in old:
+            if op.kind.name in RAW or not any(v.quant for v in [*_stored(op.inputs), *_stored(op.outputs)]):
+                part.ops.append(op)
+                _hand_on(op)
+                continue
+            with building(part, op.origin):
+                quant = _shared(op)
+                if op.kind.name in PICKS and quant is not None:
+                    (result,) = op.outputs
+                    result.quant = quant
+                    _define("QUANTIZE", _on_reals(op, quant), result, quant=quant)
+                    continue
+                for source, result in zip(_on_i32(op), op.outputs, strict=True):
+                    same = source.dtype == result.dtype
+                    attrs = {"shape": result.shape} if same else {"to": result.dtype}
+                    _define("RESHAPE" if same else "CAST", source, result, **attrs)
+
+
+def _stored(values: Sequence[Value | None]) -> list[Value]:
+    return [v for v in values if v is not None and v.dtype.kind in "iu" and v.dtype.itemsize <= 2]
+
+
+def _hand_on(op: Op) -> None:
+    source = op.inputs[0] if op.inputs else None
+    if op.kind.name in COPIES and source is not None and source.quant is not None and source.quant.axis is None:
+        for v in op.outputs:
+            v.quant = v.quant or (source.quant if v.dtype == source.dtype else None)
+
+
+def _shared(op: Op) -> Quant | None:
+    """The parameters that all operands have, and the result if it has any."""
+    found = [v.quant for v in _stored(op.inputs) if v.data is None] + [v.quant for v in op.outputs if v.quant]
+    first = found[0] if found else None
+    return first if first and all(q is not None and q.same(first) for q in found) else None
+
+
+def _real(value: Value, quant: Quant) -> Value:
+    return constant(real_numbers(value.data, quant)) if value.data is not None else b.dequantize(value, quant)
+
+
+def _on_reals(op: Op, quant: Quant) -> Value:
+    stored = _stored(op.inputs)
+    operands = [_real(v, quant) if v in stored else v for v in op.inputs]  # type: ignore[arg-type]
+    if op.kind.name == "PAD":  # with the integer 0, which is another number
+        return b.pad(operands[0], op.attrs["pads"], real_numbers(np.zeros((), quant.dtype), quant))  # type: ignore[arg-type]
+    return b.emit(op.kind.name, *operands, **op.attrs)
+
+
+def _on_i32(op: Op) -> list[Value]:
+    stored = _stored(op.inputs)
+    operands = [b.cast(v, np.int32) if v in stored else v for v in op.inputs]
+    return b.emit_all(op.kind.name, operands, **op.attrs)
+
+
+def _define(kind: str, source: Value, result: Value, **attrs: Any) -> None:
+    """``result`` as ``kind`` of ``source``."""
+    result.producer = Op(KINDS[kind], [source], [result], attrs, current_origin())
+    current_graph().ops.append(result.producer)

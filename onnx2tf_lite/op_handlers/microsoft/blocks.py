@@ -1,0 +1,100 @@
+"""Weights of 2, 4 or 8 bits, a scale for each block of neighbours: what LLM exports hold.
+
+They become float32 constants where TFLite has no kernel for blocks.  Packed integers lie in bytes, lowest bits first;
+an absent zero point is the middle of the range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ir import build as b
+from ...ir.graph import Value, constant
+from ..indexing import wrap
+from ..quantization import dequantize_linear
+from ..registry import Unsupported, const
+from ._domain import op
+
+
+def unpack(packed: np.ndarray, bits: int) -> np.ndarray:
+    """uint8[..., n] as uint8[..., n * 8 / bits]."""
+    parts = packed[..., None] >> np.arange(0, 8, bits, dtype=np.uint8) & ((1 << bits) - 1)
+    return parts.reshape(*packed.shape[:-1], -1)
+
+
+def _stored(x: np.ndarray) -> np.ndarray:
+    """4-bit types in 8 bits."""
+    return x if x.dtype == np.uint8 else x.astype(np.int8)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Rows of ``columns`` numbers in blocks of ``size``; ``bits`` each."""
+
+    rows: int
+    columns: int
+    bits: int
+    size: int
+
+    @property
+    def count(self) -> int:
+        return -(-self.columns // self.size)
+
+    def zeros(self, stored: np.ndarray | None) -> np.ndarray:
+        """[rows, blocks] as float32, from packed bytes (each row starts with a new one) or numbers as they are."""
+        if stored is None:
+            return np.full((self.rows, self.count), 1 << self.bits - 1, np.float32)
+        if stored.dtype == np.uint8:
+            stored = unpack(stored.reshape(self.rows, -1), self.bits)[:, : self.count]
+        return stored.reshape(self.rows, self.count).astype(np.float32)
+
+    def real(self, packed: np.ndarray, scales: np.ndarray, zeros: np.ndarray | None) -> np.ndarray:
+        """float32[rows, columns] of uint8[rows, blocks, bytes]."""
+        whole = unpack(packed.reshape(self.rows, self.count, -1), self.bits).astype(np.float32)
+        real = (whole - self.zeros(zeros)[..., None]) * scales.reshape(self.rows, self.count, 1).astype(np.float32)
+        return real.reshape(self.rows, -1)[:, : self.columns]
+
+
+@op("MatMulNBits")
+def matmul_nbits(
+    x: Value, w: Value, scales: Value, zeros: Value | None = None, groups: Value | None = None,
+    bias: Value | None = None, *, K: int, N: int, accuracy_level: int = 0, bits: int = 4, block_size: int,
+    weight_prepacked: int = 0
+) -> Value:  # fmt: skip
+    """x[..., K] times w[N, blocks of K, bytes] + bias[N].
+
+    ``accuracy_level`` is the least precision that is allowed, so float32 always is.
+    """
+    if weight_prepacked or groups is not None:
+        what = "weights prepacked for one device" if weight_prepacked else "g_idx: columns in blocks out of order"
+        raise Unsupported(what, "export the weights in their plain order")
+    stored = [const(v, "weights of MatMulNBits") for v in (w, scales, zeros)]
+    return b.fully_connected(x, constant(Blocks(N, K, bits, block_size).real(*stored)), bias)  # type: ignore[arg-type]
+
+
+@op("GatherBlockQuantized")
+def gather_block_quantized(
+    table: Value, index: Value, scales: Value, zeros: Value | None = None, *, bits: int = 4, block_size: int = 128,
+    gather_axis: int = 0, quantize_axis: int = 1
+) -> Value:  # fmt: skip
+    """Gather of integers, scales and zero points, then dequantisation: the table stays in 8 bits.
+
+    uint8 holds packed numbers around the middle of their range, int4 and uint4 numbers around 0.
+    """
+    gather_axis, axis = b.axis_of(gather_axis, table.rank), b.axis_of(quantize_axis, table.rank)
+    if gather_axis == axis:
+        raise Unsupported("gather_axis and quantize_axis are the same: rows would be torn out of their blocks")
+    data, zero = const(table, "the table"), const(zeros, "zero_points")
+    assert data is not None
+    if data.dtype == np.uint8:
+        middle = np.full(scales.shape, 1 << bits - 1, np.uint8)  # type: ignore[type-var]
+        data, zero = unpack(data, bits), middle if zero is None else unpack(zero, bits)[..., : middle.shape[-1]]
+    elif data.dtype.name not in ("int4", "uint4"):
+        raise Unsupported(f"a table of {data.dtype}", "quantise it to 4 or 8 bits")
+    places = wrap(index, table.shape[gather_axis])
+    parts = [None if v is None else b.gather(v, places, gather_axis)
+             for v in (_stored(data), scales, None if zero is None else _stored(zero))]  # fmt: skip
+    at = axis if axis < gather_axis else axis + index.rank - 1
+    return dequantize_linear(*parts, axis=at, block_size=block_size)  # type: ignore[arg-type]
