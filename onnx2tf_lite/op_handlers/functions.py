@@ -6,12 +6,13 @@ handlers know and lowered in place of the node.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import FunctionProto, ModelProto, NodeProto, TypeProto, defs, helper
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, defs, helper
 from onnx.inliner import inline_local_functions
 
 from .. import passes
@@ -19,6 +20,7 @@ from ..ir.dims import Expr
 from ..ir.graph import Value
 from ..passes.edit import graphs
 from ..passes.proto import Importer
+from .registry import Unsupported
 
 OURS = "definition"
 NEWEST = 2**31 - 1
@@ -46,8 +48,43 @@ def _function(schema: Any, node: NodeProto, types: Sequence[TypeProto]) -> Funct
     if schema.has_function:
         return FunctionProto.FromString(schema.get_function_with_opset_version(version))
     operands = [t.SerializeToString() for t in types]
-    text = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), operands)
+    try:
+        text = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), operands)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        raise Unsupported(f"onnx does not give its definition: {said}", "check the model with onnx.checker") from error
+    if not text:
+        raise Unsupported("onnx gives no definition for these operands and attributes", "give every input a shape")
     return FunctionProto.FromString(text)
+
+
+def _isolate(body: GraphProto, outer: Mapping[str, str], held: Mapping[str, TensorProto], fresh: Iterator[int]) -> None:
+    """Plain names in a body, which onnx writes into a definition as text; constants from outside become its own."""
+    names = dict(outer)
+    entries = [*body.input, *body.initializer]
+    made = [*(entry.name for entry in entries), *(name for node in body.node for name in node.output)]
+    names.update({name: f"v{next(fresh)}" for name in dict.fromkeys(made) if name})
+
+    def renamed(name: str) -> str:
+        if name and name not in names:
+            if name not in held:
+                raise Unsupported(f"its body reads '{name}' from outside, which the operator does not allow")
+            names[name] = f"v{next(fresh)}"
+            body.initializer.add().CopyFrom(held[name])
+            body.initializer[-1].name = names[name]
+        return names.get(name, "")
+
+    for entry in entries:
+        entry.name = names[entry.name]
+    for node in body.node:
+        node.name = ""
+        node.input[:], node.output[:] = map(renamed, list(node.input)), map(renamed, list(node.output))
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _isolate(attribute.g, names, held, fresh)
+    for output in body.output:
+        output.name = renamed(output.name)
+    del body.value_info[:]
 
 
 def definition(node: gs.Node, inputs: Sequence[Value | None], opset: int, prefix: str) -> gs.Graph:
@@ -57,6 +94,10 @@ def definition(node: gs.Node, inputs: Sequence[Value | None], opset: int, prefix
     call = gs.Node(node.op, node.name, node.attrs, given, wanted, domain=node.domain or None)
     model: ModelProto = passes.to_proto(gs.Graph([call]))
     (proto,) = model.graph.node
+    held, fresh = {t.name: t for t in model.graph.initializer}, itertools.count()
+    for attribute in proto.attribute:
+        if attribute.HasField("g"):
+            _isolate(attribute.g, {}, held, fresh)
     present = {a.name for a in proto.attribute}
     schema = schema_of(node, opset)
     proto.attribute.extend(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto
 
 from onnx2tf_lite.errors import ConversionError
-from tests.harness import compile_model
+from tests.harness import compare_all, compile_model, reference, run_tflite
 from tests.op_handlers.nodes import check_node, node_model, normal, scalar, whole
 
 LOGITS, LABELS, WEIGHTS = normal(3, 5, 4), whole(3, 4, low=0, high=5), np.array([1, 2, 0.5, 3, 1], np.float32)
@@ -54,3 +55,38 @@ def test_a_refusal_names_the_node_and_the_part() -> None:
     model = node_model("HannWindow", [scalar(10)], output_datatype=TensorProto.COMPLEX64)
     with pytest.raises(ConversionError, match=r"HannWindow 'hannwindow' .*: in its definition, Cast .*complex64"):
         compile_model(model)
+
+
+MODIFIED = """
+<ir_version: 13, opset_import: ["" : 26, "ai.onnx.preview" : 1]>
+agraph (float[1,2,3,4] q, float[1,2,3,4] k, float[1,2,3,4] v OUTER) => (float[1,2,3,4] y)
+<float[1] "shared/half" = {0.5}> {
+    o = ai.onnx.preview.FlexAttention (q, k, v) <
+        score_mod = m1 (float[B,H,L,S] s) => (float[B,H,L,S] t) <int64 "idx/2" = {2}> {
+            n = Shape(s)
+            l = Gather(n, "idx/2")
+            f = Cast<to = 1>(l)
+            g = Div(s, f)
+            t = Add(g, NAME)
+        },
+        prob_mod = m2 (float[B,H,L,S] p) => (float[B,H,L,S] r) { r = Mul(p, "shared/half") }>
+    y = Mul(o, "shared/half")
+}"""
+
+
+@pytest.mark.parametrize("tune", [False, True], ids=["plain", "tuned"])
+def test_bodies_with_any_names_and_constants_of_the_model(tune: bool) -> None:
+    """onnx writes the bodies into the definition as text: names are its identifiers, what they read is their own."""
+    text = MODIFIED.replace("NAME", '"shared/half"').replace("OUTER", "")
+    case = onnx.parser.parse_model(text)
+    feeds = {name: normal(1, 2, 3, 4, seed=i) for i, name in enumerate("qkv")}
+    plain = onnx.ModelProto.FromString(case.SerializeToString())  # for the reference: constants of their own
+    for attribute in plain.graph.node[0].attribute:
+        attribute.g.initializer.append(plain.graph.initializer[0])
+    compare_all(reference(plain, feeds), run_tflite(compile_model(case, tune=tune), feeds), 1e-5, 1e-6)
+
+
+def test_a_body_that_reads_a_tensor_from_outside_is_refused() -> None:
+    text = MODIFIED.replace("NAME", "w").replace("OUTER", ", float[1] w")
+    with pytest.raises(ConversionError, match=r"FlexAttention '.*' .*: its body reads 'w' from outside"):
+        compile_model(onnx.parser.parse_model(text))
