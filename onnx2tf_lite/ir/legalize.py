@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConversionError, Problem
-from . import build
+from . import build, infinities, wide
 from .graph import Graph, Op, Value, building, current_origin, short
 from .kind import KINDS
 from .ranges import Ranges, dtype_range, fits
@@ -38,6 +38,8 @@ def legalize(graph: Graph) -> Graph:
     :raises ConversionError: with every operation that has no exact form.
     """
     problems: list[Problem] = []
+    wide.signed(graph, lambda op, what: problems.append(_problem(op, what)))
+    infinities.restore(graph)
     for part in [*graph.subgraphs(), graph]:
         _legalize(part, problems)
     if problems:
@@ -47,13 +49,17 @@ def legalize(graph: Graph) -> Graph:
 
 def _legalize(graph: Graph, problems: list[Problem]) -> None:
     stage = _Stage(graph)
+    values = [*graph.inputs, *(v for op in graph.ops for v in op.outputs)]
+    foreign = {v for v in values if short(v.dtype) not in DTYPES}
     problems += [
         Problem(f"tensor '{v.name}'", f"TFLite has no kernels for {v.dtype.name}", "use another dtype in the model")
-        for v in [*graph.inputs, *(v for op in graph.ops for v in op.outputs)]
-        if short(v.dtype) not in DTYPES
+        for v in values
+        if v in foreign
     ]
     old, graph.ops = graph.ops, []
     for op in old:
+        if not foreign.isdisjoint([*op.uses(), *op.outputs]):
+            continue  # it is said of the tensor
         start = len(graph.ops)
         with building(graph, op.origin):
             try:
@@ -70,7 +76,7 @@ def _problem(op: Op, what: str) -> Problem:
     operands = ", ".join(str(v) for v in op.inputs if v is not None)
     where = f"{op.origin} ({operands})" if op.origin else f"{op.kind.name} ({operands})"
     remedy = "declare the tensors as int32 in the model, or bound them with Clip before this node"
-    return Problem(where, what, remedy if "64" in what else "")
+    return Problem(where, what, remedy if "int64" in what else "")
 
 
 class _Stage:
@@ -84,8 +90,6 @@ class _Stage:
     def place(self, op: Op) -> None:
         """Append ``op`` in a form that the kernels compute; ValueError where there is none."""
         values = [v for i in op.kind.typed_ports(op) if (v := op.inputs[i]) is not None]
-        if any(v.dtype == np.uint64 for v in op.outputs) and op.kind.types:
-            raise ValueError("uint64 has no kernel in TFLite")
         wrong = [v for v in values if short(v.dtype) not in op.kind.types.split()] if op.kind.types else []
         back: list[tuple[Value, Value]] = []
         if wrong and not any(v.quant is not None and v.dtype.kind in "iu" for v in [*values, *op.outputs]):
@@ -194,39 +198,36 @@ def _arg(reverse: bool) -> Callable[[Op], Value]:
 
 
 def _quotient(floor: bool) -> Callable[[Op], Value]:
-    """int64 division, exact but for operands of -2**63: long division whose digits are float32 quotients.
-
-    A digit is taken 2**-20 too small, far more than the rounding of its five operations, so the remainder never turns
-    negative and shrinks by 2**19 a round; after four rounds it is below twice the divisor.
-    """
+    """Exact division of what fits int64."""
 
     def expand(op: Op) -> Value:
         x, y = (build.cast(v, np.int64) for v in op.inputs)
-        rest, divisor = build.maximum(x, build.neg(x)), build.maximum(y, build.neg(y))
-        total: Value | None = None
-        for _ in range(4):
-            digit = build.cast(
-                build.cast(rest, np.float32) / build.cast(divisor, np.float32) * (1 - 2.0**-20), np.int64
-            )
-            total, rest = digit if total is None else total + digit, rest - digit * divisor
-        last = build.cast(build.greater_equal(rest, divisor), np.int64)
-        total, rest = total + last, rest - last * divisor
-        opposite = build.not_equal(build.less(x, 0), build.less(y, 0))
-        if floor:
-            total = total + build.cast(build.logical_and(opposite, build.greater(rest, 0)), np.int64)
-        return build.where(opposite, build.neg(total), total)
+        return build.cast(wide.quotient(x, y, floor), op.outputs[0].dtype)
 
     return expand
 
 
-# What int64 can do instead where no kernel has it and int32 is not proven.
+def _double(kind: str) -> Callable[[Op], Value]:
+    """The kernels that know float64 do not broadcast."""
+
+    def expand(op: Op) -> Value:
+        return build.emit(kind, *(build.broadcast_to(v, op.outputs[0].shape) for v in op.inputs))
+
+    return expand
+
+
+# What a dtype can do instead where no kernel has it and int32 is not proven.
 EXPANSIONS: dict[tuple[str, str], Callable[[Op], Value]] = {
     ("ABS", "i64"): lambda op: build.maximum(op.inputs[0], build.neg(op.inputs[0])),
     ("SQUARE", "i64"): lambda op: build.mul(op.inputs[0], op.inputs[0]),
     ("SQUARE", "i32"): lambda op: build.mul(op.inputs[0], op.inputs[0]),
     ("SIGN", "i64"): _sign,
-    ("DIV", "i64"): _quotient(floor=False),
-    ("FLOOR_DIV", "i64"): _quotient(floor=True),
+    **{("DIV", dtype): _quotient(floor=False) for dtype in ("i64", "u32")},
+    **{("FLOOR_DIV", dtype): _quotient(floor=True) for dtype in ("i64", "u32")},
+    **{
+        (kind, "f64"): _double(f"STABLEHLO_{long}")
+        for kind, long in {"ADD": "ADD", "MUL": "MULTIPLY", "MAXIMUM": "MAXIMUM", "MINIMUM": "MINIMUM"}.items()
+    },
     **{("ARG_MAX", dtype): _arg(reverse=False) for dtype in ("i64", "u32")},
     **{("ARG_MIN", dtype): _arg(reverse=True) for dtype in ("i64", "u32")},
 }

@@ -186,7 +186,7 @@ class Ranges:
         if value.content is not None and value.content.size:
             low, high = -EXTENT[1], EXTENT[1]
             entries = [
-                (d, d) if not isinstance(d, Expr) else (0 if dims.nonnegative(d) else low, high)
+                (d, d) if dims.is_static([d]) else (low if isinstance(d, Expr) and not dims.nonnegative(d) else 0, high)
                 for d in value.content.ravel().tolist()
             ]
             others.append((min(int(a) for a, _ in entries), max(int(b) for _, b in entries)))

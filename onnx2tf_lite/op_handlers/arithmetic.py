@@ -9,7 +9,7 @@ import numpy as np
 from onnx import helper
 
 from ..ir import build as b
-from ..ir.graph import SHORT, Value, constant
+from ..ir.graph import SHORT, Value
 from ..ir.kinds.elementwise import broadcast
 from . import _maths as m
 from .registry import Unsupported, op, table
@@ -24,7 +24,7 @@ table({
     "Cosh": m.cosh, "Asinh": m.asinh, "Acosh": m.acosh, "Atanh": m.atanh, "Erf": m.erf,
     "Sign": lambda x: b.minimum(x, 1) if x.dtype.kind == "u" else b.sign(x),
     "Not": lambda x: b.logical_not(x), "IsNaN": lambda x: b.not_equal(x, x),
-    "Add": lambda x, y: _sum_of_masks(x, y) or b.add(x, y), "Sub": lambda x, y: b.sub(x, y),
+    "Add": lambda x, y: b.add(x, y), "Sub": lambda x, y: b.sub(x, y),
     "Mul": lambda x, y: b.mul(x, y),
     "Div": lambda x, y: b.div(x, y),  # of integers toward zero, as the kernel
     "Equal": lambda x, y: b.equal(x, y), "Less": lambda x, y: b.less(x, y), "Greater": lambda x, y: b.greater(x, y),
@@ -34,35 +34,6 @@ table({
     "Max": lambda *xs: reduce(b.maximum, xs), "Min": lambda *xs: reduce(b.minimum, xs),
     "Sum": lambda *xs: reduce(b.add, xs), "Mean": lambda *xs: reduce(b.add, xs) * (1 / len(xs)),
 })  # fmt: skip
-
-
-def _blocked(x: Value) -> Value | None:
-    """Where an additive attention mask, nothing but 0 and -inf, is -inf; None if ``x`` is no such mask."""
-    if x.data is not None:
-        mask = x.dtype.kind == "f" and x.data.size <= 1 << 20 and bool(np.all((x.data == 0) | (x.data == -INF)))
-        return constant(x.data == -INF) if mask else None
-    if x.producer is None or x.producer.kind.name not in ("RESHAPE", "SELECT_V2"):
-        return None
-    operands = [v for v in x.producer.inputs if v is not None]
-    if len(operands) == 1:
-        inner = _blocked(operands[0])
-        return inner and b.reshape(inner, x.shape)
-    condition, *sides = operands
-    kept = [v.data.item() if v.data is not None and v.size == 1 else None for v in sides]
-    if kept not in ([-INF, 0.0], [0.0, -INF]):
-        return None
-    return condition if kept[1] == 0 else b.logical_not(condition)
-
-
-def _sum_of_masks(x: Value, y: Value) -> Value | None:
-    """Masks are joined as conditions: CPU's ADD makes -3.4e38 of the -inf by which models know a blocked row."""
-    if x.is_constant and y.is_constant:
-        return None
-    first = _blocked(x)
-    second = None if first is None else _blocked(y)
-    if first is None or second is None:
-        return None
-    return b.where(b.logical_or(first, second), np.float32(-INF), np.float32(0))
 
 
 @op("IsInf")
@@ -162,7 +133,8 @@ def bit_cast(x: Value, *, to: int) -> Value:
     if dtype == np.bool_ or x.dtype == np.bool_:
         return b.not_equal(x, 0) if dtype == np.bool_ else b.cast(x, dtype)
     if dtype.itemsize != x.dtype.itemsize or dtype.name not in SHORT:
-        raise Unsupported(f"the bits of {dtype} are lost: the converter computes in float32", "use a 32-bit type")
+        what = f"from {x.dtype} to {dtype}: other floats are computed in float32 here, which does not have their bits"
+        raise Unsupported(what, "use 32-bit types")
     return bitcast(x, dtype)
 
 

@@ -213,17 +213,6 @@ def test_all_refusals_are_reported_together():
     assert len(error.value.problems) == 2 and all("x0: i64[3,4]" in p.where for p in error.value.problems)
 
 
-@pytest.mark.parametrize("function", [lambda x: x + 1, b.neg, lambda x: b.cast(x, np.float32), lambda x: b.equal(x, 3)])
-def test_uint64_cannot_compute(function):
-    with pytest.raises(ConversionError, match="uint64"):
-        program(function, np.zeros((3, 4), np.uint64))
-
-
-def test_uint64_can_move():
-    x = np.array([[1, 2**63], [5, 2**64 - 1]], np.uint64)
-    check(lambda x: [b.transpose(x, (1, 0)), b.slice_(x, (0, 1), (2, 1))], [x.T.copy(), x[:, 1:]], x)
-
-
 def test_integer_product_in_float_needs_exactness():
     x, w = np.arange(-6, 6, dtype=np.int32).reshape(3, 4), np.arange(8, dtype=np.int32).reshape(4, 2)
     check(lambda x: b.matmul(x, w), x @ w, x, bounds=(-1000, 1000))

@@ -1,0 +1,225 @@
+"""64-bit integers beyond the kernels: exact division, and uint64, which is int64 between the edges of a file.
+
+TFLite moves uint64 but does not compute with it; its int64 kernels wrap.  So sums, products, equality and movement are
+right on the same bits read as int64, the order is right once the sign bit is flipped, and what remains (division,
+casts from and to float) is composed.  The inputs and outputs of the model stay uint64, behind or before a BITCAST.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from . import build
+from .graph import Graph, Op, Value, building, constant
+from .kind import KINDS
+
+I64, U64, F32 = np.dtype(np.int64), np.dtype(np.uint64), np.dtype(np.float32)
+LOWEST = np.int64(-(2**63))
+TOP, ALL = np.float32(2.0**63), np.float32(2.0**64)
+
+
+def flip(x: Value) -> Value:
+    """The sign bit of an int64 inverted: the unsigned order becomes the signed one, and back."""
+    return x + LOWEST
+
+
+# ------------------------------------------------------------------------------------------------ floats
+
+
+def _rounded(x: Value) -> Value:
+    """The uint64 in the bits of ``x`` as the nearest float32, half to even.
+
+    From 2**63 on a float32 is a multiple of 2**40; the kernel would round the negative int64 to a finer one first.
+    """
+    upper = flip(x)
+    rest = build.floor_mod(upper, np.int64(2**40))
+    multiple = upper - rest
+    odd = build.cast(build.not_equal(build.floor_mod(multiple, np.int64(2**41)), 0), I64)
+    up = build.cast(build.greater(rest + odd, np.int64(2**39)), F32)
+    above = build.cast(multiple, F32) + up * np.float32(2.0**40) + TOP
+    return build.where(build.less(x, 0), above, build.cast(x, F32))
+
+
+def _near(x: Value) -> Value:
+    """:func:`_rounded` to within two units in the last place, in fewer steps."""
+    return build.cast(x, F32) + build.where(build.less(x, 0), ALL, np.float32(0))
+
+
+def _truncated(x: Value) -> Value:
+    """The bits of a float32 as uint64; what lies outside becomes 0 or the largest."""
+    folded = build.minimum(x - ALL, np.float32(-1))
+    return build.cast(build.where(build.greater_equal(x, TOP), folded, build.maximum(x, np.float32(0))), I64)
+
+
+# ------------------------------------------------------------------------------------------------ division
+
+
+def long_division(x: Value, y: Value, unsigned: bool) -> tuple[Value, Value]:
+    """(quotient, remainder) of the bits of two int64 >= 0, or of two uint64: long division in float32 digits.
+
+    A digit is taken 2**-20 too small, far more than the rounding of its operations, so the remainder never turns
+    negative and shrinks by 2**19 a round; after four rounds it is below twice the divisor.
+    """
+    to_float: Callable[[Value], Value] = _near if unsigned else lambda v: build.cast(v, F32)
+    to_integer: Callable[[Value], Value] = _truncated if unsigned else lambda v: build.cast(v, I64)
+    order: Callable[[Value], Value] = flip if unsigned else lambda v: v
+    total, rest, divisor = None, x, to_float(y)
+    for _ in range(4):
+        digit = to_integer(to_float(rest) / divisor * (1 - 2.0**-20))
+        total, rest = digit if total is None else total + digit, rest - digit * y
+    last = build.cast(build.greater_equal(order(rest), order(y)), I64)
+    return total + last, rest - last * y  # type: ignore[operator]
+
+
+def quotient(x: Value, y: Value, floor: bool = False) -> Value:
+    """int64 division toward zero, or down: exact for every pair but one with -2**63."""
+    total, rest = long_division(build.maximum(x, build.neg(x)), build.maximum(y, build.neg(y)), unsigned=False)
+    opposite = build.not_equal(build.less(x, 0), build.less(y, 0))
+    if floor:
+        total = total + build.cast(build.logical_and(opposite, build.greater(rest, 0)), I64)
+    return build.where(opposite, build.neg(total), total)
+
+
+# ------------------------------------------------------------------------------------------------ uint64
+
+Wide = set[Value]  # the values that hold the bits of uint64
+Rule = Callable[[Op, Wide], "list[Value]"]
+
+
+def _flipped(op: Op, wide: Wide) -> list[Value]:
+    """In the order of int64."""
+    operands = [flip(v) if v in wide else v for v in op.inputs if v is not None]
+    results = build.emit_all(op.kind.name, operands, **op.attrs)
+    return [flip(r) if v in wide else r for r, v in zip(results, op.outputs, strict=True)]
+
+
+def _cast(op: Op, wide: Wide) -> list[Value]:
+    (x,) = op.inputs
+    assert x is not None
+    if x in wide and op.attrs["to"].kind == "f":
+        return [build.cast(_rounded(x), op.attrs["to"])]
+    return [_truncated(build.cast(x, F32)) if x.dtype.kind == "f" else build.cast(x, op.attrs["to"])]
+
+
+def _scattered(op: Op, wide: Wide) -> list[Value]:
+    if op.attrs["reduction"] in ("max", "min"):
+        return _flipped(op, wide)
+    return build.emit_all(op.kind.name, op.inputs, **op.attrs)
+
+
+def _divided(part: int) -> Rule:
+    def rule(op: Op, wide: Wide) -> list[Value]:
+        x, y = op.inputs
+        assert x is not None and y is not None
+        return [long_division(x, y, unsigned=True)[part]]
+
+    return rule
+
+
+# STABLEHLO_ ones are the bodies of a scatter, which flips what it hands to them
+SAME_BITS = {
+    "RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "STRIDED_SLICE_AT", "SPLIT", "SPLIT_V", "CONCATENATION", "PACK",
+    "PAD", "PADV2", "MIRROR_PAD", "TILE", "BROADCAST_TO", "REVERSE_V2", "REVERSE_SEQUENCE", "FILL", "IDENTITY",
+    "SHAPE", "GATHER", "GATHER_ND", "SCATTER_ND", "ONE_HOT", "WHERE", "DYNAMIC_UPDATE_SLICE", "DEPTH_TO_SPACE",
+    "SPACE_TO_DEPTH", "UNIQUE", "SELECT_V2", "BITCAST", "IF", "WHILE", "ADD", "SUB", "MUL", "NEG", "SQUARE", "SUM",
+    "SUM_AT", "CUMSUM", "REDUCE_PROD", "REDUCE_PROD_AT", "EQUAL", "NOT_EQUAL", "STABLEHLO_MULTIPLY",
+    "STABLEHLO_MAXIMUM", "STABLEHLO_MINIMUM",
+}  # fmt: skip
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "MAXIMUM", "MINIMUM", "TOPK_V2", "ARG_MAX",
+                     "ARG_MIN", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_MAX_AT", "REDUCE_MIN_AT"), _flipped),
+    "DIV": _divided(0), "FLOOR_DIV": _divided(0), "FLOOR_MOD": _divided(1), "CAST": _cast,
+    "STABLEHLO_SCATTER": _scattered,
+}  # fmt: skip
+
+
+def signed(graph: Graph, refuse: Callable[[Op, str], None]) -> None:
+    """Replace uint64 by int64 everywhere but in the inputs and outputs of the model, in place.
+
+    ``refuse(op, why)`` is called for each operation that has no form.
+    """
+    edges = [(i, v) for i, v in enumerate(graph.outputs) if v.dtype == U64]
+    inputs = [v for v in graph.inputs if v.dtype == U64]
+    wide: Wide = set()
+    for part in [graph, *graph.subgraphs()]:
+        _relabel(part, wide)
+    if not wide:
+        return
+    for part in [graph, *graph.subgraphs()]:
+        _rewrite(part, wide, refuse)
+    _edges(graph, inputs, edges)
+    graph.tensors = {n: v for n, v in graph.tensors.items() if v.dtype == U64 or v not in wide}
+
+
+def _relabel(graph: Graph, wide: Wide) -> None:
+    """All values of one graph as int64, constants as new values; ``wide`` gets them."""
+    constants: dict[Value, Value] = {}
+    for v in _values(graph):
+        if v.dtype == U64 and v.data is not None:
+            constants[v] = constant(v.data.view(I64), name=v.name)
+            wide.add(constants[v])
+        elif v.dtype == U64:
+            v.dtype, v.bounds = I64, None
+            wide.add(v)
+    graph.outputs = [constants.get(v, v) for v in graph.outputs]
+    for op in graph.ops:
+        op.replace_uses(constants)
+        op.attrs = {name: _attribute(a) for name, a in op.attrs.items()}
+
+
+def _attribute(item: Any) -> Any:
+    """An attribute with int64 for uint64, also in the declared results of control flow."""
+    if isinstance(item, list | tuple):
+        return type(item)(_attribute(i) for i in item)
+    return I64 if isinstance(item, np.dtype) and item == U64 else item
+
+
+def _values(graph: Graph) -> Iterable[Value]:
+    values = dict.fromkeys([*graph.inputs, *graph.outputs])
+    for op in graph.ops:
+        values |= dict.fromkeys([*op.uses(), *op.outputs])
+    return values
+
+
+def _rewrite(graph: Graph, wide: Wide, refuse: Callable[[Op, str], None]) -> None:
+    old, graph.ops = graph.ops, []
+    for op in old:
+        name, touched = op.kind.name, any(v in wide for v in [*op.inputs, *op.outputs])
+        if touched and name in RULES:
+            with building(graph, op.origin):
+                for fresh, value in zip(RULES[name](op, wide), op.outputs, strict=True):
+                    _define(graph, "RESHAPE", fresh, value, op, shape=value.shape)
+            continue
+        if touched and name not in SAME_BITS:
+            refuse(op, f"TFLite's {name} has no uint64 kernel, and none that is right for the same bits")
+        graph.ops.append(op)
+
+
+def _define(graph: Graph, kind: str, source: Value, result: Value, cause: Op | None, **attrs: Any) -> Op:
+    op = Op(KINDS[kind], [source], [result], attrs, cause.origin if cause else None)
+    result.producer = op
+    graph.ops.append(op)
+    return op
+
+
+def _edges(graph: Graph, inputs: list[Value], outputs: list[tuple[int, Value]]) -> None:
+    """uint64 again where the model begins and ends."""
+    inner = {v: Value(graph.fresh_name(v.name), v.shape, I64, content=v.content) for v in inputs}
+    body, graph.ops = graph.ops, []
+    for outer, value in inner.items():
+        outer.dtype = U64
+        _define(graph, "BITCAST", outer, value, None, to=I64)
+    for op in body:
+        op.replace_uses(inner)
+    graph.ops += body
+    graph.definitions = {s: (inner.get(v, v), i) for s, (v, i) in graph.definitions.items()}
+    ends: dict[Value, Value] = {}
+    for i, value in outputs:
+        end = graph.outputs[i] = Value(value.name, value.shape, U64)
+        ends[value] = end
+        value.name = graph.fresh_name(value.name)
+        _define(graph, "BITCAST", value, end, value.producer, to=U64)
+    graph.tensors = {n: ends.get(v, v) for n, v in graph.tensors.items()}
