@@ -16,9 +16,10 @@ from .qdq import qdq
 RULES = [*cleanup.RULES, *forms.RULES, *weights.RULES, *padding.RULES, *activations.RULES]
 
 
-def fuse(graph: Graph) -> list[str]:
-    """Rewrite a laid-out program in place, for both emitters; notes on what was fused and on the near misses."""
-    return rewrite(graph, RULES)
+def fuse(graph: Graph, keep: frozenset[str] = frozenset()) -> list[str]:
+    """Rewrite a laid-out program in place, for both emitters, except what was made of the ONNX nodes called ``keep``;
+    notes on what was fused and on the near misses."""
+    return rewrite(graph, RULES, keep)
 
 
 __all__ = ["RULES", "fuse", "qdq", "rewrite"]

@@ -154,6 +154,7 @@ class Editor:
 
     graph: Graph
     rules: dict[str, list[Rule]]
+    keep: frozenset[str] = frozenset()  # names of ONNX nodes whose operations stay
     done: Counter[str] = field(default_factory=Counter)
     missed: dict[Op, dict[str, str]] = field(default_factory=dict)
     renamed: dict[Value, Value] = field(default_factory=dict)
@@ -203,6 +204,8 @@ class Editor:
             return next((f for o in pattern.options if (f := self._find(o, value, names, root)) is not None), None)
         found = value.producer
         if found is None or found.kind.name not in pattern.kinds or len(found.outputs) != 1:
+            return None
+        if found.origin is not None and found.origin.node in self.keep:
             return None
         if not (root or pattern.shared or self.sole(value)):
             return None
@@ -380,15 +383,16 @@ class Editor:
         return [f"{count} x {what}" for what, count in self.done.items()] + kept
 
 
-def rewrite(graph: Graph, rules: Sequence[Rule]) -> list[str]:
-    """Apply ``rules`` to a graph and the bodies below it, to the fixpoint; what was done, and the near misses."""
+def rewrite(graph: Graph, rules: Sequence[Rule], keep: frozenset[str] = frozenset()) -> list[str]:
+    """Apply ``rules`` to a graph and the bodies below it, to the fixpoint; what was done, and the near misses.
+    Operations of the ONNX nodes in ``keep`` stay as they are."""
     table: dict[str, list[Rule]] = {}
     for candidate in rules:
         for kind in candidate.roots():
             table.setdefault(kind, []).append(candidate)
     notes = []
     for part in (graph, *graph.subgraphs()):
-        editor = Editor(part, table)
+        editor = Editor(part, table, keep)
         editor.run()
         notes += editor.notes()
     return notes

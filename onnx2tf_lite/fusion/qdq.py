@@ -20,7 +20,7 @@ from ..ir.graph import Graph, Op, Quant, Value, constant
 from ..ir.kinds.quantization import quantize as stored_integers
 from .cleanup import equal
 from .cleanup import same_integers as same_pair
-from .pattern import Match, again, any_, op, rewrite, rule
+from .pattern import Match, again, any_, const, op, rewrite, rule
 from .weights import LINEAR, Kept
 
 I8, U8, I32 = (np.dtype(n) for n in ("int8", "uint8", "int32"))
@@ -144,6 +144,17 @@ def lift(m: Match) -> Value | str | None:
     quant = m.root.attrs["quant"]
     ready = is_int8(quant) and m.x.dtype.kind == "f" and m.x.producer is not None and m.editor.sole(m.x)
     return _moved(m.move, b.quantize(m.x, quant)) if ready else None
+
+
+@rule(op("QUANTIZE", op("PADV2", any_("x"), const("fill"), name="pad")))
+def lift_pad(m: Match) -> Value | str | None:
+    """padding behind QUANTIZE, with the integer that the number (perhaps -inf) becomes"""
+    quant = m.root.attrs["quant"]
+    if not is_int8(quant) or m.x.dtype.kind != "f":
+        return None
+    value = again(m.pad, b.quantize(m.x, quant), integers(m.fill, quant))
+    value.quant = quant
+    return value
 
 
 @rule(op(JOINS))
@@ -279,7 +290,8 @@ def kernel(m: Match) -> Value | str | None:
     return value
 
 
-FORM = [quantize_int8, dequantize_int8, move_int8, sink, sink_join, same_pair, kernel, requantize, lift, lift_join]
+FORM = [quantize_int8, dequantize_int8, move_int8, sink, sink_join, same_pair, kernel, requantize, lift, lift_pad,
+        lift_join]  # fmt: skip
 
 
 def qdq(graph: Graph) -> list[str]:

@@ -17,6 +17,7 @@ from .dims import Dim, Expr, Shape
 from .graph import SMALL, Op, Quant, Value, constant, content_of, current_graph, current_origin
 from .kind import KINDS
 from .kinds.elementwise import broadcast
+from .kinds.quantization import COPIES
 from .kinds.quantization import dequantize as real_numbers
 
 FOLD_LIMIT = 1 << 20  # a folded constant may exceed its operands by this many bytes
@@ -84,7 +85,7 @@ def _contents(kind: str, inputs: list[Value], attrs: dict[str, Any], types: list
     if any(k is None for k in known) or any(dims.evaluate(dims.product(s), {}) > SMALL for s, _ in types):
         return unknown
     try:
-        result = function(attrs, *known)
+        result = function({**attrs, "dtype": types[0][1]}, *known)
     except (TypeError, ZeroDivisionError):
         return unknown
     arrays = result if isinstance(result, (list, tuple)) else [result]
@@ -142,6 +143,12 @@ def reshape(x: Operand, shape: Sequence[Dim]) -> Value:
     if x.quant is not None and value.data is not None:
         value.quant = _reshaped_quant(x.quant, x.shape, shape)
     return value
+
+
+def pinned(x: Operand, shape: Sequence[Dim]) -> Value:
+    """``x`` with the extents that its own shape leaves open as ``shape`` says; the others are not looked at."""
+    x = lift(x)
+    return reshape(x, [want if isinstance(have, Expr) else have for have, want in zip(x.shape, shape, strict=True)])
 
 
 def _reshaped_quant(quant: Quant, old: Shape, new: Shape) -> Quant | None:
@@ -471,11 +478,17 @@ def quantize(x: Operand, quant: Quant) -> Value:
 def dequantize(x: Value, quant: Quant) -> Value:
     """Real numbers of stored integers.  A constant keeps the parameters, so that an int8 kernel can take it exactly.
 
-    It is folded whatever its size: layout and fusion know what to do with constant weights only.
+    It is folded whatever its size: layout and fusion know what to do with constant weights only.  A tensor carries one
+    set of parameters, and so does what it is a copy of; where it has others already, the result is arithmetic.
     """
     if x.data is not None:
         return constant(real_numbers(x.data, quant), name=x.name, quant=quant)
-    value = emit("DEQUANTIZE", x, quant=quant)
-    if x.quant is None:
-        x.quant = quant
-    return value
+    views = [x]
+    while (op := views[-1].producer) is not None and op.kind.name in COPIES:
+        views.append(op.inputs[0])  # type: ignore[arg-type]
+    if any(v.quant is not None and not v.quant.same(quant) for v in views):
+        zero, scale = (p.astype(np.float32).reshape(()) for p in (quant.zero_point, quant.scale))
+        return mul(sub(cast(x, np.float32), zero), scale)
+    for v in views:
+        v.quant = quant
+    return emit("DEQUANTIZE", x, quant=quant)

@@ -73,6 +73,14 @@ class Expr:
     __repr__ = __str__
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """A quotient of dims that need not be whole, in shape arithmetic done with floats; rounding makes a dim of it."""
+
+    above: Dim
+    below: Dim
+
+
 Dim = Union[int, Expr]
 Shape = tuple[Dim, ...]
 
@@ -182,7 +190,7 @@ def product(dims: Sequence[Dim]) -> Dim:
 
 def is_static(dims: Iterable[object]) -> bool:
     """True where no dim is symbolic."""
-    return not any(isinstance(d, Expr) for d in dims)
+    return not any(isinstance(d, (Expr, Ratio)) for d in dims)
 
 
 def evaluate(dim: Dim, values: Mapping[str, int]) -> int:
@@ -239,11 +247,34 @@ def show(dims: Sequence[Dim]) -> str:
 
 
 def nonnegative(dim: Dim) -> bool:
-    """True where ``dim`` is provably >= 0 for symbols >= 1: it grows with every symbol and is >= 0 at 1."""
+    """True where ``dim`` is provably >= 0 for symbols >= 1."""
+    return _grows(dim) or _grows(_without_quotients(dim))
+
+
+def _grows(dim: Dim) -> bool:
+    """It grows with every symbol and is >= 0 at 1."""
     terms = _terms(dim)
     atoms = [a for monomial, _ in terms for a in monomial if isinstance(a, Call)]
-    if any(factor < 0 for monomial, factor in terms if monomial) or not all(
-        nonnegative(x) for a in atoms for x in a.args
-    ):
+    if any(factor < 0 for monomial, factor in terms if monomial) or not all(map(_nonnegative_call, atoms)):
         return False  # an opaque atom of non-negative arguments is non-negative, but may be 0
     return sum(factor for monomial, factor in terms if not any(isinstance(a, Call) for a in monomial)) >= 0
+
+
+def _nonnegative_call(call: Call) -> bool:
+    if call.op == "%" and isinstance(call.args[1], int):
+        return call.args[1] > 0
+    return (any if call.op == "max" else all)(map(nonnegative, call.args))
+
+
+def _without_quotients(dim: Dim) -> Dim:
+    """A lower bound: k * (a // k) lies between a - k + 1 and a.  So x - k * (x // k), which is x % k, is >= 0."""
+    total: Dim = 0
+    for monomial, factor in _terms(dim):
+        term = _poly([(monomial, factor)])
+        call = monomial[0] if len(monomial) == 1 else None
+        if isinstance(call, Call) and call.op == "//" and isinstance(call.args[1], int):
+            a, k = call.args[0], call.args[1]
+            if k > 0 and factor % k == 0:
+                term = (a if factor < 0 else a - k + 1) * (factor // k)
+        total = total + term
+    return total

@@ -52,6 +52,12 @@ class Quant:
         """The same parameters on another axis."""
         return self if self.axis is None else replace(self, axis=axis)
 
+    def same(self, other: Quant) -> bool:
+        """True for the same parameters of the same integers."""
+        alike = self.dtype == other.dtype and self.axis == other.axis
+        pairs = (self.scale, other.scale), (self.zero_point, other.zero_point)
+        return alike and all(np.array_equal(a, b) for a, b in pairs)
+
 
 @dataclass(frozen=True)
 class Origin:

@@ -49,6 +49,7 @@ class Kind:
         numpy result, for constant folding.
     ``symbolic(attrs, *arrays)``
         the same on object arrays of symbolic dims, to track shape arithmetic; raises TypeError where undecidable.
+        ``attrs["dtype"]`` is that of the result.
     """
 
     name: str

@@ -282,7 +282,7 @@ def _quant(op: Op) -> str:
 
 
 TRAPS: dict[str, Callable[[Op], str]] = {
-    **dict.fromkeys(("ATAN2", "STABLEHLO_AND"), _unequal),
+    **dict.fromkeys(("ATAN2", "STABLEHLO_AND", "STABLEHLO_ADD"), _unequal),
     **dict.fromkeys(("TRANSPOSE", "SHAPE", "WHERE"), _rank_zero),
     **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), _resize),
     **dict.fromkeys(("GATHER", "GATHER_ND"), _index),

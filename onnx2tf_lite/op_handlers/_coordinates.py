@@ -1,64 +1,70 @@
 """Where an element of a resized axis comes from (ONNX Resize-19), in float32 as ONNX Runtime computes it.
 
-The formulas work on numpy arrays and, for extents that only run time knows, on IR values.
+The formulas work on numpy arrays and, for extents that only run time knows, on IR values: ``m`` is the module that has
+``maximum``, ``where``, ``less`` and their like for either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 F = np.float32
-Roi = tuple[float, float]
+Number = Any  # float32, or a scalar value of the IR
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One resized axis: ``size`` in, ``out`` results, ``scale`` as given or out / size."""
+    """One resized axis: ``size`` in, ``out`` results, ``scale`` as given or out / size, region ``roi``.
+
+    ``width`` is the length that the corners of the result span: ``out``, or ``scale * size`` where scales are given.
+    That need not be whole: ONNX's own expected results are computed so, ONNX Runtime always takes ``out``.
+    """
 
     size: Any
     out: Any
     scale: Any
-    roi: Roi = field(default=(0.0, 1.0))
+    width: Any
+    roi: tuple[Number, Number] = (F(0), F(1))
 
 
-def _half_pixel(i: Any, a: Axis) -> Any:
+def _half_pixel(i: Any, a: Axis, m: Any) -> Any:
     return (i + F(0.5)) / a.scale - F(0.5)
 
 
-def _pytorch(i: Any, a: Axis) -> Any:
-    return _half_pixel(i, a) if a.out != 1 else i * F(0)
+def _pytorch(i: Any, a: Axis, m: Any) -> Any:
+    return m.where(m.greater(a.out, F(1)), _half_pixel(i, a, m), F(0))
 
 
-def _symmetric(i: Any, a: Axis) -> Any:
+def _symmetric(i: Any, a: Axis, m: Any) -> Any:
     adjustment = a.out / (a.scale * a.size)
-    return (F(1) - adjustment) * (a.size / 2) + _half_pixel(i, a)
+    return (F(1) - adjustment) * (a.size / F(2)) + _half_pixel(i, a, m)
 
 
-def _corners(i: Any, a: Axis) -> Any:
-    return i * ((a.size - 1) / F(a.out - 1)) if a.out != 1 else i * F(0)
+def _corners(i: Any, a: Axis, m: Any) -> Any:
+    return i * ((a.size - F(1)) / m.maximum(a.width - F(1), F(1)))
 
 
-def _crop(i: Any, a: Axis) -> Any:
-    start, end = (F(r) for r in a.roi)
-    last = F(a.size - 1)
-    if a.out == 1:
-        return i * F(0) + F(0.5) * (start + end) * last
-    return start * last + i * (end - start) * last / F(a.out - 1)
+def _crop(i: Any, a: Axis, m: Any) -> Any:
+    start, end = a.roi
+    last = a.size - F(1)
+    spread = i * (end - start) * last / m.maximum(a.width - F(1), F(1))
+    return m.where(m.greater(a.width, F(1)), start * last + spread, (start + end) * F(0.5) * last)
 
 
-COORDINATES: dict[str, Callable[[Any, Axis], Any]] = {
+COORDINATES: dict[str, Callable[[Any, Axis, Any], Any]] = {
     "half_pixel": _half_pixel,
     "half_pixel_symmetric": _symmetric,
     "pytorch_half_pixel": _pytorch,
     "align_corners": _corners,
-    "asymmetric": lambda i, a: i / a.scale,
-    "tf_half_pixel_for_nn": lambda i, a: (i + F(0.5)) / a.scale,
+    "asymmetric": lambda i, a, m: i / a.scale,
+    "tf_half_pixel_for_nn": lambda i, a, m: (i + F(0.5)) / a.scale,
     "tf_crop_and_resize": _crop,
 }
+SPANNING = ("align_corners", "tf_crop_and_resize")  # the rules that ask for the width
 
 # nearest_mode as a composition of floor and ceil, so that it reads the same for numpy and for the IR
 NEAREST: dict[str, Callable[[Any, Any], Any]] = {
@@ -69,20 +75,20 @@ NEAREST: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def linear(t: np.ndarray, a: float) -> np.ndarray:
+def linear(t: Any, a: float, m: Any) -> Any:
     """The triangle of half-width 1."""
-    return np.maximum(1 - np.abs(t), 0)
+    return m.maximum(1 - m.maximum(t, -t), 0)
 
 
-def cubic(t: np.ndarray, a: float) -> np.ndarray:
+def cubic(t: Any, a: float, m: Any) -> Any:
     """Keys' kernel of half-width 2 with parameter ``a``."""
-    t = np.abs(t)
-    near = ((a + 2) * t - (a + 3)) * t * t + 1
-    far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
-    return np.where(t <= 1, near, np.where(t < 2, far, 0))
+    t = m.maximum(t, -t)
+    near = (t * (a + 2) - (a + 3)) * t * t + 1
+    far = ((t * a - 5 * a) * t + 8 * a) * t - 4 * a
+    return m.where(m.less_equal(t, 1), near, m.where(m.less(t, 2), far, 0))
 
 
-KERNELS = {"linear": (linear, 1), "cubic": (cubic, 2)}
+KERNELS: dict[str, tuple[Callable[[Any, float, Any], Any], int]] = {"linear": (linear, 1), "cubic": (cubic, 2)}
 
 
 def matrix(
@@ -96,7 +102,7 @@ def matrix(
     kernel, half = KERNELS[mode]
     reach = int(np.ceil(half / shrink))
     taps = np.floor(coordinates).astype(np.int64)[:, None] + np.arange(1 - reach, reach + 1)
-    weights = kernel((taps - coordinates.astype(np.float64)[:, None]) * shrink, a)
+    weights = kernel((taps - coordinates.astype(np.float64)[:, None]) * shrink, a, np)
     if exclude_outside:
         weights = np.where((taps >= 0) & (taps < size), weights, 0)
     weights = weights / weights.sum(1, keepdims=True)

@@ -9,7 +9,6 @@ from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim
 from ..ir.graph import Value
-from .registry import Unsupported
 
 Pads = tuple[tuple[Dim, Dim], ...]
 
@@ -23,7 +22,7 @@ class Window:
     """
 
     size: tuple[Dim, ...]
-    kernel: tuple[int, ...]
+    kernel: tuple[Dim, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
     pads: Pads
@@ -31,7 +30,7 @@ class Window:
     same: bool = False
 
     @property
-    def reach(self) -> tuple[int, ...]:
+    def reach(self) -> tuple[Dim, ...]:
         """Extents that the dilated kernel covers."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
@@ -62,12 +61,11 @@ def window(
     ceil_mode: int = 0,
 ) -> Window:
     """The window that these ONNX attributes describe."""
-    if not dims.is_static(kernel):
-        raise Unsupported("the kernel's extents are only known at run time", "fix the shape of the weights")
-    rank, fixed = len(kernel), tuple(int(k) for k in kernel)  # type: ignore[arg-type]
+    rank = len(kernel)
     strides, dilations = tuple(strides or (1,) * rank), tuple(dilations or (1,) * rank)
     explicit = tuple(pads or (0,) * 2 * rank)
-    result = Window(tuple(size), fixed, strides, dilations, tuple(zip(explicit[:rank], explicit[rank:], strict=True)))
+    around = tuple(zip(explicit[:rank], explicit[rank:], strict=True))
+    result = Window(tuple(size), tuple(kernel), strides, dilations, around)
     if auto_pad == "VALID":
         result = replace(result, pads=((0, 0),) * rank)
     elif auto_pad in ("SAME_UPPER", "SAME_LOWER"):
@@ -88,7 +86,7 @@ def same_pads(w: Window, upper: bool = True) -> Pads:
 def _ceil_extra(w: Window) -> tuple[Dim, ...]:
     """ceil_mode: the last window may hang over the end, but must begin inside the input or the begin pad."""
 
-    def extra(n: Dim, low: Dim, high: Dim, reach: int, stride: int) -> Dim:
+    def extra(n: Dim, low: Dim, high: Dim, reach: Dim, stride: int) -> Dim:
         last = dims.minimum(dims.ceildiv(n + low + high - reach, stride), dims.floordiv(n + low - 1, stride))
         return dims.maximum(last * stride + reach - (n + low + high), 0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from ..ir.dims import Shape
 from ..ir.graph import Value, constant
 from ..ir.kinds.reduction import AT_RUN_TIME
 from . import _maths as m
+from ._loops import iterate, put, scalar
 from .registry import Unsupported, const, op
 
 Step = Callable[[Value], Value]
@@ -28,12 +29,22 @@ def integers(value: Value | None, what: str) -> list[int] | None:
     return None if array is None else [int(i) for i in array.ravel()]
 
 
+def at_run_time(value: Value | None) -> TypeGuard[Value]:
+    """True for a parameter whose elements only run time knows."""
+    return value is not None and not value.is_constant and value.size != 0
+
+
+def run_time_axes(axes: Value, rank: int) -> Value:
+    """Axes that only run time knows as an i32 vector, counted from the front."""
+    if not isinstance(axes.size, int):
+        raise Unsupported("the number of axes is only known at run time", "make axes a constant")
+    return b.floor_mod(b.cast(b.reshape(axes, (-1,)), np.int32), rank)
+
+
 def reduced_axes(x: Value, axes: Value | None, noop: int) -> Axes:
     """Sorted non-negative axes, or an i32 vector at run time; none given means all, or with ``noop`` none."""
-    if axes is not None and not axes.is_constant and axes.size != 0:
-        if not isinstance(axes.size, int):
-            raise Unsupported("the number of axes is only known at run time", "make axes a constant")
-        return b.floor_mod(b.cast(b.reshape(axes, (-1,)), np.int32), x.rank)
+    if at_run_time(axes):
+        return run_time_axes(axes, x.rank)
     given = integers(axes, "axes")
     return tuple(sorted(b.axis_of(a, x.rank) for a in given)) if given else () if noop else tuple(range(x.rank))
 
@@ -148,7 +159,7 @@ def descending(x: Value) -> Value:
 
 @op("TopK")
 def top_k(x: Value, k: Value, *, axis: int = -1, largest: int = 1, sorted: int = 1) -> tuple[Value, Value]:
-    (count,) = b.dims_of(k)
+    (count,) = b.dims_of(b.reshape(k, (1,)))
     moved = b.move_axis(x, axis, -1)
     values, places = b.topk(moved if largest else descending(moved), count)
     values = values if largest else descending(values)
@@ -212,10 +223,10 @@ def cumprod(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> V
 
 
 def _running_product(x: Value, at: int, exclusive: bool, reverse: bool) -> Value:
-    """By doubling: after step d every element is the product of the last 2d."""
+    """By doubling: after step d every element is the product of the last 2d.  In a loop where the extent is unknown."""
     count = x.shape[at]
     if not isinstance(count, int):
-        raise Unsupported(f"axis {at} has no fixed extent", "give the model a fixed input shape")
+        return b.move_axis(_product_loop(b.move_axis(x, at, 0), exclusive, reverse), 0, at)
     shifts = ([1] if exclusive else []) + [1 << i for i in range(max(count - 1, 0).bit_length())]
     for step, shift in enumerate(shifts):
         pads = [((0, shift) if reverse else (shift, 0)) if i == at else (0, 0) for i in range(x.rank)]
@@ -223,3 +234,16 @@ def _running_product(x: Value, at: int, exclusive: bool, reverse: bool) -> Value
         moved = b.narrow(b.pad(kept, pads, 1), at, 0, count)
         x = moved if exclusive and step == 0 else x * moved
     return x
+
+
+def _product_loop(x: Value, exclusive: bool, reverse: bool) -> Value:
+    """The running product along axis 0, one row after the other."""
+    count, *row = x.shape
+
+    def step(i: Value, state: list[Value], seen: list[Any]) -> list[Value]:
+        total, rows = state
+        at = scalar(count) - 1 - i if reverse else i
+        now = total * b.gather(seen[0], at)
+        return [now, put(rows, at, total if exclusive else now)]
+
+    return iterate(count, [b.fill(tuple(row), 1, x.dtype), b.fill(x.shape, 0, x.dtype)], [x], step)[1]

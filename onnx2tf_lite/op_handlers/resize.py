@@ -1,8 +1,8 @@
 """Resize and GridSample.
 
 TFLite resizes two axes with three coordinate rules; where that is exactly what the node asks for, it is used.
-Everything else is one constant interpolation matrix (or GATHER) per axis, and where extents are only known at run time,
-GATHER at coordinates computed there.
+Everything else is one constant interpolation matrix (or GATHER) per axis, and where extents, scales or the region are
+only known at run time, GATHER at coordinates computed there.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim, Expr
 from ..ir.graph import Value, constant, content_of
-from ._coordinates import COORDINATES, NEAREST, Axis, F, matrix
+from ._coordinates import COORDINATES, KERNELS, NEAREST, SPANNING, Axis, F, matrix
 from ._loops import scalar
-from .registry import Unsupported, const, op
+from .registry import Unsupported, op
 from .sampling import TAPS
 
 Axes = dict[int, Axis]
@@ -39,19 +39,31 @@ def resize(x: Value, roi: Value | None = None, scales: Value | None = None, size
     """x -> x with ``axes`` (default all) scaled by ``scales`` or to ``sizes``."""
     chosen = [b.axis_of(a, x.rank) for a in (range(x.rank) if axes is None else axes)]
     crop = coordinate_transformation_mode == "tf_crop_and_resize"
-    grid = _axes(x, chosen, scales, sizes, keep_aspect_ratio_policy)
-    if crop:
-        corners = const(roi, "roi")
-        assert corners is not None
-        grid = {a: replace(g, roi=(corners[i], corners[i + len(chosen)])) for i, (a, g) in enumerate(grid.items())}
-    else:
-        grid = {a: g for a, g in grid.items() if g.size != g.out or not _unit(g)}
     how = _How(
         mode, coordinate_transformation_mode, nearest_mode, cubic_coeff_a, bool(exclude_outside), bool(antialias)
     )
+    grid = _axes(x, chosen, scales, sizes, keep_aspect_ratio_policy)
+    if crop and roi is not None:
+        ends = _numbers(roi)
+        grid = {a: replace(g, roi=(ends[i], ends[i + len(chosen)])) for i, (a, g) in enumerate(grid.items())}
+    grid = {a: how.agreed(g) for a, g in grid.items() if not _unchanged(g)}
+    outside = extrapolation_value if crop else None
     if mode != "nearest" and x.dtype.kind != "f":
-        return b.cast(_resized(b.cast(x, np.float32), grid, how, extrapolation_value if crop else None), x.dtype)
-    return _resized(x, grid, how, extrapolation_value if crop else None)
+        return b.cast(_resized(b.cast(x, np.float32), grid, how, outside), x.dtype)
+    return _resized(x, grid, how, outside)
+
+
+def _numbers(vector: Value) -> list[Any]:
+    """The elements: float32, or scalar values where only run time knows them."""
+    if vector.data is not None:
+        return [F(v) for v in vector.data.ravel()]
+    return [b.reshape(b.cast(p, np.float32), ()) for p in b.split(vector, [1] * int(vector.shape[0]), 0)]  # type: ignore[arg-type]
+
+
+def _unchanged(g: Axis) -> bool:
+    """True for an axis that is copied: every element, or the only one there is."""
+    whole = g.roi == (0, 1) and isinstance(g.scale, np.floating) and g.scale == 1
+    return g.size == g.out and (g.size == 1 or whole)
 
 
 class _How:
@@ -62,7 +74,9 @@ class _How:
         self.exclude_outside, self.antialias = exclude_outside, antialias
 
     def coordinates(self, axis: Axis) -> np.ndarray:
-        return np.asarray(COORDINATES[self.rule](np.arange(axis.out, dtype=np.float32), axis), np.float32)
+        known = replace(axis, size=F(axis.size), out=F(axis.out), width=F(axis.width))
+        places = COORDINATES[self.rule](np.arange(axis.out, dtype=np.float32), known, np)
+        return np.broadcast_to(np.asarray(places, np.float32), (axis.out,))
 
     def indices(self, axis: Axis) -> np.ndarray:
         places = NEAREST[self.nearest](self.coordinates(axis), np.floor)
@@ -72,28 +86,45 @@ class _How:
         shrink = min(float(axis.scale), 1.0) if self.antialias else 1.0
         return matrix(self.coordinates(axis), axis.size, self.mode, self.a, self.exclude_outside, shrink)
 
+    def agreed(self, axis: Axis) -> Axis:
+        """The axis if all readings of ONNX agree on it.
+
+        "length_resized" is ``scale * size`` in ONNX's expected results and reference implementation, and the number of
+        results in ONNX Runtime.  Where only run time knows whether these differ, it is the former.
+        """
+        if self.rule not in SPANNING or isinstance(axis.scale, Value) or axis.width == axis.out:
+            return axis
+        rounded = replace(axis, width=axis.out)
+        if axis.width is not None:
+            places = self.indices if (self.mode, self.rule) == ("nearest", "align_corners") else self.coordinates
+            if np.array_equal(places(axis), places(rounded)):
+                return rounded
+        raise Unsupported(f"{self.rule} with scale {axis.scale:.6g} of an extent of {axis.size} has two meanings: the "
+                          f"result is {axis.scale:.6g} * {axis.size} long, whole or not, in ONNX's expected results, "
+                          f"but {axis.out} in ONNX Runtime",
+                          "resize to explicit sizes, or fix an input shape for which it is whole")  # fmt: skip
+
+
+def _is_known(g: Axis) -> bool:
+    return not any(isinstance(v, (Expr, Value)) or v is None for v in (g.size, g.out, g.scale, *g.roi))
+
 
 # ------------------------------------------------------------------------------------------------ extents
-
-
-def _unit(axis: Axis) -> bool:
-    return isinstance(axis.scale, np.floating) and axis.scale == 1
 
 
 def _axes(x: Value, chosen: Sequence[int], scales: Value | None, sizes: Value | None, policy: str) -> Axes:
     extents = [x.shape[a] for a in chosen]
     if sizes is not None and sizes.size != 0:
-        wanted = b.dims_of(sizes)
         if policy != "stretch":
-            return _keeping_ratio(chosen, extents, wanted, policy)
-        return {a: Axis(n, out, _ratio(out, n)) for a, n, out in zip(chosen, extents, wanted, strict=True)}
+            return _keeping_ratio(chosen, extents, sizes, policy)
+        wanted = b.dims_of(sizes)
+        return {a: Axis(n, out, _ratio(out, n), out) for a, n, out in zip(chosen, extents, wanted, strict=True)}
     if scales is None:
         raise Unsupported("neither scales nor sizes are given", "give one of them")
     factors: Any = scales.data if scales.is_constant else content_of(scales)
-    if factors is None:
+    if factors is None or not dims.is_static(factors.ravel()):
         return _computed(chosen, extents, scales)
-    factors = np.asarray(factors, np.float32).ravel()
-    return {a: Axis(n, _scaled(n, f), f) for a, n, f in zip(chosen, extents, factors, strict=True)}
+    return {a: _scaled(n, f) for a, n, f in zip(chosen, extents, np.asarray(factors, F).ravel(), strict=True)}
 
 
 def _ratio(out: Any, size: Any) -> Any:
@@ -107,31 +138,33 @@ def _ratio(out: Any, size: Any) -> Any:
     return F(1 / divisor) if isinstance(divisor, int) else None
 
 
-def _scaled(size: Dim, factor: np.float32) -> Dim:
-    """floor(size * factor); of a symbolic size, for a factor that is a small fraction."""
+def _scaled(size: Dim, factor: np.float32) -> Axis:
+    """floor(size * factor) results; of a symbolic size, for a factor that is a small fraction."""
     if isinstance(size, int):
-        return int(np.floor(F(size) * factor))
+        width = F(size) * factor
+        return Axis(size, int(np.floor(width)), factor, width)
     fraction = Fraction(float(factor)).limit_denominator(64)
     if F(fraction.numerator) / F(fraction.denominator) != factor:
         raise Unsupported(f"scale {factor} of an extent that is only known at run time is not a simple fraction",
                           "fix the input shape, or resize to explicit sizes")  # fmt: skip
-    return dims.floordiv(size * fraction.numerator, fraction.denominator)
+    out = dims.floordiv(size * fraction.numerator, fraction.denominator)
+    return Axis(size, out, factor, out if _ratio(out, size) == factor else None)
 
 
 def _computed(chosen: Sequence[int], extents: Sequence[Dim], scales: Value) -> Axes:
     """Scales that are only known at run time: so are extents."""
     outs = b.dims_of(b.cast(b.floor(b.cast(b.dims_value(extents), np.float32) * scales), np.int32))
-    parts = [b.reshape(p, ()) for p in b.split(scales, [1] * len(chosen), 0)]
-    return {a: Axis(n, out, p) for a, n, out, p in zip(chosen, extents, outs, parts, strict=True)}
+    return {a: Axis(n, out, p, None) for a, n, out, p in zip(chosen, extents, outs, _numbers(scales), strict=True)}
 
 
-def _keeping_ratio(chosen: Sequence[int], extents: Sequence[Any], wanted: Sequence[Any], policy: str) -> Axes:
-    if not dims.is_static([*extents, *wanted]):
-        raise Unsupported(f"keep_aspect_ratio_policy {policy} with extents that are only known at run time",
-                          "fix the input shape")  # fmt: skip
-    pick = min if policy == "not_larger" else max
-    scale = pick(F(w) / F(n) for w, n in zip(wanted, extents, strict=True))
-    return {a: Axis(n, int(np.floor(scale * F(n) + F(0.5))), scale) for a, n in zip(chosen, extents, strict=True)}
+def _keeping_ratio(chosen: Sequence[int], extents: Sequence[Dim], sizes: Value, policy: str) -> Axes:
+    """One scale for all axes, by which they come close to ``sizes``; a half is rounded up."""
+    have, want = (b.cast(v, np.float32) for v in (b.dims_value(extents), sizes))
+    scale = b.reduce("REDUCE_MIN" if policy == "not_larger" else "REDUCE_MAX", want / have, [0])
+    outs = b.dims_of(b.cast(b.floor(have * scale + 0.5), np.int32))
+    factor = scale if scale.data is None else F(scale.data)
+    widths = [F(n) * factor if scale.is_constant else None for n in extents]  # type: ignore[arg-type]
+    return {a: Axis(n, out, factor, w) for a, n, out, w in zip(chosen, extents, outs, widths, strict=True)}
 
 
 # ------------------------------------------------------------------------------------------------ choice of form
@@ -151,24 +184,29 @@ def _resized(x: Value, grid: Axes, how: _How, outside: float | None) -> Value:
 
 
 def _along(x: Value, axis: int, g: Axis, how: _How) -> Value:
-    """One axis: GATHER for nearest, a constant matrix else; at run-time coordinates where extents are symbolic."""
-    if isinstance(g.size, Expr) or isinstance(g.out, Expr) or isinstance(g.scale, Value):
+    """One axis: GATHER for nearest, a constant matrix else; at coordinates of run time where not all is known."""
+    if not _is_known(g):
         return _at_run_time(x, axis, g, how)
     if how.mode == "nearest":
         return b.gather(x, how.indices(g), axis)
+    return _weighed(x, axis, constant(how.matrix(g)))
+
+
+def _weighed(x: Value, axis: int, weights: Value) -> Value:
+    """weights[out, extent] along ``axis``."""
     before, after = dims.product(x.shape[:axis]), dims.product(x.shape[axis + 1 :])
-    y = b.matmul(constant(how.matrix(g)[None]), b.reshape(x, (before, g.size, after)))
-    return b.reshape(y, (*x.shape[:axis], g.out, *x.shape[axis + 1 :]))
+    flat = b.reshape(x, (before, x.shape[axis], after))
+    y = b.matmul(b.reshape(weights, (1, *weights.shape)), flat)
+    return b.reshape(y, (*x.shape[:axis], weights.shape[0], *x.shape[axis + 1 :]))
 
 
 def _at_run_time(x: Value, axis: int, g: Axis, how: _How) -> Value:
     """The same with coordinates, indices and weights that the program computes."""
-    if how.antialias or how.rule == "tf_crop_and_resize":
-        raise Unsupported(f"{how.mode} resizing ({how.rule}) of an extent that is only known at run time",
-                          "fix the input shape, e.g. with --overwrite-input-shape")  # fmt: skip
     place = _places(g, how)
     if how.mode == "nearest":
         return b.gather(x, _index(NEAREST[how.nearest](place, b.floor), g.size), axis)
+    if how.antialias:
+        return _filtered(x, axis, g, how, place)
     taps, weights = zip(*TAPS[how.mode](place, how.a), strict=True)
     if how.exclude_outside:
         inside = [b.cast(b.equal(tap, _clamped(tap, g.size)), np.float32) for tap in taps]
@@ -180,13 +218,28 @@ def _at_run_time(x: Value, axis: int, g: Axis, how: _How) -> Value:
     return reduce(b.add, [p * b.reshape(w, along) for p, w in zip(pixels, weights, strict=True)])
 
 
+def _filtered(x: Value, axis: int, g: Axis, how: _How, place: Value) -> Value:
+    """Antialias: the kernel, wider where the image shrinks, over the axis and as many edge elements as it reaches."""
+    kernel, half = KERNELS[how.mode]
+    shrink = b.minimum(b.lift(_scale(g), F), F(1))
+    (reach,) = (0,) if how.exclude_outside else b.dims_of(b.cast(b.ceil(half / shrink), np.int32) + 1)
+    taps = b.iota(g.size + 2 * reach) - scalar(reach)
+    distance = b.reshape(b.cast(taps, np.float32), (1, -1)) - b.reshape(place, (-1, 1))
+    weights = kernel(distance * shrink, how.a, b)
+    total = b.reduce("SUM", weights, [1], keepdims=True)
+    return _weighed(b.gather(x, _index(taps, g.size), axis), axis, weights / total)
+
+
+def _scale(g: Axis) -> Any:
+    return g.scale if g.scale is not None else b.cast(scalar(g.out), np.float32) / b.cast(scalar(g.size), np.float32)
+
+
 def _places(g: Axis, how: _How) -> Value:
-    size, out = b.cast(scalar(g.size), np.float32), b.cast(scalar(g.out), np.float32)
-    i = b.iota(g.out, np.float32)
-    if how.rule == "align_corners":
-        return i * ((size - 1.0) / b.maximum(out - 1.0, 1.0))
-    place = COORDINATES[how.rule](i, Axis(size, out, g.scale if g.scale is not None else out / size))
-    return place * b.cast(b.greater(out, 1.0), np.float32) if how.rule == "pytorch_half_pixel" else place
+    size, out = (b.cast(scalar(d), np.float32) for d in (g.size, g.out))
+    scale = _scale(g)
+    width = size * scale if g.width is None else out
+    axis = Axis(size, out, scale, width, roi=tuple(b.lift(r, F) for r in g.roi))  # type: ignore[arg-type]
+    return b.broadcast_to(COORDINATES[how.rule](b.iota(g.out, np.float32), axis, b), (g.out,))
 
 
 def _clamped(place: Value, size: Dim) -> Value:
@@ -199,12 +252,13 @@ def _index(place: Value, size: Dim) -> Value:
 
 def _extrapolated(y: Value, grid: Axes, how: _How, value: float) -> Value:
     """tf_crop_and_resize: results whose place lies outside the image are ``value``."""
-    inside = np.ones((1,) * y.rank, bool)
+    mask = constant(np.ones((1,) * y.rank, bool))
     for axis, g in grid.items():
-        places = how.coordinates(g)
-        mask = (places >= 0) & (places <= g.size - 1)
-        inside = inside & mask.reshape([-1 if a == axis else 1 for a in range(y.rank)])
-    return y if inside.all() else b.where(constant(inside), y, np.asarray(value, y.dtype))
+        place = b.lift(how.coordinates(g)) if _is_known(g) else _places(g, how)
+        inside = b.logical_and(b.greater_equal(place, F(0)), b.less_equal(place, b.cast(scalar(g.size - 1), F)))
+        if inside.data is None or not inside.data.all():
+            mask = b.logical_and(mask, b.reshape(inside, tuple(g.out if a == axis else 1 for a in range(y.rank))))
+    return y if mask.size == 1 and mask.data is not None else b.where(mask, y, np.asarray(value, y.dtype))
 
 
 # ------------------------------------------------------------------------------------------------ TFLite's kernels
@@ -230,9 +284,8 @@ def _linear_flags(grid: Axes, how: _How) -> tuple[bool, bool] | None:
         return None
     if how.rule == "pytorch_half_pixel" and any(g.out == 1 for g in grid.values()):
         return None
-    if how.rule == "align_corners" or all(_is_ratio(g) for g in grid.values()):
-        return LINEAR_FLAGS[how.rule]
-    return None
+    exact = all(g.width == g.out if how.rule == "align_corners" else _is_ratio(g) for g in grid.values())
+    return LINEAR_FLAGS[how.rule] if exact else None
 
 
 def _is_ratio(g: Axis) -> bool:

@@ -10,11 +10,12 @@ from onnx import helper
 
 from ..ir import build as b
 from ..ir import dims
-from ..ir.dims import Dim, Shape
+from ..ir.dims import Dim, Expr, Shape
 from ..ir.graph import Value, constant, content_of, current_graph
 from ..ir.kinds.elementwise import broadcast
 from ._narrow import narrow
-from .reductions import integers
+from ._structures import Item
+from .reductions import at_run_time, integers, reduced_shape, run_time_axes
 from .registry import Result, Unsupported, current_node, op
 
 
@@ -29,7 +30,8 @@ def ir_type(to: int) -> np.dtype:
     if dtype.name in ("float64", "float16", "bfloat16", "float32"):
         return np.dtype(np.float32)
     if dtype.kind not in "biu" or dtype.itemsize * 8 != int("".join(c for c in dtype.name if c.isdigit()) or 8):
-        raise Unsupported(f"{dtype} has no counterpart in TFLite", "use float32 or an 8-bit integer")
+        raise Unsupported(f"{'text' if dtype.kind == 'O' else dtype} has no counterpart in TFLite",
+                          "use float32 or an 8-bit integer")  # fmt: skip
     return dtype
 
 
@@ -49,9 +51,9 @@ def size(x: Value) -> Value:
 # ------------------------------------------------------------------------------------------------ views
 
 
-@op("Identity")
-def identity(x: Value) -> Value:
-    return x
+@op("Identity", tensors=False)
+def identity(x: Item) -> list[Item]:
+    return [x]
 
 
 @op("Reshape")
@@ -86,6 +88,8 @@ def flatten(x: Value, *, axis: int = 1) -> Value:
 @op("Squeeze")
 def squeeze(x: Value, axes: Value | None = None) -> Value:
     """Without axes all extents that are 1 in every run go; a symbolic one stays."""
+    if at_run_time(axes):
+        return b.reshape(x, reduced_shape(x.shape, run_time_axes(axes, x.rank), False))
     given = integers(axes, "axes")
     gone = [i for i, d in enumerate(x.shape) if d == 1] if given is None else [b.axis_of(a, x.rank) for a in given]
     for a in gone:
@@ -96,10 +100,21 @@ def squeeze(x: Value, axes: Value | None = None) -> Value:
 
 @op("Unsqueeze")
 def unsqueeze(x: Value, axes: Value) -> Value:
-    given = integers(axes, "axes") or []
-    rank = x.rank + len(given)
-    new, rest = {b.axis_of(a, rank) for a in given}, iter(x.shape)
+    rank = x.rank + int(axes.size) if isinstance(axes.size, int) else 0
+    if at_run_time(axes):
+        return b.reshape(x, _opened(x, run_time_axes(axes, rank), rank))
+    new, rest = {b.axis_of(a, rank) for a in integers(axes, "axes") or []}, iter(x.shape)
     return b.reshape(x, tuple(1 if i in new else next(rest) for i in range(rank)))
+
+
+def _opened(x: Value, axes: Value, rank: int) -> Shape:
+    """The shape with 1 at each of ``axes``, the extents of ``x`` in order at the others."""
+    if x.rank == 0:
+        return (1,) * rank
+    new = b.reduce("REDUCE_ANY", b.equal(b.reshape(b.iota(rank), (rank, 1)), b.reshape(axes, (1, -1))), [1])
+    place = b.cumsum(b.where(new, np.int32(0), np.ones(rank, np.int32)), 0, exclusive=True)
+    extents = b.gather(b.dims_value(x.shape), b.minimum(place, x.rank - 1))
+    return b.dims_of(b.where(new, np.int32(1), extents))
 
 
 @op("Transpose")
@@ -163,10 +178,10 @@ def range_(start: Value, limit: Value, delta: Value) -> Value:
     """
     start, limit, delta = (b.reshape(v, ()) for v in (start, limit, delta))
     known = [content_of(v) for v in (start, limit, delta)]
-    if any(c is None for c in known) or not isinstance(known[2].item(), int):  # type: ignore[union-attr]
+    first, last, step = (None if c is None else c.item() for c in known)
+    if not (isinstance(first, (int, Expr)) and isinstance(last, (int, Expr)) and isinstance(step, int)):
         count = _count(*(v.data for v in (start, limit, delta)))
     else:
-        first, last, step = (c.item() for c in known)  # type: ignore[union-attr]
         count = dims.ceildiv(last - first, step) if step > 0 else dims.ceildiv(first - last, -step)
         if dims.nonnegative(count):
             return b.emit("RANGE", start, limit, delta, count=count)

@@ -42,6 +42,11 @@ KEEP = frozenset([
     "Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
 ])  # fmt: skip
+#: Results that are no tensors.
+LISTS = frozenset([
+    "Optional", "OptionalGetElement", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert",
+    "SequenceMap", "SplitToSequence",
+])  # fmt: skip
 #: Results of unknown size that no small bound holds for.
 GROW = frozenset([
     "Tile", "Expand", "ConstantOfShape", "Range", "Resize", "Pad", "OneHot", "EyeLike", "Loop", "Scan", "If",
@@ -117,7 +122,7 @@ class Fold(Pass):
         for node in self.mine(graph):
             inner = [n for body in bodies(node) for g in graphs(body) for n in g.nodes]
             reads, results = needs(node), [t for t in node.outputs if t.name]
-            if not reads or any(n.op in KEEP or n.domain for n in (node, *inner)):
+            if not reads or node.op in LISTS or any(n.op in KEEP or n.domain for n in (node, *inner)):
                 continue
             if not all(id(t) in made or (isinstance(t, gs.Constant) and _plain(t)) for t in reads):
                 continue

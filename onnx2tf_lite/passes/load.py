@@ -29,6 +29,8 @@ _SELF, _PROTO = "\0file", "\0proto"
 _INCOMPLETE = "is it complete, and not an LFS pointer?"
 #: Refused by the checker, and written by exporters for years; the pass `upgrade` reads them.
 _DEPRECATED = ("GroupNormalization", "Scatter", "Upsample")
+#: ONNX Runtime's optimiser writes these into ONNX's domain at any opset.
+_RUNTIMES = ("LayerNormalization", "SimplifiedLayerNormalization")
 
 # onnx.proto, field number -> kind of message, as far as a tensor can lie below it
 _BELOW: dict[str, dict[int, str]] = {
@@ -242,10 +244,14 @@ def _check(model: ModelProto, where: str) -> None:
     copy = ModelProto()
     copy.CopyFrom(model)
     copy.ir_version = min(model.ir_version, onnx.IR_VERSION)
+    if copy.ir_version == 3:  # ONNX Runtime's optimiser adds initialisers that are no inputs, which 4 allows
+        copy.ir_version = 4
     for part in (copy.graph, *copy.functions):
         for tensor in _external(part):
             tensor.CopyFrom(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
-    old = [n for n in copy.graph.node if n.op_type in _DEPRECATED and not n.domain]
+    opset = next(e.version for e in copy.opset_import if not e.domain) if copy.opset_import else 1
+    early = {op for op in _RUNTIMES if not onnx.defs.has(op, opset, "")}
+    old = [n for n in copy.graph.node if not n.domain and (n.op_type in _DEPRECATED or n.op_type in early)]
     for node in old:
         node.domain = "deprecated"
     if old:

@@ -251,9 +251,19 @@ def _cast(e: Edit, node: gs.Node, opset: int) -> None:
     node.attrs["to"] = TensorProto.DataType.Value(str(node.attrs["to"]).upper())
 
 
-def _scan(e: Edit, node: gs.Node, opset: int) -> NoReturn:
-    """Scan-8 had a batch axis and lengths per element."""
-    _refuse(node, "Scan of opset 8 has no newer form", "export the model with opset 9 or later")
+def _scan(e: Edit, node: gs.Node, opset: int) -> None:
+    """Scan-8: axis 0 of everything is the batch, axis 1 of sequences is time: a Scan over the batch of Scans."""
+    if arg(node, 0) is not None:
+        _refuse(node, "sequence_lens have no newer form", "export the model with opset 9 or later")
+    operands = node.inputs[1:]
+    ins = [gs.Variable(e.name(f"{t.name}/element"), t.dtype, t.shape and list(t.shape)[1:]) for t in operands]
+    outs = [gs.Variable(e.name(f"{node.name}/element"), t.dtype) for t in node.outputs]
+    attrs = {"scan_input_directions" if a == "directions" else a: held for a, held in node.attrs.items()}
+    inner = gs.Node("Scan", e.name(f"{title(node)}/each"), attrs)
+    set_inputs(inner, ins)
+    set_outputs(inner, outs)
+    each = gs.Graph([inner], ins, outs, opset=opset, import_domains=e.graph.import_domains)
+    e.become(node, "Scan", operands, body=each, num_scan_inputs=len(operands))
 
 
 _REDUCE = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")

@@ -155,7 +155,7 @@ same("LOG SQRT RSQRT", "f32[N,3,4]0.1:9")
 same("LOGICAL_NOT", "bool[N,4]")
 same("MAXIMUM MINIMUM EQUAL NOT_EQUAL LESS LESS_EQUAL GREATER GREATER_EQUAL", "f32[N,1,4] f32[3,1]")
 same("POW FLOOR_DIV FLOOR_MOD", "f32[N,1,4]0.5:3 f32[3,1]0.5:3")
-same("ATAN2 STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_MINIMUM", "f32[N,4] f32[N,4]")
+same("ATAN2 STABLEHLO_ADD STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_MINIMUM", "f32[N,4] f32[N,4]")
 same("LOGICAL_AND LOGICAL_OR", "bool[N,1,4] bool[3,1]")
 same("BITWISE_XOR RIGHT_SHIFT", "i32[N,1,4]-9:9 i32[3,1]0:4")
 same("STABLEHLO_AND", "i32[N,4]-99:99 i32[N,4]-99:99")
@@ -215,6 +215,9 @@ CASES |= {
     "STRIDED_SLICE-reversed-batch": (
         "f32[N,5]", lambda x: b.strided_slice(x, (x.shape[0] - 1, 4), (-1, 0), (-1, -2))),
     "STRIDED_SLICE-computed-end": ("f32[N,6]", lambda x: b.strided_slice(x, (0, 5), (x.shape[0] - 1, -1), (2, -2))),
+    "STRIDED_SLICE_AT": (
+        "f32[N,6] i32[2]0:1 i32[2]3:6 i32[2]1:3",
+        kind("STRIDED_SLICE_AT", shape=(dims.symbol("rows"), dims.symbol("columns")))),
     "PAD": ("f32[N,3,4]", lambda x: b.pad(x, [(0, 0), (1, 2), (3, 0)])),
     "PAD-bool": ("bool[N,3]", lambda x: b.pad(x, [(0, 1), (1, 2)], False)),
     "PADV2": ("f32[N,3,4]", lambda x: b.pad(x, [(0, 0), (1, 2), (3, 0)], 1.5)),

@@ -219,6 +219,7 @@ MEANING = {
     "GATHER": gather,
     "SCATTER_ND": scatter_nd,
     "STABLEHLO_SCATTER": stablehlo_scatter,
+    "STRIDED_SLICE_AT": lambda attrs, x, *bounds: x[tuple(slice(*map(int, row)) for row in zip(*bounds, strict=True))],
     "WHERE": lambda attrs, x: np.argwhere(x),
     "ONE_HOT": one_hot,
     "UNIQUE": unique,

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnx2tf_lite.errors import ConversionError
-from tests.harness import compile_model
-from tests.op_handlers.nodes import check_node, i64, node_model
+from tests.op_handlers.nodes import check_node, i64
 
 F32 = np.float32
 
@@ -37,7 +35,8 @@ def test_more_wanted_than_there_are_and_no_threshold() -> None:
     check_node("NonMaxSuppression", [*candidates(1, 1, 8), i64(100), np.array([0.9], F32)], const=(2, 3))
 
 
-def test_an_open_number_of_images_is_refused() -> None:
-    model = node_model("NonMaxSuppression", [*candidates(1, 1, 8), i64(3)], const=(2,), dynamic=(0, 1))
-    with pytest.raises(ConversionError, match="images or classes"):
-        compile_model(model)
+@pytest.mark.parametrize("centre", [0, 1])
+def test_an_open_number_of_images_and_classes(centre: int) -> None:
+    inputs = [*candidates(2, 3, 20, bool(centre)), i64(5), np.array([0.3], F32), np.array([0.7], F32)]
+    dynamic = [(i, axis) for i in (0, 1) for axis in range(3)]
+    check_node("NonMaxSuppression", inputs, center_point_box=centre, dynamic=dynamic)

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx.reference.ops.op_cast import cast_to
 
+from tests import harness
 from tests.op_handlers.nodes import check_node, i64, normal, run_node, scalar, whole
 
 
@@ -153,3 +154,16 @@ def test_constants_of_every_form() -> None:
     for attrs in ({"value": onnx.numpy_helper.from_array(normal(2, 3))}, {"value_float": 1.5}, {"value_ints": [1, 2]}):
         for got in run_node("Constant", [], **attrs).values():
             assert got[0].size in (1, 2, 6)
+
+
+@pytest.mark.parametrize("rows", [5, 6])
+@pytest.mark.parametrize("rounding", ["Floor", "Ceil", "Round", "Identity"])
+def test_shape_arithmetic_with_floats_is_rounded_as_written(rounding: str, rows: int) -> None:
+    """An extent of x halved as a float; the cast to an integer truncates what is not whole."""
+    model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["" : 23]>
+        halved (float[N,2] x) => (float[M,2] y) <float two = {{2.0}}, float[2] ones = {{1, 1}}> {{
+            rows = Shape <end = 1>(x)  extent = Cast <to = 1>(rows)  half = Div(extent, two)
+            whole = {rounding}(half)   count = Cast <to = 7>(whole)
+            columns = Constant <value_ints = [2]>()  shape = Concat <axis = 0>(count, columns)
+            y = Expand(ones, shape) }}""")
+    harness.check_model(model, {"x": normal(rows, 2)})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
+from tests import harness
 from tests.op_handlers.nodes import check_node, i64, normal, scalar, whole
 
 FAR = 2**63 - 1
@@ -62,3 +64,35 @@ def test_pad_with_run_time_amounts(mode: str) -> None:
 @pytest.mark.parametrize("shape", [(3, 4), (7, 2), (8, 9)], ids=str)
 def test_center_crop_pad(shape: tuple[int, ...]) -> None:
     check_node("CenterCropPad", [normal(5, 5, 2), i64(*shape)], const=[1], axes=[0, 1])
+
+
+def test_run_time_end_before_a_known_start() -> None:
+    check_node("Slice", [normal(7, 5), i64(2), i64(0)], const=[1])
+
+
+@pytest.mark.parametrize("start", [-100, -7, 6, 100])
+@pytest.mark.parametrize("dynamic", [(), (0,)], ids=["fixed", "dynamic"])
+def test_starts_of_a_walk_back_are_clipped_to_the_elements(start: int, dynamic: tuple[int, ...]) -> None:
+    check_node("Slice", [normal(7, 5), i64(start), i64(-FAR), i64(0), i64(-1)], const=[1, 2, 3, 4], dynamic=dynamic)
+
+
+def _padded(missing: str) -> onnx.ModelProto:
+    """x with as many rows added at its end as the steps ``missing`` compute."""
+    return onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["" : 23]>
+        padded (float[N,2] x) => (float[M,2] y) <int64[1] wanted = {{8}}, int64[1] none = {{0}}> {{
+            rows = Shape <end = 1>(x)
+            {missing}
+            pads = Concat <axis = 0>(none, none, missing, none)
+            y = Pad(x, pads) }}""")
+
+
+@pytest.mark.parametrize("rows", [6, 8, 11])
+def test_pads_computed_from_the_shape_crop_where_they_are_negative(rows: int) -> None:
+    harness.check_model(_padded("missing = Sub(wanted, rows)"), {"x": normal(rows, 2)})
+
+
+@pytest.mark.parametrize("rows", [6, 8, 11])
+def test_pads_up_to_a_multiple_never_crop(rows: int) -> None:
+    steps = "over = Mod(rows, wanted)  short = Sub(wanted, over)  missing = Mod(short, wanted)"
+    graph = harness.check_model(_padded(steps), {"x": normal(rows, 2)})
+    assert all(v.rank == 1 for op in graph.ops if op.kind.name == "SLICE" for v in op.outputs)

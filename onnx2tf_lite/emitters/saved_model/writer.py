@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...ir.graph import Graph
+from ...ir import tensor_map
+from ...ir.graph import Graph, Value
 from .canonical import canonicalise
 from .function import Function, Library, partial
 from .ops import emit
@@ -21,6 +22,7 @@ from .runtime import errors_only, tensorflow
 # Constants are copied thirteen times on their way through TensorFlow (and stop at protobuf's 2 GB), variables once; a
 # variable costs 8 ms.
 VARIABLES_FROM = 16 << 20
+EXTRA = "assets.extra"  # TensorFlow leaves this folder to its users
 
 
 def write(graph: Graph, folder: str | os.PathLike[str], *, signature_key: str = "serving_default") -> dict[str, str]:
@@ -40,7 +42,18 @@ def write(graph: Graph, folder: str | os.PathLike[str], *, signature_key: str = 
         with _staging(Path(folder)) as staging:
             tf.saved_model.save(module, str(staging), signatures={signature_key: signature})
             canonicalise(staging)
+            (staging / EXTRA).mkdir()
+            (staging / EXTRA / tensor_map.NAME).write_bytes(_tensor_map(graph, function))
     return keys
+
+
+def _tensor_map(graph: Graph, function: Function) -> bytes:
+    """Where the ONNX tensors are in the function of the model: the stored names are those of its nodes' results."""
+
+    def stored(value: Value) -> str | None:
+        return function.refs[value].name if value in function.refs else None
+
+    return tensor_map.TensorMap.of(graph, stored).to_bytes()
 
 
 def constant_bytes(graph: Graph) -> int:
@@ -122,5 +135,7 @@ def _staging(folder: Path) -> Iterator[Path]:
             (folder / "variables").rename(staging / "old")
         for name in ("variables", "fingerprint.pb", "saved_model.pb"):
             (staging / name).replace(folder / name)
+        (folder / EXTRA).mkdir(exist_ok=True)
+        (staging / EXTRA / tensor_map.NAME).replace(folder / EXTRA / tensor_map.NAME)
     finally:
         shutil.rmtree(staging)

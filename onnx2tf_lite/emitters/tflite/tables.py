@@ -15,6 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ...ir.dims import Expr
 from ...ir.graph import Graph, Op, Quant, Value, constant, static_shape
 from ...ir.kinds.reduction import AT_RUN_TIME
+from ...ir.tensor_map import NAME, TensorMap
 from .constants import Pool
 
 TENSOR_TYPES = {
@@ -72,8 +73,18 @@ class Tables:
         model.version, model.description = 3, "onnx2tf_lite"
         model.operatorCodes = [_operator_code(*key) for key in self.codes]
         model.subgraphs, model.signatureDefs = self.done, [signature]
+        model.metadata = self._metadata(main)
         model.buffers = [schema.BufferT(), *self.pool.blobs]
         return model
+
+    def _metadata(self, main: _Body) -> list[schema.MetadataT] | None:
+        """Where the ONNX tensors are, for the checker; nothing for a graph that comes from no model."""
+        table = main.tensor_map()
+        if not table.places:
+            return None
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = NAME, self.pool.add(np.frombuffer(table.to_bytes(), np.uint8))
+        return [entry]
 
     def _next(self) -> Graph | None:
         return self.graphs[len(self.done)] if len(self.done) < len(self.graphs) else None
@@ -113,6 +124,13 @@ class _Body:
         table.inputs = np.array([self.tensor(v) for v in self.graph.inputs], np.int32)
         table.outputs = np.array([self.tensor(v) for v in self.graph.outputs], np.int32)
         return table
+
+    def tensor_map(self) -> TensorMap:
+        """The map of what has been written."""
+        nodes = [""] * len(self.expanded) + [op.origin.node if op.origin else "" for op in self.graph.ops]
+        return TensorMap.of(
+            self.graph, lambda v: self.tensors[self.indices[v]].name if v in self.indices else None, nodes
+        )
 
     def tensor(self, value: Value, name: str | None = None) -> int:
         """The index of ``value``'s tensor, made on first use."""

@@ -81,6 +81,31 @@ def _truncated(a: Dim, b: Dim) -> Dim:
     raise TypeError("sign unknown")
 
 
+def _ratio(a: Dim, b: Dim) -> Dim | dims.Ratio:
+    """Float division, where the sign of the quotient is known."""
+    if not (dims.nonnegative(a) and dims.nonnegative(b - 1)):
+        raise TypeError("sign unknown")
+    exact = dims.exact_div(a, b)
+    return dims.Ratio(a, b) if exact is None else exact
+
+
+def _quotient(attrs: Mapping[str, Any], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return _object(_ratio if attrs["dtype"].kind == "f" else _truncated)(attrs, a, b)
+
+
+def _rounded(function: Callable[[Dim, Dim], Dim] | None) -> Callable[..., np.ndarray]:
+    """Whole dims stay; a ratio is rounded by ``function``, where there is one."""
+
+    def one(x: Dim | dims.Ratio) -> Dim:
+        if isinstance(x, dims.Ratio):
+            if function is None:
+                raise TypeError("half way is not known")
+            return function(x.above, x.below)
+        return x
+
+    return lambda attrs, x: np.asarray(np.frompyfunc(one, 1, 1)(x), object)
+
+
 def _integer_division(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     quotient = np.abs(a) // np.abs(b)
     return np.where((a < 0) == (b < 0), quotient, -quotient).astype(a.dtype)
@@ -127,7 +152,7 @@ def _cast_dims(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     """Extents are small: every numeric cast keeps them, a cast to bool is not an extent."""
     if attrs["to"].kind == "b" or attrs["to"].itemsize < 4:
         raise TypeError("not an extent")
-    return x
+    return x if attrs["to"].kind == "f" else _rounded(dims.floordiv)(attrs, x)
 
 
 # name, numpy function, kernel dtypes, versions, TensorFlow op
@@ -156,13 +181,13 @@ for _name, _function, _types, _versions, _tf in UNARY:
            evaluate=_plain(_function))  # fmt: skip
 
 ROUNDING: list[tuple[Any, ...]] = [
-    ("FLOOR", np.floor, "Floor"),
-    ("CEIL", np.ceil, "Ceil"),
-    ("ROUND", np.round, "Round"),
+    ("FLOOR", np.floor, dims.floordiv, "Floor"),
+    ("CEIL", np.ceil, dims.ceildiv, "Ceil"),
+    ("ROUND", np.round, None, "Round"),
 ]
-for _name, _function, _tf in ROUNDING:  # dims are whole numbers
+for _name, _function, _dims, _tf in ROUNDING:
     define(_name, same, layout=ELEMENTWISE, types="f32", tensorflow=_tf, max_rank=8, evaluate=_plain(_function),
-           symbolic=lambda attrs, x: x)  # fmt: skip
+           symbolic=_rounded(_dims))  # fmt: skip
 
 define("LEAKY_RELU", same, layout=ELEMENTWISE, types="f32", versions="2:qi16", tensorflow="LeakyRelu", max_rank=8,
        tf_attrs={"alpha": "alpha"}, options=("LeakyReluOptions", {"alpha": "alpha"}), evaluate=_leaky_relu)  # fmt: skip
@@ -197,18 +222,20 @@ for _name, _function, _dims, _types, _options, _versions, _tf in BINARY:
            max_rank=8)  # fmt: skip
 
 define("DIV", joined, layout=ELEMENTWISE, types="f32 i32", typed=(0, 1), options=("DivOptions", _ACT), max_rank=8,
-       versions="2:rank>4", evaluate=_divide, symbolic=_object(_truncated))  # fmt: skip
+       versions="2:rank>4", evaluate=_divide, symbolic=_quotient)  # fmt: skip
 define("PRELU", same, layout=ELEMENTWISE, types="f32", typed=(0, 1), max_rank=8,
        evaluate=lambda attrs, x, slope: np.where(x < 0, x * slope, x))  # fmt: skip
 
 # equal shapes only, no broadcast: bits, and the bodies of STABLEHLO_SCATTER
+# (float64 has no other kernels)
 for _name, _function, _tf in [
     ("STABLEHLO_AND", np.bitwise_and, "BitwiseAnd"),
+    ("STABLEHLO_ADD", np.add, "AddV2"),
     ("STABLEHLO_MULTIPLY", np.multiply, "Mul"),
     ("STABLEHLO_MAXIMUM", np.maximum, "Maximum"),
     ("STABLEHLO_MINIMUM", np.minimum, "Minimum"),
 ]:
-    define(_name, joined, layout=ELEMENTWISE, types="f32 i8 u8 i16 u16 i32 u32 i64", typed=(0, 1), max_rank=8, tensorflow=_tf,
+    define(_name, joined, layout=ELEMENTWISE, types="f32 f64 i8 u8 i16 u16 i32 u32 i64", typed=(0, 1), max_rank=8, tensorflow=_tf,
            evaluate=_plain(_function))  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from ..dims import Dim, Shape
 from ..graph import Value
 from ..kind import Result, define
 from .elementwise import broadcast
+from .reduction import AT_RUN_TIME
 
 ANY = ""
 I32 = np.dtype(np.int32)
@@ -111,6 +112,9 @@ define("STRIDED_SLICE",
        tf_attrs={"end_mask": lambda op: end_mask(op.attrs)}, versions="2:i8|u8 3:bool 4:rank>4 7:u32",
        evaluate=lambda attrs, x: x[_strided(attrs)],
        symbolic=lambda attrs, x: x[_strided(attrs)], max_rank=8)  # fmt: skip
+# x, begin, end and strides as i32 vectors that only run time knows; bounds as numpy takes them, the kernel clips them
+define(f"STRIDED_SLICE{AT_RUN_TIME}", lambda inputs, attrs: _like(inputs, attrs["shape"]), max_rank=8,
+       options=("StridedSliceOptions", {}), tensorflow="StridedSlice", versions="2:i8|u8 3:bool 4:rank>4 7:u32")  # fmt: skip
 
 
 def end_mask(attrs: Mapping[str, Any]) -> int:

@@ -11,6 +11,10 @@ from ...layout.rules import AnyOrder
 from ..graph import Quant, Value
 from ..kind import Result, define
 
+# Kernels that copy elements whatever they stand for
+COPIES = frozenset({"RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "GATHER", "GATHER_ND", "TILE",
+                    "BROADCAST_TO", "REVERSE_V2", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "IDENTITY"})  # fmt: skip
+
 
 def quantize(x: np.ndarray, q: Quant) -> np.ndarray:
     """Stored integers of real numbers: round half to even, then saturate (ONNX QuantizeLinear)."""

@@ -1,0 +1,133 @@
+"""The tensor map: where every ONNX tensor lies in a written file, carried by the file itself.
+
+A .tflite has it as the metadata entry ``onnx2tf_lite.map``, a SavedModel as ``assets.extra/onnx2tf_lite.map``.  Either
+is zlib-compressed JSON::
+
+    {"version": 1,
+     "tensors": [[ONNX name, stored name, perm, stored shape, split, shape, dtype, real], ...],
+     "nodes": [ONNX node name, ...], "operators": [index into nodes or -1, for every operator of the file]}
+
+In a tensor's line 0 stands for the usual value (the same name, no permutation, no reshape, float32, not quantised) and
+zeros at the end are left out.  A symbolic extent is ``[[factor, symbol or [function, extent, extent], ...], ...]``.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .dims import Call, Dim, Expr, Shape
+from .graph import Graph, Placement, Value
+
+NAME = "onnx2tf_lite.map"
+VERSION = 1
+Stored = Callable[[Value], "str | None"]
+
+
+@dataclass(frozen=True)
+class TensorMap:
+    """ONNX tensor -> its placement and its name in the file; the ONNX node of every operator (empty: of none)."""
+
+    places: Mapping[str, Placement]
+    names: Mapping[str, str]
+    operators: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, graph: Graph, stored: Stored, operators: Iterable[str] = ()) -> TensorMap:
+        """The map of a laid-out graph; ``stored`` gives the name of a value in the file, None where it is not there."""
+        found = {n: (p, stored(p.value)) for n, p in graph.placements.items() if p.value.data is None}
+        kept = {n: (p, name) for n, (p, name) in found.items() if name is not None}
+        return cls({n: p for n, (p, _) in kept.items()}, {n: name for n, (_, name) in kept.items()}, tuple(operators))
+
+    def to_bytes(self) -> bytes:
+        """Deterministic: the same map gives the same bytes."""
+        nodes = {name: i for i, name in enumerate(dict.fromkeys(n for n in self.operators if n))}
+        data = {
+            "version": VERSION,
+            "tensors": [_line(n, self.names[n], p) for n, p in self.places.items()],
+            "nodes": list(nodes),
+            "operators": [nodes.get(n, -1) for n in self.operators],
+        }
+        return zlib.compress(json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode(), 9)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, shapes: Mapping[str, Sequence[int]]) -> TensorMap:
+        """``shapes``: of the stored tensors by name.  ValueError where this is not a map of a known version."""
+        try:
+            data = json.loads(zlib.decompress(content))
+        except (zlib.error, UnicodeDecodeError) as error:
+            raise ValueError(f"not a tensor map: {error}") from error
+        if data["version"] != VERSION:
+            raise ValueError(f"tensor map of version {data['version']}, this program reads {VERSION}")
+        places, names = {}, {}
+        for line in data["tensors"]:
+            name, stored, *rest = line + [0] * (8 - len(line))
+            names[name] = stored = stored or name
+            places[name] = _place(stored, shapes.get(stored, ()), *rest)
+        nodes = data["nodes"]
+        return cls(places, names, tuple(nodes[i] if i >= 0 else "" for i in data["operators"]))
+
+
+def _line(name: str, stored: str, place: Placement) -> list[Any]:
+    """A tensor's line without its trailing zeros."""
+    value, usual = place.value, tuple(range(len(place.split)))
+    line = [
+        name,
+        0 if stored == name else stored,
+        0 if place.perm == usual else list(place.perm),
+        _dims(value.shape) if any(isinstance(d, Expr) for d in value.shape) else 0,
+        0 if place.split == value.shape else _dims(place.split),
+        0 if place.shape == _moved(place.split, place.perm) else _dims(place.shape),
+        0 if value.dtype == np.float32 else value.dtype.name,
+        int(place.real),
+    ]
+    while line[-1] == 0:
+        line.pop()
+    return line
+
+
+def _place(
+    name: str, known: Sequence[int], perm: Any, stored: Any, split: Any, shape: Any, dtype: Any, real: Any
+) -> Placement:
+    stored_shape = _undims(stored) if stored else tuple(int(d) for d in known)
+    parts = stored_shape if split == 0 else _undims(split)
+    order = tuple(perm) if perm else tuple(range(len(parts)))
+    whole = _moved(parts, order) if shape == 0 else _undims(shape)
+    return Placement(Value(name, stored_shape, np.dtype(dtype or np.float32)), parts, order, whole, bool(real))
+
+
+def _moved(shape: Shape, perm: Sequence[int]) -> Shape:
+    return tuple(shape[p] for p in perm)
+
+
+def _dims(shape: Shape) -> list[Any]:
+    return [_dim(d) for d in shape]
+
+
+def _dim(dim: Dim) -> Any:
+    if not isinstance(dim, Expr):
+        return int(dim)
+    atom = [
+        [factor, *(a if isinstance(a, str) else [a.op, *map(_dim, a.args)] for a in atoms)]
+        for atoms, factor in dim.terms
+    ]
+    return atom
+
+
+def _undims(shape: Sequence[Any]) -> Shape:
+    return tuple(_undim(d) for d in shape)
+
+
+def _undim(dim: Any) -> Dim:
+    if isinstance(dim, int):
+        return dim
+    return Expr(tuple((tuple(_atom(a) for a in atoms), factor) for factor, *atoms in dim))
+
+
+def _atom(atom: Any) -> Any:
+    return atom if isinstance(atom, str) else Call(atom[0], tuple(_undim(a) for a in atom[1:]))
