@@ -1,0 +1,1 @@
+from onnx2tf_lite.tools.json2onnx import convert as convert

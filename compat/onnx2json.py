@@ -1,0 +1,1 @@
+from onnx2tf_lite.tools.onnx2json import convert as convert

@@ -1,0 +1,1 @@
+from onnx2tf_lite.tools.sam4onnx import modify as modify

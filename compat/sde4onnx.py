@@ -1,0 +1,1 @@
+from onnx2tf_lite.tools.sde4onnx import erase as erase

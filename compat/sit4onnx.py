@@ -1,0 +1,1 @@
+from onnx2tf_lite.tools.sit4onnx import inference as inference

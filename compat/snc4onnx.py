@@ -1,0 +1,1 @@
+from onnx2tf_lite.tools.snc4onnx import combine as combine

@@ -1,0 +1,1 @@
+from onnx2tf_lite.tools.sne4onnx import extraction as extraction

@@ -1,0 +1,1 @@
+from onnx2tf_lite.tools.sng4onnx import generate as generate

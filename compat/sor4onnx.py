@@ -1,0 +1,1 @@
+from onnx2tf_lite.tools.sor4onnx import rename as rename

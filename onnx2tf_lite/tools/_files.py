@@ -1,0 +1,401 @@
+"""Reading and writing models: pipes, external data, the limit of 2 GB, nothing half-written.
+
+Tensors in side files are never loaded for an edit that does not touch them.  In memory their reference carries the
+folder it is relative to, under onnx's own key ``basepath``; in files this key is never written nor believed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ..errors import ConversionError
+from ._graphs import nbytes, tensors
+from ._lazy import onnx
+from ._log import Log
+from ._names import ToolError
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
+#: A model whose tensors take more than this gets a side file: protobuf ends at 2 GiB, and the graph needs room too.
+LIMIT = 2**31 - 2**24
+#: Offsets of tensors in side files are multiples of this, so that they can be mapped into memory.
+ALIGN = 4096
+#: The specification lets tensors in a side file be this far apart.
+PADDING = 64 * 1024
+_ZEROS = bytes(1 << 20)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def load(path: str | os.PathLike[str]) -> ModelProto:
+    """The model in a file, or on standard input for "-"; tensors in side files stay there (see :func:`fetch`).
+
+    Raises ToolError for what is not there or is not an ONNX model.
+    """
+    name = str(path)
+    if name == "-":
+        data, folder = sys.stdin.buffer.read(), Path.cwd()
+    else:
+        try:
+            data, folder = Path(path).read_bytes(), Path(path).resolve().parent
+        except OSError as error:
+            raise ToolError(f"{name}: cannot be read: {error.strerror}", name) from error
+    return parse(data, folder, "standard input" if name == "-" else name)
+
+
+def parse(data: bytes, folder: Path, name: str) -> ModelProto:
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.ModelProto.FromString(data)
+    except DecodeError as error:
+        what = "is a pointer of Git LFS" if data[:7] == b"version" else "is not an ONNX model, or is cut off"
+        raise ToolError(f"{name}: {what}", name) from error
+    if not model.HasField("graph"):
+        raise ToolError(f"{name}: is not an ONNX model (no graph in it)", name)
+    for tensor in tensors(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            _base(tensor, str(folder))
+    return model
+
+
+def _base(tensor: TensorProto, folder: str | None) -> None:
+    """Set, or with None remove, the folder that a reference is relative to."""
+    for index in reversed(range(len(tensor.external_data))):
+        if tensor.external_data[index].key == "basepath":
+            del tensor.external_data[index]
+    if folder is not None:
+        tensor.external_data.add(key="basepath", value=folder)
+
+
+def is_external(tensor: TensorProto) -> bool:
+    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
+
+
+def reference(tensor: TensorProto) -> dict[str, str]:
+    """location, offset, length, basepath of a tensor in a side file."""
+    return {e.key: e.value for e in tensor.external_data}
+
+
+def fetch(tensor: TensorProto) -> Any:
+    """The raw little-endian bytes of a tensor: of one in a side file a view of the mapped file.
+
+    Raises ToolError where the side file is missing, too short, or outside the model's folder.
+    """
+    if is_external(tensor):
+        from ..passes.load import Store
+
+        folder = reference(tensor).get("basepath")
+        try:
+            found = Store(Path(folder) if folder else None).lazy(tensor).read
+        except ConversionError as error:
+            raise ToolError(str(error), tensor.name) from error
+        assert found is not None
+        return found()
+    if tensor.HasField("raw_data"):
+        return tensor.raw_data
+    return onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor)).raw_data
+
+
+def inline(tensor: TensorProto) -> None:
+    """Bring a tensor from its side file into the model."""
+    data = bytes(fetch(tensor))
+    del tensor.external_data[:]
+    tensor.ClearField("data_location")
+    tensor.raw_data = data
+
+
+def to_array(tensor: TensorProto) -> Any:
+    """The values of a tensor wherever they are, as a numpy array."""
+    if is_external(tensor):
+        own = onnx.TensorProto()
+        own.CopyFrom(tensor)
+        inline(own)
+        tensor = own
+    return onnx.numpy_helper.to_array(tensor)
+
+
+# --- copies without weights ------------------------------------------------------------------------------------------
+
+
+def light(model: ModelProto, big: Callable[[TensorProto], bool]) -> tuple[ModelProto, list[tuple[Any, TensorProto]]]:
+    """A copy in which big initializers have no contents, and the pairs (tensor of the copy, tensor of ``model``) of
+    these and of every tensor in a side file."""
+    pairs: list[tuple[Any, TensorProto]] = []
+    copy = onnx.ModelProto(**_fields(model, "graph", "functions"))
+    _fill(copy.graph, model.graph, big, pairs)
+    for function in model.functions:
+        own = copy.functions.add()
+        own.MergeFrom(onnx.FunctionProto(**_fields(function, "node")))
+        for node in function.node:
+            _fill_node(own.node.add(), node, big, pairs)
+    return copy, pairs
+
+
+def _fields(message: Any, *without: str) -> dict[str, Any]:
+    return {f.name: value for f, value in message.ListFields() if f.name not in without}
+
+
+def _fill(copy: GraphProto, graph: GraphProto, big: Callable[[TensorProto], bool], pairs: list[Any]) -> None:
+    copy.MergeFrom(onnx.GraphProto(**_fields(graph, "initializer", "node")))
+    for tensor in graph.initializer:
+        own = copy.initializer.add()
+        if is_external(tensor) or not big(tensor):
+            own.CopyFrom(tensor)
+            if not is_external(tensor):
+                continue
+        else:
+            own.name, own.data_type = tensor.name, tensor.data_type
+            if tensor.HasField("doc_string"):
+                own.doc_string = tensor.doc_string
+            own.dims.extend(tensor.dims)
+            own.metadata_props.extend(tensor.metadata_props)
+        pairs.append((own, tensor))
+    for node in graph.node:
+        _fill_node(copy.node.add(), node, big, pairs)
+
+
+def _fill_node(copy: NodeProto, node: NodeProto, big: Callable[[TensorProto], bool], pairs: list[Any]) -> None:
+    if not any(a.HasField("g") or a.HasField("t") or a.graphs for a in node.attribute):
+        copy.CopyFrom(node)
+        return
+    copy.MergeFrom(onnx.NodeProto(**_fields(node, "attribute")))
+    for attribute in node.attribute:
+        own = copy.attribute.add()
+        own.MergeFrom(onnx.AttributeProto(**_fields(attribute, "g", "graphs")))
+        if attribute.HasField("t") and is_external(attribute.t):
+            pairs.append((own.t, attribute.t))
+        if attribute.HasField("g"):
+            _fill(own.g, attribute.g, big, pairs)
+        for body in attribute.graphs:
+            _fill(own.graphs.add(), body, big, pairs)
+
+
+def digest(model: ModelProto) -> bytes:
+    return blake2b(model.SerializeToString(deterministic=True)).digest()
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def save(
+    model: ModelProto,
+    path: str | os.PathLike[str],
+    *,
+    external_data: bool | None = None,
+    size_threshold: int = 1024,
+    log: Log | None = None,
+) -> list[Path]:
+    """Write a model, on standard output for "-"; returns the files written (the model first).
+
+    ``external_data`` True: initializers of at least ``size_threshold`` bytes go to ``<name>.data`` beside the model,
+    False: all into one file, None: side files if the model has some or would be too large without.  Tensors that are
+    in side files of the same folder stay there: such a file is shared, and never changed.
+    """
+    log = log or Log(quiet=True)
+    inside = sum(nbytes(t) for t in tensors(model) if not is_external(t))
+    outside = sum(nbytes(t) for t in tensors(model) if is_external(t))
+    if external_data is False or str(path) == "-":
+        return _save_single(model, path, inside + outside, external_data)
+    if external_data is None and not outside and inside <= LIMIT:
+        return [_write(Path(path), lambda file: file.write(model.SerializeToString(deterministic=True)))]
+    if external_data is None and inside > LIMIT:
+        log.info(f"the model has {inside / 2**30:.1f} GiB, more than one file can hold: its weights go to a side file")
+    return _save_split(model, Path(path), size_threshold, log)
+
+
+def _save_single(model: ModelProto, path: str | os.PathLike[str], size: int, external: bool | None) -> list[Path]:
+    copy, pairs = light(model, lambda t: False)
+    here = Path.cwd().resolve()
+    stay = str(path) == "-" and external is not False and size > LIMIT
+    for own, _ in pairs:
+        said = reference(own)
+        if stay and Path(said.get("basepath", "/")).is_relative_to(here):  # the next command runs in this folder too
+            refer(own, str((Path(said["basepath"]) / said["location"]).relative_to(here)), said)
+        elif size > LIMIT:
+            where = "standard output" if str(path) == "-" else str(path)
+            raise ToolError(f"{where}: {size / 2**30:.1f} GiB do not fit into one file (protobuf ends at 2 GiB)", where)
+        else:
+            inline(own)
+    if size > LIMIT and not (stay and pairs):
+        raise ToolError(f"{path}: {size / 2**30:.1f} GiB do not fit into one file (protobuf ends at 2 GiB)", str(path))
+    data = copy.SerializeToString(deterministic=True)
+    if str(path) != "-":
+        return [_write(Path(path), lambda file: file.write(data))]
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+    return []
+
+
+def refer(tensor: TensorProto, location: str, said: dict[str, str]) -> None:
+    """Let a tensor refer to a range of a side file, without a folder."""
+    del tensor.external_data[:]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key in ("location", "offset", "length", "checksum"):
+        if key == "location" or key in said:
+            tensor.external_data.add(key=key, value=location if key == "location" else said[key])
+
+
+def _save_split(model: ModelProto, path: Path, threshold: int, log: Log) -> list[Path]:
+    copy, pairs = light(model, lambda t: _splits(t, threshold))
+    folder, written = path.resolve().parent, []
+    moved: list[tuple[Any, TensorProto]] = []
+    sources = {_source(t) for _, t in pairs if is_external(t)}
+    whole = _whole_files([t for _, t in pairs if is_external(t)])
+    stay = {s for s in sources if s.parent.is_relative_to(folder)}
+    for source in sorted(whole - stay):
+        target = folder / whole_location(source, pairs)
+        if not target.exists():
+            _write(target, lambda file, source=source: _copy(source, file))  # type: ignore[misc]
+            written.append(target)
+            stay.add(source)
+        elif _same_file(source, target):
+            stay.add(source)
+    for own, tensor in pairs:
+        if is_external(tensor) and _source(tensor) in stay:
+            said = reference(tensor)
+            inside = Path(said["basepath"], said["location"])
+            near = inside.is_relative_to(folder)
+            refer(own, str(inside.relative_to(folder)) if near else said["location"], said)
+        else:
+            moved.append((own, tensor))
+    if moved:
+        side = _side_name(path, sources)
+        written.append(_write(side, lambda file: _pack(file, moved, side.name)))
+    elif stay:
+        names = ", ".join(sorted(s.name for s in stay))
+        log.info(f"the weights are in {names}, which other models may share")
+    return [_write(path, lambda file: file.write(copy.SerializeToString(deterministic=True))), *written]
+
+
+def _splits(tensor: TensorProto, threshold: int) -> bool:
+    return tensor.data_type != onnx.TensorProto.STRING and nbytes(tensor) >= threshold
+
+
+def _source(tensor: TensorProto) -> Path:
+    said = reference(tensor)
+    if "basepath" not in said:
+        what = f"tensor {tensor.name!r} is in the side file {said.get('location')!r}: give the path of the model"
+        raise ToolError(f"{what}, or load it with onnx2tf_lite.tools.load", tensor.name)
+    return Path(said["basepath"], said.get("location", ""))
+
+
+def _whole_files(found: list[TensorProto]) -> set[Path]:
+    """The side files of which everything but padding is still in use."""
+    used: dict[Path, set[tuple[int, int]]] = {}
+    for tensor in found:
+        fetch(tensor)  # raises for what is missing or unsafe
+        said = reference(tensor)
+        used.setdefault(_source(tensor), set()).add((int(said.get("offset", 0)), nbytes(tensor)))
+    return {
+        source
+        for source, ranges in used.items()
+        if source.stat().st_size - sum(n for _, n in ranges) <= sum(PADDING for _ in ranges)
+        and max(start + n for start, n in ranges) == source.stat().st_size
+    }
+
+
+def whole_location(source: Path, pairs: list[tuple[Any, TensorProto]]) -> str:
+    return next(reference(t)["location"] for _, t in pairs if is_external(t) and _source(t) == source)
+
+
+def _same_file(a: Path, b: Path) -> bool:
+    import filecmp
+
+    return os.path.samefile(a, b) or (a.stat().st_size == b.stat().st_size and filecmp.cmp(a, b, shallow=False))
+
+
+def _copy(source: Path, file: BinaryIO) -> None:
+    with source.open("rb") as data:
+        while block := data.read(1 << 20):
+            _put(file, block)
+    file.truncate()
+
+
+def _put(file: BinaryIO, data: Any) -> None:
+    """Write; blocks of zeros become holes in the file."""
+    for start in range(0, len(data), 1 << 20):
+        block = data[start : start + (1 << 20)]
+        if block == _ZEROS[: len(block)]:
+            file.seek(len(block), os.SEEK_CUR)
+        else:
+            file.write(block)
+
+
+def _side_name(path: Path, sources: set[Path]) -> Path:
+    """``<name>.data``, or with a number if the model in memory still reads a file of that name."""
+    taken, k = {s.resolve() for s in sources}, 1
+    side = path.resolve().parent / f"{path.name}.data"
+    while side in taken:
+        k += 1
+        side = path.resolve().parent / f"{path.name}.{k}.data"
+    return side
+
+
+def _pack(file: BinaryIO, moved: list[tuple[Any, TensorProto]], location: str) -> None:
+    for own, tensor in moved:
+        data = fetch(tensor)
+        file.seek(-file.tell() % (ALIGN if len(data) >= ALIGN else 16), os.SEEK_CUR)
+        refer(own, location, {"offset": str(file.tell()), "length": str(len(data))})
+        _put(file, data)
+    file.truncate()
+
+
+def copy_unchanged(model: ModelProto, source: Path, target: Path) -> list[Path]:
+    """Copy a model that was not edited, byte for byte, with its side files (which keep their names).  Returns nothing
+    where another file is in the way of a side file."""
+    outside = [t for t in tensors(model) if is_external(t)]
+    folder, written = target.resolve().parent, []
+    if source.resolve().parent != folder:
+        for side in sorted({_source(t) for t in outside}):
+            fetch(next(t for t in outside if _source(t) == side))
+            copy = folder / side.relative_to(source.resolve().parent)
+            if copy.exists() and not _same_file(side, copy):
+                return []
+            if not copy.exists():
+                written.append(_write(copy, lambda file, side=side: _copy(side, file)))  # type: ignore[misc]
+    if not target.exists() or not os.path.samefile(source, target):
+        _write(target, lambda file: _copy(source, file))
+    return [target, *written]
+
+
+def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> Path:
+    """Write under a temporary name, then rename: whoever looks sees the old file or the whole new one."""
+    with atomic(path) as file:
+        fill(file)
+    return path
+
+
+@contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file that gets its name when it is complete; a ToolError where it cannot be written."""
+    target = Path(path)
+    temporary = ""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.chmod(temporary, target.stat().st_mode if target.exists() else 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise ToolError(f"{path}: cannot be written: {error.strerror or error}", str(path)) from error
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,476 @@
+"""Walking and editing a ModelProto: main graph, bodies of If, Loop and Scan, model-local functions.
+
+Everything works on the protobuf messages themselves, so whatever an edit does not touch stays as it was.  Names obey
+ONNX's scoping: a body sees the tensors of the graphs around it, and uses of a tensor are followed into bodies.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import heapq
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ._lazy import onnx
+from ._names import ToolError, ambiguous, unknown
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
+
+
+@dataclass(eq=False)
+class Scope:
+    """A graph, a body or a function.  ``path`` addresses it: "" is the main graph, ``if0/then_branch`` a body,
+    ``domain::name`` a function; ``outer`` is the graph around a body and ``owner`` the node whose body it is."""
+
+    graph: Any  # GraphProto | FunctionProto
+    path: str = ""
+    outer: Scope | None = None
+    owner: NodeProto | None = None
+
+    @property
+    def in_function(self) -> bool:
+        return is_function(self.graph) or (self.outer is not None and self.outer.in_function)
+
+    def address(self, name: str) -> str:
+        return f"{self.path}:{name}" if self.path else name
+
+
+def scopes(model: ModelProto) -> list[Scope]:
+    """The main graph, then its bodies, outermost first, then each function and its bodies."""
+    found = list(_below(Scope(model.graph)))
+    for function in model.functions:
+        found += _below(Scope(function, f"{function.domain}::{function.name}"))
+    return found
+
+
+def _below(scope: Scope) -> Iterator[Scope]:
+    yield scope
+    for index, node in enumerate(scope.graph.node):
+        for key, body in bodies(node):
+            path = f"{scope.path}/{title(node, index)}/{key}".lstrip("/")
+            yield from _below(Scope(body, path, scope, node))
+
+
+def title(node: NodeProto, index: int | None = None) -> str:
+    """What a node is called: its name, else its operator and where it is."""
+    place = f"#{index}" if index is not None else f"({', '.join(n for n in node.output if n)})"
+    return node.name or f"{node.op_type}{place}"
+
+
+def bodies(node: NodeProto) -> list[tuple[str, GraphProto]]:
+    """(attribute, graph) of every body of a node."""
+    found: list[tuple[str, GraphProto]] = []
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            found.append((attribute.name, attribute.g))
+        found += [(f"{attribute.name}[{i}]", g) for i, g in enumerate(attribute.graphs)]
+    return found
+
+
+def is_function(graph: Any) -> bool:
+    return isinstance(graph, onnx.FunctionProto)
+
+
+def inputs(graph: Any) -> list[str]:
+    """Names of the inputs, without initializers that an old model lists there."""
+    if is_function(graph):
+        return list(graph.input)
+    held = {t.name for t in graph.initializer}
+    return [v.name for v in graph.input if v.name not in held]
+
+
+def outputs(graph: Any) -> list[str]:
+    return list(graph.output) if is_function(graph) else [v.name for v in graph.output]
+
+
+def initializers(graph: Any) -> dict[str, TensorProto]:
+    """The dense initializers by name."""
+    return {} if is_function(graph) else {t.name: t for t in graph.initializer}
+
+
+def constants(graph: Any) -> dict[str, TensorProto]:
+    """Initializers, and the tensors of Constant nodes by the name of their output."""
+    found = initializers(graph)
+    for node in graph.node:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            for attribute in node.attribute:
+                if attribute.name == "value":
+                    found[node.output[0]] = attribute.t
+    return found
+
+
+def constant_value(node: NodeProto) -> TensorProto | None:
+    """The tensor of a Constant node, whichever attribute it is written in; None for sparse ones and other nodes.  It is
+    the attribute itself only where that is ``value``."""
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx") or len(node.attribute) != 1:
+        return None
+    [held] = node.attribute
+    if held.name == "value":
+        return held.t
+    kind = {"value_float": "FLOAT", "value_int": "INT64", "value_string": "STRING"}.get(held.name.removesuffix("s"))
+    if kind is None:
+        return None
+    value = onnx.helper.get_attribute_value(held)
+    dims = [len(value)] if held.name.endswith("s") else []
+    return onnx.helper.make_tensor("", onnx.TensorProto.DataType.Value(kind), dims, value if dims else [value])
+
+
+def add_initializer(model: ModelProto, tensor: TensorProto) -> None:
+    """To the main graph; before IR version 4 every initializer has to be listed as an input, too."""
+    model.graph.initializer.append(tensor)
+    if model.ir_version < 4:
+        info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        model.graph.input.append(info)
+
+
+def defined(graph: Any) -> list[str]:
+    """Every tensor the graph itself defines: inputs, initializers, results of nodes."""
+    names = [*inputs(graph), *initializers(graph)]
+    if not is_function(graph):
+        names += [s.values.name for s in graph.sparse_initializer]
+    return list(dict.fromkeys([*names, *(o for n in graph.node for o in n.output if o)]))
+
+
+def producers(graph: Any) -> dict[str, NodeProto]:
+    return {name: node for node in graph.node for name in node.output if name}
+
+
+def reads(node: NodeProto) -> list[str]:
+    """What a node reads: its inputs, and what its bodies capture."""
+    return [n for n in node.input if n] + [n for _, body in bodies(node) for n in captures(body)]
+
+
+def captures(body: GraphProto) -> list[str]:
+    """The outer tensors that a body reads, each once."""
+    own = set(defined(body))
+    names = [n for node in body.node for n in reads(node)] + outputs(body)
+    return list(dict.fromkeys(n for n in names if n not in own))
+
+
+def consumers(graph: Any) -> dict[str, list[NodeProto]]:
+    """Tensor -> the nodes that read it, themselves or in their bodies, each once per node."""
+    found: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for name in dict.fromkeys(reads(node)):
+            found.setdefault(name, []).append(node)
+    return found
+
+
+def replace_uses(graph: Any, mapping: dict[str, str], nodes: Iterable[NodeProto] | None = None) -> int:
+    """Let the nodes (all, or the given ones) and their bodies read other tensors; the number of places changed.
+
+    Outputs of ``graph`` itself are not touched: their names are the model's interface.
+    """
+    count = 0
+    for node in graph.node if nodes is None else nodes:
+        for index, name in enumerate(node.input):
+            if name in mapping:
+                node.input[index] = mapping[name]
+                count += 1
+        for _, body in bodies(node):
+            own = set(defined(body))
+            visible = {old: new for old, new in mapping.items() if old not in own}
+            if not visible:
+                continue
+            clash = own & set(visible.values()) if any(n in visible for n in captures(body)) else set()
+            if clash:
+                names = ", ".join(sorted(clash))
+                raise ToolError(f"a body of {title(node)!r} has a tensor of its own called {names!r}: rename it first")
+            count += replace_uses(body, visible)
+            for info in body.output:
+                if info.name in visible:
+                    info.name = visible[info.name]
+                    count += 1
+    return count
+
+
+def rename_tensors(everywhere: list[Scope], maps: dict[str, dict[str, str]]) -> None:
+    """Rename tensors where they are defined and wherever they are used; ``everywhere`` are all :func:`scopes` of a
+    model, ``maps`` the new names by the path of the scope that defines them."""
+    visible: dict[int, dict[str, str]] = {}
+    for scope in everywhere:
+        outer = visible[id(scope.outer)] if scope.outer is not None else {}
+        own = set(defined(scope.graph))
+        visible[id(scope)] = {k: v for k, v in outer.items() if k not in own} | maps.get(scope.path, {})
+    for scope in everywhere:
+        _rename_here(scope.graph, visible[id(scope)])
+
+
+def _rename_here(graph: Any, new: dict[str, str]) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            if any(n in new for n in names):
+                names[:] = [new.get(n, n) for n in names]
+    entries: list[Any] = [*graph.value_info]
+    if is_function(graph):
+        graph.input[:] = [new.get(n, n) for n in graph.input]
+        graph.output[:] = [new.get(n, n) for n in graph.output]
+    else:
+        entries += [*graph.input, *graph.output, *graph.initializer, *(s.values for s in graph.sparse_initializer)]
+        for note in graph.quantization_annotation:
+            note.tensor_name = new.get(note.tensor_name, note.tensor_name)
+            for pair in note.quant_parameter_tensor_names:
+                pair.value = new.get(pair.value, pair.value)
+    for entry in entries:
+        if entry.name in new:
+            entry.name = new[entry.name]
+
+
+def names_in(model_or_graph: Any) -> set[str]:
+    """Every name of a tensor or node, in all bodies: what a fresh name must not be."""
+    if hasattr(model_or_graph, "graph"):
+        found = [s.graph for s in scopes(model_or_graph)]
+    else:
+        found = [s.graph for s in _below(Scope(model_or_graph))]
+    return {n for g in found for n in [*defined(g), *outputs(g), *(x.name for x in g.node)] if n}
+
+
+def fresh(name: str, taken: set[str]) -> str:
+    """``name``, or with a number behind it; the result is added to ``taken``."""
+    candidate, k = name, 0
+    while candidate in taken:
+        k += 1
+        candidate = f"{name}_{k}"
+    taken.add(candidate)
+    return candidate
+
+
+def types(graph: Any) -> dict[str, TypeProto]:
+    """The declared types: of inputs, outputs, value_info and initializers."""
+    found: dict[str, TypeProto] = {}
+    if is_function(graph):
+        return {v.name: v.type for v in graph.value_info}
+    for name, tensor in initializers(graph).items():
+        found[name] = onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
+    for info in (*graph.value_info, *graph.output, *graph.input):
+        if info.type.WhichOneof("value"):
+            found[info.name] = info.type
+    return found
+
+
+def dims(kind: TypeProto | None) -> list[int | str | None] | None:
+    """The shape a type declares: numbers, names, None where nothing is said; None without a rank."""
+    if kind is None or kind.WhichOneof("value") != "tensor_type" or not kind.tensor_type.HasField("shape"):
+        return None
+    return [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.tensor_type.shape.dim]
+
+
+def type_text(kind: TypeProto | None) -> str:
+    """``float32[1,3,H,W]``, ``float32[...]`` without a rank, ``sequence`` and the like, ``unknown``."""
+    which = kind.WhichOneof("value") if kind is not None else None
+    if kind is None or which is None:
+        return "unknown"
+    if which != "tensor_type":
+        return which.removesuffix("_type")
+    elem = kind.tensor_type.elem_type
+    word = onnx.TensorProto.DataType.Name(elem).lower() if elem else "unknown"
+    shape = dims(kind)
+    inner = "..." if shape is None else ",".join("?" if d is None else str(d) for d in shape)
+    return f"{ {'float': 'float32', 'double': 'float64'}.get(word, word) }[{inner}]"
+
+
+def nbytes(tensor: TensorProto) -> int:
+    """Bytes of the contents, from dtype and dims alone (no data is looked at)."""
+    word = onnx.TensorProto.DataType.Name(tensor.data_type)
+    if word == "STRING":
+        return sum(map(len, tensor.string_data))
+    bits = 2 if word.endswith("INT2") else 4 if word.endswith(("INT4", "E2M1")) else 0
+    bits = bits or onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8
+    return (math.prod(tensor.dims) * bits + 7) // 8
+
+
+def tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Every TensorProto of the model: initializers and attributes, in bodies and functions too."""
+    for scope in scopes(model):
+        if not is_function(scope.graph):
+            yield from scope.graph.initializer
+            for sparse in scope.graph.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+        for node in scope.graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                if attribute.HasField("sparse_tensor"):
+                    yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+                yield from attribute.tensors
+
+
+def live(graph: Any) -> set[str]:
+    """The tensors that the graph's outputs depend on."""
+    made = producers(graph)
+    found, queue = set(outputs(graph)), outputs(graph)
+    while queue:
+        node = made.get(queue.pop())
+        if node is not None:
+            new = [n for n in (*reads(node), *(o for o in node.output if o)) if n not in found]
+            found.update(new)
+            queue += [n for n in new if n not in node.output]
+    return found
+
+
+def dead(graph: Any) -> set[str]:
+    """What is defined and not needed for any output: ask before an edit, and let :func:`sweep` keep it."""
+    return set(defined(graph)) - live(graph)
+
+
+@dataclass
+class Swept:
+    """What :func:`sweep` removed."""
+
+    nodes: list[str] = field(default_factory=list)
+    initializers: list[str] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
+    bytes: int = 0
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.nodes)} node(s)", f"{len(self.initializers)} initializer(s), {self.bytes} bytes"]
+        return ", ".join(parts + [f"input {n}" for n in self.inputs])
+
+
+def sweep(graph: Any, keep: Iterable[str] = (), prune_inputs: bool = False) -> Swept:
+    """Remove the nodes and initializers that no output needs, except those that define something in ``keep``, and
+    what these need; with ``prune_inputs`` unused graph inputs too."""
+    keep, swept = set(keep), Swept()
+    needed = live(graph)
+    made, queue = producers(graph), [n for n in keep if n not in needed]
+    while queue:  # a dead node that stays keeps what it reads
+        name = queue.pop()
+        if name in needed:
+            continue
+        needed.add(name)
+        if name in made:
+            queue += reads(made[name])
+    for index in reversed(range(len(graph.node))):
+        node = graph.node[index]
+        if node.output and not any(n in needed for n in node.output if n):
+            swept.nodes.append(title(node))
+            del graph.node[index]
+    swept.nodes.reverse()
+    if is_function(graph):
+        return swept
+    gone = set()
+    for index in reversed(range(len(graph.initializer))):
+        tensor = graph.initializer[index]
+        if tensor.name not in needed:
+            swept.initializers.append(tensor.name)
+            swept.bytes += nbytes(tensor)
+            gone.add(tensor.name)
+            del graph.initializer[index]
+    for index in reversed(range(len(graph.sparse_initializer))):
+        if graph.sparse_initializer[index].values.name not in needed:
+            del graph.sparse_initializer[index]
+    for index in reversed(range(len(graph.input))):
+        name = graph.input[index].name
+        if name in gone or (prune_inputs and name not in needed):
+            if name not in gone:
+                swept.inputs.insert(0, name)
+            del graph.input[index]
+    drop_stale(graph)
+    return swept
+
+
+def drop_stale(graph: GraphProto) -> None:
+    """Remove value_info and annotations of tensors that the graph does not define any more."""
+    here = set(defined(graph))
+    remove(graph.value_info, lambda v: v.name not in here)
+    remove(graph.quantization_annotation, lambda q: q.tensor_name not in here)
+
+
+def remove(items: Any, unwanted: Callable[[Any], bool]) -> int:
+    """Delete the unwanted entries of a repeated field, in place."""
+    count = 0
+    for index in reversed(range(len(items))):
+        if unwanted(items[index]):
+            del items[index]
+            count += 1
+    return count
+
+
+def sort(graph: Any) -> None:
+    """Put the nodes in topological order; those that are in order stay where they are.  A cycle is a ToolError."""
+    maker = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
+    needs = [{maker[n] for n in reads(node) if n in maker} for node in graph.node]
+    if all(all(n < i for n in wanted) for i, wanted in enumerate(needs)):
+        return
+    users: list[list[int]] = [[] for _ in needs]
+    for i, wanted in enumerate(needs):
+        for n in wanted:
+            users[n].append(i)
+    left = [len(wanted) for wanted in needs]
+    ready, order = [i for i, n in enumerate(left) if n == 0], []
+    while ready:
+        i = heapq.heappop(ready)
+        order.append(i)
+        for user in users[i]:
+            left[user] -= 1
+            if left[user] == 0:
+                heapq.heappush(ready, user)
+    if len(order) < len(needs):
+        raise ToolError(f"this makes a cycle: {' -> '.join(title(graph.node[i]) for i in _cycle(needs, set(order)))}")
+    nodes = [graph.node[i] for i in order]
+    copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _cycle(needs: list[set[int]], done: set[int]) -> list[int]:
+    path = [next(i for i in range(len(needs)) if i not in done)]
+    while True:
+        step = min(i for i in needs[path[-1]] if i not in done)
+        if step in path:
+            return [step, *reversed(path[path.index(step) :])]
+        path.append(step)
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+#: kind -> the names of that kind in a graph
+KINDS: dict[str, Callable[[Any], Iterable[str]]] = {
+    "node": lambda g: (n.name for n in g.node),
+    "tensor": defined,
+    "initializer": initializers,
+    "constant": constants,
+    "graph input": inputs,
+    "graph output": outputs,
+}
+
+
+def known(model: ModelProto, kind: str) -> list[tuple[Scope, str]]:
+    """Every (scope, name) of a kind; inputs and outputs are those of the main graph."""
+    where = scopes(model)[:1] if kind.startswith("graph ") else scopes(model)
+    return [(s, n) for s in where for n in dict.fromkeys(KINDS[kind](s.graph)) if n]
+
+
+def find(model: ModelProto, kind: str, name: str, flag: str) -> tuple[Scope, str]:
+    """Look a name up: in the main graph, then in bodies and functions; ``path:name`` addresses one of these exactly.
+
+    Raises ToolError: unknown, with the nearest names, or in several bodies, with their addresses.
+    """
+    places = known(model, kind)
+    here = [p for p in places if p[1] == name]
+    main = [p for p in here if not p[0].path]
+    found = main or here or [p for p in places if p[0].path and p[0].address(p[1]) == name]
+    if len(found) == 1 or main:
+        return found[0]
+    if found:
+        raise ambiguous(flag, kind, name, [s.address(n) for s, n in found])
+    raise unknown(flag, kind, name, [s.address(n) for s, n in places])
+
+
+def match(model: ModelProto, kind: str, pattern: str, flag: str) -> list[tuple[Scope, str]]:
+    """All names that a glob (``*``, ``?``, ``[..]``) matches, in any graph; the address is matched too.  A name without
+    such characters, or one that exists as it is written, is looked up as by :func:`find`."""
+    places = known(model, kind)
+    if not set("*?[") & set(pattern) or any(n == pattern for _, n in places):
+        return [find(model, kind, pattern, flag)]
+    found = [(s, n) for s, n in places if fnmatch.fnmatchcase(n, pattern) or fnmatch.fnmatchcase(s.address(n), pattern)]
+    if not found:
+        raise unknown(flag, kind, pattern, [s.address(n) for s, n in places])
+    return found
+
+
+def node_named(scope: Scope, name: str) -> NodeProto:
+    return next(n for n in scope.graph.node if n.name == name)

@@ -1,0 +1,20 @@
+"""onnx and numpy, loaded when they are first used: a command line's help shall not wait for them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+else:
+
+    class _Lazy(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            return getattr(import_module(self.__name__), name)
+
+    onnx, np = _Lazy("onnx"), _Lazy("numpy")
+
+__all__ = ["np", "onnx"]

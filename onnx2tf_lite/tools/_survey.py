@@ -1,0 +1,274 @@
+"""What is in a model, counted from its headers: no weight is read, and no runtime is needed."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from . import _flops
+from ._files import is_external
+from ._graphs import bodies, is_function, nbytes, scopes, title
+from ._lazy import onnx
+from ._literals import dtype, dtype_word
+from ._names import ToolError
+from ._verify import infer
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto
+
+LARGEST = 10
+#: Types whose values do not take a fixed number of bytes, or that are not known.
+NO_NUMBERS = ("string", "undefined", "")
+
+
+@dataclass
+class Row:
+    """One operator type. ``nodes`` counts the main graph, ``inside`` bodies and functions; ``macs`` and ``flops`` are
+    of one run of each, as far as shapes are known."""
+
+    nodes: int = 0
+    inside: int = 0
+    parameters: int = 0
+    bytes: int = 0
+    macs: int = 0
+    flops: int = 0
+
+
+@dataclass
+class Constant:
+    """An initializer or the tensor of a Constant node, and the nodes that read it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    elements: int
+    bytes: int
+    users: list[str] = field(default_factory=list)
+
+
+@dataclass
+class End:
+    """An input or output; ``shape`` is None where the rank is open."""
+
+    name: str
+    dtype: str
+    shape: list[int | str] | None
+
+    @property
+    def fixed(self) -> bool:
+        return self.shape is not None and all(isinstance(d, int) for d in self.shape)
+
+
+@dataclass
+class Survey:
+    """A model in numbers; ``rows`` is in alphabetical order, ``constants`` the largest first."""
+
+    file: str
+    file_bytes: int
+    external_bytes: int
+    producer: str
+    ir_version: int
+    opsets: dict[str, int]
+    rows: dict[str, Row]
+    constants: list[Constant]
+    inputs: list[End]
+    outputs: list[End]
+    functions: list[str]
+    metadata: dict[str, str]
+    tensors: int
+    unknown_shapes: int
+    dynamic_shapes: int
+    uncounted: int
+    """Nodes whose operations could not be counted, since a shape is open."""
+    peak_bytes: int | None
+    """Activations that exist at the same time; None where a shape is open."""
+
+    @property
+    def nodes(self) -> int:
+        return sum(r.nodes + r.inside for r in self.rows.values())
+
+    @property
+    def parameters(self) -> int:
+        return sum(c.elements for c in self.constants)
+
+    @property
+    def parameter_bytes(self) -> int:
+        return sum(c.bytes for c in self.constants)
+
+    @property
+    def macs(self) -> int:
+        return sum(r.macs for r in self.rows.values())
+
+    @property
+    def flops(self) -> int:
+        return sum(r.flops for r in self.rows.values())
+
+    @property
+    def bytes(self) -> int:
+        """Of the file and those beside it."""
+        return self.file_bytes + self.external_bytes
+
+    @property
+    def bytes_by_dtype(self) -> dict[str, tuple[int, int]]:
+        """dtype -> (elements, bytes)."""
+        found: dict[str, tuple[int, int]] = {}
+        for c in self.constants:
+            elements, taken = found.get(c.dtype, (0, 0))
+            found[c.dtype] = elements + c.elements, taken + c.bytes
+        return dict(sorted(found.items()))
+
+    def to_json(self) -> dict[str, Any]:
+        totals = {k: getattr(self, k) for k in ("nodes", "parameters", "parameter_bytes", "macs", "flops", "bytes")}
+        shown = asdict(self) | {"constants": [asdict(c) for c in self.constants[:LARGEST]]}
+        return totals | {"bytes_by_dtype": {k: v[1] for k, v in self.bytes_by_dtype.items()}} | shown
+
+
+def survey(
+    model: ModelProto, file: str = "", file_bytes: int = 0, shapes: Mapping[str, Sequence[int]] | None = None
+) -> Survey:
+    """Count; ``shapes`` fixes inputs, by name.  Weights in side files are not looked at."""
+    inferred = _sized(model, shapes or {})
+    rows: dict[str, Row] = defaultdict(Row)
+    constants: list[Constant] = []
+    known, every = dict[str, tuple[int, ...]](), list[End]()
+    uncounted = 0
+    for scope in scopes(inferred):
+        graph, main = scope.graph, not scope.path
+        for node in graph.node:
+            rows[_label(node)].nodes += main
+            rows[_label(node)].inside += not main
+        if is_function(graph):
+            continue
+        ends = _ends(graph)
+        local = _constants(graph, rows)
+        constants += local
+        known |= {c.name: c.shape for c in local}
+        known |= {e.name: tuple(int(d) for d in e.shape or ()) for e in ends.values() if e.fixed}
+        every += [ends.get(name, End(name, "", None)) for node in graph.node for name in node.output if name]
+        for node in graph.node:
+            cost = _flops.count(node, known)
+            uncounted += cost is None
+            rows[_label(node)].macs += cost[0] if cost else 0
+            rows[_label(node)].flops += cost[1] if cost else 0
+    held = {t.name for t in model.graph.initializer}
+    tensors = [t for s in scopes(model) if not is_function(s.graph) for t in s.graph.initializer]
+    return Survey(
+        file=file,
+        file_bytes=file_bytes,
+        external_bytes=sum(nbytes(t) for t in tensors if is_external(t)),
+        producer=f"{model.producer_name} {model.producer_version}".strip(),
+        ir_version=model.ir_version,
+        opsets={o.domain or "ai.onnx": o.version for o in model.opset_import},
+        rows=dict(sorted(rows.items())),
+        constants=sorted(constants, key=lambda c: (-c.bytes, c.name)),
+        inputs=[_end(v) for v in inferred.graph.input if v.name not in held],
+        outputs=[_end(v) for v in inferred.graph.output],
+        functions=[f"{f.domain}::{f.name}" for f in model.functions],
+        metadata={p.key: p.value for p in model.metadata_props},
+        tensors=len(every),
+        unknown_shapes=sum(e.shape is None for e in every),
+        dynamic_shapes=sum(e.shape is not None and not e.fixed for e in every),
+        uncounted=uncounted,
+        peak_bytes=_peak(inferred.graph),
+    )
+
+
+def _label(node: NodeProto) -> str:
+    return f"{node.domain}::{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+
+
+def _sized(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> ModelProto:
+    """With the types of all tensors, as far as inference gets."""
+    copy = model
+    if shapes:  # what the file says of other tensors holds for the sizes that it declares
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        for value in copy.graph.input:
+            if value.name in shapes:
+                kind = value.type.tensor_type
+                kind.shape.CopyFrom(onnx.TensorShapeProto())
+                for dim in shapes[value.name]:
+                    kind.shape.dim.add(dim_value=dim)
+        del copy.graph.value_info[:]
+        for value in copy.graph.output:
+            value.type.tensor_type.ClearField("shape")
+    try:
+        return infer(copy)
+    except ToolError:  # a model that contradicts itself can be counted all the same
+        return copy
+
+
+def _inner(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """The nodes, and those of their bodies."""
+    for node in nodes:
+        yield node
+        for _, body in bodies(node):
+            yield from _inner(body.node)
+
+
+def _ends(graph: GraphProto) -> dict[str, End]:
+    return {v.name: _end(v) for v in [*graph.input, *graph.value_info, *graph.output]}
+
+
+def _end(value: ValueInfoProto) -> End:
+    return End(value.name, *_kind(value.type))
+
+
+def _kind(kind: TypeProto) -> tuple[str, list[int | str] | None]:
+    which = kind.WhichOneof("value") or ""
+    if which in ("sequence_type", "optional_type"):
+        inner, shape = _kind(getattr(kind, which).elem_type)
+        return f"{which.partition('_')[0]}({inner})", shape
+    if which == "map_type":
+        return f"map({dtype_word(kind.map_type.key_type)},{_kind(kind.map_type.value_type)[0]})", None
+    if which not in ("tensor_type", "sparse_tensor_type"):
+        return which, None
+    tensor = getattr(kind, which)
+    if not tensor.HasField("shape"):
+        return dtype_word(tensor.elem_type), None
+    dims = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
+    return dtype_word(tensor.elem_type), dims
+
+
+def _constants(graph: GraphProto, rows: dict[str, Row]) -> list[Constant]:
+    """The constants of one graph, each once; their bytes also at the operators that read them."""
+    users: dict[str, list[NodeProto]] = defaultdict(list)
+    for node in _inner(graph.node):  # a body may read what is outside
+        for name in set(node.input):
+            users[name].append(node)
+    found = []
+    tensors = [(t.name, t) for t in graph.initializer] + [(s.values.name, s.values) for s in graph.sparse_initializer]
+    tensors += [(node.output[0], a.t) for node in graph.node if node.op_type == "Constant"
+                for a in node.attribute if a.HasField("t")]  # fmt: skip
+    for name, tensor in tensors:
+        elements, taken, readers = math.prod(tensor.dims), nbytes(tensor), users[name]
+        dims = tuple(tensor.dims)
+        found.append(Constant(name, dtype_word(tensor.data_type), dims, elements, taken, [title(n) for n in readers]))
+        for label in {_label(n) for n in readers}:
+            rows[label].parameters += elements
+            rows[label].bytes += taken
+    return found
+
+
+def _peak(graph: GraphProto) -> int | None:
+    """The most bytes that inputs and results of the main graph take at once, each freed after its last reader."""
+    held = {t.name for t in graph.initializer}
+    ends, inputs = _ends(graph), [v.name for v in graph.input if v.name not in held]
+    sizes: dict[str, int] = {}
+    for name in [*inputs, *(o for n in graph.node for o in n.output if o)]:
+        end = ends.get(name)
+        if end is None or not end.fixed or end.dtype in NO_NUMBERS or "(" in end.dtype:
+            return None
+        sizes[name] = nbytes(onnx.TensorProto(data_type=dtype(end.dtype), dims=[int(d) for d in end.shape or ()]))
+    last = {name: i for i, node in enumerate(graph.node) for n in _inner([node]) for name in n.input}
+    last |= {v.name: len(graph.node) for v in graph.output}
+    live = set(inputs)
+    peak = sum(sizes[n] for n in live)
+    for i, node in enumerate(graph.node):
+        live |= {o for o in node.output if o}
+        peak = max(peak, sum(sizes[n] for n in live))
+        live = {n for n in live if last.get(n, -1) > i}
+    return peak

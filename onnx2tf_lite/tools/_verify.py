@@ -1,0 +1,360 @@
+"""Is the result a model?  onnx's checker and strict shape inference; and does it compute what it did before?"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from ._files import fetch, inline, is_external, light, refer, reference
+from ._graphs import (
+    dims,
+    initializers,
+    inputs,
+    is_function,
+    nbytes,
+    outputs,
+    remove,
+    scopes,
+    type_text,
+    types,
+)
+from ._lazy import np, onnx
+from ._literals import dtype, dtype_word
+from ._names import ToolError
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+    from onnx import ModelProto, TypeProto
+
+#: Contents from this many bytes on mean nothing to checker and shape inference.
+SMALL = 1024
+
+
+def skeleton(model: ModelProto) -> ModelProto:
+    """A copy with the small constants, and references to nothing instead of the large ones."""
+    copy, pairs = light(model, lambda t: nbytes(t) >= SMALL)
+    for own, tensor in pairs:
+        if nbytes(tensor) < SMALL:
+            inline(own)
+            continue
+        del own.external_data[:]
+        own.data_location = onnx.TensorProto.EXTERNAL
+        own.external_data.add(key="location", value="none")
+    return copy
+
+
+def infer(model: ModelProto, strict: bool = False) -> ModelProto:
+    """A copy without large constants in which value_info holds every type that shape inference finds."""
+    copy = skeleton(model)
+    try:
+        found = onnx.shape_inference.infer_shapes(copy, check_type=strict, strict_mode=strict, data_prop=True)
+        for scope in scopes(found):
+            for kind in types(scope.graph).values():
+                for dim in kind.tensor_type.shape.dim:
+                    if dim.dim_param.startswith("unk__"):  # a name that inference made up
+                        dim.ClearField("value")
+        return found
+    except (onnx.shape_inference.InferenceError, RuntimeError) as error:
+        raise ToolError(f"shape inference: {_said(error)}") from error
+
+
+def problem(model: ModelProto) -> str:
+    """Why onnx does not accept the model, in one line; empty where it does."""
+    copy = skeleton(model)
+    copy.ir_version = min(copy.ir_version, onnx.IR_VERSION)
+    try:
+        if len(copy.graph.initializer) or any(a.HasField("g") for n in copy.graph.node for a in n.attribute):
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, "model.onnx")
+                Path(folder, "none").touch()
+                path.write_bytes(copy.SerializeToString())
+                onnx.checker.check_model(str(path))
+        else:
+            onnx.checker.check_model(copy)
+    except onnx.checker.ValidationError as error:
+        return f"onnx.checker: {_said(error)}"
+    try:
+        infer(model, strict=True)
+    except ToolError as error:
+        return error.what
+    return ""
+
+
+def check(model: ModelProto, before: Callable[[], ModelProto | None], warn: Callable[[str], None]) -> None:
+    """Raise ToolError for an invalid model; only warn where it was just as invalid ``before``."""
+    found = problem(model)
+    if not found:
+        return
+    old = before()
+    if old is None or not problem(old):
+        raise ToolError(f"the result is not a valid model: {found}")
+    warn(f"the model was not valid before, and is not now: {found}")
+
+
+def _said(error: Exception) -> str:
+    lines = [part.strip() for part in str(error).splitlines() if part.strip()]
+    text = " ".join(part for part in lines if not part.startswith(("==>", "Bad node spec")))[:400]
+    nodes = re.findall(r"Bad node spec for node\. Name: (\S*)", str(error))
+    return text + (f" (node {', '.join(nodes)})" if nodes and nodes[0] not in text else "")
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+class NotRun(Exception):
+    """ONNX Runtime does not run the model."""
+
+
+def session(model: ModelProto, extra_outputs: list[str] | None = None) -> Any:
+    """An ONNX Runtime session without optimisations; weights in side files are mapped, not loaded.  Raises NotRun."""
+    import onnxruntime as ort
+
+    for scope in scopes(model):
+        if any(n.op_type == "Split" and not all(n.output) for n in scope.graph.node):
+            raise NotRun("ONNX Runtime crashes on a Split with an output left out")
+    copy, pairs = light(model, lambda t: nbytes(t) >= 1 << 20 and t.HasField("raw_data"))
+    names = {t.name for t in copy.graph.initializer}
+    folder = next((reference(t)["basepath"] for _, t in pairs if "basepath" in reference(t)), "")
+    given: dict[str, Any] = {}
+    for own, tensor in pairs:
+        data = fetch(tensor)
+        if is_external(tensor) and reference(tensor)["basepath"] == folder:
+            refer(own, reference(tensor)["location"], reference(tensor))  # the runtime maps the file
+        elif len(data) < 1 << 20 or own.name not in names or tensor.name in given or not _plain(tensor.data_type):
+            own.CopyFrom(tensor)
+            if is_external(tensor):
+                inline(own)
+        else:
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+            given[tensor.name] = np.frombuffer(data, dtype).reshape(tuple(tensor.dims))
+            refer(own, "none", {})
+    copy.graph.output.extend(onnx.ValueInfoProto(name=n) for n in extra_outputs or [])
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.disable_prepacking", "1")  # it copies all weights
+    if folder:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    if given:
+        values = [ort.OrtValue.ortvalue_from_numpy(v) for v in given.values()]
+        options.add_external_initializers(list(given), values)
+    try:
+        made = ort.InferenceSession(copy.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except _errors() as error:
+        raise NotRun(str(error).strip().splitlines()[0]) from error
+    made._given = given  # the runtime reads them where they are
+    return made
+
+
+def _plain(data_type: int) -> bool:
+    return bool(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(data_type)).kind in "fiub")
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    from ..validation.reference import _ort_errors
+
+    return _ort_errors()
+
+
+def run(model: ModelProto, feeds: Mapping[str, Any], names: list[str] | None = None) -> dict[str, Any]:
+    """Run a model in ONNX Runtime: its outputs, or the named tensors, by name.  Raises NotRun."""
+    own = outputs(model.graph)
+    wanted = own if names is None else names
+    made = session(model, [n for n in wanted if n not in own])
+    try:
+        results = made.run(wanted, dict(feeds))
+    except _errors() as error:
+        raise NotRun(str(error).strip().splitlines()[0]) from error
+    return dict(zip(wanted, results, strict=True))
+
+
+def random_feeds(model: ModelProto, seed: int = 0) -> Iterator[dict[str, ndarray]]:
+    """Candidates of seeded inputs, in the order they are to be tried: free dimensions get one size after another, the
+    batch 1 and then 2, integers stay below the tables they index.  Raises NotRun for inputs that are no tensors."""
+    from ..errors import ConversionError
+    from ..ir.dims import symbol
+    from ..passes.load import load
+    from ..validation.inputs import describe, generate
+
+    wanted = inputs(model.graph)
+    try:
+        specs = [s for s in describe(load(_weights_as_inputs(model))) if s.name in wanted]
+    except ConversionError as error:
+        raise NotRun(str(error)) from error
+    shapes = {s.name: [d if isinstance(d, int) else symbol(d or f"{s.name}.{i}") for i, d in enumerate(s.shape)]
+              for s in specs}  # fmt: skip
+    places: Any = {name: SimpleNamespace(shape=tuple(shape)) for name, shape in shapes.items()}
+    for _, feeds in generate(specs, places, {}, seed):
+        yield feeds
+
+
+def _weights_as_inputs(model: ModelProto) -> ModelProto:
+    """A copy that says of large weights only what they look like."""
+    copy, pairs = light(model, lambda t: nbytes(t) >= SMALL)
+    main, listed = initializers(copy.graph), {v.name for v in copy.graph.input}
+    hollow = set()
+    for own, tensor in pairs:
+        if main.get(tensor.name) is not own:
+            inline(own) if is_external(own) else own.CopyFrom(tensor)
+            continue
+        hollow.add(tensor.name)
+        if tensor.name not in listed:
+            info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            copy.graph.input.append(info)
+    remove(copy.graph.initializer, lambda t: t.name in hollow)
+    return copy
+
+
+def same_outputs(
+    before: ModelProto,
+    after: ModelProto,
+    feed: Callable[[dict[str, ndarray]], dict[str, ndarray]] | None = None,
+    result: Callable[[dict[str, ndarray]], dict[str, ndarray]] | None = None,
+    tensors: list[str] | None = None,
+    seed: int = 0,
+) -> str:
+    """Compare both models in ONNX Runtime on seeded inputs; returns what was found, in words.
+
+    ``feed`` makes the inputs of ``after`` from those of ``before``, ``result`` what ``after`` is to give from the
+    outputs of ``before``; with ``tensors``, these are computed instead of the outputs, and ``feed`` gets
+    them besides the inputs.  Raises ToolError where they differ, NotRun where ``before`` cannot be run.
+    """
+    own = outputs(before.graph)
+    names = tensors or own
+    first = session(before, [n for n in names if n not in own])
+    feeds, wanted = _first_run(first, names, random_feeds(before, seed))
+    expected = result(wanted) if result else wanted
+    given = feeds | wanted if tensors else feeds
+    try:
+        got = run(after, feed(given) if feed else given, list(expected))
+    except NotRun as error:
+        raise ToolError(f"the result does not run, and the model did before: {error}") from error
+    name, what = difference(got, expected)
+    if what:
+        if difference(dict(zip(names, first.run(names, feeds), strict=True)), wanted)[1]:
+            raise NotRun("it gives something else each time")
+        raise ToolError(f"output {name!r} is not what it was: {what}", name)
+    return f"{len(expected)} output(s) as before (ONNX Runtime, seeded inputs)"
+
+
+def difference(got: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[str, str]:
+    """The first of the expected results that is not as expected, and why; two empty strings where all are."""
+    from ..validation.compare import Tolerance, compare
+
+    limit = Tolerance(1e-5, "the same operators in another order")
+    for name, wanted in expected.items():
+        what = _difference(got[name], wanted, lambda a, b: compare(a, b, limit).what)
+        if what:
+            return name, what
+    return "", ""
+
+
+def still_runs(before: ModelProto, after: ModelProto) -> str:
+    """Raise ToolError if ONNX Runtime ran the model before the edit and does not run it now; NotRun if it never did."""
+    _first_run(session(before), outputs(before.graph), random_feeds(before))
+    try:
+        _first_run(session(after), outputs(after.graph), random_feeds(after))
+    except NotRun as error:
+        raise ToolError(f"the result does not run, and the model did before: {error}") from error
+    return "the result runs (ONNX Runtime, seeded inputs)"
+
+
+def retype(model: ModelProto) -> list[str]:
+    """After a rewiring: replace declared types that contradict what is inferred now; says which outputs changed."""
+    bare = light(model, lambda t: False)[0]
+    for scope in scopes(bare):
+        if not is_function(scope.graph):
+            del scope.graph.value_info[:]
+            for info in scope.graph.output:
+                info.type.tensor_type.ClearField("shape")
+    notes = []
+    for scope, inferred in zip(scopes(model), scopes(infer(bare)), strict=True):
+        known = types(inferred.graph)
+        for info in scope.graph.value_info:
+            if info.name in known and contradict(info.type, known[info.name]):
+                info.type.CopyFrom(known[info.name])
+        for info in () if is_function(scope.graph) else scope.graph.output:
+            if info.name in known and contradict(info.type, known[info.name]):
+                was = type_text(info.type)
+                info.type.CopyFrom(known[info.name])
+                notes.append(f"output {scope.address(info.name)} was {was} and is now {type_text(info.type)}")
+    return notes
+
+
+def contradict(a: TypeProto | None, b: TypeProto | None) -> str:
+    """Why a tensor cannot have both types; empty where it can (what is unknown contradicts nothing)."""
+    first, second = (k.WhichOneof("value") if k is not None else None for k in (a, b))
+    if a is None or b is None or first is None or second is None:
+        return ""
+    if first != second:
+        return f"{type_text(a)} and {type_text(b)}"
+    if first != "tensor_type":
+        return ""
+    x, y = a.tensor_type.elem_type, b.tensor_type.elem_type
+    if x and y and x != y:
+        return f"dtypes {dtype_word(x)} and {dtype_word(y)}"
+    p, q = dims(a), dims(b)
+    if p is not None and q is not None:
+        bad = [
+            i
+            for i, (m, n) in enumerate(zip(p, q, strict=False))
+            if isinstance(m, int) and isinstance(n, int) and m != n
+        ]
+        if len(p) != len(q) or bad:
+            return f"shapes {type_text(a)} and {type_text(b)}"
+    return ""
+
+
+def _first_run(made: Any, names: list[str], candidates: Iterator[dict[str, ndarray]]) -> tuple[Any, dict[str, Any]]:
+    why = ""
+    for feeds in candidates:
+        try:
+            return feeds, dict(zip(names, made.run(names, feeds), strict=True))
+        except _errors() as error:
+            why = why or str(error).strip().splitlines()[0]
+    raise NotRun(why or "it has no inputs to try")
+
+
+def _difference(got: Any, reference: Any, compare: Callable[[ndarray, ndarray], str]) -> str:
+    """Tensors, sequences of tensors, and what an optional output without a value gives."""
+    if isinstance(reference, list):
+        if not isinstance(got, list) or len(got) != len(reference):
+            return "another length of the sequence"
+        return next((w for a, b in zip(got, reference, strict=True) if (w := _difference(a, b, compare))), "")
+    if not isinstance(reference, np.ndarray) or reference.dtype.kind in "OUS":
+        return "" if np.array_equal(np.asarray(got), np.asarray(reference)) else "other values"
+    return compare(np.asarray(got), reference)
+
+
+def runtime_types(model: ModelProto, names: list[str]) -> dict[str, Any]:
+    """The types that ONNX Runtime finds for tensors of the main graph; the rank is that of one run, where the model
+    runs.  Raises NotRun."""
+    made = session(model, names)
+    found = {o.name: _type_proto(o.type, o.shape) for o in made.get_outputs()}
+    try:
+        _, arrays = _first_run(made, names, random_feeds(model))
+    except NotRun:
+        return {name: found[name] for name in names}
+    for name in names:
+        rank = getattr(arrays[name], "ndim", None)
+        if rank is not None and len(dims(found[name]) or ()) != rank:
+            elem = found[name].tensor_type.elem_type
+            found[name] = onnx.helper.make_tensor_type_proto(elem, [None] * rank)
+    return {name: found[name] for name in names}
+
+
+def _type_proto(text: str, shape: list[Any] | None) -> Any:
+    """``tensor(float)`` or ``seq(tensor(int64))`` and a shape, as a TypeProto."""
+    word = re.sub(r"^(?:seq\(|optional\()*tensor\(|\)+$", "", text)
+    elem = dtype(word if word != "double" else "float64")
+    if text.startswith("tensor("):
+        return onnx.helper.make_tensor_type_proto(elem, None if shape is None else list(shape))
+    inner = onnx.helper.make_tensor_type_proto(elem, None)
+    make = {"seq": onnx.helper.make_sequence_type_proto, "optional": onnx.helper.make_optional_type_proto}
+    for outer in reversed(re.findall(r"(seq|optional)\(", text)):
+        inner = make[outer](inner)
+    return inner

@@ -1,0 +1,306 @@
+"""Run a list of tools on a model in memory: nothing is written between the steps.
+
+A recipe is a YAML list of steps; a step is the verb and the parameters of its function (`onnx-tune VERB -h` lists the
+verbs; `onnx-tune run --schema` the parameters, as a JSON schema for editors):
+
+    - extract: {input_op_names: [images], output_op_names: [boxes, scores]}
+    - rename:
+        old_new: [["onnx::", ""]]
+        search_mode: partial_match
+    - part: {code: Z004, boxes: 8400, as: nms}
+    - combine: {models: [model, nms], srcop_destop: [[boxes, boxes]]}
+
+Every step may say `on: NAME`, the model it works on (default: model, the one of the command line), and `as: NAME`, what
+its result is called (default: the same); `combine` takes `models: [..]`; `part` makes a component of the parts yard. A
+recipe may also be a mapping: `models: {nms: nms.onnx}`, files beside it, and `steps: [..]`. The result is what the last
+step made.
+
+examples:
+  onnx-tune run recipe.yaml model.onnx -o out.onnx
+  onnx-tune run recipe.yaml model.onnx -o out.onnx --with nms=nms.onnx
+  onnx-tune run recipe.yaml model.onnx --dry-run
+  onnx-tune run --schema > recipe.schema.json
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _files
+from ._command import COMMON, arg, command, flag
+from ._lazy import onnx
+from ._log import Log
+from ._names import ToolError, nearest, unknown
+from ._verbs import VERBS
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+#: Parameters that the runner fills in.
+_OURS = re.compile(r"input_onnx_file_paths?|onnx_graphs?|output_onnx_file_path|non_verbose|output_of_onnx_file_.*")
+_COMMON = {"check": "bool", "missing_ok": "bool"}
+_STEP = {"on": "str", "as": "str"}
+#: annotation -> what a YAML value has to be, and its JSON schema
+_TYPES: list[tuple[str, tuple[type, ...], str, dict[str, Any]]] = [
+    (r"bool", (bool,), "true or false", {"type": "boolean"}),
+    (r"int", (int,), "a whole number", {"type": "integer"}),
+    (r"float", (int, float), "a number", {"type": "number"}),
+    (r"str", (str,), "a text", {"type": "string"}),
+    (r"(Sequence|list|tuple)\[.*", (list,), "a list", {"type": "array"}),
+    (r"(Mapping|dict)\[.*", (dict,), "a mapping", {"type": "object"}),
+]
+
+
+@dataclass
+class Step:
+    verb: str
+    line: int
+    values: dict[str, Any]
+    lines: dict[str, int]
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read(path: str) -> tuple[dict[str, str], list[Step]]:
+    """The named models and the steps of a recipe; "-" is standard input.
+
+    Raises ToolError, with the line, for what is no YAML, no recipe, or no parameter of a step.
+    """
+    import yaml
+
+    name = "recipe" if path == "-" else path
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text()
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ToolError(f"{name}: cannot be read: {error.strerror}", name) from error
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ToolError(f"{name}{line}: not YAML: {error.problem}", name) from error
+    models: dict[str, str] = {}
+    if isinstance(root, yaml.MappingNode):
+        parts = {k.value: v for k, v in root.value}
+        for key in parts:
+            if key not in ("models", "steps"):
+                at = next(k.start_mark.line for k, _ in root.value if k.value == key) + 1
+                raise ToolError(f"{name}:{at}: a recipe has no {key!r}", key, nearest(key, ["models", "steps"]))
+        if "models" in parts:
+            given = _plain(parts["models"])
+            if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
+                raise ToolError(f"{name}:{parts['models'].start_mark.line + 1}: models are NAME: FILE")
+            models = {k: str(Path(path).parent / v) for k, v in given.items()}
+        root = parts.get("steps")
+    if not isinstance(root, yaml.SequenceNode) or not root.value:
+        raise ToolError(f"{name}: a recipe is a list of steps, each a verb with its parameters", name)
+    return models, [_step(name, node) for node in root.value]
+
+
+def _step(name: str, node: Any) -> Step:
+    import yaml
+
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.ScalarNode):
+        verb, body = node.value, None
+    elif isinstance(node, yaml.MappingNode) and len(node.value) == 1:
+        verb, body = node.value[0][0].value, node.value[0][1]
+    else:
+        raise ToolError(f"{name}:{line}: a step is one verb and its parameters")
+    if isinstance(body, yaml.ScalarNode) and body.tag.endswith(":null"):
+        body = None
+    if body is not None and not isinstance(body, yaml.MappingNode):
+        raise ToolError(f"{name}:{line}: the parameters of {verb!r} are a mapping, NAME: VALUE")
+    pairs = body.value if body is not None else []
+    step = Step(verb, line, {k.value: _plain(v) for k, v in pairs}, {k.value: k.start_mark.line + 1 for k, _ in pairs})
+    _check(name, step)
+    return step
+
+
+def _plain(node: Any) -> Any:
+    """A YAML node as lists, dicts, texts and numbers; keys are always text (`on` is no boolean)."""
+    import yaml
+
+    if isinstance(node, yaml.MappingNode):
+        return {k.value: _plain(v) for k, v in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(v) for v in node.value]
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    finally:
+        loader.dispose()
+
+
+def _check(name: str, step: Step) -> None:
+    try:
+        known, required = _parameters(step.verb)
+    except ToolError as error:
+        raise ToolError(f"{name}:{step.line}: {error.what}", error.name, error.candidates) from error
+    for key, value in step.values.items():
+        where = f"{name}:{step.lines[key]}: {step.verb}"
+        if key not in known:
+            if step.verb == "part":
+                continue  # the options of a part are its own, and checked by it
+            raise ToolError(f"{where} has no parameter {key!r}", key, nearest(key, known))
+        found = _type(known[key])
+        if found and not (isinstance(value, found[1]) and (bool in found[1] or not isinstance(value, bool))):
+            raise ToolError(f"{where}: {key} is {found[2]}, not {value!r}", key)
+    for key in required:
+        if key not in step.values:
+            raise ToolError(f"{name}:{step.line}: {step.verb} needs {key!r}", key)
+
+
+def _type(annotation: str) -> tuple[str, tuple[type, ...], str, dict[str, Any]] | None:
+    return next((t for t in _TYPES if re.fullmatch(t[0], annotation.removesuffix(" | None"))), None)
+
+
+def _parameters(verb: str) -> tuple[dict[str, str], list[str]]:
+    """Parameter -> annotation, and the parameters without a default, of a verb in a recipe."""
+    if verb == "part":
+        return {"code": "str", "as": "str"}, ["code"]
+    if verb not in VERBS or not VERBS[verb].edits:
+        edits = [v for v, row in VERBS.items() if row.edits] + ["part"]
+        raise ToolError(f"there is no step {verb!r}", verb, nearest(verb, edits))
+    found = inspect.signature(VERBS[verb].function()).parameters
+    own = {k: p for k, p in found.items() if not _OURS.fullmatch(k) and p.kind is not p.VAR_KEYWORD}
+    known = {k: str(p.annotation) for k, p in own.items()} | _COMMON | _STEP
+    if "onnx_graphs" in found:
+        known |= {"models": "list[str]"}
+    required = [k for k, p in own.items() if p.default is p.empty]
+    return known, required + (["models"] if "onnx_graphs" in found else [])
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of recipes."""
+    steps = []
+    for verb in [*(v for v, row in VERBS.items() if row.edits), "part"]:
+        known, required = _parameters(verb)
+        fields = {k: (found[3] if (found := _type(a)) else {}) for k, a in known.items()}
+        closed = {"additionalProperties": verb == "part"}
+        body = {"type": "object", "properties": fields, "required": required, **closed}
+        steps.append({"type": "object", "properties": {verb: body}, "required": [verb], "additionalProperties": False})
+    listed = {"type": "array", "items": {"anyOf": steps}, "minItems": 1}
+    models = {"type": "object", "additionalProperties": {"type": "string"}}
+    whole = {"type": "object", "properties": {"models": models, "steps": listed}, "required": ["steps"]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "recipe", "anyOf": [listed, whole]}
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+def run(
+    recipe: str,
+    input_onnx_file_path: str = "",
+    onnx_graph: ModelProto | None = None,
+    output_onnx_file_path: str = "",
+    non_verbose: bool = False,
+    *,
+    models: Sequence[str] = (),
+    dry_run: bool = False,
+    check: bool = True,
+    missing_ok: bool = False,
+    external_data: bool | None = None,
+    size_threshold: int = 1024,
+) -> ModelProto:
+    """Run a recipe file; returns what its last step made.  ``models``: further ones, "name=path"."""
+    log = Log(non_verbose, output_onnx_file_path)
+    files, steps = read(recipe)
+    if input_onnx_file_path:
+        files["model"] = input_onnx_file_path
+    for text in models:
+        name, equals, path = text.partition("=")
+        if not equals:
+            raise ToolError(f"--with: {text!r} is not NAME=FILE", text)
+        files[name] = path
+    held = {name: _files.load(path) for name, path in files.items()}
+    if onnx_graph is not None:
+        held["model"] = onnx_graph
+    result = None
+    for number, step in enumerate(steps, 1):
+        log.info(f"step {number}, line {step.line}: {step.verb} {_text(step.values)}".rstrip())
+        try:
+            made = _run(step, held, {"check": check, "missing_ok": missing_ok}, log)
+        except ToolError as error:
+            label = f"{recipe}:{step.line}: {error.tool or step.verb}"
+            raise ToolError(f"{label}: {error.what}", error.name, error.candidates, "run") from error
+        if made is not None:
+            result = held[step.values.get("as", step.values.get("on", "model"))] = made
+    if result is None:
+        raise ToolError(f"{recipe}: no step made a model", recipe)
+    if dry_run:
+        log.info("dry run: nothing written")
+    elif output_onnx_file_path:
+        storage: dict[str, Any] = {"external_data": external_data, "size_threshold": size_threshold}
+        _files.save(result, output_onnx_file_path, **storage, log=log)
+        log.info("Finish!")
+    return result
+
+
+def _text(values: dict[str, Any]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in values.items())
+
+
+def _run(step: Step, held: dict[str, ModelProto], common: dict[str, Any], log: Log) -> ModelProto | None:
+    own = {k: v for k, v in step.values.items() if k not in ("on", "as", "models")}
+    if step.verb == "part":
+        from .parts import PARTS, make
+
+        code = own.pop("code")
+        if code not in PARTS:
+            raise unknown("code", "part", code, PARTS)
+        for key in own:
+            if key not in PARTS[code].options:
+                raise unknown(key, f"option of {code}", key, PARTS[code].options)
+        try:
+            return make(code, **own)
+        except ValueError as error:
+            raise ToolError(str(error), code) from error
+    row = VERBS[step.verb]
+    function = row.function()
+    accepted = inspect.signature(function).parameters
+    given: dict[str, Any] = {"non_verbose": log.quiet} if "non_verbose" in accepted else {}
+    if any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+        given |= common
+    if "onnx_graphs" in accepted:
+        given["onnx_graphs"] = [_model(n, held) for n in step.values["models"]]
+    elif "onnx_graph" in accepted:
+        given["onnx_graph"] = _model(step.values.get("on", "model"), held)
+    made = function(**{**row.defaults, **given, **own})
+    made = made[0] if isinstance(made, tuple) else made
+    return made if isinstance(made, onnx.ModelProto) else None
+
+
+def _model(name: str, held: dict[str, ModelProto]) -> ModelProto:
+    if name not in held:
+        raise ToolError(f"there is no model called {name!r}", name, nearest(name, held))
+    return held[name]
+
+
+def run_or_schema(schema_only: bool = False, recipe: str = "", **values: Any) -> None:
+    """What the command line calls."""
+    if schema_only:
+        print(json.dumps(schema(), indent=2))
+    elif not recipe:
+        raise ToolError("no recipe: give its file, or --schema")
+    else:
+        if not values.get("output_onnx_file_path") and not values.get("dry_run"):
+            raise ToolError("-o: say where the result goes, or --dry-run")
+        run(recipe, **values)
+
+
+main = command(
+    run_or_schema,
+    arg("recipe", 'the recipe; "-": standard input', nargs="?", metavar="RECIPE"),
+    arg("input_onnx_file_path", 'the model; "-": standard input', nargs="?", metavar="MODEL"),
+    arg("-o -of --output_onnx_file_path", 'the result; "-": standard output', metavar="FILE"),
+    arg("--with", "more models by name", dest="models", nargs="+", metavar="NAME=FILE"),
+    flag("--schema", "print the JSON schema of recipes", dest="schema_only"),
+    *COMMON,
+)

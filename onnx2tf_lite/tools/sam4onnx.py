@@ -1,0 +1,195 @@
+"""Change attributes of nodes, the values of constants, and declared output shapes.
+
+Attributes get the type that the operator's definition asks for, whatever dtype is said.  A constant that several nodes
+read is changed for the named node only; the others keep the old one.
+
+examples:
+  sam4onnx -if m.onnx -of o.onnx -on Conv_0 -a strides int64 [2,2] -da dilations
+  sam4onnx -if m.onnx -of o.onnx -on nms -ic max_output_boxes_per_class int64 [20]
+  sam4onnx -if m.onnx -of o.onnx --set gemm0.alpha=0.5 'reshape_shape=[1,-1]'
+  sam4onnx -if m.onnx -of o.onnx --set '/layers.*/Dropout.seed=0' --unset conv0.auto_pad
+  sam4onnx -if m.onnx -of o.onnx --set weights=@weights.npy
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import _literals
+from ._command import COMMON, INPUT, OUTPUT, Arg, arg, command
+from ._edit import Common, Edit
+from ._files import to_array
+from ._graphs import constants, consumers, fresh, is_function, names_in, node_named, replace_uses
+from ._lazy import np, onnx
+from ._names import ToolError, unknown
+from ._schema import attribute
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+    from typing_extensions import Unpack
+
+    from ._graphs import Scope
+
+
+def modify(
+    input_onnx_file_path: str = "",
+    output_onnx_file_path: str = "",
+    onnx_graph: ModelProto | None = None,
+    op_name: str = "",
+    attributes: Mapping[str, Any] | None = None,
+    delete_attributes: Sequence[str] | None = None,
+    input_constants: Mapping[str, Any] | None = None,
+    output_shapes: Mapping[str, Sequence[int | str]] | None = None,
+    non_verbose: bool = False,
+    *,
+    assign: Sequence[str] = (),
+    unset: Sequence[str] = (),
+    **common: Unpack[Common],
+) -> ModelProto:
+    """Set (``attributes``: name -> value or (value, dtype)) and delete attributes of the node ``op_name``, give
+    constants new values (``input_constants``: name -> array or (dtype, value)) and declare ``output_shapes``.
+
+    ``assign``: "node.attribute=value" or "constant=value", nodes as globs; ``unset``: "node.attribute".
+    """
+    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
+        if (attributes or delete_attributes) and not op_name:
+            raise ToolError("-a, -da: which node? give -on")
+        nodes = job.match("node", [op_name], "-on") if op_name else []
+        for scope, name in nodes:
+            for key, value in (attributes or {}).items():
+                _set(job, scope, node_named(scope, name), key, value)
+            for key in delete_attributes or ():
+                _delete(job, scope, node_named(scope, name), key, "-da")
+        for name, value in (input_constants or {}).items():
+            _constant(job, name, value, nodes, "-ic")
+        for text in assign:
+            _assign(job, text)
+        for text in unset:
+            pattern, _, key = text.rpartition(".")
+            for scope, name in job.match("node", [pattern], "--unset"):
+                _delete(job, scope, node_named(scope, name), key, "--unset")
+        for name, shape in (output_shapes or {}).items():
+            _declare(job, name, list(shape))
+        job.rewired()
+        return job.model
+
+
+def _assign(job: Edit, text: str) -> None:
+    """``node.attribute=value`` where such nodes are, else ``constant=value``."""
+    left, equals, value = text.partition("=")
+    if not equals:
+        raise ToolError(f"--set: {text!r} is not NODE.ATTRIBUTE=VALUE or CONSTANT=VALUE", text)
+    pattern, dot, key = left.rpartition(".")
+    try:
+        places = job.match("node", [pattern], "--set") if dot else []
+    except ToolError:
+        places = []
+    if not places:
+        _constant(job, left, value, [], "--set")
+    for scope, name in places:
+        _set(job, scope, node_named(scope, name), key, value)
+
+
+def _text(node: NodeProto, key: str) -> str:
+    found = [a for a in node.attribute if a.name == key]
+    return onnx.helper.printable_attribute(found[0]).partition(" = ")[2] if found else "unset"
+
+
+def _set(job: Edit, scope: Scope, node: NodeProto, key: str, value: Any) -> None:
+    said, word = value if isinstance(value, tuple) and len(value) == 2 else (value, "")
+    old = _text(node, key)
+    made = attribute(node.op_type, key, said, job.opset(node.domain), node.domain, word)
+    for own in [a for a in node.attribute if a.name == key]:
+        node.attribute.remove(own)
+    node.attribute.append(made)
+    job.log.info(f"{scope.address(node.name)}.{key}: {old} -> {_text(node, key)}")
+
+
+def _delete(job: Edit, scope: Scope, node: NodeProto, key: str, flag: str) -> None:
+    found = [a for a in node.attribute if a.name == key]
+    if not found:
+        raise unknown(flag, f"attribute of {node.name!r}", key, [a.name for a in node.attribute])
+    job.log.info(f"{scope.address(node.name)}.{key}: {_text(node, key)} -> unset")
+    node.attribute.remove(found[0])
+
+
+def _constant(job: Edit, name: str, value: Any, nodes: Sequence[tuple[Scope, str]], flag: str) -> None:
+    """New contents, for all readers or only for the named nodes."""
+    place = job.find("constant", name, flag)
+    if place is None:
+        return
+    scope, found = place
+    tensor = constants(scope.graph)[found]
+    old = to_array(tensor)
+    made = _made(tensor, value, old)
+    made.name = tensor.name
+    readers = consumers(scope.graph).get(found, [])
+    chosen = [node_named(s, n) for s, n in nodes]
+    if chosen and not all(any(r is c for c in chosen) for r in readers):
+        mine = [c for c in chosen if any(c is r for r in readers)]
+        if not mine:
+            raise ToolError(f"{flag}: {', '.join(n for _, n in nodes)} does not read {found!r}", found)
+        if is_function(scope.graph):
+            raise ToolError(f"{flag}: a constant of a function cannot be copied for one reader", found)
+        made.name = fresh(f"{found}_mod_1", names_in(job.model))
+        replace_uses(scope.graph, {found: made.name}, mine)
+        scope.graph.initializer.append(made)
+        job.log.info(f"{scope.address(found)} has other readers: {mine[0].name} gets a copy, {made.name}")
+    else:
+        tensor.CopyFrom(made)
+    job.log.info(f"{scope.address(found)}: {_brief(old)} -> {_brief(to_array(made))}")
+
+
+def _made(tensor: Any, value: Any, old: Any) -> Any:
+    """A value without a dtype gets that of the constant."""
+    if isinstance(value, tuple):
+        return _literals.tensor("", *value)
+    if isinstance(value, str) and not value.startswith("@"):
+        return _literals.tensor("", _literals.dtype_word(tensor.data_type), value)
+    array = _literals.literal(value) if isinstance(value, str) else np.asarray(value)
+    return onnx.numpy_helper.from_array(np.ascontiguousarray(array))
+
+
+def _brief(array: Any) -> str:
+    text = np.array2string(array, threshold=8, separator=",").replace("\n", "")
+    return f"{array.dtype}{list(array.shape)} {text}"
+
+
+def _declare(job: Edit, name: str, shape: list[int | str]) -> None:
+    """Declare the shape of a tensor; what inference says differently is an error at the check."""
+    place = job.find("tensor", name, "-os")
+    if place is None:
+        return
+    scope, found = place
+    infos = [v for v in (*scope.graph.output, *scope.graph.value_info) if v.name == found]
+    kind = job.types().get(found)
+    if not infos and kind is None:
+        raise ToolError(f"-os: the dtype of {name!r} is not known", name)
+    if not infos:
+        infos = [scope.graph.value_info.add(name=found, type=kind)]
+    for info in infos:
+        elem = info.type.tensor_type.elem_type
+        info.type.CopyFrom(onnx.helper.make_tensor_type_proto(elem, shape))
+
+
+def _rows(flags: str, help: str, metavar: tuple[str, ...], convert: Any) -> Arg:
+    return arg(flags, help, nargs=len(metavar), action="append", metavar=metavar, convert=convert)
+
+
+main = command(
+    modify,
+    INPUT,
+    OUTPUT,
+    arg("-on --op_name", "the node that -a, -da and -ic are about (globs too)", metavar="NODE"),
+    _rows("-a --attributes", "set an attribute; may be repeated", ("NAME", "DTYPE", "VALUE"),
+          lambda rows: {n: (v, w) for n, w, v in rows}),
+    arg("-da --delete_attributes", "delete attributes", nargs="+", metavar="NAME"),
+    _rows("-ic --input_constants", "a constant's new value; may be repeated", ("NAME", "DTYPE", "VALUE"),
+          lambda rows: {n: (w, v) for n, w, v in rows}),
+    _rows("-os --output_shapes", "declare the shape of a tensor; may be repeated", ("TENSOR", "SHAPE"),
+          lambda rows: {n: _literals.shape(s) for n, s in rows}),
+    arg("--set", "NODE.ATTRIBUTE=VALUE or CONSTANT=VALUE; nodes as globs", dest="assign", nargs="+", metavar="TEXT"),
+    arg("--unset", "NODE.ATTRIBUTE; nodes as globs", nargs="+", metavar="TEXT"),
+    *COMMON,
+)  # fmt: skip

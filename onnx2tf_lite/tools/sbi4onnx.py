@@ -1,0 +1,175 @@
+"""Make the batch size symbolic, or fix it to a number.
+
+The batch axis of the inputs is followed through the graph: constants that hold the old batch size (shapes of Reshape
+and Expand, ends of Slice) are rewritten where they provably mean it.  The result is compared with single runs of the
+model, stacked: where a node keeps the old batch, that is an error and nothing is written.
+
+examples:
+  sbi4onnx -if m.onnx -of mN.onnx -ics N
+  sbi4onnx -if m.onnx -of m4.onnx -ics 4                          four samples at once
+  sbi4onnx -if m.onnx -of mN.onnx -ics N --inputs image --axis 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
+from ._edit import Common, Edit
+from ._graphs import constants, dims, inputs, title, types
+from ._lazy import np
+from ._names import ToolError, unknown
+from ._resize import set_extents
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from typing_extensions import Unpack
+
+#: How many samples the check stacks.
+SAMPLES = 3
+
+
+def initialize(
+    input_onnx_file_path: str = "",
+    onnx_graph: ModelProto | None = None,
+    output_onnx_file_path: str = "",
+    initialization_character_string: str = "-1",
+    disable_onnxsim: bool = False,
+    non_verbose: bool = False,
+    *,
+    input_names: Sequence[str] = (),
+    axis: int = 0,
+    **common: Unpack[Common],
+) -> ModelProto:
+    """Give axis ``axis`` of the named inputs (default: of all whose extent there is that of the first) the name or
+    number ``initialization_character_string``; returns the new model.  ``disable_onnxsim`` has no effect: nothing is
+    simplified, as that would write the old batch size into constants."""
+    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
+        text = str(initialization_character_string)
+        extent: int | str = int(text) if text.isdigit() else text
+        if extent in (0, ""):
+            raise ToolError(f"-ics: {text!r} is neither a name nor a size", text)
+        batched = _batched(job, list(input_names), axis)
+        job.log.info(f"axis {axis} of {', '.join(batched)}")
+        for note in set_extents(job.model, {(name, axis): extent for name in batched}):
+            job.log.info(note)
+        if job.checks:
+            _compare(job, batched, axis, extent)
+        for info in job.model.graph.output:
+            job.log.info(f"output {info.name}: {dims(info.type)}")
+    return job.model
+
+
+def _batched(job: Edit, names: list[str], axis: int) -> list[str]:
+    graph = job.model.graph
+    known = types(graph)
+    shapes = {n: dims(known.get(n)) or [] for n in inputs(graph)}
+    for name in names:
+        if name not in shapes:
+            raise unknown("--inputs", "graph input", name, shapes)
+        if len(shapes[name]) <= axis:
+            raise ToolError(f"--inputs: {name} {shapes[name]} has no axis {axis}", name)
+    ranked = [n for n, s in shapes.items() if len(s) > axis]
+    if not ranked:
+        raise ToolError(f"no input has an axis {axis}")
+    chosen = names or [n for n in ranked if shapes[n][axis] == shapes[ranked[0]][axis]]
+    for name in [n for n in shapes if n not in chosen]:
+        job.log.info(f"{name} {shapes[name]} stays as it is (--inputs names it too)")
+    return chosen
+
+
+def _compare(job: Edit, batched: Sequence[str], axis: int, extent: int | str) -> None:
+    """Single runs of the model, stacked, against one run of the result."""
+    from ..validation.compare import Tolerance, compare
+    from ._verify import NotRun, random_feeds, run
+
+    before, limit = job.before, Tolerance(1e-5, "the same operators on more rows")
+    try:
+        first, result = _single(before, 0)
+        size = first[batched[0]].shape[axis]
+        count = max(1, extent // size) if isinstance(extent, int) else SAMPLES
+        singles, results = [first], [result]
+        for seed in range(1, count):
+            feeds = next(f for f in random_feeds(before, seed) if all(f[n].shape == a.shape for n, a in first.items()))
+            singles.append({n: a if n in batched else first[n] for n, a in feeds.items()})
+            results.append(run(before, singles[-1]))
+    except (NotRun, StopIteration) as error:
+        job.log.warning(f"the result was not run, as the model cannot be: {error}")
+        return
+    try:
+        got = run(job.model, {n: _stack([f[n] for f in singles], axis) if n in batched else first[n] for n in first})
+    except NotRun as error:
+        raise ToolError(f"the old batch size is fixed in the graph: {error}{_suspects(job, size)}") from error
+    for name, array in got.items():
+        alone = [r[name] for r in results]
+        places = [i for i, (m, n) in enumerate(zip(array.shape, alone[0].shape, strict=False)) if m != n]
+        stacked = _stack(alone, places[0]) if len(places) == 1 else alone[0]
+        if what := compare(array, stacked, limit).what:
+            raise ToolError(f"output {name!r} is not that of single runs, stacked: {what}{_suspects(job, size)}", name)
+        _say(job, name, places[:1], extent)
+    job.log.info(f"{len(got)} output(s) as in {count} single runs, stacked (ONNX Runtime, seeded inputs)")
+
+
+def _say(job: Edit, name: str, places: Sequence[int], extent: int | str) -> None:
+    """Declare an output as it was, but for the axis that was seen to be the batch."""
+    was = dims(types(job.before.graph).get(name))
+    info = next(v for v in job.model.graph.output if v.name == name)
+    now = dims(info.type)
+    if was is None or now is None or len(was) != len(now):
+        return
+    for axis, (dim, old, found) in enumerate(zip(info.type.tensor_type.shape.dim, was, now, strict=True)):
+        said = extent if axis in places else old
+        if found is None and said is not None:
+            setattr(dim, "dim_value" if isinstance(said, int) else "dim_param", said)
+
+
+def _single(model: ModelProto, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Inputs that the model runs with, and what it gives.  Raises NotRun."""
+    from ._verify import NotRun, random_feeds, run
+
+    why = NotRun("no inputs can be made")
+    for feeds in random_feeds(model, seed):
+        try:
+            return feeds, run(model, feeds)
+        except NotRun as error:
+            why = error
+    raise why
+
+
+def _stack(arrays: Sequence[Any], axis: int) -> Any:
+    return np.concatenate(arrays, axis)
+
+
+def _suspects(job: Edit, size: int) -> str:
+    """The nodes that read a shape or a state with the old batch size in it."""
+    held: Mapping[str, Any] = constants(job.model.graph)
+    found = []
+    for node in job.model.graph.node:
+        slots = {
+            "Reshape": (1,),
+            "Expand": (1,),
+            "Resize": (3,),
+            "LSTM": (5, 6),
+            "GRU": (5,),
+            "RNN": (5,),
+            "Concat": (0, 1),
+        }
+        for slot in slots.get(node.op_type, ()):
+            if slot < len(node.input) and node.input[slot] in held:
+                found.append(f"{node.op_type} '{title(node)}' ({node.input[slot]})")
+    return f"; look at {', '.join(found[:5])}" if found else f" (batch {size})"
+
+
+main = command(
+    initialize,
+    INPUT,
+    OUTPUT,
+    arg("-ics --initialization_character_string", "name (N, batch, -1) or number of the batch axis", required=True,
+        metavar="TEXT"),
+    flag("-dos --disable_onnxsim", "no effect: nothing is simplified"),
+    arg("--inputs", "the inputs that have a batch axis (default: all of the first one's size)", dest="input_names",
+        nargs="+", metavar="NAME"),
+    arg("--axis", "where the batch axis is (default: 0)", type=int),
+    *COMMON,
+)  # fmt: skip

@@ -1,0 +1,261 @@
+"""Change the order of axes and channels of inputs and outputs: NCHW or NHWC, RGB or BGR, 0..255 or normalised.
+
+-ioo declares the input with its axes permuted (new axis i = old axis perm[i]) and puts one Transpose behind it, for all
+that read it; where only Transposes read it, they are composed, and vanish where nothing is left of them.  -cci reverses
+the three channels at an axis, counted as the model has it now: in the weights of the convolution that reads the input
+where that is exact, else by a Gather.
+
+examples:
+  scc4onnx -if m.onnx -of o.onnx -ioo input [0,2,3,1] -cci input 1
+  scc4onnx -if m.onnx -of o.onnx -oo y [0,2,3,1]                  an output in NHWC
+  scc4onnx -if m.onnx -of o.onnx -cci input 1 --no-fold           leave the weights as they are
+  scc4onnx -if m.onnx -of o.onnx --normalize input [0.485,0.456,0.406] [0.229,0.224,0.225]    x/255, - mean, / std
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
+from ._edit import Common, Edit
+from ._files import to_array
+from ._graphs import (
+    constants,
+    consumers,
+    dims,
+    fresh,
+    initializers,
+    inputs,
+    names_in,
+    outputs,
+    producers,
+    reads,
+    replace_uses,
+    sweep,
+)  # fmt: skip
+from ._lazy import np, onnx
+from ._literals import integers, literal
+from ._names import ToolError, unknown
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+    from typing_extensions import Unpack
+
+Perm = Sequence[int]
+
+
+def order_conversion(
+    input_op_names_and_order_dims: Mapping[str, Perm] | None = None,
+    channel_change_inputs: Mapping[str, int] | None = None,
+    input_onnx_file_path: str = "",
+    output_onnx_file_path: str = "",
+    onnx_graph: ModelProto | None = None,
+    non_verbose: bool = False,
+    *,
+    output_orders: Mapping[str, Perm] | None = None,
+    normalize: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    channels: Perm = (2, 1, 0),
+    fold: bool = True,
+    **common: Unpack[Common],
+) -> ModelProto:
+    """Permute the axes of inputs (name -> perm) and outputs, reorder (``channels``, default reversed) the channels at
+    an axis of inputs, divide inputs by 255 and normalise them by (mean, std) per channel; returns the new model.
+
+    ``fold``: reorder channels in the weights of a convolution, where that is exact.
+    """
+    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
+        orders, swaps = dict(input_op_names_and_order_dims or {}), dict(channel_change_inputs or {})
+        results, scales = dict(output_orders or {}), dict(normalize or {})
+        if not (orders or swaps or results or scales):
+            raise ToolError("nothing asked for: give -ioo, -cci, -oo or --normalize")
+        ranks = {n: _rank(job, n, "graph input") for n in {**orders, **swaps, **scales}}
+        ranks |= {n: _rank(job, n, "graph output") for n in results}
+        for name, perm in (orders | results).items():
+            if sorted(perm) != list(range(ranks[name])):
+                raise ToolError(f"{list(perm)} is not an order of the {ranks[name]} axes of {name!r}", name)
+        for name, (mean, std) in scales.items():
+            _normalise(job, name, mean, std)
+        for name, axis in swaps.items():
+            _channels(job, name, axis, list(channels), fold)
+        for name, perm in orders.items():
+            _order(job, name, list(perm))
+        for name, perm in results.items():
+            _output(job, name, list(perm))
+        sweep(job.model.graph)
+        job.rewired()
+        job.same_outputs(
+            lambda feeds: {n: _fed(a, orders.get(n), swaps.get(n), scales.get(n), channels) for n, a in feeds.items()},
+            lambda found: {n: a.transpose(results[n]) if n in results else a for n, a in found.items()},
+        )
+        return job.model
+
+
+def _rank(job: Edit, name: str, kind: str) -> int:
+    graph = job.model.graph
+    known = inputs(graph) if kind == "graph input" else outputs(graph)
+    if name not in known:
+        raise unknown({"graph input": "-ioo, -cci", "graph output": "-oo"}[kind], kind, name, known)
+    infos = graph.input if kind == "graph input" else graph.output
+    shape = dims(next(v for v in infos if v.name == name).type)
+    if shape is None:
+        raise ToolError(f"the model declares no rank for {name!r}", name)
+    return len(shape)
+
+
+def _permute(info: Any, perm: Perm) -> None:
+    old = [onnx.TensorShapeProto.Dimension.FromString(d.SerializeToString()) for d in info.type.tensor_type.shape.dim]
+    del info.type.tensor_type.shape.dim[:]
+    info.type.tensor_type.shape.dim.extend(old[p] for p in perm)
+
+
+def _behind(job: Edit, name: str, *nodes: NodeProto) -> None:
+    """Put nodes behind an input: all that read it read the last one's result."""
+    graph = job.model.graph
+    replace_uses(graph, {name: nodes[-1].output[0]})
+    for info in graph.output:  # an input that is an output as well keeps its name there
+        if info.name == nodes[-1].output[0]:
+            raise ToolError(f"{name!r} is an output of the model, too: name what comes out differently", name)
+    for i, node in enumerate(nodes):
+        graph.node.insert(i, node)
+
+
+def _order(job: Edit, name: str, perm: list[int]) -> None:
+    """Declare the input permuted, and undo that for its readers."""
+    graph = job.model.graph
+    _permute(next(v for v in graph.input if v.name == name), perm)
+    back = [int(i) for i in np.argsort(perm)]
+    readers = consumers(graph).get(name, [])
+    if readers and all(r.op_type == "Transpose" and not r.domain for r in readers):
+        for reader in readers:
+            rest = [back[i] for i in _perm_of(reader, len(perm))]
+            del reader.attribute[:]
+            reader.attribute.append(onnx.helper.make_attribute("perm", rest))
+            job.log.info(f"{name}: composed with Transpose '{reader.name}': {rest}")
+            if rest == sorted(rest) and reader.output[0] not in outputs(graph):
+                replace_uses(graph, {reader.output[0]: name})
+                graph.node.remove(reader)
+        return
+    taken = names_in(job.model)
+    node = onnx.helper.make_node(
+        "Transpose", [name], [fresh(f"transpose_out_{name}", taken)], perm=back,
+        name=fresh(f"input_order_convert_transpose_{inputs(graph).index(name)}", taken),
+    )  # fmt: skip
+    _behind(job, name, node)
+    job.log.info(f"{name}: {dims(next(v for v in graph.input if v.name == name).type)}, then Transpose {back}")
+
+
+def _perm_of(node: NodeProto, rank: int) -> list[int]:
+    found = [list(a.ints) for a in node.attribute if a.name == "perm"]
+    return found[0] if found else list(range(rank))[::-1]
+
+
+def _output(job: Edit, name: str, perm: list[int]) -> None:
+    """The output keeps its name; what made it gets another."""
+    graph = job.model.graph
+    made = producers(graph).get(name)
+    if made is None:
+        raise ToolError(f"-oo: no node makes {name!r}", name)
+    inner = fresh(f"{name}_in_order", names_in(job.model))
+    readers = list(graph.node)
+    made.output[:] = [inner if o == name else o for o in made.output]
+    replace_uses(graph, {name: inner}, readers)
+    _permute(next(v for v in graph.output if v.name == name), perm)
+    title = fresh(f"output_order_convert_transpose_{outputs(graph).index(name)}", names_in(job.model))
+    graph.node.append(onnx.helper.make_node("Transpose", [inner], [name], title, perm=perm))
+    job.log.info(f"{name}: Transpose {perm} before it")
+
+
+def _channels(job: Edit, name: str, axis: int, order: list[int], fold: bool) -> None:
+    graph = job.model.graph
+    shape = dims(next(v for v in graph.input if v.name == name).type) or []
+    if not 0 <= axis < len(shape) or shape[axis] != len(order):
+        raise ToolError(f"-cci: axis {axis} of {name!r} {shape} does not have {len(order)} channels", name)
+    readers = consumers(graph).get(name, [])
+    if fold and axis == 1 and name not in outputs(graph) and readers and all(_folds(job, r, name) for r in readers):
+        for reader in readers:
+            _fold(job, reader, order)
+        job.log.info(f"{name}: channels {order} in the weights of {', '.join(r.name for r in readers)}")
+        return
+    taken = names_in(job.model)
+    index = onnx.numpy_helper.from_array(np.array(order, np.int64), fresh(f"{name}_channel_order", taken))
+    graph.initializer.append(index)
+    if job.model.ir_version < 4:  # where every initializer is an input, too
+        graph.input.append(onnx.helper.make_tensor_value_info(index.name, index.data_type, [len(order)]))
+    made = fresh(f"channels_out_{name}", taken)
+    title = fresh(f"channel_change_gather_{inputs(graph).index(name)}", taken)
+    _behind(job, name, onnx.helper.make_node("Gather", [name, index.name], [made], title, axis=axis))
+    job.log.info(f"{name}: channels {order} by a Gather on axis {axis}")
+
+
+def _folds(job: Edit, node: NodeProto, name: str) -> bool:
+    """A convolution of one group with constant weights reads the channels in any order."""
+    groups = [a.i for a in node.attribute if a.name == "group"] or [1]
+    held = initializers(job.model.graph)
+    return (node.op_type == "Conv" and not node.domain and reads(node).count(name) == 1 and node.input[0] == name
+            and groups[0] == 1 and node.input[1] in held)  # fmt: skip
+
+
+def _fold(job: Edit, node: NodeProto, order: list[int]) -> None:
+    graph = job.model.graph
+    weights = constants(graph)[node.input[1]]
+    made = onnx.numpy_helper.from_array(np.ascontiguousarray(to_array(weights)[:, np.argsort(order)]), weights.name)
+    if len(consumers(graph)[weights.name]) == 1 and weights.name not in outputs(graph):
+        weights.CopyFrom(made)
+        return
+    made.name = fresh(f"{weights.name}_channels", names_in(job.model))
+    graph.initializer.append(made)
+    node.input[1] = made.name
+
+
+def _normalise(job: Edit, name: str, mean: Sequence[float], std: Sequence[float]) -> None:
+    """As part Z001 of the yard does it: x / 255, minus the means, divided by the deviations, at the channel axis 1."""
+    graph, taken = job.model.graph, names_in(job.model)
+    info = next(v for v in graph.input if v.name == name)
+    shape, elem = dims(info.type) or [], info.type.tensor_type.elem_type
+    if len(shape) < 2 or shape[1] != len(mean) or len(mean) != len(std):
+        raise ToolError(f"--normalize: axis 1 of {name!r} {shape} does not have {len(mean)} channels", name)
+    rest = [1] * (len(shape) - 2)
+    nodes, last = [], name
+    for op, word, values in (("Div", "range", [255.0]), ("Sub", "mean", mean), ("Div", "std", std)):
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(elem)
+        held = np.array(values, dtype).reshape([1, len(values), *rest])
+        constant = onnx.numpy_helper.from_array(held, fresh(f"{name}_{word}", taken))
+        graph.initializer.append(constant)
+        made = fresh(f"{name}_{word}_out", taken)
+        nodes.append(onnx.helper.make_node(op, [last, constant.name], [made], fresh(f"normalize_{word}_{name}", taken)))
+        last = made
+    _behind(job, name, *nodes)
+    job.log.info(f"{name}: now takes 0..255, normalised by mean {list(mean)} and std {list(std)}")
+
+
+def _fed(array: Any, perm: Perm | None, axis: int | None, scale: Any, channels: Perm) -> Any:
+    """What the new model is fed so that the old inner input is ``array``."""
+    if scale is not None:
+        mean, std = (np.array(v, np.float64).reshape([1, len(v), *[1] * (array.ndim - 2)]) for v in scale)
+        array = ((array.astype(np.float64) * std + mean) * 255).astype(array.dtype)
+    if axis is not None:
+        array = np.take(array, np.argsort(channels), axis)
+    return array.transpose(perm) if perm is not None else array
+
+
+def _scales(rows: Sequence[Sequence[str]]) -> dict[str, Any]:
+    return {name: (literal(mean), literal(std)) for name, mean, std in rows}
+
+
+main = command(
+    order_conversion,
+    INPUT,
+    OUTPUT,
+    arg("-ioo --input_op_names_and_order_dims", "an input and the order of its axes; may be repeated", nargs=2,
+        action="append", metavar=("INPUT", "PERM"), convert=lambda rows: {n: integers(p) for n, p in rows}),
+    arg("-cci --channel_change_inputs", "an input and its channel axis, as the model has it now; may be repeated",
+        nargs=2, action="append", metavar=("INPUT", "AXIS"), convert=lambda rows: {n: int(a) for n, a in rows}),
+    arg("-oo --output_orders", "an output and the order of its axes; may be repeated", nargs=2, action="append",
+        metavar=("OUTPUT", "PERM"), convert=lambda rows: {n: integers(p) for n, p in rows}),
+    arg("--normalize", "an input that shall take 0..255; may be repeated", nargs=3, action="append",
+        metavar=("INPUT", "MEAN", "STD"), convert=_scales),
+    arg("--channels", "another order of channels than reversed, such as [2,1,0,3]", convert=integers, metavar="ORDER"),
+    flag("--no-fold", "do not change weights", action="store_false", dest="fold"),
+    *COMMON,
+)  # fmt: skip

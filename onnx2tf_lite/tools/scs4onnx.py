@@ -1,0 +1,201 @@
+"""Shrink a model: constants with equal contents are stored once, and narrowed where no operator forbids it.
+
+Equal means dtype, shape and every bit (0.0 and -0.0 differ; NaNs of the same bits are equal).  Constants of bodies are
+shared with the graphs around them.  Narrowing (int64 to int32, float64 to float32) happens only where every value
+survives and every reader accepts the smaller type.  To move constants to a file beside the model: --external-data.
+
+examples:
+  scs4onnx in.onnx out.onnx -m shrink -d                      share only, narrow nothing
+  scs4onnx in.onnx out.onnx -m npy                            values used several times become .npy files and inputs
+  scs4onnx in.onnx out.onnx -fc anchors                       this constant becomes a file and an input
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Container, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._command import COMMON, arg, command, flag
+from ._edit import Common, Edit
+from ._files import atomic, fetch, to_array
+from ._graphs import (
+    constant_value,
+    constants,
+    defined,
+    fresh,
+    initializers,
+    is_function,
+    names_in,
+    nbytes,
+    node_named,
+    outputs,
+    remove,
+    replace_uses,
+    scopes,
+    sort,
+)
+from ._lazy import np, onnx
+from ._literals import dtype_word
+from ._names import ToolError
+from ._narrow import narrow
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, TensorProto
+    from typing_extensions import Unpack
+
+    from ._graphs import Scope
+
+
+def shrinking(
+    input_onnx_file_path: str = "",
+    output_onnx_file_path: str = "",
+    onnx_graph: ModelProto | None = None,
+    mode: str = "shrink",
+    forced_extraction_op_names: Sequence[str] = (),
+    forced_extraction_constant_names: Sequence[str] = (),
+    disable_auto_downcast: bool = False,
+    non_verbose: bool = False,
+    **common: Unpack[Common],
+) -> tuple[ModelProto, list[str]]:
+    """Share equal constants (mode "shrink"), or turn those that occur more than once into graph inputs with a .npy file
+    each, beside the output (mode "npy"); the constants of the forced nodes, or the forced constants, in either mode.
+    Returns the new model and the paths of the .npy files."""
+    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
+        if mode not in ("shrink", "npy"):
+            raise ToolError(f"-m: {mode!r} is neither shrink nor npy", mode)
+        if forced_extraction_op_names and forced_extraction_constant_names:
+            raise ToolError("-fo and -fc exclude each other")
+        chosen = _chosen(job, forced_extraction_op_names, forced_extraction_constant_names)
+        size, shared = _bytes(job.model), _share(job.model)
+        for kept, merged in shared.items():
+            job.log.info(f"{{{kept!r}: {merged}}}")
+        if not disable_auto_downcast:
+            for note in narrow(job.model):
+                job.log.info(note)
+        stored = {m: kept for kept, merged in shared.items() for m in merged}
+        names = [stored.get(n, n) for n in chosen]
+        if mode == "npy":  # a number that happens to occur twice is no table worth a file
+            here = constants(job.model.graph)
+            names += [n for n in shared if n in here and len(here[n].dims)]
+        extracted = _extract(job.model, list(dict.fromkeys(names)), output_onnx_file_path)
+        job.log.info(f"constants: {size} bytes before, {_bytes(job.model)} now")
+        job.same_outputs(lambda feeds: feeds | {Path(p).name: a for p, a in extracted.items()})
+    if output_onnx_file_path and not job.dry_run:
+        for path, array in extracted.items():
+            with atomic(path) as file:
+                np.save(file, array, allow_pickle=False)
+    return job.model, list(extracted)
+
+
+def _held(graph: Any) -> dict[str, TensorProto]:
+    """Name -> contents of every constant, Constant nodes of numbers and lists among them."""
+    nodes = {n.output[0]: value for n in graph.node if (value := constant_value(n)) is not None}
+    return initializers(graph) | nodes
+
+
+def _bytes(model: ModelProto) -> int:
+    return sum(nbytes(t) for s in scopes(model) for t in _held(s.graph).values())
+
+
+def _chosen(job: Edit, nodes: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The constants to be extracted: named themselves, or read by named nodes."""
+    found = [s.address(n) for s, n in job.match("constant", names, "-fc")]
+    held = constants(job.model.graph)
+    for scope, name in job.match("node", nodes, "-fo"):
+        read = [i for i in node_named(scope, name).input if i in held]
+        if not read:
+            raise ToolError(f"-fo: {name!r} reads no constant of the main graph", name)
+        found += read
+    return found
+
+
+def _share(model: ModelProto) -> dict[str, list[str]]:
+    """Address of what is kept -> addresses of what was merged into it.
+
+    Only contents of equal dtype and dims are looked at, so that a large tensor of its own is never read.
+    """
+    everywhere = [(s, _held(s.graph)) for s in scopes(model)]
+    kinds = Counter(_kind(t) for _, held in everywhere for t in held.values())
+    known: dict[int, dict[tuple[Any, ...], tuple[Scope, str]]] = {}
+    shared: dict[str, list[str]] = {}
+    for scope, held in everywhere:
+        own = set(defined(scope.graph))
+        outer = known[id(scope.outer)] if scope.outer is not None else {}
+        here = known[id(scope)] = {k: place for k, place in outer.items() if place[1] not in own}
+        listed, results = _interface(model, scope), set(outputs(scope.graph))
+        gone: dict[str, str] = {}
+        for name, tensor in held.items():
+            if kinds[_kind(tensor)] == 1 or name in listed:
+                continue
+            home, kept = here.setdefault(_key(tensor), (scope, name))
+            if kept != name and name not in results:
+                gone[name] = kept
+                shared.setdefault(home.address(kept), []).append(scope.address(name))
+        replace_uses(scope.graph, gone)
+        _drop(scope.graph, gone)
+    for scope, _ in everywhere if shared else ():
+        sort(scope.graph)  # a body may read now what stood behind its node
+    return shared
+
+
+def _drop(graph: Any, names: Container[str]) -> None:
+    """Remove constants and what is declared of them."""
+    remove(graph.node, lambda n: n.op_type == "Constant" and n.output[0] in names)
+    remove(graph.value_info, lambda v: v.name in names)
+    if not is_function(graph):
+        remove(graph.initializer, lambda t: t.name in names)
+        remove(graph.input, lambda v: v.name in names)
+
+
+def _interface(model: ModelProto, scope: Scope) -> set[str]:
+    """Initializers that callers may replace: those that are inputs, unless (before IR version 4) all have to be."""
+    return set() if is_function(scope.graph) or model.ir_version < 4 else {v.name for v in scope.graph.input}
+
+
+def _kind(tensor: TensorProto) -> tuple[Any, ...]:
+    return tensor.data_type, tuple(tensor.dims)
+
+
+def _key(tensor: TensorProto) -> tuple[Any, ...]:
+    text = tensor.data_type == onnx.TensorProto.STRING
+    data = repr(list(tensor.string_data)).encode() if text else fetch(tensor)
+    return *_kind(tensor), hashlib.sha256(data).digest()
+
+
+def _extract(model: ModelProto, names: list[str], output: str) -> dict[str, Any]:
+    """Turn constants into graph inputs called like their files; path -> values."""
+    graph, taken, found = model.graph, names_in(model), dict[str, Any]()
+    target = Path("model" if output in ("", "-") else output)
+    for name in names:
+        tensor = constants(graph).get(name)
+        if tensor is None:
+            what = f"{name!r} is in a body or function: only constants of the main graph can be extracted"
+            raise ToolError(what, name)
+        if name in outputs(graph):
+            raise ToolError(f"{name!r} is an output of the model: it cannot become an input", name)
+        array = to_array(tensor)
+        if array.dtype.isbuiltin != 1:
+            raise ToolError(f"{name!r} is {dtype_word(tensor.data_type)}, which a .npy file does not hold", name)
+        stem = fresh(f"{target.stem}_exported_{re.sub(r'[:;/,]', '_', name)}", taken)
+        info = onnx.helper.make_tensor_value_info(f"{stem}.npy", tensor.data_type, list(tensor.dims))
+        found[str(target.parent / info.name)] = array
+        replace_uses(graph, {name: info.name})
+        _drop(graph, {name})
+        graph.input.append(info)
+    return found
+
+
+main = command(
+    shrinking,
+    arg("input_onnx_file_path", 'the model; "-": standard input', metavar="INPUT"),
+    arg("output_onnx_file_path", 'the result; "-": standard output', metavar="OUTPUT"),
+    arg("-m --mode", "shrink: share; npy: write what occurs more than once to files", choices=("shrink", "npy")),
+    arg("-fo --forced_extraction_op_names", "nodes whose constants become files", nargs="+", metavar="NODE"),
+    arg("-fc --forced_extraction_constant_names", "constants that become files", nargs="+", metavar="NAME"),
+    flag("-d --disable_auto_downcast", "narrow nothing"),
+    *COMMON,
+)

@@ -1,0 +1,130 @@
+"""Change the declared shapes of inputs and outputs; only those that change need naming.
+
+A name for a name renames that dimension everywhere, a number for a name fixes it, and another number for a number is
+carried through the graph (constants that hold the old size are rewritten where they provably mean it).  An output shape
+that contradicts what the model computes is an error that names the node.  A scalar has no dimensions: -is with nothing.
+
+examples:
+  sio4onnx -if m.onnx -of o.onnx -i x -is N 3 H W -o y -os N 4
+  sio4onnx -if m.onnx -of o.onnx -i x -is 2 3 16 16
+  sio4onnx -if m.onnx -of o.onnx --rename-dim N=batch H=height
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._command import COMMON, INPUT, OUTPUT, arg, command
+from ._edit import Common, Edit
+from ._graphs import dims, inputs, outputs, producers, title
+from ._names import ToolError, unknown
+from ._resize import forget, set_extents
+from .ssi4onnx import assignment, set_dims
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from typing_extensions import Unpack
+
+Shapes = Sequence[Sequence[int | str]]
+
+
+def io_change(
+    input_onnx_file_path: str = "",
+    onnx_graph: ModelProto | None = None,
+    output_onnx_file_path: str = "",
+    input_names: Sequence[str] = (),
+    input_shapes: Shapes = (),
+    output_names: Sequence[str] = (),
+    output_shapes: Shapes = (),
+    non_verbose: bool = False,
+    *,
+    rename_dim: Mapping[str, int | str] | None = None,
+    **common: Unpack[Common],
+) -> ModelProto:
+    """Give the named inputs and outputs these shapes (numbers and names; a negative number is a name), and dimensions
+    other names or numbers (``rename_dim``); returns the new model."""
+    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
+        graph = job.model.graph
+        named: dict[str, int | str] = dict(rename_dim or {})
+        extents: dict[tuple[str, int], int | str] = {}
+        for name, shape in _pairs("-i", "-is", input_names, input_shapes):
+            if name not in inputs(graph):
+                raise unknown("-i", "graph input", name, inputs(graph))
+            info = next(v for v in graph.input if v.name == name)
+            old = _ranked("-is", name, dims(info.type), shape)
+            for axis, (a, b) in enumerate(zip(old, shape, strict=True)):
+                if a == b:
+                    continue
+                if isinstance(a, str) and named.setdefault(a, b) == b:
+                    continue
+                extents[name, axis] = b
+        if named:
+            set_dims(job.model, named)
+            if any(isinstance(d, int) for d in named.values()):
+                forget(job.model)
+        for note in set_extents(job.model, extents) if extents else ():
+            job.log.info(note)
+        for name, shape in _pairs("-o", "-os", output_names, output_shapes):
+            if name not in outputs(graph):
+                raise unknown("-o", "graph output", name, outputs(graph))
+            _output(job, name, shape)
+        for info in (*graph.input, *graph.output):
+            job.log.info(f"{info.name}: {dims(info.type)}")
+        if extents or any(isinstance(d, int) for d in named.values()):
+            job.must_run()
+        else:
+            job.same_outputs()
+        return job.model
+
+
+def _pairs(a: str, b: str, names: Sequence[str], shapes: Shapes) -> list[tuple[str, list[int | str]]]:
+    if len(names) != len(shapes):
+        raise ToolError(f"{a} and {b} go in pairs: {len(names)} name(s), {len(shapes)} shape(s)")
+    plain = [[str(d) if isinstance(d, int) and d < 0 else d for d in s] for s in shapes]
+    return list(zip(names, plain, strict=True))
+
+
+def _ranked(flag: str, name: str, old: list[Any] | None, new: Sequence[Any]) -> list[Any]:
+    if old is None:
+        raise ToolError(f"{flag}: the model declares no rank for {name!r}", name)
+    if len(old) != len(new):
+        raise ToolError(f"{flag}: {name!r} is {old}, of rank {len(old)}: {list(new)} has rank {len(new)}", name)
+    return old
+
+
+def _output(job: Edit, name: str, shape: list[int | str]) -> None:
+    """Declare an output; a number that the model computes differently is an error."""
+    info = next(v for v in job.model.graph.output if v.name == name)
+    known = dims(job.types().get(name)) or [None] * len(shape)
+    _ranked("-os", name, known, shape)
+    wrong = [i for i, (a, b) in enumerate(zip(known, shape, strict=True)) if isinstance(a, int) and a != b]
+    if wrong:
+        node = producers(job.model.graph).get(name)
+        maker = f": {node.op_type} '{title(node)}' makes {known}" if node is not None else f": it is {known}"
+        raise ToolError(f"-os: {name!r} cannot be {shape}{maker}", name)
+    renamed = {a: b for a, b in zip(known, shape, strict=True) if isinstance(a, str) and a != b}
+    if renamed:
+        set_dims(job.model, renamed)
+    del info.type.tensor_type.shape.dim[:]
+    for d in shape:
+        info.type.tensor_type.shape.dim.add(**{"dim_value" if isinstance(d, int) else "dim_param": d})
+
+
+def _shapes(rows: Sequence[Sequence[str]]) -> list[list[int | str]]:
+    return [[int(d) if d.isdigit() else d for d in row] for row in rows]
+
+
+main = command(
+    io_change,
+    INPUT,
+    OUTPUT,
+    arg("-i --input_names", "a graph input; may be repeated", action="append", metavar="NAME"),
+    arg("-is --input_shapes", "its shape, in words; may be repeated", nargs="*", action="append", metavar="DIM",
+        convert=_shapes),
+    arg("-o --output_names", "a graph output; may be repeated", action="append", metavar="NAME"),
+    arg("-os --output_shapes", "its shape, in words; may be repeated", nargs="*", action="append", metavar="DIM",
+        convert=_shapes),
+    arg("--rename-dim", "rename or fix dimensions everywhere", nargs="+", metavar="NAME=VALUE", convert=assignment),
+    *COMMON,
+)  # fmt: skip

@@ -1,0 +1,311 @@
+r"""Add a node: between two nodes, after a tensor, before one input of a node, or in front of a model output.
+
+Either by tensors (--after, --before, --between, --append), where types and shapes are found out, or by the pairs of
+connections -csoon and -cdoin.  Attributes are typed by ONNX's definition of the operator; -c gives constant inputs.
+
+examples:
+  sna4onnx -if m.onnx -aot Neg -aon AddOP1 -aoiv inp1 float32 [1,8,16,16] -aoov out1 float32 [1,8,16,16] \
+    -csoon relu0 r0 AddOP1 inp1 -cdoin AddOP1 out1 conv1 r0 -of o.onnx
+  sna4onnx -if m.onnx -aot Neg -aon neg0 --after r0 -of o.onnx              all that read r0 read its negative
+  sna4onnx -if m.onnx -aot Neg -aon neg0 --between relu0 conv1 -of o.onnx
+  sna4onnx -if m.onnx -aot Mul -aon half -c factor float32 0.5 --before conv1.0 -of o.onnx
+  sna4onnx -if m.onnx -aot Softmax -aon prob -aoa axis int64 1 --append y -of o.onnx
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _literals
+from ._command import COMMON, INPUT, Arg, arg, command
+from ._edit import Common, Edit
+from ._graphs import defined, fresh, is_function, names_in, node_named, outputs, producers, reads, replace_uses, scopes
+from ._lazy import onnx
+from ._names import ToolError, nearest, unknown
+from ._schema import make_node
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+    from typing_extensions import Unpack
+
+    from ._graphs import Scope
+
+
+def add(
+    connection_src_op_output_names: Sequence[Sequence[str]] | None = None,
+    connection_dest_op_input_names: Sequence[Sequence[str]] | None = None,
+    add_op_type: str = "",
+    add_op_name: str = "",
+    add_op_input_variables: Mapping[str, Any] | None = None,
+    add_op_output_variables: Mapping[str, Any] | None = None,
+    add_op_attributes: Mapping[str, Any] | None = None,
+    input_onnx_file_path: str = "",
+    onnx_graph: ModelProto | None = None,
+    output_onnx_file_path: str = "",
+    non_verbose: bool = False,
+    *,
+    after: str = "",
+    before: str = "",
+    between: Sequence[str] = (),
+    append: str = "",
+    constants: Mapping[str, Any] | None = None,
+    domain: str = "",
+    **common: Unpack[Common],
+) -> ModelProto:
+    """Add one node; returns the new model.
+
+    Connections: ``[source node, its output, new node, its input]`` and ``[new node, its output, reader, its input]``;
+    variables: name -> [dtype, shape] (an input that is not connected becomes one of the model, an output too).  Or one
+    of ``after`` (a tensor), ``before`` ("node.index"), ``between`` (two nodes), ``append`` (a model output).
+    ``constants``: name -> array or (dtype, value), inputs behind the others unless named among the variables.
+    """
+    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
+        modes = [m for m in (after, before, between, append, connection_dest_op_input_names) if m]
+        if len(modes) != 1 or not (add_op_type and add_op_name):
+            raise ToolError("say where: one of --after, --before, --between, --append, or -cdoin (with -csoon)")
+        if add_op_name in (n.name for s in scopes(job.model) for n in s.graph.node):
+            raise ToolError(f"-aon: there is a node called {add_op_name!r} already", add_op_name)
+        held = {n: _tensor(n, v) for n, v in (constants or {}).items()}
+        new = _New(job, add_op_type, add_op_name, dict(add_op_attributes or {}), domain, held)
+        ins, outs = dict(add_op_input_variables or {}), dict(add_op_output_variables or {})
+        if connection_dest_op_input_names:
+            _by_pairs(new, connection_src_op_output_names or [], connection_dest_op_input_names, ins, outs)
+        elif after:
+            _after(new, _found(job.find("tensor", after, "--after")), ins, outs)
+        elif before:
+            _before(new, before, ins, outs)
+        elif between:
+            _between(new, between, ins, outs)
+        else:
+            _append(new, _found(job.find("graph output", append, "--append")), ins, outs)
+        job.rewired()
+        return job.model
+
+
+class _New:
+    """The node to be: it is made once its inputs and outputs are known."""
+
+    def __init__(self, job: Edit, op: str, name: str, attributes: dict[str, Any], domain: str, held: dict[str, Any]):
+        self.job, self.op, self.name, self.attributes, self.domain, self.held = job, op, name, attributes, domain, held
+        self.taken = names_in(job.model)
+        for constant in held:
+            if constant in self.taken:
+                raise ToolError(f"-c: there is a {constant!r} already", constant)
+
+    def result(self, source: str, outs: Mapping[str, Any]) -> str:
+        wanted = next(iter(outs), "")
+        if wanted and wanted in self.taken:
+            raise ToolError(f"-aoov: there is a tensor {wanted!r} already", wanted)
+        return wanted or fresh(f"{source}_{self.name}", self.taken)
+
+    def inputs(self, source: str, ins: Mapping[str, Any]) -> list[str]:
+        """The source, then the constants; or as the variables say, whose first that is no constant is the source."""
+        order = list(ins)
+        first = next((n for n in order if n not in self.held), None)
+        named = [source if n == first else n for n in order] if first is not None else [source, *order]
+        return named + [n for n in self.held if n not in named]
+
+    def put(self, scope: Scope, inputs: list[str], outputs: list[str], index: int | None = None) -> NodeProto:
+        opset = self.job.opset(self.domain)
+        if not opset:
+            raise ToolError(f"--domain: the model does not import {self.domain!r}", self.domain)
+        node = make_node(self.op, inputs, outputs, self.name, self.attributes, opset, self.domain)
+        nodes = scope.graph.node
+        nodes.insert(len(nodes) if index is None else index, node)
+        if self.held and is_function(scope.graph):
+            raise ToolError("-c: a function has no constants of its own", next(iter(self.held)))
+        scope.graph.initializer.extend(self.held.values())
+        where = f" in {scope.path}" if scope.path else ""
+        self.job.log.info(f"added {self.op} {self.name!r}{where}: {', '.join(inputs)} -> {', '.join(outputs)}")
+        return nodes[len(nodes) - 1 if index is None else index]
+
+
+def _tensor(name: str, value: Any) -> Any:
+    if isinstance(value, tuple):
+        return _literals.tensor(name, *value)
+    return onnx.numpy_helper.from_array(value, name)
+
+
+def _found(place: Any) -> Any:
+    if place is None:
+        raise ToolError("there is no place for the node")
+    return place
+
+
+def _position(scope: Scope, readers: list[NodeProto]) -> int:
+    """In front of the first reader."""
+    nodes = list(scope.graph.node)
+    return min((i for i, n in enumerate(nodes) if any(n is r for r in readers)), default=len(nodes))
+
+
+def _after(new: _New, place: tuple[Scope, str], ins: Mapping[str, Any], outs: Mapping[str, Any]) -> None:
+    scope, tensor = place
+    readers = [n for n in scope.graph.node if tensor in reads(n)]
+    ends = tensor in outputs(scope.graph)
+    if not readers and not ends:
+        raise ToolError(f"--after: nothing reads {tensor!r}", tensor)
+    if ends:
+        _append(new, place, ins, outs, readers)
+        return
+    result = new.result(tensor, outs)
+    index = _position(scope, readers)
+    replace_uses(scope.graph, {tensor: result}, readers)
+    new.put(scope, new.inputs(tensor, ins), [result, *list(outs)[1:]], index)
+
+
+def _append(
+    new: _New, place: tuple[Scope, str], ins: Mapping[str, Any], outs: Mapping[str, Any], readers: Sequence[Any] = ()
+) -> None:
+    """The output keeps its name; what made it gets another, which the other readers see (``readers``: the new node)."""
+    scope, tensor = place
+    made = producers(scope.graph).get(tensor)
+    if made is None:
+        raise ToolError(f"--append: no node makes {tensor!r}", tensor)
+    inner = fresh(f"{tensor}_before_{new.name}", new.taken)
+    made.output[:] = [inner if o == tensor else o for o in made.output]
+    replace_uses(scope.graph, {tensor: inner}, [n for n in scope.graph.node if not any(n is r for r in readers)])
+    new.put(scope, new.inputs(inner, ins), [tensor, *list(outs)[1:]])
+
+
+def _before(new: _New, text: str, ins: Mapping[str, Any], outs: Mapping[str, Any]) -> None:
+    name, dot, index = text.rpartition(".")
+    if not dot or not index.isdigit():
+        raise ToolError(f"--before: {text!r} is not NODE.INDEX, such as conv1.0", text)
+    scope, found = _found(new.job.find("node", name, "--before"))
+    node = node_named(scope, found)
+    if int(index) >= len(node.input) or not node.input[int(index)]:
+        raise ToolError(f"--before: {name!r} has no input {index}: it reads {', '.join(node.input)}", text)
+    tensor = node.input[int(index)]
+    result = new.result(tensor, outs)
+    node.input[int(index)] = result
+    new.put(scope, new.inputs(tensor, ins), [result, *list(outs)[1:]], _position(scope, [node]))
+
+
+def _between(new: _New, nodes: Sequence[str], ins: Mapping[str, Any], outs: Mapping[str, Any]) -> None:
+    (scope, a), (other, b) = (_found(new.job.find("node", n, "--between")) for n in nodes)
+    first, second = node_named(scope, a), node_named(other, b)
+    shared = [o for o in first.output if o and o in reads(second)]
+    if scope.path != other.path or len(shared) != 1:
+        what = f"{len(shared)} tensors go" if shared else "no tensor goes"
+        raise ToolError(f"--between: {what} from {a!r} to {b!r}", a)
+    result = new.result(shared[0], outs)
+    second = node_named(scope, b)
+    replace_uses(scope.graph, {shared[0]: result}, [second])
+    new.put(scope, new.inputs(shared[0], ins), [result, *list(outs)[1:]], _position(scope, [second]))
+
+
+def _by_pairs(
+    new: _New,
+    sources: Sequence[Sequence[str]],
+    targets: Sequence[Sequence[str]],
+    ins: dict[str, Any],
+    outs: dict[str, Any],
+) -> None:
+    """The connections as pairs of nodes; all names are looked up before anything is changed."""
+    job, graph, main = new.job, new.job.model.graph, scopes(new.job.model)[0]
+    connected: dict[str, str] = {}
+    for row in sources:
+        node, tensor, own, name = _row("-csoon", row)
+        _mine("-csoon", own, new.name, name, ins, "-aoiv")
+        if node not in ("", "-", tensor) or tensor not in defined(graph):
+            maker = node_named(main, _in_main(job, "-csoon", node))
+            if tensor not in maker.output:
+                raise unknown("-csoon", f"output of {node!r}", tensor, maker.output)
+        connected[name] = tensor
+    rewired: list[tuple[NodeProto, str, str]] = []
+    for row in targets:
+        own, name, node, tensor = _row("-cdoin", row)
+        _mine("-cdoin", own, new.name, name, outs, "-aoov")
+        reader = node_named(main, _in_main(job, "-cdoin", node))
+        if tensor not in reads(reader):
+            raise unknown("-cdoin", f"input of {node!r}", tensor, reads(reader))
+        rewired.append((reader, tensor, name))
+    for name in (n for n in (*ins, *outs) if n not in connected and n in new.taken):
+        raise ToolError(f"-aoiv: there is a tensor {name!r} already", name)
+    for reader, tensor, name in rewired:
+        replace_uses(graph, {tensor: name}, [reader])
+    for names, infos, done in ((ins, graph.input, connected), (outs, graph.output, {n for _, _, n in rewired})):
+        for name in (n for n in names if n not in done and n not in new.held):
+            infos.append(_info(name, names[name]))
+            job.log.info(f"{name} is a{'n input' if names is ins else 'n output'} of the model")
+    new.put(main, [connected.get(n, n) for n in ins] + [n for n in new.held if n not in ins], list(outs))
+
+
+def _in_main(job: Edit, flag: str, node: str) -> str:
+    found = job.find("node", node, flag)
+    if found is None or found[0].path:
+        raise unknown(flag, "node of the main graph", node, (n.name for n in job.model.graph.node))
+    return found[1]
+
+
+def _row(flag: str, row: Sequence[str]) -> Sequence[str]:
+    if len(row) != 4:
+        raise ToolError(f"{flag}: {list(row)} are not four names")
+    return row
+
+
+def _mine(flag: str, own: str, name: str, variable: str, known: Mapping[str, Any], where: str) -> None:
+    if own != name:
+        raise ToolError(f"{flag}: {own!r} is not the new node, {name!r}", own, [name])
+    if variable not in known:
+        raise ToolError(f"{flag}: {variable!r} is not declared with {where}", variable, nearest(variable, known))
+
+
+def _info(name: str, said: Any) -> Any:
+    word, shape = said
+    word = word if isinstance(word, str) else _np_word(word)
+    return onnx.helper.make_tensor_value_info(name, _literals.dtype(word), list(shape))
+
+
+def _np_word(dtype: Any) -> str:
+    from ._lazy import np
+
+    return str(np.dtype(dtype))
+
+
+def _variables(rows: list[list[str]]) -> dict[str, Any]:
+    return {name: [word, _literals.shape(text)] for name, word, text in rows}
+
+
+def _values(rows: list[list[str]]) -> dict[str, tuple[str, str]]:
+    return {name: (value, word) for name, word, value in rows}
+
+
+def _constants(rows: list[list[str]]) -> dict[str, tuple[str, str]]:
+    return {name: (word, value) for name, word, value in rows}
+
+
+def _beside(values: dict[str, Any]) -> str:
+    path = values["input_onnx_file_path"]
+    return path if path == "-" else str(Path(path).with_name(f"{Path(path).stem}_mod.onnx"))
+
+
+def _rows(flags: str, help: str, metavar: tuple[str, ...], convert: Any = None) -> Arg:
+    return arg(flags, help, nargs=len(metavar), action="append", metavar=metavar, convert=convert)
+
+
+_THREE = ("NAME", "DTYPE", "SHAPE")
+main = command(
+    add,
+    INPUT,
+    arg("-of --output_onnx_file_path", 'the result; "-": standard output (default: <input>_mod.onnx)',
+        group="input and output", metavar="FILE", fallback=_beside),
+    arg("-aot --add_op_type", "operator", required=True, metavar="OP"),
+    arg("-aon --add_op_name", "name of the new node", required=True, metavar="NAME"),
+    _rows("-aoiv --add_op_input_variables", "an input; may be repeated", _THREE, _variables),
+    _rows("-aoov --add_op_output_variables", "an output; may be repeated", _THREE, _variables),
+    _rows("-aoa --add_op_attributes", "an attribute; may be repeated", ("NAME", "DTYPE", "VALUE"), _values),
+    _rows("-c --constants", "a constant input; may be repeated", ("NAME", "DTYPE", "VALUE"), _constants),
+    _rows("-csoon --connection_src_op_output_names", "what an input reads: source node and its output, new node and "
+          "its input; may be repeated", ("NODE", "OUTPUT", "NEW", "INPUT")),
+    _rows("-cdoin --connection_dest_op_input_names", "who reads an output: new node and its output, reader and its "
+          "input now; may be repeated", ("NEW", "OUTPUT", "NODE", "INPUT")),
+    arg("--after", "behind a tensor: everything that read it reads the new node", metavar="TENSOR"),
+    arg("--before", "in front of one input: NODE.INDEX", metavar="TEXT"),
+    arg("--between", "on the way from one node to another", nargs=2, metavar="NODE"),
+    arg("--append", "in front of a model output, which keeps its name", metavar="OUTPUT"),
+    arg("--domain", "domain of the operator (default: ONNX's own)", metavar="NAME"),
+    *COMMON,
+)  # fmt: skip

@@ -1,0 +1,118 @@
+"""Add tensors inside a model to its outputs, to look at them.
+
+Types and shapes come from shape inference; where an operator is unknown to it, ONNX Runtime is asked.  A tensor in the
+body of a Loop or Scan exists once per turn: with --scan-outputs all of its values become one output.
+
+examples:
+  soa4onnx -if model.onnx -on "onnx::Gather_76" "onnx::Add_89" -of o.onnx
+  soa4onnx -if model.onnx -on '/head/*' -of o.onnx
+  soa4onnx -if model.onnx --type Conv Gemm -of o.onnx             the results of all Conv and Gemm
+  soa4onnx -if model.onnx -on loop0/body:state --scan-outputs -of o.onnx
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
+from ._edit import Common, Edit
+from ._graphs import fresh, names_in, outputs, scopes, type_text, types
+from ._lazy import onnx
+from ._names import ToolError, nearest
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+    from typing_extensions import Unpack
+
+    from ._graphs import Scope
+
+
+def outputs_add(
+    input_onnx_file_path: str = "",
+    onnx_graph: ModelProto | None = None,
+    output_op_names: Sequence[str] = (),
+    output_onnx_file_path: str = "",
+    non_verbose: bool = False,
+    do_not_type_check: bool = False,
+    *,
+    op_types: Sequence[str] = (),
+    all_tensors: bool = False,
+    scan_outputs: bool = False,
+    **common: Unpack[Common],
+) -> ModelProto:
+    """Add the named tensors (or globs), the results of all nodes of ``op_types``, or all of the main graph's, in this
+    order and each once; returns the new model.  ``do_not_type_check`` has no effect."""
+    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
+        graph = job.model.graph
+        if not (output_op_names or op_types or all_tensors):
+            raise ToolError("nothing asked for: give -on, --type or --all")
+        wanted = job.match("tensor", output_op_names, "-on")
+        for op in op_types:
+            if not any(n.op_type == op for n in graph.node):
+                raise ToolError(
+                    f"--type: no {op!r} in the main graph", op, nearest(op, {n.op_type for n in graph.node})
+                )
+        main = scopes(job.model)[0]
+        made = [n for n in graph.node if all_tensors or n.op_type in op_types]
+        wanted += [(main, name) for n in made for name in n.output if name]
+        fixed = [
+            (main, name) if not scope.path else (main, _surface(scope, name, scan_outputs, job.model))
+            for scope, name in wanted
+        ]
+        names = [n for n in dict.fromkeys(n for _, n in fixed) if n not in outputs(graph)]
+        for name in sorted({n for _, n in fixed} & set(outputs(graph))):
+            job.log.info(f"{name} is an output already")
+        known = job.types_of(names, "-on")
+        for name in names:
+            graph.output.append(onnx.ValueInfoProto(name=name, type=known[name]))
+            job.log.info(f"added {name}: {type_text(known[name])}")
+        return job.model
+
+
+def _surface(scope: Scope, name: str, asked: bool, model: ModelProto) -> str:
+    """Carry a tensor of a loop's body out of the loop, as a scan output of it; the name it has outside."""
+    owner, outer, address = scope.owner, scope.outer, scope.address(name)
+    if owner is None or outer is None:
+        raise ToolError(f"-on: {address!r} is in a function: it has no one value", name)
+    if owner.op_type not in ("Loop", "Scan"):
+        raise ToolError(f"-on: {address!r} is in a branch, and has no value when the other one is taken", name)
+    if not asked:
+        raise ToolError(f"-on: {address!r} has a value in each turn of the loop; --scan-outputs adds all", name)
+    own = types(_inferred(model, scope.path))
+    inner = scope.graph.output.add(name=name)
+    if name in own:
+        inner.type.CopyFrom(own[name])
+    expected = len(scope.graph.output) - 1 - (owner.op_type == "Loop")
+    taken = names_in(model)
+    while len(owner.output) < expected:
+        owner.output.append(fresh(f"{name}_unused", taken))
+    outside = fresh(f"{name}_scan", taken)
+    owner.output.append(outside)
+    _one_more_axis(owner)
+    return outside if not outer.path else _surface(outer, outside, asked, model)
+
+
+def _inferred(model: ModelProto, path: str) -> Any:
+    from ._verify import infer
+
+    return next(s.graph for s in scopes(infer(model)) if s.path == path)
+
+
+def _one_more_axis(owner: NodeProto) -> None:
+    for attribute in owner.attribute:
+        if attribute.name in ("scan_output_axes", "scan_output_directions"):
+            attribute.ints.append(0)
+
+
+main = command(
+    outputs_add,
+    INPUT,
+    OUTPUT,
+    arg("-on --output_op_names", "tensors to add (globs; graph:name for one in a body)", nargs="+", metavar="NAME"),
+    arg("--type", "the results of all nodes of these operators", dest="op_types", nargs="+", metavar="OP"),
+    flag("--all", "every tensor of the main graph", dest="all_tensors"),
+    flag("--scan-outputs", "carry tensors out of the bodies of loops"),
+    flag("-d --do_not_type_check", "no effect; accepted for old scripts"),
+    *COMMON,
+)

@@ -1,0 +1,59 @@
+"""Delete graph outputs, and every node and constant that only served them.
+
+At least one output remains.  Inputs stay, used or not, unless --prune-inputs is given.
+
+examples:
+  sod4onnx -if model.onnx -on output1 output3 -of small.onnx
+  sod4onnx -if model.onnx -on logits --keep -of small.onnx        keep this one, delete the others
+  sod4onnx -if model.onnx -on 'debug*' -of - | ssc4onnx -if -
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
+from ._edit import Common, Edit
+from ._graphs import dead, outputs, remove, sweep
+from ._names import ToolError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from typing_extensions import Unpack
+
+
+def outputs_delete(
+    input_onnx_file_path: str = "",
+    onnx_graph: ModelProto | None = None,
+    output_op_names: Sequence[str] = (),
+    output_onnx_file_path: str = "",
+    non_verbose: bool = False,
+    *,
+    keep: bool = False,
+    prune_inputs: bool = False,
+    **common: Unpack[Common],
+) -> ModelProto:
+    """Delete the named outputs (names or globs), with ``keep`` all others; returns the new model."""
+    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
+        graph = job.model.graph
+        named = {name for _, name in job.match("graph output", output_op_names, "-on")}
+        gone = [n for n in outputs(graph) if (n in named) != keep]
+        if len(gone) == len(graph.output):
+            raise ToolError(f"-on: nothing would remain: the model's outputs are {', '.join(outputs(graph))}")
+        unneeded = dead(graph)
+        remove(graph.output, lambda v: v.name in gone)
+        job.log.info(f"deleted output(s): {', '.join(gone) or 'none'}")
+        job.log.info(f"removed with them: {sweep(graph, unneeded, prune_inputs)}")
+        return job.model
+
+
+main = command(
+    outputs_delete,
+    INPUT,
+    OUTPUT,
+    arg("-on --output_op_names", "graph outputs to delete (globs too)", nargs="+", required=True, metavar="NAME"),
+    flag("--keep", "delete all outputs except these"),
+    flag("--prune-inputs", "delete inputs that nothing reads any more"),
+    *COMMON,
+)

@@ -1,0 +1,244 @@
+"""Generate a model of one operator, checked against ONNX's definition of it.
+
+Attributes get the type that the operator's definition asks for; outputs that are not declared are inferred, declared
+ones compared.  An optional input is left out with "-".
+
+examples:
+  sog4onnx --op_type GlobalLpPool --opset 11 --op_name GlobalLpPool1 --input_variables X float32 [1,3,5,5] \\
+    --output_variables Y float32 [1,3,1,1] --attributes p int64 2 --output_onnx_file_path GlobalLpPool_11_sog.onnx
+  sog4onnx -ot Gemm -os 17 -on gemm -iv a float32 [2,3] -iv b float32 [3,4] -a alpha float32 0.5 -of gemm.onnx
+  sog4onnx -ot Conv -os 17 -on conv -iv x -iv w -a strides [2,2] -of conv.onnx
+  sog4onnx -ot Clip -os 17 -on relu6 -iv x float32 [N,3] -c low float32 0 -c high float32 6 -of relu6.onnx
+  sog4onnx --list                                                  every operator and its opsets
+  sog4onnx --list Resize                                           its inputs, outputs, attributes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import _literals
+from ._command import QUIET, Arg, arg, command, flag
+from ._graphs import type_text, types
+from ._lazy import np, onnx
+from ._log import Log
+from ._names import ToolError, naming, nearest
+from ._schema import make_node, operators, schema
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, TypeProto
+
+#: Rank of the inputs of recurrent operators, by place: X, W, R, B, sequence_lens, initial_h, initial_c, P.
+RECURRENT = (3, 3, 3, 2, 1, 3, 3, 2)
+#: Rank of other inputs that are not usually images, by the name that ONNX's definition gives them.
+VECTORS = (
+    "B bias scale mean var input_mean input_var running_mean running_var axes starts ends steps shape repeats pads sizes "
+    "scales roi split K max_output_boxes_per_class iou_threshold score_threshold zero_point slope sequence_lens"
+).split()
+SCALARS = "min max ratio depth axis M cond position length start limit delta training_mode".split()
+MATRICES = ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "Det", "SoftmaxCrossEntropyLoss")
+
+Variables = Mapping[str, Any] | Iterable[tuple[str, Any]]
+
+
+@naming("sog4onnx")
+def generate(
+    op_type: str = "",
+    opset: int = 0,
+    op_name: str = "",
+    ir_version: int = 9,
+    input_variables: Variables | None = None,
+    output_variables: Variables | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    output_onnx_file_path: str = "",
+    non_verbose: bool = False,
+    *,
+    constants: Mapping[str, Any] | None = None,
+    domain: str = "",
+    check: bool = True,
+) -> ModelProto:
+    """A model of one node.  ``input_variables`` and ``output_variables``: name -> [dtype, shape], in order (or pairs,
+    where a tensor is read twice); ``attributes``: name -> value or (value, dtype); ``constants``: name -> array or
+    (dtype, value), inputs behind the others unless named among them.  Returns the model, and writes it if a path is
+    given.
+
+    :raises ToolError: whatever ONNX's definition of the operator does not allow.
+    """
+    log = Log(non_verbose, output_onnx_file_path)
+    if not (op_type and opset and op_name):
+        raise ToolError("an operator needs a type, an opset and a name: -ot, -os, -on")
+    held = {n: _tensor(n, v) for n, v in (constants or {}).items()}
+    ins, outs = _pairs(input_variables), _pairs(output_variables)
+    ins = [(n, s if s or not n or n in held else usual(op_type, i, n, opset, domain)) for i, (n, s) in enumerate(ins)]
+    names = [n for n, _ in ins] + [n for n in held if n not in dict(ins)]
+    results = [n for n, _ in outs] or [f"{op_name}_output"]
+    plugin = op_type.endswith("_TRT")  # of TensorRT, in ONNX's own domain and unknown to it
+    node = make_node(op_type, names, results, op_name, dict(attributes or {}), opset, "plugin" if plugin else domain)
+    node.domain = domain
+    if plugin or not operators(domain):
+        log.warning(f"ONNX has no definition of {op_type}: nothing about it was checked")
+    graph = onnx.helper.make_graph(
+        [node], op_name, [_info(n, s) for n, s in dict(ins).items() if n and n not in held],
+        [onnx.ValueInfoProto(name=n) for n in results if n], list(held.values()),
+    )  # fmt: skip
+    imports = [onnx.helper.make_opsetid(domain, opset)]
+    oldest = onnx.helper.find_min_ir_version_for(imports, ignore_unknown=True)
+    if ir_version < oldest:
+        log.info(f"IR version {oldest}: opset {opset} needs it")
+    model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=max(ir_version, oldest))
+    _type_outputs(model, dict(outs))
+    if check and not plugin:
+        from ._verify import problem
+
+        if found := problem(model):
+            raise ToolError(f"{op_type}: {found}", op_type)
+        log.info("The model is checked!")
+    for info in (*graph.input, *model.graph.output):
+        log.info(f"{info.name}: {type_text(info.type)}")
+    if output_onnx_file_path:
+        from ._files import save
+
+        save(model, output_onnx_file_path, log=log)
+    log.info("Finish!")
+    return model
+
+
+def _pairs(variables: Variables | None) -> list[tuple[str, Any]]:
+    found = list(variables.items()) if isinstance(variables, Mapping) else list(variables or ())
+    return [("" if n in ("", "-") else n, s) for n, s in found]
+
+
+def _tensor(name: str, value: Any) -> Any:
+    return _literals.tensor(name, *value) if isinstance(value, tuple) else onnx.numpy_helper.from_array(value, name)
+
+
+def type_proto(said: Any) -> TypeProto:
+    """[dtype, shape] as a TypeProto; ``sequence(float32)`` is a dtype word too."""
+    word, shape = said
+    word = word if isinstance(word, str) else str(np.dtype(word))
+    inner = word[len("sequence(") : -1] if word.startswith("sequence(") else word
+    made = onnx.helper.make_tensor_type_proto(_literals.dtype(inner), None if shape is None else list(shape))
+    return onnx.helper.make_sequence_type_proto(made) if inner != word else made
+
+
+def usual(op: str, place: int, name: str, opset: int, domain: str = "") -> list[Any]:
+    """[dtype, shape] of an input of which nothing is said but the name: float32 where the operator takes it, and the
+    rank that this input usually has.  Raises ToolError where ONNX does not define the operator."""
+    found = schema(op, opset, domain)
+    if found is None or not found.inputs:
+        raise ToolError(f"-iv: {name} needs a dtype and a shape", name)
+    port = found.inputs[min(place, len(found.inputs) - 1)]
+    takes = [w for w in ("float", "int64", "bool", "uint8") if f"tensor({w})" in port.types]
+    if not takes:
+        raise ToolError(f"-iv: {name} needs a dtype and a shape: {op} takes {port.type_str}", name)
+    if op in ("LSTM", "GRU", "RNN"):
+        axes = RECURRENT[place] * "?"
+    elif op == "Conv" and place == 1:
+        axes = "OIHW"
+    else:
+        rank = {**dict.fromkeys(VECTORS, 1), **dict.fromkeys(SCALARS, 0)}.get(port.name, 2 if op in MATRICES else 4)
+        axes = "NCHW" if rank == 4 and not place else rank * "?"
+    return [takes[0], [f"{name}_{i if a == '?' else a}" for i, a in enumerate(axes)]]
+
+
+def _info(name: str, said: Any) -> Any:
+    return onnx.ValueInfoProto(name=name, type=type_proto(said))
+
+
+def _type_outputs(model: ModelProto, declared: Mapping[str, Any]) -> None:
+    """Declared outputs as they are said, unless inference contradicts; the others as inferred."""
+    from ._verify import contradict, infer
+
+    inferred = types(infer(model).graph)
+    for info in model.graph.output:
+        said, known = declared.get(info.name), inferred.get(info.name)
+        own = type_proto(said) if said is not None else known
+        if own is None:
+            raise ToolError(f"-ov: the type of {info.name} cannot be inferred: declare it", info.name)
+        if what := contradict(own, known):
+            raise ToolError(f"-ov: {info.name}: {what} (declared and inferred)", info.name)
+        info.type.CopyFrom(own)
+
+
+def listing(op: str = "") -> str:
+    """Every operator with the opsets in which it changed, or one with its inputs, outputs and attributes."""
+    known = operators()
+    if not op:
+        return "\n".join(f"{name:32} {', '.join(map(str, since))}" for name, since in known.items())
+    if op not in known:
+        raise ToolError(f"--list: there is no operator {op!r}", op, nearest(op, known))
+    found = onnx.defs.get_schema(op)
+    lines = [f"{op}, opsets {', '.join(map(str, known[op]))}"]
+    for what, ports in (("input", found.inputs), ("output", found.outputs)):
+        lines += [f"  {what:9} {p.name}: {p.type_str}{_option(p)}" for p in ports]
+    for name, attribute in sorted(found.attributes.items()):
+        default = attribute.default_value
+        usual = f" = {onnx.helper.get_attribute_value(default)!r}" if default.ByteSize() else ""
+        needed = " (required)" if attribute.required else ""
+        lines.append(f"  attribute {name}: {str(attribute.type).rpartition('.')[2].lower()}{usual}{needed}")
+    for constraint in found.type_constraints:
+        words = ", ".join(sorted(constraint.allowed_type_strs))
+        lines.append(f"  {constraint.type_param_str} = {words}")
+    return "\n".join(lines)
+
+
+def _option(port: Any) -> str:
+    return {"Optional": " (optional)", "Variadic": " (any number)"}.get(str(port.option).rpartition(".")[2], "")
+
+
+def _run(list_operator: str | None = None, **values: Any) -> str:
+    if list_operator is not None:
+        return listing(list_operator)
+    generate(**values)
+    return ""
+
+
+def _print(text: str) -> None:
+    if text:
+        print(text)
+
+
+def _attributes(rows: Sequence[Sequence[str]]) -> dict[str, tuple[str, str]]:
+    found = {}
+    for row in rows:
+        if len(row) not in (2, 3):
+            raise ToolError(f"{' '.join(row)!r}: an attribute is NAME DTYPE VALUE or NAME VALUE")
+        found[row[0]] = (row[-1], row[1] if len(row) == 3 else "")
+    return found
+
+
+def _variables(rows: Sequence[Sequence[str]]) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for row in rows:
+        if len(row) not in (1, 3):
+            raise ToolError(f"{' '.join(row)!r}: a variable is NAME DTYPE SHAPE, NAME alone, or - for none")
+        found.append((row[0], [row[1], _literals.shape(row[2])] if len(row) == 3 else None))
+    return found
+
+
+def _rows(flags: str, help: str, convert: Any, metavar: str | tuple[str, ...]) -> Arg:
+    count: int | str = "+" if isinstance(metavar, str) else len(metavar)
+    return arg(flags, f"{help}; may be repeated", nargs=count, action="append", metavar=metavar, convert=convert)
+
+
+main = command(
+    _run,
+    arg("-ot --op_type", "operator", metavar="OP"),
+    arg("-os --opset", "opset of the operator's domain", type=int),
+    arg("-on --op_name", "name of the node", metavar="NAME"),
+    arg("-ir --ir_version", "IR version (default: 9, or what the opset needs)", type=int),
+    _rows("-iv --input_variables", "an input, - to leave an optional one out", _variables, "NAME DTYPE SHAPE"),
+    _rows("-ov --output_variables", "an output (default: one, inferred)", _variables, "NAME DTYPE SHAPE"),
+    _rows("-a --attributes", "an attribute", _attributes, "NAME DTYPE VALUE"),
+    _rows("-c --constants", "a constant input", lambda rows: {n: (w, v) for n, w, v in rows},
+          ("NAME", "DTYPE", "VALUE")),
+    arg("--domain", "domain of the operator (default: ONNX's own)", metavar="NAME"),
+    arg("-of --output_onnx_file_path", 'the result; "-": standard output (default: <op_type>.onnx)',
+        group="input and output", metavar="FILE", fallback=lambda v: f"{v.get('op_type', '')}.onnx"),
+    flag("--no-check", "write the result unchecked", action="store_false", dest="check"),
+    arg("--list", "print the operators, or one of them, and end", dest="list_operator", nargs="?", const="",
+        metavar="OP"),
+    QUIET,
+    show=_print,
+)  # fmt: skip

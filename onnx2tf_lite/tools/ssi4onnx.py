@@ -1,0 +1,218 @@
+"""Infer the shapes of all tensors and write them into the model.
+
+Inference is strict: a model that contradicts itself is an error that says where.  Values of shape arithmetic are
+followed, so Shape -> Gather -> Concat -> Reshape gives a shape.  What inference cannot tell (a foreign operator, a size
+that data decide) can be filled from one run in ONNX Runtime (--run).  Without -of nothing is written, only reported.
+
+examples:
+  ssi4onnx -if model.onnx -of shaped.onnx
+  ssi4onnx -if model.onnx                                        how much is known, and what stops inference
+  ssi4onnx -if model.onnx -of fixed.onnx --set-dim N=1 height=480 width=640
+  ssi4onnx -if model.onnx -of fixed.onnx --run x:1,3,224,224     fix this input's shape; fill the rest from a run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._command import COMMON, INPUT, arg, command
+from ._edit import Common, Edit
+from ._graphs import bodies, defined, dims, inputs, is_function, outputs, scopes, title, types
+from ._lazy import onnx
+from ._names import ToolError, unknown
+from ._verify import NotRun, contradict, infer, random_feeds, run
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, TypeProto
+    from typing_extensions import Unpack
+
+
+def shape_inference(
+    input_onnx_file_path: str = "",
+    onnx_graph: ModelProto | None = None,
+    output_onnx_file_path: str = "",
+    non_verbose: bool = False,
+    *,
+    set_dim: Mapping[str, int | str] | None = None,
+    run_shapes: Mapping[str, Sequence[int]] | None = None,
+    **common: Unpack[Common],
+) -> ModelProto:
+    """Write what inference finds into value_info and outputs; returns the new model.
+
+    ``set_dim``: dimension name -> number or new name.  ``run_shapes``: graph input -> the shape it gets; what is then
+    still unknown is taken from a run on seeded inputs.
+    """
+    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
+        wanted = dict(set_dim or {})
+        for name, shape in (run_shapes or {}).items():
+            wanted |= _declare(job.model, name, list(shape))
+        if wanted:
+            set_dims(job.model, wanted)
+        _fill(job.model, infer(job.model, strict=True))
+        if run_shapes is not None:
+            job.log.info(f"from a run: {_measure(job.model)} tensors")
+        for text in _summary(job.model):
+            job.log.info(text)
+        if wanted or run_shapes:
+            job.must_run()
+        else:
+            job.same_outputs()
+        return job.model
+
+
+def named_dims(model: ModelProto) -> dict[str, list[Any]]:
+    """Every named dimension of the model -> the places (Dimension messages) that have it."""
+    found: dict[str, list[Any]] = {}
+    for scope in scopes(model):
+        graph = scope.graph
+        infos = graph.value_info if is_function(graph) else (*graph.input, *graph.output, *graph.value_info)
+        for info in infos:
+            for dim in info.type.tensor_type.shape.dim:
+                if dim.dim_param:
+                    found.setdefault(dim.dim_param, []).append(dim)
+    return found
+
+
+def set_dims(model: ModelProto, wanted: Mapping[str, int | str]) -> None:
+    """Rename or fix named dimensions, wherever they are declared.
+
+    :raises ToolError: no tensor has a dimension of that name.
+    """
+    found = named_dims(model)
+    for name, value in wanted.items():
+        if name not in found:
+            raise unknown("dimensions", "dimension", name, found)
+        for dim in found[name]:
+            dim.ClearField("value")
+            if isinstance(value, int):
+                dim.dim_value = value
+            else:
+                dim.dim_param = value
+
+
+def _declare(model: ModelProto, name: str, shape: list[int]) -> dict[str, int]:
+    """Fix the shape of an input; the names that its dimensions had, with their numbers."""
+    if name not in inputs(model.graph):
+        raise unknown("--run", "graph input", name, inputs(model.graph))
+    info = next(v for v in model.graph.input if v.name == name)
+    own = dims(info.type)
+    pairs = list(zip(own or [None] * len(shape), shape, strict=False))
+    if own is not None and (len(own) != len(shape) or any(isinstance(a, int) and a != b for a, b in pairs)):
+        raise ToolError(f"--run: {name} is {own}, which cannot be {shape}", name)
+    del info.type.tensor_type.shape.dim[:]
+    for size in shape:
+        info.type.tensor_type.shape.dim.add(dim_value=size)
+    left = named_dims(model)
+    return {a: b for a, b in pairs if isinstance(a, str) and a in left}
+
+
+def _fill(model: ModelProto, inferred: ModelProto) -> None:
+    """Add what was inferred to what the model declares."""
+    for scope, found in zip(scopes(model), scopes(inferred), strict=True):
+        if is_function(scope.graph):
+            continue
+        known = types(found.graph)
+        declared = {v.name: v for v in (*scope.graph.input, *scope.graph.output, *scope.graph.value_info)}
+        made = [o for n in scope.graph.node for o in n.output if o]
+        for name in made:
+            if name in known and name in declared:
+                _merge(declared[name], known[name])
+            elif name in known:
+                scope.graph.value_info.append(onnx.ValueInfoProto(name=name, type=known[name]))
+
+
+def _merge(info: Any, found: TypeProto) -> None:
+    """Fill the gaps of a declared type."""
+    own, shape = info.type.tensor_type, found.tensor_type.shape
+    if not info.type.WhichOneof("value") or contradict(info.type, found) or not own.HasField("shape"):
+        info.type.CopyFrom(found)
+        return
+    for mine, other in zip(own.shape.dim, shape.dim, strict=False):
+        if not mine.WhichOneof("value") and other.WhichOneof("value"):
+            mine.CopyFrom(other)
+
+
+def _measure(model: ModelProto) -> int:
+    """Fill what is not known by numbers in the main graph from a run; how many tensors."""
+    known = types(model.graph)
+    names = [o for n in model.graph.node for o in n.output if o and not _numbers(known.get(o))]
+    if not names:
+        return 0
+    try:
+        results = run(model, next(random_feeds(model)), names)
+    except (NotRun, StopIteration) as error:
+        raise ToolError(f"--run: {error}") from error
+    for name in names:
+        if hasattr(results[name], "dtype"):
+            elem = onnx.helper.np_dtype_to_tensor_dtype(results[name].dtype)
+            info = onnx.helper.make_tensor_value_info(name, elem, list(results[name].shape))
+            declared = [v for v in (*model.graph.value_info, *model.graph.output) if v.name == name]
+            for old in declared:
+                old.type.CopyFrom(info.type)
+            if not declared:
+                model.graph.value_info.append(info)
+    return len(names)
+
+
+def _numbers(kind: TypeProto | None) -> bool:
+    shape = dims(kind)
+    return shape is not None and all(isinstance(d, int) for d in shape)
+
+
+def _summary(model: ModelProto) -> list[str]:
+    """How many shapes are known, and the first node that loses one."""
+    counts = {"known": 0, "symbolic": 0, "unknown": 0}
+    blocker = ""
+    for scope in scopes(model):
+        known = types(scope.graph)
+        for name in [n for n in defined(scope.graph) if n]:
+            shape = dims(known.get(name))
+            state = (
+                "unknown" if shape is None or None in shape else "known" if _numbers(known.get(name)) else "symbolic"
+            )
+            counts[state] += 1
+        for node in [] if blocker else scope.graph.node:
+            lost = [o for o in node.output if o and (dims(known.get(o)) is None or None in (dims(known[o]) or ()))]
+            had = all(dims(known.get(i)) is not None for i in node.input if i)
+            if lost and had and not bodies(node):
+                blocker = f"the first that is not known: {node.op_type} '{scope.address(title(node))}' -> {lost[0]}"
+                break
+    lines = ["shapes: " + ", ".join(f"{n} {state}" for state, n in counts.items())]
+    names = ", ".join(f"{o} {dims(types(model.graph).get(o))}" for o in outputs(model.graph))
+    return [*lines, *([blocker] if blocker else []), f"outputs: {names}"]
+
+
+def assignment(words: Sequence[str]) -> dict[str, int | str]:
+    """``N=1 H=height``."""
+    found: dict[str, int | str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals and value):
+            raise ToolError(f"{word!r} is not NAME=VALUE", word)
+        found[name] = int(value) if value.isdigit() else value
+    return found
+
+
+def input_shapes(words: Sequence[str]) -> dict[str, list[int]]:
+    """``x:1,3,224,224``; a name may have colons of its own."""
+    found = {}
+    for word in words:
+        name, _, text = word.rpartition(":")
+        sizes = text.split(",")
+        if not name or not all(s.isdigit() for s in sizes):
+            raise ToolError(f"{word!r} is not NAME:1,3,224,224", word)
+        found[name] = [int(s) for s in sizes]
+    return found
+
+
+main = command(
+    shape_inference,
+    INPUT,
+    arg("-of --output_onnx_file_path", 'the result; "-": standard output (default: nothing is written)',
+        group="input and output", metavar="FILE"),
+    arg("--set-dim", "fix or rename named dimensions", nargs="+", metavar="NAME=VALUE", convert=assignment),
+    arg("--run", "fix input shapes and fill what inference cannot tell from a run", dest="run_shapes", nargs="*",
+        metavar="NAME:SHAPE", convert=input_shapes),
+    *COMMON,
+)  # fmt: skip

@@ -1,0 +1,150 @@
+"""Rewire one connection: let a node read another tensor.
+
+The first node that reads the tensor -tivn reads -fovn instead; --to says which input of which node, --all-uses takes
+all of them, and --swap exchanges the two tensors everywhere.  Type and shape must agree.  A model output that is the
+source stops being one (unless it is the only one).  Nodes that nothing needs any more go.
+
+examples:
+  svs4onnx -if m.onnx -fovn c0 -tivn r0 -of o.onnx
+  svs4onnx -if m.onnx --from c0 --to add0.1 -of o.onnx            input 1 of the node add0
+  svs4onnx -if m.onnx --from a --all-uses -tivn b -of o.onnx
+  svs4onnx -if m.onnx --from a -tivn b --swap -of o.onnx
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
+from ._edit import Common, Edit
+from ._graphs import dead, defined, node_named, outputs, reads, replace_uses, scopes, sweep, title, types
+from ._graphs import remove as drop
+from ._names import ToolError, ambiguous, unknown
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+    from typing_extensions import Unpack
+
+    from ._graphs import Scope
+
+
+def variable_switch(
+    from_output_variable_name: str,
+    to_input_variable_name: str = "",
+    input_onnx_file_path: str = "",
+    onnx_graph: ModelProto | None = None,
+    output_onnx_file_path: str = "",
+    non_verbose: bool = False,
+    *,
+    to: str = "",
+    all_uses: bool = False,
+    swap: bool = False,
+    **common: Unpack[Common],
+) -> ModelProto:
+    """Let the first reader of ``to_input_variable_name`` read ``from_output_variable_name``; with ``to``, "node.index",
+    this input; with ``all_uses`` every reader; with ``swap`` exchange both.  Returns the new model."""
+    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
+        if not (to or to_input_variable_name) or (to and (swap or all_uses)):
+            raise ToolError("say what to rewire: either -tivn (with --all-uses or --swap), or --to NODE.INDEX")
+        before = [(s, dead(s.graph)) for s in scopes(job.model)]
+        found = job.find("tensor", from_output_variable_name, "-fovn")
+        if found is None:
+            return job.model
+        home, source = found
+        if to:
+            scope, node, index = _slot(job, to)
+            _compatible(job, home, source, scope, node.input[index])
+            job.log.info(f"{title(node)}.{index} read {node.input[index]} and reads {source}")
+            _visible(home, scope, source)
+            node.input[index] = source
+        else:
+            place = job.find("tensor", to_input_variable_name, "-tivn")
+            if place is None:
+                return job.model
+            _compatible(job, home, source, *place)
+            _rewire(job, home, source, *place, all_uses=all_uses, swap=swap)
+        graph = job.model.graph
+        if not swap and not home.path and source in outputs(graph):
+            if len(graph.output) > 1:
+                drop(graph.output, lambda v: v.name == source)
+                job.log.info(f"{source} is no output of the model any more")
+            else:
+                job.log.info(f"{source} stays an output: it is the only one")
+        for scope, unneeded in reversed(before):
+            swept = sweep(scope.graph, unneeded)
+            if swept.nodes:
+                job.log.info(f"removed, as nothing needs it any more: {', '.join(swept.nodes)}")
+        job.rewired()
+        return job.model
+
+
+def _rewire(job: Edit, home: Scope, source: str, scope: Scope, target: str, *, all_uses: bool, swap: bool) -> None:
+    readers = [n for n in scope.graph.node if target in reads(n)]
+    if source == target or not readers:
+        raise ToolError(f"-tivn: {'it is the source' if source == target else 'nothing reads'} {target!r}", target)
+    _visible(home, scope, source)
+    if swap:
+        if home.path != scope.path:
+            raise ToolError(f"--swap: {source!r} and {target!r} are in different graphs", target)
+        count = replace_uses(scope.graph, {source: target, target: source})
+        job.log.info(f"exchanged {source} and {target} at {count} place(s)")
+    elif all_uses:
+        count = replace_uses(scope.graph, {target: source}, [n for n in readers if source not in n.output])
+        job.log.info(f"{count} place(s) read {target} and read {source} now")
+    else:
+        node = readers[0]
+        if target in node.input:
+            node.input[list(node.input).index(target)] = source
+        else:
+            replace_uses(scope.graph, {target: source}, [node])
+        job.log.info(f"{node.op_type} {title(node)!r} read {target} and reads {source}")
+
+
+def _slot(job: Edit, text: str) -> tuple[Scope, NodeProto, int]:
+    """The input that "node.index" means."""
+    name, dot, index = text.rpartition(".")
+    if not dot or not index.isdigit():
+        raise ToolError(f"--to: {text!r} is not NODE.INDEX, such as add0.1", text)
+    place = job.find("node", name, "--to")
+    if place is None:
+        raise unknown("--to", "node", name, ())
+    if [n.name for n in place[0].graph.node].count(place[1]) > 1:
+        raise ambiguous("--to", "node", name, [place[0].address(name)] * 2)
+    node = node_named(*place)
+    if int(index) >= len(node.input):
+        raise ToolError(f"--to: {title(node)!r} has {len(node.input)} input(s): {', '.join(node.input)}", text)
+    return place[0], node, int(index)
+
+
+def _visible(home: Scope, scope: Scope, source: str) -> None:
+    level: Scope | None = scope
+    while level is not None and level.path != home.path:
+        if source in defined(level.graph):
+            raise ToolError(f"-fovn: another {source!r} is in {level.path!r}", source)
+        level = level.outer
+    if level is None:
+        where = repr(scope.path) if scope.path else "the main graph"
+        raise ToolError(f"-fovn: {home.address(source)!r} cannot be seen from {where}", source)
+
+
+def _compatible(job: Edit, home: Scope, source: str, scope: Scope, target: str) -> None:
+    """Raise ToolError where dtype or shape of the two tensors contradict each other."""
+    from ._verify import contradict, infer
+
+    known = {s.path: types(s.graph) for s in scopes(infer(job.model))}
+    why = contradict(known[home.path].get(source), known[scope.path].get(target)) if job.checks else ""
+    if why:
+        raise ToolError(f"-fovn: {source!r} cannot take the place of {target!r}: {why} (--no-check to insist)", source)
+
+
+main = command(
+    variable_switch,
+    INPUT,
+    OUTPUT,
+    arg("-fovn --from_output_variable_name --from", "the tensor that shall be read", required=True, metavar="NAME"),
+    arg("-tivn --to_input_variable_name", "the tensor that is read now", metavar="NAME"),
+    arg("--to", "the input to rewire: NODE.INDEX", metavar="TEXT"),
+    flag("--all-uses", "all that read -tivn, not only the first"),
+    flag("--swap", "exchange the two tensors wherever one of them is read"),
+    *COMMON,
+)

@@ -1,0 +1,68 @@
+"""All ONNX tuning tools as one command.
+
+`onnx-tune VERB -h` is the help of a verb; the known name of a tool is accepted as verb too.
+
+examples:
+  onnx-tune extract -if model.onnx -ion relu_out -oon add_out -of - | onnx-tune structure -if -
+  onnx-tune run recipe.yaml model.onnx -o out.onnx      several verbs in memory
+  onnx-tune parts list                                  ready-made components
+  eval "$(onnx-tune completion bash)"                   completion in this shell
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ._names import nearest
+from ._verbs import GROUPS, TOOLS, VERBS
+
+MORE = {
+    "run": "run a recipe: several verbs in memory",
+    "parts": "list, show, write and attach ready-made components",
+    "completion": "print the completion script of a shell: bash, zsh or fish",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb; its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    verb = words.pop(0) if words else "-h"
+    if verb in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if verb == "--version":
+        from importlib.metadata import version
+
+        print(f"onnx-tune {version('onnx2tf_lite')}")
+        return 0
+    verb = TOOLS.get(verb, verb)
+    prog = f"onnx-tune {verb}"
+    if verb in VERBS:
+        row = VERBS[verb]
+        return int(row.module().main(words, prog, **row.defaults))
+    if verb == "run":
+        from .recipe import main as run
+
+        return run(words, prog)
+    if verb == "parts":
+        from .parts._command import main as parts
+
+        return parts(words, prog)
+    if verb == "completion":
+        from ._completion import main as completion
+
+        return completion(words)
+    hints = ", ".join(nearest(verb, [*VERBS, *TOOLS, *MORE]))
+    print(f"onnx-tune: there is no {verb!r}; nearest: {hints}", file=sys.stderr)
+    return 2
+
+
+def usage() -> str:
+    """The help text: verbs in groups."""
+    head, _, examples = (__doc__ or "").strip().partition("\n\nexamples:")
+    lines = ["usage: onnx-tune VERB ...", "", head]
+    groups = {g: {v: f"{row.summary} ({row.tool})" for v, row in rows.items()} for g, rows in GROUPS.items()}
+    for title, rows in {**groups, "more": MORE}.items():
+        lines += ["", f"{title}:", *(f"  {verb:16}{summary}" for verb, summary in rows.items())]
+    return "\n".join([*lines, "", "examples:", examples.strip("\n")])
