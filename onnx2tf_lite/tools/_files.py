@@ -46,7 +46,7 @@ def load(path: str | os.PathLike[str]) -> ModelProto:
         data, folder = sys.stdin.buffer.read(), Path.cwd()
     else:
         try:
-            data, folder = Path(path).read_bytes(), Path(path).resolve().parent
+            data, folder = Path(path).read_bytes(), Path(path).parent.resolve()
         except OSError as error:
             raise ToolError(f"{name}: cannot be read: {error.strerror}", name) from error
     return parse(data, folder, "standard input" if name == "-" else name)
@@ -231,8 +231,11 @@ def _save_single(model: ModelProto, path: str | os.PathLike[str], size: int, ext
     data = copy.SerializeToString(deterministic=True)
     if str(path) != "-":
         return [_write(Path(path), lambda file: file.write(data))]
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise ToolError(f"standard output: cannot be written: {error.strerror}", "-") from error
     return []
 
 
@@ -248,7 +251,7 @@ def refer(tensor: TensorProto, location: str, said: dict[str, str]) -> None:
 
 def _save_split(model: ModelProto, path: Path, threshold: int, log: Log) -> list[Path]:
     copy, pairs = light(model, lambda t: _splits(t, threshold))
-    folder, written = path.resolve().parent, []
+    folder, written = path.parent.resolve(), []
     moved: list[tuple[Any, TensorProto]] = []
     sources = {_source(t) for _, t in pairs if is_external(t)}
     whole = _whole_files([t for _, t in pairs if is_external(t)])
@@ -335,10 +338,10 @@ def _put(file: BinaryIO, data: Any) -> None:
 def _side_name(path: Path, sources: set[Path]) -> Path:
     """``<name>.data``, or with a number if the model in memory still reads a file of that name."""
     taken, k = {s.resolve() for s in sources}, 1
-    side = path.resolve().parent / f"{path.name}.data"
+    side = path.parent.resolve() / f"{path.name}.data"
     while side in taken:
         k += 1
-        side = path.resolve().parent / f"{path.name}.{k}.data"
+        side = path.parent.resolve() / f"{path.name}.{k}.data"
     return side
 
 
@@ -355,11 +358,11 @@ def copy_unchanged(model: ModelProto, source: Path, target: Path) -> list[Path]:
     """Copy a model that was not edited, byte for byte, with its side files (which keep their names).  Returns nothing
     where another file is in the way of a side file."""
     outside = [t for t in tensors(model) if is_external(t)]
-    folder, written = target.resolve().parent, []
-    if source.resolve().parent != folder:
+    folder, written = target.parent.resolve(), []
+    if source.parent.resolve() != folder:
         for side in sorted({_source(t) for t in outside}):
             fetch(next(t for t in outside if _source(t) == side))
-            copy = folder / side.relative_to(source.resolve().parent)
+            copy = folder / side.relative_to(source.parent.resolve())
             if copy.exists() and not _same_file(side, copy):
                 return []
             if not copy.exists():

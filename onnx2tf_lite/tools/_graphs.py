@@ -54,6 +54,15 @@ def _below(scope: Scope) -> Iterator[Scope]:
             yield from _below(Scope(body, path, scope, node))
 
 
+def opset_of(model: ModelProto, scope: Scope, domain: str = "") -> int:
+    """The version of a domain that the nodes of a scope are of: a function has imports of its own; 0 for none."""
+    while scope.outer is not None:
+        scope = scope.outer
+    aliases = ("", "ai.onnx") if domain in ("", "ai.onnx") else (domain,)
+    home = scope.graph if is_function(scope.graph) else model
+    return max((e.version for e in home.opset_import if e.domain in aliases), default=0)
+
+
 def title(node: NodeProto, index: int | None = None) -> str:
     """What a node is called: its name, else its operator and where it is."""
     place = f"#{index}" if index is not None else f"({', '.join(n for n in node.output if n)})"
@@ -118,12 +127,15 @@ def constant_value(node: NodeProto) -> TensorProto | None:
     return onnx.helper.make_tensor("", onnx.TensorProto.DataType.Value(kind), dims, value if dims else [value])
 
 
-def add_initializer(model: ModelProto, tensor: TensorProto) -> None:
-    """To the main graph; before IR version 4 every initializer has to be listed as an input, too."""
-    model.graph.initializer.append(tensor)
-    if model.ir_version < 4:
-        info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-        model.graph.input.append(info)
+def add_constant(model: ModelProto, graph: Any, tensor: TensorProto) -> None:
+    """A new constant of a graph of the model: an initializer, in a function a node; before IR version 4 every
+    initializer of the main graph has to be listed as an input, too."""
+    if is_function(graph):
+        graph.node.insert(0, onnx.helper.make_node("Constant", [], [tensor.name], tensor.name, value=tensor))
+        return
+    graph.initializer.append(tensor)
+    if model.ir_version < 4 and graph is model.graph:
+        graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
 
 
 def defined(graph: Any) -> list[str]:

@@ -226,7 +226,7 @@ def same_outputs(
     own = outputs(before.graph)
     names = tensors or own
     first = session(before, [n for n in names if n not in own])
-    feeds, wanted = _first_run(first, names, random_feeds(before, seed))
+    feeds, wanted = first_run(first, names, random_feeds(before, seed))
     expected = result(wanted) if result else wanted
     given = feeds | wanted if tensors else feeds
     try:
@@ -255,9 +255,9 @@ def difference(got: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[str
 
 def still_runs(before: ModelProto, after: ModelProto) -> str:
     """Raise ToolError if ONNX Runtime ran the model before the edit and does not run it now; NotRun if it never did."""
-    _first_run(session(before), outputs(before.graph), random_feeds(before))
+    first_run(session(before), outputs(before.graph), random_feeds(before))
     try:
-        _first_run(session(after), outputs(after.graph), random_feeds(after))
+        first_run(session(after), outputs(after.graph), random_feeds(after))
     except NotRun as error:
         raise ToolError(f"the result does not run, and the model did before: {error}") from error
     return "the result runs (ONNX Runtime, seeded inputs)"
@@ -270,7 +270,8 @@ def retype(model: ModelProto) -> list[str]:
         if not is_function(scope.graph):
             del scope.graph.value_info[:]
             for info in scope.graph.output:
-                info.type.tensor_type.ClearField("shape")
+                if info.type.HasField("tensor_type"):  # asking a sequence for it would make it a tensor
+                    info.type.tensor_type.ClearField("shape")
     notes = []
     for scope, inferred in zip(scopes(model), scopes(infer(bare)), strict=True):
         known = types(inferred.graph)
@@ -309,7 +310,8 @@ def contradict(a: TypeProto | None, b: TypeProto | None) -> str:
     return ""
 
 
-def _first_run(made: Any, names: list[str], candidates: Iterator[dict[str, ndarray]]) -> tuple[Any, dict[str, Any]]:
+def first_run(made: Any, names: list[str], candidates: Iterator[dict[str, ndarray]]) -> tuple[Any, dict[str, Any]]:
+    """The first of the candidates that a session runs, and its results by name.  Raises NotRun."""
     why = ""
     for feeds in candidates:
         try:
@@ -336,7 +338,7 @@ def runtime_types(model: ModelProto, names: list[str]) -> dict[str, Any]:
     made = session(model, names)
     found = {o.name: _type_proto(o.type, o.shape) for o in made.get_outputs()}
     try:
-        _, arrays = _first_run(made, names, random_feeds(model))
+        _, arrays = first_run(made, names, random_feeds(model))
     except NotRun:
         return {name: found[name] for name in names}
     for name in names:

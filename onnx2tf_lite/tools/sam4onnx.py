@@ -8,19 +8,35 @@ examples:
   sam4onnx -if m.onnx -of o.onnx -on nms -ic max_output_boxes_per_class int64 [20]
   sam4onnx -if m.onnx -of o.onnx --set gemm0.alpha=0.5 'reshape_shape=[1,-1]'
   sam4onnx -if m.onnx -of o.onnx --set '/layers.*/Dropout.seed=0' --unset conv0.auto_pad
-  sam4onnx -if m.onnx -of o.onnx --set weights=@weights.npy
+  sam4onnx -if m.onnx -of o.onnx --set weights=@weights.npy if0/then_branch:k=[1.0,2.0]     in a body
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from . import _literals
 from ._command import COMMON, INPUT, OUTPUT, Arg, arg, command
 from ._edit import Common, Edit
 from ._files import to_array
-from ._graphs import constants, consumers, fresh, is_function, names_in, node_named, replace_uses
+from ._graphs import (
+    add_constant,
+    constant_value,
+    constants,
+    dims,
+    is_function,
+    known,
+    names_in,
+    node_named,
+    opset_of,
+    outputs,
+    producers,
+    scopes,
+    title,
+    types,
+)
 from ._lazy import np, onnx
 from ._names import ToolError, unknown
 from ._schema import attribute
@@ -72,34 +88,35 @@ def modify(
         for name, shape in (output_shapes or {}).items():
             _declare(job, name, list(shape))
         job.rewired()
+        for name, shape in (output_shapes or {}).items():
+            _agrees(job, name, list(shape))
         return job.model
 
 
 def _assign(job: Edit, text: str) -> None:
-    """``node.attribute=value`` where such nodes are, else ``constant=value``."""
+    """``constant=value`` where there is such a constant, else ``node.attribute=value``."""
     left, equals, value = text.partition("=")
     if not equals:
         raise ToolError(f"--set: {text!r} is not NODE.ATTRIBUTE=VALUE or CONSTANT=VALUE", text)
+    _plain(job.model, left)
     pattern, dot, key = left.rpartition(".")
-    try:
-        places = job.match("node", [pattern], "--set") if dot else []
-    except ToolError:
-        places = []
-    if not places:
+    held = {s.address(n) for s, n in known(job.model, "constant")} | {n for _, n in known(job.model, "constant")}
+    if left in held or not dot:
         _constant(job, left, value, [], "--set")
-    for scope, name in places:
+        return
+    for scope, name in job.match("node", [pattern], "--set"):
         _set(job, scope, node_named(scope, name), key, value)
 
 
 def _text(node: NodeProto, key: str) -> str:
     found = [a for a in node.attribute if a.name == key]
-    return onnx.helper.printable_attribute(found[0]).partition(" = ")[2] if found else "unset"
+    return str(onnx.helper.printable_attribute(found[0])).partition(" = ")[2] if found else "unset"
 
 
 def _set(job: Edit, scope: Scope, node: NodeProto, key: str, value: Any) -> None:
     said, word = value if isinstance(value, tuple) and len(value) == 2 else (value, "")
     old = _text(node, key)
-    made = attribute(node.op_type, key, said, job.opset(node.domain), node.domain, word)
+    made = attribute(node.op_type, key, said, opset_of(job.model, scope, node.domain), node.domain, word)
     for own in [a for a in node.attribute if a.name == key]:
         node.attribute.remove(own)
     node.attribute.append(made)
@@ -116,32 +133,53 @@ def _delete(job: Edit, scope: Scope, node: NodeProto, key: str, flag: str) -> No
 
 def _constant(job: Edit, name: str, value: Any, nodes: Sequence[tuple[Scope, str]], flag: str) -> None:
     """New contents, for all readers or only for the named nodes."""
+    _plain(job.model, name)
     place = job.find("constant", name, flag)
     if place is None:
         return
     scope, found = place
     tensor = constants(scope.graph)[found]
-    old = to_array(tensor)
-    made = _made(tensor, value, old)
+    old, made = to_array(tensor), _made(tensor, value)
     made.name = tensor.name
-    readers = consumers(scope.graph).get(found, [])
-    chosen = [node_named(s, n) for s, n in nodes]
-    if chosen and not all(any(r is c for c in chosen) for r in readers):
-        mine = [c for c in chosen if any(c is r for r in readers)]
-        if not mine:
-            raise ToolError(f"{flag}: {', '.join(n for _, n in nodes)} does not read {found!r}", found)
-        if is_function(scope.graph):
-            raise ToolError(f"{flag}: a constant of a function cannot be copied for one reader", found)
-        made.name = fresh(f"{found}_mod_1", names_in(job.model))
-        replace_uses(scope.graph, {found: made.name}, mine)
-        scope.graph.initializer.append(made)
-        job.log.info(f"{scope.address(found)} has other readers: {mine[0].name} gets a copy, {made.name}")
+    chosen, readers = [node_named(s, n) for s, n in nodes], _readers(job.model, scope, found)
+    mine = [r for r in readers if any(r is c for c in chosen)]
+    if chosen and not mine:
+        raise ToolError(f"{flag}: {', '.join(n for _, n in nodes)} does not read {found!r}", found)
+    if mine and (len(mine) < len(readers) or found in outputs(scope.graph)):
+        taken = names_in(job.model)
+        made.name = next(n for i in count(1) if (n := f"{found}_mod_{i}") not in taken)
+        add_constant(job.model, scope.graph, made)
+        for node in mine:
+            node.input[:] = [made.name if i == found else i for i in node.input]
+        job.log.info(f"{scope.address(found)} has other readers: {', '.join(n.name for n in mine)} read {made.name}")
     else:
         tensor.CopyFrom(made)
+        for info in () if is_function(scope.graph) else (v for v in scope.graph.input if v.name == found):
+            info.type.CopyFrom(onnx.helper.make_tensor_type_proto(made.data_type, list(made.dims)))
     job.log.info(f"{scope.address(found)}: {_brief(old)} -> {_brief(to_array(made))}")
 
 
-def _made(tensor: Any, value: Any, old: Any) -> Any:
+def _plain(model: ModelProto, name: str) -> None:
+    """Let the Constant node that makes ``name`` hold a tensor, where it holds a number or a list."""
+    for scope in scopes(model):
+        for node in scope.graph.node:
+            held = constant_value(node) if name in (*node.output, *map(scope.address, node.output)) else None
+            if held is not None and node.attribute[0].name != "value":
+                node.attribute[0].CopyFrom(onnx.helper.make_attribute("value", held))
+
+
+def _readers(model: ModelProto, home: Scope, name: str) -> list[NodeProto]:
+    """The nodes of a graph and of the bodies in it that read a tensor of this graph."""
+    found = []
+    for scope in scopes(model):
+        around: Scope | None = scope
+        while around is not None and around.graph is not home.graph:
+            around = around.outer
+        found += [n for n in scope.graph.node if name in n.input] if around is not None else []
+    return found
+
+
+def _made(tensor: Any, value: Any) -> Any:
     """A value without a dtype gets that of the constant."""
     if isinstance(value, tuple):
         return _literals.tensor("", *value)
@@ -157,7 +195,7 @@ def _brief(array: Any) -> str:
 
 
 def _declare(job: Edit, name: str, shape: list[int | str]) -> None:
-    """Declare the shape of a tensor; what inference says differently is an error at the check."""
+    """Declare the shape of a tensor."""
     place = job.find("tensor", name, "-os")
     if place is None:
         return
@@ -171,6 +209,19 @@ def _declare(job: Edit, name: str, shape: list[int | str]) -> None:
     for info in infos:
         elem = info.type.tensor_type.elem_type
         info.type.CopyFrom(onnx.helper.make_tensor_type_proto(elem, shape))
+
+
+def _agrees(job: Edit, name: str, shape: list[int | str]) -> None:
+    """What inference contradicted is not declared any more."""
+    place = job.find("tensor", name, "-os")
+    if place is None:
+        return
+    scope, found = place
+    now = dims(types(scope.graph).get(found))
+    if now != shape:
+        maker = producers(scope.graph).get(found)
+        by = f": {maker.op_type} {title(maker)!r} makes {now}" if maker is not None else f": it is {now}"
+        raise ToolError(f"-os: {name!r} cannot be {shape}{by}", name)
 
 
 def _rows(flags: str, help: str, metavar: tuple[str, ...], convert: Any) -> Arg:

@@ -260,7 +260,7 @@ class _Merger:
 
         model = self.job.model
         made = _verify.session(model)
-        feeds, got = _verify._first_run(made, outputs(model.graph), _verify.random_feeds(model))
+        feeds, got = _verify.first_run(made, outputs(model.graph), _verify.random_feeds(model))
         known = dict(feeds)
         for part, names in zip(self.parts, self.names, strict=True):
             entries = inputs(part.graph)

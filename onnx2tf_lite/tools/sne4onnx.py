@@ -28,6 +28,7 @@ from ._command import COMMON, INPUT, arg, command, flag, output
 from ._edit import Common, Edit
 from ._graphs import (
     defined,
+    dims,
     drop_stale,
     initializers,
     inputs,
@@ -77,7 +78,7 @@ def extraction(
         _cut(job.model, wanted, [*starts, *missing], ends, known)
         for label, names in (("input", [*starts, *missing]), ("output", ends)):
             for name in names:
-                job.log.info(f"{label} {name}: {type_text(known.get(name))}")
+                job.log.info(f"{label} {name}: {type_text(known.get(name))}{_bytes(known.get(name))}")
         weights = sum(map(nbytes, job.model.graph.initializer))
         job.log.info(f"{len(job.model.graph.node)} node(s), {weights} bytes of weights")
         exposed = list(dict.fromkeys([*ends, *(n for n in starts if n not in inputs(job.before.graph))]))
@@ -168,6 +169,14 @@ def _need(graph: Any, starts: Sequence[str], ends: Sequence[str]) -> tuple[set[i
         seen.update(new)
         queue += new
     return nodes, [n for n in inputs(graph) if n in seen and n not in starts], [n for n in starts if n not in seen]
+
+
+def _bytes(kind: TypeProto | None) -> str:
+    shape = dims(kind)
+    sizes = [d for d in shape or () if isinstance(d, int)]
+    if kind is None or shape is None or len(sizes) < len(shape):
+        return ""
+    return f", {nbytes(onnx.TensorProto(data_type=kind.tensor_type.elem_type, dims=sizes))} bytes"
 
 
 def _cut(
@@ -262,7 +271,7 @@ def _verify_chain(job: Edit, whole: ModelProto, parts: list[ModelProto]) -> None
         if found:
             raise ToolError(f"part {k} is not a valid model: {found}")
     try:
-        feeds, expected = _verify._first_run(_verify.session(whole), outputs(whole.graph), _verify.random_feeds(whole))
+        feeds, expected = _verify.first_run(_verify.session(whole), outputs(whole.graph), _verify.random_feeds(whole))
     except _verify.NotRun as error:
         job.log.warning(f"the parts were not run, as the model cannot be: {error}")
         return

@@ -2,8 +2,8 @@
 
 Upwards, onnx's own version converter rewrites what changed.  Downwards, an operator that the older opset does not have
 is replaced by ONNX's definition of it in simpler ones, inputs that used to be attributes become attributes again, and
-whatever else is the same in both opsets stays.  What cannot be expressed is an error that lists the nodes.  Imports of
-other domains, functions and metadata stay as they are.
+whatever else is the same in both opsets stays.  What cannot be expressed is an error that lists the nodes.  Bodies and
+functions are converted too; imports of other domains and metadata stay as they are.
 
 examples:
   soc4onnx -if model.onnx -of model_17.onnx -os 17
@@ -14,17 +14,18 @@ examples:
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
 from ._downgrade import downgrade
 from ._edit import Common, Edit
-from ._graphs import initializers, inputs, nbytes, remove, sweep
+from ._graphs import Scope, add_constant, bodies, dead, initializers, nbytes, opset_of, remove, sweep
 from ._lazy import onnx
 from ._names import ToolError
+from ._verify import SMALL, skeleton
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
     from typing_extensions import Unpack
 
 
@@ -50,12 +51,13 @@ def change(
             job.log.warning("no operator was converted (--force)")
         elif opset != now:
             changed = (upgrade if opset > now else downgrade)(job.model, now, opset)
-            for op, count in sorted(changed.items()):
-                job.log.info(f"rewrote {count} {op}")
+            for op, number in sorted(changed.items()):
+                job.log.info(f"rewrote {number} {op}")
             job.same_outputs()
-        for entry in job.model.opset_import:
-            if entry.domain in ("", "ai.onnx"):
-                entry.version = opset
+        for home in (job.model, *job.model.functions):
+            for entry in home.opset_import:
+                if entry.domain in ("", "ai.onnx"):
+                    entry.version = opset
         oldest = onnx.helper.find_min_ir_version_for(job.model.opset_import, ignore_unknown=True)
         if job.model.ir_version < oldest:
             job.log.info(f"IR version {job.model.ir_version} to {oldest}, which opset {opset} needs")
@@ -65,50 +67,84 @@ def change(
 
 
 def upgrade(model: ModelProto, now: int, opset: int) -> Counter[str]:
-    """onnx's converter, on a copy without weights; only nodes that it changed are replaced."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    """onnx's converter, on a copy without weights; only nodes that it changed are replaced.  Returns how many."""
+    unread = dead(model.graph)
+    copy = skeleton(model)
     del copy.functions[:]
-    held = {n: t for n, t in initializers(copy.graph).items() if nbytes(t) >= 1024 and n not in inputs(copy.graph)}
-    remove(copy.graph.initializer, lambda t: t.name in held)
+    hollow = {n: t for n, t in initializers(copy.graph).items() if nbytes(t) >= SMALL}
+    remove(copy.graph.initializer, lambda t: t.name in hollow)
     listed = {v.name for v in copy.graph.input}
-    for name, tensor in held.items():
-        if name not in listed:
-            copy.graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims)))
+    for name in [n for n in hollow if n not in listed]:
+        kind, shape = hollow[name].data_type, list(hollow[name].dims)
+        copy.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+    changed = _take(model, model.graph, _convert(copy, now, opset).graph, now)
+    sweep(model.graph, keep=unread)
+    for function in model.functions:
+        changed += _upgrade_function(model, function, opset)
+    return changed
+
+
+def _upgrade_function(model: ModelProto, function: FunctionProto, opset: int) -> Counter[str]:
+    """A function is converted as a graph of tensors of which nothing is known."""
+    now = opset_of(model, Scope(function))
+    if now in (0, opset):
+        return Counter()
+    inputs, outputs = ([onnx.ValueInfoProto(name=n) for n in names] for names in (function.input, function.output))
+    graph = onnx.helper.make_graph(list(function.node), function.name, inputs, outputs)
+    alone = onnx.helper.make_model(graph, opset_imports=list(function.opset_import), ir_version=model.ir_version)
+    return _take(model, function, _convert(alone, now, opset).graph, now)
+
+
+def _convert(model: ModelProto, now: int, opset: int) -> ModelProto:
     try:
-        made = onnx.version_converter.convert_version(copy, opset)
+        return onnx.version_converter.convert_version(model, opset)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
         said = str(error).strip().rpartition("failed: ")[2].splitlines()[0]
         raise ToolError(f"opset {now} cannot become {opset}: {said} (--force changes only the number)") from error
-    old = {tuple(n.output): n for n in model.graph.node}
+
+
+def _take(model: ModelProto, graph: Any, made: GraphProto, now: int) -> Counter[str]:
+    """Replace the nodes that the converter changed; the others keep what it does not know, such as metadata."""
+    old = {tuple(n.output): n for n in graph.node}
     nodes, changed = [], Counter[str]()
-    for node in made.graph.node:
+    for node in made.node:
         before = old.get(tuple(node.output))
-        if before is not None and _same(before, node):
-            nodes.append(before)
-        else:
+        if before is not None:
+            for (_, mine), (_, theirs) in zip(bodies(before), bodies(node), strict=True):
+                changed += _take(model, mine, theirs, now)
+        if before is None or not _same(before, node):
             if node.op_type == "Resize" and now < 11:  # the converter leaves the modes to their new defaults
                 modes = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
                 node.attribute.extend(onnx.helper.make_attribute(k, v) for k, v in modes.items())
             changed[node.op_type] += 1
-            if before is not None and not node.name:
-                node.name = before.name
-            nodes.append(node)
-    known = initializers(model.graph)
-    model.graph.initializer.extend(t for n, t in initializers(made.graph).items() if n not in known)
-    fixed = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(fixed)
-    sweep(model.graph)
+            if before is not None:
+                _adopt(node, before)
+            before = node
+        nodes.append(onnx.NodeProto.FromString(before.SerializeToString()))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    known = initializers(graph)
+    for tensor in [t for t in made.initializer if t.name not in known]:
+        add_constant(model, graph, tensor)
     return changed
 
 
+def _adopt(node: NodeProto, before: NodeProto) -> None:
+    """What the converter does not keep, or only saw without weights."""
+    node.name, node.doc_string = before.name, before.doc_string
+    node.metadata_props.extend(before.metadata_props)
+    held = {a.name: a for a in before.attribute}
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            attribute.CopyFrom(held[attribute.name])
+
+
 def _same(a: NodeProto, b: NodeProto) -> bool:
-    """The same but for documentation."""
-    if (a.op_type, list(a.input)) != (b.op_type, list(b.input)) or len(a.attribute) != len(b.attribute):
+    """The same but for documentation and bodies."""
+    if (a.op_type, list(a.input)) != (b.op_type, list(b.input)):
         return False
-    pair = [sorted(n.attribute, key=lambda x: x.name) for n in (a, b)]
-    return all(_bare(x) == _bare(y) for x, y in zip(*pair, strict=True))
+    pair = [{x.name: _bare(x) for x in n.attribute if not x.HasField("g")} for n in (a, b)]
+    return pair[0] == pair[1]
 
 
 def _bare(attribute: onnx.AttributeProto) -> bytes:

@@ -29,15 +29,17 @@ from ._schema import make_node, operators, schema
 if TYPE_CHECKING:
     from onnx import ModelProto, TypeProto
 
-#: Rank of the inputs of recurrent operators, by place: X, W, R, B, sequence_lens, initial_h, initial_c, P.
-RECURRENT = (3, 3, 3, 2, 1, 3, 3, 2)
-#: Rank of other inputs that are not usually images, by the name that ONNX's definition gives them.
-VECTORS = (
-    "B bias scale mean var input_mean input_var running_mean running_var axes starts ends steps shape repeats pads sizes "
-    "scales roi split K max_output_boxes_per_class iou_threshold score_threshold zero_point slope sequence_lens"
-).split()
-SCALARS = "min max ratio depth axis M cond position length start limit delta training_mode".split()
-MATRICES = ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul", "Det", "SoftmaxCrossEntropyLoss")
+#: Usual ranks of inputs by the name that ONNX's definition gives them; others are images.
+RECURRENT = {"X": 3, "W": 3, "R": 3, "B": 2, "initial_h": 3, "initial_c": 3, "P": 2, "sequence_lens": 1}
+MATRICES = ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul")
+RANKS = {
+    "Scale": 1, "scale": 1, "bias": 1, "mean": 1, "var": 1, "input_mean": 1, "input_var": 1, "slope": 3, "axes": 1,
+    "starts": 1, "ends": 1, "steps": 1, "shape": 1, "repeats": 1, "pads": 1, "roi": 1, "scales": 1, "sizes": 1,
+    "split": 1, "K": 1, "indices": 1, "boxes": 3, "scores": 3, "max_output_boxes_per_class": 1, "values": 1,
+    "iou_threshold": 1, "score_threshold": 1, "depth": 0, "min": 0, "max": 0, "ratio": 0, "training_mode": 0,
+    "constant_value": 0, "start": 0, "limit": 0, "delta": 0, "axis": 0, "x_scale": 0, "x_zero_point": 0,
+    "y_scale": 0, "y_zero_point": 0,
+}  # fmt: skip
 
 Variables = Mapping[str, Any] | Iterable[tuple[str, Any]]
 
@@ -77,7 +79,7 @@ def generate(
     node = make_node(op_type, names, results, op_name, dict(attributes or {}), opset, "plugin" if plugin else domain)
     node.domain = domain
     if plugin or not operators(domain):
-        log.warning(f"ONNX has no definition of {op_type}: nothing about it was checked")
+        log.warning(f"ONNX has no definition of {op_type}: its inputs and attributes were not checked")
     graph = onnx.helper.make_graph(
         [node], op_name, [_info(n, s) for n, s in dict(ins).items() if n and n not in held],
         [onnx.ValueInfoProto(name=n) for n in results if n], list(held.values()),
@@ -132,14 +134,13 @@ def usual(op: str, place: int, name: str, opset: int, domain: str = "") -> list[
     takes = [w for w in ("float", "int64", "bool", "uint8") if f"tensor({w})" in port.types]
     if not takes:
         raise ToolError(f"-iv: {name} needs a dtype and a shape: {op} takes {port.type_str}", name)
+    rank = RANKS.get(port.name, 1 if port.name == "B" and place > 1 else 2 if op in MATRICES else 4)
     if op in ("LSTM", "GRU", "RNN"):
-        axes = RECURRENT[place] * "?"
-    elif op == "Conv" and place == 1:
-        axes = "OIHW"
-    else:
-        rank = {**dict.fromkeys(VECTORS, 1), **dict.fromkeys(SCALARS, 0)}.get(port.name, 2 if op in MATRICES else 4)
-        axes = "NCHW" if rank == 4 and not place else rank * "?"
-    return [takes[0], [f"{name}_{i if a == '?' else a}" for i, a in enumerate(axes)]]
+        rank = RECURRENT[port.name]
+    axes: list[int | str] = ["N", "C", "H", "W"] if rank == 4 else [f"{name}_{i}" for i in range(rank)]
+    if port.name == "W" and rank == 4:  # a convolution's: what comes out is known only of a known window
+        axes = ["C", "O", 3, 3] if op == "ConvTranspose" else ["O", "C", 3, 3]
+    return [_literals.dtype_word(_literals.dtype(takes[0])), axes]
 
 
 def _info(name: str, said: Any) -> Any:

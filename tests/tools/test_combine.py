@@ -178,6 +178,48 @@ def test_constants_fold_into_the_node_by_default(cli: Cli, tmp_path: Path) -> No
     assert len(onnx.load(tmp_path / "o.onnx").graph.node) == 2
 
 
+def test_the_yards_recipe_makes_one_node_with_three_constants(cli: Cli, tmp_path: Path) -> None:
+    """Three Constants and a NonMaxSuppression, made with sog4onnx and joined with snc4onnx, as the article does."""
+    scalars = {"max_output_boxes_per_class": ("int64", "[20]"), "iou_threshold": ("float32", "[0.5]"),
+               "score_threshold": ("float32", "[-inf]")}  # fmt: skip
+    for name, (word, value) in scalars.items():
+        words = [
+            "--op_type",
+            "Constant",
+            "--opset",
+            11,
+            "--op_name",
+            f"{name}_op",
+            "--output_variables",
+            name,
+            word,
+            "[1]",
+        ]
+        words += ["--attributes", "value", word, value, "--output_onnx_file_path", tmp_path / f"{name}.onnx"]
+        assert cli("sog4onnx", *words).code == 0
+    words = ["--op_type", "NonMaxSuppression", "--opset", 11, "--op_name", "nms"]
+    words += ["--input_variables", "boxes", "float32", "[1,50,4]", "--input_variables", "scores", "float32", "[1,3,50]"]
+    for name, (word, _) in scalars.items():
+        words += ["--input_variables", f"{name}_in", word, "[1]"]
+    words += ["--output_variables", "selected", "int64", "['N',3]", "--attributes", "center_point_box", "int64", 0]
+    assert cli("sog4onnx", *words, "--output_onnx_file_path", tmp_path / "nms.onnx").code == 0
+    head = tmp_path / "nms.onnx"
+    for name in scalars:
+        words = ["-if", tmp_path / f"{name}.onnx", head, "-sd", name, f"{name}_in", "-of", tmp_path / "head.onnx"]
+        result = cli("snc4onnx", *words)
+        assert result.code == 0, result.err
+        head = tmp_path / "head.onnx"
+    made = onnx.load(head)
+    assert [n.op_type for n in made.graph.node] == ["NonMaxSuppression"] and len(made.graph.initializer) == 3
+    assert [v.name for v in made.graph.input] == ["boxes", "scores"] and made.ir_version <= 9
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 1, (1, 50, 2))
+    given = {"boxes": np.concatenate([corner, corner + 0.2], 2), "scores": rng.uniform(0, 1, (1, 3, 50))}
+    found = models.run(made, {n: a.astype(np.float32) for n, a in given.items()})["selected"]
+    assert found.shape[1] == 3 and set(found[:, 1]) == {0, 1, 2} and max(np.bincount(found[:, 1])) <= 20
+    assert found[0, 2] == given["scores"][0, 0].argmax()
+
+
 @pytest.mark.parametrize(
     "path", models.real("mnist_8", "vittrack", "yunet_n_dynamic", "ppocr_rec_en_number", "dtln_stage2")
 )

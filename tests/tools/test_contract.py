@@ -313,6 +313,7 @@ def test_over_2_gb(tool: str, row: Row, cli: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "o.onnx").stat().st_size < 10_000
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from Linux's /proc")
 def test_over_2_gb_in_little_memory(tmp_path: Path) -> None:
     """Edits of 2.4 GB, the comparison in ONNX Runtime among them, into another folder: under 300 MB in one process."""
     source = models.big(tmp_path)
@@ -323,11 +324,11 @@ def test_over_2_gb_in_little_memory(tmp_path: Path) -> None:
         "sne4onnx": ["-ion", "ids", "-oon", "g0"],
     }
     code = (
-        "import sys, json, importlib, resource\n"
+        "import sys, json, importlib\n"
         "for tool, words in json.loads(sys.argv[1]).items():\n"
         "    assert importlib.import_module(f'onnx2tf_lite.tools.{tool}').main([*words, '-n']) == 0, tool\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM:')))\n"
     )
     told = {t: ["-if", str(source), "-of", str(tmp_path / "out" / f"{t}.onnx"), *w] for t, w in jobs.items()}
     found = subprocess.run([sys.executable, "-c", code, json.dumps(told)], check=True, capture_output=True, text=True)
-    assert int(found.stdout.split()[-1]) < 300_000  # kB
+    assert int(found.stdout.split()[1]) < 300_000  # kB
