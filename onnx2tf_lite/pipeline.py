@@ -56,7 +56,9 @@ class ConversionResult:
     @property
     def exit_code(self) -> int:
         """0 right (or not checked on request), 1 a file differs or does not run, 2 the check could not run."""
-        return self.check.exit_code if self.check else 0
+        if self.check is None:
+            return 0
+        return 2 if self.check.error else int(not self.check.ok)
 
 
 def convert(
@@ -80,6 +82,7 @@ def convert(
     not_use_onnxsim: bool = False,
     fold_budget: int = passes.PassOptions.fold_budget,
     disable_passes: Iterable[str] = (),
+    keep_nodes: Iterable[str] = (),
     check: str = "outputs",
     check_onnx_tf_outputs_elementwise_close: bool = False,
     check_onnx_tf_outputs_elementwise_close_full: bool = False,
@@ -102,6 +105,7 @@ def convert(
         form, is used by the check only and leaves the model dynamic.
     :param keep_...: names of inputs and outputs that stay in ONNX order, whatever that costs;
         ``channels_last_names`` are stored channels-last.
+    :param keep_nodes: names of nodes that tuning neither folds, fuses nor removes, such as a multiplication by one.
     :param input_names_to_interrupt_model_conversion: tensors at which the model begins; ``output_names_...``: ends.
     :param check: ``outputs``, ``layers`` or ``none``; a limit of ``rtol * max|reference| + atol`` per tensor.
     :param test_data: arrays by input name, or an .npz or .npy file with them; else seeded random inputs.
@@ -137,6 +141,7 @@ def convert(
             simplify="never" if not_use_onnxsim else simplify,
             fold_budget=fold_budget,
             disabled=frozenset(disable_passes),
+            keep_nodes=frozenset(keep_nodes),
             batch_size=batch_size,
             input_shapes=parse_shapes(overwrite_input_shape),
             input_names=tuple(input_names_to_interrupt_model_conversion or ()),
@@ -240,7 +245,7 @@ class _Job:
                 found = None
                 if reference is not None:
                     with log.stage("check"):
-                        found = validation.check(reference, files, program, self.check, log.step)
+                        found = validation.check(reference, files, options=self.check, listener=log.step)
             report: dict[str, Any] = {
                 "model": str(self.source) if isinstance(self.source, Path) else self.stem,
                 "inputs": [asdict(i) for i in inputs],
@@ -255,6 +260,8 @@ class _Job:
                 "warnings": log.warnings,
             }
             write_json(work / f"{self.stem}_report.json", report)
+            if found:
+                found.conversion = {name: part for name, part in report.items() if name != "check"}
             if folder is not None:
                 _deliver(work, folder)
         written = {k: folder if k == "saved_model" else folder / p.name for k, p in files.items()} if folder else {}
@@ -267,11 +274,18 @@ class _Job:
         log = self.log
         with log.stage("load"):
             model = passes.load(self.source)
+            nodes = {n.name for n in model.nodes}
+            if missing := sorted(self.options.keep_nodes - nodes):
+                what = "no node has this name"
+                raise ConversionError(*(Problem(f"keep_nodes '{n}'", what, nearest(n, nodes)) for n in missing))
             reference = self.reference(model) if self.check else None
         with log.stage("tune"):
             model, tuning = passes.optimize(model, self.options, lambda name, i, n: log.step(f"tune: {name}"))
         with log.stage("lower"):
             graph = lower(model, lambda i, n: log.step(f"lower: node {i + 1} of {n}"))
+            ends = zip([*model.inputs, *model.outputs], [*graph.inputs, *graph.outputs], strict=True)
+            if doubles := [t.name for t, v in ends if t.dtype == np.float64 and v.dtype != np.float64]:
+                log.warn(f"float64 is computed in float32, which the files have for {', '.join(doubles)}")
             names = [v.name for v in graph.inputs] + graph.output_names
             if unknown := [n for n in self.pins if n not in names]:
                 what = "no input or output has this name"
@@ -283,7 +297,7 @@ class _Job:
             layout = assign(graph, self.pins)
             verify(graph, "layout")
         with log.stage("fuse"):
-            fuse(graph)
+            fuse(graph, self.options.keep_nodes)
             verify(graph, "fusion")
             dynamic.materialise(graph)
             verify(graph, "dynamic")

@@ -151,7 +151,7 @@ def test_layer_table(path: str, capfd: pytest.CaptureFixture[str]) -> None:
     out = capfd.readouterr().out
     (row,) = (line.split() for line in out.splitlines() if " node_r1 " in line)
     assert (
-        row[:7] == ["ok", "node_r1", "Relu", "r1", "[2,8,12,10]", "[2,12,10,8]", "[0,2,3,1]"] or row[4] == "[1,8,12,10]"
+        row[:8] == ["ok", "1", "node_r1", "Relu", "r1", "[2,8,12,10]", "[2,12,10,8]", "[0,2,3,1]"] or row[5] == "[1,8,12,10]"
     )
 
 

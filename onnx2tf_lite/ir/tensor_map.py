@@ -44,12 +44,13 @@ class TensorMap:
         kept = {n: (p, name) for n, (p, name) in found.items() if name is not None}
         return cls({n: p for n, (p, _) in kept.items()}, {n: name for n, (_, name) in kept.items()}, tuple(operators))
 
-    def to_bytes(self) -> bytes:
-        """Deterministic: the same map gives the same bytes."""
+    def to_bytes(self, shapes: bool = False) -> bytes:
+        """Deterministic: the same map gives the same bytes.  ``shapes``: also those that are known, for a file whose
+        own tables do not have them."""
         nodes = {name: i for i, name in enumerate(dict.fromkeys(n for n in self.operators if n))}
         data = {
             "version": VERSION,
-            "tensors": [_line(n, self.names[n], p) for n, p in self.places.items()],
+            "tensors": [_line(n, self.names[n], p, shapes) for n, p in self.places.items()],
             "nodes": list(nodes),
             "operators": [nodes.get(n, -1) for n in self.operators],
         }
@@ -57,7 +58,10 @@ class TensorMap:
 
     @classmethod
     def from_bytes(cls, content: bytes, shapes: Mapping[str, Sequence[int]]) -> TensorMap:
-        """``shapes``: of the stored tensors by name.  ValueError where this is not a map of a known version."""
+        """``shapes``: of the stored tensors by name, where the map itself has none.
+
+        :raises ValueError: where this is not a map of a known version.
+        """
         try:
             data = json.loads(zlib.decompress(content))
         except (zlib.error, UnicodeDecodeError) as error:
@@ -73,14 +77,14 @@ class TensorMap:
         return cls(places, names, tuple(nodes[i] if i >= 0 else "" for i in data["operators"]))
 
 
-def _line(name: str, stored: str, place: Placement) -> list[Any]:
+def _line(name: str, stored: str, place: Placement, shapes: bool) -> list[Any]:
     """A tensor's line without its trailing zeros."""
     value, usual = place.value, tuple(range(len(place.split)))
     line = [
         name,
         0 if stored == name else stored,
         0 if place.perm == usual else list(place.perm),
-        _dims(value.shape) if any(isinstance(d, Expr) for d in value.shape) else 0,
+        _dims(value.shape) if shapes or any(isinstance(d, Expr) for d in value.shape) else 0,
         0 if place.split == value.shape else _dims(place.split),
         0 if place.shape == _moved(place.split, place.perm) else _dims(place.shape),
         0 if value.dtype == np.float32 else value.dtype.name,

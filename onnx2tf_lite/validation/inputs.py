@@ -12,8 +12,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
-from ..ir.dims import Expr, evaluate, symbols
-from ..ir.graph import Placement
+from ..ir.dims import Expr, evaluate, symbol, symbols
+from ..ir.graph import Placement, Value
 
 Arrays = dict[str, np.ndarray]
 #: Extents tried for free dimensions, and upper bounds tried for integers that nothing bounds, until the model runs.
@@ -35,6 +35,8 @@ class InputSpec:
     """An input of the original model: its dtype, its declared shape, and the bound below which its integers stay.
 
     ``distinct``: integers that say where to scatter to, which ONNX leaves undefined for repeated ones.
+    ``span``: what floats are drawn from: ``normal``, ``pixels`` (0 to 255, which the model divides by that) or ``mask``
+    (0 or 1, also of integers).
     """
 
     name: str
@@ -42,10 +44,18 @@ class InputSpec:
     shape: tuple[Any, ...]
     high: int | None = None
     distinct: bool = False
+    span: str = "normal"
 
     def random(self, shape: Iterable[int], rng: np.random.Generator, high: int) -> np.ndarray:
-        """Normal floats; integers that are valid ids; bytes of the whole range; both booleans."""
+        """Normal floats, pixels or masks; integers that are valid ids; bytes of the whole range; both booleans."""
         size = tuple(shape)
+        if self.span == "mask" and self.dtype.kind in "fiu":
+            drawn = np.asarray(rng.random(size) < 0.75)
+            if drawn.ndim:
+                drawn[..., :1] = True  # a row without a single element has no defined softmax
+            return drawn.astype(self.dtype)
+        if self.span == "pixels" and self.dtype.kind == "f":
+            return np.asarray(rng.uniform(0, 255, size), self.dtype)
         if self.dtype.kind in "fc":
             return np.asarray(rng.standard_normal(size), self.dtype)
         if self.dtype.kind == "b":
@@ -68,8 +78,27 @@ def describe(graph: gs.Graph) -> list[InputSpec]:
             what = "has no tensor type with a known rank and numeric dtype"
             raise ConversionError(Problem(f"input '{tensor.name}'", what, "declare its shape in the model"))
         ids = _bound(tensor) if dtype.kind in "iu" else (None, False)
-        specs.append(InputSpec(tensor.name, dtype, tuple(tensor.shape), *ids))
+        specs.append(InputSpec(tensor.name, dtype, tuple(tensor.shape), *ids, span=_span(tensor, dtype)))
     return specs
+
+
+def _span(tensor: gs.Tensor, dtype: np.dtype) -> str:
+    """Pixels where the first thing that is done to the input is a division by about 255; masks go by their name."""
+    if re.search(r"(^|[^a-z])mask([^a-z]|$)", tensor.name, re.IGNORECASE):
+        return "mask"
+    nodes = list(tensor.outputs)
+    while len(nodes) == 1 and nodes[0].op in PASSES_ON:
+        nodes = [n for t in nodes[0].outputs for n in t.outputs]
+    scales = [_factor(n) for n in nodes]
+    return "pixels" if dtype.kind == "f" and scales and all(100 < s < 300 for s in scales) else "normal"
+
+
+def _factor(node: gs.Node) -> float:
+    """What a node divides by, if it does that by one number."""
+    constants = [t.values for t in node.inputs if isinstance(t, gs.Constant) and t.values.size == 1]
+    if node.op not in ("Div", "Mul") or len(constants) != 1 or not constants[0].item():
+        return 0.0
+    return float(constants[0].item()) if node.op == "Div" else 1 / float(constants[0].item())
 
 
 def _bound(tensor: gs.Tensor) -> tuple[int | None, bool]:
@@ -95,12 +124,32 @@ def _bound(tensor: gs.Tensor) -> tuple[int | None, bool]:
     return max(1, min(found)) if found else None, scatters
 
 
+def check_hint(name: str, shape: Sequence[int], place: Placement) -> None:
+    """ConversionError where the input cannot have this shape; -1 leaves an extent as it is."""
+    if len(shape) != len(place.shape) or any(
+        isinstance(d, int) and extent not in (-1, d) for d, extent in zip(place.shape, shape, strict=True)
+    ):
+        what = f"cannot have the shape {_text(shape)}: it is {_text(place.shape)} in the model"
+        raise ConversionError(Problem(f"input '{name}'", what, "free dimensions are those with a name"))
+
+
+def default_place(spec: InputSpec) -> Placement:
+    """An input as the model declares it, for a file that does not say where its inputs are."""
+    shape = tuple(d if isinstance(d, int) else symbol(str(d or f"{spec.name}_{i}")) for i, d in enumerate(spec.shape))
+    return Placement(Value(spec.name, shape, spec.dtype), shape, tuple(range(len(shape))), shape)
+
+
 def generate(
-    specs: list[InputSpec], places: Mapping[str, Placement], hints: Mapping[str, Sequence[int]], seed: int = 0
+    specs: list[InputSpec],
+    places: Mapping[str, Placement],
+    hints: Mapping[str, Sequence[int]],
+    seed: int = 0,
+    samples: int | None = None,
 ) -> Iterator[tuple[dict[str, int], Arrays]]:
     """Candidates of (symbols, inputs) in the order they are to be tried; at the end nothing is left to try.
 
-    Batch dimensions are 1, from the second candidate on 2; what ``hints`` say is the same in all.
+    Batch dimensions are 1, from the second candidate on 2; what ``hints`` say is the same in all.  With ``samples``
+    every size is tried with that many seeds, one after the other.
     """
     free = sorted({s for spec in specs for s in symbols(places[spec.name].shape)})
     bound = bind(((places[n].shape, shape) for n, shape in hints.items() if n in places), {})
@@ -109,11 +158,12 @@ def generate(
     for high in HIGHS:
         for turn, size in enumerate(SIZES if loose else SIZES[:1]):
             values = bound | {s: (1 if turn == 0 else 2) if s in batch else size for s in loose}
-            rng = np.random.default_rng(seed)
-            yield (
-                values,
-                {s.name: s.random([evaluate(d, values) for d in places[s.name].shape], rng, high) for s in specs},
-            )
+            for number in range(samples or 1):
+                rng = np.random.default_rng(seed + number)
+                yield (
+                    values,
+                    {s.name: s.random([evaluate(d, values) for d in places[s.name].shape], rng, high) for s in specs},
+                )
 
 
 def _is_batch(symbol: str, specs: list[InputSpec], places: Mapping[str, Placement]) -> bool:
@@ -148,13 +198,17 @@ def read(path: str | os.PathLike[str]) -> Arrays:
 
 
 def from_user(
-    data: Mapping[str, np.ndarray], specs: list[InputSpec], places: Mapping[str, Placement]
+    data: Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]],
+    specs: list[InputSpec],
+    places: Mapping[str, Placement],
 ) -> list[tuple[dict[str, int], Arrays]]:
-    """(symbols, inputs in ONNX order) of each sample in the user's arrays.
+    """(symbols, inputs in ONNX order) of each sample in the user's arrays, or in each of several sets of them.
 
     An array is in ONNX order or in that of the file, which its shape says; where it says neither, the key does:
     ``name@onnx`` or ``name@stored``.  Rows that are a multiple of a fixed batch are several samples.
     """
+    if not isinstance(data, Mapping):
+        return [sample for part in data for sample in from_user(part, specs, places)]
     given = {n.partition("@")[0]: (n.partition("@")[2], np.asarray(a)) for n, a in data.items()}
     if len(specs) == 1 and set(given) == {""}:
         given = {specs[0].name: given[""]}

@@ -34,14 +34,16 @@ class ReferenceFailed(Exception):
 class Reference:
     """The original model and what the checker knows of its graph.
 
-    ``nodes`` maps every tensor to the (name, operator) of the node that makes it, in graph order; ``steps`` the
-    quantised ones to their step.
+    ``nodes`` maps every tensor to the (name, operator) of the node that makes it, in graph order; ``layers`` to the
+    number of that node; ``reads`` to the tensors that it reads; ``steps`` the quantised ones to their step.
     """
 
     source: Path | onnx.ModelProto
     outputs: list[str]
     inputs: list[InputSpec]
     nodes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    layers: dict[str, int] = field(default_factory=dict)
+    reads: dict[str, tuple[str, ...]] = field(default_factory=dict)
     steps: dict[str, float] = field(default_factory=dict)
     engine: str = "ONNX Runtime"
     notes: list[str] = field(default_factory=list)
@@ -49,8 +51,13 @@ class Reference:
     @classmethod
     def of(cls, source: Path | onnx.ModelProto, graph: gs.Graph) -> Reference:
         """``graph`` is the loaded model before any pass."""
-        made = {t.name: (n.name, n.op) for n in graph.nodes for t in n.outputs if t.name}
+        nodes = [n for n in graph.nodes if n.op != "Constant"]
+        made = {t.name: (n.name or n.outputs[0].name, n.op) for n in nodes for t in n.outputs if t.name}
         reference = cls(source, [t.name for t in graph.outputs], describe(graph), made)
+        for number, node in enumerate(nodes):
+            for tensor in node.outputs:
+                reference.layers[tensor.name] = number
+                reference.reads[tensor.name] = tuple(t.name for t in node.inputs if isinstance(t, gs.Variable))
         if any(n.op in QUANTISING for n in graph.nodes):
             reference.steps = quantisation_steps(graph)
             reference.notes.append("the model is quantised: reference without ONNX Runtime's fused 8-bit kernels")
@@ -86,18 +93,28 @@ class Reference:
             "session.disable_prepacking", "1"
         )  # a second copy of the weights, for few runs
         model: Any = self.source
-        if isinstance(model, Path) and names == self.outputs and not rounding:
-            model = str(model)
-        elif rounding:
+        if rounding:
             model = self._exposed(names, weights=True)
             round_weights(model, rounding)
             model = model.SerializeToString()
+        elif isinstance(model, Path) and names == self.outputs:
+            model = str(model)
         else:
             if isinstance(model, Path):
                 folder = str(model.resolve().parent)
                 options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-            model = self._exposed(names).SerializeToString()
+            model = self._more_outputs(names)
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def _more_outputs(self, names: list[str]) -> bytes:
+        """The serialised model with ``names`` as outputs besides its own.
+
+        Protobuf messages are merged by putting one behind the other, so the model itself is not parsed for that.
+        """
+        more = onnx.ModelProto()
+        more.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in self.outputs)
+        whole = self.source.read_bytes() if isinstance(self.source, Path) else self.source.SerializeToString()
+        return whole + more.SerializeToString()
 
     def _exposed(self, names: list[str], weights: bool = False) -> onnx.ModelProto:
         """The model with ``names`` as its outputs."""
@@ -159,9 +176,16 @@ def quantisation_steps(graph: gs.Graph) -> dict[str, float]:
     """The step of every float tensor beside a QuantizeLinear or DequantizeLinear."""
     steps: dict[str, float] = {}
     for node in graph.nodes:
-        if node.op in ("QuantizeLinear", "DequantizeLinear") and isinstance(node.inputs[1], gs.Constant):
+        if node.op in ("QuantizeLinear", "DequantizeLinear") and (scale := _scale(node.inputs[1])) is not None:
             tensor = node.inputs[0] if node.op == "QuantizeLinear" else node.outputs[0]
-            steps[tensor.name] = max(steps.get(tensor.name, 0.0), float(np.max(node.inputs[1].values)))
+            steps[tensor.name] = max(steps.get(tensor.name, 0.0), float(np.max(scale)))
         elif node.op in CARRIES and node.inputs[0].name in steps:
             steps.setdefault(node.outputs[0].name, steps[node.inputs[0].name])
     return steps
+
+
+def _scale(tensor: gs.Tensor) -> np.ndarray | None:
+    """A constant, also behind Identity nodes and from a Constant node."""
+    while not isinstance(tensor, gs.Constant) and tensor.inputs and tensor.inputs[0].op == "Identity":
+        tensor = tensor.inputs[0].inputs[0]
+    return tensor.values if isinstance(tensor, gs.Constant) else None

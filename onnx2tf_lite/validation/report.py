@@ -1,20 +1,43 @@
-"""What a check found, as data and as sentences."""
+"""What a check found, as data and as sentences.
+
+The fields are an interface: the terminal (``show``), ``--json`` and the HTML report read them and nothing else.
+All of it is plain data (numbers, strings, tuples), so it can be pickled, and :meth:`Report.to_json` is a dict.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .compare import SLACK, Difference
+from .compare import SLACK, Difference, Histogram
+
+INTRODUCES, CARRIES = "introduces", "carries"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One tensor in one file: the worst over all samples and runtimes.
+    """One ONNX tensor in one file: the worst over all samples and runtimes.
 
-    ``shape`` is in ONNX order, ``stored_shape`` that of the file, ``perm`` leads from ONNX to stored order (None where
-    more than a permutation lies between).
+    ``index``         number of the layer: place of its node in the ONNX graph, from 0 (-1: an input that is an output)
+    ``node``, ``op``  the ONNX node that makes the tensor (its first output's name where it has none) and its operator
+    ``tensor``        the ONNX tensor
+    ``stored``        its name in the file
+    ``shape``         in ONNX order
+    ``stored_shape``  in the order of the file
+    ``perm``          ``stored = onnx.transpose(perm)``; None where more than a permutation lies between
+    ``assumed``       several permutations fit the shapes of a foreign file, and a rule chose this one
+    ``dtype``         of the ONNX tensor; ``stored_dtype`` of that of the file (int8 where it is quantised)
+    ``difference``    accumulated: the file was run from its inputs to here
+    ``isolated``      the error that the layer itself introduces: its operators alone, run on ONNX Runtime's values of
+                      the tensors before it; None where that was not measured
+    ``role``          ``introduces`` or ``carries`` for a layer that disagrees and was isolated, else ``""``
+    ``covers``        every ONNX node that was compiled into this layer (a convolution, its BatchNormalization, ...)
+    ``operators``     the operators of the file between the tensors before it and this one, in order
+    ``runtime``       the one with the worst difference; ``sample`` the number of the sample
+    ``source``        where the tolerance of the row comes from: ``default``, ``user`` or ``loosened`` (by the user)
+    ``histogram``     of reference and result, for the worst rows of a file only
     """
 
     node: str
@@ -26,15 +49,52 @@ class Row:
     dtype: str
     difference: Difference
     runtime: str
+    index: int = -1
+    stored: str = ""
+    stored_dtype: str = ""
+    source: str = "default"
+    isolated: Difference | None = None
+    role: str = ""
+    covers: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
+    sample: int = 0
+    assumed: bool = False
+    histogram: Histogram | None = None
 
     @property
     def ok(self) -> bool:
         return not self.difference.what
 
+    @property
+    def label(self) -> str:
+        """``layer 143 /head/Resize``."""
+        return f"layer {self.index} {self.node}" if self.index >= 0 else self.node
+
+
+@dataclass(frozen=True)
+class Move:
+    """A TRANSPOSE in the file: its result, the order of axes, the bytes it moves, and the reason where it is known."""
+
+    tensor: str
+    perm: tuple[int, ...]
+    bytes: int
+    reason: str = ""
+
 
 @dataclass
 class FileReport:
-    """One file.  ``layers`` are in the order of the ONNX graph, outputs included; ``error`` says why it did not run."""
+    """One file.
+
+    ``kind``        ``float32``, ``float16``, ``quantised``, ``saved_model`` or ``keras``
+    ``path``        the name of the file; ``size`` its bytes (of a folder: of all files in it)
+    ``matched``     how tensors were found: ``map`` (the file carries it) or ``names and shapes``
+    ``tolerance``   the limit in words, ``reason`` why it is that, ``source`` ``default``, ``user`` or ``loosened``
+    ``metric``      what decides: ``max``, ``rmse``, ``cosine`` or ``sqnr``
+    ``runtimes``    every one the file was run in; ``seconds`` the time in each (loading, running, comparing)
+    ``outputs``     a row for every output; ``layers`` in the order of the ONNX graph, outputs included (or empty)
+    ``operators``   how many of each operator the file has, bodies of control flow included; ``transposes`` those left
+    ``error``       why it did not run; ``notes`` what else is to be known (unmatched tensors, assumed permutations)
+    """
 
     kind: str
     path: str
@@ -44,10 +104,23 @@ class FileReport:
     outputs: list[Row] = field(default_factory=list)
     layers: list[Row] = field(default_factory=list)
     error: str = ""
+    source: str = "default"
+    metric: str = "max"
+    matched: str = "map"
+    size: int = 0
+    operators: dict[str, int] = field(default_factory=dict)
+    transposes: list[Move] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        return not self.error and all(r.ok for r in [*self.outputs, *self.layers])
+        return not self.error and bool(self.rows) and all(r.ok for r in [*self.outputs, *self.layers])
+
+    @property
+    def rows(self) -> list[Row]:
+        """The layers, or the outputs where no layers were compared."""
+        return self.layers or self.outputs
 
     @property
     def first_divergence(self) -> Row | None:
@@ -55,32 +128,71 @@ class FileReport:
         return next((r for r in [*self.layers, *self.outputs] if not r.ok), None)
 
     @property
+    def culprits(self) -> list[Row]:
+        """The layers that introduce error, in graph order; empty where none was isolated or all only carry it."""
+        return [r for r in self.layers if r.role == INTRODUCES]
+
+    @property
     def ill_conditioned(self) -> bool:
         """True where rounding moves the original model itself beyond the limit: it says little of the file."""
         return any(r.difference.slack for r in [*self.outputs, *self.layers])
 
     def worst(self, n: int = 10) -> list[Row]:
-        """The tensors whose error takes up most of their limit."""
-        return sorted(self.layers or self.outputs, key=lambda r: (r.ok, -r.difference.used))[:n]
+        """The tensors whose error takes up most of their limit; of those that disagree, the culprits first."""
+        return sorted(self.rows, key=lambda r: (r.ok, r.role != INTRODUCES, -r.difference.used))[:n]
+
+    @property
+    def blame(self) -> str:
+        """Which layers introduce the error and which only carry it, in a sentence; empty where nothing was isolated."""
+        culprits, carried = self.culprits, [r for r in self.layers if r.role == CARRIES]
+        if not culprits and not carried:
+            return ""
+        if not culprits:
+            worst = max(carried, key=lambda r: r.isolated.used if r.isolated else 0.0)
+            return (f"no layer alone is beyond the limit: the error builds up over {_layers(len(carried))}, "
+                    f"most of it in {worst.label} ({_introduced(worst)})")  # fmt: skip
+        named = "; ".join(f"{r.label} introduces {_introduced(r)}" for r in culprits[:NAMED])
+        if len(culprits) > NAMED:
+            named += f"; so do {len(culprits) - NAMED} more"
+        after = [r for r in carried if r.index > culprits[0].index]
+        if not after:
+            return named
+        verb = "carries" if len(after) == 1 else "carry"
+        order = "after it" if len(culprits) == 1 else "after the first"
+        failing = "failing layer" if len(after) == 1 else f"{len(after)} failing layers"
+        return f"{named}; the {failing} {order} only {verb} it"
 
     @property
     def verdict(self) -> str:
         """One line."""
         if self.error:
             return f"{self.path}: {self.error}"
-        rows, bad = self.layers or self.outputs, self.first_divergence
+        rows, bad = self.rows, self.first_divergence
+        if not rows:
+            return f"{self.path}: no tensor of the file could be matched with one of the model"
         if bad is None:
-            count = f"{len(rows)} {'layer' if self.layers else 'output'}{'s' * (len(rows) != 1)}"
-            used = max((r.difference.used for r in rows), default=0.0)
-            least = min((r.difference.within for r in rows), default=1.0)
-            seen = f"largest difference {used:.1%} of" if used <= 1 else f"{least:.2%} of the elements within"
-            return f"{self.path}: matches ({count}; {seen} the limit {self._limit(rows)})"
+            return f"{self.path}: {self._match(rows)}"
         place = f"first at {bad.op} '{bad.node}', tensor '{bad.tensor}'" if self.layers else f"output '{bad.tensor}'"
         others = sum(not r.ok for r in self.layers) - 1
-        more = f"; {others} later tensors differ too" if others > 0 else ""
-        more += "; the outputs agree" if all(r.ok for r in self.outputs) else ""
+        more = f"; {others} later tensors differ too" if others > 0 and not self.blame else ""
+        more += f"; {self.blame}" if self.blame else ""
+        more += "; the outputs agree" if self.outputs and all(r.ok for r in self.outputs) else ""
         what = f"{bad.difference.what}{more} (limit {self._limit([bad])})"
         return f"{self.path}: DIFFERS, {place} ({bad.runtime}): {what}"
+
+    def _match(self, rows: list[Row]) -> str:
+        count = f"{len(rows)} {'layer' if self.layers else 'output'}{'s' * (len(rows) != 1)}"
+        used = max((r.difference.used for r in rows), default=0.0)
+        least = min((r.difference.within for r in rows), default=1.0)
+        if self.metric in ("sqnr", "cosine"):
+            lowest = min(getattr(r.difference, self.metric) for r in rows)
+            seen = f"lowest SQNR {decibel(lowest)};" if self.metric == "sqnr" else f"lowest cosine {lowest:.5f};"
+        else:
+            seen = f"largest difference {used:.1%} of" if used <= 1 else f"{least:.2%} of the elements within"
+        only = "; only because the tolerance was LOOSENED" if any(r.difference.loosened for r in rows) else ""
+        assumed = sum(r.assumed for r in rows)
+        guess = f"; permutation assumed for {assumed} of them" if assumed else ""
+        return f"matches ({count}; {seen} the limit {self._limit(rows)}){only}{guess}"
 
     def _limit(self, rows: list[Row]) -> str:
         text = self.tolerance + (f" {self.reason}" if "user" in self.reason else "")
@@ -90,15 +202,31 @@ class FileReport:
         return f"{text}, or {SLACK} x what such rounding does to the original model: {moved:.0e} of max|ref|"
 
 
+NAMED = 5  # culprits that a sentence names
+
+
 @dataclass
 class Report:
-    """A whole check: ``error`` says why nothing could be compared."""
+    """A whole check.
+
+    ``engine``      what ran the original model; ``model`` its path; ``samples`` the shapes of the inputs of each sample
+    ``files``       a report for every file; ``error`` says why nothing could be compared at all
+    ``settings``    what it takes to reproduce the check: ``seed``, ``rtol``, ``atol``, ``metric``, ``inputs``,
+                    ``shapes``, ``samples``, ``budget``, ``versions`` of the libraries, and ``command``, a shell line
+    ``seconds``     time of each stage of the check
+    ``conversion``  the JSON report of the conversion where the pipeline made the files (``passes``, ``layout`` with
+                    ``transposes`` and their reasons, ``operators``, ``stages``, ``files``); else empty
+    """
 
     engine: str = ""
     samples: list[dict[str, tuple[int, ...]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     files: list[FileReport] = field(default_factory=list)
     error: str = ""
+    model: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    conversion: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -106,32 +234,67 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 all files match, 1 one differs or does not run, 2 the reference could not be run."""
-        return 2 if self.error else int(not all(f.ok for f in self.files))
+        """0 all files match, 1 one differs, 2 the model or a file could not be run."""
+        if self.error or any(f.error for f in self.files):
+            return 2
+        return int(not all(f.ok for f in self.files))
+
+    def worst(self, n: int = 10) -> list[Row]:
+        """The worst rows of all files."""
+        rows = [r for f in self.files for r in f.worst(n)]
+        return sorted(rows, key=lambda r: (r.ok, r.role != INTRODUCES, -r.difference.used))[:n]
+
+    def to_html(self) -> str:
+        """One page that needs no network; its charts need plotly (``onnx2tf_lite[report]``)."""
+        from .page import render
+
+        return render(self)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"ok": self.ok, "verdicts": [f.verdict for f in self.files]}
+        """Everything, with the verdicts and the blame in words; infinities and NaN are left for the writer."""
+        words = [{"verdict": f.verdict, "blame": f.blame, "ok": f.ok} for f in self.files]
+        data = asdict(self) | {"ok": self.ok, "exit_code": self.exit_code, "verdicts": [f.verdict for f in self.files]}
+        data["files"] = [found | more for found, more in zip(data["files"], words, strict=True)]
+        return data
 
 
-HEADER = ("", "node", "op", "tensor", "ONNX shape", "stored", "perm", "max|diff|", "of max|ref|", "cosine", "within %")
+HEADER = ("", "layer", "node", "op", "tensor", "ONNX shape", "stored", "perm", "dtype", "max|diff|", "of max|ref|",
+          "RMSE", "cosine", "SQNR", "within %", "introduced", "limit")  # fmt: skip
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row of the table as text."""
+    """A row of the table as text, under :data:`HEADER`."""
     perm = "..." if row.perm is None else "" if row.perm == tuple(range(len(row.perm))) else _dims(row.perm)
     d = row.difference
-    numbers = (f"{d.max_abs:.1e}", f"{d.max_rel:.1e}", f"{d.cosine:.7f}", f"{100 * d.within:.4g}")
-    return (
-        "ok" if row.ok else "DIFFERS",
-        row.node,
-        row.op,
-        row.tensor,
-        _dims(row.shape),
-        _dims(row.stored_shape),
-        perm,
-        *numbers,
-    )
+    dtype = row.dtype if row.stored_dtype in ("", row.dtype) else f"{row.dtype} as {row.stored_dtype}"
+    numbers = (f"{d.max_abs:.1e}", f"{d.max_rel:.1e}", f"{d.rmse:.1e}", f"{d.cosine:.7f}", decibel(d.sqnr),
+               f"{100 * d.within:.4g}", _introduced(row) if row.isolated else "", row.source)  # fmt: skip
+    verdict = "ok" if row.ok else row.role or "DIFFERS"
+    place = ("" if row.index < 0 else str(row.index), row.node, row.op, row.tensor, _dims(row.shape))
+    return (verdict, *place, _dims(row.stored_shape), perm + "?" * row.assumed, dtype, *numbers)
 
 
-def _dims(shape: Iterable[int]) -> str:
+def decibel(value: float) -> str:
+    return f"{value:.1f} dB" if math.isfinite(value) else "exact" if value > 0 else "-inf dB"
+
+
+def _introduced(row: Row) -> str:
+    """How much a layer introduces: of max|ref|, or as SQNR where its tensor is quantised."""
+    d = row.isolated
+    if d is None:
+        return ""
+    if d.what and not math.isfinite(d.max_rel):
+        return d.what if "NaN" in d.what or "shape" in d.what else "infinity"
+    return decibel(d.sqnr) if d.metric == "sqnr" else f"{d.max_rel:.1e}"
+
+
+def _layers(count: int) -> str:
+    return f"{count} {_plural(count)}"
+
+
+def _plural(count: int) -> str:
+    return "layer" if count == 1 else "layers"
+
+
+def _dims(shape: Sequence[int]) -> str:
     return "[" + ",".join(map(str, shape)) + "]"

@@ -76,9 +76,13 @@ def _types(function: Any) -> Any:
         if name in arguments:
             return arguments[name]
         node, output, position = name.rsplit(":", 2)
-        definition = next(o for o in op_def_registry.get(nodes[node].op).output_arg if o.name == output)
-        if definition.type_list_attr:
-            return nodes[node].attr[definition.type_list_attr].list.type[int(position)]
-        return nodes[node].attr[definition.type_attr].type if definition.type_attr else definition.type
+        operator = op_def_registry.get(nodes[node].op)
+        result = next(o for o in operator.output_arg if o.name == output)
+        named = result.type_list_attr or result.type_attr
+        if not named:
+            return result.type
+        value = next(a.default_value for a in operator.attr if a.name == named)  # TensorFlow leaves out what is usual
+        value = nodes[node].attr.get(named, value)
+        return value.list.type[int(position)] if result.type_list_attr else value.type
 
     return find

@@ -53,7 +53,7 @@ def _tensor_map(graph: Graph, function: Function) -> bytes:
     def stored(value: Value) -> str | None:
         return function.refs[value].name if value in function.refs else None
 
-    return tensor_map.TensorMap.of(graph, stored).to_bytes()
+    return tensor_map.TensorMap.of(graph, stored).to_bytes(shapes=True)
 
 
 def constant_bytes(graph: Graph) -> int:

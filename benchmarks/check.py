@@ -1,0 +1,112 @@
+"""Time of checking every layer of a 500-node model, against one plain inference of each runtime with its loading.
+
+python benchmarks/check.py [--runs 5] [--channels 64] [--extent 56]
+
+The blocks are those of a residual network: 3 x 3 convolution, BatchNormalization, Relu, Add, Sigmoid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+def five_hundred_nodes(channels: int, extent: int) -> onnx.ModelProto:
+    """100 blocks of 5 nodes on [1, channels, extent, extent]."""
+    rng = np.random.default_rng(0)
+    shapes = {"w": (channels, channels, 3, 3), "s": (channels,), "b": (channels,), "m": (channels,), "v": (channels,)}
+    nodes, weights, x = [], [], "x"
+    for i in range(100):
+        for letter, shape in shapes.items():
+            array = rng.uniform(0.5, 1, shape) if letter in "sv" else rng.normal(size=shape) / channels
+            weights.append(numpy_helper.from_array(array.astype(np.float32), f"{letter}{i}"))
+        nodes += [
+            helper.make_node("Conv", [x, f"w{i}"], [f"c{i}"], f"conv{i}", pads=[1, 1, 1, 1]),
+            helper.make_node("BatchNormalization", [f"c{i}", f"s{i}", f"b{i}", f"m{i}", f"v{i}"], [f"n{i}"], f"bn{i}"),
+            helper.make_node("Relu", [f"n{i}"], [f"r{i}"], f"relu{i}"),
+            helper.make_node("Add", [x, f"r{i}"], [f"a{i}"], f"add{i}"),
+            helper.make_node("Sigmoid", [f"a{i}"], [f"y{i}"], f"sigmoid{i}"),
+        ]
+        x = f"y{i}"
+    shape, info = [1, channels, extent, extent], helper.make_tensor_value_info
+    ends = [info("x", TensorProto.FLOAT, shape)], [info(x, TensorProto.FLOAT, shape)]
+    graph = helper.make_graph(nodes, "residual", *ends, weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def reference(path: Path, x: Any) -> None:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+
+
+def interpreter(path: Path, x: Any, plain: bool) -> None:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    kind = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else OpResolverType.AUTO
+    engine = Interpreter(str(path), experimental_op_resolver_type=kind, num_threads=os.cpu_count())
+    engine.allocate_tensors()
+    engine.set_tensor(engine.get_input_details()[0]["index"], x)
+    engine.invoke()
+    engine.get_tensor(engine.get_output_details()[0]["index"])
+
+
+def seconds(function: Any) -> tuple[float, float]:
+    """(wall, processor) seconds, children included."""
+    start, before = time.perf_counter(), os.times()
+    function()
+    after = os.times()
+    return time.perf_counter() - start, sum(after[:4]) - sum(before[:4])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--extent", type=int, default=56)
+    args = parser.parse_args()
+    from onnx2tf_lite import convert
+    from onnx2tf_lite.validation import check
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "five_hundred_nodes.onnx"
+        onnx.save(five_hundred_nodes(args.channels, args.extent), source)
+        made = convert(source, f"{folder}/out", outputs=("float32",), check="none", non_verbose=True)
+        file = made.files["float32"]
+        x = np.random.default_rng(0).standard_normal((1, args.channels, args.extent, args.extent)).astype(np.float32)
+        moved = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+        def plain() -> None:
+            reference(source, x)
+            interpreter(file, moved, False)
+            interpreter(file, moved, True)
+
+        def layers() -> None:
+            report = check(source, file, {"x": x})
+            if not report.ok or len(report.files[0].layers) < 250:
+                raise SystemExit(report.files[0].verdict)
+
+        plain(), layers()  # imports, disk cache
+        pairs = [(seconds(layers), seconds(plain)) for _ in range(args.runs)]
+        rows = len(check(source, file, {"x": x}).files[0].layers)
+    print(f"{rows} layers, {args.runs} alternating runs; median [min, max]")
+    for index, clock in enumerate(("wall", "cpu")):
+        values = {"all layers": [a[index] for a, _ in pairs], "each runtime once": [b[index] for _, b in pairs]}
+        values["ratio"] = [a[index] / b[index] for a, b in pairs]
+        for label, found in values.items():
+            print(f"{clock:5}{label:18}{statistics.median(found):8.3f} [{min(found):.3f}, {max(found):.3f}]")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Work in a child process: a kernel that aborts takes the child with it and not the checker.
+
+A fork costs a few milliseconds and shares all that the parent has in memory (also the reference's tensors).  Results
+come back through a file in memory, from which large arrays are read in place.  Where there is no fork (Windows), or
+TensorFlow runs already (its threads would not survive one), the work is done in the process itself.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import mmap
+import os
+import pickle
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+ALIGNMENT = 64
+
+
+class Died(Exception):
+    """The child was killed by ``signal``, or left without an answer."""
+
+    def __init__(self, signal_number: int):
+        self.signal = signal_number
+        name = signal.Signals(signal_number).name if signal_number else "exit"
+        super().__init__(
+            f"aborted with signal {signal_number} ({name})" if signal_number else "the process ended early"
+        )
+
+
+def can_fork() -> bool:
+    return hasattr(os, "fork")
+
+
+def call(function: Callable[[], Any], forked: bool = True) -> Any:
+    """``function()`` in a child; what it raises is raised here; :class:`Died` where it takes the child down."""
+    if not (forked and can_fork()):
+        return function()
+    descriptor = _file()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: the child has its own
+            pid = os.fork()
+        if pid == 0:
+            _serve(function, descriptor)
+        try:
+            _, status = os.waitpid(pid, 0)
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        size = os.fstat(descriptor).st_size
+        if status or not size:
+            raise Died(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
+        good, result = _read(descriptor, size)
+    finally:
+        os.close(descriptor)
+    if good:
+        return result
+    raise result
+
+
+def _file() -> int:
+    """A descriptor of a file without a name, in memory where the system has that."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("onnx2tf_lite")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _serve(function: Callable[[], Any], descriptor: int) -> None:
+    """The child's life.  It never returns, and never runs what the parent wants to run at its end."""
+    try:
+        faulthandler.disable()  # a death is reported by the parent
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):  # the runtimes log there and have no switch for it
+            os.dup2(null, standard)
+        _no_core()
+        gc.disable()  # a collection would touch, and so copy, all that is shared with the parent
+        try:
+            answer: tuple[bool, Any] = (True, function())
+        except Exception as error:  # whatever it is, it is raised in the parent
+            answer = (False, _portable(error))
+        try:
+            _write(descriptor, answer)
+        except (TypeError, AttributeError, pickle.PicklingError) as error:  # a result that holds an interpreter, say
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            _write(descriptor, (False, TypeError(f"the result of the child cannot be sent: {error}")))
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _no_core() -> None:
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _portable(error: Exception) -> Exception:
+    """The exception itself where it survives pickling."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an exception's own code may do anything here
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _write(descriptor: int, answer: Any) -> None:
+    """Header (place of the pickle, then places and sizes of arrays) behind the arrays."""
+    buffers: list[pickle.PickleBuffer] = []
+    packed = pickle.dumps(answer, protocol=5, buffer_callback=buffers.append)
+    places, end = [], 0
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        for buffer in buffers:
+            raw = buffer.raw()
+            places.append((end, raw.nbytes))
+            file.write(raw)
+            padding = -raw.nbytes % ALIGNMENT
+            file.write(bytes(padding))
+            end += raw.nbytes + padding
+        trailer = pickle.dumps((places, packed))
+        file.write(trailer)
+        file.write(len(trailer).to_bytes(8, "little"))
+
+
+def _read(descriptor: int, size: int) -> Any:
+    with mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY) as shared:
+        trailer = int.from_bytes(shared[size - 8 :], "little")
+        places, packed = pickle.loads(shared[size - 8 - trailer : size - 8])
+        if not places:
+            return pickle.loads(packed)
+    view = memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY))  # lives as long as the arrays in it
+    return pickle.loads(packed, buffers=[view[start : start + length] for start, length in places])

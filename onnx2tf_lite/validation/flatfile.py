@@ -1,0 +1,396 @@
+"""A .tflite file as the checker needs it: what is in it, other outputs for it, parts of it as a model of their own.
+
+Tables are read in place and weights never copied, but for those few that a part of the model needs.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import struct
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from ..emitters.tflite import tables, writer
+from ..emitters.tflite.constants import Blob
+from ..ir.tensor_map import NAME, TensorMap
+
+OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+DTYPES = {code: dtype for dtype, code in tables.TENSOR_TYPES.items()}
+INT4 = schema.TensorType.INT4
+OUTPUTS_FIELD, OPERATORS_FIELD = 8, 10  # places of two fields in the vtable of SubGraph, by the schema
+I32, U16, U32, U64 = (struct.Struct(f"<{code}").unpack_from for code in "iHIQ")
+
+
+class Unreadable(Exception):
+    """The file is not a .tflite file."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of subgraph 0.  ``shape`` has -1 for extents known at run time only; ``scale`` is empty where the tensor
+    is not quantised; ``constant``: its data lies in the file."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    buffer: int
+    constant: bool
+    scale: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32), compare=False)
+    zero: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), compare=False)
+    axis: int = 0
+
+    @property
+    def quantised(self) -> bool:
+        return bool(self.scale.size) and self.dtype.kind in "iu"
+
+    def _along(self, values: np.ndarray, rank: int) -> Any:
+        return values[0] if values.size == 1 else values.reshape([-1 if i == self.axis else 1 for i in range(rank)])
+
+    def real(self, array: np.ndarray) -> np.ndarray:
+        """The numbers that stored integers stand for."""
+        zero = self._along(self.zero, array.ndim) if self.zero.size else 0
+        return ((array.astype(np.float32) - zero) * self._along(self.scale, array.ndim)).astype(np.float32)
+
+    def stored(self, array: np.ndarray) -> np.ndarray:
+        """The integers that stand for real numbers, rounded half to even and saturated as QUANTIZE does."""
+        info = np.iinfo(self.dtype)
+        zero = self._along(self.zero, array.ndim) if self.zero.size else 0
+        with np.errstate(invalid="ignore"):
+            levels = np.rint(np.nan_to_num(array.astype(np.float64) / self._along(self.scale, array.ndim))) + zero
+        return np.asarray(np.clip(levels, info.min, info.max).astype(self.dtype), order="C")
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator of subgraph 0: its index, its name, the tensors it reads (-1: absent) and makes."""
+
+    index: int
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The operators between ``boundary`` tensors and ``target``."""
+
+    target: int
+    boundary: tuple[int, ...]
+    operators: tuple[int, ...]
+
+
+class FlatFile:
+    """A .tflite file, mapped into memory."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            with open(path, "rb") as file:
+                self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise Unreadable(f"cannot be read: {error}") from error
+        if self.data[4:8] != b"TFL3":
+            raise Unreadable("cannot be loaded: it is not a .tflite file (its identifier is missing)")
+        try:
+            self.root = schema.Model.GetRootAs(self.data, 0)
+            self.graph = self.root.Subgraphs(0)
+            self.codes = [self.root.OperatorCodes(i) for i in range(self.root.OperatorCodesLength())]
+            self.names = [self._name(code) for code in self.codes]
+            self.buffers = _Table(self.data, self.root._tab.Pos).tables(12)
+            graph = _Table(self.data, self.graph._tab.Pos)
+            self.tensors = [self._tensor(i, place) for i, place in enumerate(graph.tables(4))]
+            self.operators = self._operators(self.graph)
+            self.inputs = _ints(self.graph.InputsAsNumpy())
+            self.outputs = _ints(self.graph.OutputsAsNumpy())
+            self.signature = self._signature()
+        except (struct.error, ValueError, IndexError, AttributeError, TypeError, UnicodeDecodeError) as error:
+            raise Unreadable("cannot be loaded: the file is damaged or cut off") from error
+
+    def _tensor(self, index: int, place: int) -> Tensor:
+        table = _Table(self.data, place)
+        kind = table.byte(6)
+        shape = table.ints(18) or table.ints(4)
+        dtype = np.dtype(np.int8) if kind == INT4 else DTYPES.get(kind, np.dtype(object))
+        quant, extra = table.table(12), dict[str, Any]()
+        if quant is not None and (scale := quant.vector(8, np.float32)).size:
+            zero = quant.vector(10, np.int64)
+            extra = {"scale": scale, "zero": zero if zero.size else np.zeros(1, np.int64), "axis": quant.number(16)}
+        return Tensor(index, table.text(10), shape, dtype, table.number(8), self._size(table.number(8)) > 0, **extra)
+
+    def _size(self, buffer: int) -> int:
+        table = _Table(self.data, self.buffers[buffer])
+        return table.length(4) or (table.long(8) if table.long(6) > 1 else 0)
+
+    def _operators(self, graph: Any) -> list[Operator]:
+        found = []
+        for i, place in enumerate(_Table(self.data, graph._tab.Pos).tables(10)):
+            op = _Table(self.data, place)
+            found.append(Operator(i, self.names[op.number(4)], op.ints(6), op.ints(8)))
+        return found
+
+    def _name(self, code: Any) -> str:
+        name = OPERATORS.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
+        return f"CUSTOM {(code.CustomCode() or b'').decode()}" if name == "CUSTOM" else name
+
+    def _signature(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Inputs and outputs by the names of the first signature of subgraph 0; by tensor names where there is none."""
+        for i in range(self.root.SignatureDefsLength()):
+            entry = self.root.SignatureDefs(i)
+            if entry.SubgraphIndex() == 0:
+                ends = [[entry.Inputs(k) for k in range(entry.InputsLength())],
+                        [entry.Outputs(k) for k in range(entry.OutputsLength())]]  # fmt: skip
+                return tuple({m.Name().decode(): m.TensorIndex() for m in end} for end in ends)  # type: ignore[return-value]
+        return {self.tensors[i].name: i for i in self.inputs}, {self.tensors[i].name: i for i in self.outputs}
+
+    def bytes_of(self, buffer: int) -> np.ndarray:
+        """The data of a buffer, in place."""
+        entry = self.root.Buffers(buffer)
+        if entry.DataLength():
+            return entry.DataAsNumpy()
+        return (
+            np.frombuffer(self.data, np.uint8, entry.Size(), entry.Offset())
+            if entry.Offset() > 1
+            else np.zeros(0, np.uint8)
+        )
+
+    @cached_property
+    def tensor_map(self) -> TensorMap | None:
+        """What the emitter wrote; None for a foreign file."""
+        for i in range(self.root.MetadataLength()):
+            entry = self.root.Metadata(i)
+            if entry.Name() == NAME.encode():
+                shapes = {t.name: t.shape for t in self.tensors}
+                return TensorMap.from_bytes(self.bytes_of(entry.Buffer()).tobytes(), shapes)
+        return None
+
+    @cached_property
+    def by_name(self) -> dict[str, int]:
+        """Tensors by name, the names of the signature first."""
+        return {t.name: t.index for t in self.tensors if t.name} | self.signature[0] | self.signature[1]
+
+    @cached_property
+    def producers(self) -> dict[int, Operator]:
+        return {t: op for op in self.operators for t in op.outputs}
+
+    @property
+    def kind(self) -> str:
+        """``float32``, ``float16`` (some constants are) or ``quantised`` (some tensors are)."""
+        if any(t.quantised for t in self.tensors):
+            return "quantised"
+        return "float16" if any(t.dtype == np.float16 and t.constant for t in self.tensors) else "float32"
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many of each operator, bodies of control flow included."""
+        counts: dict[str, int] = {}
+        for i in range(self.root.SubgraphsLength()):
+            for op in self._operators(self.root.Subgraphs(i)) if i else self.operators:
+                counts[op.name] = counts.get(op.name, 0) + 1
+        return dict(sorted(counts.items()))
+
+    def transposes(self) -> Iterable[tuple[Tensor, tuple[int, ...]]]:
+        """The result of every TRANSPOSE of subgraph 0, and its permutation."""
+        for op in self.operators:
+            if op.name == "TRANSPOSE" and self.tensors[op.inputs[1]].constant:
+                perm = self.bytes_of(self.tensors[op.inputs[1]].buffer).view(np.int32)
+                yield self.tensors[op.outputs[0]], _ints(perm)
+
+    # ------------------------------------------------------------------------------------------ other outputs
+
+    def exposing(self, tensors: Sequence[int], operators: int | None = None) -> bytes:
+        """The file with ``tensors`` as the outputs of subgraph 0, of whose operators only the first few are kept.
+
+        The new list of outputs goes behind the end of the file, and the one reference to the old list is changed; what
+        lies at absolute positions stays there.
+        """
+        end = -(-len(self.data) // 4) * 4
+        table = self.graph._tab
+        slot = table.Pos + table.Offset(OUTPUTS_FIELD)
+        tail = bytes(end - len(self.data)) + struct.pack(f"<I{len(tensors)}i", len(tensors), *tensors)
+        content = bytearray(self.data) + tail
+        struct.pack_into("<I", content, slot, end - slot)
+        if operators is not None:
+            length = table.Vector(table.Offset(OPERATORS_FIELD)) - 4
+            struct.pack_into("<I", content, length, operators)
+        return bytes(content)
+
+    # ------------------------------------------------------------------------------------------ parts
+
+    def segment(self, target: int, known: Container[int]) -> Segment | None:
+        """The operators that make ``target`` from ``known`` tensors; None where that is not possible."""
+        needed, boundary, queue = set(), [], [target]
+        seen = {target}
+        while queue:
+            tensor = queue.pop()
+            if tensor != target and tensor in known:
+                boundary.append(tensor)
+                continue
+            op = self.producers.get(tensor)
+            if op is None:
+                if not self.tensors[tensor].constant:
+                    return None  # an input of the model that has no counterpart
+                continue
+            needed.add(op.index)
+            fresh = [t for t in op.inputs if t >= 0 and t not in seen]
+            seen.update(fresh)
+            queue += fresh
+        return Segment(target, tuple(sorted(boundary)), tuple(sorted(needed)))
+
+    def extract(self, segments: Sequence[Segment], shapes: Mapping[int, Sequence[int]]) -> bytes:
+        """A model of independent parts: its inputs are the boundaries of all segments in order, its outputs their
+        targets.  ``shapes`` of the boundary tensors."""
+        part = _Part(self)
+        for number, segment in enumerate(segments):
+            part.add(number, segment, shapes)
+        return part.pack()
+
+
+def _ints(array: Any) -> tuple[int, ...]:
+    """A vector field; the accessors give 0 for an absent one."""
+    return tuple(int(i) for i in array) if isinstance(array, np.ndarray) else ()
+
+
+class _Table:
+    """A table of a flatbuffer; fields go by their places in the vtable (4, 6, 8, ... in the order of the schema).
+
+    The generated accessors take ten times as long, which is most of the time of reading a file of thousands of tensors.
+    """
+
+    __slots__ = ("data", "end", "place", "vtable")
+
+    def __init__(self, data: Any, place: int):
+        self.data, self.place = data, place
+        self.vtable = place - I32(data, place)[0]
+        self.end = U16(data, self.vtable)[0]
+
+    def field(self, slot: int) -> int:
+        """The place of a field; 0 where it is absent."""
+        offset = U16(self.data, self.vtable + slot)[0] if slot < self.end else 0
+        return self.place + offset if offset else 0
+
+    def byte(self, slot: int) -> int:
+        place = self.field(slot)
+        return self.data[place] if place else 0
+
+    def number(self, slot: int) -> int:
+        place = self.field(slot)
+        return I32(self.data, place)[0] if place else 0
+
+    def long(self, slot: int) -> int:
+        place = self.field(slot)
+        return U64(self.data, place)[0] if place else 0
+
+    def target(self, slot: int) -> int:
+        """What a field refers to; 0 where it is absent."""
+        place = self.field(slot)
+        return place + U32(self.data, place)[0] if place else 0
+
+    def table(self, slot: int) -> _Table | None:
+        place = self.target(slot)
+        return _Table(self.data, place) if place else None
+
+    def length(self, slot: int) -> int:
+        place = self.target(slot)
+        return U32(self.data, place)[0] if place else 0
+
+    def vector(self, slot: int, dtype: Any) -> np.ndarray:
+        """A copy."""
+        count = self.length(slot)
+        return np.frombuffer(self.data, dtype, count, self.target(slot) + 4).copy() if count else np.zeros(0, dtype)
+
+    def ints(self, slot: int) -> tuple[Any, ...]:
+        place = self.target(slot)
+        return struct.unpack_from(f"<{U32(self.data, place)[0]}i", self.data, place + 4) if place else ()
+
+    def text(self, slot: int) -> str:
+        place = self.target(slot)
+        return self.data[place + 4 : place + 4 + self.length(slot)].decode() if place else ""
+
+    def tables(self, slot: int) -> list[Any]:
+        """The places of the tables in a vector."""
+        start = self.target(slot) + 4
+        return [start + 4 * i + offset for i, offset in enumerate(_unsigned(self.ints(slot)))] if start > 4 else []
+
+
+def _unsigned(numbers: Iterable[Any]) -> Iterable[Any]:
+    return (n & 0xFFFFFFFF for n in numbers)
+
+
+class _Part:
+    """A model made of copies of some operators."""
+
+    def __init__(self, file: FlatFile):
+        self.file = file
+        self.model = schema.ModelT()
+        self.graph = schema.SubGraphT()
+        self.graph.tensors, self.graph.operators = [], []
+        self.inputs: list[int] = []
+        self.outputs: list[int] = []
+        self.constants: dict[int, int] = {}
+        self.buffers: dict[int, int] = {0: 0}
+        self.blobs: list[Blob] = []
+
+    def add(self, number: int, segment: Segment, shapes: Mapping[int, Sequence[int]]) -> None:
+        copies: dict[int, int] = {-1: -1}
+        for tensor in segment.boundary:
+            copies[tensor] = self.tensor(tensor, f"{number}/", shapes[tensor])
+            self.inputs.append(copies[tensor])
+        for index in segment.operators:
+            op = self.file.operators[index]
+            table = schema.OperatorT.InitFromObj(self.file.graph.Operators(index))
+            for tensor in (*op.inputs, *op.outputs):
+                if tensor not in copies:
+                    constant = self.file.tensors[tensor].constant
+                    copies[tensor] = self.constant(tensor) if constant else self.tensor(tensor, f"{number}/")
+            table.inputs = np.array([copies[t] for t in op.inputs], np.int32)
+            table.outputs = np.array([copies[t] for t in op.outputs], np.int32)
+            self.graph.operators.append(table)
+        self.outputs.append(copies[segment.target])
+
+    def constant(self, tensor: int) -> int:
+        """Constants are shared by all segments."""
+        if tensor not in self.constants:
+            self.constants[tensor] = self.tensor(tensor, "")
+        return self.constants[tensor]
+
+    def tensor(self, tensor: int, prefix: str, shape: Sequence[int] | None = None) -> int:
+        table = schema.TensorT.InitFromObj(self.file.graph.Tensors(tensor))
+        table.name = f"{prefix}{tensor}"
+        table.buffer = self.buffer(table.buffer)
+        if shape is not None:
+            table.shape, table.shapeSignature, table.hasRank = np.array(shape, np.int32), None, True
+        self.graph.tensors.append(table)
+        return len(self.graph.tensors) - 1
+
+    def buffer(self, index: int) -> int:
+        if index not in self.buffers:
+            array = self.file.bytes_of(index)
+            if array.size:
+                self.blobs.append(Blob(array, array.dtype))
+            self.buffers[index] = len(self.blobs) if array.size else 0
+        return self.buffers[index]
+
+    def pack(self) -> bytes:
+        model, file = self.model, self.file
+        self.graph.inputs, self.graph.outputs = np.array(self.inputs, np.int32), np.array(self.outputs, np.int32)
+        model.version, model.description = 3, "part of a model"
+        model.operatorCodes = [schema.OperatorCodeT.InitFromObj(code) for code in file.codes]
+        model.subgraphs = [self.graph]
+        for i in range(1, file.root.SubgraphsLength()):  # bodies, which operators refer to by number
+            body = schema.SubGraphT.InitFromObj(file.root.Subgraphs(i))
+            for table in body.tensors:
+                table.buffer = self.buffer(table.buffer)
+            model.subgraphs.append(body)
+        model.buffers = [schema.BufferT(), *self.blobs]
+        packed, places = writer._pack(model, self.blobs)
+        stream = io.BytesIO()
+        writer._stream(stream, packed, self.blobs, places)
+        return stream.getvalue()

@@ -1,0 +1,56 @@
+"""A planted error of every kind is blamed on its layer and on no other, in real models.
+
+`python -m tests.validation.plant` prints precision and recall over more places.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.models import golden
+
+from .plant import PLANTS, Model, plant
+
+COMMITTED = ("exports/vit.ts13", "exports/fpn_bilinear.dynamo", "exports/mini_detr.dynamo")
+REAL = ("shared/yolox_nano_416", "shared/vittrack", "shared/mobilenet_v2_qdq")
+#: What has no place in a model: a vision transformer without a RESIZE, float models without 8-bit weights, ...
+ABSENT = {
+    "exports/vit.ts13": {"resize_mode", "int8_scale"},
+    "exports/fpn_bilinear.dynamo": {"softmax_axis", "int8_scale"},
+    "exports/mini_detr.dynamo": {"resize_mode", "int8_scale"},
+    "shared/yolox_nano_416": {"softmax_axis", "int8_scale"},
+    "shared/vittrack": {"resize_mode", "int8_scale"},
+    "shared/mobilenet_v2_qdq": {"weight", "softmax_axis", "resize_mode", "transposed_weight", "nan"},
+}
+ENTRIES = {m.name: m for m in golden.shared() + golden.exports()}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    return {}
+
+
+def cases() -> list[object]:
+    return [
+        pytest.param(name, kind, id=f"{name.partition('/')[2]}-{kind}")
+        for name in COMMITTED + REAL
+        if name in ENTRIES
+        for kind in PLANTS
+        if kind not in ABSENT[name]
+    ]
+
+
+@pytest.mark.parametrize("name, kind", cases())
+def test_blame(name: str, kind: str, models: dict[str, Model], tmp_path: Path) -> None:
+    if name not in models:
+        models[name] = Model.of(ENTRIES[name], tmp_path / "converted")
+    outcome = plant(models[name], kind, seed=7, folder=tmp_path)
+    assert outcome is not None and outcome.seen
+    assert outcome.blamed == outcome.expected, outcome.verdict
+    assert "introduces" in outcome.verdict
+
+
+def test_every_kind_is_planted_somewhere() -> None:
+    assert set.intersection(*(ABSENT[n] for n in COMMITTED)) == {"int8_scale"}, "test_quantised.py has that one"
