@@ -107,6 +107,8 @@ GROUPS: dict[str, list[tuple[str | None, str, dict[str, Any]]]] = {
                                "help": "growth of the constants that folding may cause (1MB)"}),
         (None, "disable_pass", {"action": "append", "metavar": "NAME", "dest": "disable_passes",
                                 "help": "leave a pass out; repeatable; see --list-passes"}),
+        (None, "keep_node", {"action": "append", "metavar": "NAME", "dest": "keep_nodes",
+                             "help": "a node that tuning neither folds, fuses nor removes; repeatable"}),
     ],
     "check against ONNX Runtime": [
         ("-coto", "check_onnx_tf_outputs_elementwise_close", {**FLAG, "help": "compare the outputs (the default)"}),
@@ -115,6 +117,7 @@ GROUPS: dict[str, list[tuple[str | None, str, dict[str, Any]]]] = {
          {"type": float, "metavar": "R", "help": "limit: R * max|reference| + A (1e-4 float32, 1e-2 float16)"}),
         ("-cotoa", "check_onnx_tf_outputs_elementwise_close_atol", {"type": float, "metavar": "A", "help": "1e-6"}),
         ("-tdnp", "test_data_nhwc_path", {"metavar": "FILE", "help": "inputs: .npz by name, or .npy; either layout"}),
+        (None, "html", {"metavar": "FILE", "help": "every layer as a page with charts (implies -cotof)"}),
         (None, "no_check", {**FLAG, "help": "do not run anything"}),
     ],
     "output on the terminal": [
@@ -124,7 +127,7 @@ GROUPS: dict[str, list[tuple[str | None, str, dict[str, Any]]]] = {
     "information": [
         ("-V", "version", {**FLAG, "help": "the version"}),
         (None, "list_passes", {**FLAG, "help": "the passes that tune the model, in order"}),
-        (None, "list_ops", {**FLAG, "help": "the ONNX operators that can be converted"}),
+        (None, "list_ops", {**FLAG, "help": "the ONNX operators: versions, support"}),
     ],
 }  # fmt: skip
 
@@ -183,10 +186,10 @@ def inform(options: argparse.Namespace) -> bool:
         for entry in PASSES.values():
             print(f"{entry.name:<14}{entry.summary}")
     elif options.list_ops:
-        from .op_handlers import HANDLERS
+        from .op_handlers.catalogue import catalogue
 
-        for domain, op in sorted(HANDLERS):
-            print(f"{domain}.{op}" if domain else op)
+        for row in catalogue():
+            print(f"{row.name:<40}{','.join(map(str, row.versions)) or '-':<28}{row.support}")
     else:
         return False
     return True
@@ -208,6 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.pop("no_check"):
         given["check"] = "none"
     given["disable_passes"] = given["disable_passes"] or ()
+    given["keep_nodes"] = given["keep_nodes"] or ()
     if given["outputs"] is None:  # the default set may leave the SavedModel out
         del given["outputs"]
     try:

@@ -90,6 +90,7 @@ def convert(
     check_onnx_tf_outputs_elementwise_close_atol: float | None = None,
     test_data: str | os.PathLike[str] | Mapping[str, np.ndarray] | None = None,
     test_data_nhwc_path: str | os.PathLike[str] | None = None,
+    html: str | os.PathLike[str] | None = None,
     disable_model_save: bool = False,
     non_verbose: bool = False,
     verbosity: str = "info",
@@ -109,6 +110,7 @@ def convert(
     :param input_names_to_interrupt_model_conversion: tensors at which the model begins; ``output_names_...``: ends.
     :param check: ``outputs``, ``layers`` or ``none``; a limit of ``rtol * max|reference| + atol`` per tensor.
     :param test_data: arrays by input name, or an .npz or .npy file with them; else seeded random inputs.
+    :param html: write the check of every layer as a page there (needs plotly, ``onnx2tf_lite[report]``).
     :param disable_model_save: convert and check, write nothing.
     :param others: options of onnx2tf that have nothing to do here (a warning), or that do not exist (an error).
     :raises ConversionError: with everything that is wrong; nothing is written then.
@@ -118,7 +120,9 @@ def convert(
     log = Log("error" if non_verbose else verbosity)
     _compatibility(others, log)
     wanted = _wanted(outputs, log)
-    if check_onnx_tf_outputs_elementwise_close_full:
+    if html is not None:
+        validation.page.require()
+    if check_onnx_tf_outputs_elementwise_close_full or (html is not None and check != "none"):
         check = "layers"
     _one_of("check", check, ("outputs", "layers", "none"))
     _one_of("simplify", simplify, ("auto", "always", "never"))
@@ -151,6 +155,7 @@ def convert(
         if check == "none"
         else validation.CheckOptions(
             layers=check == "layers",
+            histograms=html is not None,
             data=data if data is None or isinstance(data, Mapping) else validation.inputs.read(data),
             hints=parse_shapes(shape_hints),
             rtol=check_onnx_tf_outputs_elementwise_close_rtol,
@@ -160,7 +165,10 @@ def convert(
     )
     if not onnx_graph and not os.fspath(input_onnx_file_path):
         raise ConversionError("there is no model: give input_onnx_file_path or onnx_graph")
-    return job.run(None if disable_model_save else Path(output_folder_path))
+    result = job.run(None if disable_model_save else Path(output_folder_path))
+    if html is not None and result.check is not None:
+        Path(html).write_text(result.check.to_html(), encoding="utf-8")
+    return result
 
 
 Shapes = Mapping[str, Sequence[int]] | Sequence[str]

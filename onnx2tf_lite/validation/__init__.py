@@ -5,9 +5,10 @@
 ``flatfile``  .tflite: other outputs, parts      ``child``      work in a process that may die
 ``compare``   tolerances and differences         ``isolate``    which layers introduce error
 ``samples``   the reference's side of a check    ``filecheck``  a file's side of it
-``check``     the whole of it                    ``report``     what it found
+``check``     the whole of it                    ``report``     what it found (``page``: in HTML)
 """
 
+from . import page
 from .check import check
 from .compare import Tolerance, tolerance
 from .program import Program
@@ -16,5 +17,6 @@ from .report import FileReport, Move, Report, Row
 from .samples import CheckOptions
 
 __all__ = [
-    "CheckOptions", "FileReport", "Move", "Program", "Reference", "Report", "Row", "Tolerance", "check", "tolerance",
+    "CheckOptions", "FileReport", "Move", "Program", "Reference", "Report", "Row", "Tolerance", "check", "page",
+    "tolerance",
 ]  # fmt: skip

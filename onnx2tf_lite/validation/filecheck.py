@@ -286,7 +286,7 @@ class FileCheck:
     def draw(self) -> None:
         """Histograms of the worst layers."""
         report = FileReport("", "", "", "", (), layers=[self.rows[n] for n in self.layers if n in self.rows])
-        worst = [r for r in report.worst(HISTOGRAMS) if not r.ok or r.isolated]
+        worst = [r for r in report.worst(HISTOGRAMS) if not r.ok or r.isolated or self.whole.options.histograms]
         groups: dict[tuple[str, int], list[Row]] = {}
         for row in worst:
             groups.setdefault((row.runtime, row.sample), []).append(row)

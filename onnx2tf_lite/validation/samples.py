@@ -29,6 +29,7 @@ class CheckOptions:
     such samples), else seeded random ones, free dimensions from ``hints`` (input name -> shape) where given.
     ``samples``: how many random ones; None: two sizes for a dynamic model, else one.  ``rtol``, ``atol``, ``metric``:
     see ``compare``.  ``budget``: bytes of reference tensors held at once; beyond, layers are compared in chunks.
+    ``histograms``: of the worst layers even where they agree.
     """
 
     layers: bool = False
@@ -40,6 +41,7 @@ class CheckOptions:
     seed: int = 0
     samples: int | None = None
     budget: int = BUDGET
+    histograms: bool = False
 
 
 @dataclass

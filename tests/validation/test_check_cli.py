@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from onnx2tf_lite import convert
-from onnx2tf_lite.validation import cli
+from onnx2tf_lite import check_cli as cli
 
 from .models import cnn
 from .plant import Editor
@@ -107,7 +107,7 @@ def test_colours_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setenv("TERM", "xterm-256color")
     lines: list[bytes] = []
-    command = [sys.executable, "-m", "onnx2tf_lite.validation.cli", "-i", "net.onnx", "-t", "bent.tflite"]
+    command = [sys.executable, "-m", "onnx2tf_lite.check_cli", "-i", "net.onnx", "-t", "bent.tflite"]
     code = os.waitstatus_to_exitcode(pty.spawn(command, lambda fd: lines.append(os.read(fd, 4096)) or b" "))
     text = b"".join(lines).decode(errors="replace")
     assert code == 1 and "\x1b[" in text and "introduces" in text

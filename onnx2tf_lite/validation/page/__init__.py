@@ -5,6 +5,7 @@ Page, style and script are ``page.html``, ``page.css`` and ``page.js``; the char
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from ...errors import ConversionError, Problem
 from ..report import HEADER, FileReport, Report, Row, cells
 from . import charts
 
@@ -20,11 +22,19 @@ NUMERIC = frozenset({"layer", "max|diff|", "of max|ref|", "RMSE", "cosine", "SQN
 HISTOGRAMS = 6  # worst layers that are shown
 
 
+def require() -> None:
+    """Before anything is run for a page: raises ConversionError where the charts cannot be drawn."""
+    if importlib.util.find_spec("plotly") is None:
+        remedy = "pip install 'onnx2tf_lite[report]'"
+        raise ConversionError(Problem("--html", "the charts are drawn by plotly, which is not installed", remedy))
+
+
 def render(report: Report) -> str:
     """The page.
 
-    :raises ModuleNotFoundError: plotly is not installed (it comes with ``onnx2tf_lite[report]``).
+    :raises ConversionError: plotly is not installed (it comes with ``onnx2tf_lite[report]``).
     """
+    require()
     page = {name: (files(__name__) / f"page.{name}").read_text(encoding="utf-8") for name in ("html", "css", "js")}
     verdicts = [
         f'<li>{_badge(f.ok)}<a href="#file{i}">{escape(f.verdict)}</a></li>' for i, f in enumerate(report.files)

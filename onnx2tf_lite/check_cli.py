@@ -22,7 +22,7 @@ tolerances (rtol, by kind of file and --metric; a match that needed a looser one
   a quantised ONNX model: one quantisation step at 99.9 % of the elements.  atol is 1e-6.
 
 examples:
-  onnx2tf-check -i model.onnx -t model_float32.tflite
+  onnx2tf-check -i model.onnx -t model_float32.tflite --html report.html
   onnx2tf-check -i model.onnx -t model_int8.tflite --inputs photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
   onnx2tf-check -i model.onnx -t saved_model model_float32.tflite --shape image:1,3,224,224 --samples 4 --json -
 
@@ -103,15 +103,20 @@ def make_parser() -> argparse.ArgumentParser:
     )
     shown.add_argument("--worst", type=_positive, metavar="N", help="the same as --rows worst, of that many")
     shown.add_argument("--json", metavar="FILE", help="everything, to a file or (-) to standard output alone")
+    shown.add_argument("--html", metavar="FILE", help="everything as one page with charts, for a browser")
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit code."""
     options = make_parser().parse_args(sys.argv[1:] if argv is None else argv)
-    from ..errors import ConversionError
+    from .errors import ConversionError
 
     try:
+        if options.html:
+            from .validation.page import require
+
+            require()
         report = run(options)
     except ConversionError as error:
         for problem in error.problems:
@@ -129,10 +134,10 @@ def run(options: argparse.Namespace) -> Any:
     import shlex
     from pathlib import Path
 
-    from ..pipeline import parse_shapes
-    from . import check, images
-    from .check import make_reference
-    from .report import Report
+    from .pipeline import parse_shapes
+    from .validation import check, images
+    from .validation.check import make_reference
+    from .validation.report import Report
 
     reference = make_reference(options.onnx)
     hints, path, data = parse_shapes(options.shape), options.inputs, options.inputs
@@ -141,6 +146,7 @@ def run(options: argparse.Namespace) -> Any:
     report: Report = check(
         reference, list(options.target), data, layers=not options.outputs_only, hints=hints, rtol=options.rtol,
         atol=options.atol, metric=options.metric, seed=options.seed, samples=options.samples, budget=options.budget,
+        histograms=bool(options.html),
     )  # fmt: skip
     words = ["onnx2tf-check", "-i", options.onnx, "-t", *options.target]
     extra = {"inputs": path, "samples": options.samples, "seed": options.seed or None, "metric": options.metric,
@@ -161,8 +167,10 @@ def output(report: Any, options: argparse.Namespace) -> None:
     """The table, or JSON alone where that goes to standard output."""
     from pathlib import Path
 
-    from .show import show, to_text
+    from .validation.show import show, to_text
 
+    if options.html:
+        Path(options.html).write_text(report.to_html(), encoding="utf-8")
     if options.json == "-":
         print(to_text(report))
         return
