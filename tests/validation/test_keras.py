@@ -1,0 +1,41 @@
+"""Keras files of others: matched by names and shapes, run by the Keras that TensorFlow brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from onnx2tf_lite.validation import check
+
+WEIGHTS = np.random.default_rng(0).normal(size=(3, 3, 3, 8)).astype(np.float32)  # height, width, in, out
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    info = helper.make_tensor_value_info
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], "conv"), helper.make_node("Relu", ["c"], ["y"], "relu")]
+    graph = helper.make_graph(
+        nodes, "g", [info("x", TensorProto.FLOAT, [1, 3, 16, 16])], [info("y", TensorProto.FLOAT, [1, 8, 14, 14])],
+        [numpy_helper.from_array(np.ascontiguousarray(WEIGHTS.transpose(3, 2, 0, 1)), "w")],
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("keras") / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("changed", [0.0, 0.1], ids=["the same weights", "other weights"])
+def test_a_keras_file_matches_where_its_weights_do(model: Path, tmp_path: Path, suffix: str, changed: float) -> None:
+    keras = pytest.importorskip("keras", reason="comes with TensorFlow")
+    x = keras.Input((16, 16, 3), name="x")
+    conv = keras.layers.Conv2D(8, 3, use_bias=False, name="c")
+    net = keras.Model(x, keras.layers.ReLU(name="y")(conv(x)))
+    conv.set_weights([WEIGHTS * (1 + changed)])
+    net.save(tmp_path / f"net{suffix}")
+    report = check(model, tmp_path / f"net{suffix}")
+    assert report.files[0].error == "" and report.files[0].kind == "keras"
+    assert report.exit_code == (1 if changed else 0)
