@@ -150,9 +150,8 @@ def test_layer_table(path: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("-i", path, *FLAT, "-cotof") == 0
     out = capfd.readouterr().out
     (row,) = (line.split() for line in out.splitlines() if " node_r1 " in line)
-    assert (
-        row[:8] == ["ok", "1", "node_r1", "Relu", "r1", "[2,8,12,10]", "[2,12,10,8]", "[0,2,3,1]"] or row[5] == "[1,8,12,10]"
-    )
+    assert row[:5] == ["ok", "1", "node_r1", "Relu", "r1"]
+    assert row[5:8] in [[f"[{n},8,12,10]", f"[{n},12,10,8]", "[0,2,3,1]"] for n in (1, 2)]  # the worst of two sizes
 
 
 def test_bar_and_colours_on_a_terminal(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

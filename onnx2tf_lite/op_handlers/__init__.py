@@ -10,6 +10,7 @@ from . import (
     activations,
     arithmetic,
     attention,
+    classical,
     control,
     convolution,
     detection,
@@ -17,6 +18,7 @@ from . import (
     indexing,
     linalg,
     matmul,
+    microsoft,
     normalization,
     pooling,
     quantization,
@@ -25,17 +27,19 @@ from . import (
     reductions,
     resize,
     sampling,
+    sequences,
     shapes,
     signal,
     slicing,
     spatial,
     text,
+    trees,
 )
 
 FAMILIES = (
-    activations, arithmetic, attention, control, convolution, detection, geometry, indexing, linalg, matmul,
-    normalization, pooling, quantization, randomness, recurrent, reductions, resize, sampling, shapes, signal,
-    slicing, spatial, text,
+    activations, arithmetic, attention, classical, control, convolution, detection, geometry, indexing, linalg, matmul,
+    microsoft, normalization, pooling, quantization, randomness, recurrent, reductions, resize, sampling, sequences,
+    shapes, signal, slicing, spatial, text, trees,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "HANDLERS", "NodeInfo", "Unsupported", "const", "current_node", "op", "table"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..ir import build as b
 from ..ir import dims
@@ -22,7 +23,7 @@ class Window:
     """
 
     size: tuple[Dim, ...]
-    kernel: tuple[Dim, ...]
+    kernel: tuple[Any, ...]  # numbers for a pool, dims for a convolution
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
     pads: Pads
@@ -30,7 +31,7 @@ class Window:
     same: bool = False
 
     @property
-    def reach(self) -> tuple[Dim, ...]:
+    def reach(self) -> tuple[Any, ...]:
         """Extents that the dilated kernel covers."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 

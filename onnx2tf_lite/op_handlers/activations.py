@@ -28,8 +28,9 @@ def leaky_relu(x: Value, *, alpha: float = 0.01) -> Value:
 
 @op("PRelu")
 def prelu(x: Value, slope: Value) -> Value:
-    """x where x >= 0, else slope * x; the kernel takes a constant slope and rank 4 at most."""
-    if x.dtype == np.float32 and slope.is_constant and x.rank <= 4:
+    """x where x >= 0, else slope * x; the kernel takes a constant slope that is seen to fit, and rank 4 at most."""
+    fits = all(s in (1, d) for s, d in zip(slope.shape[::-1], x.shape[::-1], strict=False))
+    if x.dtype == np.float32 and slope.is_constant and x.rank <= 4 and fits:
         return b.emit("PRELU", x, b.expand_rank(slope, x.rank))
     return m.relu(x) + slope * _below(x)
 

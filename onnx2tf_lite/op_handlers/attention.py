@@ -12,6 +12,7 @@ from math import sqrt
 import numpy as np
 
 from ..ir import build as b
+from ..ir.dims import Dim
 from ..ir.graph import Value
 from ._loops import scalar
 from .registry import Unsupported, current_node, op
@@ -60,7 +61,7 @@ def attention(q: Value, k: Value, v: Value, mask: Value | None = None, past_key:
     before = past_key.shape[2] if past_key is not None else 0
     k = k if past_key is None else b.concat([past_key, k], 2)
     v = v if past_value is None else b.concat([past_value, v], 2)
-    stages = [_product(q * float(scale or 1 / sqrt(q.shape[3])), k, adj_y=True)]  # type: ignore[arg-type]
+    stages = [_product(q * _scale(scale, q.shape[3]), k, adj_y=True)]
     stages.append(b.tanh(stages[0] / float(softcap)) * float(softcap) if softcap else stages[0])
     offset = scalar(before)
     conditions = []
@@ -80,6 +81,13 @@ def attention(q: Value, k: Value, v: Value, mask: Value | None = None, past_key:
     y = b.reshape(b.transpose(y, (0, 2, 1, 3)), (y.shape[0], y.shape[2], -1)) if flat else y
     scores = [*stages, weights][qk_matmul_output_mode]
     return [y, k, v, scores if current_node().wants(3) else None]
+
+
+def _scale(scale: float | None, size: Dim) -> Value | float:
+    """The attribute, else 1 / sqrt of the head size."""
+    if scale or isinstance(size, int):
+        return float(scale or 1 / sqrt(size))  # type: ignore[arg-type]
+    return b.rsqrt(b.cast(scalar(size), np.float32))
 
 
 def _masked(scores: Value, mask: Value | None, conditions: list[Value]) -> Value:

@@ -15,6 +15,7 @@ from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim
 from ..ir.graph import Value, constant
+from ._loops import zeros
 from ._windows import Window, dilate, padded, window
 from .registry import Unsupported, op
 
@@ -39,12 +40,16 @@ def _check(x: Value, w: Value) -> None:
         raise Unsupported(
             f"a convolution over {x.rank - 2} axes has no TFLite form", "1 to 3 spatial axes are possible"
         )
-    if not dims.is_static(w.shape):
-        raise Unsupported(f"weights [{dims.show(w.shape)}] of unknown extents", "give the weights fixed extents")
 
 
 def _bias(bias: Value | None, channels: Dim) -> Value:
-    return constant(np.zeros(int(channels), np.float32), name="zero_bias") if bias is None else bias  # type: ignore[arg-type]
+    if bias is None:
+        return (
+            zeros((channels,))
+            if isinstance(channels, dims.Expr)
+            else constant(np.zeros(channels, np.float32), name="zero_bias")
+        )
+    return b.reshape(bias, (channels,))
 
 
 @op("Conv")
@@ -56,6 +61,7 @@ def conv(x: Value, w: Value, bias: Value | None = None, *, auto_pad: str = "NOTS
         y = conv(_two_dimensional(x), _two_dimensional(w), bias, auto_pad=auto_pad, dilations=_with_unit(dilations),
                  group=group, pads=_flat_pads(pads), strides=_with_unit(strides))  # fmt: skip
         return b.reshape(y, (*y.shape[:2], y.shape[3]))
+    w = b.pinned(w, (w.shape[0], dims.floordiv(x.shape[1], group), *(kernel_shape or w.shape[2:])))
     win = window(x.shape[2:], w.shape[2:], strides, dilations, pads, auto_pad)
     x = x if win.same else padded(x, win.pads)
     return (_conv_2d if x.rank == 4 else _conv_3d)(x, w, _bias(bias, w.shape[0]), win, group)
@@ -64,8 +70,8 @@ def conv(x: Value, w: Value, bias: Value | None = None, *, auto_pad: str = "NOTS
 def _conv_2d(x: Value, w: Value, bias: Value, win: Window, group: int) -> Value:
     common = {"padding": "SAME" if win.same else "VALID", "strides": win.strides, "dilations": win.dilations,
               "activation": None}  # fmt: skip
-    if group > 1 and group == x.shape[1]:
-        multiplier = int(w.shape[0]) // group  # type: ignore[arg-type]
+    if group > 1 and group == x.shape[1] and isinstance(w.shape[0], int):
+        multiplier = w.shape[0] // group
         y = b.emit("DEPTHWISE_CONV_2D", b.channels_last(x), b.transpose(w, (1, 2, 3, 0)), bias,
                    multiplier=multiplier, dilated=win.dilated, **common)  # fmt: skip
     else:
@@ -101,7 +107,7 @@ class Crop:
 
     size: Dim
     stride: int
-    reach: int
+    reach: Dim
     begin: Dim
     out: Dim
 
@@ -155,6 +161,7 @@ def conv_transpose(x: Value, w: Value, bias: Value | None = None, *, auto_pad: s
         return b.reshape(y, (*y.shape[:2], y.shape[3]))
     attrs = {"strides": strides, "dilations": dilations, "pads": pads, "output_padding": output_padding,
              "output_shape": output_shape}  # fmt: skip
+    w = b.pinned(w, (x.shape[1], w.shape[1], *(kernel_shape or w.shape[2:])))
     crops = _crops(x, w, attrs, auto_pad)
     w = dilate(w, dilations or ())
     bias = _bias(bias, w.shape[1] * group)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..ir import build as b
 from ..ir import dims
+from ..ir.dims import Dim
 from ..ir.graph import Value
-from .registry import Unsupported, op
+from ._loops import iterate, put, scalar
+from .registry import op
 
+KERNEL = "NON_MAX_SUPPRESSION_V4"
 TINY = np.finfo(np.float32).tiny
 
 
@@ -20,23 +25,36 @@ def non_max_suppression(boxes: Value, scores: Value, most: Value | None = None, 
     The kernel does one class of one image and pads its list; WHERE keeps what counts.
     """
     images, classes, count = scores.shape
-    if not isinstance(images, int) or not isinstance(classes, int):
-        raise Unsupported("NonMaxSuppression of a number of images or classes that is only known at run time",
-                          "fix the batch size, e.g. with --batch")  # fmt: skip
-    room = dims.minimum(count, b.dims_of(most)[0]) if most is not None else 0
+    boxes = b.pinned(boxes, (images, count, 4))
+    room = dims.minimum(count, b.dims_of(b.reshape(most, (1,)))[0]) if most is not None else 0
     boxes = _corners(boxes) if center_point_box else boxes
     limits = [_above(iou), b.reshape(threshold if threshold is not None else b.lift(np.float32(-np.inf)), ())]
-    found = [
-        b.emit_all("NON_MAX_SUPPRESSION_V4",
-                   [_entry(boxes, i), _entry(_entry(scores, i), k), *limits], count=room)
-        for i in range(images) for k in range(classes)
-    ]  # fmt: skip
-    shape = (images, classes, room)
-    chosen = b.reshape(b.pack([indices for indices, _ in found]), shape)
-    valid = b.reshape(b.pack([number for _, number in found]), (images, classes, 1))
+    if isinstance(images, int) and isinstance(classes, int):
+        found = [
+            b.emit_all(KERNEL, [_entry(boxes, i), _entry(_entry(scores, i), k), *limits], count=room)
+            for i in range(images) for k in range(classes)
+        ]  # fmt: skip
+        chosen, valid = (b.pack(results) for results in zip(*found, strict=True))
+    else:
+        chosen, valid = _one_by_one(boxes, b.reshape(scores, (images * classes, count)), limits, classes, room)
+    chosen, valid = b.reshape(chosen, (images, classes, room)), b.reshape(valid, (images, classes, 1))
     places = b.emit("WHERE", b.less(b.reshape(b.iota(room), (1, 1, room)), valid))
     box = b.gather_nd(chosen, b.cast(places, np.int32))
     return b.concat([b.narrow(places, 1, 0, 2), b.reshape(b.cast(box, np.int64), (-1, 1))], 1)
+
+
+def _one_by_one(boxes: Value, scores: Value, limits: list[Value], classes: Dim, room: Dim) -> list[Value]:
+    """Indices [images*classes, room] and how many of them count, by a loop over an unknown number of classes."""
+    rounds = scores.shape[0]
+
+    def step(i: Value, state: list[Value], seen: list[Any]) -> list[Value]:
+        places, one, *rest = seen
+        operands = [b.gather(places, b.floor_div(i, scalar(classes))), b.gather(one, i), *rest]
+        found = b.emit_all(KERNEL, operands, count=room)
+        return [put(buffer, i, row) for buffer, row in zip(state, found, strict=True)]
+
+    return iterate(rounds, [b.fill((rounds, room), np.int32(0)), b.fill((rounds,), np.int32(0))],
+                   [boxes, scores, *limits], step)  # fmt: skip
 
 
 def _entry(x: Value, index: int) -> Value:

@@ -9,11 +9,11 @@ import numpy as np
 from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim, Shape
-from ..ir.graph import Value, static_shape
+from ..ir.graph import Value
 from . import _maths as m
 from ._loops import scalar
 from .matmul import product
-from .registry import op
+from .registry import Unsupported, op
 from .sampling import TAPS, _inside, _weighted, number
 
 F32 = np.dtype(np.float32)
@@ -50,12 +50,16 @@ def deform_conv(x: Value, w: Value, offset: Value, bias: Value | None = None, ma
 
     Every kernel place of every output reads the image between pixels; what lies outside counts as zero.
     """
-    (n, c, *space), (o, _, *kernel), out = x.shape, w.shape, offset.shape[2:]
+    (n, c, *space), (o, *_), out = x.shape, w.shape, offset.shape[2:]
+    kernel = kernel_shape or w.shape[2:]
+    if not dims.is_static(kernel):
+        raise Unsupported("a kernel of unknown extents", "give the attribute kernel_shape")
+    w = b.pinned(w, (o, dims.floordiv(c, group), *kernel))
     rank, taps_count = len(space), dims.product(kernel)
     batch, width = n * offset_group, dims.floordiv(c, offset_group)
     places = taps_count * dims.product(out)
     shifts = b.split(b.reshape(offset, (batch, taps_count, rank, *out)), [1] * rank, 2)
-    steps = np.indices(static_shape(w)[2:]).reshape(rank, -1)
+    steps = np.indices([dims.evaluate(k, {}) for k in kernel]).reshape(rank, -1)
     taps = []
     for a, (shift, size) in enumerate(zip(shifts, space, strict=True)):
         stride, dilation, low = (v[a] if v else d for v, d in ((strides, 1), (dilations, 1), (pads, 0)))

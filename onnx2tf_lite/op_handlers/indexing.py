@@ -11,7 +11,7 @@ from ..ir import dims
 from ..ir.dims import Dim, Shape
 from ..ir.graph import Graph, Value, building, constant, content_of, current_graph
 from .reductions import descending
-from .registry import Unsupported, op
+from .registry import Unsupported, fixed, op
 from .shapes import scalar
 
 I32, I64 = np.dtype(np.int32), np.dtype(np.int64)
@@ -96,7 +96,7 @@ def gather_elements(x: Value, index: Value, *, axis: int = 0) -> Value:
 @op("GatherND")
 def gather_nd(x: Value, index: Value, *, batch_dims: int = 0) -> Value:
     """The kernel has no batch axes: their places become leading entries of the index vectors."""
-    depth = int(index.shape[-1])  # type: ignore[arg-type]
+    depth = fixed(index.shape[-1], "the length of the index vectors")
     index = wrap(index, x.shape[batch_dims : batch_dims + depth])
     lead = (*index.shape[:-1], 1)
     columns = [b.reshape(b.iota(d), [d if a == axis else 1 for a in range(len(lead))])
@@ -178,7 +178,7 @@ def _combination(kind: str | None, dtype: np.dtype) -> Graph:
 
 @op("ScatterND")
 def scatter_nd(x: Value, index: Value, updates: Value, *, reduction: str = "none") -> Value:
-    depth = int(index.shape[-1])  # type: ignore[arg-type]
+    depth = fixed(index.shape[-1], "the length of the index vectors")
     return scatter(x, wrap(index, x.shape[:depth]), updates, reduction)
 
 

@@ -14,12 +14,17 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
-from ..ir import build, dims
-from ..ir.graph import Graph, Origin, Value, building, constant, current_graph, current_origin, short
+from ..ir import build, dims, stored
+from ..ir.graph import Graph, Origin, Value, building, constant, current_graph, current_origin
+from ._refusals import edge_problem, no_handler
+from ._structures import Choice, Item, parts, rebuilt, told
 from .functions import definition, schema_of
 from .registry import HANDLERS, NodeInfo, Unsupported, lowering_node
 
 NARROWED = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.float16): np.dtype(np.float32)}
+# what TFLite computes in float64; a model of nothing else stays float64
+DOUBLE = {"Add", "Mul", "Max", "Min", "Sum", "Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten",
+          "Expand", "BitCast"}  # fmt: skip
 
 
 def numpy_dtype(dtype: Any) -> np.dtype | None:
@@ -45,19 +50,33 @@ class Scope:
 
     graph: Graph
     outer: Scope | None = None
-    values: dict[str, Value] = field(default_factory=dict)
+    doubles: bool = False  # float64 is not narrowed
+    values: dict[str, Item] = field(default_factory=dict)
     captured: dict[str, tuple[Value, Value]] = field(default_factory=dict)  # name -> (outer value, body input)
 
-    def find(self, name: str) -> Value | None:
-        if name in self.values:
-            return self.values[name]
-        found = self.outer.find(name) if self.outer else None
-        if found is None or found.is_constant:
+    def dtype(self, dtype: np.dtype) -> np.dtype:
+        """The dtype that stands for an ONNX dtype here."""
+        return dtype if self.doubles and dtype == np.float64 else ir_dtype(dtype)
+
+    def find(self, name: str) -> Item | None:
+        if name in self.values or self.outer is None:
+            return self.values.get(name)
+        found = self.outer.find(name)
+        if found is None or self.graph is self.outer.graph:
             return found
-        inner = self.graph.add_input(f"{self.graph.name}/{name}", found.shape, found.dtype)
-        inner.content, inner.bounds = found.content, found.bounds
-        self.captured[name] = found, inner
-        self.values[name] = inner
+        pieces = [(f"{name}[{i}]" if found is not v else name, v) for i, v in enumerate(parts(found))]
+        self.values[name] = rebuilt(found, iter([self._inside(*piece) for piece in pieces]))
+        return self.values[name]
+
+    def _inside(self, key: str, found: Value) -> Value:
+        """The input of the body that stands for a value from outside; a constant needs none."""
+        if found.is_constant:
+            return found
+        inner = next((mine for theirs, mine in self.captured.values() if theirs is found), None)
+        if inner is None:
+            inner = self.graph.add_input(f"{self.graph.name}/{key}", found.shape, found.dtype)
+            inner.content, inner.bounds = found.content, found.bounds
+            self.captured[key] = found, inner
         return inner
 
 
@@ -67,15 +86,14 @@ def lower(model: gs.Graph, listener: Callable[[int, int], None] | None = None) -
     :raises ConversionError: with *every* node that cannot be expressed.
     """
     graph = Graph("main")
-    scope = Scope(graph)
+    scope = Scope(graph, doubles=all(not n.domain and n.op in DOUBLE for n in model.nodes))
     problems: list[Problem] = []
     for tensor in model.inputs:
         dtype = numpy_dtype(tensor.dtype)
         if dtype is None or tensor.shape is None:
-            problems.append(Problem(f"input '{tensor.name}'", "has no tensor type with a known rank and numeric dtype",
-                                    "declare its shape in the model"))  # fmt: skip
+            problems.append(edge_problem("input", tensor))
             continue
-        scope.values[tensor.name] = graph.add_input(tensor.name, input_shape(graph, tensor), ir_dtype(dtype))
+        scope.values[tensor.name] = graph.add_input(tensor.name, input_shape(graph, tensor), scope.dtype(dtype))
     with building(graph):
         if not problems:
             lower_nodes(model, scope, problems, listener)
@@ -85,12 +103,18 @@ def lower(model: gs.Graph, listener: Callable[[int, int], None] | None = None) -
             value = _operand(scope, tensor)
             if value is None:
                 raise ConversionError(Problem(f"output '{tensor.name}'", "is not computed by any node"))
+            if not isinstance(value, Value):
+                problems.append(edge_problem("output", tensor, value))
+                continue
             if value.is_constant or value in graph.inputs or value in graph.outputs:
                 scope.values[tensor.name] = value = build.emit("IDENTITY", value, shape=value.shape)
             value.name = tensor.name
             graph.outputs.append(value)
             graph.output_names.append(tensor.name)
-    graph.tensors = {n: v for n, v in scope.values.items() if not v.is_constant}
+    if problems:
+        raise ConversionError(*problems)
+    stored.settle(graph)
+    graph.tensors = {n: v for n, v in scope.values.items() if isinstance(v, Value) and not v.is_constant}
     return graph
 
 
@@ -112,16 +136,17 @@ def lower_nodes(
     for index, node in enumerate(model.nodes):
         if listener:
             listener(index, len(model.nodes))
-        inputs = [None if t.is_empty() else _operand(scope, t) for t in node.inputs]
         if any(t.name in broken for t in node.inputs):
             broken.update(t.name for t in node.outputs)
             if (node.domain or "", node.op) in HANDLERS or schema_of(node, model.opset):
                 continue
         names = tuple("" if t.is_empty() else t.name for t in node.outputs)
+        inputs: list[Item | None] = []
         origin = Origin(node.name, node.op, tuple(t.name for t in node.inputs), names)
         info = NodeInfo(names, tuple(numpy_dtype(t.dtype) if t.dtype is not None else None for t in node.outputs))
         try:
             with building(current_graph(), origin), lowering_node(info):
+                inputs += [None if t.is_empty() else _operand(scope, t) for t in node.inputs]
                 results = _call(node, inputs, scope, model.opset)
         except Exception as error:  # whatever it is, it is reported with its node, beside the others
             problems.extend(_problems(node, inputs, error))
@@ -130,16 +155,28 @@ def lower_nodes(
         for name, value in zip(names, results, strict=False):
             if name and value is not None:
                 scope.values[name] = value
-                if value.producer is not None and "#" in value.name and value not in current_graph().inputs:
-                    value.name = name
+                _name(value, name, scope)
 
 
-def _call(node: gs.Node, inputs: list[Value | None], scope: Scope, opset: int) -> Sequence[Value | None]:
+def _name(value: Item, name: str, scope: Scope) -> None:
+    """Call a new result as in the model; a body that is written out in its reader's graph is there many times."""
+    if scope.outer is not None and scope.outer.graph is scope.graph:
+        return
+    if isinstance(value, Value) and value.producer is not None and value not in current_graph().inputs:
+        value.name = name if "#" in value.name else value.name
+
+
+def _call(node: gs.Node, inputs: list[Item | None], scope: Scope, opset: int) -> Sequence[Item | None]:
+    undecided = {t.name: v for t, v in zip(node.inputs, inputs, strict=True) if isinstance(v, Choice)}
+    for choice in undecided.values():
+        return choice.sink(node, undecided, scope, opset)
     entry = HANDLERS.get((node.domain or "", node.op))
+    if entry is None or entry.tensors:
+        _only_tensors(inputs)
     if entry is None and schema_of(node, opset):
-        return _expand(node, inputs, opset)
+        return _expand(node, inputs, opset)  # type: ignore[arg-type]
     if entry is None:
-        raise Unsupported("no lowering is known for this operator", "replace or remove the node before the conversion")
+        raise no_handler(node)
     attrs = {k: v for k, v in node.attrs.items() if entry.anything or k in entry.attributes}
     unknown = sorted(set(node.attrs) - set(attrs))
     if unknown:
@@ -157,7 +194,14 @@ def _call(node: gs.Node, inputs: list[Value | None], scope: Scope, opset: int) -
     return [result] if isinstance(result, Value) else list(result)
 
 
-def _expand(node: gs.Node, inputs: list[Value | None], opset: int) -> list[Value | None]:
+def _only_tensors(inputs: Sequence[Item | None]) -> None:
+    for item in inputs:
+        if item is not None and not isinstance(item, Value):
+            raise Unsupported(f"an operand is {told(item)}, where the operator takes a tensor",
+                              "check the model with onnx.checker")  # fmt: skip
+
+
+def _expand(node: gs.Node, inputs: list[Value | None], opset: int) -> list[Item | None]:
     """The node through ONNX's own definition of it."""
     graph = current_graph()
     body = definition(node, inputs, opset, graph.fresh_name(node.outputs[0].name))
@@ -170,22 +214,42 @@ def _expand(node: gs.Node, inputs: list[Value | None], opset: int) -> list[Value
         raise Unsupported(f"in its definition, {causes}", problems[0].remedy)
     for operation in graph.ops[start:]:
         operation.origin = current_origin()
-    results = iter(body.outputs)
-    return [None if t.is_empty() else _operand(scope, next(results)) for t in node.outputs]
+    made = [_operand(scope, t) for t in body.outputs]
+    for item in made:
+        if isinstance(item, Choice):
+            raise Unsupported(f"in its definition, {item.why}", "fix the input shapes")
+    results = iter(made)
+    return [None if t.is_empty() else next(results) for t in node.outputs]
 
 
-def _operand(scope: Scope, tensor: gs.Tensor) -> Value | None:
+def _operand(scope: Scope, tensor: gs.Tensor) -> Item | None:
     if isinstance(tensor, gs.Constant) and tensor.name not in scope.values:
         array = np.asarray(tensor.values)
-        wanted = ir_dtype(array.dtype)
-        scope.values[tensor.name] = constant(array if array.dtype == wanted else array.astype(wanted), name=tensor.name)
+        wanted = scope.dtype(array.dtype)
+        data = array if array.dtype == wanted else _narrowed(tensor.name, array, wanted)
+        scope.values[tensor.name] = constant(data, name=tensor.name)
     return scope.find(tensor.name)
 
 
-def _problems(node: gs.Node, inputs: Sequence[Value | None], error: Exception) -> list[Problem]:
+def _narrowed(name: str, array: np.ndarray, wanted: np.dtype) -> np.ndarray:
+    """A constant in the dtype that it is computed in; float64 beyond float32 is refused, as is what would be all 0."""
+    with np.errstate(over="ignore", under="ignore"):
+        narrow = array.astype(wanted)
+    if array.dtype != np.float64 or not array.size:
+        return narrow
+    lost = array[np.isinf(narrow) & np.isfinite(array)]
+    if not lost.size and np.any(array) and not np.any(narrow):
+        lost = array[array != 0]
+    if lost.size:
+        what = f"{lost.flat[0]:.4g} is outside float32's range, and TFLite computes in float32"
+        raise ConversionError(Problem(f"float64 constant '{name}'", what, "export the model in float32"))
+    return narrow
+
+
+def _problems(node: gs.Node, inputs: Sequence[Item | None], error: Exception) -> list[Problem]:
     if isinstance(error, ConversionError):
         return error.problems
-    shapes = ", ".join(f"{v.name}: {short(v.dtype)}[{dims.show(v.shape)}]" for v in inputs if v is not None)
+    shapes = ", ".join(told(v) for v in inputs if v is not None)
     domain = f"{node.domain}." if node.domain else ""
     where = f"{domain}{node.op} '{node.name}' ({shapes})"
     if isinstance(error, Unsupported):

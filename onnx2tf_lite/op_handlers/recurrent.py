@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ir import build as b
+from ..ir.dims import Dim
 from ..ir.graph import Value
 from ._loops import iterate, put, scalar, zeros
 from .registry import HANDLERS, Unsupported, current_node, op
@@ -98,7 +99,7 @@ class Network:
                 b.where(alive, n, o) for n, o in zip(new, states, strict=True)
             ]
 
-        lengths = b.cast(self.lengths, np.int32) if self.lengths is not None else None
+        lengths = b.pinned(b.cast(self.lengths, np.int32), (batch,)) if self.lengths is not None else None
         invariants = [gates, lengths, *parameters]
         if steps == 1:
             h, state = advance(b.lift(np.int32(0)), None, state, invariants)
@@ -129,10 +130,10 @@ class Network:
         kept = b.narrow(r, 0, 0, fold * self.hidden)
         return w + b.pad(kept, [(0, w.shape[0] - kept.shape[0])])
 
-    def _initial(self, value: Value | None, d: int, batch: object) -> Value:
+    def _initial(self, value: Value | None, d: int, batch: Dim) -> Value:
         if value is None:
-            return zeros((batch, self.hidden))  # type: ignore[arg-type]
-        return pick(b.transpose(value, (1, 0, 2)) if self.layout else value, d)
+            return zeros((batch, self.hidden))
+        return b.pinned(pick(b.transpose(value, (1, 0, 2)) if self.layout else value, d), (batch, self.hidden))
 
 
 def pick(x: Value, d: int) -> Value:
@@ -155,6 +156,21 @@ def _gates(x: Value, hidden: int) -> list[Value]:
 Floats = Sequence[float] | None
 
 
+def _sizes(direction: str, hidden_size: int | None, r: Value) -> tuple[int, int]:
+    """(directions, hidden units), which the program needs as numbers."""
+    hidden = hidden_size or r.shape[2]
+    if not isinstance(hidden, int):
+        raise Unsupported("a hidden size that is only known at run time", "give the attribute hidden_size")
+    return 2 if direction == "bidirectional" else 1, hidden
+
+
+def _weights(x: Value, w: Value, r: Value, bias: Value | None, count: int, rows: int,
+             hidden: int) -> tuple[Value, Value, Value | None]:  # fmt: skip
+    """The weights with extents that are known although those of the model are not; ``rows`` = gates * hidden."""
+    w, r = b.pinned(w, (count, rows, x.shape[2])), b.pinned(r, (count, rows, hidden))
+    return w, r, None if bias is None else b.pinned(bias, (count, 2 * rows))
+
+
 @op("RNN")
 def rnn(x: Value, w: Value, r: Value, bias: Value | None = None, sequence_lens: Value | None = None,
         initial_h: Value | None = None, *, activation_alpha: Floats = None, activation_beta: Floats = None,
@@ -162,12 +178,14 @@ def rnn(x: Value, w: Value, r: Value, bias: Value | None = None, sequence_lens: 
         hidden_size: int | None = None, layout: int = 0) -> list[Value | None]:  # fmt: skip
     """h = f(x W + h R + b)."""
     limit = _clipper(clip)
-    functions = _activations(activations or ["Tanh"] * int(w.shape[0]), activation_alpha, activation_beta)  # type: ignore[arg-type]
+    count, hidden = _sizes(direction, hidden_size, r)
+    w, r, bias = _weights(x, w, r, bias, count, hidden, hidden)
+    functions = _activations(activations or ["Tanh"] * count, activation_alpha, activation_beta)
 
     def cell(f: Unary) -> Cell:
         return lambda g, state, rest: [f(limit(g + b.fully_connected(state[0], rest[0])))]  # type: ignore[arg-type]
 
-    network = Network(x, w, r, bias, sequence_lens, [initial_h], direction, layout, int(r.shape[2]))  # type: ignore[arg-type]
+    network = Network(x, w, r, bias, sequence_lens, [initial_h], direction, layout, hidden)
     return network.run([cell(f) for f in functions], lambda d: [pick(r, d)], 1)
 
 
@@ -178,8 +196,9 @@ def gru(x: Value, w: Value, r: Value, bias: Value | None = None, sequence_lens: 
         hidden_size: int | None = None, layout: int = 0,
         linear_before_reset: int = 0) -> list[Value | None]:  # fmt: skip
     """Gates z, r, h: h' = (1 - z) * n + z * h, n from the reset state; an attribute orders reset and product."""
-    hidden, limit = int(r.shape[2]), _clipper(clip)  # type: ignore[arg-type]
-    names = activations or ["Sigmoid", "Tanh"] * int(w.shape[0])  # type: ignore[arg-type]
+    limit, (count, hidden) = _clipper(clip), _sizes(direction, hidden_size, r)
+    w, r, bias = _weights(x, w, r, bias, count, 3 * hidden, hidden)
+    names = activations or ["Sigmoid", "Tanh"] * count
     functions = _per_direction(_activations(names, activation_alpha, activation_beta), 2)
 
     def cell(f: Unary, g: Unary) -> Cell:
@@ -216,8 +235,10 @@ def lstm(x: Value, w: Value, r: Value, bias: Value | None = None, sequence_lens:
          clip: float | None = None, direction: str = "forward", hidden_size: int | None = None, input_forget: int = 0,
          layout: int = 0) -> list[Value | None]:  # fmt: skip
     """Gates i, o, f, c; p[D,3*H] are the peepholes of i, o, f."""
-    hidden, limit = int(r.shape[2]), _clipper(clip)  # type: ignore[arg-type]
-    names = activations or ["Sigmoid", "Tanh", "Tanh"] * int(w.shape[0])  # type: ignore[arg-type]
+    limit, (count, hidden) = _clipper(clip), _sizes(direction, hidden_size, r)
+    w, r, bias = _weights(x, w, r, bias, count, 4 * hidden, hidden)
+    p = None if p is None else b.pinned(p, (count, 3 * hidden))
+    names = activations or ["Sigmoid", "Tanh", "Tanh"] * count
     functions = _per_direction(_activations(names, activation_alpha, activation_beta), 3)
 
     def cell(f: Unary, g: Unary, out: Unary) -> Cell:

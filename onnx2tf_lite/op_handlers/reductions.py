@@ -71,6 +71,9 @@ def highest(dtype: np.dtype) -> Any:
     return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
 
 
+EXTREMES = {"REDUCE_MAX": lowest, "REDUCE_MIN": highest}
+
+
 def _reduce(kind: str, x: Value, axes: Axes, keepdims: int) -> Value:
     """A kernel, or its value over the empty set: what the kernels return for that differs."""
     if x.size == 0 if isinstance(axes, Value) else any(x.shape[a] == 0 for a in axes):
@@ -79,8 +82,14 @@ def _reduce(kind: str, x: Value, axes: Axes, keepdims: int) -> Value:
         return b.fill(reduced_shape(x.shape, axes, keepdims), empty[kind](x.dtype), x.dtype)
     if isinstance(axes, Value):
         shape = reduced_shape(x.shape, axes, keepdims)
-        return b.emit(f"{kind}{AT_RUN_TIME}", x, axes, shape=shape, keepdims=bool(keepdims))
-    return b.reduce(kind, x, axes, bool(keepdims))
+        y = b.emit(f"{kind}{AT_RUN_TIME}", x, axes, shape=shape, keepdims=bool(keepdims))
+        extents = () if dims.is_static(x.shape) else b.dims_of(b.gather(b.shape_of(x), axes))
+    else:
+        y, extents = b.reduce(kind, x, axes, bool(keepdims)), tuple(x.shape[a] for a in axes)
+    if kind not in EXTREMES or x.dtype.kind != "f" or dims.is_static(extents):
+        return y
+    empty = b.less(b.reduce("REDUCE_PROD", b.dims_value(extents), [0]), 1)  # the kernel's value for that is finite
+    return b.where(empty, x.dtype.type(EXTREMES[kind](x.dtype)), y)
 
 
 def _real(function: Step) -> Step:

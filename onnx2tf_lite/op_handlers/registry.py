@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..ir.dims import Dim
 from ..ir.graph import Value
 
 Result = Value | Sequence[Value | None]
-Handler = Callable[..., Result]
+Handler = Callable[..., Value | Sequence[Any]]
 H = TypeVar("H", bound=Handler)
 
 
@@ -39,18 +40,19 @@ class Registration:
     handler: Handler
     attributes: frozenset[str]
     anything: bool  # takes **attributes
+    tensors: bool = True  # of inputs; False: sequences and optionals as well
 
 
 HANDLERS: dict[tuple[str, str], Registration] = {}
 
 
-def op(*names: str, domain: str = "") -> Callable[[H], H]:
-    """Register a handler under ONNX operator names."""
+def op(*names: str, domain: str = "", tensors: bool = True) -> Callable[[H], H]:
+    """Register a handler under ONNX operator names; without ``tensors`` it takes any ``_structures.Item``."""
 
     def register(handler: H) -> H:
         parameters = inspect.signature(handler).parameters.values()
         keywords = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-        entry = Registration(handler, keywords, any(p.kind is p.VAR_KEYWORD for p in parameters))
+        entry = Registration(handler, keywords, any(p.kind is p.VAR_KEYWORD for p in parameters), tensors)
         for name in names:
             if (domain, name) in HANDLERS:
                 raise ValueError(f"{name} has two handlers")
@@ -101,3 +103,10 @@ def const(value: Value | None, what: str) -> np.ndarray | None:
     if value is None or value.data is not None:
         return None if value is None else value.data
     raise Unsupported(f"{what} is only known at run time", f"make {what} a constant or initializer of the model")
+
+
+def fixed(dim: Dim, what: str) -> int:
+    """An extent that says how many axes or parts there are, hence has to be a number; an open one is refused."""
+    if isinstance(dim, int):
+        return dim
+    raise Unsupported(f"{what} is only known at run time, and a TFLite tensor has a fixed rank", "fix its shape")

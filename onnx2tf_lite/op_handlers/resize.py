@@ -21,7 +21,7 @@ from ..ir.dims import Dim, Expr
 from ..ir.graph import Value, constant, content_of
 from ._coordinates import COORDINATES, KERNELS, NEAREST, SPANNING, Axis, F, matrix
 from ._loops import scalar
-from .registry import Unsupported, op
+from .registry import Unsupported, fixed, op
 from .sampling import TAPS
 
 Axes = dict[int, Axis]
@@ -57,7 +57,10 @@ def _numbers(vector: Value) -> list[Any]:
     """The elements: float32, or scalar values where only run time knows them."""
     if vector.data is not None:
         return [F(v) for v in vector.data.ravel()]
-    return [b.reshape(b.cast(p, np.float32), ()) for p in b.split(vector, [1] * int(vector.shape[0]), 0)]  # type: ignore[arg-type]
+    return [
+        b.reshape(b.cast(p, np.float32), ())
+        for p in b.split(vector, [1] * fixed(vector.shape[0], "the number of axes"), 0)
+    ]
 
 
 def _unchanged(g: Axis) -> bool:

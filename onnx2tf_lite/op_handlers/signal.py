@@ -36,7 +36,6 @@ def _waves(rows: Dim, columns: Dim, length: Dim) -> tuple[Value, Value]:
 
 def _matrix(rows: Dim, columns: Dim, length: Dim, complex_in: bool, inverse: bool, real_out: bool) -> Value:
     """[rows, parts, columns, parts]: results of (samples, or of the half spectrum of real samples)."""
-    length = dims.maximum(length, 1)  # the half spectrum of nothing
     cos, sin = _waves(rows, columns, length)
     if inverse:
         weight = b.lift(1, F32)
@@ -52,10 +51,12 @@ def _matrix(rows: Dim, columns: Dim, length: Dim, complex_in: bool, inverse: boo
 def transform(x: Value, length: Dim | None, axis: int, inverse: bool, onesided: bool) -> Value:
     """The DFT along ``axis`` as one matrix product; ``length`` pads with zeros or cuts."""
     moved = b.move_axis(x, axis, -2)
+    if not isinstance(moved.shape[-1], int):  # real or complex is not known: an imaginary part of zeros does no harm
+        moved = b.pad(moved, [(0, 0)] * (moved.rank - 1) + [(0, 2 - moved.shape[-1])])
     *lead, count, parts = moved.shape
     half = inverse and onesided
     if length is None:
-        length = 2 * (count - 1) if half else count
+        length = dims.maximum(2 * (count - 1), 1) if half else count  # kernels want something
     rows = length // 2 + 1 if onesided and not inverse else length
     used = dims.minimum(count, length // 2 + 1 if half else length)
     moved = b.narrow(moved, -2, 0, used)

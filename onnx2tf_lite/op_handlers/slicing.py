@@ -13,7 +13,7 @@ from ..ir.dims import Dim
 from ..ir.graph import Value, constant, content_of, current_graph
 from ..ir.kinds.reduction import AT_RUN_TIME
 from .reductions import at_run_time, integers, run_time_axes
-from .registry import Unsupported, op
+from .registry import Unsupported, fixed, op
 from .shapes import scalar
 
 FAR = 2**31 - 1  # exporters write the largest integer for "to the end"
@@ -152,8 +152,7 @@ def _amounts(x: Value, pads: Value, axes: Value | None) -> Pads:
     """What to add before and after each axis."""
     if pads.rank == 1 and pads.size == 0:
         return [(0, 0)] * x.rank
-    count = dims.floordiv(pads.size, 2)
-    assert isinstance(count, int)
+    count = fixed(dims.floordiv(pads.size, 2), "the number of axes")
     if at_run_time(axes):
         rows = _rows(axes, x.rank)
         sides = [b.dims_of(_spread(side, rows, np.int32(0))) for side in b.split(pads, [count, count], 0)]

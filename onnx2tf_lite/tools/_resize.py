@@ -6,11 +6,25 @@ for that axis, as far as inference can tell; what is left, or was wrong, is foun
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._files import to_array
-from ._graphs import constants, dims, fresh, is_function, names_in, scopes, sweep, title, types
+from ._files import light, to_array
+from ._graphs import (
+    add_constant,
+    constants,
+    dead,
+    dims,
+    fresh,
+    is_function,
+    names_in,
+    scopes,
+    sweep,
+    title,
+    types,
+)
 from ._lazy import np, onnx
 from ._verify import infer
 
@@ -18,6 +32,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 Extent = int | str
+#: symbol -> (new extent, old one, axis in the input)
+Marks = Mapping[str, tuple[Extent, int | None, int]]
 #: The symbol that stands for a new extent while it is followed; no model has such a name.
 MARK = "__extent_{}__"
 FAR = 2**63 - 1
@@ -28,7 +44,9 @@ def set_extents(model: ModelProto, wanted: Mapping[tuple[str, int], Extent]) -> 
 
     :raises ToolError: the rest of the model contradicts the new size; the nodes where it does are named.
     """
-    marks: dict[str, tuple[Extent, int | None]] = {}
+    original = onnx.ModelProto()
+    original.CopyFrom(light(model, lambda t: False)[0])
+    marks: dict[str, tuple[Extent, int | None, int]] = {}
     names: dict[tuple[Extent, Extent | None], str] = {}
     for info in model.graph.input:
         for axis, dim in enumerate(info.type.tensor_type.shape.dim):
@@ -36,13 +54,14 @@ def set_extents(model: ModelProto, wanted: Mapping[tuple[str, int], Extent]) -> 
                 continue
             old, new = dim.dim_value if dim.HasField("dim_value") else None, wanted[info.name, axis]
             mark = names.setdefault((new, old if old is not None else dim.dim_param), MARK.format(len(names)))
-            marks[mark] = (new, old)
+            marks[mark] = (new, old, axis)
             dim.dim_param = mark
+    was = {n: dims(t) or [] for n, t in types(infer(original).graph).items()}
     forget(model)
     notes: list[str] = []
-    while found := _round(model, marks):
+    while found := _round(model, marks, was):
         notes += found
-    _resolve(model, {m: new for m, (new, _) in marks.items()})
+    _resolve(model, {m: new for m, (new, _, _) in marks.items()})
     retyped = types(infer(model, strict=True).graph)
     for info in model.graph.output:
         if info.name in retyped:
@@ -72,77 +91,142 @@ def _resolve(model: ModelProto, extents: Mapping[str, Extent]) -> None:
                     dim.dim_param = new
 
 
-def _round(model: ModelProto, marks: Mapping[str, tuple[Extent, int | None]]) -> list[str]:
+def _round(model: ModelProto, marks: Marks, was: Mapping[str, list[Any]]) -> list[str]:
     """Rewrite the constants of every node that a mark has reached; nothing is said where nothing is left to do."""
     graph, known, held = model.graph, types(infer(model).graph), constants(model.graph)
-    notes = []
-    for node in graph.node:
+    unread, notes = dead(graph), []
+    for node in list(graph.node):
         rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-        if rule is None or len(node.input) < 2:
+        shape = dims(known.get(node.input[0])) if rule is not None and len(node.input) > 1 else None
+        if rule is None or shape is None:
             continue
-        shape = dims(known.get(node.input[0]))
-        if shape is None or not any(d in marks or d is None for d in shape):
-            continue
-        if len(marks) == 1:  # what inference lost is that axis
-            shape = [next(iter(marks)) if d is None else d for d in shape]
-        for slot, value in rule(node, shape, marks, held).items():
-            name = fresh(f"{node.input[slot]}_resized", names_in(model))
-            old = to_array(held[node.input[slot]])
-            made = onnx.numpy_helper.from_array(value.astype(old.dtype), name)
-            graph.initializer.append(made)
-            if model.ir_version < 4:  # where every initializer is an input, too
-                graph.input.append(onnx.helper.make_tensor_value_info(name, made.data_type, list(made.dims)))
-            notes.append(f"{node.op_type} '{title(node)}': {old.tolist()} -> {value.tolist()}")
-            node.input[slot] = name
+        old = was.get(node.input[0]) or [None] * len(shape)
+        moving = {i: o for i, (d, o) in enumerate(zip(shape, old, strict=True)) if d in marks or (d is None and o)}
+        for _, extent, axis in marks.values() if len(marks) == 1 else ():  # what inference never knew may be that axis
+            if extent and axis < len(shape) and shape[axis] is None:
+                moving.setdefault(axis, extent)
+        for slot, value in rule(Site(model, node, moving, old, was.get(node.output[0], []), held)).items():
+            text = value or "none" if isinstance(value, str) else str(value.tolist())
+            notes.append(f"{node.op_type} '{title(node)}': {_brief(to_array(held[node.input[slot]]))} -> {text}")
+            node.input[slot] = value if isinstance(value, str) else _constant(model, node.input[slot], value)
     if notes:
-        sweep(graph)
+        sweep(graph, keep=unread)
     return notes
 
 
-def _reshape(node: NodeProto, shape: list[Any], marks: Mapping[str, Any], held: Mapping[str, Any]) -> dict[int, Any]:
-    """An element that repeats the extent of the same axis becomes 0 (as it is); one that absorbs it becomes -1."""
-    if node.input[1] not in held or any(a.name == "allowzero" and a.i for a in node.attribute):
+def _brief(array: Any) -> str:
+    return str(array.tolist()) if array.size <= 8 else f"{array.dtype}{list(array.shape)}"
+
+
+def _constant(model: ModelProto, name: str, value: Any) -> str:
+    made = onnx.numpy_helper.from_array(value, fresh(f"{name}_resized", names_in(model)))
+    add_constant(model, model.graph, made)
+    return str(made.name)
+
+
+# --- rules: the input slots of a node that hold an old extent, and what is to be there: values, or another tensor -----
+
+
+@dataclass
+class Site:
+    """A node whose first input has axes of another extent now: ``moving``, axis -> what it was.  ``old`` and ``result``
+    are the shapes of its first input and output as they were."""
+
+    model: ModelProto
+    node: NodeProto
+    moving: dict[int, Any]
+    old: list[Any]
+    result: list[Any]
+    held: Mapping[str, Any]
+
+    def value(self, slot: int) -> Any:
+        """A copy of a constant input; None where the input is left out or made at run time."""
+        name = self.node.input[slot] if slot < len(self.node.input) else ""
+        return to_array(self.held[name]).copy() if name in self.held else None
+
+
+def _changed(site: Site, slot: int, value: Any) -> dict[int, Any]:
+    return {} if np.array_equal(value, site.value(slot)) else {slot: value}
+
+
+def _reshape(site: Site) -> dict[int, Any]:
+    """The element that stands for the axis: 0 (as it is) in the same place, else -1 (what is left).  Which one it is
+    follows from the products of the extents before it."""
+    target, result = site.value(1), site.result
+    zero = [a for a in site.node.attribute if a.name == "allowzero" and a.i]
+    if target is None or (zero and 0 in target) or len(result) != target.size:
         return {}
-    target = to_array(held[node.input[1]]).copy()
-    marked = [i for i, d in enumerate(shape) if d in marks]
-    for i in marked:
-        old = marks[shape[i]][1]
-        if old is None:
-            continue
-        if i < target.size and target[i] == old:
-            target[i] = 0
-        elif -1 not in target and len(marked) == 1:
-            places = [j for j, t in enumerate(target) if t > 0 and t % max(old, 1) == 0 and (old > 1 or j == 0)]
-            if len(places) == 1:
-                target[places[0]] = -1
-    return {} if np.array_equal(target, to_array(held[node.input[1]])) else {1: target}
+    for axis, old in site.moving.items():
+        numbers = all(isinstance(d, int) for d in (*site.old, *result))
+        before = math.prod(site.old[:axis]) if numbers else 0
+        products = [math.prod(result[:j]) if numbers else 0 for j in range(len(result))]
+        if axis < target.size and target[axis] == old and products[axis] == before:
+            target[axis] = 0
+        elif numbers and result:
+            place = products.index(before) if before in products else sum(p < before for p in products) - 1
+            if target[place] > 0:
+                target = np.where(target == -1, result, target)
+                target[place] = -1
+    changed = _changed(site, 1, target)
+    for attribute in zero if changed else ():  # there was no zero: it said nothing
+        site.node.attribute.remove(attribute)
+    return changed
 
 
-def _expand(node: NodeProto, shape: list[Any], marks: Mapping[str, Any], held: Mapping[str, Any]) -> dict[int, Any]:
+def _expand(site: Site) -> dict[int, Any]:
     """1 in a target keeps the extent that is there."""
-    if node.input[1] not in held:
+    target = site.value(1)
+    if target is None:
         return {}
-    target = to_array(held[node.input[1]]).copy()
-    shift = target.size - len(shape)
-    for i, d in enumerate(shape):
-        if d in marks and i + shift >= 0 and target[i + shift] == marks[d][1]:
-            target[i + shift] = 1
-    return {} if np.array_equal(target, to_array(held[node.input[1]])) else {1: target}
+    for axis, old in site.moving.items():
+        place = axis + target.size - len(site.old)
+        if place >= 0 and target[place] == old:
+            target[place] = 1
+    return _changed(site, 1, target)
 
 
-def _slice(node: NodeProto, shape: list[Any], marks: Mapping[str, Any], held: Mapping[str, Any]) -> dict[int, Any]:
+def _slice(site: Site) -> dict[int, Any]:
     """An end at the old extent means: to the end."""
-    slots = [held.get(n) for n in node.input[1:]]
-    if len(slots) < 2 or any(t is None for t in slots):
+    starts, ends, axes = (site.value(i) for i in (1, 2, 3))
+    if starts is None or ends is None or (axes is None and len(site.node.input) > 3 and site.node.input[3]):
         return {}
-    starts, ends, *rest = [to_array(t) for t in slots if t is not None]
-    axes = rest[0] if rest else np.arange(starts.size)
-    changed = ends.copy()
-    for k, axis in enumerate(axes):
-        d = shape[int(axis)]
-        if d in marks and starts[k] == 0 and ends[k] == marks[d][1]:
-            changed[k] = FAR if ends.dtype == np.int64 else 2**31 - 1
-    return {} if np.array_equal(changed, ends) else {2: changed}
+    for k, axis in enumerate(np.arange(starts.size) if axes is None else axes):
+        if starts[k] == 0 and site.moving.get(int(axis) % max(len(site.old), 1)) == ends[k]:
+            ends[k] = FAR if ends.dtype == np.int64 else 2**31 - 1
+    return _changed(site, 2, ends)
 
 
-RULES = {"Reshape": _reshape, "Expand": _expand, "Slice": _slice}
+def _resize(site: Site) -> dict[int, Any]:
+    """Sizes that repeat the extent of an axis take it from the input itself."""
+    sizes = site.value(3)
+    axes = [axis for axis, old in site.moving.items() if sizes is not None and sizes.size > axis and sizes[axis] == old]
+    if axes != [0] or any(a.name == "axes" for a in site.node.attribute):
+        return {}
+    model, node, taken = site.model, site.node, names_in(site.model)
+    shape, first, whole = (fresh(f"{node.output[0]}_{word}", taken) for word in ("shape", "batch", "sizes"))
+    bounds = [_constant(model, f"{node.output[0]}_{w}", np.array([v])) for w, v in (("start", 0), ("end", 1))]
+    rest = _constant(model, node.input[3], sizes[1:])
+    made = [
+        onnx.helper.make_node("Shape", [node.input[0]], [shape], shape),
+        onnx.helper.make_node("Slice", [shape, *bounds], [first], first),
+        onnx.helper.make_node("Concat", [first, rest], [whole], whole, axis=0),
+    ]
+    place = next(i for i, n in enumerate(model.graph.node) if n is node)
+    for new in reversed(made):
+        model.graph.node.insert(place, new)
+    return {3: whole}
+
+
+def _recurrent(site: Site) -> dict[int, Any]:
+    """An initial state of zeros is what there is without one."""
+    states = {slot: site.value(slot) for slot in (5, 6)}
+    return {slot: "" for slot, state in states.items() if state is not None and site.moving and not state.any()}
+
+
+RULES: dict[str, Callable[[Site], dict[int, Any]]] = {
+    "Reshape": _reshape,
+    "Expand": _expand,
+    "Slice": _slice,
+    "Resize": _resize,
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
+}

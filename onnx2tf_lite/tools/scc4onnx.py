@@ -2,8 +2,8 @@
 
 -ioo declares the input with its axes permuted (new axis i = old axis perm[i]) and puts one Transpose behind it, for all
 that read it; where only Transposes read it, they are composed, and vanish where nothing is left of them.  -cci reverses
-the three channels at an axis, counted as the model has it now: in the weights of the convolution that reads the input
-where that is exact, else by a Gather.
+the three channels at an axis, counted as the model has it now: in the weights of the convolution that reads the input,
+and in the means and factors before it, where that is exact; else by a Gather.
 
 examples:
   scc4onnx -if m.onnx -of o.onnx -ioo input [0,2,3,1] -cci input 1
@@ -14,6 +14,7 @@ examples:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +22,24 @@ from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
 from ._edit import Common, Edit
 from ._files import to_array
 from ._graphs import (
+    add_constant,
     constants,
     consumers,
+    dead,
     dims,
     fresh,
-    initializers,
     inputs,
     names_in,
     outputs,
     producers,
     reads,
     replace_uses,
+    scopes,
     sweep,
-)  # fmt: skip
+    title,
+)
 from ._lazy import np, onnx
-from ._literals import integers, literal
+from ._literals import dtype_word, integers, literal
 from ._names import ToolError, unknown
 
 if TYPE_CHECKING:
@@ -70,10 +74,13 @@ def order_conversion(
         if not (orders or swaps or results or scales):
             raise ToolError("nothing asked for: give -ioo, -cci, -oo or --normalize")
         ranks = {n: _rank(job, n, "graph input") for n in {**orders, **swaps, **scales}}
+        if both := [n for n in ranks if n in outputs(job.model.graph)]:
+            raise ToolError(f"{both[0]!r} is an output of the model, too: name what comes out differently", both[0])
         ranks |= {n: _rank(job, n, "graph output") for n in results}
         for name, perm in (orders | results).items():
             if sorted(perm) != list(range(ranks[name])):
                 raise ToolError(f"{list(perm)} is not an order of the {ranks[name]} axes of {name!r}", name)
+        unread = dead(job.model.graph)
         for name, (mean, std) in scales.items():
             _normalise(job, name, mean, std)
         for name, axis in swaps.items():
@@ -82,7 +89,7 @@ def order_conversion(
             _order(job, name, list(perm))
         for name, perm in results.items():
             _output(job, name, list(perm))
-        sweep(job.model.graph)
+        sweep(job.model.graph, keep=unread)
         job.rewired()
         job.same_outputs(
             lambda feeds: {n: _fed(a, orders.get(n), swaps.get(n), scales.get(n), channels) for n, a in feeds.items()},
@@ -113,9 +120,6 @@ def _behind(job: Edit, name: str, *nodes: NodeProto) -> None:
     """Put nodes behind an input: all that read it read the last one's result."""
     graph = job.model.graph
     replace_uses(graph, {name: nodes[-1].output[0]})
-    for info in graph.output:  # an input that is an output as well keeps its name there
-        if info.name == nodes[-1].output[0]:
-            raise ToolError(f"{name!r} is an output of the model, too: name what comes out differently", name)
     for i, node in enumerate(nodes):
         graph.node.insert(i, node)
 
@@ -171,41 +175,66 @@ def _channels(job: Edit, name: str, axis: int, order: list[int], fold: bool) -> 
     shape = dims(next(v for v in graph.input if v.name == name).type) or []
     if not 0 <= axis < len(shape) or shape[axis] != len(order):
         raise ToolError(f"-cci: axis {axis} of {name!r} {shape} does not have {len(order)} channels", name)
-    readers = consumers(graph).get(name, [])
-    if fold and axis == 1 and name not in outputs(graph) and readers and all(_folds(job, r, name) for r in readers):
-        for reader in readers:
-            _fold(job, reader, order)
-        job.log.info(f"{name}: channels {order} in the weights of {', '.join(r.name for r in readers)}")
+    plan = _plan(job.model, name, len(shape), len(order)) if fold and axis == 1 else None
+    if plan is not None:
+        for node, slot, at in plan:
+            _reorder(job, node, slot, at, order)
+        where = ", ".join(f"{node.op_type} '{title(node)}'" for node, _, _ in plan)
+        job.log.info(f"{name}: channels {order} in the constants of {where}")
         return
     taken = names_in(job.model)
     index = onnx.numpy_helper.from_array(np.array(order, np.int64), fresh(f"{name}_channel_order", taken))
-    graph.initializer.append(index)
-    if job.model.ir_version < 4:  # where every initializer is an input, too
-        graph.input.append(onnx.helper.make_tensor_value_info(index.name, index.data_type, [len(order)]))
+    add_constant(job.model, graph, index)
     made = fresh(f"channels_out_{name}", taken)
-    title = fresh(f"channel_change_gather_{inputs(graph).index(name)}", taken)
-    _behind(job, name, onnx.helper.make_node("Gather", [name, index.name], [made], title, axis=axis))
+    node = onnx.helper.make_node(
+        "Gather", [name, index.name], [made], axis=axis,
+        name=fresh(f"channel_change_gather_{inputs(graph).index(name)}", taken),
+    )  # fmt: skip
+    _behind(job, name, node)
     job.log.info(f"{name}: channels {order} by a Gather on axis {axis}")
 
 
-def _folds(job: Edit, node: NodeProto, name: str) -> bool:
-    """A convolution of one group with constant weights reads the channels in any order."""
-    groups = [a.i for a in node.attribute if a.name == "group"] or [1]
-    held = initializers(job.model.graph)
-    return (node.op_type == "Conv" and not node.domain and reads(node).count(name) == 1 and node.input[0] == name
-            and groups[0] == 1 and node.input[1] in held)  # fmt: skip
+def _plan(model: ModelProto, name: str, rank: int, channels: int) -> list[tuple[NodeProto, int, int]] | None:
+    """The constants, (node, input slot, axis), whose reordering does what reordering the channels (axis 1) of a tensor
+    does; None where that is not exact, or not enough."""
+    graph = model.graph
+    found: list[tuple[NodeProto, int, int]] = []
+    readers = consumers(graph).get(name, [])
+    if not readers or name in outputs(graph):
+        return None
+    free = {v.name for v in graph.input} if model.ir_version >= 4 else set()  # may be others at run time
+    held = {n: t for n, t in constants(graph).items() if n not in free}
+    for node in readers:
+        slots = [i for i, n in enumerate(node.input) if n in held]
+        if node.domain or reads(node).count(name) != 1 or not slots:
+            return None
+        shape = list(held[node.input[slots[0]]].dims)
+        at = len(shape) - (rank - 1)  # where the channels are in an operand that broadcasts
+        if node.op_type == "Conv" and slots[0] == 1 and not any(a.name == "group" and a.i > 1 for a in node.attribute):
+            found.append((node, 1, 1))
+        elif node.op_type in ("Add", "Sub", "Mul", "Div") and len(shape) <= rank:
+            if math.prod(shape) != 1 and shape != [channels if i == at else 1 for i in range(len(shape))]:
+                return None
+            behind = _plan(model, node.output[0], rank, channels)
+            if behind is None:
+                return None
+            found += [(node, slots[0], at)] * (math.prod(shape) > 1) + behind
+        else:
+            return None
+    return found
 
 
-def _fold(job: Edit, node: NodeProto, order: list[int]) -> None:
+def _reorder(job: Edit, node: NodeProto, slot: int, axis: int, order: list[int]) -> None:
     graph = job.model.graph
-    weights = constants(graph)[node.input[1]]
-    made = onnx.numpy_helper.from_array(np.ascontiguousarray(to_array(weights)[:, np.argsort(order)]), weights.name)
-    if len(consumers(graph)[weights.name]) == 1 and weights.name not in outputs(graph):
-        weights.CopyFrom(made)
+    own = constants(graph)[node.input[slot]]
+    made = onnx.numpy_helper.from_array(np.take(to_array(own), np.argsort(order), axis), own.name)
+    uses = [i for s in scopes(job.model) for i in (*(i for n in s.graph.node for i in n.input), *outputs(s.graph))]
+    if uses.count(node.input[slot]) == 1:
+        own.CopyFrom(made)
         return
-    made.name = fresh(f"{weights.name}_channels", names_in(job.model))
-    graph.initializer.append(made)
-    node.input[1] = made.name
+    made.name = fresh(f"{node.input[slot]}_channels", names_in(job.model))
+    add_constant(job.model, graph, made)
+    node.input[slot] = made.name
 
 
 def _normalise(job: Edit, name: str, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -213,6 +242,8 @@ def _normalise(job: Edit, name: str, mean: Sequence[float], std: Sequence[float]
     graph, taken = job.model.graph, names_in(job.model)
     info = next(v for v in graph.input if v.name == name)
     shape, elem = dims(info.type) or [], info.type.tensor_type.elem_type
+    if elem not in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16):
+        raise ToolError(f"--normalize: {name!r} is {dtype_word(elem)}; only a float can be normalised", name)
     if len(shape) < 2 or shape[1] != len(mean) or len(mean) != len(std):
         raise ToolError(f"--normalize: axis 1 of {name!r} {shape} does not have {len(mean)} channels", name)
     rest = [1] * (len(shape) - 2)
@@ -221,7 +252,7 @@ def _normalise(job: Edit, name: str, mean: Sequence[float], std: Sequence[float]
         dtype = onnx.helper.tensor_dtype_to_np_dtype(elem)
         held = np.array(values, dtype).reshape([1, len(values), *rest])
         constant = onnx.numpy_helper.from_array(held, fresh(f"{name}_{word}", taken))
-        graph.initializer.append(constant)
+        add_constant(job.model, graph, constant)
         made = fresh(f"{name}_{word}_out", taken)
         nodes.append(onnx.helper.make_node(op, [last, constant.name], [made], fresh(f"normalize_{word}_{name}", taken)))
         last = made

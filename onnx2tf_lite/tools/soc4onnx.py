@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
 from ._downgrade import downgrade
 from ._edit import Common, Edit
-from ._graphs import Scope, add_constant, bodies, dead, initializers, nbytes, opset_of, remove, sweep
+from ._graphs import Scope, add_constant, bodies, dead, fresh, initializers, nbytes, opset_of, remove, sweep
 from ._lazy import onnx
 from ._names import ToolError
 from ._verify import SMALL, skeleton
@@ -106,7 +106,7 @@ def _convert(model: ModelProto, now: int, opset: int) -> ModelProto:
 def _take(model: ModelProto, graph: Any, made: GraphProto, now: int) -> Counter[str]:
     """Replace the nodes that the converter changed; the others keep what it does not know, such as metadata."""
     old = {tuple(n.output): n for n in graph.node}
-    nodes, changed = [], Counter[str]()
+    nodes, changed, taken = [], Counter[str](), set[str]()
     for node in made.node:
         before = old.get(tuple(node.output))
         if before is not None:
@@ -119,7 +119,10 @@ def _take(model: ModelProto, graph: Any, made: GraphProto, now: int) -> Counter[
             changed[node.op_type] += 1
             if before is not None:
                 _adopt(node, before)
+            if node.name in taken:  # some adapters give several nodes one name
+                node.name = fresh(f"{node.name}_{node.op_type}", taken)
             before = node
+        taken |= {before.name} - {""}
         nodes.append(onnx.NodeProto.FromString(before.SerializeToString()))
     del graph.node[:]
     graph.node.extend(nodes)
@@ -131,7 +134,7 @@ def _take(model: ModelProto, graph: Any, made: GraphProto, now: int) -> Counter[
 
 def _adopt(node: NodeProto, before: NodeProto) -> None:
     """What the converter does not keep, or only saw without weights."""
-    node.name, node.doc_string = before.name, before.doc_string
+    node.name, node.doc_string = node.name or before.name, before.doc_string
     node.metadata_props.extend(before.metadata_props)
     held = {a.name: a for a in before.attribute}
     for attribute in node.attribute:

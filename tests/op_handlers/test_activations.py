@@ -58,3 +58,7 @@ def test_softplus_keeps_small_values() -> None:
 @pytest.mark.parametrize("name", ["Relu", "Mish", "Gelu", "Softplus"])
 def test_dynamic_batch(name: str) -> None:
     check_node(name, [normal(3, 4, 5)], dynamic=[0], atol=3e-6)
+
+
+def test_prelu_of_a_slope_that_may_not_fit_the_kernel() -> None:
+    check_node("PRelu", [normal(2, 3, 4), normal(3, 1, seed=1)], const=(1,), dynamic=[(0, 1)])

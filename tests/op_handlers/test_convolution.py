@@ -44,6 +44,13 @@ def test_conv_with_weights_given_at_run_time(case: str) -> None:
     check_node("Conv", [normal(*x), normal(*w, seed=1), normal(w[0], seed=2)], atol=1e-5, **attrs)
 
 
+@pytest.mark.parametrize("case", ["uneven_pads", "same_lower", "dilated", "grouped", "multiplier"])
+def test_conv_with_weights_of_unknown_extents(case: str) -> None:
+    x, w, attrs = CONV[case]
+    dynamic = [(i, axis) for i in (0, 1) for axis in range(4)]
+    check_node("Conv", [normal(*x), normal(*w, seed=1)], dynamic=dynamic, atol=1e-5, **attrs)
+
+
 CONV_1D_3D = {
     "1d": ((2, 3, 11), (4, 3, 3), {"pads": [1, 2], "strides": [2]}),
     "1d_same": ((2, 3, 11), (4, 3, 4), {"auto_pad": "SAME_LOWER"}),

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.op_handlers.nodes import check_node, normal
+from onnx2tf_lite.errors import ConversionError
+from tests.harness import compile_model
+from tests.op_handlers.nodes import check_node, node_model, normal
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 STEPS, B, WIDTH, H = 6, 3, 4, 5
@@ -99,3 +101,18 @@ def test_nothing_survives_an_invocation() -> None:
         first, second = (run(x0=inputs[0]) for _ in range(2))
     for key in first:
         np.testing.assert_array_equal(first[key], second[key])
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_everything_open_but_the_hidden_size(name: str) -> None:
+    inputs = operands(name, 2, lengths=True, initial=True, peepholes=True)
+    dynamic = [(i, axis) for i, array in enumerate(inputs) for axis in range(array.ndim)]
+    check_node(name, inputs, dynamic=dynamic, outputs=3 if name == "LSTM" else 2, hidden_size=H, opset=21,
+               direction="bidirectional", rtol=1e-4, atol=1e-5)  # fmt: skip
+
+
+def test_an_unknown_hidden_size_is_refused() -> None:
+    inputs = operands("GRU")
+    model = node_model("GRU", inputs, dynamic=[(2, 2)], outputs=2, opset=21)
+    with pytest.raises(ConversionError, match="hidden size that is only known at run time"):
+        compile_model(model)

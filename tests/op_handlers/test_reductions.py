@@ -90,6 +90,20 @@ def test_an_unknown_number_of_axes_is_refused() -> None:
         compile_model(node_model("ReduceSum", [normal(2, 3), i64(1)], dynamic=[1]))
 
 
+@pytest.mark.parametrize("name", ["ReduceMax", "ReduceMin", "ReduceLogSumExp"])
+@pytest.mark.parametrize("const", [(1,), ()], ids=["const", "run_time"])
+def test_extremes_of_an_extent_that_may_be_0(name: str, const: tuple) -> None:
+    for rows in (0, 3):
+        check_node(name, [normal(2, rows, 4), i64(1)], const=const, dynamic=[(0, 1)], opset=20)
+
+
+@pytest.mark.parametrize("reverse", [0, 1])
+@pytest.mark.parametrize("exclusive", [0, 1])
+def test_cumprod_of_an_unknown_extent(exclusive: int, reverse: int) -> None:
+    options = {"exclusive": exclusive, "reverse": reverse, "opset": 26}
+    check_node("CumProd", [normal(3, 7, 2), scalar(1)], const=[1], dynamic=[(0, 1)], **options)
+
+
 @pytest.mark.parametrize("axis", [0, -1])
 @pytest.mark.parametrize("name", ["CumSum", "CumProd"])
 def test_axis_of_a_running_total_at_run_time(name: str, axis: int) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx2tf_lite import convert
 from onnx2tf_lite import check_cli as cli
+from onnx2tf_lite import convert
 
 from .models import cnn
 from .plant import Editor

@@ -1,0 +1,46 @@
+"""What the converter knows of every ONNX operator: the answer to ``onnx2tf --list-ops``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from onnx import defs
+
+from ..passes.upgrade import RULES
+from .registry import HANDLERS
+
+HANDLER, OLD, DEFINITION, NONE = "handler", "rewritten to its newer form", "by ONNX's own definition of it", "refused"
+TRAINING = "ai.onnx.preview.training"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """``name`` is ``domain.operator`` outside the default domain; ``versions`` are those of ONNX's schemas (none for an
+    operator that ONNX does not define, such as ONNX Runtime's own)."""
+
+    name: str
+    versions: tuple[int, ...]
+    support: str
+
+
+def catalogue() -> list[Entry]:
+    """Every operator of ONNX (training aside) and every one that has a handler, by name."""
+    versions: dict[tuple[str, str], list[int]] = {key: [] for key in HANDLERS}
+    for schema in defs.get_all_schemas_with_history():
+        if schema.domain != TRAINING:
+            versions.setdefault((schema.domain, schema.name), []).append(schema.since_version)
+    entries = [
+        Entry(f"{domain}.{name}".lstrip("."), tuple(sorted(set(found))), _support(domain, name))
+        for (domain, name), found in versions.items()
+    ]
+    return sorted(entries, key=lambda e: (e.name.rpartition(".")[0], e.name))
+
+
+def _support(domain: str, name: str) -> str:
+    if (domain, name) in HANDLERS:
+        return HANDLER
+    if not domain and name in RULES:
+        return OLD
+    schema: Any = defs.get_schema(name, domain=domain) if defs.has(name, domain=domain) else None
+    return DEFINITION if schema and (schema.has_function or schema.has_context_dependent_function) else NONE
