@@ -28,6 +28,9 @@ OUTPUTS_FIELD, OPERATORS_FIELD = 8, 10  # places of two fields in the vtable of 
 I32, U16, U32, U64 = (struct.Struct(f"<{code}").unpack_from for code in "iHIQ")
 
 
+MOVES = frozenset({"TRANSPOSE", "RESHAPE"})
+
+
 class Unreadable(Exception):
     """The file is not a .tflite file."""
 
@@ -202,6 +205,20 @@ class FlatFile:
             if op.name == "TRANSPOSE" and self.tensors[op.inputs[1]].constant:
                 perm = self.bytes_of(self.tensors[op.inputs[1]].buffer).view(np.int32)
                 yield self.tensors[op.outputs[0]], _ints(perm)
+
+    def around(self, tensor: int) -> tuple[Operator | None, list[Operator]]:
+        """The operator before, and those behind, the moves (transposes and reshapes) that make ``tensor``."""
+        source = self.producers.get(tensor)
+        while source is not None and source.name in MOVES:
+            source = self.producers.get(source.inputs[0])
+        readers, queue = list[Operator](), [tensor]
+        for place in queue:
+            for reader in (op for op in self.operators if place in op.inputs):
+                if reader.name in MOVES:
+                    queue += reader.outputs
+                else:
+                    readers.append(reader)
+        return source, readers
 
     # ------------------------------------------------------------------------------------------ other outputs
 

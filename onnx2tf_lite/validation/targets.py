@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import ConversionError, Problem
 from ..ir.tensor_map import NAME, TensorMap
-from .flatfile import FlatFile, Segment, Tensor, Unreadable
+from .flatfile import FlatFile, Operator, Segment, Tensor, Unreadable
 from .program import Program, match
 from .reference import Reference
 from .report import Move
@@ -120,9 +120,21 @@ class TFLite:
     @property
     def transposes(self) -> list[Move]:
         return [
-            Move(t.name, perm, int(np.prod([abs(d) for d in t.shape], dtype=np.int64)) * t.dtype.itemsize)
+            Move(t.name, perm, int(np.prod([abs(d) for d in t.shape], dtype=np.int64)) * t.dtype.itemsize, self._why(t))
             for t, perm in self.file.transposes()
         ]
+
+    def _why(self, result: Tensor) -> str:
+        """Between which nodes of the model (or operators of a foreign file) the axes change their order."""
+        before, after = self.file.around(result.index)
+
+        def called(operator: Operator) -> str:
+            node = self.program.nodes[operator.index] if operator.index < len(self.program.nodes) else ""
+            return f"'{node}'" if node else operator.name
+
+        source = called(before) if before else "an input of the model"
+        readers = ", ".join(dict.fromkeys(map(called, after))) or "an output of the model"
+        return f"{source} gives another order of axes than {readers} needs"
 
     def index(self, stored: str) -> int | None:
         return self.file.by_name.get(stored)
