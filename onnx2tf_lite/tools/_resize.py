@@ -103,7 +103,7 @@ def _round(model: ModelProto, marks: Marks, was: Mapping[str, list[Any]]) -> lis
         old = was.get(node.input[0]) or [None] * len(shape)
         moving = {i: o for i, (d, o) in enumerate(zip(shape, old, strict=True)) if d in marks or (d is None and o)}
         for _, extent, axis in marks.values() if len(marks) == 1 else ():  # what inference never knew may be that axis
-            if extent and axis < len(shape) and shape[axis] is None:
+            if extent and rule is _reshape and axis < len(shape) and shape[axis] is None:
                 moving.setdefault(axis, extent)
         for slot, value in rule(Site(model, node, moving, old, was.get(node.output[0], []), held)).items():
             text = value or "none" if isinstance(value, str) else str(value.tolist())

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from ._command import COMMON, INPUT, OUTPUT, arg, command
 from ._edit import Common, Edit
-from ._graphs import dims, inputs, outputs, producers, title
+from ._graphs import dims, inputs, outputs, producers, title, types
 from ._names import ToolError, unknown
-from ._resize import forget, set_extents
+from ._resize import set_extents
+from ._verify import infer
 from .ssi4onnx import assignment, set_dims
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def io_change(
         if named:
             set_dims(job.model, named)
             if any(isinstance(d, int) for d in named.values()):
-                forget(job.model)
+                _refine(job.model)
         for note in set_extents(job.model, extents) if extents else ():
             job.log.info(note)
         for name, shape in _pairs("-o", "-os", output_names, output_shapes):
@@ -76,6 +77,15 @@ def io_change(
         else:
             job.same_outputs()
         return job.model
+
+
+def _refine(model: ModelProto) -> None:
+    """Numbers, where a number for a name makes names or unknown dimensions behind it known."""
+    known = types(infer(model, strict=True).graph)
+    for info in (*model.graph.output, *model.graph.value_info):
+        for dim, found in zip(info.type.tensor_type.shape.dim, dims(known.get(info.name)) or [], strict=False):
+            if isinstance(found, int):
+                dim.dim_value = found
 
 
 def _pairs(a: str, b: str, names: Sequence[str], shapes: Shapes) -> list[tuple[str, list[int | str]]]:

@@ -1,8 +1,9 @@
 """Infer the shapes of all tensors and write them into the model.
 
-Inference is strict: a model that contradicts itself is an error that says where.  Values of shape arithmetic are
-followed, so Shape -> Gather -> Concat -> Reshape gives a shape.  What inference cannot tell (a foreign operator, a size
-that data decide) can be filled from one run in ONNX Runtime (--run).  Without -of nothing is written, only reported.
+Nodes are put in order where they are not.  Inference is strict: a model that contradicts itself is an error that says
+where.  Values of shape arithmetic are followed, so Shape -> Gather -> Concat -> Reshape gives a shape.  What inference
+cannot tell (a foreign operator, a size that data decide) can be filled from one run in ONNX Runtime (--run).  Without
+-of nothing is written, only reported.
 
 examples:
   ssi4onnx -if model.onnx -of shaped.onnx
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._command import COMMON, INPUT, arg, command
 from ._edit import Common, Edit
-from ._graphs import bodies, defined, dims, inputs, is_function, outputs, scopes, title, types
+from ._graphs import bodies, defined, dims, inputs, is_function, outputs, scopes, sort, title, types
 from ._lazy import onnx
 from ._names import ToolError, unknown
 from ._verify import NotRun, contradict, infer, random_feeds, run
@@ -49,6 +50,8 @@ def shape_inference(
             wanted |= _declare(job.model, name, list(shape))
         if wanted:
             set_dims(job.model, wanted)
+        for scope in scopes(job.model):
+            sort(scope.graph)
         _fill(job.model, infer(job.model, strict=True))
         if run_shapes is not None:
             job.log.info(f"from a run: {_measure(job.model)} tensors")
