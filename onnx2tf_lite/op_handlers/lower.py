@@ -16,6 +16,7 @@ import onnx_graphsurgeon as gs
 from ..errors import ConversionError, Problem
 from ..ir import build, dims, stored
 from ..ir.graph import Graph, Origin, Value, building, constant, current_graph, current_origin
+from ..passes.edit import needs
 from ._refusals import edge_problem, no_handler
 from ._structures import Choice, Item, parts, rebuilt, told
 from .functions import definition, schema_of
@@ -136,7 +137,7 @@ def lower_nodes(
     for index, node in enumerate(model.nodes):
         if listener:
             listener(index, len(model.nodes))
-        if any(t.name in broken for t in node.inputs):
+        if broken and any(t.name in broken for t in needs(node)):  # also what its bodies read
             broken.update(t.name for t in node.outputs)
             if (node.domain or "", node.op) in HANDLERS or schema_of(node, model.opset):
                 continue

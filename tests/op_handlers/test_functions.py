@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from onnx2tf_lite import convert
 from onnx2tf_lite.errors import ConversionError
 from tests.harness import compare_all, compile_model, reference, run_tflite
 from tests.op_handlers.nodes import check_node, node_model, normal, scalar, whole
@@ -90,3 +91,16 @@ def test_a_body_that_reads_a_tensor_from_outside_is_refused() -> None:
     text = MODIFIED.replace("NAME", "w").replace("OUTER", ", float[1] w")
     with pytest.raises(ConversionError, match=r"FlexAttention '.*' .*: its body reads 'w' from outside"):
         compile_model(onnx.parser.parse_model(text))
+
+
+def test_only_the_cause_is_reported_where_a_body_reads_a_failed_result() -> None:
+    """A branch that reads what an unknown operator would have computed is not a second problem."""
+    text = """<ir_version: 10, opset_import: ["": 17, "com.nobody": 1]>
+      g (float[2] x, bool c) => (float[2] y) {
+        lost = com.nobody.Lost(x)
+        y = If(c) <then_branch = t () => (float[2] a) { a = Neg(lost) },
+                   else_branch = e () => (float[2] b) { b = Identity(lost) }>
+      }"""
+    with pytest.raises(ConversionError) as caught:
+        convert(onnx_graph=onnx.parser.parse_model(text), disable_model_save=True, check="none", non_verbose=True)
+    assert len(caught.value.problems) == 1 and "Lost" in caught.value.problems[0].where
