@@ -17,30 +17,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
-
-
-def five_hundred_nodes(channels: int, extent: int) -> onnx.ModelProto:
-    """100 blocks of 5 nodes on [1, channels, extent, extent]."""
-    rng = np.random.default_rng(0)
-    shapes = {"w": (channels, channels, 3, 3), "s": (channels,), "b": (channels,), "m": (channels,), "v": (channels,)}
-    nodes, weights, x = [], [], "x"
-    for i in range(100):
-        for letter, shape in shapes.items():
-            array = rng.uniform(0.5, 1, shape) if letter in "sv" else rng.normal(size=shape) / channels
-            weights.append(numpy_helper.from_array(array.astype(np.float32), f"{letter}{i}"))
-        nodes += [
-            helper.make_node("Conv", [x, f"w{i}"], [f"c{i}"], f"conv{i}", pads=[1, 1, 1, 1]),
-            helper.make_node("BatchNormalization", [f"c{i}", f"s{i}", f"b{i}", f"m{i}", f"v{i}"], [f"n{i}"], f"bn{i}"),
-            helper.make_node("Relu", [f"n{i}"], [f"r{i}"], f"relu{i}"),
-            helper.make_node("Add", [x, f"r{i}"], [f"a{i}"], f"add{i}"),
-            helper.make_node("Sigmoid", [f"a{i}"], [f"y{i}"], f"sigmoid{i}"),
-        ]
-        x = f"y{i}"
-    shape, info = [1, channels, extent, extent], helper.make_tensor_value_info
-    ends = [info("x", TensorProto.FLOAT, shape)], [info(x, TensorProto.FLOAT, shape)]
-    graph = helper.make_graph(nodes, "residual", *ends, weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+from stages import five_hundred_nodes
 
 
 def reference(path: Path, x: Any) -> None:

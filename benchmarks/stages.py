@@ -16,13 +16,16 @@ from onnx import TensorProto, helper, numpy_helper
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "models"
 
 
-def five_hundred_nodes() -> onnx.ModelProto:
-    """A residual network of Conv, BatchNormalization, Relu and Add: 100 blocks of 5 nodes."""
+def five_hundred_nodes(channels: int = 16, extent: int = 32) -> onnx.ModelProto:
+    """A residual network of Conv, BatchNormalization, Relu, Add and Sigmoid: 100 blocks of 5 nodes."""
+    vector, size = (channels,), [1, channels, extent, extent]
     rng = np.random.default_rng(0)
     nodes, weights, x = [], [], "x"
     for i in range(100):
-        shapes = {f"w{i}": (16, 16, 3, 3), f"s{i}": (16,), f"b{i}": (16,), f"m{i}": (16,), f"v{i}": (16,)}
-        tensors = {n: rng.uniform(0.5, 1, s) if n[0] in "sv" else rng.normal(size=s) / 12 for n, s in shapes.items()}
+        shapes = {f"w{i}": (channels, channels, 3, 3)} | {f"{letter}{i}": vector for letter in "sbmv"}
+        tensors = {
+            n: rng.uniform(0.5, 1, s) if n[0] in "sv" else rng.normal(size=s) / channels for n, s in shapes.items()
+        }
         weights += [numpy_helper.from_array(a.astype(np.float32), n) for n, a in tensors.items()]
         nodes += [
             helper.make_node("Conv", [x, f"w{i}"], [f"c{i}"], f"conv{i}", pads=[1, 1, 1, 1]),
@@ -33,8 +36,8 @@ def five_hundred_nodes() -> onnx.ModelProto:
         ]
         x = f"y{i}"
     info = helper.make_tensor_value_info
-    graph = helper.make_graph(nodes, "residual", [info("x", TensorProto.FLOAT, [1, 16, 32, 32])],
-                              [info(x, TensorProto.FLOAT, [1, 16, 32, 32])], weights)  # fmt: skip
+    ends = [info("x", TensorProto.FLOAT, size)], [info(x, TensorProto.FLOAT, size)]
+    graph = helper.make_graph(nodes, "residual", *ends, weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 

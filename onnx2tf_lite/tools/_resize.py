@@ -39,8 +39,10 @@ MARK = "__extent_{}__"
 FAR = 2**63 - 1
 
 
-def set_extents(model: ModelProto, wanted: Mapping[tuple[str, int], Extent]) -> list[str]:
+def set_extents(model: ModelProto, wanted: Mapping[tuple[str, int], Extent], guess: bool = False) -> list[str]:
     """Give axes of graph inputs, (name, axis) -> extent, another size, in place; says what was rewritten for it.
+
+    ``guess``: where inference never knew an extent, it may be the one that changes; for callers that compare results.
 
     :raises ToolError: the rest of the model contradicts the new size; the nodes where it does are named.
     """
@@ -59,7 +61,7 @@ def set_extents(model: ModelProto, wanted: Mapping[tuple[str, int], Extent]) -> 
     was = {n: dims(t) or [] for n, t in types(infer(original).graph).items()}
     forget(model)
     notes: list[str] = []
-    while found := _round(model, marks, was):
+    while found := _round(model, marks, was, guess):
         notes += found
     _resolve(model, {m: new for m, (new, _, _) in marks.items()})
     retyped = types(infer(model, strict=True).graph)
@@ -91,7 +93,7 @@ def _resolve(model: ModelProto, extents: Mapping[str, Extent]) -> None:
                     dim.dim_param = new
 
 
-def _round(model: ModelProto, marks: Marks, was: Mapping[str, list[Any]]) -> list[str]:
+def _round(model: ModelProto, marks: Marks, was: Mapping[str, list[Any]], guess: bool) -> list[str]:
     """Rewrite the constants of every node that a mark has reached; nothing is said where nothing is left to do."""
     graph, known, held = model.graph, types(infer(model).graph), constants(model.graph)
     unread, notes = dead(graph), []
@@ -102,7 +104,7 @@ def _round(model: ModelProto, marks: Marks, was: Mapping[str, list[Any]]) -> lis
             continue
         old = was.get(node.input[0]) or [None] * len(shape)
         moving = {i: o for i, (d, o) in enumerate(zip(shape, old, strict=True)) if d in marks or (d is None and o)}
-        for _, extent, axis in marks.values() if len(marks) == 1 else ():  # what inference never knew may be that axis
+        for _, extent, axis in marks.values() if guess and len(marks) == 1 else ():
             if extent and rule is _reshape and axis < len(shape) and shape[axis] is None:
                 moving.setdefault(axis, extent)
         for slot, value in rule(Site(model, node, moving, old, was.get(node.output[0], []), held)).items():

@@ -53,7 +53,7 @@ def initialize(
             raise ToolError(f"-ics: {text!r} is neither a name nor a size", text)
         batched = _batched(job, list(input_names), axis)
         job.log.info(f"batch: {', '.join(f'axis {k} of {n}' for n, k in batched.items())}")
-        for note in set_extents(job.model, dict.fromkeys(batched.items(), extent)):
+        for note in set_extents(job.model, dict.fromkeys(batched.items(), extent), guess=job.checks):
             job.log.info(note)
         if job.checks:
             _compare(job, batched, extent)

@@ -60,6 +60,8 @@ class FileCheck:
                     self.draw()
             except (ReferenceFailed, child.Died) as error:
                 notes.append(f"no closer look: {error}")
+        if not self.error and (missing := [n for n in self.outputs if n not in self.rows]):
+            self.error = f"output '{missing[0]}' could not be compared" + "".join(f" ({n})" for n in notes[-1:])
         if self.unmatched:
             few = ", ".join(sorted(self.unmatched)[:5])
             notes.append(f"{len(self.unmatched)} tensors of the same name have other shapes and were left out: {few}")
@@ -103,11 +105,15 @@ class FileCheck:
     def compare(self, names: Sequence[str]) -> None:
         """Run the file on all samples in all its runtimes; ``rows`` has the worst of every tensor."""
         names = list(dict.fromkeys([*names, *self.outputs]))
-        self.rows = {}
+        before, self.rows = self.rows, {}
         self.error = ""
         runtimes = RUNTIMES[self.target.kind]
         for chunk in self.split(names):
-            self.whole.read(chunk)
+            try:
+                self.whole.read(chunk)
+            except (ReferenceFailed, child.Died):
+                self.rows = before  # half a comparison says nothing
+                raise
             try:
                 self.take(runtimes, chunk)
             except child.Died:  # which of them was it?

@@ -12,7 +12,8 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx2tf_lite import convert, validation
 from onnx2tf_lite.pipeline import ConversionResult
 from onnx2tf_lite.validation import child
-from onnx2tf_lite.validation.reference import Reference
+from onnx2tf_lite.validation.reference import Reference, ReferenceFailed
+from onnx2tf_lite.validation.samples import Samples
 
 from .models import cnn, model
 from .plant import Editor, int8_scale
@@ -251,3 +252,20 @@ def test_a_transpose_says_between_which_nodes_it_is(tmp_path: Path) -> None:
     made = convert(onnx_graph=net, output_folder_path=tmp_path, outputs=["float32"], check="none", non_verbose=True)
     (move,) = validation.check(net, made.files["float32"]).files[0].transposes
     assert "'node_a'" in move.reason and "'node_y'" in move.reason and move.bytes == 8 * 6 * 6 * 4
+
+
+@pytest.mark.parametrize("reads", [0, 1, 3])
+def test_half_a_comparison_is_no_match(
+    converted: ConversionResult, reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reference fails after some chunks: what was compared until then does not make the file right."""
+    read, left = Samples.read, iter([True] * reads)
+
+    def failing(self: Samples, names: list[str]) -> None:
+        if not next(left, False):
+            raise ReferenceFailed("out of memory")
+        read(self, names)
+
+    monkeypatch.setattr(Samples, "read", failing)
+    report = validation.check(cnn(), converted.files["float32"], budget=1)
+    assert report.exit_code == 2 and "out of memory" in report.files[0].error
