@@ -63,6 +63,12 @@ def flag(flags: str, help: str, **settings: Any) -> Arg:
     return arg(flags, help, **{"action": "store_true", **settings})
 
 
+def rows(flags: str, help: str, metavar: str | tuple[str, ...], convert: Callable[[Any], Any] | None = None) -> Arg:
+    """An option that may be repeated, each time with a word for every part of ``metavar`` (one text: any number)."""
+    count: int | str = "+" if isinstance(metavar, str) else len(metavar)
+    return arg(flags, f"{help}; may be repeated", nargs=count, action="append", metavar=metavar, convert=convert)
+
+
 def output(default: str | None = None, flags: str = "-of --output_onnx_file_path") -> Arg:
     """Where the result goes; required unless there is a default."""
     text = 'the result; "-": standard output'

@@ -107,6 +107,11 @@ def read_array(path: str) -> ndarray:
     return found
 
 
+def given_tensor(name: str, value: Any) -> onnx.TensorProto:
+    """A named TensorProto from an array or (dtype word, value)."""
+    return tensor(name, *value) if isinstance(value, tuple) else onnx.numpy_helper.from_array(value, name)
+
+
 def tensor(name: str, word: str, value: Any) -> onnx.TensorProto:
     """A named TensorProto from a dtype word and a value as :func:`array` reads it."""
     made = array(word, value)

@@ -18,7 +18,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from . import _literals
-from ._command import COMMON, INPUT, OUTPUT, Arg, arg, command
+from ._command import COMMON, INPUT, OUTPUT, arg, command, rows
 from ._edit import Common, Edit
 from ._files import to_array
 from ._graphs import (
@@ -224,21 +224,17 @@ def _agrees(job: Edit, name: str, shape: list[int | str]) -> None:
         raise ToolError(f"-os: {name!r} cannot be {shape}{by}", name)
 
 
-def _rows(flags: str, help: str, metavar: tuple[str, ...], convert: Any) -> Arg:
-    return arg(flags, help, nargs=len(metavar), action="append", metavar=metavar, convert=convert)
-
-
 main = command(
     modify,
     INPUT,
     OUTPUT,
     arg("-on --op_name", "the node that -a, -da and -ic are about (globs too)", metavar="NODE"),
-    _rows("-a --attributes", "set an attribute; may be repeated", ("NAME", "DTYPE", "VALUE"),
+    rows("-a --attributes", "set an attribute", ("NAME", "DTYPE", "VALUE"),
           lambda rows: {n: (v, w) for n, w, v in rows}),
     arg("-da --delete_attributes", "delete attributes", nargs="+", metavar="NAME"),
-    _rows("-ic --input_constants", "a constant's new value; may be repeated", ("NAME", "DTYPE", "VALUE"),
+    rows("-ic --input_constants", "a constant's new value", ("NAME", "DTYPE", "VALUE"),
           lambda rows: {n: (w, v) for n, w, v in rows}),
-    _rows("-os --output_shapes", "declare the shape of a tensor; may be repeated", ("TENSOR", "SHAPE"),
+    rows("-os --output_shapes", "declare the shape of a tensor", ("TENSOR", "SHAPE"),
           lambda rows: {n: _literals.shape(s) for n, s in rows}),
     arg("--set", "NODE.ATTRIBUTE=VALUE or CONSTANT=VALUE; nodes as globs", dest="assign", nargs="+", metavar="TEXT"),
     arg("--unset", "NODE.ATTRIBUTE; nodes as globs", nargs="+", metavar="TEXT"),

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _literals
-from ._command import COMMON, INPUT, Arg, arg, command
+from ._command import COMMON, INPUT, arg, command, rows
 from ._edit import Common, Edit
 from ._graphs import defined, fresh, is_function, names_in, node_named, outputs, producers, reads, replace_uses, scopes
 from ._lazy import onnx
@@ -67,7 +67,7 @@ def add(
             raise ToolError("say where: one of --after, --before, --between, --append, or -cdoin (with -csoon)")
         if add_op_name in (n.name for s in scopes(job.model) for n in s.graph.node):
             raise ToolError(f"-aon: there is a node called {add_op_name!r} already", add_op_name)
-        held = {n: _tensor(n, v) for n, v in (constants or {}).items()}
+        held = {n: _literals.given_tensor(n, v) for n, v in (constants or {}).items()}
         new = _New(job, add_op_type, add_op_name, dict(add_op_attributes or {}), domain, held)
         ins, outs = dict(add_op_input_variables or {}), dict(add_op_output_variables or {})
         if connection_dest_op_input_names:
@@ -120,12 +120,6 @@ class _New:
         where = f" in {scope.path}" if scope.path else ""
         self.job.log.info(f"added {self.op} {self.name!r}{where}: {', '.join(inputs)} -> {', '.join(outputs)}")
         return nodes[len(nodes) - 1 if index is None else index]
-
-
-def _tensor(name: str, value: Any) -> Any:
-    if isinstance(value, tuple):
-        return _literals.tensor(name, *value)
-    return onnx.numpy_helper.from_array(value, name)
 
 
 def _found(place: Any) -> Any:
@@ -282,10 +276,6 @@ def _beside(values: dict[str, Any]) -> str:
     return path if path == "-" else str(Path(path).with_name(f"{Path(path).stem}_mod.onnx"))
 
 
-def _rows(flags: str, help: str, metavar: tuple[str, ...], convert: Any = None) -> Arg:
-    return arg(flags, help, nargs=len(metavar), action="append", metavar=metavar, convert=convert)
-
-
 _THREE = ("NAME", "DTYPE", "SHAPE")
 main = command(
     add,
@@ -294,14 +284,14 @@ main = command(
         group="input and output", metavar="FILE", fallback=_beside),
     arg("-aot --add_op_type", "operator", required=True, metavar="OP"),
     arg("-aon --add_op_name", "name of the new node", required=True, metavar="NAME"),
-    _rows("-aoiv --add_op_input_variables", "an input; may be repeated", _THREE, _variables),
-    _rows("-aoov --add_op_output_variables", "an output; may be repeated", _THREE, _variables),
-    _rows("-aoa --add_op_attributes", "an attribute; may be repeated", ("NAME", "DTYPE", "VALUE"), _values),
-    _rows("-c --constants", "a constant input; may be repeated", ("NAME", "DTYPE", "VALUE"), _constants),
-    _rows("-csoon --connection_src_op_output_names", "what an input reads: source node and its output, new node and "
-          "its input; may be repeated", ("NODE", "OUTPUT", "NEW", "INPUT")),
-    _rows("-cdoin --connection_dest_op_input_names", "who reads an output: new node and its output, reader and its "
-          "input now; may be repeated", ("NEW", "OUTPUT", "NODE", "INPUT")),
+    rows("-aoiv --add_op_input_variables", "an input", _THREE, _variables),
+    rows("-aoov --add_op_output_variables", "an output", _THREE, _variables),
+    rows("-aoa --add_op_attributes", "an attribute", ("NAME", "DTYPE", "VALUE"), _values),
+    rows("-c --constants", "a constant input", ("NAME", "DTYPE", "VALUE"), _constants),
+    rows("-csoon --connection_src_op_output_names", "what an input reads: source node and its output, new node and "
+          "its input", ("NODE", "OUTPUT", "NEW", "INPUT")),
+    rows("-cdoin --connection_dest_op_input_names", "who reads an output: new node and its output, reader and its "
+          "input now", ("NEW", "OUTPUT", "NODE", "INPUT")),
     arg("--after", "behind a tensor: everything that read it reads the new node", metavar="TENSOR"),
     arg("--before", "in front of one input: NODE.INDEX", metavar="TEXT"),
     arg("--between", "on the way from one node to another", nargs=2, metavar="NODE"),

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _literals
-from ._command import QUIET, Arg, arg, command, flag
+from ._command import QUIET, arg, command, flag, rows
 from ._graphs import type_text, types
 from ._lazy import np, onnx
 from ._log import Log
@@ -70,7 +70,7 @@ def generate(
     log = Log(non_verbose, output_onnx_file_path)
     if not (op_type and opset and op_name):
         raise ToolError("an operator needs a type, an opset and a name: -ot, -os, -on")
-    held = {n: _tensor(n, v) for n, v in (constants or {}).items()}
+    held = {n: _literals.given_tensor(n, v) for n, v in (constants or {}).items()}
     ins, outs = _pairs(input_variables), _pairs(output_variables)
     ins = [(n, s if s or not n or n in held else usual(op_type, i, n, opset, domain)) for i, (n, s) in enumerate(ins)]
     names = [n for n, _ in ins] + [n for n in held if n not in dict(ins)]
@@ -109,10 +109,6 @@ def generate(
 def _pairs(variables: Variables | None) -> list[tuple[str, Any]]:
     found = list(variables.items()) if isinstance(variables, Mapping) else list(variables or ())
     return [("" if n in ("", "-") else n, s) for n, s in found]
-
-
-def _tensor(name: str, value: Any) -> Any:
-    return _literals.tensor(name, *value) if isinstance(value, tuple) else onnx.numpy_helper.from_array(value, name)
 
 
 def type_proto(said: Any) -> TypeProto:
@@ -218,22 +214,17 @@ def _variables(rows: Sequence[Sequence[str]]) -> list[tuple[str, Any]]:
     return found
 
 
-def _rows(flags: str, help: str, convert: Any, metavar: str | tuple[str, ...]) -> Arg:
-    count: int | str = "+" if isinstance(metavar, str) else len(metavar)
-    return arg(flags, f"{help}; may be repeated", nargs=count, action="append", metavar=metavar, convert=convert)
-
-
 main = command(
     _run,
     arg("-ot --op_type", "operator", metavar="OP"),
     arg("-os --opset", "opset of the operator's domain", type=int),
     arg("-on --op_name", "name of the node", metavar="NAME"),
     arg("-ir --ir_version", "IR version (default: 9, or what the opset needs)", type=int),
-    _rows("-iv --input_variables", "an input, - to leave an optional one out", _variables, "NAME DTYPE SHAPE"),
-    _rows("-ov --output_variables", "an output (default: one, inferred)", _variables, "NAME DTYPE SHAPE"),
-    _rows("-a --attributes", "an attribute", _attributes, "NAME DTYPE VALUE"),
-    _rows("-c --constants", "a constant input", lambda rows: {n: (w, v) for n, w, v in rows},
-          ("NAME", "DTYPE", "VALUE")),
+    rows("-iv --input_variables", "an input, - to leave an optional one out", "NAME DTYPE SHAPE", _variables),
+    rows("-ov --output_variables", "an output (default: one, inferred)", "NAME DTYPE SHAPE", _variables),
+    rows("-a --attributes", "an attribute", "NAME DTYPE VALUE", _attributes),
+    rows("-c --constants", "a constant input", ("NAME", "DTYPE", "VALUE"),
+         lambda given: {n: (w, v) for n, w, v in given}),
     arg("--domain", "domain of the operator (default: ONNX's own)", metavar="NAME"),
     arg("-of --output_onnx_file_path", 'the result; "-": standard output (default: <op_type>.onnx)',
         group="input and output", metavar="FILE", fallback=lambda v: f"{v.get('op_type', '')}.onnx"),
