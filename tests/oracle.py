@@ -1,0 +1,134 @@
+"""The frozen oracle: what the converter writes, byte for byte, so that a restructuring can show that it changed nothing.
+
+    python -m tests.oracle            # what differs from oracle.json; exit code 1 where anything does
+    python -m tests.oracle --quick    # .tflite files and interfaces only, no TensorFlow (about a minute)
+    python -m tests.oracle --write    # freeze; every line of the diff needs its reason in the commit
+
+Frozen are the sha256 of every .tflite and SavedModel of the golden models, the exports and a sample of ONNX's suite,
+that of ``results.json``, of ``--help`` of every command, and the signatures that users of the tuning tools know.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+FROZEN = HERE / "oracle.json"
+PROJECT = HERE.parent / "pyproject.toml"
+EVERY = 12  # one conformance case in so many
+FLAT = ("float32", "float16")
+TOO_BIG = ("light/bvlc_alexnet", "light/vgg19", "light/zfnet512")  # slow tests, too
+
+
+def sources(quick: bool) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+    """(name, path or model, kinds) of everything that is converted."""
+    from .conformance import cases
+    from .models import golden
+
+    kinds = FLAT if quick else (*FLAT, "saved_model")
+    for model in golden.shared() + golden.light() + golden.exports():
+        if model.name not in TOO_BIG:
+            yield model.name, model.path, kinds
+    for case in [c for c in cases.cases().values() if c.in_scope and not c.random][::EVERY]:
+        yield case.name, case.model, ("float32",) if quick else ("float32", "saved_model")
+
+
+def convert(job: tuple[str, Any, tuple[str, ...]]) -> dict[str, str]:
+    """sha256 (16 digits) of each file, or the error; by ``model: kind``."""
+    from onnx2tf_lite import ConversionError
+    from onnx2tf_lite import convert as run
+
+    name, source, kinds = job
+    given = {"input_onnx_file_path": source} if isinstance(source, Path) else {"onnx_graph": source}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            result = run(output_folder_path=folder, outputs=kinds, check="none", non_verbose=True, **given)
+        except ConversionError as error:
+            return {f"{name}: error": str(error)}
+        return {f"{name}: {kind}": digest(kind, Path(path)) for kind, path in result.files.items()}
+
+
+def digest(kind: str, path: Path) -> str:
+    """Of a .tflite its bytes; of a SavedModel its graph in canonical form (its other files carry random names)."""
+    if kind != "saved_model":
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    graph = proto.meta_graphs[0].graph_def
+    bodies = [b"".join(n.SerializeToString(deterministic=True) for n in f.node_def) for f in graph.library.function]
+    return hashlib.sha256(b"".join(sorted(bodies))).hexdigest()[:16]
+
+
+def interfaces() -> dict[str, str]:
+    """``--help`` of every command, and the signature of every known tool function."""
+    import inspect
+    import io
+    from contextlib import redirect_stdout
+
+    found = {}
+    os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
+    scripts = tomllib.loads(PROJECT.read_text())["project"]["scripts"]
+    for command, home in scripts.items():
+        module, _, function = home.partition(":")
+        out = io.StringIO()
+        with redirect_stdout(out):
+            try:
+                getattr(import_module(module), function)(["--help"])
+            except SystemExit:
+                pass
+        found[f"{command} --help"] = out.getvalue()
+    import onnx2tf_lite.tools as tools
+
+    for name in sorted(tools.__all__):
+        known = getattr(tools, name)
+        if callable(known):
+            found[f"tools.{name}"] = str(inspect.signature(known))
+    return found
+
+
+def measure(quick: bool) -> dict[str, str]:
+    """Everything frozen, as it is now."""
+    found = interfaces()
+    found["results.json"] = hashlib.sha256((HERE / "conformance" / "results.json").read_bytes()).hexdigest()[:16]
+    jobs = list(sources(quick))
+    with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=40) as pool:
+        for part in pool.imap_unordered(convert, jobs):
+            found |= part
+    return dict(sorted(found.items()))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.oracle", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="no SavedModels")
+    parser.add_argument("--write", action="store_true", help="freeze what is found now")
+    args = parser.parse_args()
+    new = measure(args.quick)
+    if args.write:
+        FROZEN.write_text(json.dumps(new, indent=0, sort_keys=True) + "\n")
+        print(f"froze {len(new)} entries")
+        return 0
+    old = json.loads(FROZEN.read_text())
+    if args.quick:
+        old = {k: v for k, v in old.items() if not k.endswith(": saved_model")}
+    absent = {k for k in old if k.startswith("shared/")} if not any(k.startswith("shared/") for k in new) else set()
+    different = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k) and k not in absent]
+    for key in different:
+        print(f"{key}: {old.get(key, 'absent')!s:.200} -> {new.get(key, 'absent')!s:.200}")
+    print(f"{len(new)} entries, {len(different)} different")
+    return int(bool(different))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
