@@ -20,10 +20,10 @@ from . import passes, validation
 from .emitters import tflite
 from .errors import ConversionError, Problem
 from .fusion import fuse, qdq
-from .ir import dynamic, legalize
 from .ir.graph import Graph, Placement
 from .ir.verify import verify
 from .layout.stage import LayoutReport, assign
+from .legalize import dtypes, dynamic
 from .op_handlers.lower import lower
 from .options import OBSOLETE, REFUSED
 from .passes.manager import nearest
@@ -299,7 +299,7 @@ class _Job:
                 what = "no input or output has this name"
                 raise ConversionError(*(Problem(f"'{n}'", what, nearest(n, names)) for n in unknown))
             verify(graph, "lower")
-            legalize.legalize(graph)
+            dtypes.legalize(graph)
             verify(graph, "legalize")
         with log.stage("layout"):
             layout = assign(graph, self.pins)

@@ -26,11 +26,12 @@ from onnx import ModelProto
 from onnx2tf_lite import passes
 from onnx2tf_lite.emitters import tflite
 from onnx2tf_lite.fusion import fuse as fuse_program
-from onnx2tf_lite.ir import dims, dynamic
+from onnx2tf_lite.ir import dims
 from onnx2tf_lite.ir.graph import Graph, Placement
-from onnx2tf_lite.ir.legalize import legalize
 from onnx2tf_lite.ir.verify import verify
 from onnx2tf_lite.layout import assign
+from onnx2tf_lite.legalize import dynamic
+from onnx2tf_lite.legalize.dtypes import legalize
 from onnx2tf_lite.op_handlers.lower import lower
 
 RTOL, ATOL = 1e-3, 1e-4  # 1e-3 is what ONNX's own backend tests allow

@@ -1,4 +1,4 @@
-"""The frozen oracle: what the converter writes, byte for byte, so that a restructuring can show that it changed nothing.
+"""The frozen oracle: what the converter writes, byte for byte; a restructuring shows with it that it changed nothing.
 
     python -m tests.oracle            # what differs from oracle.json; exit code 1 where anything does
     python -m tests.oracle --quick    # .tflite files and interfaces only, no TensorFlow (about a minute)
@@ -16,11 +16,12 @@ import json
 import multiprocessing
 import os
 import tempfile
-import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+import tomllib
 
 HERE = Path(__file__).resolve().parent
 FROZEN = HERE / "oracle.json"
@@ -75,7 +76,7 @@ def interfaces() -> dict[str, str]:
     """``--help`` of every command, and the signature of every known tool function."""
     import inspect
     import io
-    from contextlib import redirect_stdout
+    from contextlib import redirect_stdout, suppress
 
     found = {}
     os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
@@ -83,11 +84,8 @@ def interfaces() -> dict[str, str]:
     for command, home in scripts.items():
         module, _, function = home.partition(":")
         out = io.StringIO()
-        with redirect_stdout(out):
-            try:
-                getattr(import_module(module), function)(["--help"])
-            except SystemExit:
-                pass
+        with redirect_stdout(out), suppress(SystemExit):
+            getattr(import_module(module), function)(["--help"])
         found[f"{command} --help"] = out.getvalue()
     import onnx2tf_lite.tools as tools
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..layout.rules import AS_WRITTEN, Rule
 from .dims import Shape
+from .orders import AS_WRITTEN, Rule
 
 if TYPE_CHECKING:
     from .graph import Op, Value
@@ -32,7 +32,7 @@ class Kind:
         (shape, dtype) of the result, or a list of them.  Raises ValueError for operands that do not fit.
     ``types``
         Short dtype names (``"f32 i32 i64"``) of the operands in ``typed`` that the CPU kernel computes correctly;
-        ``ir.legalize`` casts around everything else.  "" means any.
+        ``legalize.dtypes`` casts around everything else.  "" means any.
     ``operands``
         TFLite operand order: an input index, or the name of an attribute that TFLite wants as a tensor (a scalar for
         an int, else int32 of the attribute's shape; symbolic dims become a run-time tensor).  None: the inputs as is.

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from ..ir.graph import Op, Value
-from . import rules
+from ..ir.orders import Fill, FullyConnected, MatMul, Orders, Rule, identity
 from .problem import CF, CL
-from .rules import FullyConnected, MatMul, Orders, Rule
 from .views import Axes, Key, key_of, order_for
 
 
@@ -59,7 +58,7 @@ def channels_last(rank: int) -> tuple[int, ...]:
 
 def _as_written(node: Node) -> Variant:
     if node.op is None:
-        return Variant({p: rules.identity(len(axes)) for p, (_, axes) in node.ports.items()})
+        return Variant({p: identity(len(axes)) for p, (_, axes) in node.ports.items()})
     return Variant(node.rule.written(node.op))
 
 
@@ -73,14 +72,14 @@ def _movable(node: Node, port: int) -> bool:
 
 def _uniform(node: Node, port: int) -> bool:
     producer = node.ports[port][0].producer
-    return producer is not None and isinstance(producer.kind.layout, rules.Fill)
+    return producer is not None and isinstance(producer.kind.layout, Fill)
 
 
 def _from_key(node: Node, port: int, key: Key, label: int) -> Variant | None:
     """The variant that has ``port`` in memory order ``key``."""
     axes = node.ports[port][1]
     rank = len(axes)
-    hint = channels_last(rank) if label == CL and rank > 2 else rules.identity(rank)
+    hint = channels_last(rank) if label == CL and rank > 2 else identity(rank)
     inner: dict[int, Key] = {}
     if _movable(node, port) and rank:
         tail = len(axes[-1])
@@ -91,7 +90,7 @@ def _from_key(node: Node, port: int, key: Key, label: int) -> Variant | None:
     if order is None:
         return None
     if node.op is None:
-        allowed = {rules.identity(rank)} if node.pinned or rank < 3 else {rules.identity(rank), channels_last(rank)}
+        allowed = {identity(rank)} if node.pinned or rank < 3 else {identity(rank), channels_last(rank)}
         return Variant({port: order}) if order in allowed else None
     orders = node.rule.orders(node.op, port, order)
     return None if orders is None else Variant(orders, inner)

@@ -12,10 +12,9 @@ from ..errors import ConversionError
 from ..ir.dims import Expr, Shape, is_static
 from ..ir.graph import Graph, Op, Origin, Placement, Value, building, current_graph, current_origin
 from ..ir.kind import KINDS
-from . import rules
+from ..ir.orders import AS_WRITTEN, VIEW, Order, Rule, every_port, identity, permute, tensor
 from .families import Node, Variant, as_written, channels_last, discover, from_producers, from_readers
 from .problem import CL, Pin, Problem
-from .rules import Order, Rule
 from .views import Atoms, Axes, Key, key_of, order_for, runs
 
 TRANSPOSE_COST = 4096  # bytes that a transpose costs beyond the data it moves
@@ -119,11 +118,11 @@ class _Layout:
                 self._base(value)
 
     def _view(self, op: Op) -> tuple[Value, Axes] | None:
-        if op.kind.layout is not rules.VIEW or op.inputs[0] not in self.views:
+        if op.kind.layout is not VIEW or op.inputs[0] not in self.views:
             return None
         base, axes = self.views[op.inputs[0]]
         if op.kind.name == "TRANSPOSE":
-            return base, rules.permute(axes, op.attrs["perm"])
+            return base, permute(axes, op.attrs["perm"])
         reshaped = self.atoms.reshape(axes, op.outputs[0].shape)
         return None if reshaped is None else (base, reshaped)
 
@@ -137,7 +136,7 @@ class _Layout:
             if node.pinned:
                 rank = value.rank
                 last = self.pins[name] == "channels_last" and rank > 2
-                variant = Variant({port: channels_last(rank) if last else rules.identity(rank)})
+                variant = Variant({port: channels_last(rank) if last else identity(rank)})
                 node.variants = [variant, variant]
             return node
 
@@ -145,8 +144,8 @@ class _Layout:
             self.nodes.append(boundary(value.name, ~0, value))
             self.made[value] = f"input '{value.name}'"
         for op in self.computing:
-            rule = rules.AS_WRITTEN if op.kind.layout is rules.VIEW else op.kind.layout
-            ports = {p: view(v) for p in rules.every_port(op) if (v := rules.tensor(op, p)) in self.views and v}
+            rule = AS_WRITTEN if op.kind.layout is VIEW else op.kind.layout
+            ports = {p: view(v) for p in every_port(op) if (v := tensor(op, p)) in self.views and v}
             self.nodes.append(Node(op, rule, ports))
             for value in op.outputs:
                 self.made[value] = _label(op)
@@ -194,9 +193,7 @@ class _Layout:
         values: dict[Value, list[Pin]] = {base: [] for base in self.shapes}
         unary: list[tuple[int | None, int | None]] = []
         for index, node in enumerate(self.nodes):
-            written = [
-                v is not None and all(o == rules.identity(len(o)) for o in v.orders.values()) for v in node.variants
-            ]
+            written = [v is not None and all(o == identity(len(o)) for o in v.orders.values()) for v in node.variants]
             free = node.op is None and not node.pinned  # a tie leaves a boundary in ONNX order
             unary.append((int(free and not written[0]), int(free and not written[1])))
             for port, (base, _) in node.ports.items():
@@ -237,8 +234,8 @@ class _Layout:
 
     def _place(self, name: str, shape: Shape, axes: Axes, value: Value, physical: Axes) -> None:
         """Record how the ONNX tensor is read back: by whole axes where possible, else by atoms."""
-        order = order_for(axes, key_of(physical), rules.identity(len(axes)))
-        if order is not None and value.shape == rules.permute(shape, order):
+        order = order_for(axes, key_of(physical), identity(len(axes)))
+        if order is not None and value.shape == permute(shape, order):
             self.graph.placements[name] = Placement(value, value.shape, tuple(np.argsort(order).tolist()), shape)
             return
         have = list(key_of(physical))
@@ -254,9 +251,9 @@ class _Layout:
             if port in node.ports:
                 inputs[port] = self._fetch(node, variant, port, _label(op), op.origin)
             else:
-                inputs[port] = self._permute_constant(value, variant.orders.get(port, rules.identity(value.rank)))
+                inputs[port] = self._permute_constant(value, variant.orders.get(port, identity(value.rank)))
         attrs = node.rule.attrs(op, variant.orders)
-        if op.kind.layout is rules.VIEW:
+        if op.kind.layout is VIEW:
             attrs = dict(op.attrs)
         op.inputs, op.attrs = inputs, attrs
         self._permute_weights(node, op, variant)
@@ -269,7 +266,7 @@ class _Layout:
         base, _ = node.ports[port]
         axes = node.axes(variant, port)
         base.shape = self.atoms.shape(axes)
-        if base.rank > 1 and variant.orders[port] != rules.identity(base.rank):
+        if base.rank > 1 and variant.orders[port] != identity(base.rank):
             base.content = None
         if base.quant is not None and base.quant.axis is not None:
             base.quant = base.quant.along(variant.orders[port].index(base.quant.axis))
@@ -299,7 +296,7 @@ class _Layout:
         pieces: Axes
         if set(filled) == {a for a in have if a} and len(have) == len(want):
             pieces = have
-            order = order_for(have, key_of(want), rules.identity(len(have)))
+            order = order_for(have, key_of(want), identity(len(have)))
             assert order is not None
             spare = iter([i for i, a in enumerate(have) if not a])
             order = tuple(have.index(a) if a else next(spare) for a in want)
@@ -309,7 +306,7 @@ class _Layout:
             order = tuple(starts[a] for a in key_of(want) if a in starts)
             shape = self.atoms.shape(pieces)
             value = value if value.shape == shape else self._emit("RESHAPE", value, shape=shape)
-        axes = rules.permute(pieces, order)
+        axes = permute(pieces, order)
         moved = self._emit("TRANSPOSE", value, perm=order)
         nbytes = weight(base, self.shapes[base])
         self.report.transposes.append(Move(base.name, nbytes, self.made[base], consumer))
@@ -343,7 +340,7 @@ class _Layout:
     # ---------------------------------------------------------------- constants
 
     def _permute_constant(self, value: Value, order: Order) -> Value:
-        if value.data is None or order == rules.identity(value.rank):
+        if value.data is None or order == identity(value.rank):
             return value
         cache = id(value), order
         if cache not in self.permuted:

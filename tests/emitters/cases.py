@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from onnx2tf_lite.ir import build as b
-from onnx2tf_lite.ir import dims, dynamic
+from onnx2tf_lite.ir import dims
 from onnx2tf_lite.ir.graph import Graph, Quant, Value, building
+from onnx2tf_lite.legalize import dynamic
 
 BATCH = 3
 SPEC = re.compile(r"([a-z]+\d*)\[(.*?)\](?:(.+):(.+))?")

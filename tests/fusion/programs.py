@@ -12,9 +12,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from onnx2tf_lite.emitters import tflite
 from onnx2tf_lite.ir import build as b
-from onnx2tf_lite.ir import dynamic
 from onnx2tf_lite.ir.dims import Expr
 from onnx2tf_lite.ir.graph import Graph, Origin, Placement, Value, building, constant, copy_graph
+from onnx2tf_lite.legalize import dynamic
 
 F32 = np.float32
 RESOLVERS = {"plain": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, "default": OpResolverType.AUTO}

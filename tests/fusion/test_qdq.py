@@ -326,8 +326,8 @@ def test_mobilenet_v2() -> None:
     """
     import onnx
 
-    from onnx2tf_lite.ir.legalize import legalize
     from onnx2tf_lite.layout import assign
+    from onnx2tf_lite.legalize.dtypes import legalize
     from onnx2tf_lite.op_handlers.lower import lower
     from tests.harness import prepare
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ...layout.rules import CHANNELS_LAST
 from .. import dims
 from ..dims import Dim
 from ..graph import Value
 from ..kind import Result, define
+from ..orders import CHANNELS_LAST
 
 F32 = np.dtype(np.float32)
 _FUSED = {"fusedActivationFunction": "activation"}

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ...layout.rules import ELEMENTWISE
 from .. import dims
 from ..dims import Dim, Expr, Shape
 from ..graph import Value
 from ..kind import Result, define
+from ..orders import ELEMENTWISE
 
 BOOL = np.dtype(bool)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...layout.rules import Gather
 from ..graph import Op, Value, current_graph
 from ..kind import Result, define
+from ..orders import Gather
 
 I32 = np.dtype(np.int32)
 I64 = np.dtype(np.int64)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ...layout.rules import FullyConnected, MatMul
 from .. import dims
 from ..graph import Value
 from ..kind import Result, define
+from ..orders import FullyConnected, MatMul
 from .elementwise import broadcast
 
 

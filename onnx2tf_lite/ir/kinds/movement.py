@@ -1,7 +1,7 @@
 """Operators that move, repeat, cut, join or create elements and compute nothing.
 
 Attributes that are shapes (``shape``, ``begin``, ``size``, ``pads``, ``multiples``) hold dims and may be symbolic; the
-stage ``ir.dynamic`` turns symbolic ones into run-time tensors.
+stage ``legalize.dynamic`` turns symbolic ones into run-time tensors.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ...layout.rules import VIEW, AnyOrder, Fill, Rule
 from .. import dims
 from ..dims import Dim, Shape
 from ..graph import Value
 from ..kind import Result, define
+from ..orders import VIEW, AnyOrder, Fill, Rule
 from .elementwise import broadcast
 from .reduction import AT_RUN_TIME
 
@@ -174,7 +174,7 @@ define(
     "DIMS",
     lambda inputs, attrs: ((len(attrs["dims"]),), I32),
     evaluate=lambda attrs: np.array(attrs["dims"], np.int32),
-)  # replaced by real operators in ir.dynamic
+)  # replaced by real operators in legalize.dynamic
 define("SHAPE", lambda inputs, attrs: ((inputs[0].rank,), I32), options=("ShapeOptions", {"outType": np.dtype(np.int32)}),
        tensorflow="Shape", max_rank=8)  # fmt: skip
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...layout.rules import AnyOrder
 from ..graph import Quant, Value
 from ..kind import Result, define
+from ..orders import AnyOrder
 
 # Kernels that copy elements whatever they stand for
 COPIES = frozenset({"RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "GATHER", "GATHER_ND", "TILE",

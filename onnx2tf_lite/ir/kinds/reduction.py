@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...layout.rules import LAST_AXIS, AnyOrder
 from ..graph import Value
 from ..kind import Result, define
+from ..orders import LAST_AXIS, AnyOrder
 from .elementwise import same
 
 

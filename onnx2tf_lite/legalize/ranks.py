@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..layout.rules import AnyOrder, Elementwise
-from . import build, dims
-from .dims import Shape
-from .graph import Op, Value
+from ..ir import build, dims
+from ..ir.dims import Shape
+from ..ir.graph import Op, Value
+from ..ir.orders import AnyOrder, Elementwise
 
 Runs = list[list[int]]
 

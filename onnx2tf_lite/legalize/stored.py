@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from . import build as b
-from .graph import Graph, Op, Quant, Value, building, constant, current_graph, current_origin
-from .kind import KINDS
-from .kinds.quantization import COPIES
-from .kinds.quantization import dequantize as real_numbers
+from ..ir import build as b
+from ..ir.graph import Graph, Op, Quant, Value, building, constant, current_graph, current_origin
+from ..ir.kind import KINDS
+from ..ir.kinds.quantization import COPIES
+from ..ir.kinds.quantization import dequantize as real_numbers
 
 PICKS = frozenset({"MAX_POOL_2D", "CONCATENATION", "MAXIMUM", "MINIMUM", "REDUCE_MAX", "REDUCE_MIN",
                    "RESIZE_NEAREST_NEIGHBOR", "SELECT_V2", "PAD", "PADV2"})  # fmt: skip

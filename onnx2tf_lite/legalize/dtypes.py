@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConversionError, Problem
-from . import build, infinities, wide
-from .graph import Graph, Op, Value, building, current_origin, short
-from .kind import KINDS
-from .ranges import Ranges, dtype_range, fits
+from ..ir import build
+from ..ir.graph import Graph, Op, Value, building, current_origin, short
+from ..ir.kind import KINDS
+from ..ir.ranges import Ranges, dtype_range, fits
+from . import infinities, uint64
 from .ranks import collapse
 
 DTYPES = {
@@ -38,7 +39,7 @@ def legalize(graph: Graph) -> Graph:
     :raises ConversionError: with every operation that has no exact form.
     """
     problems: list[Problem] = []
-    wide.signed(graph, lambda op, what: problems.append(_problem(op, what)))
+    uint64.signed(graph, lambda op, what: problems.append(_problem(op, what)))
     infinities.restore(graph)
     for part in [*graph.subgraphs(), graph]:
         _legalize(part, problems)
@@ -202,7 +203,7 @@ def _quotient(floor: bool) -> Callable[[Op], Value]:
 
     def expand(op: Op) -> Value:
         x, y = (build.cast(v, np.int64) for v in op.inputs)
-        return build.cast(wide.quotient(x, y, floor), op.outputs[0].dtype)
+        return build.cast(uint64.quotient(x, y, floor), op.outputs[0].dtype)
 
     return expand
 

@@ -11,7 +11,8 @@ import pytest
 from onnx2tf_lite.ir import kinds
 from onnx2tf_lite.ir.graph import Graph, Op, Quant, Value, building, constant
 from onnx2tf_lite.ir.kind import KINDS
-from onnx2tf_lite.layout import rules
+from onnx2tf_lite.ir.orders import VIEW, every_port, identity
+from onnx2tf_lite.ir.orders import tensor as tensor_at
 
 from .interpreter import MEANING, run_op
 
@@ -75,7 +76,7 @@ def cases() -> list[Any]:
     """(kind, inputs, attrs) for every kind with a rule that moves, and variants with other ranks or options."""
     found: list[tuple[str, str, list[Any], dict[str, Any]]] = []
     for name, kind in KINDS.items():
-        if kind.layout.anchored or kind.layout is rules.VIEW or name == "GATHER" or name == "BROADCAST_TO":
+        if kind.layout.anchored or kind.layout is VIEW or name == "GATHER" or name == "BROADCAST_TO":
             continue
         arity = 2 if kind.typed is None or len(kind.typed) > 1 else 1
         inputs = INPUTS.get(name, [X, ROW][:arity])
@@ -117,16 +118,16 @@ def test_equivariance(name: str, inputs: list[Any], attrs: dict[str, Any]) -> No
     taken = 0
     for _ in range(40):
         op = make(name, inputs, attrs)
-        port = rng.choice(rules.every_port(op))
-        tensor = rules.tensor(op, port)
+        port = rng.choice(every_port(op))
+        tensor = tensor_at(op, port)
         assert tensor is not None
         order = tuple(rng.sample(range(tensor.rank), tensor.rank))
         orders = op.kind.layout.orders(op, port, order)
         if orders is None or tensor.is_constant:
             continue
         assert orders[port] == order, "a rule may not answer with another order than it was asked for"
-        assert sorted(orders) == sorted(rules.every_port(op))
-        taken += order != rules.identity(tensor.rank)
+        assert sorted(orders) == sorted(every_port(op))
+        taken += order != identity(tensor.rank)
         op.attrs = op.kind.layout.attrs(op, orders)
         got = run_op(op, [a.transpose(orders[i]) for i, a in enumerate(arrays)])
         for j, (g, e) in enumerate(zip(got, expected, strict=True)):
@@ -136,6 +137,6 @@ def test_equivariance(name: str, inputs: list[Any], attrs: dict[str, Any]) -> No
 
 def test_every_moving_rule_has_its_law() -> None:
     covered = {p.values[0] for p in cases()}
-    moving = {n for n, k in kinds.KINDS.items() if not k.layout.anchored and k.layout is not rules.VIEW}
+    moving = {n for n, k in kinds.KINDS.items() if not k.layout.anchored and k.layout is not VIEW}
     assert moving == covered
     assert all(KINDS[n].evaluate or n in MEANING for n in covered)

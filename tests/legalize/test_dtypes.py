@@ -9,10 +9,10 @@ import pytest
 from onnx2tf_lite.errors import ConversionError
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir import dims
-from onnx2tf_lite.ir.dynamic import materialise
 from onnx2tf_lite.ir.graph import Graph, Value, building
-from onnx2tf_lite.ir.legalize import legalize
 from onnx2tf_lite.ir.verify import verify
+from onnx2tf_lite.legalize.dtypes import legalize
+from onnx2tf_lite.legalize.dynamic import materialise
 from tests.harness import run_tflite
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from . import build
-from .graph import Graph, Op, Value, building, constant
-from .kind import KINDS
+from ..ir import build
+from ..ir.graph import Graph, Op, Value, building, constant
+from ..ir.kind import KINDS
 
 I64, U64, F32 = np.dtype(np.int64), np.dtype(np.uint64), np.dtype(np.float32)
 LOWEST = np.int64(-(2**63))

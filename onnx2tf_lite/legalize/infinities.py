@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import build
-from .graph import Graph, Op, Value, building, constant
+from ..ir import build
+from ..ir.graph import Graph, Op, Value, building, constant
 
 MINUS = np.float32(-np.inf)
 COMPARISONS = {"EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL"}

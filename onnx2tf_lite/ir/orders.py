@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..ir.graph import Op, Value
+    from .graph import Op, Value
 
 Order = tuple[int, ...]
 Orders = dict[int, Order]

@@ -11,9 +11,9 @@ from onnx2tf_lite.errors import ConversionError
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.graph import Graph, Value, building
 from onnx2tf_lite.ir.kind import KINDS
-from onnx2tf_lite.ir.legalize import legalize
 from onnx2tf_lite.ir.verify import verify
-from onnx2tf_lite.ir.wide import RULES, SAME_BITS
+from onnx2tf_lite.legalize.dtypes import legalize
+from onnx2tf_lite.legalize.uint64 import RULES, SAME_BITS
 from tests.harness import run_tflite
 
 U64 = np.dtype(np.uint64)

@@ -7,7 +7,7 @@ import pytest
 
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.graph import Graph, building
-from onnx2tf_lite.ir.legalize import legalize
+from onnx2tf_lite.legalize.dtypes import legalize
 from tests.harness import run_tflite
 
 EDGES = [1, 2, 3, 7, 2**24 - 1, 2**24 + 1, 2**31 - 1, 2**31, 2**32 + 1, 2**53 + 1, 2**62 - 1, 2**63 - 1]

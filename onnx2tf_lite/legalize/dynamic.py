@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConversionError, Problem
-from . import build, dims
-from .dims import Atom, Call, Dim, Expr
-from .graph import Graph, Op, Value, building, constant
-from .kind import KINDS
-from .kinds.movement import end_mask
+from ..ir import build, dims
+from ..ir.dims import Atom, Call, Dim, Expr
+from ..ir.graph import Graph, Op, Value, building, constant
+from ..ir.kind import KINDS
+from ..ir.kinds.movement import end_mask
 
 CLAMPED = 2**31 - 1  # a slice bound beyond the extent: the kernel clamps it
 CANDIDATES = 4  # values remembered per extent; operands of the operation are always considered

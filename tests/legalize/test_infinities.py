@@ -9,8 +9,8 @@ import pytest
 
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.graph import Graph, Value, building
-from onnx2tf_lite.ir.legalize import legalize
 from onnx2tf_lite.ir.verify import verify
+from onnx2tf_lite.legalize.dtypes import legalize
 from tests.harness import run_tflite
 
 INF = np.float32(np.inf)
