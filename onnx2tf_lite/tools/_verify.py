@@ -243,7 +243,7 @@ def same_outputs(
 
 def difference(got: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[str, str]:
     """The first of the expected results that is not as expected, and why; two empty strings where all are."""
-    from ..validation.compare import Tolerance, compare
+    from ..validation.judge import Tolerance, compare
 
     limit = Tolerance(1e-5, "the same operators in another order")
     for name, wanted in expected.items():

@@ -90,7 +90,7 @@ def _batched(job: Edit, asked: list[str], axis: int) -> dict[str, int]:
 
 def _compare(job: Edit, batched: Mapping[str, int], extent: int | str) -> None:
     """Single runs of the model, stacked, against one run of the result."""
-    from ..validation.compare import Tolerance, compare
+    from ..validation.judge import Tolerance, compare
     from ._verify import NotRun, random_feeds, run
 
     before, limit = job.before, Tolerance(1e-4, "the same operators, with other kernels for more rows")

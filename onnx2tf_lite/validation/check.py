@@ -21,11 +21,11 @@ from typing import Any
 import onnx
 
 from . import child, inputs
-from .filecheck import FileCheck
 from .reference import Reference, ReferenceFailed
 from .report import FileReport, Report
 from .samples import CheckOptions, Samples
 from .targets import Target, TargetFailed, open_target
+from .verdict import Verdict
 
 Listener = Callable[[str], None]
 Source = str | Path | onnx.ModelProto | Reference
@@ -101,7 +101,7 @@ class _Check:
                 give_back()
                 with self.timed(report.seconds, target.path.name):
                     self.listener(target.path.name)
-                    report.files.append(FileCheck(samples, target).report())
+                    report.files.append(Verdict(samples, target).report())
         except ReferenceFailed as error:
             report.error = f"could not be checked: {error}"
         except child.Died as error:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import child
-from .compare import Difference, Tolerance, change, compare
 from .flatfile import Segment
+from .judge import Difference, Tolerance, compare
+from .measure import change
 from .reference import jitter
 from .report import CARRIES, INTRODUCES, Row
 from .targets import TargetFailed, TFLite

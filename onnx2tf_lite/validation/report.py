@@ -7,11 +7,12 @@ All of it is plain data (numbers, strings, tuples), so it can be pickled, and :m
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .compare import SLACK, Difference, Histogram
+from .judge import SLACK, Difference
+from .measure import Histogram
+from .phrase import decibel, dims
 
 INTRODUCES, CARRIES = "introduces", "carries"
 
@@ -264,18 +265,14 @@ HEADER = ("", "layer", "node", "op", "tensor", "ONNX shape", "stored", "perm", "
 
 def cells(row: Row) -> tuple[str, ...]:
     """A row of the table as text, under :data:`HEADER`."""
-    perm = "..." if row.perm is None else "" if row.perm == tuple(range(len(row.perm))) else _dims(row.perm)
+    perm = "..." if row.perm is None else "" if row.perm == tuple(range(len(row.perm))) else dims(row.perm)
     d = row.difference
     dtype = row.dtype if row.stored_dtype in ("", row.dtype) else f"{row.dtype} as {row.stored_dtype}"
     numbers = (f"{d.max_abs:.1e}", f"{d.max_rel:.1e}", f"{d.rmse:.1e}", f"{d.cosine:.7f}", decibel(d.sqnr),
                f"{100 * d.within:.4g}", _introduced(row) if row.isolated else "", row.source)  # fmt: skip
     verdict = "ok" if row.ok else row.role or "DIFFERS"
-    place = ("" if row.index < 0 else str(row.index), row.node, row.op, row.tensor, _dims(row.shape))
-    return (verdict, *place, _dims(row.stored_shape), perm + "?" * row.assumed, dtype, *numbers)
-
-
-def decibel(value: float) -> str:
-    return f"{value:.1f} dB" if math.isfinite(value) else "exact" if value > 0 else "-inf dB"
+    place = ("" if row.index < 0 else str(row.index), row.node, row.op, row.tensor, dims(row.shape))
+    return (verdict, *place, dims(row.stored_shape), perm + "?" * row.assumed, dtype, *numbers)
 
 
 def _introduced(row: Row) -> str:
@@ -294,7 +291,3 @@ def _layers(count: int) -> str:
 
 def _plural(count: int) -> str:
     return "layer" if count == 1 else "layers"
-
-
-def _dims(shape: Sequence[int]) -> str:
-    return "[" + ",".join(map(str, shape)) + "]"

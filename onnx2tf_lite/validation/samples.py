@@ -12,7 +12,7 @@ from ..errors import ConversionError, Problem
 from ..ir.graph import Placement, concrete
 from ..passes.manager import nearest
 from . import child, inputs
-from .compare import change
+from .measure import change
 from .reference import Reference, ReferenceFailed, jitter
 from .targets import Target
 

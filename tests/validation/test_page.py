@@ -13,7 +13,8 @@ import pytest
 
 pytest.importorskip("plotly", reason="the report's charts are drawn by plotly (onnx2tf_lite[report])")
 
-from onnx2tf_lite.validation.compare import Histogram, compare, tolerance
+from onnx2tf_lite.validation.judge import compare, tolerance
+from onnx2tf_lite.validation.measure import Histogram
 from onnx2tf_lite.validation.page import render
 from onnx2tf_lite.validation.report import CARRIES, INTRODUCES, FileReport, Move, Report, Row
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..report import CARRIES, INTRODUCES, FileReport, Report, Row, decibel
+from ..phrase import decibel
+from ..report import CARRIES, INTRODUCES, FileReport, Report, Row
 
 AGREES = "agrees"
 #: role of a layer -> (what the legend calls it, colour, marker)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnx2tf_lite.validation.compare import SLACK, TOLERANCES, change, compare, tolerance
+from onnx2tf_lite.validation.judge import SLACK, TOLERANCES, compare, tolerance
+from onnx2tf_lite.validation.measure import change
 
 FLOAT32 = TOLERANCES["float32"]
 REFERENCE = np.linspace(-8, 8, 1000, dtype=np.float32).reshape(10, 100)

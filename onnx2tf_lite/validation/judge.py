@@ -1,0 +1,229 @@
+"""What "the same" means: the tolerances, and the verdict on the figures of two tensors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import phrase
+from .measure import Array, Measures, exact, measure
+
+#: What may decide, each as a relative error that ``rtol`` bounds.
+METRICS = {
+    "max": "|x - ref| <= rtol * max|ref| + atol, at a share of the elements",
+    "rmse": "root mean square of x - ref <= rtol * root mean square of ref + atol",
+    "cosine": "1 - cosine similarity <= rtol",
+    "sqnr": "signal to quantisation noise >= -20 log10(rtol) dB",
+}
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """``|x - reference| <= rtol * max|reference| + atol`` at ``share`` of the elements of every float tensor.
+
+    The limit is one per tensor, since the rounding of a sum scales with its largest terms and not with the result.
+    ``metric`` (see :data:`METRICS`) puts another measure in its place.
+    With ``steps`` the limit is that many quantisation steps instead, also for integers; otherwise those (and booleans)
+    are equal at ``integers`` of the elements.  NaN and infinities are where the reference has them
+    (the largest float32 may stand for an infinity).
+
+    Where a model is ill-conditioned, that is asked of no file: a tensor may then differ by ``SLACK`` times as much as
+    the reference itself does when its own weights (of a quantised model: its inputs) are rounded as the file's are.
+
+    ``source`` says who set it: ``default``, ``user`` or ``loosened`` (by the user, beyond ``default``, which is then
+    kept so that a match that needed it can say so).  ``alone`` is the ``rtol`` for a layer on exact inputs, where that
+    is stricter than what errors may add up to.
+    """
+
+    rtol: float
+    why: str
+    atol: float = 1e-6  # tensors that are zero but for rounding; ONNX Runtime's own Sigmoid is good to 1e-7 absolute
+    share: float = 1.0
+    integers: float = 1.0
+    steps: float = 0.0
+    metric: str = "max"
+    source: str = "default"
+    default: Tolerance | None = None
+    alone: float | None = None
+
+    @property
+    def isolated(self) -> Tolerance:
+        """What is asked of one layer that was run on the reference's values."""
+        return self if self.alone is None else replace(self, rtol=self.alone, default=None)
+
+    def __str__(self) -> str:
+        return phrase.limit(self.metric, self.rtol, self.atol, self.share, self.steps)
+
+
+SLACK = 3
+
+_FLOAT32 = Tolerance(1e-4, "float32 sums in another order, kernels good to 1e-5")
+_STEPS = Tolerance(0, "8-bit arithmetic rounds half-way cases either way", share=0.999, steps=1)
+
+#: By kind of file, each with its metric.
+TOLERANCES = {
+    "float32": _FLOAT32,
+    "saved_model": _FLOAT32,
+    "keras": _FLOAT32,
+    # the same program as float32, which is held to that limit; what differs is a rounding of every weight by up to
+    # 2^-11, and the tail of what that does has no bound: a few elements next to a decision go anywhere
+    "float16": Tolerance(1e-2, "weights of 11 bits, through some twenty layers", share=0.99, integers=0.99),
+    # 8 bits leave 25 to 40 dB in one layer; at 10 dB (cosine 0.95) a network's decisions begin to change
+    "quantised": Tolerance(10 ** (-10 / 20), "what 8 bits leave of a network; one layer alone is held to 15 dB",
+                           integers=0.9, metric="sqnr", alone=10 ** (-15 / 20)),
+}  # fmt: skip
+
+#: ``rtol`` of a metric that is not the default one of its kind of file.
+OTHER_METRICS = {
+    "float32": {"rmse": 1e-4, "cosine": 1e-6, "sqnr": 1e-4},
+    "float16": {"rmse": 1e-2, "cosine": 1e-4, "sqnr": 1e-2},
+    "quantised": {"max": 0.5, "rmse": 10 ** (-10 / 20), "cosine": 0.05},
+}
+
+
+def tolerance(
+    kind: str, quantised: bool, rtol: float | None = None, atol: float | None = None, metric: str | None = None
+) -> Tolerance:
+    """The tolerance for a kind of file; ``quantised``: the ONNX model is, and a file computes in its steps.
+
+    ``rtol``, ``atol`` and ``metric`` of the user replace the default ones.
+    """
+    default = _STEPS if quantised else TOLERANCES[kind]
+    if rtol is None and atol is None and metric in (None, default.metric):
+        return default
+    known = OTHER_METRICS["quantised" if quantised else kind if kind in OTHER_METRICS else "float32"]
+    chosen = metric or default.metric
+    usual = default if chosen == default.metric else replace(default, rtol=known[chosen], metric=chosen, alone=None)
+    asked = replace(usual, steps=0.0, alone=None)
+    asked = replace(asked, rtol=usual.rtol if rtol is None else rtol, atol=usual.atol if atol is None else atol)
+    loosened = asked.rtol > usual.rtol or asked.atol > usual.atol or bool(default.steps)
+    why, source = ("LOOSENED by the user", "loosened") if loosened else ("set by the user", "user")
+    return replace(asked, why=why, source=source, default=default)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two tensors differ.
+
+    ``max_abs``, ``max_rel`` (of ``max|reference|``), ``rmse``, ``cosine``, ``sqnr`` (signal to noise in dB,
+    infinite for equal tensors), ``within`` (share of the elements within ``limit``).  ``what`` says in words why they
+    do not agree; empty where they do.  ``used``: how much of the tolerance the difference takes up, in its ``metric``;
+    above 1 not always a failure, as a share of elements may be beyond.  ``slack``: what rounding does to the
+    reference, relative to its maximum, where that made the limit.  ``loosened``: they agree, but not by the default
+    tolerance.
+    """
+
+    max_abs: float = 0.0
+    max_rel: float = 0.0
+    rmse: float = 0.0
+    cosine: float = 1.0
+    within: float = 1.0
+    limit: float = 0.0
+    slack: float = 0.0
+    what: str = ""
+    sqnr: float = math.inf
+    used: float = 0.0
+    metric: str = "max"
+    loosened: bool = False
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What is asked of one tensor: ``allowed`` at ``share`` of its elements, by ``metric``.
+
+    ``slack`` is what rounding does to the reference, of its maximum, where that made the limit."""
+
+    allowed: float
+    share: float
+    metric: str
+    slack: float = 0.0
+
+
+def bound(found: Measures, reference: Array, limit: Tolerance, step: float | None, slack: float) -> Bound:
+    """``step`` of quantisation of the tensor; ``slack``: how far the reference moves by rounding."""
+    whole_numbers = exact(reference.dtype)
+    metric = "max" if limit.steps or whole_numbers else limit.metric
+    if limit.steps and not whole_numbers:
+        one = 1.0 if found.whole else step or 2 * found.scale / 255
+        allowed, share = limit.steps * one * (1 + 1e-5), limit.share
+    elif found.whole:
+        allowed, share = 0.0, limit.integers
+    else:
+        allowed, share = limit.rtol * found.scale + limit.atol, limit.share
+    if (found.whole and not limit.steps) or whole_numbers:
+        return Bound(allowed, share - SLACK * slack, metric)
+    if SLACK * slack > allowed:
+        return Bound(SLACK * slack, share, metric, slack / found.scale if found.scale else np.inf)
+    return Bound(allowed, share, metric)
+
+
+def judge(
+    found: Measures,
+    reference: Array,
+    limit: Tolerance,
+    step: float | None = None,
+    slack: float = 0.0,
+    ranked: bool = False,
+) -> Difference:
+    """The verdict on what was measured; ``ranked``: the same argmax as well."""
+    asked = bound(found, reference, limit, step, slack)
+    within = found.within(asked.allowed)
+    worst, sqnr = found.worst, found.sqnr
+    used = worst / asked.allowed if asked.allowed else float(worst > 0)
+    what = ""
+    if found.odd is not None:
+        what, worst, sqnr, used = phrase.odd(int(found.odd.sum())), np.inf, -np.inf, np.inf
+    elif asked.metric == "max":
+        if within < asked.share:
+            what = phrase.beyond(found, within)
+        elif ranked and limit.steps and not found.whole and not _same_argmax(found, reference.shape, asked.allowed):
+            what = "the largest element is another one"
+    else:
+        used, what = _by_metric(found, limit, asked, max(limit.atol, SLACK * slack))
+    relative = 0.0 if worst == 0 else worst / found.scale if found.scale else np.inf
+    strict = limit.default if limit.source == "loosened" and not what else None
+    return Difference(
+        worst, relative, found.rmse, found.cosine, within, asked.allowed, asked.slack, what, sqnr, used, asked.metric,
+        loosened=bool(strict and judge(found, reference, strict, step, slack, ranked).what),
+    )  # fmt: skip
+
+
+def _by_metric(found: Measures, limit: Tolerance, asked: Bound, floor: float) -> tuple[float, str]:
+    """How much of a limit that is not per element is used, and what is wrong; nothing is said by the direction of what
+    is rounding only, below ``floor``."""
+    have, may = {
+        "rmse": (found.rmse, limit.rtol * found.signal + floor),
+        "cosine": (1 - found.cosine, limit.rtol),
+        "sqnr": (found.rmse, limit.rtol * found.signal),
+    }[asked.metric]
+    used = 0.0 if found.rmse <= floor else have / may if may else math.inf
+    return used, phrase.metric(asked.metric, found, may) if used > 1 else ""
+
+
+def compare(
+    got: Array,
+    reference: Array,
+    limit: Tolerance,
+    step: float | None = None,
+    slack: float = 0.0,
+    ranked: bool = False,
+) -> Difference:
+    """``step``: quantisation step of the tensor; ``slack``: its :func:`measure.change`; ``ranked``: the same argmax."""
+    if got.shape != reference.shape:
+        what = phrase.shapes(got.shape, reference.shape)
+        return Difference(np.inf, np.inf, np.inf, 0.0, 0.0, what=what, sqnr=-np.inf, used=np.inf, metric=limit.metric)
+    if reference.size == 0:
+        return Difference(metric=limit.metric)
+    found = measure(got, reference, single=limit.metric == "max")
+    return judge(found, reference, limit, step, slack, ranked)
+
+
+def _same_argmax(found: Measures, shape: tuple[int, ...], tie: float) -> bool:
+    """Per row of a [batch, classes] result: what is largest here is also largest there, up to ties of one step."""
+    if len(shape) != 2:
+        return True
+    a, b = (side.reshape(shape) for side in found.values)
+    chosen = np.take_along_axis(b, a.argmax(1)[:, None], 1)[:, 0]
+    return bool(np.all(chosen >= b.max(1) - tie))
