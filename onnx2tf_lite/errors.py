@@ -1,7 +1,10 @@
-"""The one exception type of the package, and the form every message takes."""
+"""The errors of the package: of the converter and of the tools; and what they say of a name that does not exist."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -27,3 +30,49 @@ class ConversionError(Exception):
     def __init__(self, *problems: Problem | str):
         self.problems = [p if isinstance(p, Problem) else Problem("model", p) for p in problems]
         super().__init__("\n".join(p.what if p.where == "model" else str(p) for p in self.problems))
+
+
+class ToolError(Exception):
+    """A request to a tuning tool that cannot be met; nothing was written.
+
+    ``what`` says why, ``name`` is the name it is about, ``candidates`` are the names it may have meant, ``tool`` is the
+    command (filled in by the tool that runs).
+    """
+
+    def __init__(self, what: str, name: str = "", candidates: Sequence[str] = (), tool: str = ""):
+        super().__init__(what)
+        self.what, self.name, self.candidates, self.tool = what, name, tuple(candidates), tool
+
+    def __str__(self) -> str:
+        return self.what + (f"; nearest: {', '.join(map(repr, self.candidates))}" if self.candidates else "")
+
+
+@contextmanager
+def naming(tool: str) -> Iterator[None]:
+    """Around the work of a tool, or decorating its function: the errors say which tool it is."""
+    try:
+        yield
+    except ToolError as error:
+        error.tool = error.tool or tool
+        raise
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The ``count`` names most like ``name``, best first."""
+    names = sorted({k for k in known if k})
+    close = difflib.get_close_matches(name, names, n=count, cutoff=0.3)
+    inside = [k for k in names if name and name.lower() in k.lower()]
+    return list(dict.fromkeys([*close, *inside, *names]))[:count]
+
+
+def unknown(flag: str, kind: str, name: str, known: Iterable[str]) -> ToolError:
+    """The error for a name that does not exist: ``-rn: no node 'x'``, with the nearest names."""
+    known = list(known)
+    empty = "" if any(known) else f" (the model has no {kind} with a name)"
+    return ToolError(f"{flag}: no {kind} {name!r}{empty}", name, nearest(name, known))
+
+
+def ambiguous(flag: str, kind: str, name: str, places: Sequence[str]) -> ToolError:
+    """The error for a name that several bodies have."""
+    what = f"{flag}: {kind} {name!r} is in several graphs: {', '.join(places)}"
+    return ToolError(f"{what}; say which", name)

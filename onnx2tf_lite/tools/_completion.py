@@ -38,7 +38,7 @@ def flags(verb: str) -> dict[str, str]:
         from .recipe import main
     else:
         main = VERBS[verb].module().main
-    return {f: row.help for row in main.args for f in row.flags if f.startswith("-")}
+    return {f: row.help for row in main.rows for f in row.flags if f.startswith("-")}
 
 
 def script(shell: str) -> str:

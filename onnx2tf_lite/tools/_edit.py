@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from ..commands import Log
 from . import _files, _graphs
 from ._lazy import onnx
-from ._log import Log
 from ._names import ToolError
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..commands import Log
 from ..errors import ConversionError
 from ._graphs import nbytes, tensors
 from ._lazy import onnx
-from ._log import Log
 from ._names import ToolError
 
 if TYPE_CHECKING:

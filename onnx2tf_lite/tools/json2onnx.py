@@ -17,13 +17,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..commands import Log
 from . import _files, _json, _verify
 from ._command import COMMON, arg, command, output
 from ._exact import exact, pack
 from ._graphs import nbytes
 from ._lazy import onnx
 from ._literals import literal
-from ._log import Log
 from ._names import ToolError, naming, nearest
 
 if TYPE_CHECKING:

@@ -21,13 +21,13 @@ from hashlib import sha256
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
+from ..commands import Log
 from . import _json
 from ._command import INPUT, QUIET, arg, command, flag
 from ._exact import show
 from ._files import atomic, fetch, inline, is_external, light, load, reference, to_array
 from ._graphs import nbytes
 from ._lazy import np, onnx
-from ._log import Log
 from ._names import ToolError, naming
 
 if TYPE_CHECKING:

@@ -33,10 +33,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..commands import Log
 from . import _files
 from ._command import COMMON, arg, command, flag
 from ._lazy import onnx
-from ._log import Log
 from ._names import ToolError, nearest, unknown
 from ._verbs import VERBS
 

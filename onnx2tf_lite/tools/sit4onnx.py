@@ -18,9 +18,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..commands import Log
 from ._command import QUIET, arg, command, flag
 from ._lazy import np, onnx
-from ._log import Log
 from ._names import ToolError, naming, unknown
 
 if TYPE_CHECKING:

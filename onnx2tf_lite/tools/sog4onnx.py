@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..commands import Log
 from . import _literals
 from ._command import QUIET, arg, command, flag, rows
 from ._graphs import type_text, types
 from ._lazy import np, onnx
-from ._log import Log
 from ._names import ToolError, naming, nearest
 from ._schema import make_node, operators, schema
 

@@ -18,9 +18,9 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..commands import Log
 from ._command import INPUT, QUIET, arg, command, flag
 from ._files import load
-from ._log import Log
 from ._names import ToolError, naming, unknown
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import onnx
 import pytest
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
-from onnx2tf_lite.tools import ToolError, _files, _graphs, _literals, _log, _schema, _verify, load, save
+from onnx2tf_lite.commands import log
+from onnx2tf_lite.tools import ToolError, _files, _graphs, _literals, _schema, _verify, load, save
 from onnx2tf_lite.tools._command import COMMON, INPUT, OUTPUT, Parser, arg, command
 from onnx2tf_lite.tools._edit import Edit
 
@@ -65,7 +66,7 @@ def test_too_large_gets_a_side_file_and_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_files, "LIMIT", 2000)
-    save(models.build("cnn"), tmp_path / "o.onnx", log=_log.Log())
+    save(models.build("cnn"), tmp_path / "o.onnx", log=log.Log())
     assert outside(tmp_path / "o.onnx") == {"w1": "o.onnx.data"}
     assert "more than one file can hold" in capsys.readouterr().out
     with pytest.raises(ToolError, match="do not fit into one file"):
@@ -459,5 +460,5 @@ def test_colours_in_a_terminal_only(terminal: bool, no_color: bool, monkeypatch:
     monkeypatch.delenv("NO_COLOR", raising=False)
     if no_color:
         monkeypatch.setenv("NO_COLOR", "1")
-    _log.Log().info("text")
+    log.Log().info("text")
     assert stream.getvalue() == ("\033[32mINFO:\033[0m text\n" if terminal and not no_color else "INFO: text\n")

@@ -149,7 +149,7 @@ def test_schema_has_every_step_and_accepts_the_recipe(cli: Cli) -> None:
 def test_completion_knows_every_flag(shell: str) -> None:
     text = script(shell)
     for row in VERBS.values():
-        for line in row.module().main.args:
+        for line in row.module().main.rows:
             for flag in line.flags:
                 if flag.startswith("--"):
                     assert (flag if shell != "fish" else f"-l {flag[2:]} ") in text, (row.tool, flag)

@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...commands import Log
 from .._command import Parser, guarded
 from .._files import load, save
 from .._graphs import type_text
 from .._literals import literal
-from .._log import Log
 from .._names import ToolError, unknown
 from .._verify import check
 from . import PARTS, Part

@@ -1,0 +1,111 @@
+"""A function as a command line; exit codes: 0 done, 1 not done, 2 a wrong command line."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ..errors import ToolError
+from .log import line
+from .parser import Parser, usage
+from .table import Option
+
+
+class Command:
+    """Call it with the words (default: those of the process) and get the exit code."""
+
+    def __init__(
+        self, function: Callable[..., Any], rows: Sequence[Option], show: Callable[[Any], None] | None, **settings: Any
+    ):
+        self.function, self.rows, self.show = function, rows, show
+        self.name = settings.pop("name", "") or function.__module__.rpartition(".")[2]
+        self.version = settings.pop("version", "--version")
+        self.settings = settings
+        doc = inspect.cleandoc(sys.modules[function.__module__].__doc__ or "")
+        start = doc.find("\nexamples:")
+        self.description, self.epilog = (doc, "") if start < 0 else (doc[:start].rstrip(), doc[start:].strip())
+
+    def parser(self, prog: str = "") -> Parser:
+        parser = Parser(prog=prog or self.name, description=self.description, epilog=self.epilog, **self.settings)
+        add_rows(parser, self.rows)
+        parser.add_version(self.version)
+        parser.usage = parser.usage or usage(parser)
+        return parser
+
+    def keywords(self, parser: argparse.ArgumentParser, found: argparse.Namespace) -> dict[str, Any]:
+        """The function's keyword arguments; a value that cannot be read ends the process as argparse does."""
+        values = dict(vars(found))
+        for row in self.rows:
+            if row.fallback is not None and row.dest not in values:
+                values[row.dest] = row.fallback(values)
+            elif row.convert is not None and row.dest in values:
+                try:
+                    values[row.dest] = row.convert(values[row.dest])
+                except (ToolError, ValueError) as error:
+                    parser.error(f"{row.flags[0]}: {error}")
+        return values
+
+    def __call__(self, argv: Sequence[str] | None = None, prog: str = "", **defaults: Any) -> int:
+        """``defaults``: values of what the command line leaves out, instead of the function's own."""
+        parser = self.parser(prog)
+        values = {**defaults, **self.keywords(parser, parser.parse_args(argv))}
+        return guarded(prog or self.name, lambda: self._run(values))
+
+    def _run(self, values: dict[str, Any]) -> Any:
+        result = self.function(**values)
+        return result if self.show is None else self.show(result)
+
+
+def add_rows(parser: argparse.ArgumentParser, rows: Sequence[Option]) -> None:
+    """Every row, in its group; the groups in the order in which they first appear."""
+    groups: dict[str, argparse._ActionsContainer] = {"options": parser}
+    for row in rows:
+        if row.group not in groups:
+            groups[row.group] = parser.add_argument_group(row.group)
+        row.add_to(groups[row.group])
+
+
+def command(
+    function: Callable[..., Any], *rows: Option, show: Callable[[Any], None] | None = None, **settings: Any
+) -> Command:
+    """The command line of ``function``, whose parameters get the explanations of the rows; ``show`` prints what it
+    returns (a whole number is the exit code).
+
+    ``settings``: ``name`` (default: that of the module), ``usage``, ``exact`` (see :class:`Parser`), ``version``, the
+    flags that ask for it.
+    """
+    text = "\n".join(_explained(function, rows))
+    if text:
+        function.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\nParameters\n----------\n{text}"
+    return Command(function, rows, show, **settings)
+
+
+def _explained(function: Callable[..., Any], rows: Sequence[Option]) -> Iterator[str]:
+    """A line for every parameter that a row explains: name, type, default, what it is."""
+    known = {row.dest: row for row in rows if row.help is not argparse.SUPPRESS}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name not in known:
+            continue
+        row = known[name]
+        default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+        form = f"  {row.form}." if row.form else ""
+        negated = row.settings.get("action") == "store_false"
+        yield f"{name}: {parameter.annotation}{default}\n    {'not: ' if negated else ''}{row.help}.{form}"
+
+
+def guarded(name: str, work: Callable[[], Any]) -> int:
+    """0 (or the number that ``work`` returns); 1 and one line on standard error for a ToolError."""
+    try:
+        code = work()
+        sys.stdout.flush()
+    except ToolError as error:
+        print(line("ERROR", f"{name}: {error}", sys.stderr), file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # who read the output has seen enough (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0

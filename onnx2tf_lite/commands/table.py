@@ -1,0 +1,98 @@
+"""Options of a command line, as rows of a table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """A row.  ``settings`` are argparse's.  ``convert`` makes the function's value of what argparse collected,
+    ``fallback`` a value from those of the other rows where the flag is left out; ``form`` is what the function's value
+    looks like where it is not that of the command line."""
+
+    flags: tuple[str, ...]
+    help: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    group: str = "options"
+    convert: Callable[[Any], Any] | None = None
+    fallback: Callable[[dict[str, Any]], Any] | None = None
+    form: str = ""
+
+    @property
+    def dest(self) -> str:
+        """The keyword of the function."""
+        long = next((f for f in self.flags if f.startswith("--")), self.flags[0])
+        return str(self.settings.get("dest", long.lstrip("-").replace("-", "_")))
+
+    def add_to(self, parser: argparse._ActionsContainer) -> None:
+        parser.add_argument(*self.flags, **{"help": self.help, "default": argparse.SUPPRESS, **self.settings})
+
+
+def option(
+    flags: str,
+    help: str,
+    *,
+    group: str = "options",
+    convert: Callable[[Any], Any] | None = None,
+    fallback: Callable[[dict[str, Any]], Any] | None = None,
+    form: str = "",
+    **settings: Any,
+) -> Option:
+    """``flags`` in one string, "-on --output_op_names"; ``settings`` are argparse's (nargs, action, required, type,
+    choices, metavar, dest); a name without dashes is positional."""
+    return Option(tuple(flags.split()), help, settings, group, convert, fallback, form)
+
+
+def flag(flags: str, help: str, **settings: Any) -> Option:
+    """An option without a value."""
+    return option(flags, help, **{"action": "store_true", **settings})
+
+
+def repeated(
+    flags: str, help: str, metavar: str | tuple[str, ...], convert: Callable[[Any], Any] | None = None, form: str = ""
+) -> Option:
+    """An option that may be repeated, each time with a word for every part of ``metavar`` (one text: any number)."""
+    count: int | str = "+" if isinstance(metavar, str) else len(metavar)
+    settings = {"nargs": count, "action": "append", "metavar": metavar}
+    return Option(tuple(flags.split()), f"{help}; may be repeated", settings, convert=convert, form=form)
+
+
+def group(title: str, *rows: Option) -> tuple[Option, ...]:
+    """The rows under a title of their own."""
+    return tuple(replace(row, group=title) for row in rows)
+
+
+# --- options of another program that scripts still give --------------------------------------------------------------
+
+
+class _Ignored(argparse.Action):
+    """Accepted, and collected in ``ignored`` to be said to be without effect."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        said = [*getattr(namespace, "ignored", ()), f"{option_string} is ignored: {self.const}"]
+        namespace.ignored = said
+
+
+class _Refused(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        parser.error(f"{option_string} is not supported: {self.const}")
+
+
+def ignored(flags: Iterable[str], why: str, nargs: int | str = 0) -> Option:
+    """An option that the help leaves out and that does nothing; ``nargs`` values belong to it."""
+    return _hidden(flags, why, nargs, _Ignored)
+
+
+def refused(flags: Iterable[str], why: str, nargs: int | str = 0) -> Option:
+    """An option that the help leaves out and that is an error, with what to do instead."""
+    return _hidden(flags, why, nargs, _Refused)
+
+
+def _hidden(flags: Iterable[str], why: str, nargs: int | str, action: type[argparse.Action]) -> Option:
+    count = nargs if nargs in (0, "*") else "?"
+    settings = {"action": action, "nargs": count, "const": why, "dest": "ignored"}
+    return Option(tuple(flags), argparse.SUPPRESS, settings)
