@@ -51,6 +51,7 @@ lint: $(VENV)/.installed-test
 	@echo "ruff check"; $(BIN)/ruff check .
 	@echo "ruff format --check"; $(BIN)/ruff format --check .
 	@echo "mypy"; $(BIN)/mypy
+	@echo "import contracts"; $(BIN)/lint-imports
 
 test: lint
 	@echo "pytest"; $(BIN)/python -m pytest -q -n 2
