@@ -291,8 +291,9 @@ class _Job:
             model, tuning = passes.optimize(model, self.options, lambda name, i, n: log.step(f"tune: {name}"))
         with log.stage("lower"):
             graph = lower(model, lambda i, n: log.step(f"lower: node {i + 1} of {n}"))
-            ends = zip([*model.inputs, *model.outputs], [*graph.inputs, *graph.outputs], strict=True)
-            if doubles := [t.name for t, v in ends if t.dtype == np.float64 and v.dtype != np.float64]:
+            made = {v.name: v for v in graph.inputs} | dict(zip(graph.output_names, graph.outputs, strict=True))
+            wide = {t.name for t in [*model.inputs, *model.outputs] if t.dtype == np.float64}
+            if doubles := [name for name, value in made.items() if name in wide and value.dtype != np.float64]:
                 log.warn(f"float64 is computed in float32, which the files have for {', '.join(doubles)}")
             names = [v.name for v in graph.inputs] + graph.output_names
             if unknown := [n for n in self.pins if n not in names]:

@@ -50,7 +50,8 @@ def assign(graph: Graph, pins: Mapping[str, str] | None = None) -> LayoutReport:
     report = LayoutReport()
     for body in graph.subgraphs():  # a body's boundary is ONNX order on both sides
         _Layout(body, dict.fromkeys([v.name for v in body.inputs] + _output_names(body), "onnx"), report).run()
-    _Layout(graph, pins or {}, report).run()
+    passed = {v.name for v in graph.inputs} & set(graph.output_names)  # handed through: one name has one order
+    _Layout(graph, dict.fromkeys(passed, "onnx") | dict(pins or {}), report).run()
     if report.emitted_bytes != report.cost_bytes:  # the postcondition of layout assignment, always on
         what = f"{report.emitted_bytes} bytes of transposes were emitted, the solver promised {report.cost_bytes}"
         raise ConversionError(f"layout: {what}: this is a mistake of the converter, please report it with the model")
@@ -216,11 +217,11 @@ class _Layout:
                     self._produce(node, variant, ~0)
                 else:
                     index = next(i for i in outputs if self.graph.outputs[i] in self.views)
-                    axes = node.axes(variant, 0)
-                    value = self._output(self._fetch(node, variant, 0, _output_names(self.graph)[index]), index)
+                    name, written = _output_names(self.graph)[index], self.graph.outputs[index]
+                    value = self._output(self._fetch(node, variant, 0, name), index)
                     self.graph.outputs[index] = value
-                    if index < len(self.graph.output_names):
-                        placed[self.graph.output_names[index]] = value, axes
+                    if tensors.get(name) is written:  # not so where an input is handed through
+                        placed[name] = value, node.axes(variant, 0)
         for name, value in tensors.items():
             if value in self.views:  # else nothing reads it, and it is gone
                 base, axes = self.views[value]
@@ -332,6 +333,8 @@ class _Layout:
         if self.graph.output_names:
             name = self.graph.output_names[index]
             base = self.views[self.graph.outputs[index]][0]
+            if any(v.name == name for v in self.graph.inputs):
+                return value  # an input that is handed through has the name
             if base is not value and base.name == name:  # the same numbers in another shape or order
                 base.name = self.graph.fresh_name(name)
             value.name = name

@@ -108,9 +108,13 @@ def lower(model: gs.Graph, listener: Callable[[int, int], None] | None = None) -
             if not isinstance(value, Value):
                 problems.append(edge_problem("output", tensor, value))
                 continue
+            if tensor.name in graph.output_names:
+                continue  # listed twice: outputs go by name, and there is one tensor of this name
+            passed = value in graph.inputs and value.name == tensor.name
             if value.is_constant or value in graph.inputs or value in graph.outputs:
-                scope.values[tensor.name] = value = build.emit("IDENTITY", value, shape=value.shape)
-            value.name = tensor.name
+                value = build.emit("IDENTITY", value, shape=value.shape)
+            if not passed:  # an input that is handed through keeps its name, the copy of it has another
+                scope.values[tensor.name], value.name = value, tensor.name
             graph.outputs.append(value)
             graph.output_names.append(tensor.name)
     if problems:

@@ -166,9 +166,9 @@ class TFLite:
 
     @cached_property
     def ends(self) -> dict[str, int]:
-        """The inputs, by their names in the program."""
-        known = {s.name for s in self.reference.inputs}
-        return {n: self.file.by_name[n] for t, n in self.program.names.items() if t in known}
+        """The inputs, by their names in the program; an output may have the name of one that is handed through."""
+        known, indices = {s.name for s in self.reference.inputs}, self.file.by_name | self.file.signature[0]
+        return {n: indices[n] for t, n in self.program.names.items() if t in known}
 
     def bisect(self, runtime: str, count: int) -> Runner:
         """A runner of the first ``count`` operators alone."""
