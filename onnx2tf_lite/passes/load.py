@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from ..errors import ConversionError, Problem
-from .proto import Importer, LazyTensor
+from .proto import Importer, LazyTensor, own_extents
 
 NEWEST = onnx.defs.onnx_opset_version()
 #: Tensors from this many bytes on stay outside the parsed message.
@@ -57,7 +57,10 @@ def load(source: str | os.PathLike | ModelProto) -> gs.Graph:
         from onnx.inliner import inline_local_functions
 
         model = inline_local_functions(model)
-    return Importer(store.lazy).model(model, opset)
+    graph = Importer(store.lazy).model(model, opset)
+    for tensor in graph.inputs:
+        own_extents(tensor)
+    return graph
 
 
 class Store:

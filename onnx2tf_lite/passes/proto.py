@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -155,6 +156,23 @@ def describe(tensor: gs.Variable, kind: onnx.TypeProto) -> None:
     if inner.HasField("shape"):
         dims = inner.shape.dim
         tensor.shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims]
+
+
+#: What exporters write as the name of an extent that they do not know; it says nothing of another one.
+NAMELESS = re.compile(r"\?|\*|-1|none|unknown|unk__.*", re.IGNORECASE)
+
+
+def own_extents(tensor: Tensor) -> None:
+    """Forget the names of an input's extents that make them equal to others where nothing says that they are: words for
+    "unknown", and a name's second occurrence in one input (runtimes take a picture of any sides for ``[size, size]``).
+    """
+    if tensor.shape is None:
+        return
+    named: set[str] = set()
+    for axis, dim in enumerate(tensor.shape):
+        if isinstance(dim, str):
+            tensor.shape[axis] = None if dim in named or NAMELESS.fullmatch(dim) else dim
+            named.add(dim)
 
 
 def value_info(tensor: Tensor, shaped: bool = True) -> onnx.ValueInfoProto:

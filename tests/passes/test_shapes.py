@@ -55,6 +55,21 @@ def test_refused(options: dict, message: str) -> None:
         run(**options)
 
 
+@pytest.mark.parametrize("word", ["?", "None", "unk__7", ""])
+def test_names_that_mean_unknown_make_nothing_equal(word: str) -> None:
+    proto = model("(float[n,3,h,w] x, float[h,2] z) => (float[n,3,h,w] y) { y = Relu (x) }")
+    for dim in [d for i in proto.graph.input for d in i.type.tensor_type.shape.dim if d.dim_param]:
+        dim.dim_param = word
+    assert [t.shape for t in passes.load(proto).inputs] == [[None, 3, None, None], [None, 2]]
+
+
+def test_a_name_is_believed_once_in_an_input() -> None:
+    graph = load("(float[n,3,s,s] x, float[n,s] z) => (float[n,3,s,s] y) { y = Relu (x) }")
+    assert [t.shape for t in graph.inputs] == [["n", 3, "s", None], ["n", "s"]]
+    passes.run("shapes", graph, passes.PassOptions(input_shapes={"x": (1, 3, 8, 12)}))
+    assert [t.shape for t in graph.inputs] == [[1, 3, 8, 12], [1, 8]]
+
+
 def test_fixed_batch_is_refused() -> None:
     with pytest.raises(ConversionError, match="no input has a free first dimension"):
         run("(float[1,3] x) => (float[1,3] y) { y = Relu (x) }", batch_size=2)
