@@ -7,7 +7,7 @@ from typing import Any
 
 from onnx import defs
 
-from ..passes.upgrade import RULES
+from ..model.upgrade import RULES
 from .registry import HANDLERS
 
 HANDLER, OLD, DEFINITION, NONE = "handler", "rewritten to its newer form", "by ONNX's own definition of it", "refused"

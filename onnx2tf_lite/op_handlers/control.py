@@ -15,7 +15,7 @@ from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim
 from ..ir.graph import Value, content_of
-from ..passes.edit import captures
+from ..model.edit import captures
 from ._branches import choose, known, lower_body
 from ._repeat import UNROLLED, Reshaped, grown, kept, repeat, unroll
 from ._structures import Item, told

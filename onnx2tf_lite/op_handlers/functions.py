@@ -18,8 +18,8 @@ from onnx.inliner import inline_local_functions
 from .. import passes
 from ..ir.dims import Expr
 from ..ir.graph import Value
-from ..passes.edit import graphs
-from ..passes.proto import Importer
+from ..model.edit import graphs
+from ..model.surgeon import Importer
 from .registry import Unsupported
 
 OURS = "definition"

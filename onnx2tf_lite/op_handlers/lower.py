@@ -17,7 +17,7 @@ from ..errors import ConversionError, Problem
 from ..ir import build, dims
 from ..ir.graph import Graph, Origin, Value, building, constant, current_graph, current_origin
 from ..legalize import stored
-from ..passes.edit import needs
+from ..model.edit import needs
 from ._refusals import edge_problem, no_handler
 from ._structures import Choice, Item, parts, rebuilt, told
 from .functions import definition, schema_of

@@ -17,19 +17,20 @@ from functools import partial
 import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
+from ..model.load import load
+from ..model.surgeon import LazyTensor, to_proto
+from ..model.upgrade import TARGET
 from .batchnorm import BatchNorm
 from .clean import Clean
 from .fold import Fold
 from .fuse import FUSIONS, Fuse, explain
 from .int64 import Int64
-from .load import load
 from .manager import Listener, Pass, PassManager, PassOptions, PassReport, PassResult, nearest
 from .names import Names
-from .proto import LazyTensor, to_proto
 from .shapes import Shapes
 from .simplify import Simplify
 from .tile import Tile
-from .upgrade import TARGET, Upgrade
+from .upgrade import Upgrade
 
 __all__ = [
     "PASSES",

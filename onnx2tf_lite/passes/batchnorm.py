@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from .edit import Edit, arg, graphs, producer, set_inputs, set_outputs, shape, title
+from ..model.edit import Edit, arg, graphs, producer, set_inputs, set_outputs, shape, title
 from .manager import Pass, PassResult, counted
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")

@@ -10,10 +10,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import AttributeProto
 
-from .edit import Edit, arg, bodies, detach, graphs, ints, producer, same_shape, set_inputs, shape, static, value
+from ..model.edit import Edit, arg, bodies, detach, graphs, ints, producer, same_shape, set_inputs, shape, static, value
+from ..model.surgeon import LazyTensor, numpy_type
 from .fold import KEEP
 from .manager import Pass, PassResult, counted
-from .proto import LazyTensor, numpy_type
 
 #: Constants up to this size are compared by content; bigger ones only with others of their type and shape.
 SMALL = 4096

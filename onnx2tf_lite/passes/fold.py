@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from .edit import (
+from ..model.edit import (
     Edit,
     Tensor,
     arg,
@@ -31,8 +31,8 @@ from .edit import (
     title,
     value,
 )
+from ..model.surgeon import to_proto
 from .manager import Pass, PassOptions, PassResult, counted
-from .proto import to_proto
 from .shapes import infer
 
 #: No intermediate result of folding may take more than this (or than what it is made of).

@@ -15,10 +15,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
-from .edit import Edit, Tensor, graphs, ints, scalar, shape, static, title
+from ..model.edit import Edit, Tensor, graphs, ints, scalar, shape, static, title
+from ..model.upgrade import TARGET
 from .manager import Pass, PassOptions, PassResult
 from .match import Fusion, Match, Rewrite, find, operators, outside_readers
-from .upgrade import TARGET
 
 
 class Fuse(Pass):

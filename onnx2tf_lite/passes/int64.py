@@ -15,7 +15,7 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from ..ir.ranges import EXTENT, TRANSFER, dtype_range
-from .edit import Edit, Tensor, arg, graphs, producer, scalar, set_inputs, shape
+from ..model.edit import Edit, Tensor, arg, graphs, producer, scalar, set_inputs, shape
 from .manager import Pass, PassResult, counted, plural
 
 Range = tuple[int, int]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
-from .edit import graphs
+from ..model.edit import graphs
 
 
 @dataclass(frozen=True)

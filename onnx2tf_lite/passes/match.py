@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from .edit import Edit, Tensor, producer, scalar
+from ..model.edit import Edit, Tensor, producer, scalar
 
 COMMUTE = frozenset(("Add", "Mul", "Min", "Max"))
 #: 0.7071 is written with between four and sixteen digits, and in float16 it is no better known than this.

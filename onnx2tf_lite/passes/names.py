@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 
-from .edit import graphs, tensors
+from ..model.edit import graphs, tensors
 from .manager import Pass, PassResult, counted
 
 

@@ -9,9 +9,9 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
-from .edit import Tensor, detach, graphs, needs, set_outputs, tensors
+from ..model.edit import Tensor, detach, graphs, needs, set_outputs, tensors
+from ..model.surgeon import describe, to_proto
 from .manager import Pass, PassResult, nearest, plural
-from .proto import describe, to_proto
 
 
 class Shapes(Pass):

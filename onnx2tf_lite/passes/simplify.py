@@ -7,11 +7,11 @@ from collections import Counter
 import onnx
 import onnx_graphsurgeon as gs
 
+from ..model.edit import graphs, static, tensors
+from ..model.surgeon import Importer, to_proto
 from .clean import Clean
-from .edit import graphs, static, tensors
 from .fold import KEEP, Fold
 from .manager import Pass, PassManager, PassOptions, PassResult, plural
-from .proto import Importer, to_proto
 from .shapes import Shapes
 
 ROUNDS = 5

@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 
-from .edit import Edit, Tensor, graphs, ints, producer, set_inputs, shape, static
+from ..model.edit import Edit, Tensor, graphs, ints, producer, set_inputs, shape, static
 from .manager import Pass, PassResult, counted
 
 BROADCASTING = frozenset([

@@ -41,12 +41,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._files import load, save
-    from ._names import ToolError
+    from ..errors import ToolError
+    from ..model.read import read_model as load
+    from ..model.write import write_model as save
 
 __all__ = ["ToolError", "load", "save"]
 
-_HOME = {"ToolError": "_names", "load": "_files", "save": "_files"}
+_HOME = {
+    "ToolError": ("errors", "ToolError"),
+    "load": ("model.read", "read_model"),
+    "save": ("model.write", "write_model"),
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -54,4 +59,5 @@ def __getattr__(name: str) -> Any:
 
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    module, own = _HOME[name]
+    return getattr(import_module(f"..{module}", __name__), own)

@@ -9,14 +9,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..commands import Log
-from . import _files, _graphs
-from ._lazy import onnx
-from ._names import ToolError
+from ..errors import ToolError
+from ..model import names, walk
+from ..model.lazy import onnx
+from ..model.light import digest
+from ..model.read import read_model
+from ..model.types import dims, types
+from ..model.write import copy_unchanged, write_model
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TypeProto
 
-    from ._graphs import Scope
+    from ..model.walk import Scope
 
 
 class Common(TypedDict, total=False):
@@ -71,8 +75,8 @@ class Edit:
                 self.model = onnx.ModelProto()
                 self.model.CopyFrom(self.graph)
             elif self.path:
-                self.model = _files.load(self.path)
-                self._digest = _files.digest(self.model)
+                self.model = read_model(self.path)
+                self._digest = digest(self.model)
                 if self.path == "-":
                     self.graph = onnx.ModelProto()
                     self.graph.CopyFrom(self.model)
@@ -96,10 +100,10 @@ class Edit:
     @cached_property
     def before(self) -> ModelProto:
         """The model as it came; not to be changed."""
-        return self.graph if self.graph is not None else _files.load(self.path)
+        return self.graph if self.graph is not None else read_model(self.path)
 
     def _finish(self) -> None:
-        unchanged = not self.made and self.graph is None and _files.digest(self.model) == self._digest
+        unchanged = not self.made and self.graph is None and digest(self.model) == self._digest
         if not self.checks:
             self.log.warning("not checked (--no-check)")
         elif not unchanged:
@@ -109,15 +113,16 @@ class Edit:
             return
         if self.output:
             if unchanged and self.storage["external_data"] is None and "-" not in (self.path, self.output):
-                self.written = _files.copy_unchanged(self.model, Path(self.path), Path(self.output))
+                self.written = copy_unchanged(self.model, Path(self.path), Path(self.output))
             if not self.written:
-                self.written = _files.save(self.model, self.output, **self.storage, log=self.log)
+                self.written = write_model(self.model, self.output, **self.storage, note=self.log.info)
         self.log.info("Finish!")
 
     def _verify(self) -> None:
+        from ..model.infer import check
         from . import _verify
 
-        _verify.check(self.model, lambda: None if self.made else self.before, self.log.warning)
+        check(self.model, lambda: None if self.made else self.before, self.log.warning)
         if self._test is not None:
             try:
                 self.log.info(self._test())
@@ -150,22 +155,23 @@ class Edit:
 
     def rewired(self) -> None:
         """After connections changed: nodes in order, declared types as they are now."""
-        from . import _verify
 
-        for scope in _graphs.scopes(self.model):
-            _graphs.sort(scope.graph)
-        for note in _verify.retype(self.model):
+        for scope in walk.scopes(self.model):
+            walk.sort(scope.graph)
+        from ..model.infer import retype
+
+        for note in retype(self.model):
             self.log.info(note)
         self.must_run()
 
     def find(self, kind: str, name: str, flag: str) -> tuple[Scope, str] | None:
-        """:func:`_graphs.find`; None, and a warning, for a missing name that may be missing."""
-        found = self._lenient(lambda: [_graphs.find(self.model, kind, name, flag)])
+        """:func:`.names.find`; None, and a warning, for a missing name that may be missing."""
+        found = self._lenient(lambda: [names.find(self.model, kind, name, flag)])
         return found[0] if found else None
 
-    def match(self, kind: str, names: Iterable[str], flag: str) -> list[tuple[Scope, str]]:
+    def match(self, kind: str, wanted: Iterable[str], flag: str) -> list[tuple[Scope, str]]:
         """The places of all names and globs, each once, in the order asked."""
-        found = [p for n in names for p in self._lenient(lambda n=n: _graphs.match(self.model, kind, n, flag))]  # type: ignore[misc]
+        found = [p for n in wanted for p in self._lenient(lambda n=n: names.match(self.model, kind, n, flag))]  # type: ignore[misc]
         return list({(id(s.graph), n): (s, n) for s, n in found}.values())
 
     def _lenient(self, look: Callable[[], list[tuple[Scope, str]]]) -> list[tuple[Scope, str]]:
@@ -179,17 +185,15 @@ class Edit:
 
     def types(self) -> dict[str, TypeProto]:
         """The type of every tensor of the main graph, as inferred now."""
-        from ._verify import infer
+        from ..model.infer import infer
 
-        return _graphs.types(infer(self.model).graph)
+        return types(infer(self.model).graph)
 
     def types_of(self, names: Iterable[str], flag: str) -> dict[str, TypeProto]:
         """As :meth:`types`; for those of ``names`` without a known rank ONNX Runtime is asked.  ToolError where it does
         not know either."""
         known = self.types()
-        unsure = [
-            n for n in names if (t := known.get(n)) is None or (t.HasField("tensor_type") and _graphs.dims(t) is None)
-        ]
+        unsure = [n for n in names if (t := known.get(n)) is None or (t.HasField("tensor_type") and dims(t) is None)]
         if unsure:
             from ._verify import NotRun, runtime_types
 

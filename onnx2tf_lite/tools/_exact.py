@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ._lazy import np, onnx
-from ._literals import dtype_word
-from ._names import ToolError
+from ..errors import ToolError
+from ..model.lazy import np, onnx
+from ..model.types import dtype_word
 
 if TYPE_CHECKING:
     from numpy import ndarray

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._lazy import onnx
+from ..model.lazy import onnx
 
 if TYPE_CHECKING:
     from onnx import TensorProto

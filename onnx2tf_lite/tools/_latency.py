@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ToolError
+from ..model.lazy import np, onnx
+from ..model.types import dtype, dtype_word
 from ._exact import numpy_dtype
-from ._lazy import np, onnx
-from ._literals import dtype, dtype_word
-from ._names import ToolError
 from ._verify import _errors
 
 if TYPE_CHECKING:

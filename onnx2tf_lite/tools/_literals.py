@@ -6,29 +6,12 @@ import ast
 import re
 from typing import TYPE_CHECKING, Any
 
-from ._lazy import np, onnx
-from ._names import ToolError, nearest
+from ..errors import ToolError
+from ..model.lazy import np, onnx
+from ..model.types import dtype, dtype_word
 
 if TYPE_CHECKING:
     from numpy import ndarray
-
-#: The words that are not ONNX's own (which are accepted in lower case: float16, int64, bool, bfloat16, uint4, ...).
-WORDS = {"float32": "FLOAT", "float64": "DOUBLE", "str": "STRING", "half": "FLOAT16", "boolean": "BOOL"}
-
-
-def dtype(word: str) -> int:
-    """The TensorProto type that a word means: numpy's names and ONNX's own."""
-    name, own = WORDS.get(word.lower(), word.upper()), list(onnx.TensorProto.DataType.keys())[1:]  # after UNDEFINED
-    if name not in own:
-        known = [*WORDS, *(k.lower() for k in own)]
-        raise ToolError(f"no dtype {word!r}", word, nearest(word, known))
-    return int(onnx.TensorProto.DataType.Value(name))
-
-
-def dtype_word(elem_type: int) -> str:
-    """numpy's name of a TensorProto type: float32, int64, bool, string, bfloat16, ..."""
-    word = str(onnx.TensorProto.DataType.Name(elem_type)).lower()
-    return {"float": "float32", "double": "float64"}.get(word, word)
 
 
 def literal(text: str) -> Any:

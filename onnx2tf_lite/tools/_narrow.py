@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ._files import is_external, to_array
-from ._graphs import Scope, bodies, captures, constants, is_function, nbytes, outputs, scopes
-from ._lazy import np, onnx
-from ._names import ToolError
-from ._schema import schema
+from ..errors import ToolError
+from ..model.lazy import np, onnx
+from ..model.schema import schema
+from ..model.tensors import is_external, nbytes, to_array
+from ..model.walk import Scope, bodies, captures, constants, is_function, outputs, scopes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto

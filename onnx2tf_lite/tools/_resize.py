@@ -11,22 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._files import light, to_array
-from ._graphs import (
-    add_constant,
-    constants,
-    dead,
-    dims,
-    fresh,
-    is_function,
-    names_in,
-    scopes,
-    sweep,
-    title,
-    types,
-)
-from ._lazy import np, onnx
-from ._verify import infer
+from ..model.infer import infer
+from ..model.lazy import np, onnx
+from ..model.light import light
+from ..model.names import fresh, names_in
+from ..model.tensors import to_array
+from ..model.types import dims, types
+from ..model.walk import add_constant, constants, dead, is_function, scopes, sweep, title
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ToolError
+from ..model.infer import infer
+from ..model.lazy import onnx
+from ..model.tensors import is_external, nbytes
+from ..model.types import dtype, dtype_word
+from ..model.walk import bodies, is_function, scopes, title
 from . import _flops
-from ._files import is_external
-from ._graphs import bodies, is_function, nbytes, scopes, title
-from ._lazy import onnx
-from ._literals import dtype, dtype_word
-from ._names import ToolError
-from ._verify import infer
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto

@@ -3,103 +3,20 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ._files import fetch, inline, is_external, light, refer, reference
-from ._graphs import (
-    dims,
-    initializers,
-    inputs,
-    is_function,
-    nbytes,
-    outputs,
-    remove,
-    scopes,
-    type_text,
-    types,
-)
-from ._lazy import np, onnx
-from ._literals import dtype, dtype_word
-from ._names import ToolError
+from ..errors import ToolError
+from ..model.lazy import np, onnx
+from ..model.light import SMALL, light
+from ..model.tensors import fetch, inline, is_external, nbytes, refer, reference
+from ..model.types import dims, dtype
+from ..model.walk import initializers, inputs, outputs, remove, scopes
 
 if TYPE_CHECKING:
     from numpy import ndarray
-    from onnx import ModelProto, TypeProto
-
-#: Contents from this many bytes on mean nothing to checker and shape inference.
-SMALL = 1024
-
-
-def skeleton(model: ModelProto) -> ModelProto:
-    """A copy with the small constants, and references to nothing instead of the large ones."""
-    copy, pairs = light(model, lambda t: nbytes(t) >= SMALL)
-    for own, tensor in pairs:
-        if nbytes(tensor) < SMALL:
-            inline(own)
-            continue
-        del own.external_data[:]
-        own.data_location = onnx.TensorProto.EXTERNAL
-        own.external_data.add(key="location", value="none")
-    return copy
-
-
-def infer(model: ModelProto, strict: bool = False) -> ModelProto:
-    """A copy without large constants in which value_info holds every type that shape inference finds."""
-    copy = skeleton(model)
-    try:
-        found = onnx.shape_inference.infer_shapes(copy, check_type=strict, strict_mode=strict, data_prop=True)
-        for scope in scopes(found):
-            for kind in types(scope.graph).values():
-                for dim in kind.tensor_type.shape.dim:
-                    if dim.dim_param.startswith("unk__"):  # a name that inference made up
-                        dim.ClearField("value")
-        return found
-    except (onnx.shape_inference.InferenceError, RuntimeError) as error:
-        raise ToolError(f"shape inference: {_said(error)}") from error
-
-
-def problem(model: ModelProto) -> str:
-    """Why onnx does not accept the model, in one line; empty where it does."""
-    copy = skeleton(model)
-    copy.ir_version = min(copy.ir_version, onnx.IR_VERSION)
-    try:
-        if len(copy.graph.initializer) or any(a.HasField("g") for n in copy.graph.node for a in n.attribute):
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder, "model.onnx")
-                Path(folder, "none").touch()
-                path.write_bytes(copy.SerializeToString())
-                onnx.checker.check_model(str(path))
-        else:
-            onnx.checker.check_model(copy)
-    except onnx.checker.ValidationError as error:
-        return f"onnx.checker: {_said(error)}"
-    try:
-        infer(model, strict=True)
-    except ToolError as error:
-        return error.what
-    return ""
-
-
-def check(model: ModelProto, before: Callable[[], ModelProto | None], warn: Callable[[str], None]) -> None:
-    """Raise ToolError for an invalid model; only warn where it was just as invalid ``before``."""
-    found = problem(model)
-    if not found:
-        return
-    old = before()
-    if old is None or not problem(old):
-        raise ToolError(f"the result is not a valid model: {found}")
-    warn(f"the model was not valid before, and is not now: {found}")
-
-
-def _said(error: Exception) -> str:
-    lines = [part.strip() for part in str(error).splitlines() if part.strip()]
-    text = " ".join(part for part in lines if not part.startswith(("==>", "Bad node spec")))[:400]
-    nodes = re.findall(r"Bad node spec for node\. Name: (\S*)", str(error))
-    return text + (f" (node {', '.join(nodes)})" if nodes and nodes[0] not in text else "")
+    from onnx import ModelProto
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -177,7 +94,7 @@ def random_feeds(model: ModelProto, seed: int = 0) -> Iterator[dict[str, ndarray
     batch 1 and then 2, integers stay below the tables they index.  Raises NotRun for inputs that are no tensors."""
     from ..errors import ConversionError
     from ..ir.dims import symbol
-    from ..passes.load import load
+    from ..model.load import load
     from ..validation.inputs import describe, generate
 
     wanted = inputs(model.graph)
@@ -261,53 +178,6 @@ def still_runs(before: ModelProto, after: ModelProto) -> str:
     except NotRun as error:
         raise ToolError(f"the result does not run, and the model did before: {error}") from error
     return "the result runs (ONNX Runtime, seeded inputs)"
-
-
-def retype(model: ModelProto) -> list[str]:
-    """After a rewiring: replace declared types that contradict what is inferred now; says which outputs changed."""
-    bare = light(model, lambda t: False)[0]
-    for scope in scopes(bare):
-        if not is_function(scope.graph):
-            del scope.graph.value_info[:]
-            for info in scope.graph.output:
-                if info.type.HasField("tensor_type"):  # asking a sequence for it would make it a tensor
-                    info.type.tensor_type.ClearField("shape")
-    notes = []
-    for scope, inferred in zip(scopes(model), scopes(infer(bare)), strict=True):
-        known = types(inferred.graph)
-        for info in scope.graph.value_info:
-            if info.name in known and contradict(info.type, known[info.name]):
-                info.type.CopyFrom(known[info.name])
-        for info in () if is_function(scope.graph) else scope.graph.output:
-            if info.name in known and contradict(info.type, known[info.name]):
-                was = type_text(info.type)
-                info.type.CopyFrom(known[info.name])
-                notes.append(f"output {scope.address(info.name)} was {was} and is now {type_text(info.type)}")
-    return notes
-
-
-def contradict(a: TypeProto | None, b: TypeProto | None) -> str:
-    """Why a tensor cannot have both types; empty where it can (what is unknown contradicts nothing)."""
-    first, second = (k.WhichOneof("value") if k is not None else None for k in (a, b))
-    if a is None or b is None or first is None or second is None:
-        return ""
-    if first != second:
-        return f"{type_text(a)} and {type_text(b)}"
-    if first != "tensor_type":
-        return ""
-    x, y = a.tensor_type.elem_type, b.tensor_type.elem_type
-    if x and y and x != y:
-        return f"dtypes {dtype_word(x)} and {dtype_word(y)}"
-    p, q = dims(a), dims(b)
-    if p is not None and q is not None:
-        bad = [
-            i
-            for i, (m, n) in enumerate(zip(p, q, strict=False))
-            if isinstance(m, int) and isinstance(n, int) and m != n
-        ]
-        if len(p) != len(q) or bad:
-            return f"shapes {type_text(a)} and {type_text(b)}"
-    return ""
 
 
 def first_run(made: Any, names: list[str], candidates: Iterator[dict[str, ndarray]]) -> tuple[Any, dict[str, Any]]:

@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..commands import Log
-from . import _files, _json, _verify
+from ..errors import ToolError, naming, nearest
+from ..model import infer
+from ..model.lazy import onnx
+from ..model.tensors import is_external, nbytes
+from ..model.write import write_model
+from . import _json
 from ._command import COMMON, arg, command, output
 from ._exact import exact, pack
-from ._graphs import nbytes
-from ._lazy import onnx
 from ._literals import literal
-from ._names import ToolError, naming, nearest
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -56,19 +58,19 @@ def convert(
     model = _model(json_dict, text, input_json_path)
     folder = Path.cwd() if input_json_path in ("", "-") else Path(input_json_path).resolve().parent
     for steps, tensor in _json.tensors(model):
-        if _files.is_external(tensor):
+        if is_external(tensor):
             tensor.external_data.add(key="basepath", value=str(folder))
         else:
             _measure(tensor, steps, json_dict, text, input_json_path)
     if check:
-        _verify.check(model, lambda: None, log.warning)
+        infer.check(model, lambda: None, log.warning)
     else:
         log.warning("not checked (--no-check)")
     if dry_run:
         log.info("dry run: nothing written")
     elif output_onnx_file_path:
         storage: dict[str, Any] = {"external_data": external_data, "size_threshold": size_threshold}
-        _files.save(model, output_onnx_file_path, **storage, log=log)
+        write_model(model, output_onnx_file_path, **storage, note=log.info)
     log.info("Finish!")
     return model
 

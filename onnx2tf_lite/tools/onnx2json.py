@@ -22,13 +22,15 @@ from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
 from ..commands import Log
+from ..errors import ToolError, naming
+from ..model.lazy import np, onnx
+from ..model.light import light
+from ..model.read import read_model
+from ..model.tensors import fetch, inline, is_external, nbytes, reference, to_array
+from ..model.write import atomic
 from . import _json
 from ._command import INPUT, QUIET, arg, command, flag
 from ._exact import show
-from ._files import atomic, fetch, inline, is_external, light, load, reference, to_array
-from ._graphs import nbytes
-from ._lazy import np, onnx
-from ._names import ToolError, naming
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -87,7 +89,7 @@ def _model(path: str, graph: ModelProto | None, weights: str) -> ModelProto:
     if graph is None and not path:
         raise ToolError("no model: give input_onnx_file_path or onnx_graph")
     model = onnx.ModelProto()
-    model.CopyFrom(graph if graph is not None else load(path))
+    model.CopyFrom(graph if graph is not None else read_model(path))
     if weights == "inline":
         for _, tensor in _json.tensors(model):
             if is_external(tensor):

@@ -34,10 +34,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..commands import Log
-from . import _files
+from ..errors import ToolError, nearest, unknown
+from ..model.lazy import onnx
+from ..model.read import read_model
+from ..model.write import write_model
 from ._command import COMMON, arg, command, flag
-from ._lazy import onnx
-from ._names import ToolError, nearest, unknown
 from ._verbs import VERBS
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def run(
         if not equals:
             raise ToolError(f"--with: {text!r} is not NAME=FILE", text)
         files[name] = path
-    held = {name: _files.load(path) for name, path in files.items()}
+    held = {name: read_model(path) for name, path in files.items()}
     if onnx_graph is not None:
         held["model"] = onnx_graph
     result = None
@@ -238,7 +239,7 @@ def run(
         log.info("dry run: nothing written")
     elif output_onnx_file_path:
         storage: dict[str, Any] = {"external_data": external_data, "size_threshold": size_threshold}
-        _files.save(result, output_onnx_file_path, **storage, log=log)
+        write_model(result, output_onnx_file_path, **storage, note=log.info)
         log.info("Finish!")
     return result
 

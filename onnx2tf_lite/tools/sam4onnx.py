@@ -17,35 +17,32 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from . import _literals
-from ._command import COMMON, INPUT, OUTPUT, arg, command, rows
-from ._edit import Common, Edit
-from ._files import to_array
-from ._graphs import (
+from ..errors import ToolError, unknown
+from ..model.lazy import np, onnx
+from ..model.names import known, names_in, node_named
+from ..model.tensors import to_array
+from ..model.types import dims, types
+from ..model.walk import (
     add_constant,
     constant_value,
     constants,
-    dims,
     is_function,
-    known,
-    names_in,
-    node_named,
     opset_of,
     outputs,
     producers,
     scopes,
     title,
-    types,
 )
-from ._lazy import np, onnx
-from ._names import ToolError, unknown
+from . import _literals
+from ._command import COMMON, INPUT, OUTPUT, arg, command, rows
+from ._edit import Common, Edit
 from ._schema import attribute
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
     from typing_extensions import Unpack
 
-    from ._graphs import Scope
+    from ..model.walk import Scope
 
 
 def modify(

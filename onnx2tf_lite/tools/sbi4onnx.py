@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ToolError, unknown
+from ..model.lazy import np
+from ..model.types import dims, types
+from ..model.walk import constants, inputs, title
 from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
 from ._edit import Common, Edit
-from ._graphs import constants, dims, inputs, title, types
-from ._lazy import np
-from ._names import ToolError, unknown
 from ._resize import set_extents
 
 if TYPE_CHECKING:

@@ -18,18 +18,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
-from ._edit import Common, Edit
-from ._files import to_array
-from ._graphs import (
+from ..errors import ToolError, unknown
+from ..model.lazy import np, onnx
+from ..model.names import fresh, names_in
+from ..model.tensors import to_array
+from ..model.types import dims, dtype_word
+from ..model.walk import (
     add_constant,
     constants,
     consumers,
     dead,
-    dims,
-    fresh,
     inputs,
-    names_in,
     outputs,
     producers,
     reads,
@@ -38,9 +37,9 @@ from ._graphs import (
     sweep,
     title,
 )
-from ._lazy import np, onnx
-from ._literals import dtype_word, integers, literal
-from ._names import ToolError, unknown
+from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
+from ._edit import Common, Edit
+from ._literals import integers, literal
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

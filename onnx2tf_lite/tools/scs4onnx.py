@@ -19,35 +19,33 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._command import COMMON, arg, command, flag
-from ._edit import Common, Edit
-from ._files import atomic, fetch, to_array
-from ._graphs import (
+from ..errors import ToolError
+from ..model.lazy import np, onnx
+from ..model.names import fresh, names_in, node_named
+from ..model.tensors import fetch, nbytes, to_array
+from ..model.types import dtype_word
+from ..model.walk import (
     constant_value,
     constants,
     defined,
-    fresh,
     initializers,
     is_function,
-    names_in,
-    nbytes,
-    node_named,
     outputs,
     remove,
     replace_uses,
     scopes,
     sort,
 )
-from ._lazy import np, onnx
-from ._literals import dtype_word
-from ._names import ToolError
+from ..model.write import atomic
+from ._command import COMMON, arg, command, flag
+from ._edit import Common, Edit
 from ._narrow import narrow
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
     from typing_extensions import Unpack
 
-    from ._graphs import Scope
+    from ..model.walk import Scope
 
 
 def shrinking(

@@ -20,10 +20,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import ToolError, naming
+from ..model.lazy import np, onnx
 from . import _exact, _literals
 from ._command import arg, command
-from ._lazy import np, onnx
-from ._names import ToolError, naming
 
 if TYPE_CHECKING:
     from numpy import ndarray

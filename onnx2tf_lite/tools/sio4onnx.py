@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ToolError, unknown
+from ..model.infer import infer
+from ..model.types import dims, types
+from ..model.walk import inputs, outputs, producers, title
 from ._command import COMMON, INPUT, OUTPUT, arg, command
 from ._edit import Common, Edit
-from ._graphs import dims, inputs, outputs, producers, title, types
-from ._names import ToolError, unknown
 from ._resize import set_extents
-from ._verify import infer
 from .ssi4onnx import assignment, set_dims
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..commands import Log
+from ..errors import ToolError, naming, unknown
+from ..model.lazy import np, onnx
 from ._command import QUIET, arg, command, flag
-from ._lazy import np, onnx
-from ._names import ToolError, naming, unknown
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -182,7 +182,7 @@ def _made(end: End, shape: tuple[int, ...], seed: int | None, spec: Any) -> ndar
 def _specs(path: str) -> dict[str, Any]:
     """What is known of each input of an ONNX model: the bounds of ids."""
     from ..errors import ConversionError
-    from ..passes import load
+    from ..model.load import load
     from ..validation.inputs import describe
 
     if path.endswith(".tflite"):

@@ -18,19 +18,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ToolError, nearest, unknown
+from ..model.lazy import onnx
+from ..model.names import fresh, names_in, node_named
+from ..model.walk import defined, is_function, outputs, producers, reads, replace_uses, scopes
 from . import _literals
 from ._command import COMMON, INPUT, arg, command, rows
 from ._edit import Common, Edit
-from ._graphs import defined, fresh, is_function, names_in, node_named, outputs, producers, reads, replace_uses, scopes
-from ._lazy import onnx
-from ._names import ToolError, nearest, unknown
 from ._schema import make_node
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
     from typing_extensions import Unpack
 
-    from ._graphs import Scope
+    from ..model.walk import Scope
 
 
 def add(
@@ -254,7 +255,7 @@ def _info(name: str, said: Any) -> Any:
 
 
 def _np_word(dtype: Any) -> str:
-    from ._lazy import np
+    from ..model.lazy import np
 
     return str(np.dtype(dtype))
 

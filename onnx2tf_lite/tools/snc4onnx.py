@@ -17,28 +17,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _files
-from ._command import COMMON, arg, command, flag, output
-from ._edit import Common, Edit
-from ._graphs import (
+from ..errors import ToolError, nearest, unknown
+from ..model.lazy import onnx
+from ..model.names import fresh, names_in
+from ..model.read import read_model
+from ..model.tensors import is_external
+from ..model.types import types
+from ..model.walk import (
     consumers,
     defined,
-    fresh,
     inputs,
-    names_in,
     outputs,
     rename_tensors,
     replace_uses,
     scopes,
     sort,
     tensors,
-    types,
-)  # fmt: skip
-from ._graphs import (
-    remove as drop,
 )
-from ._lazy import onnx
-from ._names import ToolError, nearest, unknown
+from ..model.walk import remove as drop
+from ..model.write import write_model
+from ._command import COMMON, arg, command, flag, output
+from ._edit import Common, Edit
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -89,7 +88,7 @@ def combine(
                 target = Path(output_onnx_file_path)
                 step = target.with_name(f"{target.stem}_{index}{target.suffix}")
                 if not job.dry_run:
-                    _files.save(merger.model, step, log=job.log, **job.storage)
+                    write_model(merger.model, step, note=job.log.info, **job.storage)
                 job.log.info(f"after join {index}: {step}")
         merger.finish()
         job.model = merger.model
@@ -101,7 +100,7 @@ def combine(
 
 def _models(paths: Sequence[str], graphs: Sequence[ModelProto]) -> list[ModelProto]:
     if not graphs:
-        return [_files.load(p) for p in paths]
+        return [read_model(p) for p in paths]
     copies = []
     for graph in graphs:
         copies.append(onnx.ModelProto())
@@ -224,7 +223,8 @@ class _Merger:
         return found[0]
 
     def _seams(self, part: ModelProto, joined: dict[str, str], index: int) -> None:
-        from ._verify import contradict, infer
+        from ..model.infer import infer
+        from ..model.types import contradict
 
         before, after = types(infer(self.model).graph), types(part.graph)
         for target, source in joined.items():
@@ -334,7 +334,7 @@ def _one_opset(models: list[ModelProto], asked: int, job: Edit) -> list[ModelPro
 def _simplify(job: Edit) -> None:
     """onnxsim, as the known tool does; where it fails the combined model stays."""
     model = job.model
-    if any(_files.is_external(t) for t in tensors(model)) or any(
+    if any(is_external(t) for t in tensors(model)) or any(
         e.domain not in ("", "ai.onnx.ml") for e in model.opset_import
     ):
         job.log.info("not simplified: the model has side files or operators that are not ONNX's own")

@@ -16,33 +16,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import ToolError, nearest, unknown
+from ..model.lazy import onnx
+from ..model.names import fresh, names_in, node_named
+from ..model.walk import constants, consumers, dead, outputs, producers, replace_uses, scopes, sweep, title
+from ..model.walk import remove as drop
 from ._command import COMMON, INPUT, OUTPUT, arg, command
 from ._edit import Common, Edit
-from ._graphs import (
-    constants,
-    consumers,
-    dead,
-    fresh,
-    names_in,
-    node_named,
-    outputs,
-    producers,
-    replace_uses,
-    scopes,
-    sweep,
-    title,
-)  # fmt: skip
-from ._graphs import (
-    remove as drop,
-)
-from ._lazy import onnx
-from ._names import ToolError, nearest, unknown
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
     from typing_extensions import Unpack
 
-    from ._graphs import Scope
+    from ..model.walk import Scope
 
 
 def remove(

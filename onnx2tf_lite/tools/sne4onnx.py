@@ -23,25 +23,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _files
+from ..errors import ToolError, unknown
+from ..model.lazy import onnx
+from ..model.light import light
+from ..model.tensors import is_external, nbytes
+from ..model.types import dims, type_text
+from ..model.walk import defined, drop_stale, initializers, inputs, outputs, reads, remove, sort, title
+from ..model.write import atomic, write_model
 from ._command import COMMON, INPUT, arg, command, flag, output
 from ._edit import Common, Edit
-from ._graphs import (
-    defined,
-    dims,
-    drop_stale,
-    initializers,
-    inputs,
-    nbytes,
-    outputs,
-    reads,
-    remove,
-    sort,
-    title,
-    type_text,
-)
-from ._lazy import onnx
-from ._names import ToolError, unknown
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TypeProto
@@ -253,9 +243,9 @@ def _ports(graph: Any, groups: list[list[int]]) -> list[tuple[list[str], list[st
 def _copy_of(whole: ModelProto, nodes: Sequence[int]) -> ModelProto:
     """A copy with some of the nodes and the weights these read."""
     needed = {n for i in nodes for n in reads(whole.graph.node[i])}
-    model, pairs = _files.light(whole, lambda t: t.name not in needed)
+    model, pairs = light(whole, lambda t: t.name not in needed)
     for own, tensor in pairs:
-        if tensor.name in needed and not _files.is_external(tensor):
+        if tensor.name in needed and not is_external(tensor):
             own.CopyFrom(tensor)
     for index in reversed(range(len(model.graph.node))):
         if index not in set(nodes):
@@ -264,10 +254,11 @@ def _copy_of(whole: ModelProto, nodes: Sequence[int]) -> ModelProto:
 
 
 def _verify_chain(job: Edit, whole: ModelProto, parts: list[ModelProto]) -> None:
+    from ..model.infer import problem
     from . import _verify
 
     for k, part in enumerate(parts, 1):
-        found = _verify.problem(part)
+        found = problem(part)
         if found:
             raise ToolError(f"part {k} is not a valid model: {found}")
     try:
@@ -288,11 +279,11 @@ def _write_chain(job: Edit, path: Path, parts: list[ModelProto]) -> None:
     lines: list[dict[str, Any]] = []
     for k, part in enumerate(parts, 1):
         target = path.with_name(f"{path.stem}_{k}{path.suffix or '.onnx'}")
-        _files.save(part, target, **job.storage, log=job.log)
+        write_model(part, target, **job.storage, note=job.log.info)
         ports = {"inputs": inputs(part.graph), "outputs": outputs(part.graph)}
         lines.append({"file": target.name, **ports, "bytes": sum(map(nbytes, part.graph.initializer))})
         job.log.info(f"{target}: {', '.join(ports['inputs'])} -> {', '.join(ports['outputs'])}")
-    with _files.atomic(path.with_suffix(".json")) as file:
+    with atomic(path.with_suffix(".json")) as file:
         file.write(json.dumps({"parts": lines}, indent=2).encode() + b"\n")
 
 

@@ -15,10 +15,11 @@ import re
 from itertools import count
 from typing import TYPE_CHECKING
 
+from ..errors import ToolError
+from ..model.names import fresh
+from ..model.walk import scopes
 from ._command import COMMON, INPUT, OUTPUT, arg, command
 from ._edit import Common, Edit
-from ._graphs import fresh, scopes
-from ._names import ToolError
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

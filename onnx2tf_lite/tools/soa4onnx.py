@@ -15,17 +15,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ToolError, nearest
+from ..model.lazy import onnx
+from ..model.names import fresh, names_in
+from ..model.types import type_text, types
+from ..model.walk import outputs, scopes
 from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
 from ._edit import Common, Edit
-from ._graphs import fresh, names_in, outputs, scopes, type_text, types
-from ._lazy import onnx
-from ._names import ToolError, nearest
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
     from typing_extensions import Unpack
 
-    from ._graphs import Scope
+    from ..model.walk import Scope
 
 
 def outputs_add(
@@ -94,7 +96,7 @@ def _surface(scope: Scope, name: str, asked: bool, model: ModelProto) -> str:
 
 
 def _inferred(model: ModelProto, path: str) -> Any:
-    from ._verify import infer
+    from ..model.infer import infer
 
     return next(s.graph for s in scopes(infer(model)) if s.path == path)
 

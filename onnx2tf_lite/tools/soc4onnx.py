@@ -16,13 +16,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ToolError
+from ..model.downgrade import downgrade
+from ..model.lazy import onnx
+from ..model.light import SMALL, skeleton
+from ..model.names import fresh
+from ..model.tensors import nbytes
+from ..model.walk import Scope, add_constant, bodies, dead, initializers, opset_of, remove, sweep
 from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
-from ._downgrade import downgrade
 from ._edit import Common, Edit
-from ._graphs import Scope, add_constant, bodies, dead, fresh, initializers, nbytes, opset_of, remove, sweep
-from ._lazy import onnx
-from ._names import ToolError
-from ._verify import SMALL, skeleton
 
 if TYPE_CHECKING:
     from onnx import FunctionProto, GraphProto, ModelProto, NodeProto

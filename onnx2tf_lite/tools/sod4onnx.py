@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import ToolError
+from ..model.walk import dead, outputs, remove, sweep
 from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
 from ._edit import Common, Edit
-from ._graphs import dead, outputs, remove, sweep
-from ._names import ToolError
 
 if TYPE_CHECKING:
     from onnx import ModelProto

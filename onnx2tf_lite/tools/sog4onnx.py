@@ -19,12 +19,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..commands import Log
+from ..errors import ToolError, naming, nearest
+from ..model.lazy import np, onnx
+from ..model.schema import operators, schema
+from ..model.types import type_text, types
 from . import _literals
 from ._command import QUIET, arg, command, flag, rows
-from ._graphs import type_text, types
-from ._lazy import np, onnx
-from ._names import ToolError, naming, nearest
-from ._schema import make_node, operators, schema
+from ._schema import make_node
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TypeProto
@@ -91,7 +92,7 @@ def generate(
     model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=max(ir_version, oldest))
     _type_outputs(model, dict(outs))
     if check and not plugin:
-        from ._verify import problem
+        from ..model.infer import problem
 
         if found := problem(model):
             raise ToolError(f"{op_type}: {found}", op_type)
@@ -99,9 +100,9 @@ def generate(
     for info in (*graph.input, *model.graph.output):
         log.info(f"{info.name}: {type_text(info.type)}")
     if output_onnx_file_path:
-        from ._files import save
+        from ..model.write import write_model
 
-        save(model, output_onnx_file_path, log=log)
+        write_model(model, output_onnx_file_path, note=log.info)
     log.info("Finish!")
     return model
 
@@ -145,7 +146,8 @@ def _info(name: str, said: Any) -> Any:
 
 def _type_outputs(model: ModelProto, declared: Mapping[str, Any]) -> None:
     """Declared outputs as they are said, unless inference contradicts; the others as inferred."""
-    from ._verify import contradict, infer
+    from ..model.infer import infer
+    from ..model.types import contradict
 
     inferred = types(infer(model).graph)
     for info in model.graph.output:

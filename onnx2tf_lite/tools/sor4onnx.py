@@ -19,16 +19,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ToolError, unknown
+from ..model.names import fresh
+from ..model.walk import defined, inputs, is_function, outputs, rename_tensors, scopes
 from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
 from ._edit import Common, Edit
-from ._graphs import defined, fresh, inputs, is_function, outputs, rename_tensors, scopes
-from ._names import ToolError, unknown
 
 if TYPE_CHECKING:
     from onnx import ModelProto
     from typing_extensions import Unpack
 
-    from ._graphs import Scope
+    from ..model.walk import Scope
 
 MODES = {"full": ("node", "tensor"), "inputs": ("input",), "outputs": ("output",)}
 KINDS = ("node", "tensor", "input", "output", "dim")

@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..commands import Log
+from ..errors import ToolError, naming, unknown
+from ..model.read import read_model
 from ._command import INPUT, QUIET, arg, command, flag
-from ._files import load
-from ._names import ToolError, naming, unknown
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -65,12 +65,12 @@ def structure_check(
 
 def read(path: str, graph: ModelProto | None, shapes: Shapes) -> Survey:
     """The numbers of a model in a file, or in memory."""
-    from ._graphs import inputs
+    from ..model.walk import inputs
     from ._survey import survey
 
     if graph is None and not path:
         raise ToolError("no model: give input_onnx_file_path or onnx_graph")
-    model = graph if graph is not None else load(path)
+    model = graph if graph is not None else read_model(path)
     for name in shapes:
         if name not in inputs(model.graph):
             raise unknown("--shape", "graph input", name, inputs(model.graph))

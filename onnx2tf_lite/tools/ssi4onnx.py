@@ -17,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ToolError, unknown
+from ..model.infer import infer
+from ..model.lazy import onnx
+from ..model.types import contradict, dims, types
+from ..model.walk import bodies, defined, inputs, is_function, outputs, scopes, sort, title
 from ._command import COMMON, INPUT, arg, command
 from ._edit import Common, Edit
-from ._graphs import bodies, defined, dims, inputs, is_function, outputs, scopes, sort, title, types
-from ._lazy import onnx
-from ._names import ToolError, unknown
-from ._verify import NotRun, contradict, infer, random_feeds, run
+from ._verify import NotRun, random_feeds, run
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TypeProto

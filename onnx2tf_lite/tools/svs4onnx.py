@@ -15,17 +15,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import ToolError, ambiguous, unknown
+from ..model.names import node_named
+from ..model.types import types
+from ..model.walk import dead, defined, outputs, reads, replace_uses, scopes, sweep, title
+from ..model.walk import remove as drop
 from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
 from ._edit import Common, Edit
-from ._graphs import dead, defined, node_named, outputs, reads, replace_uses, scopes, sweep, title, types
-from ._graphs import remove as drop
-from ._names import ToolError, ambiguous, unknown
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
     from typing_extensions import Unpack
 
-    from ._graphs import Scope
+    from ..model.walk import Scope
 
 
 def variable_switch(
@@ -129,7 +131,8 @@ def _visible(home: Scope, scope: Scope, source: str) -> None:
 
 def _compatible(job: Edit, home: Scope, source: str, scope: Scope, target: str) -> None:
     """Raise ToolError where dtype or shape of the two tensors contradict each other."""
-    from ._verify import contradict, infer
+    from ..model.infer import infer
+    from ..model.types import contradict
 
     known = {s.path: types(s.graph) for s in scopes(infer(job.model))}
     why = contradict(known[home.path].get(source), known[scope.path].get(target)) if job.checks else ""

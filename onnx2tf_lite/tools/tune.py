@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ._names import nearest
+from ..errors import nearest
 from ._verbs import GROUPS, TOOLS, VERBS
 
 MORE = {

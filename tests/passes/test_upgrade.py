@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx2tf_lite import passes
 from onnx2tf_lite.errors import ConversionError
-from onnx2tf_lite.passes.upgrade import RULES
+from onnx2tf_lite.model.upgrade import RULES
 
 from .conftest import feeds, model, same, session
 

@@ -15,7 +15,13 @@ import pytest
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from onnx2tf_lite.commands import log
-from onnx2tf_lite.tools import ToolError, _files, _graphs, _literals, _schema, _verify, load, save
+from onnx2tf_lite.model import write
+from onnx2tf_lite.model.infer import problem
+from onnx2tf_lite.model.names import find
+from onnx2tf_lite.model.tensors import reference
+from onnx2tf_lite.model.walk import reads, replace_uses, scopes, sort
+from onnx2tf_lite.model.write import atomic
+from onnx2tf_lite.tools import ToolError, _literals, _schema, _verify, load, save
 from onnx2tf_lite.tools._command import COMMON, INPUT, OUTPUT, Parser, arg, command
 from onnx2tf_lite.tools._edit import Edit
 
@@ -28,7 +34,7 @@ __all__ = ["cli"]
 def outside(path: Path) -> dict[str, str]:
     """Tensor -> side file."""
     tensors = onnx.load(path, load_external_data=False).graph.initializer
-    return {t.name: _files.reference(t)["location"] for t in tensors if external_data_helper.uses_external_data(t)}
+    return {t.name: reference(t)["location"] for t in tensors if external_data_helper.uses_external_data(t)}
 
 
 def with_side_file(folder: Path, name: str = "m.onnx") -> Path:
@@ -65,8 +71,8 @@ def test_storage_of_an_inline_model(options: dict, expected: dict, tmp_path: Pat
 def test_too_large_gets_a_side_file_and_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(_files, "LIMIT", 2000)
-    save(models.build("cnn"), tmp_path / "o.onnx", log=log.Log())
+    monkeypatch.setattr(write, "LIMIT", 2000)
+    save(models.build("cnn"), tmp_path / "o.onnx", note=log.Log().info)
     assert outside(tmp_path / "o.onnx") == {"w1": "o.onnx.data"}
     assert "more than one file can hold" in capsys.readouterr().out
     with pytest.raises(ToolError, match="do not fit into one file"):
@@ -190,7 +196,7 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path) -> None:
     (tmp_path / "o.txt").write_text("old")
     with (
         pytest.raises(ToolError, match=r"o\.txt: cannot be written: disk full"),
-        _files.atomic(tmp_path / "o.txt") as file,
+        atomic(tmp_path / "o.txt") as file,
     ):
         file.write(b"half")
         raise OSError("disk full")
@@ -198,7 +204,7 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path) -> None:
 
 
 def test_a_new_file_has_ordinary_permissions(tmp_path: Path) -> None:
-    with _files.atomic(tmp_path / "o.txt") as file:
+    with atomic(tmp_path / "o.txt") as file:
         file.write(b"x")
     mask = os.umask(0)
     os.umask(mask)
@@ -209,20 +215,20 @@ def test_a_new_file_has_ordinary_permissions(tmp_path: Path) -> None:
 
 
 def test_addresses_of_bodies_and_functions() -> None:
-    assert sorted(s.path for s in _graphs.scopes(models.build("ifm"))) == ["", "if0/else_branch", "if0/then_branch"]
-    assert [s.path for s in _graphs.scopes(models.build("func"))] == ["", "my.domain::NegSquare"]
-    scope, name = _graphs.find(models.build("func"), "tensor", "my.domain::NegSquare:sq", "-t")
+    assert sorted(s.path for s in scopes(models.build("ifm"))) == ["", "if0/else_branch", "if0/then_branch"]
+    assert [s.path for s in scopes(models.build("func"))] == ["", "my.domain::NegSquare"]
+    scope, name = find(models.build("func"), "tensor", "my.domain::NegSquare:sq", "-t")
     assert (scope.path, name) == ("my.domain::NegSquare", "sq")
 
 
 def test_a_short_name_in_two_bodies_is_ambiguous() -> None:
     with pytest.raises(ToolError, match=r"node 'neg' is in several graphs: if0/.*:neg, if0/.*:neg; say which"):
-        _graphs.find(models.build("ifm"), "node", "neg", "-rn")
+        find(models.build("ifm"), "node", "neg", "-rn")
 
 
 def test_nearest_names() -> None:
     with pytest.raises(ToolError) as error:
-        _graphs.find(models.build("cnn"), "node", "rleu0", "-rn")
+        find(models.build("cnn"), "node", "rleu0", "-rn")
     assert str(error.value).startswith("-rn: no node 'rleu0'; nearest: 'relu0', ")
     assert len(error.value.candidates) == 3
 
@@ -230,31 +236,29 @@ def test_nearest_names() -> None:
 def test_sort_is_stable_and_names_a_cycle() -> None:
     model = models.build("branch")
     order = [n.name for n in model.graph.node]
-    _graphs.sort(model.graph)
+    sort(model.graph)
     assert [n.name for n in model.graph.node] == order
     nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in reversed(model.graph.node)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    _graphs.sort(model.graph)
+    sort(model.graph)
     onnx.checker.check_model(model)
     model.graph.node[0].input[0] = "y"
     with pytest.raises(ToolError, match=r"this makes a cycle: relu0 -> .* -> relu0"):
-        _graphs.sort(model.graph)
+        sort(model.graph)
 
 
 def test_uses_are_followed_into_bodies_but_not_past_a_name_of_their_own() -> None:
     model = models.build("loopm")
-    assert _graphs.replace_uses(model.graph, {"outer": "x"}) == 1
-    assert "outer" not in _graphs.reads(model.graph.node[1])
+    assert replace_uses(model.graph, {"outer": "x"}) == 1
+    assert "outer" not in reads(model.graph.node[1])
     with pytest.raises(ToolError, match="has a tensor of its own called 'next'"):
-        _graphs.replace_uses(models.build("loopm").graph, {"outer": "next"})
+        replace_uses(models.build("loopm").graph, {"outer": "next"})
 
 
 def test_a_contradiction_is_found_and_an_old_one_only_reported(cli: Cli, tmp_path: Path) -> None:
     models.write(tmp_path, "badshape")
-    assert "transpose0" in _verify.problem(models.build("badshape")) and "matmul0" in _verify.problem(
-        models.build("badmm")
-    )
+    assert "transpose0" in problem(models.build("badshape")) and "matmul0" in problem(models.build("badmm"))
     words = ["-if", tmp_path / "badshape.onnx", "-on", "x", "z", "-of", tmp_path / "o.onnx"]
     result = cli("sor4onnx", *words)
     assert result.code == 0 and "WARNING: the model was not valid before" in result.text

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import helper
 
+from onnx2tf_lite.model.walk import defined, scopes
 from onnx2tf_lite.tools import ToolError
-from onnx2tf_lite.tools._graphs import defined, scopes
 from onnx2tf_lite.tools.sor4onnx import rename
 
 from . import models

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from onnx import GraphProto, ModelProto, helper, numpy_helper
 
-from .._graphs import dims, inputs, types
-from .._names import ToolError, unknown
-from .._verify import infer
+from ...errors import ToolError, unknown
+from ...model.infer import infer
+from ...model.types import dims, types
+from ...model.walk import inputs
 from . import PARTS, Part
 from ._sketch import Dims
 

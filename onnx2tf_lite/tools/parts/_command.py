@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from ...commands import Log
+from ...errors import ToolError, unknown
+from ...model.infer import check
+from ...model.read import read_model
+from ...model.types import type_text
+from ...model.write import write_model
 from .._command import Parser, guarded
-from .._files import load, save
-from .._graphs import type_text
 from .._literals import literal
-from .._names import ToolError, unknown
-from .._verify import check
 from . import PARTS, Part
 from ._attach import BEHIND, FRONT, attach
 
@@ -99,7 +100,7 @@ def _write(code: str, rest: Sequence[str], prog: str) -> None:
     except (ValueError, TypeError) as error:
         raise ToolError(f"{part.code}: {error}", part.code) from error
     check(model, lambda: None, log.warning)
-    save(model, path, log=log)
+    write_model(model, path, note=log.info)
     log.info(f"wrote {path}: {len(model.graph.node)} nodes")
 
 
@@ -116,9 +117,9 @@ def _attach(code: str, rest: Sequence[str], prog: str) -> None:
     found = vars(parser.parse_args(rest))
     log, path = Log(found.pop("non_verbose"), found["output_onnx_file_path"]), found.pop("output_onnx_file_path")
     given = {port: value for port in ports if (value := found.pop(port)) is not None}
-    model = attach(part.code, load(found.pop("to")), given, **found)
+    model = attach(part.code, read_model(found.pop("to")), given, **found)
     check(model, lambda: None, log.warning)
-    save(model, path, log=log)
+    write_model(model, path, note=log.info)
     ends = [f"{kind} {v.name}: {type_text(v.type)}" for kind, side in (("input", model.graph.input),
             ("output", model.graph.output)) for v in side]  # fmt: skip
     log.info("; ".join([f"wrote {path}", *ends]))

@@ -11,18 +11,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..commands import Log
-from ..errors import ConversionError
-from ._graphs import nbytes, tensors
-from ._lazy import onnx
-from ._names import ToolError
+from ..errors import ToolError
+from .lazy import onnx
+from .light import light
+from .tensors import fetch, inline, is_external, nbytes, refer, reference
+from .walk import tensors
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+    from onnx import ModelProto, TensorProto
 
 #: A model whose tensors take more than this gets a side file: protobuf ends at 2 GiB, and the graph needs room too.
 LIMIT = 2**31 - 2**24
@@ -36,164 +35,19 @@ _ZEROS = bytes(1 << 20)
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def load(path: str | os.PathLike[str]) -> ModelProto:
-    """The model in a file, or on standard input for "-"; tensors in side files stay there (see :func:`fetch`).
-
-    Raises ToolError for what is not there or is not an ONNX model.
-    """
-    name = str(path)
-    if name == "-":
-        data, folder = sys.stdin.buffer.read(), Path.cwd()
-    else:
-        try:
-            data, folder = Path(path).read_bytes(), Path(path).parent.resolve()
-        except OSError as error:
-            raise ToolError(f"{name}: cannot be read: {error.strerror}", name) from error
-    return parse(data, folder, "standard input" if name == "-" else name)
-
-
-def parse(data: bytes, folder: Path, name: str) -> ModelProto:
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.ModelProto.FromString(data)
-    except DecodeError as error:
-        what = "is a pointer of Git LFS" if data[:7] == b"version" else "is not an ONNX model, or is cut off"
-        raise ToolError(f"{name}: {what}", name) from error
-    if not model.HasField("graph"):
-        raise ToolError(f"{name}: is not an ONNX model (no graph in it)", name)
-    for tensor in tensors(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            _base(tensor, str(folder))
-    return model
-
-
-def _base(tensor: TensorProto, folder: str | None) -> None:
-    """Set, or with None remove, the folder that a reference is relative to."""
-    for index in reversed(range(len(tensor.external_data))):
-        if tensor.external_data[index].key == "basepath":
-            del tensor.external_data[index]
-    if folder is not None:
-        tensor.external_data.add(key="basepath", value=folder)
-
-
-def is_external(tensor: TensorProto) -> bool:
-    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
-
-
-def reference(tensor: TensorProto) -> dict[str, str]:
-    """location, offset, length, basepath of a tensor in a side file."""
-    return {e.key: e.value for e in tensor.external_data}
-
-
-def fetch(tensor: TensorProto) -> Any:
-    """The raw little-endian bytes of a tensor: of one in a side file a view of the mapped file.
-
-    Raises ToolError where the side file is missing, too short, or outside the model's folder.
-    """
-    if is_external(tensor):
-        from ..passes.load import Store
-
-        folder = reference(tensor).get("basepath")
-        try:
-            found = Store(Path(folder) if folder else None).lazy(tensor).read
-        except ConversionError as error:
-            raise ToolError(str(error), tensor.name) from error
-        assert found is not None
-        return found()
-    if tensor.HasField("raw_data"):
-        return tensor.raw_data
-    return onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor)).raw_data
-
-
-def inline(tensor: TensorProto) -> None:
-    """Bring a tensor from its side file into the model."""
-    data = bytes(fetch(tensor))
-    del tensor.external_data[:]
-    tensor.ClearField("data_location")
-    tensor.raw_data = data
-
-
-def to_array(tensor: TensorProto) -> Any:
-    """The values of a tensor wherever they are, as a numpy array."""
-    if is_external(tensor):
-        own = onnx.TensorProto()
-        own.CopyFrom(tensor)
-        inline(own)
-        tensor = own
-    return onnx.numpy_helper.to_array(tensor)
-
-
 # --- copies without weights ------------------------------------------------------------------------------------------
-
-
-def light(model: ModelProto, big: Callable[[TensorProto], bool]) -> tuple[ModelProto, list[tuple[Any, TensorProto]]]:
-    """A copy in which big initializers have no contents, and the pairs (tensor of the copy, tensor of ``model``) of
-    these and of every tensor in a side file."""
-    pairs: list[tuple[Any, TensorProto]] = []
-    copy = onnx.ModelProto(**_fields(model, "graph", "functions"))
-    _fill(copy.graph, model.graph, big, pairs)
-    for function in model.functions:
-        own = copy.functions.add()
-        own.MergeFrom(onnx.FunctionProto(**_fields(function, "node")))
-        for node in function.node:
-            _fill_node(own.node.add(), node, big, pairs)
-    return copy, pairs
-
-
-def _fields(message: Any, *without: str) -> dict[str, Any]:
-    return {f.name: value for f, value in message.ListFields() if f.name not in without}
-
-
-def _fill(copy: GraphProto, graph: GraphProto, big: Callable[[TensorProto], bool], pairs: list[Any]) -> None:
-    copy.MergeFrom(onnx.GraphProto(**_fields(graph, "initializer", "node")))
-    for tensor in graph.initializer:
-        own = copy.initializer.add()
-        if is_external(tensor) or not big(tensor):
-            own.CopyFrom(tensor)
-            if not is_external(tensor):
-                continue
-        else:
-            own.name, own.data_type = tensor.name, tensor.data_type
-            if tensor.HasField("doc_string"):
-                own.doc_string = tensor.doc_string
-            own.dims.extend(tensor.dims)
-            own.metadata_props.extend(tensor.metadata_props)
-        pairs.append((own, tensor))
-    for node in graph.node:
-        _fill_node(copy.node.add(), node, big, pairs)
-
-
-def _fill_node(copy: NodeProto, node: NodeProto, big: Callable[[TensorProto], bool], pairs: list[Any]) -> None:
-    if not any(a.HasField("g") or a.HasField("t") or a.graphs for a in node.attribute):
-        copy.CopyFrom(node)
-        return
-    copy.MergeFrom(onnx.NodeProto(**_fields(node, "attribute")))
-    for attribute in node.attribute:
-        own = copy.attribute.add()
-        own.MergeFrom(onnx.AttributeProto(**_fields(attribute, "g", "graphs")))
-        if attribute.HasField("t") and is_external(attribute.t):
-            pairs.append((own.t, attribute.t))
-        if attribute.HasField("g"):
-            _fill(own.g, attribute.g, big, pairs)
-        for body in attribute.graphs:
-            _fill(own.graphs.add(), body, big, pairs)
-
-
-def digest(model: ModelProto) -> bytes:
-    return blake2b(model.SerializeToString(deterministic=True)).digest()
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def save(
+def write_model(
     model: ModelProto,
     path: str | os.PathLike[str],
     *,
     external_data: bool | None = None,
     size_threshold: int = 1024,
-    log: Log | None = None,
+    note: Callable[[str], object] = lambda text: None,
 ) -> list[Path]:
     """Write a model, on standard output for "-"; returns the files written (the model first).
 
@@ -201,7 +55,6 @@ def save(
     False: all into one file, None: side files if the model has some or would be too large without.  Tensors that are
     in side files of the same folder stay there: such a file is shared, and never changed.
     """
-    log = log or Log(quiet=True)
     inside = sum(nbytes(t) for t in tensors(model) if not is_external(t))
     outside = sum(nbytes(t) for t in tensors(model) if is_external(t))
     if external_data is False or str(path) == "-":
@@ -209,8 +62,8 @@ def save(
     if external_data is None and not outside and inside <= LIMIT:
         return [_write(Path(path), lambda file: file.write(model.SerializeToString(deterministic=True)))]
     if external_data is None and inside > LIMIT:
-        log.info(f"the model has {inside / 2**30:.1f} GiB, more than one file can hold: its weights go to a side file")
-    return _save_split(model, Path(path), size_threshold, log)
+        note(f"the model has {inside / 2**30:.1f} GiB, more than one file can hold: its weights go to a side file")
+    return _save_split(model, Path(path), size_threshold, note)
 
 
 def _save_single(model: ModelProto, path: str | os.PathLike[str], size: int, external: bool | None) -> list[Path]:
@@ -239,17 +92,7 @@ def _save_single(model: ModelProto, path: str | os.PathLike[str], size: int, ext
     return []
 
 
-def refer(tensor: TensorProto, location: str, said: dict[str, str]) -> None:
-    """Let a tensor refer to a range of a side file, without a folder."""
-    del tensor.external_data[:]
-    tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    for key in ("location", "offset", "length", "checksum"):
-        if key == "location" or key in said:
-            tensor.external_data.add(key=key, value=location if key == "location" else said[key])
-
-
-def _save_split(model: ModelProto, path: Path, threshold: int, log: Log) -> list[Path]:
+def _save_split(model: ModelProto, path: Path, threshold: int, note: Callable[[str], object]) -> list[Path]:
     copy, pairs = light(model, lambda t: _splits(t, threshold))
     folder, written = path.parent.resolve(), []
     moved: list[tuple[Any, TensorProto]] = []
@@ -277,7 +120,7 @@ def _save_split(model: ModelProto, path: Path, threshold: int, log: Log) -> list
         written.append(_write(side, lambda file: _pack(file, moved, side.name)))
     elif stay:
         names = ", ".join(sorted(s.name for s in stay))
-        log.info(f"the weights are in {names}, which other models may share")
+        note(f"the weights are in {names}, which other models may share")
     return [_write(path, lambda file: file.write(copy.SerializeToString(deterministic=True))), *written]
 
 

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from ..errors import ConversionError, Problem
-from .proto import Importer, LazyTensor, own_extents
+from .surgeon import Importer, LazyTensor, own_extents
 
 NEWEST = onnx.defs.onnx_opset_version()
 #: Tensors from this many bytes on stay outside the parsed message.

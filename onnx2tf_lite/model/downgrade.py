@@ -7,29 +7,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._files import to_array
-from ._graphs import (
+from ..errors import ToolError
+from .lazy import np, onnx
+from .names import fresh, names_in
+from .schema import operators
+from .tensors import to_array
+from .types import dims, dtype_word, types
+from .walk import (
     Scope,
     add_constant,
     constant_value,
     constants,
     dead,
-    dims,
-    fresh,
     initializers,
     is_function,
-    names_in,
     opset_of,
     remove,
     scopes,
     sweep,
     title,
-    types,
 )
-from ._lazy import np, onnx
-from ._literals import dtype_word
-from ._names import ToolError
-from ._schema import operators
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -114,7 +111,7 @@ def downgrade(model: ModelProto, now: int, opset: int) -> Counter[str]:
 
 
 def _places(model: ModelProto, opset: int) -> list[Place]:
-    from ._verify import infer
+    from .infer import infer
 
     found, held = [], dict[int, dict[str, Any]]()
     for scope, inferred in zip(scopes(model), scopes(infer(model)), strict=True):
@@ -130,7 +127,7 @@ def _expand(model: ModelProto, now: int, opset: int) -> Counter[str]:
     """Put ONNX's own definitions in place of operators that are newer than ``opset``, and of those in these."""
     from onnx.inliner import inline_selected_functions
 
-    from ._verify import skeleton
+    from .light import skeleton
 
     since, expanded = operators(), Counter[str]()
     while found := Counter(n.op_type for s in scopes(model) for n in s.graph.node

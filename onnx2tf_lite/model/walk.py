@@ -6,18 +6,17 @@ ONNX's scoping: a body sees the tensors of the graphs around it, and uses of a t
 
 from __future__ import annotations
 
-import fnmatch
 import heapq
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ._lazy import onnx
-from ._names import ToolError, ambiguous, unknown
+from ..errors import ToolError
+from .lazy import onnx
+from .tensors import nbytes
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 
 @dataclass(eq=False)
@@ -231,69 +230,6 @@ def _rename_here(graph: Any, new: dict[str, str]) -> None:
             entry.name = new[entry.name]
 
 
-def names_in(model_or_graph: Any) -> set[str]:
-    """Every name of a tensor or node, in all bodies: what a fresh name must not be."""
-    if hasattr(model_or_graph, "graph"):
-        found = [s.graph for s in scopes(model_or_graph)]
-    else:
-        found = [s.graph for s in _below(Scope(model_or_graph))]
-    return {n for g in found for n in [*defined(g), *outputs(g), *(x.name for x in g.node)] if n}
-
-
-def fresh(name: str, taken: set[str]) -> str:
-    """``name``, or with a number behind it; the result is added to ``taken``."""
-    candidate, k = name, 0
-    while candidate in taken:
-        k += 1
-        candidate = f"{name}_{k}"
-    taken.add(candidate)
-    return candidate
-
-
-def types(graph: Any) -> dict[str, TypeProto]:
-    """The declared types: of inputs, outputs, value_info and initializers."""
-    found: dict[str, TypeProto] = {}
-    if is_function(graph):
-        return {v.name: v.type for v in graph.value_info}
-    for name, tensor in initializers(graph).items():
-        found[name] = onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
-    for info in (*graph.value_info, *graph.output, *graph.input):
-        if info.type.WhichOneof("value"):
-            found[info.name] = info.type
-    return found
-
-
-def dims(kind: TypeProto | None) -> list[int | str | None] | None:
-    """The shape a type declares: numbers, names, None where nothing is said; None without a rank."""
-    if kind is None or kind.WhichOneof("value") != "tensor_type" or not kind.tensor_type.HasField("shape"):
-        return None
-    return [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.tensor_type.shape.dim]
-
-
-def type_text(kind: TypeProto | None) -> str:
-    """``float32[1,3,H,W]``, ``float32[...]`` without a rank, ``sequence`` and the like, ``unknown``."""
-    which = kind.WhichOneof("value") if kind is not None else None
-    if kind is None or which is None:
-        return "unknown"
-    if which != "tensor_type":
-        return which.removesuffix("_type")
-    elem = kind.tensor_type.elem_type
-    word = onnx.TensorProto.DataType.Name(elem).lower() if elem else "unknown"
-    shape = dims(kind)
-    inner = "..." if shape is None else ",".join("?" if d is None else str(d) for d in shape)
-    return f"{ {'float': 'float32', 'double': 'float64'}.get(word, word) }[{inner}]"
-
-
-def nbytes(tensor: TensorProto) -> int:
-    """Bytes of the contents, from dtype and dims alone (no data is looked at)."""
-    word = onnx.TensorProto.DataType.Name(tensor.data_type)
-    if word == "STRING":
-        return sum(map(len, tensor.string_data))
-    bits = 2 if word.endswith("INT2") else 4 if word.endswith(("INT4", "E2M1")) else 0
-    bits = bits or onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8
-    return (math.prod(tensor.dims) * bits + 7) // 8
-
-
 def tensors(model: ModelProto) -> Iterator[TensorProto]:
     """Every TensorProto of the model: initializers and attributes, in bodies and functions too."""
     for scope in scopes(model):
@@ -438,51 +374,3 @@ def _cycle(needs: list[set[int]], done: set[int]) -> list[int]:
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
-
-#: kind -> the names of that kind in a graph
-KINDS: dict[str, Callable[[Any], Iterable[str]]] = {
-    "node": lambda g: (n.name for n in g.node),
-    "tensor": defined,
-    "initializer": initializers,
-    "constant": constants,
-    "graph input": inputs,
-    "graph output": outputs,
-}
-
-
-def known(model: ModelProto, kind: str) -> list[tuple[Scope, str]]:
-    """Every (scope, name) of a kind; inputs and outputs are those of the main graph."""
-    where = scopes(model)[:1] if kind.startswith("graph ") else scopes(model)
-    return [(s, n) for s in where for n in dict.fromkeys(KINDS[kind](s.graph)) if n]
-
-
-def find(model: ModelProto, kind: str, name: str, flag: str) -> tuple[Scope, str]:
-    """Look a name up: in the main graph, then in bodies and functions; ``path:name`` addresses one of these exactly.
-
-    Raises ToolError: unknown, with the nearest names, or in several bodies, with their addresses.
-    """
-    places = known(model, kind)
-    here = [p for p in places if p[1] == name]
-    main = [p for p in here if not p[0].path]
-    found = main or here or [p for p in places if p[0].path and p[0].address(p[1]) == name]
-    if len(found) == 1 or main:
-        return found[0]
-    if found:
-        raise ambiguous(flag, kind, name, [s.address(n) for s, n in found])
-    raise unknown(flag, kind, name, [s.address(n) for s, n in places])
-
-
-def match(model: ModelProto, kind: str, pattern: str, flag: str) -> list[tuple[Scope, str]]:
-    """All names that a glob (``*``, ``?``, ``[..]``) matches, in any graph; the address is matched too.  A name without
-    such characters, or one that exists as it is written, is looked up as by :func:`find`."""
-    places = known(model, kind)
-    if not set("*?[") & set(pattern) or any(n == pattern for _, n in places):
-        return [find(model, kind, pattern, flag)]
-    found = [(s, n) for s, n in places if fnmatch.fnmatchcase(n, pattern) or fnmatch.fnmatchcase(s.address(n), pattern)]
-    if not found:
-        raise unknown(flag, kind, pattern, [s.address(n) for s, n in places])
-    return found
-
-
-def node_named(scope: Scope, name: str) -> NodeProto:
-    return next(n for n in scope.graph.node if n.name == name)
