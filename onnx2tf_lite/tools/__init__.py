@@ -38,26 +38,43 @@ How to write a tool (all of `sod4onnx.py` is an example):
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ToolError
 
 if TYPE_CHECKING:
-    from ..errors import ToolError
-    from ..model.read import read_model as load
-    from ..model.write import write_model as save
+    from onnx import ModelProto
+
+    from ..commands import Log
 
 __all__ = ["ToolError", "load", "save"]
 
-_HOME = {
-    "ToolError": ("errors", "ToolError"),
-    "load": ("model.read", "read_model"),
-    "save": ("model.write", "write_model"),
-}
+
+def load(path: str | os.PathLike[str]) -> ModelProto:
+    """The model in a file, or on standard input for "-"; tensors in side files stay there.
+
+    Raises ToolError for what is not there or is not an ONNX model.
+    """
+    from ..model.read import read_model
+
+    return read_model(path)
 
 
-def __getattr__(name: str) -> Any:
-    from importlib import import_module
+def save(
+    model: ModelProto,
+    path: str | os.PathLike[str],
+    *,
+    external_data: bool | None = None,
+    size_threshold: int = 1024,
+    log: Log | None = None,
+) -> list[Path]:
+    """Write a model, on standard output for "-"; returns the files written (the model first).
 
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, own = _HOME[name]
-    return getattr(import_module(f"..{module}", __name__), own)
+    See :func:`onnx2tf_lite.model.write.write_model`; ``log`` hears where the weights went.
+    """
+    from ..model.write import write_model
+
+    note = log.info if log is not None else lambda text: None
+    return write_model(model, path, external_data=external_data, size_threshold=size_threshold, note=note)

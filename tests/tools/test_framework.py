@@ -72,7 +72,7 @@ def test_too_large_gets_a_side_file_and_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(write, "LIMIT", 2000)
-    save(models.build("cnn"), tmp_path / "o.onnx", note=log.Log().info)
+    save(models.build("cnn"), tmp_path / "o.onnx", log=log.Log())
     assert outside(tmp_path / "o.onnx") == {"w1": "o.onnx.data"}
     assert "more than one file can hold" in capsys.readouterr().out
     with pytest.raises(ToolError, match="do not fit into one file"):
