@@ -17,7 +17,6 @@ import numpy as np
 
 from ..ir import build as b
 from ..ir.graph import Graph, Op, Quant, Value, constant
-from ..ir.kinds.quantization import quantize as stored_integers
 from .cleanup import equal
 from .cleanup import same_integers as same_pair
 from .pattern import Match, again, any_, const, op, rewrite, rule
@@ -62,7 +61,7 @@ def source(value: Value | None) -> Value | None:
 def integers(value: Value, quant: Quant) -> Value:
     """A float constant as the integers that it was made of."""
     assert value.data is not None
-    return constant(stored_integers(value.data, quant), quant.dtype, value.name, quant)
+    return constant(quant.stored(value.data), quant.dtype, value.name, quant)
 
 
 # ------------------------------------------------------------------------------------------------ uint8 as int8
