@@ -117,8 +117,9 @@ def test_cast_to_uint64(dtype: str) -> None:
 
 
 def test_cast_of_float_truncates_and_saturates() -> None:
-    x = np.float32(
-        [0, 0.9, 1.5, 2**24, 2**62, 2**63, 2**63 + 2**40, 2**64 - 2**40, 2**64, 1e30, np.inf, -0.5, -3, -1e30]
+    x = np.array(
+        [0, 0.9, 1.5, 2**24, 2**62, 2**63, 2**63 + 2**40, 2**64 - 2**40, 2**64, 1e30, np.inf, -0.5, -3, -1e30],
+        np.float32,
     )
     wanted = np.array([min(max(int(min(max(v, -1e38), 1e38)), 0), 2**64 - 1) for v in x.tolist()], U64)
     check(lambda x: b.cast(x, U64), [wanted], x)

@@ -62,8 +62,8 @@ def test_backend_suite_comes_back_byte_for_byte() -> None:
 def small(**held: np.ndarray) -> ModelProto:
     held = held or {"w": np.array([[1, 2], [3, 4]], np.float32)}
     nodes = [helper.make_node("Add", ["x", "w"], ["y"], "add")]
-    ends = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 2])] for n in "xy"]
-    graph = helper.make_graph(nodes, "g", *ends, [numpy_helper.from_array(v, k) for k, v in held.items()])
+    x, y = ([helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 2])] for n in "xy")
+    graph = helper.make_graph(nodes, "g", x, y, [numpy_helper.from_array(v, k) for k, v in held.items()])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 

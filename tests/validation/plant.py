@@ -76,7 +76,7 @@ class Editor:
         rank = len(self.graph.tensors[table.outputs[0]].shape)
         perm = [*range(rank - 2), rank - 1, rank - 2]
         source, result = int(table.inputs[0]), int(table.outputs[0])
-        inner = []
+        inner: list[int] = []
         for tensor in (source, result):
             fresh = copy.deepcopy(self.graph.tensors[tensor])
             fresh.name, fresh.shape = (
