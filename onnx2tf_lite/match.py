@@ -186,7 +186,7 @@ class _Parser:
         match keyword:
             case ast.keyword(arg=None):
                 raise self.error(keyword.value, "an attribute has a name")
-            case ast.keyword(arg=name, value=ast.Name(id=value) | ast.Constant(value=value)):
+            case ast.keyword(arg=str() as name, value=ast.Name(id=value) | ast.Constant(value=value)):
                 return name, value
         raise self.error(keyword.value, "an attribute is a word or a number")
 

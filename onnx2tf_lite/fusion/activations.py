@@ -11,32 +11,33 @@ import numpy as np
 
 from ..ir import build as b
 from ..ir.graph import Op, Value
+from ..ir.kinds import KINDS
 from ..ir.rules import Match, again, rule
+from ..ir.traits import REALS, Limits
 
-Interval = tuple[float, float]
-
-LIMITS: dict[object, Interval] = {None: (-inf, inf), "RELU": (0, inf), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}
-NAMED = {limits: name for name, limits in LIMITS.items()}
-CARRIERS = (
-    "CONV_2D|DEPTHWISE_CONV_2D|TRANSPOSE_CONV|CONV_3D|MAX_POOL_2D|AVERAGE_POOL_2D|FULLY_CONNECTED|ADD|SUB|MUL|DIV"
-)
-NAMED_CLIP, CONSTANT_CLIP = "RELU|RELU6|RELU_N1_TO_1({})", "MAXIMUM|MINIMUM({}, const({}))"
+ACTIVATIONS: dict[Limits, str | None] = {REALS: None, **{k.limits: k.name for k in KINDS.values() if k.clamps}}
+EXTREME = "MAXIMUM|MINIMUM({}, const({}))"
 
 
-def limits(clip: Op) -> Interval | None:
+def fused_limits(operation: Op) -> Limits:
+    """The interval to which the activation fused into an operation limits its result."""
+    activation = operation.attrs.get("activation")
+    return KINDS[activation].limits if activation else REALS
+
+
+def limits(clip: Op) -> Limits | None:
     """The interval to which an operation (a named activation, or an extreme of something and a constant) limits its
     operand; None where the limit differs between elements."""
-    kind = clip.kind.name
-    if kind in LIMITS:
-        return LIMITS[kind]
+    if clip.kind.clamps:
+        return clip.kind.limits
     data = next(v.data for v in reversed(clip.inputs) if v is not None and v.data is not None)
     if data.dtype != np.float32 or not data.size or (data != data.flat[0]).any():
         return None
     limit = float(data.flat[0])
-    return (limit, inf) if kind == "MAXIMUM" else (-inf, limit)
+    return (limit, inf) if clip.kind.name == "MAXIMUM" else (-inf, limit)
 
 
-def then(inner: Interval | None, outer: Interval | None) -> Interval | None:
+def then(inner: Limits | None, outer: Limits | None) -> Limits | None:
     """The interval of limiting to ``inner`` and then to ``outer``."""
     if inner is None or outer is None:
         return None
@@ -44,39 +45,32 @@ def then(inner: Interval | None, outer: Interval | None) -> Interval | None:
     return low, high
 
 
-def limited(x: Value, interval: Interval | None) -> Value | None:
+def limited(x: Value, interval: Limits | None) -> Value | None:
     """``x`` limited by one operation, where there is one."""
-    name = NAMED.get(interval) if interval else None
-    return b.emit(str(name), x) if name else x if interval == LIMITS[None] else None
+    name = ACTIVATIONS.get(interval) if interval else None
+    return b.emit(name, x) if name else x if interval == REALS else None
 
 
-@rule(
-    NAMED_CLIP.format(f"carrier := {CARRIERS}(...)"),
-    CONSTANT_CLIP.format(f"carrier := {CARRIERS}(...)", "limit"),
-    origin="carrier",
-)
+@rule("clamp(result := carrier(...))", EXTREME.format("result := carrier(...)", "limit"), origin="result")
 def fuse_activation(m: Match) -> Value | None:
     """activation into the operation before it
 
     The kernel limits its result to the same interval, after its own rounding.
     """
-    carrier, outer = m.op("carrier"), limits(m.root)
-    if m.carrier.dtype != np.float32:
+    carrier = m.op("result")
+    if m.result.dtype != np.float32:
         return None
-    have = LIMITS[carrier.attrs.get("activation")]
-    both = then(have, outer)
+    have = fused_limits(carrier)
+    both = then(have, limits(m.root))
     if both == have:
-        return m.carrier
-    return again(carrier, activation=NAMED[both]) if both in NAMED else None
+        return m.result
+    return again(carrier, activation=ACTIVATIONS[both]) if both in ACTIVATIONS else None
 
 
-_INNER_CLIPS = (NAMED_CLIP.format("x"), CONSTANT_CLIP.format("x", "low"))
+_CLIPS = [f"inner := shared({clip})" for clip in ("clamp(x)", EXTREME.format("x", "low"))]
 
 
-@rule(
-    *(NAMED_CLIP.format(f"inner := shared({clip})") for clip in _INNER_CLIPS),
-    *(CONSTANT_CLIP.format(f"inner := shared({clip})", "high") for clip in _INNER_CLIPS),
-)
+@rule(*(f"clamp({clip})" for clip in _CLIPS), *(EXTREME.format(clip, "high") for clip in _CLIPS))
 def merge_clips(m: Match) -> Value | None:
     """two limits in one
 
@@ -87,7 +81,7 @@ def merge_clips(m: Match) -> Value | None:
     return m.inner if both is not None and both == have else limited(m.x, both)
 
 
-@rule(CONSTANT_CLIP.format("x", "limit"))
+@rule(EXTREME.format("x", "limit"))
 def name_clip(m: Match) -> Value | None:
     """maximum with zero as RELU
 

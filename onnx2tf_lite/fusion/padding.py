@@ -12,15 +12,17 @@ from ..ir import dims
 from ..ir.dims import Dim
 from ..ir.graph import Op, Value
 from ..ir.rules import Match, NearMissError, again, is_splat, rule
-
-NONNEGATIVE = frozenset(["RELU", "RELU6", "LOGISTIC", "SOFTMAX", "ABS", "SQUARE", "EXP"])
-SPACE = {"CONV_2D": slice(1, 3), "DEPTHWISE_CONV_2D": slice(1, 3), "CONV_3D": slice(0, 3)}  # kernel in weights.shape
+from .activations import fused_limits
 
 
 def kernel_of(operation: Op) -> tuple[Dim, ...]:
     """Extents of the window."""
-    space = SPACE.get(operation.kind.name)
-    return operation.attrs["kernel"] if space is None else operation.inputs[1].shape[space]  # type: ignore[union-attr]
+    traits = operation.kind.weights
+    if traits is None or traits.window is None:
+        return tuple(operation.attrs["kernel"])
+    weights = operation.inputs[1]
+    assert weights is not None
+    return weights.shape[traits.window]
 
 
 def same_pad(size: Dim, kernel: Dim, stride: int, dilation: int) -> tuple[Dim, Dim] | None:
@@ -82,7 +84,7 @@ def pad_positive_max_pool(m: Match) -> Value | None:
     max(x, 0) = x for x >= 0, so the zeros may as well be left out.
     """
     source = m.x.producer
-    if source is None or not NONNEGATIVE & {source.kind.name, source.attrs.get("activation")}:
+    if source is None or max(source.kind.limits[0], fused_limits(source)[0]) < 0:
         raise NearMissError("zeros count in the maximum, SAME leaves them out")
     return as_same(m)
 

@@ -19,19 +19,13 @@ from ..ir import build as b
 from ..ir.editor import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, constant
 from ..ir.rules import Match, NearMissError, again, has_one_reader, rule
+from ..ir.traits import FixedScale, Int8
 from .cleanup import equal
 from .cleanup import same_integers as same_pair
-from .weights import LINEAR
+from .weights import axes_of
 
 I8, U8, I32 = (np.dtype(n) for n in ("int8", "uint8", "int32"))
 BIAS_ERROR = 1 / 256  # of an output step: how far a bias may be off for want of precision in s_x * s_w
-
-# One tensor in, the same numbers out (but zeros may be added), in other places or fewer
-VIEWS = (
-    "RESHAPE|TRANSPOSE|SLICE|STRIDED_SLICE|GATHER|TILE|BROADCAST_TO|REVERSE_V2|MIRROR_PAD|DEPTH_TO_SPACE|SPACE_TO_DEPTH"
-)
-MOVES = VIEWS + "|PAD|RESIZE_NEAREST_NEIGHBOR|MAX_POOL_2D|REDUCE_MAX|REDUCE_MIN"
-JOINS = "CONCATENATION|MAXIMUM|MINIMUM"  # the same with several tensors of one scale
 
 
 def int8_of(quant: Quant) -> Quant | None:
@@ -105,7 +99,7 @@ def dequantize_int8(m: Match) -> Value | None:
     return b.dequantize(shifted(m.x) or b.quantize(m.x, signed), signed)
 
 
-@rule(f"{VIEWS}(shift := shared(QUANTIZE(x)), ...)")
+@rule("view(shift := shared(QUANTIZE(x)), ...)")
 def move_int8(m: Match) -> Value | None:
     """movement of uint8 on int8
 
@@ -134,8 +128,9 @@ def from_unsigned(m: Match) -> Value | None:
 
     (q - z) * s = ((q - 128) - (z - 128)) * s.
     """
-    signed = int8_of(m.x.quant) if m.x.dtype == U8 and m.x.quant else None
-    return b.dequantize(m.x, m.x.quant) if signed and equal(signed, m.root.attrs["quant"]) else None
+    quant = m.x.quant
+    signed = int8_of(quant) if m.x.dtype == U8 and quant else None
+    return b.dequantize(m.x, quant) if quant and signed and equal(signed, m.root.attrs["quant"]) else None
 
 
 # ------------------------------------------------------------------------------------------------ movement
@@ -147,7 +142,7 @@ def _moved(move: Op, x: Value) -> Value:
     return value
 
 
-@rule(f"{MOVES}(real := shared(DEQUANTIZE(x)), ...)")
+@rule("mover(real := shared(DEQUANTIZE(x)), ...)")
 def sink(m: Match) -> Value | None:
     """movement before DEQUANTIZE
 
@@ -157,7 +152,7 @@ def sink(m: Match) -> Value | None:
     return None if stored is None or stored.quant is None else b.dequantize(_moved(m.root, stored), stored.quant)
 
 
-@rule(f"QUANTIZE(move := {MOVES}(x, ...))", above=1)
+@rule("QUANTIZE(move := mover(x, ...))", above=1)
 def lift(m: Match) -> Value | None:
     """movement behind QUANTIZE
 
@@ -182,7 +177,7 @@ def lift_pad(m: Match) -> Value | None:
     return value
 
 
-@rule(f"{JOINS}(...)", above=1)
+@rule("joiner(...)", above=1)
 def sink_join(m: Match) -> Value | None:
     """join before DEQUANTIZE
 
@@ -197,7 +192,7 @@ def sink_join(m: Match) -> Value | None:
     return b.dequantize(value, quants[0])
 
 
-@rule(f"QUANTIZE(join := {JOINS}(...))")
+@rule("QUANTIZE(join := joiner(...))")
 def lift_join(m: Match) -> Value | None:
     """join behind QUANTIZE
 
@@ -231,7 +226,7 @@ def _activation(value: Value | None) -> Value:
     return stored
 
 
-def _anything(f: Op, out: Quant) -> Value:
+def _rescales(f: Op, out: Quant) -> Value:
     """Kernels that rescale from any input scales to any output scale."""
     return again(f, *(_activation(v) for v in f.inputs))
 
@@ -250,13 +245,10 @@ def _one_scale(f: Op, out: Quant) -> Value:
     return again(f, x, *f.inputs[1:])
 
 
-def _fixed(scale: float, zero: int) -> Callable[[Op, Quant], Value]:
-    def kernel(f: Op, out: Quant) -> Value:
-        if out.scale.item() != scale or out.zero_point.item() != zero:
-            raise NearMissError(f"the kernel's result has scale {scale:g} and zero point {zero}")
-        return again(f, _activation(f.inputs[0]))
-
-    return kernel
+def _fixed_scale(f: Op, out: Quant, fixed: FixedScale) -> Value:
+    if (out.scale.item(), out.zero_point.item()) != (fixed.scale, fixed.zero_point):
+        raise NearMissError(f"the kernel's result has scale {fixed.scale:g} and zero point {fixed.zero_point}")
+    return again(f, _activation(f.inputs[0]))
 
 
 def _weights(value: Value | None, axis: int) -> Value:
@@ -289,7 +281,7 @@ def _bias(value: Value | None, scale: np.ndarray, out: Quant, channels: int) -> 
 
 
 def _linear(f: Op, out: Quant) -> Value:
-    x, axis = _activation(f.inputs[0]), LINEAR[f.kind.name][0]
+    x, axis = _activation(f.inputs[0]), axes_of(f).outputs
     weights = _weights(f.inputs[1], axis)
     assert x.quant is not None and weights.quant is not None and weights.data is not None
     scale = x.quant.scale.astype(np.float64).reshape(-1) * weights.quant.scale.astype(np.float64)
@@ -297,20 +289,15 @@ def _linear(f: Op, out: Quant) -> Value:
     return again(f, x, weights, bias)
 
 
-KERNELS: dict[str, Callable[[Op, Quant], Value]] = {
-    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"), _linear),
-    **dict.fromkeys(("ADD", "SUB", "BATCH_MATMUL", "MEAN"), _anything),
-    "MUL": _product,
-    **dict.fromkeys(("RELU", "RELU6", "LEAKY_RELU", "HARD_SWISH", "ELU", "GELU"), _anything),
-    **dict.fromkeys(("AVERAGE_POOL_2D", "RESIZE_BILINEAR"), _one_scale),
-    "LOGISTIC": _fixed(1 / 256, -128),
-    "SOFTMAX": _fixed(1 / 256, -128),
-    "LOG_SOFTMAX": _fixed(16 / 256, 127),
-    "TANH": _fixed(1 / 128, 0),
+KERNELS: dict[Int8 | FixedScale | None, Callable[[Op, Quant], Value]] = {
+    Int8.LINEAR: _linear,
+    Int8.RESCALES: _rescales,
+    Int8.PRODUCT: _product,
+    Int8.ONE_SCALE: _one_scale,
 }
 
 
-@rule(f"QUANTIZE(f := {'|'.join(KERNELS)}(...))", origin="f", above=1)
+@rule("QUANTIZE(result := kernel(...))", origin="result", above=1)
 def kernel(m: Match) -> Value | None:
     """int8 kernel
 
@@ -319,7 +306,12 @@ def kernel(m: Match) -> Value | None:
     out = m.root.attrs["quant"]
     if not is_int8(out):
         return None
-    value = KERNELS[m.op("f").kind.name](m.op("f"), out)
+    operation = m.op("result")
+    parameters = operation.kind.int8
+    if isinstance(parameters, FixedScale):
+        value = _fixed_scale(operation, out, parameters)
+    else:
+        value = KERNELS[parameters](operation, out)
     value.quant = out
     return value
 

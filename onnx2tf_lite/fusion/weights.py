@@ -12,22 +12,19 @@ import numpy as np
 from ..ir import build as b
 from ..ir.graph import Op, Value, constant
 from ..ir.rules import Match, NearMissError, again, has_one_reader, is_splat, rule
-from .activations import CARRIERS
+from ..ir.traits import Weights
 
-# kind -> axis of the output channels and of the input channels in the weights
-LINEAR = {
-    "CONV_2D": (0, 3),
-    "DEPTHWISE_CONV_2D": (3, None),
-    "TRANSPOSE_CONV": (0, 3),
-    "CONV_3D": (4, 3),
-    "CONV_3D_TRANSPOSE": (3, 4),
-    "FULLY_CONNECTED": (0, 1),
-}
 SHARED_LIMIT = 1 << 16  # bytes of weights that may be duplicated
 SIGNS = {"ADD": 1.0, "SUB": -1.0}
 POWERS = {"MUL": 1, "DIV": -1}
 
-_LINEAR = f"linear := {'|'.join(LINEAR)}(..., activation=None)"
+_LINEAR = "result := linear(..., activation=None)"
+
+
+def axes_of(linear: Op) -> Weights:
+    """What the definition of a linear operator says about its weights."""
+    assert linear.kind.weights is not None
+    return linear.kind.weights
 
 
 def per_channel(value: Value, channels: object) -> np.ndarray | None:
@@ -89,30 +86,30 @@ def affine(root: Op, x: Value) -> tuple[np.ndarray | None, np.ndarray]:
         return c ** POWERS[kind], zero
 
 
-@rule(f"ADD|MUL|SUB|DIV({_LINEAR}, const(c))", f"SUB|DIV(const(c), {_LINEAR})", f"NEG({_LINEAR})", origin="linear")
+@rule(f"ADD|MUL|SUB|DIV({_LINEAR}, const(c))", f"SUB|DIV(const(c), {_LINEAR})", f"NEG({_LINEAR})", origin="result")
 def into_linear(m: Match) -> Value | None:
     """constant into the weights before it
 
     (W x + b) * c + s = (c W) x + (c b + s), with c and s per output channel.
     """
-    linear = m.op("linear")
+    linear = m.op("result")
     x, weights, *rest = linear.inputs
     old = rest[0] if rest else None
-    factor, summand = affine(m.root, m.linear)
-    channels = m.linear.shape[-1]
-    if not isinstance(channels, int) or (m.root.attrs.get("activation") and linear.kind.name not in CARRIERS):
+    factor, summand = affine(m.root, m.result)
+    channels = m.result.shape[-1]
+    if not isinstance(channels, int) or (m.root.attrs.get("activation") and not linear.kind.fuses):
         return None
     if old is not None and (old.data is None or old.quant is not None):
         raise NearMissError("the bias is quantised or only known at run time")
     bias = np.zeros(channels) if old is None or old.data is None else old.data.reshape(-1).astype(np.float64)
     if factor is not None:
-        weights = scaled(m, weights, factor, LINEAR[linear.kind.name][0])
+        weights = scaled(m, weights, factor, axes_of(linear).outputs)
         bias = bias * factor
     bias = np.broadcast_to(bias + summand, channels)
     return again(linear, x, weights, finite(bias), activation=m.root.attrs.get("activation"))
 
 
-@rule(f"{'|'.join(LINEAR)}(scale := MUL|DIV(x, const(c), activation=None), ...)")
+@rule("linear(scale := MUL|DIV(x, const(c), activation=None), ...)")
 def from_input(m: Match) -> Value | None:
     """factor into the weights behind it
 
@@ -126,7 +123,7 @@ def from_input(m: Match) -> Value | None:
     factor = per_channel(m.c, m.x.shape[-1])
     if factor is None:
         raise NearMissError("the factor is not per channel")
-    axis = LINEAR[m.root.kind.name][1]
+    axis = axes_of(m.root).inputs
     if axis is None:  # depthwise: result c * multiplier + i belongs to channel c
         axis, factor = 3, np.repeat(factor, m.root.attrs["multiplier"]) if factor.size > 1 else factor
     if factor.size > 1 and factor.size != weights.shape[axis]:

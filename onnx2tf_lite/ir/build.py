@@ -7,7 +7,7 @@ of dims.  All functions raise ValueError for operands that do not fit; lowering 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
 
@@ -207,7 +207,7 @@ def _align(operands: Sequence[Operand]) -> list[Value]:
     return [expand_rank(v, rank) if v.rank else v for v in values]
 
 
-def _nary(kind: str) -> Any:
+def _nary(kind: str) -> Callable[..., Value]:
     def function(*operands: Operand, **attrs: Any) -> Value:
         return emit(kind, *_align(operands), **attrs)
 
@@ -216,7 +216,7 @@ def _nary(kind: str) -> Any:
     return function
 
 
-def _unary(kind: str) -> Any:
+def _unary(kind: str) -> Callable[..., Value]:
     def function(x: Operand, **attrs: Any) -> Value:
         return emit(kind, lift(x), **attrs)
 
@@ -263,7 +263,7 @@ elu = _unary("ELU")
 logical_not = _unary("LOGICAL_NOT")
 
 
-def _arithmetic(kind: str) -> Any:
+def _arithmetic(kind: str) -> Callable[..., Value]:
     function = _nary(kind)
 
     def with_activation(x: Operand, y: Operand, activation: str | None = None) -> Value:

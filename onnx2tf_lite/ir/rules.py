@@ -5,7 +5,8 @@
         \"\"\"activation into the convolution\"\"\"
         return again(m.op("conv"), activation="RELU")
 
-Patterns are texts of :mod:`onnx2tf_lite.match` with the names of ``ir.kinds``.
+Patterns are texts of :mod:`onnx2tf_lite.match` with the names of ``ir.kinds``, or with a word of :data:`FAMILIES` for
+all operators that have a trait.
 """
 
 from __future__ import annotations
@@ -18,11 +19,27 @@ import numpy as np
 
 from .. import match
 from . import build as b
-from . import kinds  # noqa: F401 (the vocabulary)
 from .graph import Op, Value
-from .kind import KINDS
+from .kinds import KINDS, Kind
+from .traits import Elements, FixedScale, Int8
 
-IR = match.Language(lambda word: [word] if word in KINDS else [], frozenset(["ADD", "MUL", "MAXIMUM", "MINIMUM"]))
+FAMILIES: dict[str, Callable[[Kind], bool]] = {
+    "linear": lambda kind: kind.weights is not None,
+    "carrier": lambda kind: kind.fuses,  # of an activation
+    "clamp": lambda kind: kind.clamps,
+    "mover": lambda kind: kind.int8 is Int8.MOVES,  # the numbers of one tensor, and perhaps zeros, or fewer of them
+    "view": lambda kind: kind.int8 is Int8.MOVES and kind.elements is Elements.COPIED,
+    "joiner": lambda kind: kind.int8 is Int8.JOINS,
+    "kernel": lambda kind: isinstance(kind.int8, FixedScale) or kind.int8 not in (None, Int8.MOVES, Int8.JOINS),
+}
+
+
+def operators(word: str) -> list[str]:
+    """What a word in a pattern stands for."""
+    return [word] if word in KINDS else [k.name for k in KINDS.values() if word in FAMILIES and FAMILIES[word](k)]
+
+
+IR = match.Language(operators, frozenset(k.name for k in KINDS.values() if k.commutes))
 
 Match = match.Match[Value, Op]
 Rewrite = Callable[[Match], "Value | None"]
