@@ -3,7 +3,7 @@
     main = command(
         outputs_delete,
         INPUT, OUTPUT,
-        option("-on --output_op_names", "graph outputs to delete", nargs="+", required=True, metavar="NAME"),
+        option("-on --output_op_names NAME...", "graph outputs to delete", required=True),
         flag("--prune-inputs", "delete inputs that nothing reads any more"),
     )
 
@@ -25,9 +25,9 @@ from __future__ import annotations
 from .command import Command, command, guarded
 from .log import Log
 from .parser import Parser
-from .table import Option, flag, group, ignored, option, refused, repeated
+from .table import Option, flag, group, ignored, option, parameter, refused, repeated
 
 __all__ = [
     "Command", "Log", "Option", "Parser",
-    "command", "flag", "group", "guarded", "ignored", "option", "refused", "repeated",
+    "command", "flag", "group", "guarded", "ignored", "option", "parameter", "refused", "repeated",
 ]  # fmt: skip

@@ -70,23 +70,28 @@ def add_rows(parser: argparse.ArgumentParser, rows: Sequence[Option]) -> None:
 
 
 def command(
-    function: Callable[..., Any], *rows: Option, show: Callable[[Any], None] | None = None, **settings: Any
+    function: Callable[..., Any],
+    *rows: Option,
+    show: Callable[[Any], None] | None = None,
+    explains: Sequence[Callable[..., Any]] = (),
+    **settings: Any,
 ) -> Command:
-    """The command line of ``function``, whose parameters get the explanations of the rows; ``show`` prints what it
-    returns (a whole number is the exit code).
+    """The command line of ``function``; ``show`` prints what it returns (a whole number is the exit code).
+
+    The docstring of the function (or of those that the command ``explains``) gets what the rows say of its parameters.
 
     ``settings``: ``name`` (default: that of the module), ``usage``, ``exact`` (see :class:`Parser`), ``version``, the
     flags that ask for it.
     """
-    text = "\n".join(_explained(function, rows))
-    if text:
-        function.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\nParameters\n----------\n{text}"
+    for known in explains or [function]:
+        text = "\n".join(_explained(known, rows))
+        known.__doc__ = f"{inspect.cleandoc(known.__doc__ or '')}\n\nParameters\n----------\n{text}"
     return Command(function, rows, show, **settings)
 
 
 def _explained(function: Callable[..., Any], rows: Sequence[Option]) -> Iterator[str]:
     """A line for every parameter that a row explains: name, type, default, what it is."""
-    known = {row.dest: row for row in rows if row.help is not argparse.SUPPRESS}
+    known = {row.dest: row for row in reversed(rows) if row.help is not argparse.SUPPRESS}
     for name, parameter in inspect.signature(function).parameters.items():
         if name not in known:
             continue

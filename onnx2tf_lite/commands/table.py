@@ -25,11 +25,14 @@ class Option:
     @property
     def dest(self) -> str:
         """The keyword of the function."""
+        if "dest" in self.settings:
+            return str(self.settings["dest"])
         long = next((f for f in self.flags if f.startswith("--")), self.flags[0])
-        return str(self.settings.get("dest", long.lstrip("-").replace("-", "_")))
+        return long.lstrip("-").replace("-", "_")
 
     def add_to(self, parser: argparse._ActionsContainer) -> None:
-        parser.add_argument(*self.flags, **{"help": self.help, "default": argparse.SUPPRESS, **self.settings})
+        if self.flags:
+            parser.add_argument(*self.flags, **{"help": self.help, "default": argparse.SUPPRESS, **self.settings})
 
 
 def option(
@@ -42,9 +45,24 @@ def option(
     form: str = "",
     **settings: Any,
 ) -> Option:
-    """``flags`` in one string, "-on --output_op_names"; ``settings`` are argparse's (nargs, action, required, type,
-    choices, metavar, dest); a name without dashes is positional."""
-    return Option(tuple(flags.split()), help, settings, group, convert, fallback, form)
+    """``flags`` is what the help shows: ``-on --output_op_names NAME...``, the flags (or the name of a positional) and
+    the words behind them: ``NAME`` one, ``OLD NEW`` two, ``NAME...`` one or more, ``[NAME]`` and ``[NAME...]`` none,
+    too.  ``settings`` are argparse's (action, required, type, choices, dest)."""
+    words = flags.split()
+    values = [word for word in words if word.upper() == word and not word.startswith("-")]
+    names = tuple(word for word in words if word not in values)
+    return Option(names, help, {**_values(values), **settings}, group, convert, fallback, form)
+
+
+def _values(words: list[str]) -> dict[str, Any]:
+    if not words:
+        return {}
+    last = words[-1]
+    count = "*" if last.endswith("...]") else "?" if last.endswith("]") else "+" if last.endswith("...") else None
+    plain = tuple(word.strip("[].") for word in words)
+    if count is not None or len(plain) == 1:
+        return {"metavar": " ".join(plain), **({"nargs": count} if count else {})}
+    return {"metavar": plain, "nargs": len(plain)}
 
 
 def flag(flags: str, help: str, **settings: Any) -> Option:
@@ -52,13 +70,14 @@ def flag(flags: str, help: str, **settings: Any) -> Option:
     return option(flags, help, **{"action": "store_true", **settings})
 
 
-def repeated(
-    flags: str, help: str, metavar: str | tuple[str, ...], convert: Callable[[Any], Any] | None = None, form: str = ""
-) -> Option:
-    """An option that may be repeated, each time with a word for every part of ``metavar`` (one text: any number)."""
-    count: int | str = "+" if isinstance(metavar, str) else len(metavar)
-    settings = {"nargs": count, "action": "append", "metavar": metavar}
-    return Option(tuple(flags.split()), f"{help}; may be repeated", settings, convert=convert, form=form)
+def repeated(flags: str, help: str, **settings: Any) -> Option:
+    """An option that may be repeated, each time with the words of ``flags``."""
+    return option(flags, f"{help}; may be repeated", action="append", **settings)
+
+
+def parameter(name: str, help: str) -> Option:
+    """A parameter of the function that the command line does not have."""
+    return Option((), help, {"dest": name})
 
 
 def group(title: str, *rows: Option) -> tuple[Option, ...]:

@@ -1,135 +1,182 @@
-"""What every editing tool does around its edit: load or copy, then check, compare, write, say so."""
+"""``@edit``: a plain function that changes a model becomes a tool: load or copy, then check, compare, write, say so."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from ..commands import Log
-from ..errors import ToolError
+from ..errors import ToolError, naming
 from ..model import names, walk
+from ..model.infer import check, infer, retype
 from ..model.lazy import onnx
 from ..model.light import digest
 from ..model.read import read_model
 from ..model.types import dims, types
-from ..model.write import copy_unchanged, write_model
+from ..model.walk import Scope
+from ..model.write import atomic, copy_unchanged, write_model
+from ._verify import NotRun
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TypeProto
 
-    from ..model.walk import Scope
+
+Made = TypeVar("Made")
+#: What a tool takes besides its own parameters: name, type, default.
+ENDS: dict[str, tuple[str, str, Any]] = {
+    "MODEL": ("input_onnx_file_path", "str", ""),
+    "GRAPH": ("onnx_graph", "ModelProto | None", None),
+    "OUTPUT": ("output_onnx_file_path", "str", ""),
+    "QUIET": ("non_verbose", "bool", False),
+}
+COMMON: list[tuple[str, str, Any]] = [
+    ("check", "bool", True),
+    ("missing_ok", "bool", False),
+    ("dry_run", "bool", False),
+    ("external_data", "bool | None", None),
+    ("size_threshold", "int", 1024),
+]
 
 
-class Common(TypedDict, total=False):
-    """The keywords that every editing function takes besides its own.
+def edit(order: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
+    """The tool of a function ``(job: Edit, its parameters...)``, which edits ``job.model``, in place or by assigning
+    another one.
 
-    ``check``: verify the result (onnx.checker, strict shape inference, ONNX Runtime where the meaning must not change);
-    ``missing_ok``: a name that does not exist is a warning; ``dry_run``: do everything but write; ``external_data``,
-    ``size_threshold``: as in :func:`onnx2tf_lite.tools.save`.
+    ``order`` is the signature that users know: the positional parameters, in which MODEL, GRAPH, OUTPUT and QUIET stand
+    for the ends of every tool (:data:`ENDS`) and ``*`` for the function's others; its keywords, and :data:`COMMON`,
+    follow.  Without MODEL the
+    function makes a model.  What the function leaves is checked and, if there is an output path, written; an error in
+    it or in the check leaves every file as it was.
     """
 
-    check: bool
-    missing_ok: bool
-    dry_run: bool
-    external_data: bool | None
-    size_threshold: int
+    def decorate(function: Callable[..., Made]) -> Callable[..., Made]:
+        signature, name = _signature(function, order.split()), function.__module__.rpartition(".")[2]
+
+        @wraps(function)
+        def tool(*args: Any, **keywords: Any) -> Made:
+            bound = signature.bind(*args, **keywords)
+            bound.apply_defaults()
+            own = dict(bound.arguments)
+            ends = {n: own.pop(n) for n in set(own) - set(inspect.signature(function).parameters)}
+            with naming(name):
+                job = Edit(name, "MODEL" not in order, **ends)
+                made = function(job, **own)
+                job.finish()
+            return made
+
+        tool.__signature__ = signature  # type: ignore[attr-defined]
+        return tool
+
+    return decorate
+
+
+def _signature(function: Callable[..., Any], order: list[str]) -> inspect.Signature:
+    known, kind = inspect.signature(function), inspect.Parameter
+    own = dict(list(known.parameters.items())[1:])  # without the job
+    rest = [n for n, p in own.items() if p.kind is kind.POSITIONAL_OR_KEYWORD and n not in order]
+    names = [name for word in order for name in (rest if word == "*" else [word])]
+    places = [own.pop(n) if n in own else _parameter(ENDS[n], kind.POSITIONAL_OR_KEYWORD) for n in names]
+    quiet = [] if "QUIET" in order else [ENDS["QUIET"]]
+    extra = [_parameter(row, kind.KEYWORD_ONLY) for row in (*quiet, *COMMON) if row[0] not in own]
+    return known.replace(parameters=[*places, *own.values(), *extra])
+
+
+def _parameter(row: tuple[str, str, Any], kind: Any) -> inspect.Parameter:
+    name, annotation, default = row
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
 class Edit:
-    """``with Edit(__name__, path, graph, output, quiet, **common) as job:`` edit ``job.model``, in place or by
-    assigning another one, and ``return job.model``.  At the end of the block the result is checked and, if an output
-    path was given, written; an exception in the block or in the check leaves every file as it was.
-    """
+    """What a tool works on: ``model``, to be edited or replaced, ``before``, as it was, and ``log``."""
+
+    model: ModelProto
 
     def __init__(
         self,
         tool: str,
-        path: str,
-        graph: ModelProto | None = None,
-        output: str = "",
-        quiet: bool = False,
-        *,
+        makes: bool,
+        input_onnx_file_path: str = "",
+        onnx_graph: ModelProto | None = None,
+        output_onnx_file_path: str = "",
+        non_verbose: bool = False,
         check: bool = True,
         missing_ok: bool = False,
         dry_run: bool = False,
-        external_data: bool | None = None,
-        size_threshold: int = 1024,
-        made: bool = False,
+        **storage: Any,
     ):
-        """``made``: there is no model yet; the block makes one and assigns it to ``model``."""
-        self.tool, self.path, self.graph, self.output = tool.rpartition(".")[2], path, graph, output
-        self.checks, self.missing_ok, self.dry_run, self.made = check, missing_ok, dry_run, made
-        self.storage: dict[str, Any] = {"external_data": external_data, "size_threshold": size_threshold}
-        self.log = Log(quiet, output)
-        self.model: ModelProto
+        """``makes``: there is no model yet; the function makes one and assigns it to ``model``."""
+        self.tool, self.makes, self.storage = tool, makes, storage
+        self.path, self.graph, self.output = str(input_onnx_file_path), onnx_graph, str(output_onnx_file_path)
+        self.missing_ok, self.dry_run = missing_ok, dry_run
+        self.unchecked = "" if check else "--no-check"
+        self.log = Log(non_verbose, self.output)
         self.written: list[Path] = []
+        self._files: list[tuple[str, Callable[[BinaryIO], Any]]] = []
         self._test: Callable[[], str] | None = None
         self._digest = b""
+        if not makes:
+            self._open()
 
-    def __enter__(self) -> Edit:
-        try:
-            if self.graph is not None:
-                self.model = onnx.ModelProto()
-                self.model.CopyFrom(self.graph)
-            elif self.path:
-                self.model = read_model(self.path)
-                self._digest = digest(self.model)
-                if self.path == "-":
-                    self.graph = onnx.ModelProto()
-                    self.graph.CopyFrom(self.model)
-            elif not self.made:
-                raise ToolError("no model: give input_onnx_file_path or onnx_graph")
-        except ToolError as error:
-            error.tool = error.tool or self.tool
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if isinstance(error, ToolError):
-            error.tool = error.tool or self.tool
-        if error is None:
-            try:
-                self._finish()
-            except ToolError as late:
-                late.tool = late.tool or self.tool
-                raise
+    def _open(self) -> None:
+        if self.graph is not None:
+            self.model = _copy(self.graph)
+            return
+        if not self.path:
+            raise ToolError("no model: give input_onnx_file_path or onnx_graph")
+        self.model = read_model(self.path)
+        self._digest = digest(self.model)
+        if self.path == "-":
+            self.graph = _copy(self.model)
 
     @cached_property
     def before(self) -> ModelProto:
         """The model as it came; not to be changed."""
         return self.graph if self.graph is not None else read_model(self.path)
 
-    def _finish(self) -> None:
-        unchanged = not self.made and self.graph is None and digest(self.model) == self._digest
+    @property
+    def checks(self) -> bool:
+        """Is the result checked?  Not where ``unchecked`` says why."""
+        return not self.unchecked
+
+    def finish(self) -> None:
+        """Check the result, and write it."""
+        unchanged = bool(self._digest) and self.graph is None and digest(self.model) == self._digest
         if not self.checks:
-            self.log.warning("not checked (--no-check)")
+            self.log.warning(f"not checked ({self.unchecked})")
         elif not unchanged:
             self._verify()
         if self.dry_run:
             self.log.info("dry run: nothing written")
             return
         if self.output:
-            if unchanged and self.storage["external_data"] is None and "-" not in (self.path, self.output):
-                self.written = copy_unchanged(self.model, Path(self.path), Path(self.output))
-            if not self.written:
-                self.written = write_model(self.model, self.output, **self.storage, note=self.log.info)
+            self._write(unchanged)
         self.log.info("Finish!")
 
-    def _verify(self) -> None:
-        from ..model.infer import check
-        from . import _verify
+    def _write(self, unchanged: bool) -> None:
+        if unchanged and self.storage["external_data"] is None and "-" not in (self.path, self.output):
+            self.written = copy_unchanged(self.model, Path(self.path), Path(self.output))
+        if not self.written:
+            self.written = write_model(self.model, self.output, **self.storage, note=self.log.info)
+        for path, fill in self._files:
+            with atomic(path) as file:
+                fill(file)
 
-        check(self.model, lambda: None if self.made else self.before, self.log.warning)
+    def _verify(self) -> None:
+        check(self.model, lambda: None if self.makes else self.before, self.log.warning)
         if self._test is not None:
             try:
                 self.log.info(self._test())
-            except _verify.NotRun as error:
+            except NotRun as error:
                 self.log.warning(f"the result was not run, as the model cannot be: {error}")
 
     # --- for the edit ------------------------------------------------------------------------------------------------
+
+    def beside(self, path: str, fill: Callable[[BinaryIO], Any]) -> None:
+        """Write another file if the result is written."""
+        self._files.append((path, fill))
 
     def test(self, run: Callable[[], str]) -> None:
         """Ask for a comparison of one's own before the result is written: it says what it found, or raises
@@ -158,7 +205,6 @@ class Edit:
 
         for scope in walk.scopes(self.model):
             walk.sort(scope.graph)
-        from ..model.infer import retype
 
         for note in retype(self.model):
             self.log.info(note)
@@ -185,7 +231,6 @@ class Edit:
 
     def types(self) -> dict[str, TypeProto]:
         """The type of every tensor of the main graph, as inferred now."""
-        from ..model.infer import infer
 
         return types(infer(self.model).graph)
 
@@ -207,3 +252,9 @@ class Edit:
         """The version that the model imports of a domain; 0 for none."""
         aliases = ("", "ai.onnx") if domain in ("", "ai.onnx") else (domain,)
         return max((e.version for e in self.model.opset_import if e.domain in aliases), default=0)
+
+
+def _copy(model: ModelProto) -> ModelProto:
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    return made

@@ -69,7 +69,7 @@ def _element(x: Any, elem_type: int) -> Any:
             raise ToolError(f"{x} is complex; {name} is not")
         return x
     if "int" in name:
-        info = ml_dtypes.iinfo(dtype)
+        info = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
         if not math.isfinite(x) or int(x) != x:
             raise ToolError(f"{x} is not a whole number; {name} holds nothing else")
         if not info.min <= x <= info.max:
@@ -77,7 +77,7 @@ def _element(x: Any, elem_type: int) -> Any:
         return int(x)
     with np.errstate(all="ignore"):
         made = np.asarray(float(x)).astype(dtype)
-    back, largest = float(made.real), float(ml_dtypes.finfo(dtype).max)
+    back, largest = float(made.real), float(ml_dtypes.finfo(dtype).max)  # type: ignore[no-untyped-call]
     same_kind = math.isnan(back) == math.isnan(x) and math.isinf(back) == math.isinf(x)
     tiny = dtype.isbuiltin != 1  # types that numpy does not know: some of them saturate, and lack small values
     if not same_kind or (tiny and back != x and (abs(x) > largest or not back)):

@@ -95,7 +95,7 @@ class Onnx:
         return [self._array(v, end.elem) for v, end in zip(found, self.outputs, strict=True)]
 
     @staticmethod
-    def _array(value: Any, elem: int) -> ndarray:
+    def _array(value: Any, elem: int) -> Any:
         kind, shape = numpy_dtype(elem), value.shape()
         if kind.isbuiltin == 1:
             return value.numpy()

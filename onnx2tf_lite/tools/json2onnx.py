@@ -17,16 +17,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..commands import Log
-from ..errors import ToolError, naming, nearest
-from ..model import infer
+from ..commands import command, group, option, parameter
+from ..errors import ToolError, nearest
 from ..model.lazy import onnx
 from ..model.tensors import is_external, nbytes
-from ..model.write import write_model
 from . import _json
-from ._command import COMMON, arg, command, output
+from ._edit import Edit, edit
 from ._exact import exact, pack
 from ._literals import literal
+from ._options import COMMON, OUTPUT
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -35,44 +34,23 @@ if TYPE_CHECKING:
 _TYPED = ("float_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
-@naming("json2onnx")
-def convert(
-    input_json_path: str = "",
-    json_dict: dict[str, Any] | None = None,
-    output_onnx_file_path: str = "",
-    *,
-    check: bool = True,
-    non_verbose: bool = False,
-    external_data: bool | None = None,
-    size_threshold: int = 1024,
-    dry_run: bool = False,
-) -> ModelProto:
-    """The model; also written if there is an output path.  Raises ToolError for what is not the JSON of a model."""
-    log = Log(non_verbose, output_onnx_file_path)
+@edit("* OUTPUT")
+def convert(job: Edit, input_json_path: str = "", json_dict: dict[str, Any] | None = None) -> ModelProto:
+    """The model that the JSON of one describes."""
     text = ""
     if json_dict is None:
         if not input_json_path:
             raise ToolError("no model: give input_json_path or json_dict")
         text = _read(input_json_path)
         json_dict = _parse(text, input_json_path)
-    model = _model(json_dict, text, input_json_path)
+    job.model = _model(json_dict, text, input_json_path)
     folder = Path.cwd() if input_json_path in ("", "-") else Path(input_json_path).resolve().parent
-    for steps, tensor in _json.tensors(model):
+    for steps, tensor in _json.tensors(job.model):
         if is_external(tensor):
             tensor.external_data.add(key="basepath", value=str(folder))
         else:
             _measure(tensor, steps, json_dict, text, input_json_path)
-    if check:
-        infer.check(model, lambda: None, log.warning)
-    else:
-        log.warning("not checked (--no-check)")
-    if dry_run:
-        log.info("dry run: nothing written")
-    elif output_onnx_file_path:
-        storage: dict[str, Any] = {"external_data": external_data, "size_threshold": size_threshold}
-        write_model(model, output_onnx_file_path, **storage, note=log.info)
-    log.info("Finish!")
-    return model
+    return job.model
 
 
 def _read(path: str) -> str:
@@ -113,7 +91,7 @@ def _model(document: dict[str, Any], text: str, name: str) -> ModelProto:
 
     plain = _clean(document, (), text, name)
     try:
-        model = ParseDict(plain, onnx.ModelProto())
+        model: ModelProto = ParseDict(plain, onnx.ModelProto())
     except ParseError as error:
         found = _culprit(plain, onnx.ModelProto(), ())
         if found is None:
@@ -206,8 +184,8 @@ def _measure(tensor: TensorProto, steps: _json.Steps, document: Any, text: str, 
 
 main = command(
     convert,
-    arg("-ij --input_json_path", 'the JSON; "-": standard input', group="input and output", required=True,
-        metavar="FILE"),
-    output(),
-    *(row for row in COMMON if "--missing-ok" not in row.flags),
-)  # fmt: skip
+    *group("input and output", option("-ij --input_json_path FILE", 'the JSON; "-": standard input', required=True)),
+    parameter("json_dict", "the JSON in memory; the path is then not looked at"),
+    OUTPUT,
+    *COMMON,
+)

@@ -21,7 +21,7 @@ from hashlib import sha256
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
-from ..commands import Log
+from ..commands import Log, command, flag, option
 from ..errors import ToolError, naming
 from ..model.lazy import np, onnx
 from ..model.light import light
@@ -29,8 +29,8 @@ from ..model.read import read_model
 from ..model.tensors import fetch, inline, is_external, nbytes, reference, to_array
 from ..model.write import atomic
 from . import _json
-from ._command import INPUT, QUIET, arg, command, flag
 from ._exact import show
+from ._options import GRAPH, INPUT, QUIET
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -138,7 +138,7 @@ def _is_plain(tensor: TensorProto) -> bool:
 def _document(model: ModelProto, weights: str, decode: bool) -> dict[str, Any]:
     from google.protobuf.json_format import MessageToDict
 
-    document = MessageToDict(model)
+    document: dict[str, Any] = MessageToDict(model)
     for steps, tensor in _json.tensors(model):
         entry = _json.follow(document, steps)
         if is_external(tensor):  # the folder is known in memory only
@@ -175,11 +175,12 @@ def _summary(tensor: TensorProto, weights: str) -> dict[str, Any]:
 
 main = command(
     write,
+    GRAPH,
     INPUT,
-    arg("-oj --output_json_path", 'the JSON; "-": standard output', group="input and output", required=True,
-        metavar="FILE"),
-    arg("-i --json_indent", "blanks per level (default: 2)", type=int, metavar="N"),
-    arg("--weights", "what stands for contents of more than 64 bytes (default: as in the model)", choices=WEIGHTS),
+    option("-oj --output_json_path FILE", 'the JSON; "-": standard output', group="input and output", required=True),
+    option("-i --json_indent N", "blanks per level (default: 2)", type=int),
+    option("--weights", "what stands for contents of more than 64 bytes (default: as in the model)", choices=WEIGHTS),
     flag("--decode", f"a readable copy beside each tensor of up to {SMALL} elements"),
     QUIET,
-)  # fmt: skip
+    explains=[convert],
+)

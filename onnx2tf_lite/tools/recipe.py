@@ -33,20 +33,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..commands import Log
-from ..errors import ToolError, nearest, unknown
+from ..commands import command, flag, option, parameter
+from ..errors import ToolError, nearest
 from ..model.lazy import onnx
 from ..model.read import read_model
-from ..model.write import write_model
-from ._command import COMMON, arg, command, flag
+from ._edit import Edit, edit
+from ._options import COMMON
 from ._verbs import VERBS
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 #: Parameters that the runner fills in.
-_OURS = re.compile(r"input_onnx_file_paths?|onnx_graphs?|output_onnx_file_path|non_verbose|output_of_onnx_file_.*")
-_COMMON = {"check": "bool", "missing_ok": "bool"}
+_OURS = re.compile(
+    r"input_onnx_file_paths?|onnx_graphs?|output_onnx_file_path|output_of_onnx_file_.*|non_verbose"
+    r"|dry_run|external_data|size_threshold"
+)
 _STEP = {"on": "str", "as": "str"}
 #: annotation -> what a YAML value has to be, and its JSON schema
 _TYPES: list[tuple[str, tuple[type, ...], str, dict[str, Any]]] = [
@@ -170,8 +172,8 @@ def _parameters(verb: str) -> tuple[dict[str, str], list[str]]:
         edits = [v for v, row in VERBS.items() if row.edits] + ["part"]
         raise ToolError(f"there is no step {verb!r}", verb, nearest(verb, edits))
     found = inspect.signature(VERBS[verb].function()).parameters
-    own = {k: p for k, p in found.items() if not _OURS.fullmatch(k) and p.kind is not p.VAR_KEYWORD}
-    known = {k: str(p.annotation) for k, p in own.items()} | _COMMON | _STEP
+    own = {k: p for k, p in found.items() if not _OURS.fullmatch(k)}
+    known = {k: str(p.annotation) for k, p in own.items()} | _STEP
     if "onnx_graphs" in found:
         known |= {"models": "list[str]"}
     required = [k for k, p in own.items() if p.default is p.empty]
@@ -196,22 +198,16 @@ def schema() -> dict[str, Any]:
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
+@edit("* OUTPUT QUIET")
 def run(
+    job: Edit,
     recipe: str,
     input_onnx_file_path: str = "",
     onnx_graph: ModelProto | None = None,
-    output_onnx_file_path: str = "",
-    non_verbose: bool = False,
     *,
     models: Sequence[str] = (),
-    dry_run: bool = False,
-    check: bool = True,
-    missing_ok: bool = False,
-    external_data: bool | None = None,
-    size_threshold: int = 1024,
 ) -> ModelProto:
-    """Run a recipe file; returns what its last step made.  ``models``: further ones, "name=path"."""
-    log = Log(non_verbose, output_onnx_file_path)
+    """Run a recipe file; returns what its last step made."""
     files, steps = read(recipe)
     if input_onnx_file_path:
         files["model"] = input_onnx_file_path
@@ -225,9 +221,10 @@ def run(
         held["model"] = onnx_graph
     result = None
     for number, step in enumerate(steps, 1):
-        log.info(f"step {number}, line {step.line}: {step.verb} {_text(step.values)}".rstrip())
+        text = ", ".join(f"{k}={v}" for k, v in step.values.items())
+        job.log.info(f"step {number}, line {step.line}: {step.verb} {text}".rstrip())
         try:
-            made = _run(step, held, {"check": check, "missing_ok": missing_ok}, log)
+            made = _run(step, held, job)
         except ToolError as error:
             label = f"{recipe}:{step.line}: {error.tool or step.verb}"
             raise ToolError(f"{label}: {error.what}", error.name, error.candidates, "run") from error
@@ -235,45 +232,25 @@ def run(
             result = held[step.values.get("as", step.values.get("on", "model"))] = made
     if result is None:
         raise ToolError(f"{recipe}: no step made a model", recipe)
-    if dry_run:
-        log.info("dry run: nothing written")
-    elif output_onnx_file_path:
-        storage: dict[str, Any] = {"external_data": external_data, "size_threshold": size_threshold}
-        write_model(result, output_onnx_file_path, **storage, note=log.info)
-        log.info("Finish!")
-    return result
+    job.model = result
+    return job.model
 
 
-def _text(values: dict[str, Any]) -> str:
-    return ", ".join(f"{k}={v}" for k, v in values.items())
-
-
-def _run(step: Step, held: dict[str, ModelProto], common: dict[str, Any], log: Log) -> ModelProto | None:
+def _run(step: Step, held: dict[str, ModelProto], job: Edit) -> ModelProto | None:
     own = {k: v for k, v in step.values.items() if k not in ("on", "as", "models")}
     if step.verb == "part":
-        from .parts import PARTS, make
+        from .parts import make
 
-        code = own.pop("code")
-        if code not in PARTS:
-            raise unknown("code", "part", code, PARTS)
-        for key in own:
-            if key not in PARTS[code].options:
-                raise unknown(key, f"option of {code}", key, PARTS[code].options)
-        try:
-            return make(code, **own)
-        except ValueError as error:
-            raise ToolError(str(error), code) from error
+        return make(own.pop("code"), **own)
     row = VERBS[step.verb]
     function = row.function()
     accepted = inspect.signature(function).parameters
-    given: dict[str, Any] = {"non_verbose": log.quiet} if "non_verbose" in accepted else {}
-    if any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
-        given |= common
+    given: dict[str, Any] = {"non_verbose": job.log.quiet, "check": job.checks, "missing_ok": job.missing_ok}
     if "onnx_graphs" in accepted:
         given["onnx_graphs"] = [_model(n, held) for n in step.values["models"]]
     elif "onnx_graph" in accepted:
         given["onnx_graph"] = _model(step.values.get("on", "model"), held)
-    made = function(**{**row.defaults, **given, **own})
+    made = function(**row.defaults | {k: v for k, v in given.items() if k in accepted} | own)
     made = made[0] if isinstance(made, tuple) else made
     return made if isinstance(made, onnx.ModelProto) else None
 
@@ -298,10 +275,11 @@ def run_or_schema(schema_only: bool = False, recipe: str = "", **values: Any) ->
 
 main = command(
     run_or_schema,
-    arg("recipe", 'the recipe; "-": standard input', nargs="?", metavar="RECIPE"),
-    arg("input_onnx_file_path", 'the model; "-": standard input', nargs="?", metavar="MODEL"),
-    arg("-o -of --output_onnx_file_path", 'the result; "-": standard output', metavar="FILE"),
-    arg("--with", "more models by name", dest="models", nargs="+", metavar="NAME=FILE"),
+    option("recipe [RECIPE]", 'the recipe; "-": standard input'),
+    option("input_onnx_file_path [MODEL]", 'the model; "-": standard input'),
+    parameter("onnx_graph", "the model in memory; the path is then not looked at"),
+    option("-o -of --output_onnx_file_path FILE", 'the result; "-": standard output'),
+    option("--with NAME=FILE...", "more models by name", dest="models", form="['name=file']"),
     flag("--schema", "print the JSON schema of recipes", dest="schema_only"),
     *COMMON,
 )

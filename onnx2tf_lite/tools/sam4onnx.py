@@ -17,12 +17,14 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from ..commands import command, option, repeated
 from ..errors import ToolError, unknown
 from ..model.lazy import np, onnx
 from ..model.names import known, names_in, node_named
 from ..model.tensors import to_array
-from ..model.types import dims, types
+from ..model.types import dims, dtype_word, types
 from ..model.walk import (
+    Scope,
     add_constant,
     constant_value,
     constants,
@@ -33,61 +35,51 @@ from ..model.walk import (
     scopes,
     title,
 )
-from . import _literals
-from ._command import COMMON, INPUT, OUTPUT, arg, command, rows
-from ._edit import Common, Edit
+from ._edit import Edit, edit
+from ._literals import literal, shape, tensor
+from ._options import ATTRIBUTE_FORM, ATTRIBUTES, COMMON, CONSTANT_FORM, CONSTANTS, INPUT, OUTPUT, named
 from ._schema import attribute
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
-    from typing_extensions import Unpack
-
-    from ..model.walk import Scope
 
 
+@edit("MODEL OUTPUT GRAPH * QUIET")
 def modify(
-    input_onnx_file_path: str = "",
-    output_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
+    job: Edit,
     op_name: str = "",
     attributes: Mapping[str, Any] | None = None,
     delete_attributes: Sequence[str] | None = None,
     input_constants: Mapping[str, Any] | None = None,
     output_shapes: Mapping[str, Sequence[int | str]] | None = None,
-    non_verbose: bool = False,
     *,
     assign: Sequence[str] = (),
     unset: Sequence[str] = (),
-    **common: Unpack[Common],
 ) -> ModelProto:
-    """Set (``attributes``: name -> value or (value, dtype)) and delete attributes of the node ``op_name``, give
-    constants new values (``input_constants``: name -> array or (dtype, value)) and declare ``output_shapes``.
-
-    ``assign``: "node.attribute=value" or "constant=value", nodes as globs; ``unset``: "node.attribute".
-    """
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        if (attributes or delete_attributes) and not op_name:
-            raise ToolError("-a, -da: which node? give -on")
-        nodes = job.match("node", [op_name], "-on") if op_name else []
-        for scope, name in nodes:
-            for key, value in (attributes or {}).items():
-                _set(job, scope, node_named(scope, name), key, value)
-            for key in delete_attributes or ():
-                _delete(job, scope, node_named(scope, name), key, "-da")
-        for name, value in (input_constants or {}).items():
-            _constant(job, name, value, nodes, "-ic")
-        for text in assign:
-            _assign(job, text)
-        for text in unset:
-            pattern, _, key = text.rpartition(".")
-            for scope, name in job.match("node", [pattern], "--unset"):
-                _delete(job, scope, node_named(scope, name), key, "--unset")
-        for name, shape in (output_shapes or {}).items():
-            _declare(job, name, list(shape))
-        job.rewired()
-        for name, shape in (output_shapes or {}).items():
-            _agrees(job, name, list(shape))
-        return job.model
+    """Set and delete attributes of a node, give constants new values and declare output shapes; returns the new
+    model."""
+    if (attributes or delete_attributes) and not op_name:
+        raise ToolError("-a, -da: which node? give -on")
+    nodes = job.match("node", [op_name], "-on") if op_name else []
+    for scope, name in nodes:
+        for key, value in (attributes or {}).items():
+            _set(job, scope, node_named(scope, name), key, value)
+        for key in delete_attributes or ():
+            _delete(job, scope, node_named(scope, name), key, "-da")
+    for name, value in (input_constants or {}).items():
+        _constant(job, name, value, nodes, "-ic")
+    for text in assign:
+        _assign(job, text)
+    for text in unset:
+        pattern, _, key = text.rpartition(".")
+        for scope, name in job.match("node", [pattern], "--unset"):
+            _delete(job, scope, node_named(scope, name), key, "--unset")
+    for name, dims_ in (output_shapes or {}).items():
+        _declare(job, name, list(dims_))
+    job.rewired()
+    for name, dims_ in (output_shapes or {}).items():
+        _agrees(job, name, list(dims_))
+    return job.model
 
 
 def _assign(job: Edit, text: str) -> None:
@@ -176,13 +168,13 @@ def _readers(model: ModelProto, home: Scope, name: str) -> list[NodeProto]:
     return found
 
 
-def _made(tensor: Any, value: Any) -> Any:
+def _made(old: Any, value: Any) -> Any:
     """A value without a dtype gets that of the constant."""
     if isinstance(value, tuple):
-        return _literals.tensor("", *value)
+        return tensor("", *value)
     if isinstance(value, str) and not value.startswith("@"):
-        return _literals.tensor("", _literals.dtype_word(tensor.data_type), value)
-    array = _literals.literal(value) if isinstance(value, str) else np.asarray(value)
+        return tensor("", dtype_word(old.data_type), value)
+    array = literal(value) if isinstance(value, str) else np.asarray(value)
     return onnx.numpy_helper.from_array(np.ascontiguousarray(array))
 
 
@@ -225,15 +217,12 @@ main = command(
     modify,
     INPUT,
     OUTPUT,
-    arg("-on --op_name", "the node that -a, -da and -ic are about (globs too)", metavar="NODE"),
-    rows("-a --attributes", "set an attribute", ("NAME", "DTYPE", "VALUE"),
-          lambda rows: {n: (v, w) for n, w, v in rows}),
-    arg("-da --delete_attributes", "delete attributes", nargs="+", metavar="NAME"),
-    rows("-ic --input_constants", "a constant's new value", ("NAME", "DTYPE", "VALUE"),
-          lambda rows: {n: (w, v) for n, w, v in rows}),
-    rows("-os --output_shapes", "declare the shape of a tensor", ("TENSOR", "SHAPE"),
-          lambda rows: {n: _literals.shape(s) for n, s in rows}),
-    arg("--set", "NODE.ATTRIBUTE=VALUE or CONSTANT=VALUE; nodes as globs", dest="assign", nargs="+", metavar="TEXT"),
-    arg("--unset", "NODE.ATTRIBUTE; nodes as globs", nargs="+", metavar="TEXT"),
+    option("-on --op_name NODE", "the node that -a, -da and -ic are about (globs too)"),
+    repeated("-a --attributes NAME DTYPE VALUE", "set an attribute", convert=ATTRIBUTES, form=ATTRIBUTE_FORM),
+    option("-da --delete_attributes NAME...", "delete attributes"),
+    repeated("-ic --input_constants NAME DTYPE VALUE", "a constant's value", convert=CONSTANTS, form=CONSTANT_FORM),
+    repeated("-os --output_shapes TENSOR SHAPE", "declare a shape", convert=named(shape), form="{name: [1, 3, 'H']}"),
+    option("--set TEXT...", "NODE.ATTRIBUTE=VALUE or CONSTANT=VALUE; nodes as globs", dest="assign"),
+    option("--unset TEXT...", "NODE.ATTRIBUTE; nodes as globs"),
     *COMMON,
-)  # fmt: skip
+)

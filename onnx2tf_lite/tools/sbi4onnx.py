@@ -16,50 +16,45 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..commands import command, flag, option
 from ..errors import ToolError, unknown
 from ..model.lazy import np
 from ..model.types import dims, types
 from ..model.walk import constants, inputs, title
-from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
-from ._edit import Common, Edit
+from ._edit import Edit, edit
+from ._options import COMMON, INPUT, OUTPUT
 from ._resize import set_extents
+from ._verify import NotRun, random_feeds, run
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from typing_extensions import Unpack
 
 #: How many samples the check stacks.
 SAMPLES = 3
 
 
+@edit("MODEL GRAPH OUTPUT * QUIET")
 def initialize(
-    input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
-    output_onnx_file_path: str = "",
+    job: Edit,
     initialization_character_string: str = "-1",
     disable_onnxsim: bool = False,
-    non_verbose: bool = False,
     *,
     input_names: Sequence[str] = (),
     axis: int = 0,
-    **common: Unpack[Common],
 ) -> ModelProto:
-    """Give axis ``axis`` of the named inputs ("name", or "name:axis" where it is at another; default: all whose extent
-    there is that of the first) the name or number ``initialization_character_string``; returns the new model.
-    ``disable_onnxsim`` has no effect: nothing is simplified, as that would write the old batch size into constants."""
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        text = str(initialization_character_string)
-        extent: int | str = int(text) if text.isdigit() else text
-        if extent in (0, ""):
-            raise ToolError(f"-ics: {text!r} is neither a name nor a size", text)
-        batched = _batched(job, list(input_names), axis)
-        job.log.info(f"batch: {', '.join(f'axis {k} of {n}' for n, k in batched.items())}")
-        for note in set_extents(job.model, dict.fromkeys(batched.items(), extent), guess=job.checks):
-            job.log.info(note)
-        if job.checks:
-            _compare(job, batched, extent)
-        for info in job.model.graph.output:
-            job.log.info(f"output {info.name}: {dims(info.type)}")
+    """Give the batch axis of the inputs a name, or a number; returns the new model."""
+    text = str(initialization_character_string)
+    extent: int | str = int(text) if text.isdigit() else text
+    if extent in (0, ""):
+        raise ToolError(f"-ics: {text!r} is neither a name nor a size", text)
+    batched = _batched(job, list(input_names), axis)
+    job.log.info(f"batch: {', '.join(f'axis {k} of {n}' for n, k in batched.items())}")
+    for note in set_extents(job.model, dict.fromkeys(batched.items(), extent), guess=job.checks):
+        job.log.info(note)
+    if job.checks:
+        _compare(job, batched, extent)
+    for info in job.model.graph.output:
+        job.log.info(f"output {info.name}: {dims(info.type)}")
     return job.model
 
 
@@ -92,7 +87,6 @@ def _batched(job: Edit, asked: list[str], axis: int) -> dict[str, int]:
 def _compare(job: Edit, batched: Mapping[str, int], extent: int | str) -> None:
     """Single runs of the model, stacked, against one run of the result."""
     from ..validation.judge import Tolerance, compare
-    from ._verify import NotRun, random_feeds, run
 
     before, limit = job.before, Tolerance(1e-4, "the same operators, with other kernels for more rows")
     try:
@@ -145,7 +139,6 @@ def _say(job: Edit, name: str, places: Sequence[int], extent: int | str) -> None
 
 def _single(model: ModelProto, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Inputs that the model runs with, and what it gives.  Raises NotRun."""
-    from ._verify import NotRun, random_feeds, run
 
     why = NotRun("no inputs can be made")
     for feeds in random_feeds(model, seed):
@@ -185,11 +178,9 @@ main = command(
     initialize,
     INPUT,
     OUTPUT,
-    arg("-ics --initialization_character_string", "name (N, batch, -1) or number of the batch axis", required=True,
-        metavar="TEXT"),
-    flag("-dos --disable_onnxsim", "no effect: nothing is simplified"),
-    arg("--inputs", "the inputs that have a batch axis, NAME:AXIS where it is another (default: all of the first one's "
-        "size)", dest="input_names", nargs="+", metavar="NAME"),
-    arg("--axis", "where the batch axis is (default: 0)", type=int),
+    option("-ics --initialization_character_string TEXT", "name (N, batch, -1) or number of the batch", required=True),
+    flag("-dos --disable_onnxsim", "no effect: nothing is simplified, as that would write the old size into constants"),
+    option("--inputs NAME...", "those with a batch, NAME:AXIS (default: all of the first's size)", dest="input_names"),
+    option("--axis N", "where the batch axis is (default: 0)", type=int),
     *COMMON,
-)  # fmt: skip
+)

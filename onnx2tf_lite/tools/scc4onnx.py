@@ -18,6 +18,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..commands import command, flag, option, repeated
 from ..errors import ToolError, unknown
 from ..model.lazy import np, onnx
 from ..model.names import fresh, names_in
@@ -37,64 +38,59 @@ from ..model.walk import (
     sweep,
     title,
 )
-from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
-from ._edit import Common, Edit
+from ._edit import Edit, edit
 from ._literals import integers, literal
+from ._options import COMMON, INPUT, OUTPUT, named
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
-    from typing_extensions import Unpack
 
 Perm = Sequence[int]
 
 
+@edit("* MODEL OUTPUT GRAPH QUIET")
 def order_conversion(
+    job: Edit,
     input_op_names_and_order_dims: Mapping[str, Perm] | None = None,
     channel_change_inputs: Mapping[str, int] | None = None,
-    input_onnx_file_path: str = "",
-    output_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
-    non_verbose: bool = False,
     *,
     output_orders: Mapping[str, Perm] | None = None,
     normalize: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     channels: Perm = (2, 1, 0),
     fold: bool = True,
-    **common: Unpack[Common],
 ) -> ModelProto:
     """Permute the axes of inputs (name -> perm) and outputs, reorder (``channels``, default reversed) the channels at
     an axis of inputs, divide inputs by 255 and normalise them by (mean, std) per channel; returns the new model.
 
     ``fold``: reorder channels in the weights of a convolution, where that is exact.
     """
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        orders, swaps = dict(input_op_names_and_order_dims or {}), dict(channel_change_inputs or {})
-        results, scales = dict(output_orders or {}), dict(normalize or {})
-        if not (orders or swaps or results or scales):
-            raise ToolError("nothing asked for: give -ioo, -cci, -oo or --normalize")
-        ranks = {n: _rank(job, n, "graph input") for n in {**orders, **swaps, **scales}}
-        if both := [n for n in ranks if n in outputs(job.model.graph)]:
-            raise ToolError(f"{both[0]!r} is an output of the model, too: name what comes out differently", both[0])
-        ranks |= {n: _rank(job, n, "graph output") for n in results}
-        for name, perm in (orders | results).items():
-            if sorted(perm) != list(range(ranks[name])):
-                raise ToolError(f"{list(perm)} is not an order of the {ranks[name]} axes of {name!r}", name)
-        unread = dead(job.model.graph)
-        for name, (mean, std) in scales.items():
-            _normalise(job, name, mean, std)
-        for name, axis in swaps.items():
-            _channels(job, name, axis, list(channels), fold)
-        for name, perm in orders.items():
-            _order(job, name, list(perm))
-        for name, perm in results.items():
-            _output(job, name, list(perm))
-        sweep(job.model.graph, keep=unread)
-        job.rewired()
-        job.same_outputs(
-            lambda feeds: {n: _fed(a, orders.get(n), swaps.get(n), scales.get(n), channels) for n, a in feeds.items()},
-            lambda found: {n: a.transpose(results[n]) if n in results else a for n, a in found.items()},
-        )
-        return job.model
+    orders, swaps = dict(input_op_names_and_order_dims or {}), dict(channel_change_inputs or {})
+    results, scales = dict(output_orders or {}), dict(normalize or {})
+    if not (orders or swaps or results or scales):
+        raise ToolError("nothing asked for: give -ioo, -cci, -oo or --normalize")
+    ranks = {n: _rank(job, n, "graph input") for n in {**orders, **swaps, **scales}}
+    if both := [n for n in ranks if n in outputs(job.model.graph)]:
+        raise ToolError(f"{both[0]!r} is an output of the model, too: name what comes out differently", both[0])
+    ranks |= {n: _rank(job, n, "graph output") for n in results}
+    for name, perm in (orders | results).items():
+        if sorted(perm) != list(range(ranks[name])):
+            raise ToolError(f"{list(perm)} is not an order of the {ranks[name]} axes of {name!r}", name)
+    unread = dead(job.model.graph)
+    for name, (mean, std) in scales.items():
+        _normalise(job, name, mean, std)
+    for name, axis in swaps.items():
+        _channels(job, name, axis, list(channels), fold)
+    for name, perm in orders.items():
+        _order(job, name, list(perm))
+    for name, perm in results.items():
+        _output(job, name, list(perm))
+    sweep(job.model.graph, keep=unread)
+    job.rewired()
+    job.same_outputs(
+        lambda feeds: {n: _fed(a, orders.get(n), swaps.get(n), scales.get(n), channels) for n, a in feeds.items()},
+        lambda found: {n: a.transpose(results[n]) if n in results else a for n, a in found.items()},
+    )
+    return job.model
 
 
 def _rank(job: Edit, name: str, kind: str) -> int:
@@ -269,23 +265,20 @@ def _fed(array: Any, perm: Perm | None, axis: int | None, scale: Any, channels: 
     return array.transpose(perm) if perm is not None else array
 
 
-def _scales(rows: Sequence[Sequence[str]]) -> dict[str, Any]:
-    return {name: (literal(mean), literal(std)) for name, mean, std in rows}
+def _scale(mean: str, std: str) -> tuple[Any, Any]:
+    return literal(mean), literal(std)
 
 
+_PERMS = {"convert": named(integers), "form": "{name: [0, 2, 3, 1]}"}
 main = command(
     order_conversion,
     INPUT,
     OUTPUT,
-    arg("-ioo --input_op_names_and_order_dims", "an input and the order of its axes; may be repeated", nargs=2,
-        action="append", metavar=("INPUT", "PERM"), convert=lambda rows: {n: integers(p) for n, p in rows}),
-    arg("-cci --channel_change_inputs", "an input and its channel axis, as the model has it now; may be repeated",
-        nargs=2, action="append", metavar=("INPUT", "AXIS"), convert=lambda rows: {n: int(a) for n, a in rows}),
-    arg("-oo --output_orders", "an output and the order of its axes; may be repeated", nargs=2, action="append",
-        metavar=("OUTPUT", "PERM"), convert=lambda rows: {n: integers(p) for n, p in rows}),
-    arg("--normalize", "an input that shall take 0..255; may be repeated", nargs=3, action="append",
-        metavar=("INPUT", "MEAN", "STD"), convert=_scales),
-    arg("--channels", "another order of channels than reversed, such as [2,1,0,3]", convert=integers, metavar="ORDER"),
+    repeated("-ioo --input_op_names_and_order_dims INPUT PERM", "an input and the order of its axes", **_PERMS),
+    repeated("-cci --channel_change_inputs INPUT AXIS", "an input and its channel axis now", convert=named(int)),
+    repeated("-oo --output_orders OUTPUT PERM", "an output and the order of its axes", **_PERMS),
+    repeated("--normalize INPUT MEAN STD", "an input that shall take 0..255", convert=named(_scale)),
+    option("--channels ORDER", "another order of channels than reversed, such as [2,1,0,3]", convert=integers),
     flag("--no-fold", "do not change weights", action="store_false", dest="fold"),
     *COMMON,
-)  # fmt: skip
+)

@@ -16,15 +16,18 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Container, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..commands import command, flag, option
 from ..errors import ToolError
 from ..model.lazy import np, onnx
 from ..model.names import fresh, names_in, node_named
 from ..model.tensors import fetch, nbytes, to_array
 from ..model.types import dtype_word
 from ..model.walk import (
+    Scope,
     constant_value,
     constants,
     defined,
@@ -36,56 +39,46 @@ from ..model.walk import (
     scopes,
     sort,
 )
-from ..model.write import atomic
-from ._command import COMMON, arg, command, flag
-from ._edit import Common, Edit
+from ._edit import Edit, edit
 from ._narrow import narrow
+from ._options import COMMON
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
-    from typing_extensions import Unpack
-
-    from ..model.walk import Scope
 
 
+@edit("MODEL OUTPUT GRAPH * QUIET")
 def shrinking(
-    input_onnx_file_path: str = "",
-    output_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
+    job: Edit,
     mode: str = "shrink",
     forced_extraction_op_names: Sequence[str] = (),
     forced_extraction_constant_names: Sequence[str] = (),
     disable_auto_downcast: bool = False,
-    non_verbose: bool = False,
-    **common: Unpack[Common],
 ) -> tuple[ModelProto, list[str]]:
     """Share equal constants (mode "shrink"), or turn those that occur more than once into graph inputs with a .npy file
     each, beside the output (mode "npy"); the constants of the forced nodes, or the forced constants, in either mode.
     Returns the new model and the paths of the .npy files."""
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        if mode not in ("shrink", "npy"):
-            raise ToolError(f"-m: {mode!r} is neither shrink nor npy", mode)
-        if forced_extraction_op_names and forced_extraction_constant_names:
-            raise ToolError("-fo and -fc exclude each other")
-        chosen = _chosen(job, forced_extraction_op_names, forced_extraction_constant_names)
-        size, shared = _bytes(job.model), _share(job.model)
-        for kept, merged in shared.items():
-            job.log.info(f"{{{kept!r}: {merged}}}")
-        if not disable_auto_downcast:
-            for note in narrow(job.model):
-                job.log.info(note)
-        stored = {m: kept for kept, merged in shared.items() for m in merged}
-        names = [stored.get(n, n) for n in chosen]
-        if mode == "npy":  # a number that happens to occur twice is no table worth a file
-            here = constants(job.model.graph)
-            names += [n for n in shared if n in here and len(here[n].dims)]
-        extracted = _extract(job.model, list(dict.fromkeys(names)), output_onnx_file_path)
-        job.log.info(f"constants: {size} bytes before, {_bytes(job.model)} now")
-        job.same_outputs(lambda feeds: feeds | {Path(p).name: a for p, a in extracted.items()})
-    if output_onnx_file_path and not job.dry_run:
-        for path, array in extracted.items():
-            with atomic(path) as file:
-                np.save(file, array, allow_pickle=False)
+    if mode not in ("shrink", "npy"):
+        raise ToolError(f"-m: {mode!r} is neither shrink nor npy", mode)
+    if forced_extraction_op_names and forced_extraction_constant_names:
+        raise ToolError("-fo and -fc exclude each other")
+    chosen = _chosen(job, forced_extraction_op_names, forced_extraction_constant_names)
+    size, shared = _bytes(job.model), _share(job.model)
+    for kept, merged in shared.items():
+        job.log.info(f"{{{kept!r}: {merged}}}")
+    if not disable_auto_downcast:
+        for note in narrow(job.model):
+            job.log.info(note)
+    stored = {m: kept for kept, merged in shared.items() for m in merged}
+    names = [stored.get(n, n) for n in chosen]
+    if mode == "npy":  # a number that happens to occur twice is no table worth a file
+        here = constants(job.model.graph)
+        names += [n for n in shared if n in here and len(here[n].dims)]
+    extracted = _extract(job.model, list(dict.fromkeys(names)), job.output)
+    job.log.info(f"constants: {size} bytes before, {_bytes(job.model)} now")
+    job.same_outputs(lambda feeds: feeds | {Path(p).name: a for p, a in extracted.items()})
+    for path, array in extracted.items():
+        job.beside(path, partial(np.save, arr=array, allow_pickle=False))
     return job.model, list(extracted)
 
 
@@ -189,11 +182,11 @@ def _extract(model: ModelProto, names: list[str], output: str) -> dict[str, Any]
 
 main = command(
     shrinking,
-    arg("input_onnx_file_path", 'the model; "-": standard input', metavar="INPUT"),
-    arg("output_onnx_file_path", 'the result; "-": standard output', metavar="OUTPUT"),
-    arg("-m --mode", "shrink: share; npy: write what occurs more than once to files", choices=("shrink", "npy")),
-    arg("-fo --forced_extraction_op_names", "nodes whose constants become files", nargs="+", metavar="NODE"),
-    arg("-fc --forced_extraction_constant_names", "constants that become files", nargs="+", metavar="NAME"),
+    option("input_onnx_file_path INPUT", 'the model; "-": standard input'),
+    option("output_onnx_file_path OUTPUT", 'the result; "-": standard output'),
+    option("-m --mode", "shrink: share; npy: write what occurs more than once to files", choices=("shrink", "npy")),
+    option("-fo --forced_extraction_op_names NODE...", "nodes whose constants become files"),
+    option("-fc --forced_extraction_constant_names NAME...", "constants that become files"),
     flag("-d --disable_auto_downcast", "narrow nothing"),
     *COMMON,
 )

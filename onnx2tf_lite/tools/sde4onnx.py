@@ -15,13 +15,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..commands import command, flag, option
 from ..errors import ToolError, nearest
-from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
-from ._edit import Common, Edit
+from ._edit import Edit, edit
+from ._options import COMMON, INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from typing_extensions import Unpack
 
 KINDS = {
     "ModelProto": "model",
@@ -36,40 +36,34 @@ KINDS = {
 PATH = re.compile(r"(?<![\w./])/(?:[\w.@+-]+/)+[\w.@+-]+|\b[A-Za-z]:\\[^\s\"']+")
 
 
+@edit("MODEL GRAPH OUTPUT QUIET")
 def erase(
-    input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
-    output_onnx_file_path: str = "",
-    non_verbose: bool = False,
+    job: Edit,
     *,
     keep: Sequence[str] = (),
     metadata: bool = False,
-    **common: Unpack[Common],
 ) -> ModelProto:
     """Empty every doc string but those of the kinds in ``keep``; with ``metadata`` drop the metadata of everything
     below the model as well.  Returns the new model."""
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        for kind in keep:
-            if kind not in KINDS.values():
-                raise ToolError(f"--keep: no kind {kind!r}", kind, nearest(kind, KINDS.values()))
-        size, erased, paths = job.model.ByteSize(), Counter[str](), set[str]()
-        for message in _documented(job.model):
-            kind = KINDS[message.DESCRIPTOR.name]
-            if message.doc_string and kind not in keep:
-                paths.update(PATH.findall(message.doc_string))
-                erased[kind] += 1
-                message.ClearField("doc_string")
-            if metadata and kind != "model" and len(getattr(message, "metadata_props", ())):
-                erased["metadata"] += len(message.metadata_props)
-                del message.metadata_props[:]
-        found = ", ".join(
-            f"{n} of {kind}" if kind != "metadata" else f"{n} metadata entries" for kind, n in erased.items()
-        )
-        job.log.info(f"erased {found or 'nothing'}: {size - job.model.ByteSize()} bytes")
-        if paths:
-            job.log.info(f"{len(paths)} absolute paths were in them, such as {min(paths)}")
-        job.same_outputs()
-        return job.model
+    for kind in keep:
+        if kind not in KINDS.values():
+            raise ToolError(f"--keep: no kind {kind!r}", kind, nearest(kind, KINDS.values()))
+    size, erased, paths = job.model.ByteSize(), Counter[str](), set[str]()
+    for message in _documented(job.model):
+        kind = KINDS[message.DESCRIPTOR.name]
+        if message.doc_string and kind not in keep:
+            paths.update(PATH.findall(message.doc_string))
+            erased[kind] += 1
+            message.ClearField("doc_string")
+        if metadata and kind != "model" and len(getattr(message, "metadata_props", ())):
+            erased["metadata"] += len(message.metadata_props)
+            del message.metadata_props[:]
+    found = ", ".join(f"{n} of {kind}" if kind != "metadata" else f"{n} metadata entries" for kind, n in erased.items())
+    job.log.info(f"erased {found or 'nothing'}: {size - job.model.ByteSize()} bytes")
+    if paths:
+        job.log.info(f"{len(paths)} absolute paths were in them, such as {min(paths)}")
+    job.same_outputs()
+    return job.model
 
 
 def _documented(message: Any) -> Iterator[Any]:
@@ -88,7 +82,7 @@ main = command(
     erase,
     INPUT,
     OUTPUT,
-    arg("--keep", f"kinds that stay: {', '.join(KINDS.values())}", nargs="+", metavar="KIND"),
+    option("--keep KIND...", f"kinds that stay: {', '.join(KINDS.values())}"),
     flag("--metadata", "drop metadata of nodes, tensors, graphs and functions too"),
     *COMMON,
 )

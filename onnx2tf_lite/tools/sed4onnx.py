@@ -20,10 +20,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..commands import command, option
 from ..errors import ToolError, naming
+from ..model import types
 from ..model.lazy import np, onnx
 from . import _exact, _literals
-from ._command import arg, command
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -34,7 +35,7 @@ LITERAL = re.compile(r"[-+.\d\[(]|inf|nan|true|false", re.IGNORECASE)
 @naming("sed4onnx")
 def encode(constant_string: str, dtype: str) -> str:
     """``[1,2]`` or ``@file.npy`` as Base64.  Raises ToolError for values that the dtype cannot hold."""
-    elem = _literals.dtype(dtype)
+    elem = types.dtype(dtype)
     if elem == onnx.TensorProto.STRING:
         return base64.b64encode(constant_string.encode()).decode()
     held = _literals.literal(constant_string)
@@ -48,7 +49,7 @@ def encode(constant_string: str, dtype: str) -> str:
 def decode(constant_string: str, dtype: str, *, shape: Sequence[int] | None = None) -> ndarray | str:
     """The values in Base64 text, of one axis unless a ``shape`` is given; a str for the dtype ``string``.  Raises
     ToolError for what is not Base64, and for a number of bytes that does not fit."""
-    elem = _literals.dtype(dtype)
+    elem = types.dtype(dtype)
     try:
         data = base64.b64decode("".join(constant_string.split()), validate=True)
         if elem == onnx.TensorProto.STRING:
@@ -92,10 +93,13 @@ def _reads(text: str) -> bool:
 
 main = command(
     convert,
-    arg("-cs --constant_string", 'numbers, Base64, @file.npy, or "-": standard input', required=True, metavar="TEXT"),
-    arg("-d --dtype", "float16 float32 float64 bfloat16 int4 ... int64 uint4 ... uint64 bool float8e4m3fn string ...",
-        metavar="DTYPE"),
-    arg("-m --mode", "what to do (default: what suits the text)", choices=("encode", "decode")),
-    arg("--shape", "print decoded values in this shape, such as [2,3]", convert=_literals.integers, metavar="SHAPE"),
+    option("-cs --constant_string TEXT", 'numbers, Base64, @file.npy, or "-": standard input', required=True),
+    option(
+        "-d --dtype DTYPE",
+        "float16 float32 float64 bfloat16 int4 ... int64 uint4 ... uint64 bool float8e4m3fn string ...",
+    ),
+    option("-m --mode", "what to do (default: what suits the text)", choices=("encode", "decode")),
+    option("--shape SHAPE", "print decoded values in this shape, such as [2,3]", convert=_literals.integers),
     show=print,
-)  # fmt: skip
+    explains=[encode, decode],
+)

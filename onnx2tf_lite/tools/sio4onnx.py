@@ -15,78 +15,75 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..commands import command, option, repeated
+from ..commands.words import assignments, dim
 from ..errors import ToolError, unknown
 from ..model.infer import infer
 from ..model.types import dims, types
 from ..model.walk import inputs, outputs, producers, title
-from ._command import COMMON, INPUT, OUTPUT, arg, command
-from ._edit import Common, Edit
+from ._edit import Edit, edit
+from ._options import COMMON, INPUT, OUTPUT
 from ._resize import set_extents
-from .ssi4onnx import assignment, set_dims
+from .ssi4onnx import set_dims
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from typing_extensions import Unpack
 
 Shapes = Sequence[Sequence[int | str]]
 
 
+@edit("MODEL GRAPH OUTPUT * QUIET")
 def io_change(
-    input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
-    output_onnx_file_path: str = "",
+    job: Edit,
     input_names: Sequence[str] = (),
     input_shapes: Shapes = (),
     output_names: Sequence[str] = (),
     output_shapes: Shapes = (),
-    non_verbose: bool = False,
     *,
     rename_dim: Mapping[str, int | str] | None = None,
-    **common: Unpack[Common],
 ) -> ModelProto:
     """Give the named inputs and outputs these shapes (numbers and names; a negative number is a name), and dimensions
     other names or numbers (``rename_dim``); returns the new model."""
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        graph = job.model.graph
-        named: dict[str, int | str] = dict(rename_dim or {})
-        extents: dict[tuple[str, int], int | str] = {}
-        for name, shape in _pairs("-i", "-is", input_names, input_shapes):
-            if name not in inputs(graph):
-                raise unknown("-i", "graph input", name, inputs(graph))
-            info = next(v for v in graph.input if v.name == name)
-            old = _ranked("-is", name, dims(info.type), shape)
-            for axis, (a, b) in enumerate(zip(old, shape, strict=True)):
-                if a == b:
-                    continue
-                if isinstance(a, str) and named.setdefault(a, b) == b:
-                    continue
-                extents[name, axis] = b
-        if named:
-            set_dims(job.model, named)
-            if any(isinstance(d, int) for d in named.values()):
-                _refine(job.model)
-        for note in set_extents(job.model, extents) if extents else ():
-            job.log.info(note)
-        for name, shape in _pairs("-o", "-os", output_names, output_shapes):
-            if name not in outputs(graph):
-                raise unknown("-o", "graph output", name, outputs(graph))
-            _output(job, name, shape)
-        for info in (*graph.input, *graph.output):
-            job.log.info(f"{info.name}: {dims(info.type)}")
-        if extents or any(isinstance(d, int) for d in named.values()):
-            job.must_run()
-        else:
-            job.same_outputs()
-        return job.model
+    graph = job.model.graph
+    named: dict[str, int | str] = dict(rename_dim or {})
+    extents: dict[tuple[str, int], int | str] = {}
+    for name, shape in _pairs("-i", "-is", input_names, input_shapes):
+        if name not in inputs(graph):
+            raise unknown("-i", "graph input", name, inputs(graph))
+        info = next(v for v in graph.input if v.name == name)
+        old = _ranked("-is", name, dims(info.type), shape)
+        for axis, (a, b) in enumerate(zip(old, shape, strict=True)):
+            if a == b:
+                continue
+            if isinstance(a, str) and named.setdefault(a, b) == b:
+                continue
+            extents[name, axis] = b
+    if named:
+        set_dims(job.model, named)
+        if any(isinstance(d, int) for d in named.values()):
+            _refine(job.model)
+    for note in set_extents(job.model, extents) if extents else ():
+        job.log.info(note)
+    for name, shape in _pairs("-o", "-os", output_names, output_shapes):
+        if name not in outputs(graph):
+            raise unknown("-o", "graph output", name, outputs(graph))
+        _output(job, name, shape)
+    for info in (*graph.input, *graph.output):
+        job.log.info(f"{info.name}: {dims(info.type)}")
+    if extents or any(isinstance(d, int) for d in named.values()):
+        job.must_run()
+    else:
+        job.same_outputs()
+    return job.model
 
 
 def _refine(model: ModelProto) -> None:
     """Numbers, where a number for a name makes names or unknown dimensions behind it known."""
     known = types(infer(model, strict=True).graph)
     for info in (*model.graph.output, *model.graph.value_info):
-        for dim, found in zip(info.type.tensor_type.shape.dim, dims(known.get(info.name)) or [], strict=False):
+        for axis, found in zip(info.type.tensor_type.shape.dim, dims(known.get(info.name)) or [], strict=False):
             if isinstance(found, int):
-                dim.dim_value = found
+                axis.dim_value = found
 
 
 def _pairs(a: str, b: str, names: Sequence[str], shapes: Shapes) -> list[tuple[str, list[int | str]]]:
@@ -123,19 +120,17 @@ def _output(job: Edit, name: str, shape: list[int | str]) -> None:
 
 
 def _shapes(rows: Sequence[Sequence[str]]) -> list[list[int | str]]:
-    return [[int(d) if d.isdigit() else d for d in row] for row in rows]
+    return [list(map(dim, row)) for row in rows]
 
 
 main = command(
     io_change,
     INPUT,
     OUTPUT,
-    arg("-i --input_names", "a graph input; may be repeated", action="append", metavar="NAME"),
-    arg("-is --input_shapes", "its shape, in words; may be repeated", nargs="*", action="append", metavar="DIM",
-        convert=_shapes),
-    arg("-o --output_names", "a graph output; may be repeated", action="append", metavar="NAME"),
-    arg("-os --output_shapes", "its shape, in words; may be repeated", nargs="*", action="append", metavar="DIM",
-        convert=_shapes),
-    arg("--rename-dim", "rename or fix dimensions everywhere", nargs="+", metavar="NAME=VALUE", convert=assignment),
+    repeated("-i --input_names NAME", "a graph input"),
+    repeated("-is --input_shapes [DIM...]", "its shape, in words", convert=_shapes),
+    repeated("-o --output_names NAME", "a graph output"),
+    repeated("-os --output_shapes [DIM...]", "its shape, in words", convert=_shapes),
+    option("--rename-dim NAME=VALUE...", "rename or fix dimensions everywhere", convert=assignments, form="{'N': 1}"),
     *COMMON,
-)  # fmt: skip
+)

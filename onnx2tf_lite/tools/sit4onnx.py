@@ -18,10 +18,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..commands import Log
+from ..commands import Log, command, flag, option, parameter, repeated
 from ..errors import ToolError, naming, unknown
 from ..model.lazy import np, onnx
-from ._command import QUIET, arg, command, flag
+from ._options import QUIET
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -81,7 +81,7 @@ def inference(
     for path, engine in zip(paths, engines, strict=True):
         same = feeds[0] if compare and feeds else None
         feeds.append(_feeds(path, engine, batch_size, fixed_shapes, given, seed, same, log))
-    jobs = [lambda e=e, f=f: e.run(f) for e, f in zip(engines, feeds, strict=True)]  # type: ignore[misc]
+    jobs = [lambda e=e, f=f: e.run(f) for e, f in zip(engines, feeds, strict=True)]
     if compare:
         timings, results = measure(jobs, loops, warm_up)
     else:
@@ -176,7 +176,8 @@ def _made(end: End, shape: tuple[int, ...], seed: int | None, spec: Any) -> ndar
         return np.ones(shape, kind)
     tiny = kind.isbuiltin != 1
     spec = spec or InputSpec(end.name, np.dtype(np.float32) if tiny else kind, shape)
-    return spec.random(shape, np.random.default_rng(seed), HIGHS[-1]).astype(kind)
+    made: ndarray = spec.random(shape, np.random.default_rng(seed), HIGHS[-1])
+    return made.astype(kind)
 
 
 def _specs(path: str) -> dict[str, Any]:
@@ -307,24 +308,27 @@ def _models(words: Sequence[str]) -> str | list[str]:
     return words[0] if len(words) == 1 else list(words)
 
 
+_INPUT: Any = {"group": "input and output", "required": True, "convert": _models}
 main = command(
     inference,
-    arg("-if --input_onnx_file_path", "the model, or several: .onnx or .tflite", group="input and output", nargs="+",
-        required=True, metavar="FILE", convert=_models),
-    arg("-b --batch_size", "size of an open first dimension (default: 1)", type=int, metavar="N"),
-    arg("-fs --fixed_shapes", "the shape of an input; once per input, in order", type=int, nargs="*", action="append",
-        metavar="N"),
-    arg("-tlc --test_loop_count", "how many runs are timed (default: 10)", type=int, metavar="N"),
-    arg("-oep --onnx_execution_provider", "who runs it (default: tensorrt)", choices=PROVIDERS),
-    arg("-iont --intra_op_num_threads", "threads (default: the runtime's choice)", type=int, metavar="N"),
+    option(
+        "-if --input_onnx_file_path FILE...",
+        "the model, or several: .onnx or .tflite",
+        **_INPUT,
+    ),
+    option("-b --batch_size N", "size of an open first dimension (default: 1)", type=int),
+    repeated("-fs --fixed_shapes [N...]", "the shape of an input; once per input, in order", type=int),
+    option("-tlc --test_loop_count N", "how many runs are timed (default: 10)", type=int),
+    option("-oep --onnx_execution_provider", "who runs it (default: tensorrt)", choices=PROVIDERS),
+    option("-iont --intra_op_num_threads N", "threads (default: the runtime's choice)", type=int),
     flag("-pro --enable_profiling", "write the runtime's profile to the current folder"),
-    arg("-ifp --input_numpy_file_paths_for_testing", "inputs: .npy in order, name=.npy, or .npz by name; repeatable",
-        action="append", metavar="FILE"),
+    repeated("-ifp --input_numpy_file_paths_for_testing FILE", "inputs: .npy in order, name=.npy, or .npz by name"),
+    parameter("numpy_ndarrays_for_testing", "inputs: arrays in order"),
     flag("-ofp --output_numpy_file", "write result_<output>.npy to the current folder"),
     flag("--compare", "run several models in turn on the same inputs; compare times and outputs with the first"),
-    arg("--seed", "random inputs instead of ones", type=int, metavar="N"),
-    arg("--warm-up", "runs that are not timed (default: 1)", type=int, metavar="N"),
+    option("--seed N", "random inputs instead of ones", type=int),
+    option("--warm-up N", "runs that are not timed (default: 1)", type=int),
     flag("--require-provider", "a provider that is not there is an error"),
     flag("--json", "a report in JSON instead of the lines"),
     QUIET,
-)  # fmt: skip
+)

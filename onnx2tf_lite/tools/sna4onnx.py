@@ -18,23 +18,34 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..commands import command, option, repeated
 from ..errors import ToolError, nearest, unknown
-from ..model.lazy import onnx
+from ..model.lazy import np, onnx
 from ..model.names import fresh, names_in, node_named
-from ..model.walk import defined, is_function, outputs, producers, reads, replace_uses, scopes
+from ..model.types import dtype
+from ..model.walk import Scope, defined, is_function, outputs, producers, reads, replace_uses, scopes
 from . import _literals
-from ._command import COMMON, INPUT, arg, command, rows
-from ._edit import Common, Edit
+from ._edit import Edit, edit
+from ._options import (
+    ATTRIBUTE_FORM,
+    ATTRIBUTES,
+    COMMON,
+    CONSTANT_FORM,
+    CONSTANTS,
+    INPUT,
+    VARIABLE_FORM,
+    VARIABLES,
+    output,
+)
 from ._schema import make_node
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
-    from typing_extensions import Unpack
-
-    from ..model.walk import Scope
 
 
+@edit("* MODEL GRAPH OUTPUT QUIET")
 def add(
+    job: Edit,
     connection_src_op_output_names: Sequence[Sequence[str]] | None = None,
     connection_dest_op_input_names: Sequence[Sequence[str]] | None = None,
     add_op_type: str = "",
@@ -42,10 +53,6 @@ def add(
     add_op_input_variables: Mapping[str, Any] | None = None,
     add_op_output_variables: Mapping[str, Any] | None = None,
     add_op_attributes: Mapping[str, Any] | None = None,
-    input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
-    output_onnx_file_path: str = "",
-    non_verbose: bool = False,
     *,
     after: str = "",
     before: str = "",
@@ -53,36 +60,33 @@ def add(
     append: str = "",
     constants: Mapping[str, Any] | None = None,
     domain: str = "",
-    **common: Unpack[Common],
 ) -> ModelProto:
-    """Add one node; returns the new model.
+    """Add one node, at one place: by connections, or ``after``, ``before``, ``between`` or ``append``; returns the new
+    model.
 
-    Connections: ``[source node, its output, new node, its input]`` and ``[new node, its output, reader, its input]``;
-    variables: name -> [dtype, shape] (an input that is not connected becomes one of the model, an output too).  Or one
-    of ``after`` (a tensor), ``before`` ("node.index"), ``between`` (two nodes), ``append`` (a model output).
-    ``constants``: name -> array or (dtype, value), inputs behind the others unless named among the variables.
+    A variable that is not connected becomes an input or output of the model.  Constants are inputs behind the others,
+    unless they are named among the variables.
     """
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        modes = [m for m in (after, before, between, append, connection_dest_op_input_names) if m]
-        if len(modes) != 1 or not (add_op_type and add_op_name):
-            raise ToolError("say where: one of --after, --before, --between, --append, or -cdoin (with -csoon)")
-        if add_op_name in (n.name for s in scopes(job.model) for n in s.graph.node):
-            raise ToolError(f"-aon: there is a node called {add_op_name!r} already", add_op_name)
-        held = {n: _literals.given_tensor(n, v) for n, v in (constants or {}).items()}
-        new = _New(job, add_op_type, add_op_name, dict(add_op_attributes or {}), domain, held)
-        ins, outs = dict(add_op_input_variables or {}), dict(add_op_output_variables or {})
-        if connection_dest_op_input_names:
-            _by_pairs(new, connection_src_op_output_names or [], connection_dest_op_input_names, ins, outs)
-        elif after:
-            _after(new, _found(job.find("tensor", after, "--after")), ins, outs)
-        elif before:
-            _before(new, before, ins, outs)
-        elif between:
-            _between(new, between, ins, outs)
-        else:
-            _append(new, _found(job.find("graph output", append, "--append")), ins, outs)
-        job.rewired()
-        return job.model
+    modes = [m for m in (after, before, between, append, connection_dest_op_input_names) if m]
+    if len(modes) != 1 or not (add_op_type and add_op_name):
+        raise ToolError("say where: one of --after, --before, --between, --append, or -cdoin (with -csoon)")
+    if add_op_name in (n.name for s in scopes(job.model) for n in s.graph.node):
+        raise ToolError(f"-aon: there is a node called {add_op_name!r} already", add_op_name)
+    held = {n: _literals.given_tensor(n, v) for n, v in (constants or {}).items()}
+    new = _New(job, add_op_type, add_op_name, dict(add_op_attributes or {}), domain, held)
+    ins, outs = dict(add_op_input_variables or {}), dict(add_op_output_variables or {})
+    if connection_dest_op_input_names:
+        _by_pairs(new, connection_src_op_output_names or [], connection_dest_op_input_names, ins, outs)
+    elif after:
+        _after(new, _found(job.find("tensor", after, "--after")), ins, outs)
+    elif before:
+        _before(new, before, ins, outs)
+    elif between:
+        _between(new, between, ins, outs)
+    else:
+        _append(new, _found(job.find("graph output", append, "--append")), ins, outs)
+    job.rewired()
+    return job.model
 
 
 class _New:
@@ -120,7 +124,8 @@ class _New:
         scope.graph.initializer.extend(self.held.values())
         where = f" in {scope.path}" if scope.path else ""
         self.job.log.info(f"added {self.op} {self.name!r}{where}: {', '.join(inputs)} -> {', '.join(outputs)}")
-        return nodes[len(nodes) - 1 if index is None else index]
+        placed: NodeProto = nodes[len(nodes) - 1 if index is None else index]
+        return placed
 
 
 def _found(place: Any) -> Any:
@@ -251,25 +256,12 @@ def _mine(flag: str, own: str, name: str, variable: str, known: Mapping[str, Any
 def _info(name: str, said: Any) -> Any:
     word, shape = said
     word = word if isinstance(word, str) else _np_word(word)
-    return onnx.helper.make_tensor_value_info(name, _literals.dtype(word), list(shape))
+    return onnx.helper.make_tensor_value_info(name, dtype(word), list(shape))
 
 
 def _np_word(dtype: Any) -> str:
-    from ..model.lazy import np
 
     return str(np.dtype(dtype))
-
-
-def _variables(rows: list[list[str]]) -> dict[str, Any]:
-    return {name: [word, _literals.shape(text)] for name, word, text in rows}
-
-
-def _values(rows: list[list[str]]) -> dict[str, tuple[str, str]]:
-    return {name: (value, word) for name, word, value in rows}
-
-
-def _constants(rows: list[list[str]]) -> dict[str, tuple[str, str]]:
-    return {name: (word, value) for name, word, value in rows}
 
 
 def _beside(values: dict[str, Any]) -> str:
@@ -277,26 +269,28 @@ def _beside(values: dict[str, Any]) -> str:
     return path if path == "-" else str(Path(path).with_name(f"{Path(path).stem}_mod.onnx"))
 
 
-_THREE = ("NAME", "DTYPE", "SHAPE")
 main = command(
     add,
     INPUT,
-    arg("-of --output_onnx_file_path", 'the result; "-": standard output (default: <input>_mod.onnx)',
-        group="input and output", metavar="FILE", fallback=_beside),
-    arg("-aot --add_op_type", "operator", required=True, metavar="OP"),
-    arg("-aon --add_op_name", "name of the new node", required=True, metavar="NAME"),
-    rows("-aoiv --add_op_input_variables", "an input", _THREE, _variables),
-    rows("-aoov --add_op_output_variables", "an output", _THREE, _variables),
-    rows("-aoa --add_op_attributes", "an attribute", ("NAME", "DTYPE", "VALUE"), _values),
-    rows("-c --constants", "a constant input", ("NAME", "DTYPE", "VALUE"), _constants),
-    rows("-csoon --connection_src_op_output_names", "what an input reads: source node and its output, new node and "
-          "its input", ("NODE", "OUTPUT", "NEW", "INPUT")),
-    rows("-cdoin --connection_dest_op_input_names", "who reads an output: new node and its output, reader and its "
-          "input now", ("NEW", "OUTPUT", "NODE", "INPUT")),
-    arg("--after", "behind a tensor: everything that read it reads the new node", metavar="TENSOR"),
-    arg("--before", "in front of one input: NODE.INDEX", metavar="TEXT"),
-    arg("--between", "on the way from one node to another", nargs=2, metavar="NODE"),
-    arg("--append", "in front of a model output, which keeps its name", metavar="OUTPUT"),
-    arg("--domain", "domain of the operator (default: ONNX's own)", metavar="NAME"),
+    output(form="<input>_mod.onnx", fallback=_beside),
+    option("-aot --add_op_type OP", "operator", required=True),
+    option("-aon --add_op_name NAME", "name of the new node", required=True),
+    repeated("-aoiv --add_op_input_variables NAME DTYPE SHAPE", "an input", convert=VARIABLES, form=VARIABLE_FORM),
+    repeated("-aoov --add_op_output_variables NAME DTYPE SHAPE", "an output", convert=VARIABLES, form=VARIABLE_FORM),
+    repeated("-aoa --add_op_attributes NAME DTYPE VALUE", "an attribute", convert=ATTRIBUTES, form=ATTRIBUTE_FORM),
+    repeated("-c --constants NAME DTYPE VALUE", "a constant input", convert=CONSTANTS, form=CONSTANT_FORM),
+    repeated(
+        "-csoon --connection_src_op_output_names NODE OUTPUT NEW INPUT",
+        "what an input reads: source node and its output, new node and its input",
+    ),
+    repeated(
+        "-cdoin --connection_dest_op_input_names NEW OUTPUT NODE INPUT",
+        "who reads an output: new node and its output, reader and its input now",
+    ),
+    option("--after TENSOR", "behind a tensor: everything that read it reads the new node"),
+    option("--before TEXT", "in front of one input: NODE.INDEX"),
+    option("--between NODE NODE", "on the way from one node to another"),
+    option("--append OUTPUT", "in front of a model output, which keeps its name"),
+    option("--domain NAME", "domain of the operator (default: ONNX's own)"),
     *COMMON,
-)  # fmt: skip
+)

@@ -17,85 +17,79 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..commands import command, flag, group, option, parameter, repeated
 from ..errors import ToolError, nearest, unknown
+from ..model.infer import infer
 from ..model.lazy import onnx
 from ..model.names import fresh, names_in
 from ..model.read import read_model
 from ..model.tensors import is_external
-from ..model.types import types
+from ..model.types import contradict, types
 from ..model.walk import (
     consumers,
     defined,
     inputs,
     outputs,
+    remove,
     rename_tensors,
     replace_uses,
     scopes,
     sort,
     tensors,
 )
-from ..model.walk import remove as drop
 from ..model.write import write_model
-from ._command import COMMON, arg, command, flag, output
-from ._edit import Common, Edit
+from ._edit import Edit, edit
+from ._options import COMMON, output
+from ._verify import difference, first_run, random_feeds, run, session
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from typing_extensions import Unpack
 
 
+@edit("srcop_destop op_prefixes_after_merging input_onnx_file_paths onnx_graphs OUTPUT * QUIET")
 def combine(
+    job: Edit,
     srcop_destop: Sequence[Sequence[str]] = (),
     op_prefixes_after_merging: Sequence[str] = (),
     input_onnx_file_paths: Sequence[str] = (),
     onnx_graphs: Sequence[ModelProto] = (),
-    output_onnx_file_path: str = "",
     output_of_onnx_file_in_the_process_of_fusion: bool = False,
     disable_onnxsim: bool = False,
-    non_verbose: bool = False,
     *,
     io: Sequence[str] = (),
     opset: int = 0,
     keep_outputs: bool = False,
     simplify: bool | None = None,
-    **common: Unpack[Common],
 ) -> ModelProto:
-    """Combine the models; ``srcop_destop`` has one flat list per join, ``[['out', 'in'], ['b_out', 'in']]``.
-
-    ``io``: the same as "model.out:model.in", where a model is called by its prefix or file name; ``opset``: convert all
-    to this one (default: the highest that works); ``keep_outputs``: joined outputs remain outputs.  onnxsim simplifies
-    the result if ``simplify``; None, the default, means unless ``disable_onnxsim``.
-    """
-    with Edit(__name__, "", None, output_onnx_file_path, non_verbose, made=True, **common) as job:
-        models = _models(input_onnx_file_paths, onnx_graphs)
-        prefixes = list(op_prefixes_after_merging)
-        if len(models) < 2 or (prefixes and (len(prefixes) != len(models) or len(set(prefixes)) < len(models))):
-            raise ToolError(f"-opam: {len(models)} models and the prefixes {prefixes}: one each, all different")
-        paths = [*input_onnx_file_paths] or [f"model {i + 1}" for i in range(len(models))]
-        for index, path in enumerate(paths):
-            prefix = f'"{prefixes[index]}"' if prefixes else "None"
-            job.log.info(f"MODEL_INDX={index + 1}: {path}, prefix={prefix}")
-        titles = prefixes or _titles(paths)
-        joins = [_pairs(list(words)) for words in srcop_destop] if srcop_destop else _readable(io, titles)
-        if len(joins) != len(models) - 1:
-            raise ToolError(
-                f"-sd: {len(models)} models need {len(models) - 1} -sd, one for each join, not {len(joins)}"
-            )
-        merger = _Merger(job, models, titles, bool(prefixes), opset)
-        for index, pairs in enumerate(joins, 1):
-            merger.join(index, pairs, keep_outputs)
-            if output_of_onnx_file_in_the_process_of_fusion and output_onnx_file_path not in ("", "-"):
-                target = Path(output_onnx_file_path)
-                step = target.with_name(f"{target.stem}_{index}{target.suffix}")
-                if not job.dry_run:
-                    write_model(merger.model, step, note=job.log.info, **job.storage)
-                job.log.info(f"after join {index}: {step}")
-        merger.finish()
-        job.model = merger.model
-        job.test(merger.compare)
-        if simplify or (simplify is None and not disable_onnxsim):
-            _simplify(job)
-        return job.model
+    """Combine the models; returns the one they make.  It is simplified if ``simplify`` (None: unless
+    ``disable_onnxsim``)."""
+    models = _models(input_onnx_file_paths, onnx_graphs)
+    prefixes = list(op_prefixes_after_merging)
+    if len(models) < 2 or (prefixes and (len(prefixes) != len(models) or len(set(prefixes)) < len(models))):
+        raise ToolError(f"-opam: {len(models)} models and the prefixes {prefixes}: one each, all different")
+    paths = [*input_onnx_file_paths] or [f"model {i + 1}" for i in range(len(models))]
+    for index, path in enumerate(paths):
+        prefix = f'"{prefixes[index]}"' if prefixes else "None"
+        job.log.info(f"MODEL_INDX={index + 1}: {path}, prefix={prefix}")
+    titles = prefixes or _titles(paths)
+    joins = [_pairs(list(words)) for words in srcop_destop] if srcop_destop else _readable(io, titles)
+    if len(joins) != len(models) - 1:
+        raise ToolError(f"-sd: {len(models)} models need {len(models) - 1} -sd, one for each join, not {len(joins)}")
+    merger = _Merger(job, models, titles, bool(prefixes), opset)
+    for index, pairs in enumerate(joins, 1):
+        merger.join(index, pairs, keep_outputs)
+        if output_of_onnx_file_in_the_process_of_fusion and job.output not in ("", "-"):
+            target = Path(job.output)
+            step = target.with_name(f"{target.stem}_{index}{target.suffix}")
+            if not job.dry_run:
+                write_model(merger.model, step, note=job.log.info, **job.storage)
+            job.log.info(f"after join {index}: {step}")
+    merger.finish()
+    job.model = merger.model
+    job.test(merger.compare)
+    if simplify or (simplify is None and not disable_onnxsim):
+        _simplify(job)
+    return job.model
 
 
 def _models(paths: Sequence[str], graphs: Sequence[ModelProto]) -> list[ModelProto]:
@@ -194,7 +188,7 @@ class _Merger:
         here = names_in(self.model) | {f.name for f in self.model.functions}
         self._prefix(part, index, (lambda name: True) if self.prefixed else here.__contains__)
         renamed = {self.names[index][target]: source for target, source in joined.items()}
-        drop(part.graph.input, lambda v: v.name in renamed)
+        remove(part.graph.input, lambda v: v.name in renamed)
         for name in set(renamed) & set(outputs(part.graph)):
             label = fresh(f"{name}_identity", names_in(part) | here)
             part.graph.node.append(onnx.helper.make_node("Identity", [renamed[name]], [name], label))
@@ -203,7 +197,7 @@ class _Merger:
             self.names[index][target] = source
             self.job.log.info(f"{source} -> {self.titles[index]}.{target}")
         if not keep:
-            drop(self.model.graph.output, lambda v: v.name in joined.values())
+            remove(self.model.graph.output, lambda v: v.name in joined.values())
         _append(self.model, part, self.titles[index])
 
     def _source(self, name: str, index: int) -> str:
@@ -223,8 +217,6 @@ class _Merger:
         return found[0]
 
     def _seams(self, part: ModelProto, joined: dict[str, str], index: int) -> None:
-        from ..model.infer import infer
-        from ..model.types import contradict
 
         before, after = types(infer(self.model).graph), types(part.graph)
         for target, source in joined.items():
@@ -239,7 +231,7 @@ class _Merger:
         idle = [n for n in inputs(graph) if n not in used]
         if idle:
             self.job.log.info(f"removed, as nothing reads them: input(s) {', '.join(idle)}")
-            drop(graph.input, lambda v: v.name in idle)
+            remove(graph.input, lambda v: v.name in idle)
         if self.prefixed:
             renamed = self._unprefixed(outputs(graph), self.titles[-2:])
             if len(self.parts) == 2 and len(inputs(graph)) == 1:
@@ -256,23 +248,21 @@ class _Merger:
 
     def compare(self) -> str:
         """Run the models one after another, and the result."""
-        from . import _verify
-
         model = self.job.model
-        made = _verify.session(model)
-        feeds, got = _verify.first_run(made, outputs(model.graph), _verify.random_feeds(model))
+        made = session(model)
+        feeds, got = first_run(made, outputs(model.graph), random_feeds(model))
         known = dict(feeds)
         for part, names in zip(self.parts, self.names, strict=True):
             entries = inputs(part.graph)
             missing = [n for n in entries if names[n] not in known]
             if missing:  # an input that nothing reads
-                known |= {names[n]: a for n, a in next(_verify.random_feeds(part)).items() if n in missing}
+                known |= {names[n]: a for n, a in next(random_feeds(part)).items() if n in missing}
             wanted = [
                 n for n, m in names.items() if n not in entries and (n in outputs(part.graph) or m in self._seen())
             ]
-            results = _verify.run(part, {n: known[names[n]] for n in entries}, wanted)
+            results = run(part, {n: known[names[n]] for n in entries}, wanted)
             known |= {names[n]: a for n, a in results.items()}
-        name, what = _verify.difference(got, {n: known[n] for n in got})
+        name, what = difference(got, {n: known[n] for n in got})
         if what:
             raise ToolError(f"output {name!r} is not what the models give one after another: {what}", name)
         return f"{len(got)} output(s) as from the models one after another (ONNX Runtime, seeded inputs)"
@@ -365,20 +355,22 @@ def _lift_constants(graph: Any) -> None:
             del graph.node[index]
 
 
+_JOINS = "[['out', 'in', ...], ...]"
 main = command(
     combine,
-    arg("-if --input_onnx_file_paths", 'the models, in order; "-": standard input', group="input and output", nargs="+",
-        required=True, metavar="FILE"),
+    *group(
+        "input and output",
+        option("-if --input_onnx_file_paths FILE...", 'the models, in order; "-": standard input', required=True),
+    ),
+    parameter("onnx_graphs", "the models in memory, which stay as they are; the paths are then not looked at"),
     output("merged_model.onnx"),
-    arg("-sd --srcop_destop", "what is connected: OUTPUT INPUT ...; once for each join", nargs="+", action="append",
-        metavar="NAME"),
-    arg("--io", "the same as MODEL.OUTPUT:MODEL.INPUT; a model is called by its prefix, else its file", nargs="+",
-        metavar="TEXT"),
-    arg("-opam --op_prefixes_after_merging", "a prefix for the names of each model", nargs="+", metavar="TEXT"),
+    repeated("-sd --srcop_destop NAME...", "what is connected: OUTPUT INPUT ...; once for each join", form=_JOINS),
+    option("--io TEXT...", "the same as MODEL.OUTPUT:MODEL.INPUT; a model is called by its prefix, else its file"),
+    option("-opam --op_prefixes_after_merging TEXT...", "a prefix for the names of each model"),
     flag("-f --output_of_onnx_file_in_the_process_of_fusion", "write the model after each join too"),
-    arg("--opset", "convert all models to this opset (default: the highest that works)", type=int, metavar="N"),
+    option("--opset N", "convert all models to this opset (default: the highest that works)", type=int),
     flag("--keep-outputs", "outputs that are connected stay outputs"),
     flag("-dos --disable_onnxsim", "leave the result as it is (snc4onnx simplifies it with onnxsim; combine does not)"),
     flag("--simplify", "simplify the result with onnxsim"),
     *COMMON,
-)  # fmt: skip
+)

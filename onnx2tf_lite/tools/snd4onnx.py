@@ -16,56 +16,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..commands import command, option
 from ..errors import ToolError, nearest, unknown
+from ..model import walk
 from ..model.lazy import onnx
 from ..model.names import fresh, names_in, node_named
-from ..model.walk import constants, consumers, dead, outputs, producers, replace_uses, scopes, sweep, title
-from ..model.walk import remove as drop
-from ._command import COMMON, INPUT, OUTPUT, arg, command
-from ._edit import Common, Edit
+from ..model.walk import Scope, constants, consumers, dead, outputs, producers, replace_uses, scopes, sweep, title
+from ._edit import Edit, edit
+from ._options import COMMON, INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
-    from typing_extensions import Unpack
-
-    from ..model.walk import Scope
 
 
+@edit("remove_node_names MODEL OUTPUT GRAPH QUIET")
 def remove(
+    job: Edit,
     remove_node_names: Sequence[str] = (),
-    input_onnx_file_path: str = "",
-    output_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
-    non_verbose: bool = False,
     *,
     match: Sequence[str] = (),
     op_types: Sequence[str] = (),
     bridge: Sequence[str] = (),
-    **common: Unpack[Common],
 ) -> ModelProto:
     """Delete the named nodes, those whose names ``match`` a glob, and all of ``op_types``; returns the new model.
 
     The name of a graph output drops this output.  ``bridge``: ``node=input`` or ``node:output=input``, tensor names.
     """
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        chosen = _chosen(job, remove_node_names, match, op_types)
-        bridges = _bridges(bridge, [title(n) for _, n in chosen])
-        graph = job.model.graph
-        dropped = [n for n in remove_node_names if n in outputs(graph) and n not in (x.name for x in graph.node)]
-        if len(dropped) == len(graph.output) or len([1 for s, _ in chosen if not s.path]) == len(graph.node):
-            raise ToolError("-rn: at least one node and one output must remain")
-        before = [(s, dead(s.graph)) for s in scopes(job.model)]
-        drop(graph.output, lambda v: v.name in dropped)
-        taken = names_in(job.model)
-        for scope, node in chosen:
-            job.log.info(f"deleted {node.op_type} {title(node)!r}: {_bypass(scope, node, bridges, taken)}")
-        for scope, unneeded in reversed(before):
-            swept = sweep(scope.graph, unneeded, prune_inputs=not scope.path)
-            if swept.nodes or swept.initializers or swept.inputs:
-                job.log.info(f"removed with them: {swept}")
-        if chosen or dropped:
-            job.rewired()
-        return job.model
+    chosen = _chosen(job, remove_node_names, match, op_types)
+    bridges = _bridges(bridge, [title(n) for _, n in chosen])
+    graph = job.model.graph
+    dropped = [n for n in remove_node_names if n in outputs(graph) and n not in (x.name for x in graph.node)]
+    if len(dropped) == len(graph.output) or len([1 for s, _ in chosen if not s.path]) == len(graph.node):
+        raise ToolError("-rn: at least one node and one output must remain")
+    before = [(s, dead(s.graph)) for s in scopes(job.model)]
+    walk.remove(graph.output, lambda v: v.name in dropped)
+    taken = names_in(job.model)
+    for scope, node in chosen:
+        job.log.info(f"deleted {node.op_type} {title(node)!r}: {_bypass(scope, node, bridges, taken)}")
+    for scope, unneeded in reversed(before):
+        swept = sweep(scope.graph, unneeded, prune_inputs=not scope.path)
+        if swept.nodes or swept.initializers or swept.inputs:
+            job.log.info(f"removed with them: {swept}")
+    if chosen or dropped:
+        job.rewired()
+    return job.model
 
 
 def _chosen(
@@ -94,7 +88,7 @@ def _chosen(
 
 
 def _only(scope: Scope, name: str) -> NodeProto:
-    same = [n for n in scope.graph.node if n.name == name]
+    same: list[NodeProto] = [n for n in scope.graph.node if n.name == name]
     if len(same) > 1:
         raise ToolError(f"-rn: {len(same)} nodes are called {name!r}; sng4onnx gives each its own name", name)
     return same[0]
@@ -144,7 +138,7 @@ def _source(scope: Scope, node: NodeProto, result: str, bridges: dict[tuple[str,
         if asked not in node.input:
             raise ToolError(f"--bridge: {asked!r} is no input of {name!r}", asked, nearest(asked, node.input))
         return asked
-    moving = list(dict.fromkeys(i for i in node.input if i and i not in fixed))
+    moving: list[str] = list(dict.fromkeys(i for i in node.input if i and i not in fixed))
     if len(moving) == 1 and (only or result == node.output[0]):
         return moving[0]
     if len(moving) == 1:
@@ -167,12 +161,11 @@ def _rename(graph: object, old: str, new: str) -> None:
 
 main = command(
     remove,
-    arg("-rn --remove_node_names", "nodes to delete, or graph outputs to drop", nargs="+", metavar="NAME"),
-    arg("--match", "nodes whose names match these globs", nargs="+", metavar="GLOB"),
-    arg("--type", "all nodes of these operators", dest="op_types", nargs="+", metavar="OP"),
-    arg("--bridge", "which input takes the place of a node: NODE=INPUT or NODE:OUTPUT=INPUT", nargs="+",
-        metavar="TEXT"),
+    option("-rn --remove_node_names NAME...", "nodes to delete, or graph outputs to drop"),
+    option("--match GLOB...", "nodes whose names match these globs"),
+    option("--type OP...", "all nodes of these operators", dest="op_types"),
+    option("--bridge TEXT...", "which input takes the place of a node: NODE=INPUT or NODE:OUTPUT=INPUT"),
     INPUT,
     OUTPUT,
     *COMMON,
-)  # fmt: skip
+)

@@ -18,100 +18,93 @@ examples:
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..commands import command, flag, option, parameter
+from ..commands.words import size
 from ..errors import ToolError, unknown
+from ..model.infer import problem
 from ..model.lazy import onnx
 from ..model.light import light
 from ..model.tensors import is_external, nbytes
 from ..model.types import dims, type_text
 from ..model.walk import defined, drop_stale, initializers, inputs, outputs, reads, remove, sort, title
 from ..model.write import atomic, write_model
-from ._command import COMMON, INPUT, arg, command, flag, output
-from ._edit import Common, Edit
+from ._edit import Edit, edit
+from ._options import COMMON, INPUT, output
+from ._verify import NotRun, difference, first_run, random_feeds, run, session
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TypeProto
-    from typing_extensions import Unpack
 
 
+@edit("input_op_names output_op_names MODEL GRAPH OUTPUT * QUIET")
 def extraction(
+    job: Edit,
     input_op_names: Sequence[str],
     output_op_names: Sequence[str],
-    input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
-    output_onnx_file_path: str = "",
     has_external_data: bool = False,
-    non_verbose: bool = False,
     *,
     auto_inputs: bool = False,
-    **common: Unpack[Common],
 ) -> ModelProto:
     """Extract what computes the tensors ``output_op_names`` from ``input_op_names``; returns the part.
 
     ``auto_inputs``: model inputs that are needed too become inputs of the part.  ``has_external_data`` has no effect.
     """
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        starts, ends = (_tensors(job, n, f) for n, f in ((input_op_names, "-ion"), (output_op_names, "-oon")))
-        if not ends:
-            raise ToolError("-oon: no output is left")
-        wanted, missing, idle = _need(job.model.graph, starts, ends)
-        if missing and not auto_inputs:
-            raise ToolError(f"-ion: needed too: {', '.join(missing)} (--auto-inputs adds them)", missing[0], missing)
-        for name in idle:
-            job.log.warning(f"-ion: {name!r} does not lead to any of the outputs")
-        known = job.types_of([*starts, *ends], "-ion")
-        before = list(outputs(job.model.graph))
-        _cut(job.model, wanted, [*starts, *missing], ends, known)
-        for label, names in (("input", [*starts, *missing]), ("output", ends)):
-            for name in names:
-                job.log.info(f"{label} {name}: {type_text(known.get(name))}{_bytes(known.get(name))}")
-        weights = sum(map(nbytes, job.model.graph.initializer))
-        job.log.info(f"{len(job.model.graph.node)} node(s), {weights} bytes of weights")
-        exposed = list(dict.fromkeys([*ends, *(n for n in starts if n not in inputs(job.before.graph))]))
-        if exposed != before or starts != inputs(job.before.graph):
-            entries = inputs(job.model.graph)
-            job.same_outputs(
-                lambda arrays: {n: arrays[n] for n in entries}, lambda got: {n: got[n] for n in ends}, exposed
-            )
-        return job.model
+    starts, ends = (_tensors(job, n, f) for n, f in ((input_op_names, "-ion"), (output_op_names, "-oon")))
+    if not ends:
+        raise ToolError("-oon: no output is left")
+    wanted, missing, idle = _need(job.model.graph, starts, ends)
+    if missing and not auto_inputs:
+        raise ToolError(f"-ion: needed too: {', '.join(missing)} (--auto-inputs adds them)", missing[0], missing)
+    for name in idle:
+        job.log.warning(f"-ion: {name!r} does not lead to any of the outputs")
+    known = job.types_of([*starts, *ends], "-ion")
+    before = list(outputs(job.model.graph))
+    _cut(job.model, wanted, [*starts, *missing], ends, known)
+    for label, names in (("input", [*starts, *missing]), ("output", ends)):
+        for name in names:
+            job.log.info(f"{label} {name}: {type_text(known.get(name))}{_bytes(known.get(name))}")
+    weights = sum(map(nbytes, job.model.graph.initializer))
+    job.log.info(f"{len(job.model.graph.node)} node(s), {weights} bytes of weights")
+    exposed = list(dict.fromkeys([*ends, *(n for n in starts if n not in inputs(job.before.graph))]))
+    if exposed != before or starts != inputs(job.before.graph):
+        entries = inputs(job.model.graph)
+        job.same_outputs(lambda arrays: {n: arrays[n] for n in entries}, lambda got: {n: got[n] for n in ends}, exposed)
+    return job.model
 
 
+@edit("MODEL GRAPH OUTPUT QUIET")
 def split(
-    input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
-    output_onnx_file_path: str = "",
-    non_verbose: bool = False,
+    job: Edit,
     *,
     split_at: Sequence[str] = (),
     max_bytes: int = 0,
-    **common: Unpack[Common],
 ) -> list[ModelProto]:
     """Split at cuts ("a" or "a,b") or into parts of at most ``max_bytes`` of weights; returns the parts, in order.
 
     Writes ``<stem>_1.onnx`` and so on, and ``<stem>.json``: file, inputs, outputs and bytes of each part.
     """
-    with Edit(__name__, input_onnx_file_path, onnx_graph, "", non_verbose, **common) as job:
-        if output_onnx_file_path == "-":
-            raise ToolError("-of: several parts cannot go to standard output", "-")
-        whole = onnx.ModelProto()
-        whole.CopyFrom(job.model)
-        sort(whole.graph)
-        cuts = [_tensors(job, c.split(","), "--split-at") for c in split_at]
-        groups = _by_cuts(whole.graph, cuts) if cuts else _by_size(whole.graph, max_bytes)
-        ports = _ports(whole.graph, groups)
-        known = job.types_of(dict.fromkeys(n for starts, ends in ports for n in (*starts, *ends)), "--split-at")
-        parts = [_copy_of(whole, group) for group in groups]
-        for part, (starts, ends) in zip(parts, ports, strict=True):
-            _cut(part, set(range(len(part.graph.node))), starts, ends, known)
-        if job.checks:
-            _verify_chain(job, whole, parts)
-        if output_onnx_file_path and not job.dry_run:
-            _write_chain(job, Path(output_onnx_file_path), parts)
-        return parts
+    target, job.output = job.output, ""  # there is no one result
+    if target == "-":
+        raise ToolError("-of: several parts cannot go to standard output", "-")
+    whole = onnx.ModelProto()
+    whole.CopyFrom(job.model)
+    sort(whole.graph)
+    cuts = [_tensors(job, c.split(","), "--split-at") for c in split_at]
+    groups = _by_cuts(whole.graph, cuts) if cuts else _by_size(whole.graph, max_bytes)
+    ports = _ports(whole.graph, groups)
+    known = job.types_of(dict.fromkeys(n for starts, ends in ports for n in (*starts, *ends)), "--split-at")
+    parts = [_copy_of(whole, group) for group in groups]
+    for part, (starts, ends) in zip(parts, ports, strict=True):
+        _cut(part, set(range(len(part.graph.node))), starts, ends, known)
+    if job.checks:
+        _verify_chain(job, whole, parts)
+    if target and not job.dry_run:
+        _write_chain(job, Path(target), parts)
+    return parts
 
 
 def extract_or_split(split_at: Sequence[str] = (), max_bytes: int = 0, **values: Any) -> Any:
@@ -254,22 +247,19 @@ def _copy_of(whole: ModelProto, nodes: Sequence[int]) -> ModelProto:
 
 
 def _verify_chain(job: Edit, whole: ModelProto, parts: list[ModelProto]) -> None:
-    from ..model.infer import problem
-    from . import _verify
-
     for k, part in enumerate(parts, 1):
         found = problem(part)
         if found:
             raise ToolError(f"part {k} is not a valid model: {found}")
     try:
-        feeds, expected = _verify.first_run(_verify.session(whole), outputs(whole.graph), _verify.random_feeds(whole))
-    except _verify.NotRun as error:
+        feeds, expected = first_run(session(whole), outputs(whole.graph), random_feeds(whole))
+    except NotRun as error:
         job.log.warning(f"the parts were not run, as the model cannot be: {error}")
         return
     known = dict(feeds)
     for part in parts:
-        known |= _verify.run(part, {n: known[n] for n in inputs(part.graph)})
-    name, what = _verify.difference(known, expected)
+        known |= run(part, {n: known[n] for n in inputs(part.graph)})
+    name, what = difference(known, expected)
     if what:
         raise ToolError(f"output {name!r} of the chain is not that of the model: {what}", name)
     job.log.info(f"{len(expected)} output(s) of the chain as of the model (ONNX Runtime, seeded inputs)")
@@ -287,22 +277,16 @@ def _write_chain(job: Edit, path: Path, parts: list[ModelProto]) -> None:
         file.write(json.dumps({"parts": lines}, indent=2).encode() + b"\n")
 
 
-def _size(text: str) -> int:
-    found = re.fullmatch(r"(\d+)\s*([KMG]?)i?B?", text, re.IGNORECASE)
-    if not found:
-        raise ToolError(f"{text!r} is not a size such as 1048576 or 1GB", text)
-    return int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2].upper()]
-
-
 main = command(
     extract_or_split,
     INPUT,
     output("extracted.onnx"),
-    arg("-ion --input_op_names", "tensors that become the inputs", nargs="+", metavar="NAME"),
-    arg("-oon --output_op_names", "tensors that become the outputs", nargs="+", metavar="NAME"),
+    parameter("has_external_data", "no effect: side files are found without being told of"),
+    option("-ion --input_op_names NAME...", "tensors that become the inputs"),
+    option("-oon --output_op_names NAME...", "tensors that become the outputs"),
     flag("--auto-inputs", "model inputs that are needed too become inputs"),
-    arg("--split-at", "split into a chain at these tensors", nargs="+", metavar="NAME"),
-    arg("--max-bytes", "split into a chain, each part with at most so many bytes of weights", metavar="SIZE",
-        convert=_size),
+    option("--split-at NAME...", "split into a chain at these tensors"),
+    option("--max-bytes SIZE", "split into a chain, each part with at most so many bytes of weights", convert=size),
     *COMMON,
-)  # fmt: skip
+    explains=[extraction, split],
+)

@@ -15,47 +15,43 @@ import re
 from itertools import count
 from typing import TYPE_CHECKING
 
+from ..commands import command, option, parameter
 from ..errors import ToolError
 from ..model.names import fresh
 from ..model.walk import scopes
-from ._command import COMMON, INPUT, OUTPUT, arg, command
-from ._edit import Common, Edit
+from ._edit import Edit, edit
+from ._options import COMMON, INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
-    from typing_extensions import Unpack
 
 SCHEMES = ("type", "output", "scope")
 
 
+@edit("MODEL GRAPH OUTPUT * QUIET")
 def generate(
-    input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
-    output_onnx_file_path: str = "",
+    job: Edit,
     has_external_data: bool = False,
-    non_verbose: bool = False,
     *,
     scheme: str = "type",
-    **common: Unpack[Common],
 ) -> ModelProto:
     """Name the unnamed nodes after ``scheme``: "type" and a running number, their first "output", or its "scope".
     ``has_external_data`` has no effect: side files are found without being told of.  Returns the new model."""
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        if scheme not in SCHEMES:
-            raise ToolError(f"--scheme: {scheme!r} is none of {', '.join(SCHEMES)}", scheme)
-        nodes = [node for scope in scopes(job.model) for node in scope.graph.node]
-        taken: set[str] = {node.name for node in nodes}
-        seen: set[str] = {""}
-        numbers = count()
-        renamed = 0
-        for node in nodes:
-            if node.name in seen:
-                node.name = fresh(node.name, taken) if node.name else _name(node, scheme, numbers, taken)
-                renamed += 1
-            seen.add(node.name)
-        job.log.info(f"named {renamed} of {len(nodes)} nodes")
-        job.same_outputs()
-        return job.model
+    if scheme not in SCHEMES:
+        raise ToolError(f"--scheme: {scheme!r} is none of {', '.join(SCHEMES)}", scheme)
+    nodes = [node for scope in scopes(job.model) for node in scope.graph.node]
+    taken: set[str] = {node.name for node in nodes}
+    seen: set[str] = {""}
+    numbers = count()
+    renamed = 0
+    for node in nodes:
+        if node.name in seen:
+            node.name = fresh(node.name, taken) if node.name else _name(node, scheme, numbers, taken)
+            renamed += 1
+        seen.add(node.name)
+    job.log.info(f"named {renamed} of {len(nodes)} nodes")
+    job.same_outputs()
+    return job.model
 
 
 def _name(node: NodeProto, scheme: str, numbers: count[int], taken: set[str]) -> str:
@@ -71,6 +67,7 @@ main = command(
     generate,
     INPUT,
     OUTPUT,
-    arg("--scheme", "what names are made of (default: type)", choices=SCHEMES, default="type"),
+    parameter("has_external_data", "no effect: side files are found without being told of"),
+    option("--scheme", "what names are made of (default: type)", choices=SCHEMES, default="type"),
     *COMMON,
 )

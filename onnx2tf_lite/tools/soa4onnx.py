@@ -15,61 +15,54 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..commands import command, flag, option
 from ..errors import ToolError, nearest
+from ..model.infer import infer
 from ..model.lazy import onnx
 from ..model.names import fresh, names_in
 from ..model.types import type_text, types
-from ..model.walk import outputs, scopes
-from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
-from ._edit import Common, Edit
+from ..model.walk import Scope, outputs, scopes
+from ._edit import Edit, edit
+from ._options import COMMON, INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
-    from typing_extensions import Unpack
-
-    from ..model.walk import Scope
 
 
+@edit("MODEL GRAPH output_op_names OUTPUT QUIET do_not_type_check")
 def outputs_add(
-    input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
+    job: Edit,
     output_op_names: Sequence[str] = (),
-    output_onnx_file_path: str = "",
-    non_verbose: bool = False,
     do_not_type_check: bool = False,
     *,
     op_types: Sequence[str] = (),
     all_tensors: bool = False,
     scan_outputs: bool = False,
-    **common: Unpack[Common],
 ) -> ModelProto:
     """Add the named tensors (or globs), the results of all nodes of ``op_types``, or all of the main graph's, in this
     order and each once; returns the new model.  ``do_not_type_check`` has no effect."""
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        graph = job.model.graph
-        if not (output_op_names or op_types or all_tensors):
-            raise ToolError("nothing asked for: give -on, --type or --all")
-        wanted = job.match("tensor", output_op_names, "-on")
-        for op in op_types:
-            if not any(n.op_type == op for n in graph.node):
-                raise ToolError(
-                    f"--type: no {op!r} in the main graph", op, nearest(op, {n.op_type for n in graph.node})
-                )
-        main = scopes(job.model)[0]
-        made = [n for n in graph.node if all_tensors or n.op_type in op_types]
-        wanted += [(main, name) for n in made for name in n.output if name]
-        fixed = [
-            (main, name) if not scope.path else (main, _surface(scope, name, scan_outputs, job.model))
-            for scope, name in wanted
-        ]
-        names = [n for n in dict.fromkeys(n for _, n in fixed) if n not in outputs(graph)]
-        for name in sorted({n for _, n in fixed} & set(outputs(graph))):
-            job.log.info(f"{name} is an output already")
-        known = job.types_of(names, "-on")
-        for name in names:
-            graph.output.append(onnx.ValueInfoProto(name=name, type=known[name]))
-            job.log.info(f"added {name}: {type_text(known[name])}")
-        return job.model
+    graph = job.model.graph
+    if not (output_op_names or op_types or all_tensors):
+        raise ToolError("nothing asked for: give -on, --type or --all")
+    wanted = job.match("tensor", output_op_names, "-on")
+    for op in op_types:
+        if not any(n.op_type == op for n in graph.node):
+            raise ToolError(f"--type: no {op!r} in the main graph", op, nearest(op, {n.op_type for n in graph.node}))
+    main = scopes(job.model)[0]
+    made = [n for n in graph.node if all_tensors or n.op_type in op_types]
+    wanted += [(main, name) for n in made for name in n.output if name]
+    fixed = [
+        (main, name) if not scope.path else (main, _surface(scope, name, scan_outputs, job.model))
+        for scope, name in wanted
+    ]
+    names = [n for n in dict.fromkeys(n for _, n in fixed) if n not in outputs(graph)]
+    for name in sorted({n for _, n in fixed} & set(outputs(graph))):
+        job.log.info(f"{name} is an output already")
+    known = job.types_of(names, "-on")
+    for name in names:
+        graph.output.append(onnx.ValueInfoProto(name=name, type=known[name]))
+        job.log.info(f"added {name}: {type_text(known[name])}")
+    return job.model
 
 
 def _surface(scope: Scope, name: str, asked: bool, model: ModelProto) -> str:
@@ -96,7 +89,6 @@ def _surface(scope: Scope, name: str, asked: bool, model: ModelProto) -> str:
 
 
 def _inferred(model: ModelProto, path: str) -> Any:
-    from ..model.infer import infer
 
     return next(s.graph for s in scopes(infer(model)) if s.path == path)
 
@@ -111,8 +103,8 @@ main = command(
     outputs_add,
     INPUT,
     OUTPUT,
-    arg("-on --output_op_names", "tensors to add (globs; graph:name for one in a body)", nargs="+", metavar="NAME"),
-    arg("--type", "the results of all nodes of these operators", dest="op_types", nargs="+", metavar="OP"),
+    option("-on --output_op_names NAME...", "tensors to add (globs; graph:name for one in a body)"),
+    option("--type OP...", "the results of all nodes of these operators", dest="op_types"),
     flag("--all", "every tensor of the main graph", dest="all_tensors"),
     flag("--scan-outputs", "carry tensors out of the bodies of loops"),
     flag("-d --do_not_type_check", "no effect; accepted for old scripts"),

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from ..commands import command, flag, option
 from ..errors import ToolError
 from ..model.downgrade import downgrade
 from ..model.lazy import onnx
@@ -23,49 +24,44 @@ from ..model.light import SMALL, skeleton
 from ..model.names import fresh
 from ..model.tensors import nbytes
 from ..model.walk import Scope, add_constant, bodies, dead, initializers, opset_of, remove, sweep
-from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
-from ._edit import Common, Edit
+from ._edit import Edit, edit
+from ._options import COMMON, INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
-    from typing_extensions import Unpack
 
 
+@edit("* MODEL OUTPUT GRAPH QUIET")
 def change(
+    job: Edit,
     opset: int,
-    input_onnx_file_path: str = "",
-    output_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
-    non_verbose: bool = False,
     *,
     force: bool = False,
-    **common: Unpack[Common],
 ) -> ModelProto:
     """Bring the default domain to ``opset``; with ``force`` change the number and no operator.  Returns the new model.
 
     :raises ToolError: an opset that does not exist, or nodes that it cannot express.
     """
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        now, newest = job.opset(), onnx.defs.onnx_opset_version()
-        if not 1 <= opset <= newest:
-            raise ToolError(f"-os: there is no opset {opset}: the newest is {newest}", str(opset))
-        if force:
-            job.log.warning("no operator was converted (--force)")
-        elif opset != now:
-            changed = (upgrade if opset > now else downgrade)(job.model, now, opset)
-            for op, number in sorted(changed.items()):
-                job.log.info(f"rewrote {number} {op}")
-            job.same_outputs()
-        for home in (job.model, *job.model.functions):
-            for entry in home.opset_import:
-                if entry.domain in ("", "ai.onnx"):
-                    entry.version = opset
-        oldest = onnx.helper.find_min_ir_version_for(job.model.opset_import, ignore_unknown=True)
-        if job.model.ir_version < oldest:
-            job.log.info(f"IR version {job.model.ir_version} to {oldest}, which opset {opset} needs")
-            job.model.ir_version = oldest
-        job.log.info(f"opset {now} to {opset}")
-        return job.model
+    now, newest = job.opset(), onnx.defs.onnx_opset_version()
+    if not 1 <= opset <= newest:
+        raise ToolError(f"-os: there is no opset {opset}: the newest is {newest}", str(opset))
+    if force:
+        job.log.warning("no operator was converted (--force)")
+    elif opset != now:
+        changed = (upgrade if opset > now else downgrade)(job.model, now, opset)
+        for op, number in sorted(changed.items()):
+            job.log.info(f"rewrote {number} {op}")
+        job.same_outputs()
+    for home in (job.model, *job.model.functions):
+        for entry in home.opset_import:
+            if entry.domain in ("", "ai.onnx"):
+                entry.version = opset
+    oldest = onnx.helper.find_min_ir_version_for(job.model.opset_import, ignore_unknown=True)
+    if job.model.ir_version < oldest:
+        job.log.info(f"IR version {job.model.ir_version} to {oldest}, which opset {opset} needs")
+        job.model.ir_version = oldest
+    job.log.info(f"opset {now} to {opset}")
+    return job.model
 
 
 def upgrade(model: ModelProto, now: int, opset: int) -> Counter[str]:
@@ -162,7 +158,7 @@ main = command(
     change,
     INPUT,
     OUTPUT,
-    arg("-os --opset", "the opset the model is to have", required=True, type=int),
+    option("-os --opset N", "the opset the model is to have", required=True, type=int),
     flag("--force", "change only the number (the result is still checked)"),
     *COMMON,
 )

@@ -13,46 +13,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..commands import command, flag, option
 from ..errors import ToolError
 from ..model.walk import dead, outputs, remove, sweep
-from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
-from ._edit import Common, Edit
+from ._edit import Edit, edit
+from ._options import COMMON, INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from typing_extensions import Unpack
 
 
+@edit("MODEL GRAPH output_op_names OUTPUT QUIET")
 def outputs_delete(
-    input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
+    job: Edit,
     output_op_names: Sequence[str] = (),
-    output_onnx_file_path: str = "",
-    non_verbose: bool = False,
     *,
     keep: bool = False,
     prune_inputs: bool = False,
-    **common: Unpack[Common],
 ) -> ModelProto:
     """Delete the named outputs (names or globs), with ``keep`` all others; returns the new model."""
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        graph = job.model.graph
-        named = {name for _, name in job.match("graph output", output_op_names, "-on")}
-        gone = [n for n in outputs(graph) if (n in named) != keep]
-        if len(gone) == len(graph.output):
-            raise ToolError(f"-on: nothing would remain: the model's outputs are {', '.join(outputs(graph))}")
-        unneeded = dead(graph)
-        remove(graph.output, lambda v: v.name in gone)
-        job.log.info(f"deleted output(s): {', '.join(gone) or 'none'}")
-        job.log.info(f"removed with them: {sweep(graph, unneeded, prune_inputs)}")
-        return job.model
+    graph = job.model.graph
+    named = {name for _, name in job.match("graph output", output_op_names, "-on")}
+    gone = [n for n in outputs(graph) if (n in named) != keep]
+    if len(gone) == len(graph.output):
+        raise ToolError(f"-on: nothing would remain: the model's outputs are {', '.join(outputs(graph))}")
+    unneeded = dead(graph)
+    remove(graph.output, lambda v: v.name in gone)
+    job.log.info(f"deleted output(s): {', '.join(gone) or 'none'}")
+    job.log.info(f"removed with them: {sweep(graph, unneeded, prune_inputs)}")
+    return job.model
 
 
 main = command(
     outputs_delete,
     INPUT,
     OUTPUT,
-    arg("-on --output_op_names", "graph outputs to delete (globs too)", nargs="+", required=True, metavar="NAME"),
+    option("-on --output_op_names NAME...", "graph outputs to delete (globs too)", required=True),
     flag("--keep", "delete all outputs except these"),
     flag("--prune-inputs", "delete inputs that nothing reads any more"),
     *COMMON,

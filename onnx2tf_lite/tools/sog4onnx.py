@@ -18,13 +18,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..commands import Log
-from ..errors import ToolError, naming, nearest
+from ..commands import command, option, repeated
+from ..errors import ToolError, nearest
+from ..model.infer import infer
 from ..model.lazy import np, onnx
 from ..model.schema import operators, schema
-from ..model.types import type_text, types
-from . import _literals
-from ._command import QUIET, arg, command, flag, rows
+from ..model.types import contradict, dtype, dtype_word, type_text, types
+from ._edit import Edit, edit
+from ._literals import given_tensor, shape
+from ._options import ATTRIBUTE_FORM, COMMON, CONSTANT_FORM, CONSTANTS, output
 from ._schema import make_node
 
 if TYPE_CHECKING:
@@ -45,8 +47,9 @@ RANKS = {
 Variables = Mapping[str, Any] | Iterable[tuple[str, Any]]
 
 
-@naming("sog4onnx")
+@edit("* OUTPUT QUIET")
 def generate(
+    job: Edit,
     op_type: str = "",
     opset: int = 0,
     op_name: str = "",
@@ -54,24 +57,17 @@ def generate(
     input_variables: Variables | None = None,
     output_variables: Variables | None = None,
     attributes: Mapping[str, Any] | None = None,
-    output_onnx_file_path: str = "",
-    non_verbose: bool = False,
     *,
     constants: Mapping[str, Any] | None = None,
     domain: str = "",
-    check: bool = True,
 ) -> ModelProto:
-    """A model of one node.  ``input_variables`` and ``output_variables``: name -> [dtype, shape], in order (or pairs,
-    where a tensor is read twice); ``attributes``: name -> value or (value, dtype); ``constants``: name -> array or
-    (dtype, value), inputs behind the others unless named among them.  Returns the model, and writes it if a path is
-    given.
+    """A model of one node, as ONNX's definition of its operator allows it; returns the model.
 
-    :raises ToolError: whatever ONNX's definition of the operator does not allow.
+    Constants are inputs behind the others, unless they are named among the variables.
     """
-    log = Log(non_verbose, output_onnx_file_path)
     if not (op_type and opset and op_name):
         raise ToolError("an operator needs a type, an opset and a name: -ot, -os, -on")
-    held = {n: _literals.given_tensor(n, v) for n, v in (constants or {}).items()}
+    held = {n: given_tensor(n, v) for n, v in (constants or {}).items()}
     ins, outs = _pairs(input_variables), _pairs(output_variables)
     ins = [(n, s if s or not n or n in held else usual(op_type, i, n, opset, domain)) for i, (n, s) in enumerate(ins)]
     names = [n for n, _ in ins] + [n for n in held if n not in dict(ins)]
@@ -80,31 +76,22 @@ def generate(
     node = make_node(op_type, names, results, op_name, dict(attributes or {}), opset, "plugin" if plugin else domain)
     node.domain = domain
     if plugin or not operators(domain):
-        log.warning(f"ONNX has no definition of {op_type}: its inputs and attributes were not checked")
-    graph = onnx.helper.make_graph(
-        [node], op_name, [_info(n, s) for n, s in dict(ins).items() if n and n not in held],
-        [onnx.ValueInfoProto(name=n) for n in results if n], list(held.values()),
-    )  # fmt: skip
+        job.log.warning(f"ONNX has no definition of {op_type}: its inputs and attributes were not checked")
+    infos = [_info(n, s) for n, s in dict(ins).items() if n and n not in held]
+    ends = [onnx.ValueInfoProto(name=n) for n in results if n]
+    graph = onnx.helper.make_graph([node], op_name, infos, ends, list(held.values()))
     imports = [onnx.helper.make_opsetid(domain, opset)]
     oldest = onnx.helper.find_min_ir_version_for(imports, ignore_unknown=True)
     if ir_version < oldest:
-        log.info(f"IR version {oldest}: opset {opset} needs it")
-    model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=max(ir_version, oldest))
-    _type_outputs(model, dict(outs))
-    if check and not plugin:
-        from ..model.infer import problem
-
-        if found := problem(model):
-            raise ToolError(f"{op_type}: {found}", op_type)
-        log.info("The model is checked!")
-    for info in (*graph.input, *model.graph.output):
-        log.info(f"{info.name}: {type_text(info.type)}")
-    if output_onnx_file_path:
-        from ..model.write import write_model
-
-        write_model(model, output_onnx_file_path, note=log.info)
-    log.info("Finish!")
-    return model
+        job.log.info(f"IR version {oldest}: opset {opset} needs it")
+    job.model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=max(ir_version, oldest))
+    _type_outputs(job.model, dict(outs))
+    for info in (*graph.input, *job.model.graph.output):
+        job.log.info(f"{info.name}: {type_text(info.type)}")
+    if plugin:
+        job.unchecked = f"ONNX has no {op_type}"
+    job.test(lambda: "The model is checked!")
+    return job.model
 
 
 def _pairs(variables: Variables | None) -> list[tuple[str, Any]]:
@@ -114,10 +101,10 @@ def _pairs(variables: Variables | None) -> list[tuple[str, Any]]:
 
 def type_proto(said: Any) -> TypeProto:
     """[dtype, shape] as a TypeProto; ``sequence(float32)`` is a dtype word too."""
-    word, shape = said
+    word, extents = said
     word = word if isinstance(word, str) else str(np.dtype(word))
     inner = word[len("sequence(") : -1] if word.startswith("sequence(") else word
-    made = onnx.helper.make_tensor_type_proto(_literals.dtype(inner), None if shape is None else list(shape))
+    made = onnx.helper.make_tensor_type_proto(dtype(inner), None if extents is None else list(extents))
     return onnx.helper.make_sequence_type_proto(made) if inner != word else made
 
 
@@ -137,7 +124,7 @@ def usual(op: str, place: int, name: str, opset: int, domain: str = "") -> list[
     axes: list[int | str] = ["N", "C", "H", "W"] if rank == 4 else [f"{name}_{i}" for i in range(rank)]
     if port.name == "W" and rank == 4:  # a convolution's: what comes out is known only of a known window
         axes = ["C", "O", 3, 3] if op == "ConvTranspose" else ["O", "C", 3, 3]
-    return [_literals.dtype_word(_literals.dtype(takes[0])), axes]
+    return [dtype_word(dtype(takes[0])), axes]
 
 
 def _info(name: str, said: Any) -> Any:
@@ -146,8 +133,6 @@ def _info(name: str, said: Any) -> Any:
 
 def _type_outputs(model: ModelProto, declared: Mapping[str, Any]) -> None:
     """Declared outputs as they are said, unless inference contradicts; the others as inferred."""
-    from ..model.infer import infer
-    from ..model.types import contradict
 
     inferred = types(infer(model).graph)
     for info in model.graph.output:
@@ -212,27 +197,25 @@ def _variables(rows: Sequence[Sequence[str]]) -> list[tuple[str, Any]]:
     for row in rows:
         if len(row) not in (1, 3):
             raise ToolError(f"{' '.join(row)!r}: a variable is NAME DTYPE SHAPE, NAME alone, or - for none")
-        found.append((row[0], [row[1], _literals.shape(row[2])] if len(row) == 3 else None))
+        found.append((row[0], [row[1], shape(row[2])] if len(row) == 3 else None))
     return found
 
 
+_FORM = "{name: [dtype, shape]}, or pairs of these where a tensor is read twice"
 main = command(
     _run,
-    arg("-ot --op_type", "operator", metavar="OP"),
-    arg("-os --opset", "opset of the operator's domain", type=int),
-    arg("-on --op_name", "name of the node", metavar="NAME"),
-    arg("-ir --ir_version", "IR version (default: 9, or what the opset needs)", type=int),
-    rows("-iv --input_variables", "an input, - to leave an optional one out", "NAME DTYPE SHAPE", _variables),
-    rows("-ov --output_variables", "an output (default: one, inferred)", "NAME DTYPE SHAPE", _variables),
-    rows("-a --attributes", "an attribute", "NAME DTYPE VALUE", _attributes),
-    rows("-c --constants", "a constant input", ("NAME", "DTYPE", "VALUE"),
-         lambda given: {n: (w, v) for n, w, v in given}),
-    arg("--domain", "domain of the operator (default: ONNX's own)", metavar="NAME"),
-    arg("-of --output_onnx_file_path", 'the result; "-": standard output (default: <op_type>.onnx)',
-        group="input and output", metavar="FILE", fallback=lambda v: f"{v.get('op_type', '')}.onnx"),
-    flag("--no-check", "write the result unchecked", action="store_false", dest="check"),
-    arg("--list", "print the operators, or one of them, and end", dest="list_operator", nargs="?", const="",
-        metavar="OP"),
-    QUIET,
+    option("-ot --op_type OP", "operator"),
+    option("-os --opset N", "opset of the operator's domain", type=int),
+    option("-on --op_name NAME", "name of the node"),
+    option("-ir --ir_version N", "IR version (default: 9, or what the opset needs)", type=int),
+    repeated("-iv --input_variables NAME DTYPE SHAPE...", "an input; - leaves one out", convert=_variables, form=_FORM),
+    repeated("-ov --output_variables NAME DTYPE SHAPE...", "an output", convert=_variables, form=_FORM),
+    repeated("-a --attributes NAME DTYPE VALUE...", "an attribute", convert=_attributes, form=ATTRIBUTE_FORM),
+    repeated("-c --constants NAME DTYPE VALUE", "a constant input", convert=CONSTANTS, form=CONSTANT_FORM),
+    option("--domain NAME", "domain of the operator (default: ONNX's own)"),
+    output(form="<op_type>.onnx", fallback=lambda values: f"{values.get('op_type', '')}.onnx"),
+    option("--list [OP]", "print the operators, or one of them, and end", dest="list_operator", const=""),
+    *COMMON,
     show=_print,
-)  # fmt: skip
+    explains=[generate],
+)

@@ -19,17 +19,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..commands import command, flag, option, repeated
 from ..errors import ToolError, unknown
 from ..model.names import fresh
-from ..model.walk import defined, inputs, is_function, outputs, rename_tensors, scopes
-from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
-from ._edit import Common, Edit
+from ..model.walk import Scope, defined, inputs, is_function, outputs, rename_tensors, scopes
+from ._edit import Edit, edit
+from ._options import COMMON, INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from typing_extensions import Unpack
 
-    from ..model.walk import Scope
 
 MODES = {"full": ("node", "tensor"), "inputs": ("input",), "outputs": ("output",)}
 KINDS = ("node", "tensor", "input", "output", "dim")
@@ -43,64 +42,60 @@ SEARCH: dict[str, Callable[[str, str, str], str]] = {
 }
 
 
+@edit("old_new MODEL GRAPH OUTPUT * QUIET")
 def rename(
+    job: Edit,
     old_new: Sequence[Any] = (),
-    input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
-    output_onnx_file_path: str = "",
     mode: str = "full",
     search_mode: str = "exact_match",
-    non_verbose: bool = False,
     *,
     kind: Sequence[str] = (),
     map_file: str = "",
     metadata: bool = False,
-    **common: Unpack[Common],
 ) -> ModelProto:
     """Rename by ``[old, new]`` or a list of such pairs, and the pairs in ``map_file``; returns the new model.
 
     ``kind`` chooses among node, tensor, input, output and dim (a named dimension); left out, ``mode`` does: full (nodes
     and tensors), inputs, outputs.  ``metadata``: also values of the model's metadata that are such a name.
     """
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        pairs = _pairs(old_new) + (_read(map_file) if map_file else [])
-        if not pairs or mode not in MODES or search_mode not in SEARCH or set(kind) - set(KINDS):
-            raise ToolError(f"nothing to do: pairs {pairs}, mode {mode!r}, search mode {search_mode!r}, kind {kind!r}")
-        kinds = tuple(kind) or MODES[mode]
-        matched, change = set[tuple[str, str]](), SEARCH[search_mode]
+    pairs = _pairs(old_new) + (_read(map_file) if map_file else [])
+    if not pairs or mode not in MODES or search_mode not in SEARCH or set(kind) - set(KINDS):
+        raise ToolError(f"nothing to do: pairs {pairs}, mode {mode!r}, search mode {search_mode!r}, kind {kind!r}")
+    kinds = tuple(kind) or MODES[mode]
+    matched, change = set[tuple[str, str]](), SEARCH[search_mode]
 
-        def new_name(name: str) -> str:
-            for old, new in pairs:
-                try:
-                    changed = change(old, new, name)
-                except (re.error, IndexError) as error:
-                    raise ToolError(f"-on: {old!r} is not a regular expression: {error}", old) from error
-                if changed != name or (name == old == new):
-                    matched.add((old, new))
-                    name = changed
-                    if search_mode == "exact_match":
-                        break
-            return name
-
-        renamed = _apply(job.model, kinds, new_name, job.log.info)
+    def new_name(name: str) -> str:
         for old, new in pairs:
-            if (old, new) not in matched:
-                error = unknown("-on", " or ".join(kinds), old, _names(job.model, kinds))
-                if not job.missing_ok:
-                    raise error
-                job.log.warning(f"{error} (left out)")
-        if renamed and "node" in kinds and not kind:
-            _name_the_nameless(job.model)
-        for prop in job.model.metadata_props if metadata else ():
-            if prop.value in renamed:
-                job.log.info(f"metadata {prop.key}: {prop.value} -> {renamed[prop.value]}")
-                prop.value = renamed[prop.value]
-        ins = dict(zip(inputs(job.before.graph), inputs(job.model.graph), strict=True))
-        outs = dict(zip(outputs(job.before.graph), outputs(job.model.graph), strict=True))
-        job.same_outputs(
-            lambda feeds: {ins[n]: a for n, a in feeds.items()}, lambda got: {outs[n]: a for n, a in got.items()}
-        )
-        return job.model
+            try:
+                changed = change(old, new, name)
+            except (re.error, IndexError) as error:
+                raise ToolError(f"-on: {old!r} is not a regular expression: {error}", old) from error
+            if changed != name or (name == old == new):
+                matched.add((old, new))
+                name = changed
+                if search_mode == "exact_match":
+                    break
+        return name
+
+    renamed = _apply(job.model, kinds, new_name, job.log.info)
+    for old, new in pairs:
+        if (old, new) not in matched:
+            error = unknown("-on", " or ".join(kinds), old, _names(job.model, kinds))
+            if not job.missing_ok:
+                raise error
+            job.log.warning(f"{error} (left out)")
+    if renamed and "node" in kinds and not kind:
+        _name_the_nameless(job.model)
+    for prop in job.model.metadata_props if metadata else ():
+        if prop.value in renamed:
+            job.log.info(f"metadata {prop.key}: {prop.value} -> {renamed[prop.value]}")
+            prop.value = renamed[prop.value]
+    ins = dict(zip(inputs(job.before.graph), inputs(job.model.graph), strict=True))
+    outs = dict(zip(outputs(job.before.graph), outputs(job.model.graph), strict=True))
+    job.same_outputs(
+        lambda feeds: {ins[n]: a for n, a in feeds.items()}, lambda got: {outs[n]: a for n, a in got.items()}
+    )
+    return job.model
 
 
 def _pairs(said: Sequence[Any]) -> list[tuple[str, str]]:
@@ -131,7 +126,9 @@ def _names(model: ModelProto, kinds: Iterable[str]) -> list[str]:
     return [name for kind in kinds for name in by_kind[kind]() if name]
 
 
-def _apply(model: ModelProto, kinds: Iterable[str], new: Callable[[str], str], say: Callable[[str], None]) -> dict:
+def _apply(
+    model: ModelProto, kinds: Iterable[str], new: Callable[[str], str], say: Callable[[str], None]
+) -> dict[str, str]:
     """Rename everything of the kinds; what was renamed, old -> new."""
     renamed: dict[str, str] = {}
     everywhere = scopes(model)
@@ -211,12 +208,11 @@ main = command(
     rename,
     INPUT,
     OUTPUT,
-    arg("-on --old_new", "the old text and the new one, which may be empty; may be repeated", nargs=2, action="append",
-        metavar=("OLD", "NEW")),
-    arg("--map", "a JSON file of old and new names", dest="map_file", metavar="FILE"),
-    arg("-m --mode", "full: nodes and tensors; inputs, outputs: those of the model", choices=[*MODES]),
-    arg("--kind", "rename only these", choices=KINDS, nargs="+"),
-    arg("-sm --search_mode", "how the old text is looked for", choices=[*SEARCH]),
+    repeated("-on --old_new OLD NEW", "the old text and the new one, which may be empty"),
+    option("--map FILE", "a JSON file of old and new names", dest="map_file"),
+    option("-m --mode", "full: nodes and tensors; inputs, outputs: those of the model", choices=[*MODES]),
+    option("--kind", "rename only these", choices=KINDS, nargs="+"),
+    option("-sm --search_mode", "how the old text is looked for", choices=[*SEARCH]),
     flag("--metadata", "values of the model's metadata that are such a name, too"),
     *COMMON,
-)  # fmt: skip
+)

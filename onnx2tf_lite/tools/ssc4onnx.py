@@ -18,10 +18,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..commands import Log
+from ..commands import Log, command, flag, option
+from ..commands.words import shapes
 from ..errors import ToolError, naming, unknown
 from ..model.read import read_model
-from ._command import INPUT, QUIET, arg, command, flag
+from ..model.walk import inputs
+from ._options import GRAPH, INPUT, QUIET
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -65,7 +67,6 @@ def structure_check(
 
 def read(path: str, graph: ModelProto | None, shapes: Shapes) -> Survey:
     """The numbers of a model in a file, or in memory."""
-    from ..model.walk import inputs
     from ._survey import survey
 
     if graph is None and not path:
@@ -235,19 +236,18 @@ class _Page:
             self.log.info("Finish!")
 
 
-def _sizes(words: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    from ..pipeline import parse_shapes
-
-    return parse_shapes(words)
-
-
 main = command(
     structure_check,
     INPUT,
-    arg("--compare", "a second model: show what changes", metavar="FILE"),
-    arg("--shape", "sizes of inputs with open dimensions, for MACs and activations", dest="shapes", nargs="+",
-        convert=_sizes, metavar="NAME:DIMS"),
+    GRAPH,
+    option("--compare FILE", "a second model: show what changes"),
+    option(
+        "--shape NAME:DIMS...",
+        "sizes of inputs with open dimensions, for MACs and activations",
+        dest="shapes",
+        convert=shapes,
+    ),
     flag("--json", "the report as JSON"),
     flag("--markdown", "the report as Markdown"),
     QUIET,
-)  # fmt: skip
+)

@@ -17,53 +17,50 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..commands import command, option
+from ..commands.words import assignments, shapes
 from ..errors import ToolError, unknown
 from ..model.infer import infer
 from ..model.lazy import onnx
 from ..model.types import contradict, dims, types
 from ..model.walk import bodies, defined, inputs, is_function, outputs, scopes, sort, title
-from ._command import COMMON, INPUT, arg, command
-from ._edit import Common, Edit
+from ._edit import Edit, edit
+from ._options import COMMON, INPUT, output
 from ._verify import NotRun, random_feeds, run
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TypeProto
-    from typing_extensions import Unpack
 
 
+@edit("MODEL GRAPH OUTPUT QUIET")
 def shape_inference(
-    input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
-    output_onnx_file_path: str = "",
-    non_verbose: bool = False,
+    job: Edit,
     *,
     set_dim: Mapping[str, int | str] | None = None,
     run_shapes: Mapping[str, Sequence[int]] | None = None,
-    **common: Unpack[Common],
 ) -> ModelProto:
     """Write what inference finds into value_info and outputs; returns the new model.
 
     ``set_dim``: dimension name -> number or new name.  ``run_shapes``: graph input -> the shape it gets; what is then
     still unknown is taken from a run on seeded inputs.
     """
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        wanted = dict(set_dim or {})
-        for name, shape in (run_shapes or {}).items():
-            wanted |= _declare(job.model, name, list(shape))
-        if wanted:
-            set_dims(job.model, wanted)
-        for scope in scopes(job.model):
-            sort(scope.graph)
-        _fill(job.model, infer(job.model, strict=True))
-        if run_shapes is not None:
-            job.log.info(f"from a run: {_measure(job.model)} tensors")
-        for text in _summary(job.model):
-            job.log.info(text)
-        if wanted or run_shapes:
-            job.must_run()
-        else:
-            job.same_outputs()
-        return job.model
+    wanted = dict(set_dim or {})
+    for name, shape in (run_shapes or {}).items():
+        wanted |= _declare(job.model, name, list(shape))
+    if wanted:
+        set_dims(job.model, wanted)
+    for scope in scopes(job.model):
+        sort(scope.graph)
+    _fill(job.model, infer(job.model, strict=True))
+    if run_shapes is not None:
+        job.log.info(f"from a run: {_measure(job.model)} tensors")
+    for text in _summary(job.model):
+        job.log.info(text)
+    if wanted or run_shapes:
+        job.must_run()
+    else:
+        job.same_outputs()
+    return job.model
 
 
 def named_dims(model: ModelProto) -> dict[str, list[Any]]:
@@ -188,36 +185,11 @@ def _summary(model: ModelProto) -> list[str]:
     return [*lines, *([blocker] if blocker else []), f"outputs: {names}"]
 
 
-def assignment(words: Sequence[str]) -> dict[str, int | str]:
-    """``N=1 H=height``."""
-    found: dict[str, int | str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not (name and equals and value):
-            raise ToolError(f"{word!r} is not NAME=VALUE", word)
-        found[name] = int(value) if value.isdigit() else value
-    return found
-
-
-def input_shapes(words: Sequence[str]) -> dict[str, list[int]]:
-    """``x:1,3,224,224``; a name may have colons of its own."""
-    found = {}
-    for word in words:
-        name, _, text = word.rpartition(":")
-        sizes = text.split(",")
-        if not name or not all(s.isdigit() for s in sizes):
-            raise ToolError(f"{word!r} is not NAME:1,3,224,224", word)
-        found[name] = [int(s) for s in sizes]
-    return found
-
-
 main = command(
     shape_inference,
     INPUT,
-    arg("-of --output_onnx_file_path", 'the result; "-": standard output (default: nothing is written)',
-        group="input and output", metavar="FILE"),
-    arg("--set-dim", "fix or rename named dimensions", nargs="+", metavar="NAME=VALUE", convert=assignment),
-    arg("--run", "fix input shapes and fill what inference cannot tell from a run", dest="run_shapes", nargs="*",
-        metavar="NAME:SHAPE", convert=input_shapes),
+    output(form="nothing is written"),
+    option("--set-dim NAME=VALUE...", "fix or rename named dimensions", convert=assignments, form="{'N': 1}"),
+    option("--run [NAME:SHAPE...]", "fix input shapes; fill the rest from a run", dest="run_shapes", convert=shapes),
     *COMMON,
-)  # fmt: skip
+)

@@ -15,69 +15,63 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..commands import command, flag, option
 from ..errors import ToolError, ambiguous, unknown
+from ..model.infer import infer
 from ..model.names import node_named
-from ..model.types import types
-from ..model.walk import dead, defined, outputs, reads, replace_uses, scopes, sweep, title
-from ..model.walk import remove as drop
-from ._command import COMMON, INPUT, OUTPUT, arg, command, flag
-from ._edit import Common, Edit
+from ..model.types import contradict, types
+from ..model.walk import Scope, dead, defined, outputs, reads, remove, replace_uses, scopes, sweep, title
+from ._edit import Edit, edit
+from ._options import COMMON, INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
-    from typing_extensions import Unpack
-
-    from ..model.walk import Scope
 
 
+@edit("* MODEL GRAPH OUTPUT QUIET")
 def variable_switch(
+    job: Edit,
     from_output_variable_name: str,
     to_input_variable_name: str = "",
-    input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
-    output_onnx_file_path: str = "",
-    non_verbose: bool = False,
     *,
     to: str = "",
     all_uses: bool = False,
     swap: bool = False,
-    **common: Unpack[Common],
 ) -> ModelProto:
     """Let the first reader of ``to_input_variable_name`` read ``from_output_variable_name``; with ``to``, "node.index",
     this input; with ``all_uses`` every reader; with ``swap`` exchange both.  Returns the new model."""
-    with Edit(__name__, input_onnx_file_path, onnx_graph, output_onnx_file_path, non_verbose, **common) as job:
-        if not (to or to_input_variable_name) or (to and (swap or all_uses)):
-            raise ToolError("say what to rewire: either -tivn (with --all-uses or --swap), or --to NODE.INDEX")
-        before = [(s, dead(s.graph)) for s in scopes(job.model)]
-        found = job.find("tensor", from_output_variable_name, "-fovn")
-        if found is None:
-            return job.model
-        home, source = found
-        if to:
-            scope, node, index = _slot(job, to)
-            _compatible(job, home, source, scope, node.input[index])
-            job.log.info(f"{title(node)}.{index} read {node.input[index]} and reads {source}")
-            _visible(home, scope, source)
-            node.input[index] = source
-        else:
-            place = job.find("tensor", to_input_variable_name, "-tivn")
-            if place is None:
-                return job.model
-            _compatible(job, home, source, *place)
-            _rewire(job, home, source, *place, all_uses=all_uses, swap=swap)
-        graph = job.model.graph
-        if not swap and not home.path and source in outputs(graph):
-            if len(graph.output) > 1:
-                drop(graph.output, lambda v: v.name == source)
-                job.log.info(f"{source} is no output of the model any more")
-            else:
-                job.log.info(f"{source} stays an output: it is the only one")
-        for scope, unneeded in reversed(before):
-            swept = sweep(scope.graph, unneeded)
-            if swept.nodes:
-                job.log.info(f"removed, as nothing needs it any more: {', '.join(swept.nodes)}")
-        job.rewired()
+    if not (to or to_input_variable_name) or (to and (swap or all_uses)):
+        raise ToolError("say what to rewire: either -tivn (with --all-uses or --swap), or --to NODE.INDEX")
+    before = [(s, dead(s.graph)) for s in scopes(job.model)]
+    found = job.find("tensor", from_output_variable_name, "-fovn")
+    if found is None:
         return job.model
+    home, source = found
+    if to:
+        scope, node, index = _slot(job, to)
+        _compatible(job, home, source, scope, node.input[index])
+        job.log.info(f"{title(node)}.{index} read {node.input[index]} and reads {source}")
+        _visible(home, scope, source)
+        node.input[index] = source
+    else:
+        place = job.find("tensor", to_input_variable_name, "-tivn")
+        if place is None:
+            return job.model
+        _compatible(job, home, source, *place)
+        _rewire(job, home, source, *place, all_uses=all_uses, swap=swap)
+    graph = job.model.graph
+    if not swap and not home.path and source in outputs(graph):
+        if len(graph.output) > 1:
+            remove(graph.output, lambda v: v.name == source)
+            job.log.info(f"{source} is no output of the model any more")
+        else:
+            job.log.info(f"{source} stays an output: it is the only one")
+    for scope, unneeded in reversed(before):
+        swept = sweep(scope.graph, unneeded)
+        if swept.nodes:
+            job.log.info(f"removed, as nothing needs it any more: {', '.join(swept.nodes)}")
+    job.rewired()
+    return job.model
 
 
 def _rewire(job: Edit, home: Scope, source: str, scope: Scope, target: str, *, all_uses: bool, swap: bool) -> None:
@@ -131,8 +125,6 @@ def _visible(home: Scope, scope: Scope, source: str) -> None:
 
 def _compatible(job: Edit, home: Scope, source: str, scope: Scope, target: str) -> None:
     """Raise ToolError where dtype or shape of the two tensors contradict each other."""
-    from ..model.infer import infer
-    from ..model.types import contradict
 
     known = {s.path: types(s.graph) for s in scopes(infer(job.model))}
     why = contradict(known[home.path].get(source), known[scope.path].get(target)) if job.checks else ""
@@ -144,9 +136,9 @@ main = command(
     variable_switch,
     INPUT,
     OUTPUT,
-    arg("-fovn --from_output_variable_name --from", "the tensor that shall be read", required=True, metavar="NAME"),
-    arg("-tivn --to_input_variable_name", "the tensor that is read now", metavar="NAME"),
-    arg("--to", "the input to rewire: NODE.INDEX", metavar="TEXT"),
+    option("-fovn --from_output_variable_name --from NAME", "the tensor that shall be read", required=True),
+    option("-tivn --to_input_variable_name NAME", "the tensor that is read now"),
+    option("--to TEXT", "the input to rewire: NODE.INDEX"),
     flag("--all-uses", "all that read -tivn, not only the first"),
     flag("--swap", "exchange the two tensors wherever one of them is read"),
     *COMMON,

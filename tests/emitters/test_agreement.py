@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -18,7 +16,7 @@ from onnx2tf_lite.emitters import saved_model
 TOLERANCE = 1e-5  # of each result's maximum: what XNNPACK attains (tflite-facts, section 6)
 
 
-def variants() -> list[Any]:
+def variants() -> list[pytest.param]:
     return [
         pytest.param(case, dynamic, id=f"{name}{'-dynamic' if dynamic else ''}")
         for name, case in CASES.items()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +12,27 @@ import onnx
 import pytest
 
 from onnx2tf_lite import passes
-from tests.models import golden
 
-from .conftest import LIGHT, ops, same, session
+from .conftest import LIGHT, SHARED, ops, same, session
 
-REAL = golden.parameters(golden.real())
+INDEX = {e["slug"]: e for e in json.loads((SHARED / "index.json").read_text())} if SHARED.exists() else {}
+NAMES = sorted(INDEX) or ["(none)"]
 
 
-@pytest.mark.parametrize("model", REAL)
-def test_real(model: golden.Model) -> None:
-    graph, _ = passes.optimize(passes.load(model.path))
+@pytest.mark.parametrize("slug", NAMES)
+def test_shared(slug: str, shared: Path) -> None:
+    spec = importlib.util.spec_from_file_location("make_feeds", shared / "make_feeds.py")
+    assert spec and spec.loader
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    path, entry = shared / f"{slug}.onnx", INDEX[slug]
+    graph, _ = passes.optimize(passes.load(path))
     after = passes.to_proto(graph)
     onnx.checker.check_model(after)
-    assert after.ByteSize() < model.path.stat().st_size * 1.15
-    old, new = session(str(model.path)), session(after)
-    for given in model.feeds():
+    assert after.ByteSize() < path.stat().st_size * 1.15
+    old, new = session(str(path)), session(after)
+    for alternative in (False, True) if entry["alt_feeds"] else (False,):
+        given = make.feeds(entry, alt=alternative)
         same(old.run(None, given), new.run(None, given), rtol=1e-4)
 
 
@@ -43,9 +51,9 @@ def test_light(path: Path) -> None:
     same(session(str(path)).run(None, given), session(after).run(None, given), rtol=1e-4)
 
 
-@pytest.mark.parametrize("model", REAL)
-def test_second_run_changes_nothing(model: golden.Model) -> None:
-    graph, _ = passes.optimize(passes.load(model.path))
+@pytest.mark.parametrize("slug", NAMES)
+def test_second_run_changes_nothing(slug: str, shared: Path) -> None:
+    graph, _ = passes.optimize(passes.load(shared / f"{slug}.onnx"))
     before = passes.to_proto(graph).SerializeToString(deterministic=True)
     _, reports = passes.optimize(graph)
     assert [(r.name, r.notes) for r in reports if r.modified] == []

@@ -97,7 +97,7 @@ def test_help_has_examples_whose_flags_exist(tool: str, cli: Cli) -> None:
     examples = result.text.partition("\nexamples:")[2]
     assert f"  {tool}" in examples
     command = import_module(f"onnx2tf_lite.tools.{tool}").main
-    flags = {f for row in command.args for f in row.flags}
+    flags = {f for row in command.rows for f in row.flags}
     for line in examples.splitlines():
         words = line.partition("  #")[0].partition("|")[0].split()
         if words[:1] != [tool]:

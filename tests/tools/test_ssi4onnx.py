@@ -165,7 +165,7 @@ WRONG = [
     pytest.param(["--run", "X:2,3,4,4"], 1, "no graph input 'X'; nearest: 'x'", id="input"),
     pytest.param(["--run", "x:2,3,4"], 1, "x is ['N', 3, 4, 4], which cannot be [2, 3, 4]", id="rank"),
     pytest.param(["--run", "x:2,3,5,4"], 1, "which cannot be [2, 3, 5, 4]", id="shape"),
-    pytest.param(["--run", "x"], 2, "'x' is not NAME:1,3,224,224", id="text"),
+    pytest.param(["--run", "x"], 2, "'x' is not of the form name:1,3,224,224", id="text"),
 ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import json
 import re
 import shutil
@@ -177,30 +176,6 @@ def test_known_import_name(tool: str) -> None:
     assert VERBS[TOOLS[tool]].name in {a.name for n in ast.walk(ast.parse((ROOT / "compat" / f"{tool}.py").read_text()))
                                        if isinstance(n, ast.ImportFrom) for a in n.names}  # fmt: skip
     assert f'    "{tool}",' in (ROOT / "compat" / "pyproject.toml").read_text()
-
-
-#: The signatures that scripts rely on: parameters in their order.
-SIGNATURES = {
-    "snc4onnx": "srcop_destop op_prefixes_after_merging input_onnx_file_paths onnx_graphs output_onnx_file_path "
-    "output_of_onnx_file_in_the_process_of_fusion disable_onnxsim non_verbose",
-    "sne4onnx": "input_op_names output_op_names input_onnx_file_path onnx_graph output_onnx_file_path "
-    "has_external_data non_verbose",
-    "snd4onnx": "remove_node_names input_onnx_file_path output_onnx_file_path onnx_graph non_verbose",
-    "sna4onnx": "connection_src_op_output_names connection_dest_op_input_names add_op_type add_op_name "
-    "add_op_input_variables add_op_output_variables add_op_attributes input_onnx_file_path onnx_graph "
-    "output_onnx_file_path non_verbose",
-    "sor4onnx": "old_new input_onnx_file_path onnx_graph output_onnx_file_path mode search_mode non_verbose",
-    "soa4onnx": "input_onnx_file_path onnx_graph output_op_names output_onnx_file_path non_verbose do_not_type_check",
-    "sod4onnx": "input_onnx_file_path onnx_graph output_op_names output_onnx_file_path non_verbose",
-    "svs4onnx": "from_output_variable_name to_input_variable_name input_onnx_file_path onnx_graph "
-    "output_onnx_file_path non_verbose",
-}
-
-
-@pytest.mark.parametrize("tool", sorted(SIGNATURES))
-def test_signature(tool: str) -> None:
-    found = inspect.signature(VERBS[TOOLS[tool]].function()).parameters.values()
-    assert [p.name for p in found if p.kind is p.POSITIONAL_OR_KEYWORD] == SIGNATURES[tool].split()
 
 
 def test_chain_in_a_pipe_keeps_side_files_of_this_folder(

@@ -18,6 +18,7 @@ from typing import Any
 from onnx import ModelProto
 from onnx.defs import onnx_opset_version
 
+from ...errors import unknown
 from . import preparation, suppression
 
 
@@ -45,6 +46,9 @@ class Part:
 
         :raises ValueError: for options that contradict each other or are out of range.
         """
+        for name in options:
+            if name not in self.options:
+                raise unknown(name, f"option of {self.code}", name, self.options)
         opset = options.get("opset", self.options["opset"])
         if not self.since <= opset <= onnx_opset_version():
             raise ValueError(f"opset {opset}: {self.code} exists for {self.since} to {onnx_opset_version()}")
@@ -69,4 +73,6 @@ PARTS: dict[str, Part] = {part.code: part for part in _ROWS}
 
 def make(code: str, **options: Any) -> ModelProto:
     """A part by its number; see :meth:`Part.make`."""
+    if code not in PARTS:
+        raise unknown("code", "part", code, PARTS)
     return PARTS[code].make(**options)

@@ -16,13 +16,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...commands import Log
+from ...commands import Log, Parser, guarded
 from ...errors import ToolError, unknown
 from ...model.infer import check
 from ...model.read import read_model
 from ...model.types import type_text
 from ...model.write import write_model
-from .._command import Parser, guarded
 from .._literals import literal
 from . import PARTS, Part
 from ._attach import BEHIND, FRONT, attach
@@ -40,7 +39,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "onnx-tune parts") -> in
     parser.add_argument("part", nargs="?", default="", help="its number: Z001 to Z010")
     given, rest = _split(list(argv) if argv is not None else None)
     found = parser.parse_args(given)
-    return guarded(prog, lambda: ACTIONS[found.action](found.part, rest, f"{prog} {found.action} {found.part}"))
+    action, part = str(found.action), str(found.part)
+    return guarded(prog, lambda: ACTIONS[action](part, rest, f"{prog} {action} {part}"))
 
 
 def _split(argv: list[str] | None) -> tuple[list[str], list[str]]:
