@@ -15,13 +15,12 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-import tomllib
 
 HERE = Path(__file__).resolve().parent
 FROZEN = HERE / "oracle.json"
@@ -37,8 +36,8 @@ def sources(quick: bool) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
     from .models import golden
 
     kinds = FLAT if quick else (*FLAT, "saved_model")
-    for model in golden.shared() + golden.light() + golden.exports():
-        if model.name not in TOO_BIG:
+    for model in golden.everything():
+        if model.present and model.name not in TOO_BIG:
             yield model.name, model.path, kinds
     for case in [c for c in cases.cases().values() if c.in_scope and not c.random][::EVERY]:
         yield case.name, case.model, ("float32",) if quick else ("float32", "saved_model")
@@ -80,9 +79,8 @@ def interfaces() -> dict[str, str]:
 
     found = {}
     os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
-    scripts = tomllib.loads(PROJECT.read_text())["project"]["scripts"]
-    for command, home in scripts.items():
-        module, _, function = home.partition(":")
+    section = PROJECT.read_text().partition("[project.scripts]\n")[2].partition("\n[")[0]
+    for command, module, function in re.findall(r'^(\S+) = "(.*):(.*)"$', section, re.MULTILINE):
         out = io.StringIO()
         with redirect_stdout(out), suppress(SystemExit):
             getattr(import_module(module), function)(["--help"])
@@ -108,6 +106,8 @@ def measure(quick: bool) -> dict[str, str]:
 
 
 def main() -> int:
+    from .models import golden
+
     parser = argparse.ArgumentParser(prog="python -m tests.oracle", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="no SavedModels")
     parser.add_argument("--write", action="store_true", help="freeze what is found now")
@@ -120,8 +120,9 @@ def main() -> int:
     old = json.loads(FROZEN.read_text())
     if args.quick:
         old = {k: v for k, v in old.items() if not k.endswith(": saved_model")}
-    absent = {k for k in old if k.startswith("shared/")} if not any(k.startswith("shared/") for k in new) else set()
-    different = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k) and k not in absent]
+    absent = {m.name for m in golden.real() if not m.present}
+    keys = [k for k in sorted(old.keys() | new.keys()) if k.partition(":")[0] not in absent]
+    different = [k for k in keys if old.get(k) != new.get(k)]
     for key in different:
         print(f"{key}: {old.get(key, 'absent')!s:.200} -> {new.get(key, 'absent')!s:.200}")
     print(f"{len(new)} entries, {len(different)} different")

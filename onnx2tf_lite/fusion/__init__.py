@@ -1,16 +1,17 @@
 """Fusion: from "correct" to "what a hand-written TensorFlow model would have become".
 
-``pattern``      the pattern language and the editor     ``activations``  into the operation before
-``padding``      explicit pads as SAME                   ``weights``      constants into weights and biases
-``forms``        compositions with an operator           ``cleanup``      no-ops, chains, pairs
-``qdq``          integer kernels for quantised models (the .tflite branch)
+``activations``  into the operation before          ``weights``  constants into weights and biases
+``padding``      explicit pads as SAME               ``forms``    compositions with an operator
+``cleanup``      no-ops, chains, pairs               ``qdq``      integer kernels for quantised models (.tflite only)
+
+The first line of a rule's docstring is what the notes of a conversion call it; the rest says what is equal.
 """
 
 from __future__ import annotations
 
+from ..ir.editor import rewrite
 from ..ir.graph import Graph
 from . import activations, cleanup, forms, padding, weights
-from .pattern import rewrite
 from .qdq import qdq
 
 RULES = [*cleanup.RULES, *forms.RULES, *weights.RULES, *padding.RULES, *activations.RULES]

@@ -1,6 +1,6 @@
 """Activations that kernels apply for free, seen as intervals to which a result is limited.
 
-tflite-facts section 5, rule 7: RELU, RELU6 and RELU_N1_TO_1 and no others.
+TFLite's ActivationFunctionType has RELU, RELU6 and RELU_N1_TO_1 (and others that no kernel implements).
 """
 
 from __future__ import annotations
@@ -11,37 +11,33 @@ import numpy as np
 
 from ..ir import build as b
 from ..ir.graph import Op, Value
-from .pattern import Match, Pattern, again, any_, const, either, op, rule, uniform
+from ..ir.kinds import KINDS
+from ..ir.rules import Match, again, rule
+from ..ir.traits import REALS, Limits
 
-Interval = tuple[float, float]
-
-LIMITS: dict[str | None, Interval] = {None: (-inf, inf), "RELU": (0, inf), "RELU6": (0, 6), "RELU_N1_TO_1": (-1, 1)}
-NAMED = {limits: name for name, limits in LIMITS.items()}
-CARRIERS = (
-    "CONV_2D|DEPTHWISE_CONV_2D|TRANSPOSE_CONV|CONV_3D|MAX_POOL_2D|AVERAGE_POOL_2D|FULLY_CONNECTED|ADD|SUB|MUL|DIV"
-)
+ACTIVATIONS: dict[Limits, str | None] = {REALS: None, **{k.limits: k.name for k in KINDS.values() if k.clamps}}
+EXTREME = "MAXIMUM|MINIMUM({}, const({}))"
 
 
-def clip(x: Pattern, name: str = "", shared: bool = False) -> Pattern:
-    """``x`` limited to an interval: a named activation, or a maximum or minimum with a constant."""
-    return either(
-        op("RELU|RELU6|RELU_N1_TO_1", x, name=name, shared=shared),
-        op("MAXIMUM|MINIMUM", x, const(""), name=name, shared=shared),
-    )
+def fused_limits(operation: Op) -> Limits:
+    """The interval to which the activation fused into an operation limits its result."""
+    activation = operation.attrs.get("activation")
+    return KINDS[activation].limits if activation else REALS
 
 
-def limits(operation: Op) -> Interval | None:
-    """The interval of an operation that matched :func:`clip`; None where the limit differs between elements."""
-    kind = operation.kind.name
-    if kind in LIMITS:
-        return LIMITS[kind]
-    limit = next(v for v in reversed(operation.inputs) if v is not None and v.is_constant)
-    if limit.dtype != np.float32 or not limit.data.size or not uniform(limit, low := float(limit.data.flat[0])):  # type: ignore[union-attr]
+def limits(clip: Op) -> Limits | None:
+    """The interval to which an operation (a named activation, or an extreme of something and a constant) limits its
+    operand; None where the limit differs between elements."""
+    if clip.kind.clamps:
+        return clip.kind.limits
+    data = next(v.data for v in reversed(clip.inputs) if v is not None and v.data is not None)
+    if data.dtype != np.float32 or not data.size or (data != data.flat[0]).any():
         return None
-    return (low, inf) if kind == "MAXIMUM" else (-inf, low)
+    limit = float(data.flat[0])
+    return (limit, inf) if clip.kind.name == "MAXIMUM" else (-inf, limit)
 
 
-def then(inner: Interval | None, outer: Interval | None) -> Interval | None:
+def then(inner: Limits | None, outer: Limits | None) -> Limits | None:
     """The interval of limiting to ``inner`` and then to ``outer``."""
     if inner is None or outer is None:
         return None
@@ -49,36 +45,48 @@ def then(inner: Interval | None, outer: Interval | None) -> Interval | None:
     return low, high
 
 
-def limited(x: Value, interval: Interval | None) -> Value | None:
+def limited(x: Value, interval: Limits | None) -> Value | None:
     """``x`` limited by one operation, where there is one."""
-    name = NAMED.get(interval) if interval else None
-    return b.emit(name, x) if name else x if interval == LIMITS[None] else None
+    name = ACTIVATIONS.get(interval) if interval else None
+    return b.emit(name, x) if name else x if interval == REALS else None
 
 
-@rule(clip(op(CARRIERS, name="carrier")), origin="carrier")
-def fuse_activation(m: Match) -> Value | str | None:
-    """activation into the operation before it"""
-    result, outer = m.carrier.outputs[0], limits(m.root)
-    if result.dtype != np.float32:
+@rule("clamp(result := carrier(...))", EXTREME.format("result := carrier(...)", "limit"), origin="result")
+def fuse_activation(m: Match) -> Value | None:
+    """activation into the operation before it
+
+    The kernel limits its result to the same interval, after its own rounding.
+    """
+    carrier = m.op("result")
+    if m.result.dtype != np.float32:
         return None
-    have = LIMITS[m.carrier.attrs.get("activation")]
-    both = then(have, outer)
-    if both == have:
-        return result
-    return again(m.carrier, activation=NAMED[both]) if both in NAMED else None
-
-
-@rule(clip(clip(any_("x"), "inner", shared=True)))
-def merge_clips(m: Match) -> Value | str | None:
-    """two limits in one"""
-    have = limits(m.inner)
+    have = fused_limits(carrier)
     both = then(have, limits(m.root))
-    return m.inner.outputs[0] if both is not None and both == have else limited(m.x, both)
+    if both == have:
+        return m.result
+    return again(carrier, activation=ACTIVATIONS[both]) if both in ACTIVATIONS else None
 
 
-@rule(op("MAXIMUM|MINIMUM", any_("x"), const("")))
-def name_clip(m: Match) -> Value | str | None:
-    """maximum with zero as RELU"""
+_CLIPS = [f"inner := shared({clip})" for clip in ("clamp(x)", EXTREME.format("x", "low"))]
+
+
+@rule(*(f"clamp({clip})" for clip in _CLIPS), *(EXTREME.format(clip, "high") for clip in _CLIPS))
+def merge_clips(m: Match) -> Value | None:
+    """two limits in one
+
+    clip(clip(x, a, b), c, d) = clip(x, clip(a, c, d), clip(b, c, d)).
+    """
+    have = limits(m.op("inner"))
+    both = then(have, limits(m.root))
+    return m.inner if both is not None and both == have else limited(m.x, both)
+
+
+@rule(EXTREME.format("x", "limit"))
+def name_clip(m: Match) -> Value | None:
+    """maximum with zero as RELU
+
+    max(x, 0) = RELU(x).
+    """
     return None if m.x.is_constant else limited(m.x, limits(m.root))
 
 

@@ -8,19 +8,25 @@ import numpy as np
 
 from ..ir import build as b
 from ..ir.graph import Op, Quant, Value
-from .pattern import Match, any_, op, rule
+from ..ir.rules import Match, rule
 
 
-@rule(op("RESHAPE", op("RESHAPE", any_("x"), shared=True)))
-def merge_reshapes(m: Match) -> Value | str | None:
-    """two RESHAPEs in one"""
+@rule("RESHAPE(shared(RESHAPE(x)))")
+def merge_reshapes(m: Match) -> Value | None:
+    """two RESHAPEs in one
+
+    Only the last shape counts.
+    """
     return b.reshape(m.x, m.root.outputs[0].shape)
 
 
-@rule(op("TRANSPOSE", op("TRANSPOSE", any_("x"), name="inner", shared=True)))
-def merge_transposes(m: Match) -> Value | str | None:
-    """two TRANSPOSEs in one"""
-    return b.transpose(m.x, [m.inner.attrs["perm"][a] for a in m.root.attrs["perm"]])
+@rule("TRANSPOSE(inner := shared(TRANSPOSE(x)))")
+def merge_transposes(m: Match) -> Value | None:
+    """two TRANSPOSEs in one
+
+    transpose(transpose(x, p), q) = transpose(x, [p[i] for i in q]).
+    """
+    return b.transpose(m.x, [m.op("inner").attrs["perm"][a] for a in m.root.attrs["perm"]])
 
 
 NOTHING: dict[str, Callable[[Value, Op], Value | None]] = {
@@ -31,9 +37,12 @@ NOTHING: dict[str, Callable[[Value, Op], Value | None]] = {
 }
 
 
-@rule(op("|".join(NOTHING), any_("x")))
-def nothing(m: Match) -> Value | str | None:
-    """operation without effect, or on a constant"""
+@rule(f"{'|'.join(NOTHING)}(x)")
+def nothing(m: Match) -> Value | None:
+    """operation without effect, or on a constant
+
+    The builder does not emit these: what it returns instead is the result.
+    """
     value = NOTHING[m.root.kind.name](m.x, m.root)
     return value if value is m.x or (value is not None and value.is_constant) else None
 
@@ -44,10 +53,13 @@ def holds(wide: np.dtype, narrow: np.dtype) -> bool:
     return np.can_cast(narrow, wide, "safe") and not rounds
 
 
-@rule(op("CAST", op("CAST", any_("x"), name="inner", shared=True)))
-def merge_casts(m: Match) -> Value | str | None:
-    """two CASTs in one"""
-    middle, bounds = m.inner.outputs[0].dtype, m.x.bounds
+@rule("CAST(inner := shared(CAST(x)))")
+def merge_casts(m: Match) -> Value | None:
+    """two CASTs in one
+
+    Equal where the dtype between them holds every number of the first.
+    """
+    middle, bounds = m.inner.dtype, m.x.bounds
     if not holds(middle, m.x.dtype):
         if bounds is None or middle.kind not in "iu":
             return None  # the first CAST may change numbers
@@ -62,10 +74,13 @@ def equal(p: Quant, q: Quant) -> bool:
     return p.same(q)
 
 
-@rule(op("QUANTIZE", op("DEQUANTIZE", any_("x"), name="inner", shared=True)))
-def same_integers(m: Match) -> Value | str | None:
-    """DEQUANTIZE and QUANTIZE with the same parameters"""
-    return m.x if equal(m.inner.attrs["quant"], m.root.attrs["quant"]) else None
+@rule("QUANTIZE(inner := shared(DEQUANTIZE(x)))")
+def same_integers(m: Match) -> Value | None:
+    """DEQUANTIZE and QUANTIZE with the same parameters
+
+    round(x * s / s) = x.
+    """
+    return m.x if equal(m.op("inner").attrs["quant"], m.root.attrs["quant"]) else None
 
 
 RULES = [nothing, merge_reshapes, merge_transposes, merge_casts, same_integers]

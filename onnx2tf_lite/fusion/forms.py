@@ -6,12 +6,15 @@ import numpy as np
 
 from ..ir import build as b
 from ..ir.graph import Value
-from .pattern import Match, again, any_, const, either, number, op, rule
+from ..ir.rules import Match, again, rule
 
 
-@rule(op("AVERAGE_POOL_2D", any_("x"), padding="VALID", activation=None))
-def global_pool(m: Match) -> Value | str | None:
-    """pool over everything as MEAN"""
+@rule("AVERAGE_POOL_2D(x, padding=VALID, activation=None)")
+def global_pool(m: Match) -> Value | None:
+    """pool over everything as MEAN
+
+    The only window is all of the image: its average is the mean over height and width.
+    """
     if m.x.shape[1:3] != tuple(m.root.attrs["kernel"]):
         return None
     return b.reduce("MEAN", m.x, (1, 2), keepdims=True)
@@ -20,67 +23,85 @@ def global_pool(m: Match) -> Value | str | None:
 REDUCTIONS = "MEAN|SUM|REDUCE_MAX|REDUCE_MIN|REDUCE_PROD|REDUCE_ANY|REDUCE_ALL"
 
 
-@rule(op("RESHAPE", op(REDUCTIONS, name="inner", keepdims=True)), origin="inner")
-def drop_unit_axes(m: Match) -> Value | str | None:
-    """reduction without keepdims"""
-    axes = m.inner.attrs["axes"]
-    kept = tuple(d for i, d in enumerate(m.inner.outputs[0].shape) if i not in axes)
-    return again(m.inner, keepdims=False) if kept == m.root.outputs[0].shape else None
+@rule(f"RESHAPE(inner := {REDUCTIONS}(..., keepdims=True))", origin="inner")
+def drop_unit_axes(m: Match) -> Value | None:
+    """reduction without keepdims
+
+    Leaving out the axes of extent 1 that a reduction keeps is the same as not keeping them.
+    """
+    inner = m.op("inner")
+    kept = tuple(d for i, d in enumerate(m.inner.shape) if i not in inner.attrs["axes"])
+    return again(inner, keepdims=False) if kept == m.root.outputs[0].shape else None
 
 
-@rule(op("RESHAPE", op("FULLY_CONNECTED", op("RESHAPE", any_("x"), shared=True), name="fc")), origin="fc")
-def keep_leading_axes(m: Match) -> Value | str | None:
-    """FULLY_CONNECTED on the unflattened operand"""
-    rows, weights, *bias = m.fc.inputs
+@rule("RESHAPE(fc := FULLY_CONNECTED(shared(RESHAPE(x)), ...))", origin="fc")
+def keep_leading_axes(m: Match) -> Value | None:
+    """FULLY_CONNECTED on the unflattened operand
+
+    It is a product with the last axis, whatever axes are before it.
+    """
+    rows, weights, *bias = m.op("fc").inputs
     assert rows is not None and weights is not None
     fits = m.x.rank and m.x.shape[-1] == weights.shape[-1] == rows.shape[-1]
-    return again(m.fc, m.x, weights, *bias) if fits else None
+    return again(m.op("fc"), m.x, weights, *bias) if fits else None
 
 
-@rule(op("BATCH_MATMUL", any_("x"), const("w"), adj_x=False))
-def fully_connected(m: Match) -> Value | str | None:
-    """product with a constant matrix as FULLY_CONNECTED"""
+@rule("BATCH_MATMUL(x, const(w), adj_x=False)")
+def fully_connected(m: Match) -> Value | None:
+    """product with a constant matrix as FULLY_CONNECTED
+
+    x @ w = FULLY_CONNECTED(x, transpose(w)).
+    """
     if m.x.is_constant or any(d != 1 for d in m.w.shape[:-2]):
         return None
     matrix = b.reshape(m.w, m.w.shape[-2:])
     return b.fully_connected(m.x, matrix if m.root.attrs["adj_y"] else b.transpose(matrix, (1, 0)))
 
 
-_gate6 = op("ADD", any_("x"), number(3), activation="RELU6")
-_sixth = 1 / 6
-_line = op("ADD", op("MUL", any_("x"), number(_sixth), activation=None), number(0.5), activation="RELU")
-_gate1 = op("MINIMUM", _line, number(1))
+_GATE = "ADD(x, 3, activation=RELU6)"
+_SLOPE = "ADD(MUL(x, 0.16666667, activation=None), 0.5, activation=RELU)"
 
 
-@rule(either(op("MUL", any_("x"), op("MUL", _gate6, number(_sixth), activation=None), activation=None),
-             op("MUL", any_("x"), op("DIV", _gate6, number(6), activation=None), activation=None),
-             op("MUL", op("MUL", any_("x"), _gate6, activation=None), number(_sixth), activation=None),
-             op("DIV", op("MUL", any_("x"), _gate6, activation=None), number(6), activation=None),
-             op("MUL", any_("x"), _gate1, activation=None)))  # fmt: skip
-def hard_swish(m: Match) -> Value | str | None:
-    """HARD_SWISH"""
+@rule(
+    f"MUL(x, MUL({_GATE}, 0.16666667, activation=None), activation=None)",
+    f"MUL(x, DIV({_GATE}, 6, activation=None), activation=None)",
+    f"MUL(MUL(x, {_GATE}, activation=None), 0.16666667, activation=None)",
+    f"DIV(MUL(x, {_GATE}, activation=None), 6, activation=None)",
+    f"MUL(x, MINIMUM({_SLOPE}, 1), activation=None)",
+)
+def hard_swish(m: Match) -> Value | None:
+    """HARD_SWISH
+
+    x * clip(x + 3, 0, 6) / 6 = x * clip(x / 6 + 1 / 2, 0, 1).
+    """
     return b.hard_swish(m.x)
 
 
-_denominator = op("ADD", op("EXP", op("NEG", any_("x"))), number(1), activation=None)
+@rule("DIV(1, ADD(EXP(NEG(x)), 1, activation=None), activation=None)")
+def logistic(m: Match) -> Value | None:
+    """LOGISTIC
 
-
-@rule(op("DIV", number(1), _denominator, activation=None))
-def logistic(m: Match) -> Value | str | None:
-    """LOGISTIC"""
+    1 / (1 + exp(-x)).
+    """
     return b.logistic(m.x)
 
 
-@rule(op("DIV", number(1), op("SQRT", any_("x")), activation=None))
-def rsqrt(m: Match) -> Value | str | None:
-    """RSQRT"""
+@rule("DIV(1, SQRT(x), activation=None)")
+def rsqrt(m: Match) -> Value | None:
+    """RSQRT
+
+    1 / sqrt(x).
+    """
     return b.rsqrt(m.x)
 
 
-@rule(op("POW", any_("x"), const("n")))
-def power(m: Match) -> Value | str | None:
-    """power of two as SQUARE"""
-    square = m.n.size == 1 and m.n.data.item() == 2 and m.x.dtype == np.float32
+@rule("POW(x, const(n))")
+def power(m: Match) -> Value | None:
+    """power of two as SQUARE
+
+    x ** 2 = x * x.
+    """
+    square = m.n.size == 1 and m.n.data == 2 and m.x.dtype == np.float32
     return b.square(m.x) if square else None
 
 

@@ -11,16 +11,18 @@ from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim
 from ..ir.graph import Op, Value
-from .pattern import Match, again, any_, const, op, rule, uniform
-
-NONNEGATIVE = frozenset(["RELU", "RELU6", "LOGISTIC", "SOFTMAX", "ABS", "SQUARE", "EXP"])
-SPACE = {"CONV_2D": slice(1, 3), "DEPTHWISE_CONV_2D": slice(1, 3), "CONV_3D": slice(0, 3)}  # kernel in weights.shape
+from ..ir.rules import Match, NearMissError, again, is_splat, rule
+from .activations import fused_limits
 
 
 def kernel_of(operation: Op) -> tuple[Dim, ...]:
     """Extents of the window."""
-    space = SPACE.get(operation.kind.name)
-    return operation.attrs["kernel"] if space is None else operation.inputs[1].shape[space]  # type: ignore[union-attr]
+    traits = operation.kind.weights
+    if traits is None or traits.window is None:
+        return tuple(operation.attrs["kernel"])
+    weights = operation.inputs[1]
+    assert weights is not None
+    return weights.shape[traits.window]
 
 
 def same_pad(size: Dim, kernel: Dim, stride: int, dilation: int) -> tuple[Dim, Dim] | None:
@@ -32,17 +34,17 @@ def same_pad(size: Dim, kernel: Dim, stride: int, dilation: int) -> tuple[Dim, D
     return total // 2, total - total // 2
 
 
-def as_same(m: Match) -> Value | str:
-    """The windowed root on the unpadded operand, or why SAME would be something else."""
+def as_same(m: Match) -> Value:
+    """The windowed root on the unpadded operand; NearMissError where SAME would be something else."""
     kernel, strides = kernel_of(m.root), m.root.attrs["strides"]
     dilations = m.root.attrs.get("dilations", (1,) * len(kernel))
     axes = zip(m.x.shape[1:-1], kernel, strides, dilations, strict=True)
     same = ((0, 0), *(same_pad(*axis) for axis in axes), (0, 0))
-    pads = m.pad.attrs["pads"]
+    pads = m.op("pad").attrs["pads"]
     if None in same:
-        return "SAME is not decided for extents that are only known at run time"
+        raise NearMissError("SAME is not decided for extents that are only known at run time")
     if tuple(pads) != same:
-        return f"pads {_show(pads)} are not SAME's {_show(same)}"
+        raise NearMissError(f"pads {_show(pads)} are not SAME's {_show(same)}")
     return again(m.root, m.x, *m.root.inputs[1:], padding="SAME")
 
 
@@ -50,54 +52,75 @@ def _show(pads: object) -> str:
     return str(pads).replace(" ", "")
 
 
-@rule(op("CONV_2D|DEPTHWISE_CONV_2D|CONV_3D", op("PAD", any_("x"), name="pad", shared=True), padding="VALID"))
-def pad_convolution(m: Match) -> Value | str | None:
-    """pads into a convolution as SAME"""
+@rule("CONV_2D|DEPTHWISE_CONV_2D|CONV_3D(pad := shared(PAD(x)), ..., padding=VALID)")
+def pad_convolution(m: Match) -> Value | None:
+    """pads into a convolution as SAME
+
+    A convolution reads zeros outside its operand: conv(pad(x), VALID) = conv(x, SAME) where SAME pads the same.
+    """
     return as_same(m)
 
 
-def _lowest(fill: Value) -> bool:
-    return fill.dtype.kind == "f" and bool(np.all(fill.data <= np.finfo(fill.dtype).min))  # type: ignore[operator]
+def _is_lowest(fill: Value) -> bool:
+    data = fill.data
+    return data is not None and data.dtype.kind == "f" and bool(np.all(data <= np.finfo(data.dtype).min))
 
 
-@rule(op("MAX_POOL_2D", op("PADV2", any_("x"), const("fill"), name="pad", shared=True), padding="VALID"))
-def pad_max_pool(m: Match) -> Value | str | None:
-    """pads of the lowest number into a maximum as SAME"""
-    return as_same(m) if _lowest(m.fill) else "the pads are not the lowest number"
+@rule("MAX_POOL_2D(pad := shared(PADV2(x, const(fill))), padding=VALID)")
+def pad_max_pool(m: Match) -> Value | None:
+    """pads of the lowest number into a maximum as SAME
+
+    SAME leaves pads out of the maximum, and max(x, lowest) = x.
+    """
+    if not _is_lowest(m.fill):
+        raise NearMissError("the pads are not the lowest number")
+    return as_same(m)
 
 
-@rule(op("MAX_POOL_2D", op("PAD", any_("x"), name="pad", shared=True), padding="VALID"))
-def pad_positive_max_pool(m: Match) -> Value | str | None:
-    """zero pads into a maximum of non-negative numbers as SAME"""
+@rule("MAX_POOL_2D(pad := shared(PAD(x)), padding=VALID)", above=1)
+def pad_positive_max_pool(m: Match) -> Value | None:
+    """zero pads into a maximum of non-negative numbers as SAME
+
+    max(x, 0) = x for x >= 0, so the zeros may as well be left out.
+    """
     source = m.x.producer
-    if source is None or not NONNEGATIVE & {source.kind.name, source.attrs.get("activation")}:
-        return "zeros count in the maximum, SAME leaves them out"
+    if source is None or max(source.kind.limits[0], fused_limits(source)[0]) < 0:
+        raise NearMissError("zeros count in the maximum, SAME leaves them out")
     return as_same(m)
 
 
-@rule(op("PAD", op("PAD", any_("x"), name="inner", shared=True)))
-def merge_pads(m: Match) -> Value | str | None:
-    """two PADs in one"""
+@rule("PAD(inner := shared(PAD(x)))")
+def merge_pads(m: Match) -> Value | None:
+    """two PADs in one
+
+    The pads of an axis add up.
+    """
     return again(m.root, m.x, pads=_sum(m))
 
 
-@rule(op("PADV2", op("PADV2", any_("x"), const("fill"), name="inner", shared=True), const("outer")))
-def merge_fills(m: Match) -> Value | str | None:
-    """two PADs with one filling in one"""
-    if m.fill.data.item() != m.outer.data.item():
+@rule("PADV2(inner := shared(PADV2(x, const(fill))), const(outer))")
+def merge_fills(m: Match) -> Value | None:
+    """two PADs with one filling in one
+
+    The pads of an axis add up where both are filled with the same number.
+    """
+    if m.fill.data != m.outer.data:
         return None
     return again(m.root, m.x, m.outer, pads=_sum(m))
 
 
 def _sum(m: Match) -> tuple[tuple[Dim, Dim], ...]:
-    both = zip(m.inner.attrs["pads"], m.root.attrs["pads"], strict=True)
+    both = zip(m.op("inner").attrs["pads"], m.root.attrs["pads"], strict=True)
     return tuple((a + c, z + y) for (a, z), (c, y) in both)
 
 
-@rule(op("PADV2", any_("x"), const("fill")))
-def fill_zero(m: Match) -> Value | str | None:
-    """filling with zero as PAD"""
-    return b.emit("PAD", m.x, pads=m.root.attrs["pads"]) if uniform(m.fill, 0) else None
+@rule("PADV2(x, const(fill))")
+def fill_zero(m: Match) -> Value | None:
+    """filling with zero as PAD
+
+    PAD fills with zero.
+    """
+    return b.emit("PAD", m.x, pads=m.root.attrs["pads"]) if is_splat(m.fill, 0) else None
 
 
 RULES = [pad_convolution, pad_max_pool, pad_positive_max_pool, merge_pads, merge_fills, fill_zero]

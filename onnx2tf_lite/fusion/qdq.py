@@ -16,22 +16,16 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir import build as b
+from ..ir.editor import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, constant
-from ..ir.kinds.quantization import quantize as stored_integers
+from ..ir.rules import Match, NearMissError, again, has_one_reader, rule
+from ..ir.traits import FixedScale, Int8
 from .cleanup import equal
 from .cleanup import same_integers as same_pair
-from .pattern import Match, again, any_, const, op, rewrite, rule
-from .weights import LINEAR, Kept
+from .weights import axes_of
 
 I8, U8, I32 = (np.dtype(n) for n in ("int8", "uint8", "int32"))
 BIAS_ERROR = 1 / 256  # of an output step: how far a bias may be off for want of precision in s_x * s_w
-
-# One tensor in, the same numbers out (but zeros may be added), in other places or fewer
-VIEWS = (
-    "RESHAPE|TRANSPOSE|SLICE|STRIDED_SLICE|GATHER|TILE|BROADCAST_TO|REVERSE_V2|MIRROR_PAD|DEPTH_TO_SPACE|SPACE_TO_DEPTH"
-)
-MOVES = VIEWS + "|PAD|RESIZE_NEAREST_NEIGHBOR|MAX_POOL_2D|REDUCE_MAX|REDUCE_MIN"
-JOINS = "CONCATENATION|MAXIMUM|MINIMUM"  # the same with several tensors of one scale
 
 
 def int8_of(quant: Quant) -> Quant | None:
@@ -62,15 +56,18 @@ def source(value: Value | None) -> Value | None:
 def integers(value: Value, quant: Quant) -> Value:
     """A float constant as the integers that it was made of."""
     assert value.data is not None
-    return constant(stored_integers(value.data, quant), quant.dtype, value.name, quant)
+    return constant(quant.stored(value.data), quant.dtype, value.name, quant)
 
 
 # ------------------------------------------------------------------------------------------------ uint8 as int8
 
 
-@rule(op("QUANTIZE", any_("x")))
-def quantize_int8(m: Match) -> Value | str | None:
-    """QUANTIZE to uint8 by way of int8"""
+@rule("QUANTIZE(x)")
+def quantize_int8(m: Match) -> Value | None:
+    """QUANTIZE to uint8 by way of int8
+
+    uint8 q with zero point z are the real numbers of int8 q - 128 with zero point z - 128.
+    """
     quant = m.root.attrs["quant"]
     signed = int8_of(quant)
     if signed is None or quant.dtype == I8 or m.x.dtype.kind != "f":
@@ -89,9 +86,12 @@ def shifted(x: Value) -> Value | None:
     return origin if exact else None
 
 
-@rule(op("DEQUANTIZE", any_("x")))
-def dequantize_int8(m: Match) -> Value | str | None:
-    """DEQUANTIZE of uint8 by way of int8"""
+@rule("DEQUANTIZE(x)", above=1)
+def dequantize_int8(m: Match) -> Value | None:
+    """DEQUANTIZE of uint8 by way of int8
+
+    uint8 q with zero point z are the real numbers of int8 q - 128 with zero point z - 128.
+    """
     quant = m.root.attrs["quant"]
     signed = int8_of(quant)
     if signed is None or quant.dtype == I8 or (m.x.quant and not equal(m.x.quant, quant)):
@@ -99,27 +99,38 @@ def dequantize_int8(m: Match) -> Value | str | None:
     return b.dequantize(shifted(m.x) or b.quantize(m.x, signed), signed)
 
 
-@rule(op(VIEWS, op("QUANTIZE", any_("x"), name="shift", shared=True)))
-def move_int8(m: Match) -> Value | str | None:
-    """movement of uint8 on int8"""
-    if m.shift.attrs["quant"].dtype != U8 or shifted(m.shift.outputs[0]) is None:
+@rule("view(shift := shared(QUANTIZE(x)), ...)")
+def move_int8(m: Match) -> Value | None:
+    """movement of uint8 on int8
+
+    Moving elements and adding 128 to each of them commute.
+    """
+    quant = m.op("shift").attrs["quant"]
+    if quant.dtype != U8 or shifted(m.shift) is None:
         return None
-    return b.quantize(_moved(m.root, m.x), m.shift.attrs["quant"])
+    return b.quantize(_moved(m.root, m.x), quant)
 
 
-@rule(op("QUANTIZE", op("QUANTIZE", any_("x"), name="inner")))
-def unsigned(m: Match) -> Value | str | None:
-    """QUANTIZE to uint8 at once"""
+@rule("QUANTIZE(inner := QUANTIZE(x))")
+def unsigned(m: Match) -> Value | None:
+    """QUANTIZE to uint8 at once
+
+    Quantising and then adding 128 is quantising with the zero point plus 128.
+    """
     signed = int8_of(m.root.attrs["quant"])
-    same = signed is not None and equal(m.inner.attrs["quant"], signed) and m.x.dtype.kind == "f"
+    same = signed is not None and equal(m.op("inner").attrs["quant"], signed) and m.x.dtype.kind == "f"
     return b.quantize(m.x, m.root.attrs["quant"]) if same else None
 
 
-@rule(op("DEQUANTIZE", op("QUANTIZE", any_("x"), shared=True)))
-def from_unsigned(m: Match) -> Value | str | None:
-    """DEQUANTIZE of uint8 at once"""
-    signed = int8_of(m.x.quant) if m.x.dtype == U8 and m.x.quant else None
-    return b.dequantize(m.x, m.x.quant) if signed and equal(signed, m.root.attrs["quant"]) else None
+@rule("DEQUANTIZE(shared(QUANTIZE(x)))")
+def from_unsigned(m: Match) -> Value | None:
+    """DEQUANTIZE of uint8 at once
+
+    (q - z) * s = ((q - 128) - (z - 128)) * s.
+    """
+    quant = m.x.quant
+    signed = int8_of(quant) if m.x.dtype == U8 and quant else None
+    return b.dequantize(m.x, quant) if quant and signed and equal(signed, m.root.attrs["quant"]) else None
 
 
 # ------------------------------------------------------------------------------------------------ movement
@@ -131,35 +142,47 @@ def _moved(move: Op, x: Value) -> Value:
     return value
 
 
-@rule(op(MOVES, op("DEQUANTIZE", any_("x"), name="real", shared=True)))
-def sink(m: Match) -> Value | str | None:
-    """movement before DEQUANTIZE"""
-    stored = source(m.real.outputs[0])
-    return None if stored is None else b.dequantize(_moved(m.root, stored), stored.quant)  # type: ignore[arg-type]
+@rule("mover(real := shared(DEQUANTIZE(x)), ...)")
+def sink(m: Match) -> Value | None:
+    """movement before DEQUANTIZE
+
+    Moving elements and dequantising each of them commute.
+    """
+    stored = source(m.real)
+    return None if stored is None or stored.quant is None else b.dequantize(_moved(m.root, stored), stored.quant)
 
 
-@rule(op("QUANTIZE", op(MOVES, any_("x"), name="move")))
-def lift(m: Match) -> Value | str | None:
-    """movement behind QUANTIZE"""
+@rule("QUANTIZE(move := mover(x, ...))", above=1)
+def lift(m: Match) -> Value | None:
+    """movement behind QUANTIZE
+
+    Moving elements and quantising each of them commute; so do maxima, as quantising is monotonic.
+    """
     quant = m.root.attrs["quant"]
-    ready = is_int8(quant) and m.x.dtype.kind == "f" and m.x.producer is not None and m.editor.sole(m.x)
-    return _moved(m.move, b.quantize(m.x, quant)) if ready else None
+    ready = is_int8(quant) and m.x.dtype.kind == "f" and m.x.producer is not None and has_one_reader(m, m.x)
+    return _moved(m.op("move"), b.quantize(m.x, quant)) if ready else None
 
 
-@rule(op("QUANTIZE", op("PADV2", any_("x"), const("fill"), name="pad")))
-def lift_pad(m: Match) -> Value | str | None:
-    """padding behind QUANTIZE, with the integer that the number (perhaps -inf) becomes"""
+@rule("QUANTIZE(pad := PADV2(x, const(fill)))")
+def lift_pad(m: Match) -> Value | None:
+    """padding behind QUANTIZE, with the integer that the number (perhaps -inf) becomes
+
+    Padding and quantising each element commute.
+    """
     quant = m.root.attrs["quant"]
     if not is_int8(quant) or m.x.dtype.kind != "f":
         return None
-    value = again(m.pad, b.quantize(m.x, quant), integers(m.fill, quant))
+    value = again(m.op("pad"), b.quantize(m.x, quant), integers(m.fill, quant))
     value.quant = quant
     return value
 
 
-@rule(op(JOINS))
-def sink_join(m: Match) -> Value | str | None:
-    """join before DEQUANTIZE"""
+@rule("joiner(...)", above=1)
+def sink_join(m: Match) -> Value | None:
+    """join before DEQUANTIZE
+
+    With one scale, joining and dequantising each element commute.
+    """
     stored = [source(v) for v in m.root.inputs]
     quants = [v.quant for v in stored if v is not None and v.quant is not None]
     if len(quants) < len(stored) or not all(equal(quants[0], q) for q in quants[1:]):
@@ -169,21 +192,27 @@ def sink_join(m: Match) -> Value | str | None:
     return b.dequantize(value, quants[0])
 
 
-@rule(op("QUANTIZE", op(JOINS, name="join")))
-def lift_join(m: Match) -> Value | str | None:
-    """join behind QUANTIZE"""
-    quant = m.root.attrs["quant"]
-    if not is_int8(quant) or m.join.outputs[0].dtype.kind != "f":
+@rule("QUANTIZE(join := joiner(...))")
+def lift_join(m: Match) -> Value | None:
+    """join behind QUANTIZE
+
+    With one scale, joining and quantising each element commute.
+    """
+    quant, join = m.root.attrs["quant"], m.op("join")
+    if not is_int8(quant) or m.join.dtype.kind != "f":
         return None
-    value = again(m.join, *(b.quantize(v, quant) for v in m.join.inputs))
+    value = again(join, *(b.quantize(v, quant) for v in join.inputs))
     value.quant = quant
     return value
 
 
-@rule(op("QUANTIZE", op("DEQUANTIZE", any_("x"), name="real", shared=True)))
-def requantize(m: Match) -> Value | str | None:
-    """other parameters at once"""
-    quant, stored = m.root.attrs["quant"], source(m.real.outputs[0])
+@rule("QUANTIZE(real := shared(DEQUANTIZE(x)))")
+def requantize(m: Match) -> Value | None:
+    """other parameters at once
+
+    QUANTIZE rescales integers without the real numbers between.
+    """
+    quant, stored = m.root.attrs["quant"], source(m.real)
     return b.quantize(stored, quant) if stored is not None and is_int8(quant) else None
 
 
@@ -193,11 +222,11 @@ def requantize(m: Match) -> Value | str | None:
 def _activation(value: Value | None) -> Value:
     stored = source(value)
     if stored is None or stored.quant is None:
-        raise Kept(f"operand '{value.name if value else '-'}' is not quantised to 8 bits")
+        raise NearMissError(f"operand '{value.name if value else '-'}' is not quantised to 8 bits")
     return stored
 
 
-def _anything(f: Op, out: Quant) -> Value:
+def _rescales(f: Op, out: Quant) -> Value:
     """Kernels that rescale from any input scales to any output scale."""
     return again(f, *(_activation(v) for v in f.inputs))
 
@@ -212,50 +241,47 @@ def _product(f: Op, out: Quant) -> Value:
 def _one_scale(f: Op, out: Quant) -> Value:
     x = _activation(f.inputs[0])
     if not equal(x.quant, out):  # type: ignore[arg-type]
-        raise Kept("the kernel wants one scale for operand and result")
+        raise NearMissError("the kernel wants one scale for operand and result")
     return again(f, x, *f.inputs[1:])
 
 
-def _fixed(scale: float, zero: int) -> Callable[[Op, Quant], Value]:
-    def kernel(f: Op, out: Quant) -> Value:
-        if out.scale.item() != scale or out.zero_point.item() != zero:
-            raise Kept(f"the kernel's result has scale {scale:g} and zero point {zero}")
-        return again(f, _activation(f.inputs[0]))
-
-    return kernel
+def _fixed_scale(f: Op, out: Quant, fixed: FixedScale) -> Value:
+    if (out.scale.item(), out.zero_point.item()) != (fixed.scale, fixed.zero_point):
+        raise NearMissError(f"the kernel's result has scale {fixed.scale:g} and zero point {fixed.zero_point}")
+    return again(f, _activation(f.inputs[0]))
 
 
 def _weights(value: Value | None, axis: int) -> Value:
     """int8 weights with zero point 0, per tensor or along the output channels."""
     if value is None or value.data is None or value.quant is None or value.dtype.kind != "f":
-        raise Kept("the weights are not quantised constants")
+        raise NearMissError("the weights are not quantised constants")
     quant = value.quant
     if quant.dtype not in (I8, U8) or quant.axis not in (None, axis):
-        raise Kept(f"weights of {quant.dtype} along axis {quant.axis}")
+        raise NearMissError(f"weights of {quant.dtype} along axis {quant.axis}")
     zero = quant.zero_point.astype(np.int64) - (128 if quant.dtype == U8 else 0)
     if zero.any():
-        raise Kept("the zero point of the weights is not 0")
+        raise NearMissError("the zero point of the weights is not 0")
     return integers(value, replace(quant, zero_point=zero, dtype=I8))
 
 
 def _bias(value: Value | None, scale: np.ndarray, out: Quant, channels: int) -> Value:
     """The bias in units of ``scale``; refused where that is not precise enough."""
     if value is not None and value.data is None:
-        raise Kept("the bias is only known at run time")
+        raise NearMissError("the bias is only known at run time")
     real = np.zeros(channels) if value is None else value.data.astype(np.float64)  # type: ignore[union-attr]
     units = np.round(real / scale)
     if (
         np.abs(units).max(initial=0) >= 2**31
         or np.abs(units * scale - real).max(initial=0) > BIAS_ERROR * out.scale.item()
     ):
-        raise Kept("the bias does not fit int32 with the scale of operand times weights")
+        raise NearMissError("the bias does not fit int32 with the scale of operand times weights")
     axis = 0 if scale.size > 1 else None
     quant = Quant(scale.astype(np.float32), np.zeros(scale.size, np.int64), I32, axis)
     return constant(units.astype(np.int32), name=value.name if value else "zero_bias", quant=quant)
 
 
 def _linear(f: Op, out: Quant) -> Value:
-    x, axis = _activation(f.inputs[0]), LINEAR[f.kind.name][0]
+    x, axis = _activation(f.inputs[0]), axes_of(f).outputs
     weights = _weights(f.inputs[1], axis)
     assert x.quant is not None and weights.quant is not None and weights.data is not None
     scale = x.quant.scale.astype(np.float64).reshape(-1) * weights.quant.scale.astype(np.float64)
@@ -263,38 +289,38 @@ def _linear(f: Op, out: Quant) -> Value:
     return again(f, x, weights, bias)
 
 
-KERNELS: dict[str, Callable[[Op, Quant], Value]] = {
-    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"), _linear),
-    **dict.fromkeys(("ADD", "SUB", "BATCH_MATMUL", "MEAN"), _anything),
-    "MUL": _product,
-    **dict.fromkeys(("RELU", "RELU6", "LEAKY_RELU", "HARD_SWISH", "ELU", "GELU"), _anything),
-    **dict.fromkeys(("AVERAGE_POOL_2D", "RESIZE_BILINEAR"), _one_scale),
-    "LOGISTIC": _fixed(1 / 256, -128),
-    "SOFTMAX": _fixed(1 / 256, -128),
-    "LOG_SOFTMAX": _fixed(16 / 256, 127),
-    "TANH": _fixed(1 / 128, 0),
+KERNELS: dict[Int8 | FixedScale | None, Callable[[Op, Quant], Value]] = {
+    Int8.LINEAR: _linear,
+    Int8.RESCALES: _rescales,
+    Int8.PRODUCT: _product,
+    Int8.ONE_SCALE: _one_scale,
 }
 
 
-@rule(op("QUANTIZE", op("|".join(KERNELS), name="f")), origin="f")
-def kernel(m: Match) -> Value | str | None:
-    """int8 kernel"""
+@rule("QUANTIZE(result := kernel(...))", origin="result", above=1)
+def kernel(m: Match) -> Value | None:
+    """int8 kernel
+
+    The kernel computes on real numbers (x - z) * s and rounds once, where the model has its QUANTIZE.
+    """
     out = m.root.attrs["quant"]
     if not is_int8(out):
         return None
-    try:
-        value = KERNELS[m.f.kind.name](m.f, out)
-    except Kept as reason:
-        return str(reason)
+    operation = m.op("result")
+    parameters = operation.kind.int8
+    if isinstance(parameters, FixedScale):
+        value = _fixed_scale(operation, out, parameters)
+    else:
+        value = KERNELS[parameters](operation, out)
     value.quant = out
     return value
 
 
-FORM = [quantize_int8, dequantize_int8, move_int8, sink, sink_join, same_pair, kernel, requantize, lift, lift_pad,
-        lift_join]  # fmt: skip
+TO_INT8 = [quantize_int8, dequantize_int8, move_int8]
+INTO_KERNELS = [sink, sink_join, same_pair, kernel, requantize, lift, lift_pad, lift_join]
 
 
 def qdq(graph: Graph) -> list[str]:
     """Form integer kernels in a fused program, in place (the .tflite branch, before ``dynamic.materialise``)."""
-    notes = rewrite(graph, FORM)
+    notes = rewrite(graph, TO_INT8 + INTO_KERNELS)
     return notes + rewrite(graph, [unsigned, from_unsigned])

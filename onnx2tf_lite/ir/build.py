@@ -7,7 +7,8 @@ of dims.  All functions raise ValueError for operands that do not fit; lowering 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,8 @@ import numpy as np
 from . import dims
 from .dims import Dim, Expr, Shape
 from .graph import SMALL, Op, Quant, Value, constant, content_of, current_graph, current_origin
-from .kind import KINDS
-from .kinds.elementwise import broadcast
-from .kinds.quantization import COPIES
-from .kinds.quantization import dequantize as real_numbers
+from .kinds import KINDS
+from .kinds.shapes import broadcast
 
 FOLD_LIMIT = 1 << 20  # a folded constant may exceed its operands by this many bytes
 
@@ -208,7 +207,7 @@ def _align(operands: Sequence[Operand]) -> list[Value]:
     return [expand_rank(v, rank) if v.rank else v for v in values]
 
 
-def _nary(kind: str) -> Any:
+def _nary(kind: str) -> Callable[..., Value]:
     def function(*operands: Operand, **attrs: Any) -> Value:
         return emit(kind, *_align(operands), **attrs)
 
@@ -217,7 +216,7 @@ def _nary(kind: str) -> Any:
     return function
 
 
-def _unary(kind: str) -> Any:
+def _unary(kind: str) -> Callable[..., Value]:
     def function(x: Operand, **attrs: Any) -> Value:
         return emit(kind, lift(x), **attrs)
 
@@ -226,20 +225,45 @@ def _unary(kind: str) -> Any:
     return function
 
 
-maximum, minimum, power = _nary("MAXIMUM"), _nary("MINIMUM"), _nary("POW")
-floor_div, floor_mod = _nary("FLOOR_DIV"), _nary("FLOOR_MOD")
-equal, not_equal, less, less_equal = _nary("EQUAL"), _nary("NOT_EQUAL"), _nary("LESS"), _nary("LESS_EQUAL")
-greater, greater_equal = _nary("GREATER"), _nary("GREATER_EQUAL")
-logical_and, logical_or = _nary("LOGICAL_AND"), _nary("LOGICAL_OR")
-bitwise_xor, right_shift = _nary("BITWISE_XOR"), _nary("RIGHT_SHIFT")
+maximum = _nary("MAXIMUM")
+minimum = _nary("MINIMUM")
+power = _nary("POW")
+floor_div = _nary("FLOOR_DIV")
+floor_mod = _nary("FLOOR_MOD")
+equal = _nary("EQUAL")
+not_equal = _nary("NOT_EQUAL")
+less = _nary("LESS")
+less_equal = _nary("LESS_EQUAL")
+greater = _nary("GREATER")
+greater_equal = _nary("GREATER_EQUAL")
+logical_and = _nary("LOGICAL_AND")
+logical_or = _nary("LOGICAL_OR")
+bitwise_xor = _nary("BITWISE_XOR")
+right_shift = _nary("RIGHT_SHIFT")
 
-neg, abs_, exp, log, sqrt, rsqrt = (_unary(k) for k in ("NEG", "ABS", "EXP", "LOG", "SQRT", "RSQRT"))
-sin, cos, floor, ceil, round_, square = (_unary(k) for k in ("SIN", "COS", "FLOOR", "CEIL", "ROUND", "SQUARE"))
-sign, relu, relu6, tanh, logistic = (_unary(k) for k in ("SIGN", "RELU", "RELU6", "TANH", "LOGISTIC"))
-hard_swish, elu, logical_not = _unary("HARD_SWISH"), _unary("ELU"), _unary("LOGICAL_NOT")
+neg = _unary("NEG")
+abs_ = _unary("ABS")
+exp = _unary("EXP")
+log = _unary("LOG")
+sqrt = _unary("SQRT")
+rsqrt = _unary("RSQRT")
+sin = _unary("SIN")
+cos = _unary("COS")
+floor = _unary("FLOOR")
+ceil = _unary("CEIL")
+round_ = _unary("ROUND")
+square = _unary("SQUARE")
+sign = _unary("SIGN")
+relu = _unary("RELU")
+relu6 = _unary("RELU6")
+tanh = _unary("TANH")
+logistic = _unary("LOGISTIC")
+hard_swish = _unary("HARD_SWISH")
+elu = _unary("ELU")
+logical_not = _unary("LOGICAL_NOT")
 
 
-def _arithmetic(kind: str) -> Any:
+def _arithmetic(kind: str) -> Callable[..., Value]:
     function = _nary(kind)
 
     def with_activation(x: Operand, y: Operand, activation: str | None = None) -> Value:
@@ -249,7 +273,10 @@ def _arithmetic(kind: str) -> Any:
     return with_activation
 
 
-add, sub, mul, div = _arithmetic("ADD"), _arithmetic("SUB"), _arithmetic("MUL"), _arithmetic("DIV")
+add = _arithmetic("ADD")
+sub = _arithmetic("SUB")
+mul = _arithmetic("MUL")
+div = _arithmetic("DIV")
 
 
 def leaky_relu(x: Value, alpha: float) -> Value:
@@ -275,10 +302,10 @@ def _number(x: Operand | None) -> Any:
 
 def clip(x: Value, low: Operand | None, high: Operand | None) -> Value:
     """``x`` limited to [low, high]; the forms that TFLite has as activations use them."""
-    known = {(0, None): "RELU", (0, 6): "RELU6", (-1, 1): "RELU_N1_TO_1"}
-    kind = known.get((_number(low), _number(high)))
+    limits = (-inf if low is None else _number(low), inf if high is None else _number(high))
+    kind = next((k for k in KINDS.values() if k.clamps and k.limits == limits), None)
     if kind and x.dtype == np.float32:
-        return emit(kind, x)
+        return emit(kind.name, x)
     x = x if low is None else maximum(x, low)
     return x if high is None else minimum(x, high)
 
@@ -482,9 +509,9 @@ def dequantize(x: Value, quant: Quant) -> Value:
     set of parameters, and so does what it is a copy of; where it has others already, the result is arithmetic.
     """
     if x.data is not None:
-        return constant(real_numbers(x.data, quant), name=x.name, quant=quant)
+        return constant(quant.real(x.data), name=x.name, quant=quant)
     views = [x]
-    while (op := views[-1].producer) is not None and op.kind.name in COPIES:
+    while (op := views[-1].producer) is not None and op.kind.copies(views[-1].dtype):
         views.append(op.inputs[0])  # type: ignore[arg-type]
     if any(v.quant is not None and not v.quant.same(quant) for v in views):
         zero, scale = (p.astype(np.float32).reshape(()) for p in (quant.zero_point, quant.scale))

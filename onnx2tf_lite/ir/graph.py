@@ -52,6 +52,22 @@ class Quant:
         """The same parameters on another axis."""
         return self if self.axis is None else replace(self, axis=axis)
 
+    def real(self, stored: np.ndarray) -> np.ndarray:
+        """The float32 numbers that ``stored``, integers of any shape with :attr:`axis`, stand for."""
+        scale, zero = self._parameters(stored.ndim)
+        return ((stored.astype(np.int64) - zero) * scale.astype(np.float32)).astype(np.float32)
+
+    def stored(self, real: np.ndarray) -> np.ndarray:
+        """The integers of ``real`` numbers: round half to even, then saturate (ONNX QuantizeLinear)."""
+        scale, zero = self._parameters(real.ndim)
+        info = np.iinfo(self.dtype)
+        return np.clip(np.round(real / scale.astype(real.dtype)) + zero, info.min, info.max).astype(self.dtype)
+
+    def _parameters(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and zero point in a form that broadcasts with a tensor of ``rank``."""
+        shape = () if self.axis is None else tuple(-1 if i == self.axis else 1 for i in range(rank))
+        return self.scale.reshape(shape), self.zero_point.reshape(shape)
+
     def same(self, other: Quant) -> bool:
         """True for the same parameters of the same integers."""
         alike = self.dtype == other.dtype and self.axis == other.axis
@@ -185,7 +201,7 @@ class Placement:
     def restore(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
         """The ONNX tensor from the stored one."""
         if self.real and self.value.quant is not None:
-            array = (array.astype(np.float32) - self.value.quant.zero_point.item()) * self.value.quant.scale.item()
+            array = self.value.quant.real(array)
         known = dict(zip(self.value.shape, array.shape, strict=True))  # also those that depend on data
         split = array.reshape(concrete(self.split, symbols, known))
         return split.transpose(self.perm).reshape(concrete(self.shape, symbols, known))

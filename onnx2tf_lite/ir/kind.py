@@ -1,20 +1,21 @@
 """What the definition of an IR operator holds.
 
-A :class:`Kind` is the one place that knows an operator: shape and dtype inference, layout rule, dtypes of its TFLite
-kernel, TFLite operands, options and version, TensorFlow counterpart, numpy evaluation.  The definitions are in
-``ir.kinds``, a family per file; kernel facts were measured with the LiteRT runtime.
+A :class:`Kind` is the one place that knows an operator: its traits, shape and dtype inference, layout rule, dtypes of
+its TFLite kernel, TFLite operands, options and version, TensorFlow counterpart, numpy evaluation.  The definitions are
+in ``ir.kinds``, a family per file; kernel facts were measured with the LiteRT runtime (docs/kernels.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .dims import Shape
-from .orders import AS_WRITTEN, Rule
+from .orders import AS_WRITTEN, Rule, View
+from .traits import Elements, Traits
 
 if TYPE_CHECKING:
     from .graph import Op, Value
@@ -24,15 +25,17 @@ Infer = Callable[[Sequence[Any], Mapping[str, Any]], "Result | list[Result]"]
 Evaluate = Callable[..., "np.ndarray | Sequence[np.ndarray]"]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """Definition of one operator.
+@dataclass(frozen=True, kw_only=True)
+class Kind(Traits):
+    """Definition of one operator: its :class:`.traits.Traits`, and how it is written.
 
     ``infer(inputs, attrs)``
         (shape, dtype) of the result, or a list of them.  Raises ValueError for operands that do not fit.
     ``types``
         Short dtype names (``"f32 i32 i64"``) of the operands in ``typed`` that the CPU kernel computes correctly;
         ``legalize.dtypes`` casts around everything else.  "" means any.
+    ``operator``
+        the TFLite operator that it is written as; None: it is replaced before anything is written.
     ``operands``
         TFLite operand order: an input index, or the name of an attribute that TFLite wants as a tensor (a scalar for
         an int, else int32 of the attribute's shape; symbolic dims become a run-time tensor).  None: the inputs as is.
@@ -66,7 +69,22 @@ class Kind:
     tf_attrs: dict[str, Any] = field(default_factory=dict)
     evaluate: Evaluate | None = None
     symbolic: Evaluate | None = None
-    stateful: bool = False  # results differ from call to call: never folded, merged or dropped
+    operator: str | None
+
+    @property
+    def is_view(self) -> bool:
+        """TRANSPOSE and RESHAPE: the same elements under other axes."""
+        return isinstance(self.layout, View)
+
+    def takes(self, dtype: np.dtype) -> bool:
+        """True where the kernel computes with plain numbers of ``dtype``."""
+        from .graph import short
+
+        return not self.types or short(dtype) in self.types.split()
+
+    def copies(self, dtype: np.dtype) -> bool:
+        """True where the kernel copies elements of ``dtype`` without a look at what they stand for."""
+        return self.elements is Elements.COPIED and self.takes(dtype)
 
     def results(self, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> list[Result]:
         """(shape, dtype) of every result."""
@@ -109,9 +127,16 @@ class Kind:
 KINDS: dict[str, Kind] = {}
 
 
-def define(name: str, infer: Infer, **rest: Any) -> Kind:
-    """Add an operator to the vocabulary; a second definition of a name is a mistake."""
+def define(name: str, infer: Infer, traits: Traits, **rest: Any) -> Kind:
+    """Add an operator to the vocabulary.
+
+    :raises ValueError: for a second definition of a name.
+    :raises TypeError: for a definition that leaves a trait open, or has a field that does not exist.
+    """
     if name in KINDS:
         raise ValueError(f"{name} is defined twice")
-    KINDS[name] = Kind(name, infer, **rest)
+    if not isinstance(traits, Traits):
+        raise TypeError(f"{name}: {traits!r} is no answer to {', '.join(f.name for f in fields(Traits))}")
+    answers = {f.name: getattr(traits, f.name) for f in fields(Traits)}
+    KINDS[name] = Kind(name=name, infer=infer, **answers, **{"operator": name, **rest})
     return KINDS[name]

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ConversionError
 from ..ir.dims import Expr, Shape, is_static
 from ..ir.graph import Graph, Op, Origin, Placement, Value, building, current_graph, current_origin
-from ..ir.kind import KINDS
+from ..ir.kinds import KINDS
 from ..ir.orders import AS_WRITTEN, VIEW, Order, Rule, every_port, identity, permute, tensor
 from .families import Node, Variant, as_written, channels_last, discover, from_producers, from_readers
 from .problem import CL, Pin, Problem

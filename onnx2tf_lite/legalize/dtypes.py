@@ -18,8 +18,9 @@ import numpy as np
 from ..errors import ConversionError, Problem
 from ..ir import build
 from ..ir.graph import Graph, Op, Value, building, current_origin, short
-from ..ir.kind import KINDS
-from ..ir.ranges import Ranges, dtype_range, fits
+from ..ir.intervals import dtype_range, fits
+from ..ir.kinds import KINDS
+from ..ir.ranges import Ranges
 from . import infinities, uint64
 from .ranks import collapse
 
@@ -29,8 +30,6 @@ DTYPES = {
               "float16", "complex64")
 }  # fmt: skip
 CARRIERS = [DTYPES[n] for n in ("i8", "u8", "i16", "i32", "i64", "f32")]  # in order of preference
-EXACT_IN_FLOAT = {"MAX_POOL_2D", "RESIZE_NEAREST_NEIGHBOR", "BATCH_MATMUL", "FULLY_CONNECTED", "CONV_2D",
-                  "DEPTHWISE_CONV_2D"}  # fmt: skip
 
 
 def legalize(graph: Graph) -> Graph:
@@ -146,12 +145,12 @@ class _Stage:
         for carrier in (c for c in CARRIERS if c in allowed):
             if not all(fits(i, carrier) for i in intervals) or any(v.dtype.kind == "f" for v in values):
                 continue
-            if carrier.kind == "f" and op.kind.name not in EXACT_IN_FLOAT:
+            if carrier.kind == "f" and not op.kind.exact_in_float:
                 continue
             wider = carrier.kind in "iu" and all(fits(dtype_range(v.dtype), carrier) for v in values)
             selects = op.outputs[0].dtype != values[0].dtype  # a comparison or an index: nothing overflows
-            exact = (0, 0) if wider or selects else self.ranges.exact(op, op.inputs)
-            if exact is not None and fits(exact, carrier):
+            exact = [(0, 0)] if wider or selects else self.ranges.exact(op, op.inputs)
+            if exact and fits(exact[0], carrier):
                 return carrier
         return None
 

@@ -17,7 +17,7 @@ from ..errors import ConversionError, Problem
 from ..ir import build, dims
 from ..ir.dims import Atom, Call, Dim, Expr
 from ..ir.graph import Graph, Op, Value, building, constant
-from ..ir.kind import KINDS
+from ..ir.kinds import KINDS
 from ..ir.kinds.movement import end_mask
 
 CLAMPED = 2**31 - 1  # a slice bound beyond the extent: the kernel clamps it

@@ -13,14 +13,9 @@ import numpy as np
 
 from ..ir import build
 from ..ir.graph import Graph, Op, Value, building, constant
+from ..ir.traits import Elements
 
 MINUS = np.float32(-np.inf)
-COMPARISONS = {"EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL"}
-# operators that hand an infinite element of an operand on
-PASSING = {
-    "RESHAPE", "TRANSPOSE", "IDENTITY", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "CONCATENATION", "BROADCAST_TO",
-    "TILE", "GATHER", "GATHER_ND", "ABS", "NEG", "MAXIMUM", "MINIMUM", "REDUCE_MAX", "REDUCE_MIN", "SELECT_V2",
-}  # fmt: skip
 Places = dict[Value, Value]  # where a float tensor is -inf, as a bool tensor that broadcasts with it
 
 
@@ -37,13 +32,14 @@ def _demanded(graph: Graph) -> tuple[set[Value], set[Value]]:
     seen, sums, cone = set(graph.outputs), set(), set()
     for op in reversed(graph.ops):
         operands = [v for v in op.inputs if v is not None]
-        if op.kind.name in COMPARISONS and any(v.data is not None and np.isinf(v.data).any() for v in operands):
+        infinite = any(v.data is not None and np.isinf(v.data).any() for v in operands)
+        if infinite and op.kind.elements is Elements.COMPARED:
             seen.update(operands)
         if seen.intersection(op.outputs):
-            if op.kind.name in PASSING:
-                seen.update(operands)
-            elif op.kind.name == "ADD" and op.outputs[0].dtype == np.float32:
+            if op.kind.name == "ADD" and op.outputs[0].dtype == np.float32:
                 sums.add(op.outputs[0])
+            elif op.kind.special.passes("-") and not op.kind.special.finite:
+                seen.update(operands)
         if op.kind.name in FORMS and (op.outputs[0] in sums or op.outputs[0] in cone):
             cone.update([op.outputs[0], *operands])
     return sums, cone

@@ -3,8 +3,8 @@
 An ONNX model may pool, join or pad quantised integers; TFLite's integer kernels want the parameters on every operand
 and result, and some rescale by them.  Here each such operation gets a form that means what the model says:
 
-- a kernel that copies without a look at the parameters (:data:`COPIES`) hands them on to its result;
-- one that picks elements (:data:`PICKS`) and whose operands have the same parameters works on real numbers, since
+- a kernel that copies without a look at the parameters (``Kind.copies``) hands them on to its result;
+- one that copies or picks elements and whose operands have the same parameters works on real numbers, since
   dequantising keeps the order and quantising gives the same integers back; fusion makes an integer kernel of that;
 - any other one works on plain i32.
 """
@@ -18,13 +18,8 @@ import numpy as np
 
 from ..ir import build as b
 from ..ir.graph import Graph, Op, Quant, Value, building, constant, current_graph, current_origin
-from ..ir.kind import KINDS
-from ..ir.kinds.quantization import COPIES
-from ..ir.kinds.quantization import dequantize as real_numbers
-
-PICKS = frozenset({"MAX_POOL_2D", "CONCATENATION", "MAXIMUM", "MINIMUM", "REDUCE_MAX", "REDUCE_MIN",
-                   "RESIZE_NEAREST_NEIGHBOR", "SELECT_V2", "PAD", "PADV2"})  # fmt: skip
-RAW = COPIES | {"QUANTIZE", "DEQUANTIZE", "CAST", "IF", "WHILE"}
+from ..ir.kinds import KINDS
+from ..ir.traits import Elements
 
 
 def settle(graph: Graph) -> None:
@@ -32,13 +27,15 @@ def settle(graph: Graph) -> None:
     for part in [*graph.subgraphs(), graph]:
         old, part.ops = part.ops, []
         for op in old:
-            if op.kind.name in RAW or not any(v.quant for v in [*_stored(op.inputs), *_stored(op.outputs)]):
+            stored = [*_stored(op.inputs), *_stored(op.outputs)]
+            if not any(v.quant for v in stored) or _takes_them(op):
                 part.ops.append(op)
                 _hand_on(op)
                 continue
             with building(part, op.origin):
                 quant = _shared(op)
-                if op.kind.name in PICKS and quant is not None:
+                picks = op.kind.elements in (Elements.COPIED, Elements.PICKED) and len(op.outputs) == 1
+                if picks and quant is not None:
                     (result,) = op.outputs
                     result.quant = quant
                     _define("QUANTIZE", _on_reals(op, quant), result, quant=quant)
@@ -53,9 +50,18 @@ def _stored(values: Sequence[Value | None]) -> list[Value]:
     return [v for v in values if v is not None and v.dtype.kind in "iu" and v.dtype.itemsize <= 2]
 
 
+def _takes_them(op: Op) -> bool:
+    """True for operations that take integers whatever these stand for."""
+    if op.kind.elements is Elements.COPIED:
+        return all(op.kind.copies(v.dtype) for v in _stored(op.inputs[:1]))
+    return op.kind.elements in (Elements.CONVERTED, Elements.DELEGATED)
+
+
 def _hand_on(op: Op) -> None:
     source = op.inputs[0] if op.inputs else None
-    if op.kind.name in COPIES and source is not None and source.quant is not None and source.quant.axis is None:
+    if source is None or not op.kind.copies(source.dtype):
+        return
+    if source.quant is not None and source.quant.axis is None:
         for v in op.outputs:
             v.quant = v.quant or (source.quant if v.dtype == source.dtype else None)
 
@@ -68,14 +74,14 @@ def _shared(op: Op) -> Quant | None:
 
 
 def _real(value: Value, quant: Quant) -> Value:
-    return constant(real_numbers(value.data, quant)) if value.data is not None else b.dequantize(value, quant)
+    return constant(quant.real(value.data)) if value.data is not None else b.dequantize(value, quant)
 
 
 def _on_reals(op: Op, quant: Quant) -> Value:
     stored = _stored(op.inputs)
     operands = [_real(v, quant) if v in stored else v for v in op.inputs]  # type: ignore[arg-type]
     if op.kind.name == "PAD":  # with the integer 0, which is another number
-        return b.pad(operands[0], op.attrs["pads"], real_numbers(np.zeros((), quant.dtype), quant))  # type: ignore[arg-type]
+        return b.pad(operands[0], op.attrs["pads"], quant.real(np.zeros((), quant.dtype)))  # type: ignore[arg-type]
     return b.emit(op.kind.name, *operands, **op.attrs)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from ..ir import build
 from ..ir.graph import Graph, Op, Value, building, constant
-from ..ir.kind import KINDS
+from ..ir.kinds import KINDS
+from ..ir.traits import Bits
 
 I64, U64, F32 = np.dtype(np.int64), np.dtype(np.uint64), np.dtype(np.float32)
 LOWEST = np.int64(-(2**63))
@@ -86,7 +87,7 @@ def quotient(x: Value, y: Value, floor: bool = False) -> Value:
 # ------------------------------------------------------------------------------------------------ uint64
 
 Wide = set[Value]  # the values that hold the bits of uint64
-Rule = Callable[[Op, Wide], "list[Value]"]
+Form = Callable[[Op, Wide], "list[Value]"]
 
 
 def _flipped(op: Op, wide: Wide) -> list[Value]:
@@ -110,30 +111,22 @@ def _scattered(op: Op, wide: Wide) -> list[Value]:
     return build.emit_all(op.kind.name, op.inputs, **op.attrs)
 
 
-def _divided(part: int) -> Rule:
-    def rule(op: Op, wide: Wide) -> list[Value]:
+def _divided(part: int) -> Form:
+    def form(op: Op, wide: Wide) -> list[Value]:
         x, y = op.inputs
         assert x is not None and y is not None
         return [long_division(x, y, unsigned=True)[part]]
 
-    return rule
+    return form
 
 
-# STABLEHLO_ ones are the bodies of a scatter, which flips what it hands to them
-SAME_BITS = {
-    "RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "STRIDED_SLICE_AT", "SPLIT", "SPLIT_V", "CONCATENATION", "PACK",
-    "PAD", "PADV2", "MIRROR_PAD", "TILE", "BROADCAST_TO", "REVERSE_V2", "REVERSE_SEQUENCE", "FILL", "IDENTITY",
-    "SHAPE", "GATHER", "GATHER_ND", "SCATTER_ND", "ONE_HOT", "WHERE", "DYNAMIC_UPDATE_SLICE", "DEPTH_TO_SPACE",
-    "SPACE_TO_DEPTH", "UNIQUE", "SELECT_V2", "BITCAST", "IF", "WHILE", "ADD", "SUB", "MUL", "NEG", "SQUARE", "SUM",
-    "SUM_AT", "CUMSUM", "REDUCE_PROD", "REDUCE_PROD_AT", "EQUAL", "NOT_EQUAL", "STABLEHLO_MULTIPLY",
-    "STABLEHLO_MAXIMUM", "STABLEHLO_MINIMUM",
-}  # fmt: skip
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(("LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "MAXIMUM", "MINIMUM", "TOPK_V2", "ARG_MAX",
-                     "ARG_MIN", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_MAX_AT", "REDUCE_MIN_AT"), _flipped),
-    "DIV": _divided(0), "FLOOR_DIV": _divided(0), "FLOOR_MOD": _divided(1), "CAST": _cast,
+FORMS: dict[str, Form] = {
+    "DIV": _divided(0),
+    "FLOOR_DIV": _divided(0),
+    "FLOOR_MOD": _divided(1),
+    "CAST": _cast,
     "STABLEHLO_SCATTER": _scattered,
-}  # fmt: skip
+}
 
 
 def signed(graph: Graph, refuse: Callable[[Op, str], None]) -> None:
@@ -187,14 +180,15 @@ def _values(graph: Graph) -> Iterable[Value]:
 def _rewrite(graph: Graph, wide: Wide, refuse: Callable[[Op, str], None]) -> None:
     old, graph.ops = graph.ops, []
     for op in old:
-        name, touched = op.kind.name, any(v in wide for v in [*op.inputs, *op.outputs])
-        if touched and name in RULES:
+        form = _flipped if op.kind.bits is Bits.ORDERED else FORMS.get(op.kind.name)
+        touched = any(v in wide for v in [*op.inputs, *op.outputs])
+        if touched and form is not None:
             with building(graph, op.origin):
-                for fresh, value in zip(RULES[name](op, wide), op.outputs, strict=True):
+                for fresh, value in zip(form(op, wide), op.outputs, strict=True):
                     _define(graph, "RESHAPE", fresh, value, op, shape=value.shape)
             continue
-        if touched and name not in SAME_BITS:
-            refuse(op, f"TFLite's {name} has no uint64 kernel, and none that is right for the same bits")
+        if touched and op.kind.bits is not Bits.SAME:
+            refuse(op, f"TFLite's {op.kind.name} has no uint64 kernel, and none that is right for the same bits")
         graph.ops.append(op)
 
 

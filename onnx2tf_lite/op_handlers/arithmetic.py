@@ -10,7 +10,7 @@ from onnx import helper
 
 from ..ir import build as b
 from ..ir.graph import SHORT, Value
-from ..ir.kinds.elementwise import broadcast
+from ..ir.kinds.shapes import broadcast
 from . import _maths as m
 from .registry import Unsupported, op, table
 

@@ -14,7 +14,6 @@ import numpy as np
 from ..ir import build as b
 from ..ir import dims
 from ..ir.graph import Quant, Value, constant
-from ..ir.kinds.quantization import dequantize as real_numbers
 from .convolution import Ints, conv
 from .registry import Unsupported, current_node, op
 
@@ -58,7 +57,7 @@ def dequantize_linear(x: Value, scale: Value, zero: Value | None = None, *, axis
     """(x - zero) * scale, per tensor, per axis or per block."""
     quant = None if block_size else _quant(scale, zero, x.dtype, axis, x.rank)
     if quant is not None and x.data is not None:
-        return constant(real_numbers(x.data, quant), name=x.name, quant=quant)
+        return constant(quant.real(x.data), name=x.name, quant=quant)
     if quant is not None and _storable(quant):
         return b.dequantize(x, quant)
     y = _float(x)

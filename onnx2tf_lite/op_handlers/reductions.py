@@ -71,15 +71,22 @@ def highest(dtype: np.dtype) -> Any:
     return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
 
 
-EXTREMES = {"REDUCE_MAX": lowest, "REDUCE_MIN": highest}
+EXTREMES: dict[str, Callable[[np.dtype], Any]] = {"REDUCE_MAX": lowest, "REDUCE_MIN": highest}
+#: The value over no elements; what the kernels return for that differs.
+OVER_NOTHING: dict[str, Callable[[np.dtype], Any]] = {
+    **EXTREMES,
+    "SUM": lambda dtype: 0,
+    "REDUCE_PROD": lambda dtype: 1,
+    "MEAN": lambda dtype: np.nan,
+    "REDUCE_ANY": lambda dtype: False,
+    "REDUCE_ALL": lambda dtype: True,
+}
 
 
 def _reduce(kind: str, x: Value, axes: Axes, keepdims: int) -> Value:
-    """A kernel, or its value over the empty set: what the kernels return for that differs."""
+    """A kernel, or its value over the empty set."""
     if x.size == 0 if isinstance(axes, Value) else any(x.shape[a] == 0 for a in axes):
-        empty = {"SUM": lambda t: 0, "REDUCE_PROD": lambda t: 1, "REDUCE_MAX": lowest, "REDUCE_MIN": highest,
-                 "MEAN": lambda t: np.nan, "REDUCE_ANY": lambda t: False, "REDUCE_ALL": lambda t: True}  # fmt: skip
-        return b.fill(reduced_shape(x.shape, axes, keepdims), empty[kind](x.dtype), x.dtype)
+        return b.fill(reduced_shape(x.shape, axes, keepdims), OVER_NOTHING[kind](x.dtype), x.dtype)
     if isinstance(axes, Value):
         shape = reduced_shape(x.shape, axes, keepdims)
         y = b.emit(f"{kind}{AT_RUN_TIME}", x, axes, shape=shape, keepdims=bool(keepdims))

@@ -12,7 +12,7 @@ from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim, Expr, Shape
 from ..ir.graph import Value, constant, content_of, current_graph
-from ..ir.kinds.elementwise import broadcast
+from ..ir.kinds.shapes import broadcast
 from ._narrow import narrow
 from ._structures import Item
 from .reductions import at_run_time, integers, reduced_shape, run_time_axes

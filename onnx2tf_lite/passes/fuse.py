@@ -9,16 +9,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.ir.tensor import Tensor
 
 from ..errors import ConversionError, Problem
-from ..model.edit import Edit, Tensor, graphs, ints, scalar, shape, static, title
+from ..match import Pattern, find
+from ..model.edit import Edit, graphs, ints, scalar, shape, static, title
 from ..model.upgrade import TARGET
 from .manager import Pass, PassOptions, PassResult
-from .match import Fusion, Match, Rewrite, find, operators, outside_readers
+from .match import ONNX, Fusion, Match, View
 
 
 class Fuse(Pass):
@@ -43,12 +46,14 @@ class Fuse(Pass):
         reasons: list[str] = []
         for g in graphs(graph):
             edit, ops = Edit(g), {n.op for n in g.nodes}
-            possible = [p for p in self.fusion.patterns if operators(p) <= ops]
+            view = View(edit)
+            possible = [p for p in self.fusion.patterns if p.may_occur(ops)]
             for pattern, node in itertools.product(possible, g.nodes):
-                match = None if edit.dead(node) else find(pattern, node)
+                match = None if edit.dead(node) else find(pattern, node, view)
                 if match is None:
                     continue
-                why = self._against(match, edit)
+                kept = any(n.name in self.options.keep_nodes for n in match.nodes)
+                why = "a node of it is to be kept" if kept else self.fusion.against(match)
                 if why:
                     reasons.append(f"not at '{title(node)}': {why}")
                     continue
@@ -60,25 +65,20 @@ class Fuse(Pass):
         notes = [f"fused {count}"] if count else []
         return PassResult(graph, bool(count), notes + list(dict.fromkeys(reasons))[:2])
 
-    def _against(self, match: Match, edit: Edit) -> str | None:
-        if any(n.name in self.options.keep_nodes for n in match.nodes):
-            return "a node of it is to be kept"
-        return outside_readers(match, edit) or self.fusion.check(match)
-
 
 def explain(graph: gs.Graph, name: str) -> list[str]:
     """Why a fusion does not fire: per root the pattern that came nearest, or the check that failed."""
     fusion, lines = FUSIONS[name], []
     for g in graphs(graph):
-        edit = Edit(g)
+        view = View(Edit(g))
         for node in g.nodes:
-            tries: list[tuple[set[int], str]] = [(set(), p) for p in fusion.patterns]
-            found = next((m for near, p in tries if (m := find(p, node, near))), None)
+            tries: list[tuple[set[int], Pattern]] = [(set(), p) for p in fusion.patterns]
+            found = next((m for near, p in tries if (m := find(p, node, view, near))), None)
             who = f"{node.op} '{title(node)}'"
             if found is not None:
-                lines.append(f"{who}: {outside_readers(found, edit) or fusion.check(found) or 'fits'}")
+                lines.append(f"{who}: {fusion.against(found) or 'fits'}")
             elif len((nearest := max(tries, key=lambda t: len(t[0])))[0]) > 1:
-                lines.append(f"{who}: {len(nearest[0])} operators agree with {nearest[1]}")
+                lines.append(f"{who}: {len(nearest[0])} operators agree with {nearest[1].text}")
     return lines
 
 
@@ -93,26 +93,26 @@ def _normalised(match: Match) -> str | None:
     """The means run over the last axes, alike; scale and bias have exactly the shape of these."""
     means = [n for n in match.nodes if n.op == "ReduceMean"]
     axes = [_axes(n) for n in means]
-    dims = shape(match["x"])
+    dims = shape(match.x)
     if dims is None or axes[0] is None or any(a != axes[0] for a in axes):
         return "the axes of its means are unknown, or differ"
     if axes[0] != list(range(len(dims) - len(axes[0]), len(dims))):
         return f"the axes {axes[0]} are not the last ones of {len(dims)}"
     if any(not n.attrs.get("keepdims", 1) for n in means):
         return "a mean drops its axes"
-    if (scalar(match["#eps"]) or 0) <= 0:
+    if (scalar(match.eps) or 0) <= 0:
         return "epsilon is not a positive number"
     tail = _tail(match)
     if any(not isinstance(d, int) for d in tail):
         return "the size of the normalised axes is unknown"
-    if any(name in match.bound and _trailing(match[name], len(tail)) != tail for name in ("#scale", "#bias")):
+    if any(_trailing(end, len(tail)) != tail for end in map(match.bound.get, ("scale", "bias")) if end is not None):
         return f"scale or bias does not have the shape {tail} of the normalised axes"
     return None
 
 
-def _tail(match: Match) -> tuple:
-    axes = _axes(match.node("ReduceMean")) or []
-    return tuple((shape(match["x"]) or ())[-len(axes) :])
+def _tail(match: Match) -> tuple[Any, ...]:
+    axes = _axes(match.op("variance")) or []
+    return (shape(match.x) or ())[-len(axes) :]
 
 
 def _trailing(tensor: Tensor, rank: int) -> tuple[int, ...] | None:
@@ -120,15 +120,14 @@ def _trailing(tensor: Tensor, rank: int) -> tuple[int, ...] | None:
     return tuple(dims[-rank:]) if len(dims) >= rank and math.prod(dims[:-rank]) == 1 else None
 
 
-def _normalise(op: str) -> Rewrite:
+def _normalise(op: str) -> Callable[[Edit, Match], None]:
     def rewrite(edit: Edit, match: Match) -> None:
-        tail, x = _tail(match), match["x"]
-        ones = np.ones(tail, x.dtype or np.float32)
-        scale = match["#scale"].values.reshape(tail) if "#scale" in match.bound else ones
-        inputs: list[Tensor] = [x, edit.const(scale, f"{title(match.root)}/scale")]
-        if "#bias" in match.bound:
-            inputs.append(edit.const(match["#bias"].values.reshape(tail), f"{title(match.root)}/bias"))
-        edit.become(match.root, op, inputs, axis=-len(tail), epsilon=scalar(match["#eps"]))
+        tail, x, scale, bias = _tail(match), match.x, match.get("scale"), match.bound.get("bias")  # RMS has none
+        factor = np.ones(tail, x.dtype or np.float32) if scale is None else scale.values.reshape(tail)
+        inputs: list[Tensor] = [x, edit.const(factor, f"{title(match.root)}/scale")]
+        if bias is not None:
+            inputs.append(edit.const(bias.values.reshape(tail), f"{title(match.root)}/bias"))
+        edit.become(match.root, op, inputs, axis=-len(tail), epsilon=scalar(match.eps))
 
     return rewrite
 
@@ -138,7 +137,7 @@ def _chains(centred: str, lets: str, affine: tuple[str, ...]) -> tuple[str, ...]
     found = []
     for end in affine:
         for square in (f"Pow({centred}, 2)", f"Mul({centred}, {centred})"):
-            spread = f"Sqrt(Add(ReduceMean({square}, axes2), #eps))"
+            spread = f"Sqrt(Add(variance := ReduceMean({square}, axes2), const(eps)))"
             for core in (
                 f"Div({centred}, {spread})",
                 f"Mul({centred}, Reciprocal({spread}))",
@@ -157,22 +156,23 @@ def _sixth(match: Match) -> str | None:
 
 
 def _linear(match: Match) -> str | None:
-    numbers = [scalar(match[n]) for n in ("#a", "#b") if n in match.bound]
+    numbers = [scalar(n) for n in map(match.get, ("slope", "offset")) if n is not None]
     return "slope or offset is not one number" if None in numbers else None
 
 
-def _unary(op: str, **attrs: Any) -> Rewrite:
-    return lambda edit, match: edit.become(match.root, op, [match["x"]], **attrs)
+def _unary(op: str) -> Callable[[Edit, Match], None]:
+    return lambda edit, match: edit.become(match.root, op, [match.x])
 
 
 def _hard_sigmoid(edit: Edit, match: Match) -> None:
-    alpha, beta = (scalar(match["#a"]), scalar(match["#b"])) if "#a" in match.bound else (1 / 6, 0.5)
-    edit.become(match.root, "HardSigmoid", [match["x"]], alpha=alpha, beta=beta)
+    slope, offset = scalar(match.get("slope")), scalar(match.get("offset"))
+    alpha, beta = (1 / 6, 0.5) if slope is None else (slope, offset)
+    edit.become(match.root, "HardSigmoid", [match.x], alpha=alpha, beta=beta)
 
 
 def _gelu(edit: Edit, match: Match) -> None:
     exact = any(n.op == "Erf" for n in match.nodes)
-    edit.become(match.root, "Gelu", [match["x"]], approximate="none" if exact else "tanh")
+    edit.become(match.root, "Gelu", [match.x], approximate="none" if exact else "tanh")
 
 
 _ERF = ("Erf(Div(x, 1.4142135))", "Erf(Mul(x, 0.70710678))")
@@ -196,44 +196,66 @@ _SIX = "Clip(Add(x, 3), 0, 6)"
 
 
 # -- pixel shuffle ----------------------------------------------------------------------------------------------------
-#: 6-D permutation -> operator, attributes, where the block stands; from channels, height, width and block the shapes,
-#: without the batch, before the permutation (6-D) and in the end (4-D)
-_SHUFFLES: dict[tuple[int, ...], tuple[str, dict, int, Callable[..., tuple]]] = {
-    (0, 1, 4, 2, 5, 3): ("DepthToSpace", {"mode": "CRD"}, 2,
-                         lambda c, h, w, b: ((c // b // b, b, b, h, w), (c // b // b, h * b, w * b))),
-    (0, 3, 4, 1, 5, 2): ("DepthToSpace", {"mode": "DCR"}, 2,
-                         lambda c, h, w, b: ((b, b, c // b // b, h, w), (c // b // b, h * b, w * b))),
-    (0, 3, 5, 1, 2, 4): ("SpaceToDepth", {}, 3,
-                         lambda c, h, w, b: ((c, h // b, b, w // b, b), (c * b * b, h // b, w // b))),
-}  # fmt: skip
+@dataclass(frozen=True)
+class _Rearrangement:
+    """An operator that moves blocks between channels and space, as the 6-D permutation that exporters write it as."""
+
+    op: str
+    attrs: dict[str, str]
+    slot: int  # the axis of the six that is the block
+    sizes: Callable[..., tuple[tuple[int, ...], tuple[int, ...]]]
+    """From channels, height, width and block the shapes, without the batch, before the permutation and in the end."""
+
+
+_SHUFFLES: dict[tuple[int, ...], _Rearrangement] = {
+    (0, 1, 4, 2, 5, 3): _Rearrangement(
+        "DepthToSpace",
+        {"mode": "CRD"},
+        2,
+        lambda c, h, w, b: ((c // b // b, b, b, h, w), (c // b // b, h * b, w * b)),
+    ),
+    (0, 3, 4, 1, 5, 2): _Rearrangement(
+        "DepthToSpace",
+        {"mode": "DCR"},
+        2,
+        lambda c, h, w, b: ((b, b, c // b // b, h, w), (c // b // b, h * b, w * b)),
+    ),
+    (0, 3, 5, 1, 2, 4): _Rearrangement(
+        "SpaceToDepth",
+        {},
+        3,
+        lambda c, h, w, b: ((c, h // b, b, w // b, b), (c * b * b, h // b, w // b)),
+    ),
+}
 
 
 def _perm(match: Match) -> tuple[int, ...]:
-    return tuple(match.node("Transpose").attrs.get("perm", ()))
+    return tuple(match.op("turned").attrs.get("perm", ()))
 
 
 def _shuffles(match: Match) -> str | None:
     """Reshape to 6-D, Transpose, Reshape to 4-D: by the permutation the operator, by the sizes the block."""
     if _perm(match) not in _SHUFFLES:
         return f"the permutation {list(_perm(match))} is no pixel shuffle"
-    shapes = [shape(t) or () for t in (match["x"], match.node("Transpose").inputs[0], match.root.outputs[0])]
-    x, mid, y = shapes
+    shapes = [shape(t) or () for t in (match.x, match.blocks, match.root.outputs[0])]
+    x, blocks, y = shapes
     if [len(s) for s in shapes] != [4, 6, 4]:
         return "it does not go from 4-D over 6-D to 4-D"
     if not all(isinstance(d, int) for s in shapes for d in s[1:]):
         return "its sizes are unknown"
-    _, _, slot, sizes = _SHUFFLES[_perm(match)]
-    return None if sizes(*x[1:], mid[slot]) == (mid[1:], y[1:]) else "its sizes are those of another rearrangement"
+    found = _SHUFFLES[_perm(match)]
+    same = found.sizes(*x[1:], blocks[found.slot]) == (blocks[1:], y[1:])
+    return None if same else "its sizes are those of another rearrangement"
 
 
 def _shuffle(edit: Edit, match: Match) -> None:
-    op, attrs, slot, _ = _SHUFFLES[_perm(match)]
-    block = match.node("Transpose").inputs[0].shape[slot]
-    edit.become(match.root, op, [match["x"]], **{**attrs, "blocksize": block})
+    found = _SHUFFLES[_perm(match)]
+    block = match.blocks.shape[found.slot]
+    edit.become(match.root, found.op, [match.x], **found.attrs, blocksize=block)
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
-_AFFINE = ("Add(Mul(CORE, #scale), #bias)", "Mul(CORE, #scale)", "CORE")
+_AFFINE = ("Add(Mul(CORE, const(scale)), const(bias))", "Mul(CORE, const(scale))", "CORE")
 _HARD_SWISH = (
     f"Div(Mul(x, {_SIX}), 6)",
     f"Mul(Mul(x, {_SIX}), 0.16666667)",
@@ -242,22 +264,23 @@ _HARD_SWISH = (
     f"Mul(Div(x, 6), {_SIX})",
     "Mul(x, HardSigmoid(x))",
 )
-_HARD_SIGMOID = ("Clip(Add(Mul(x, #a), #b), 0, 1)", f"Div({_SIX}, 6)", f"Mul({_SIX}, 0.16666667)")
-_LAYER = _chains("d", "d := Sub(x, ReduceMean(x, axes)); ", _AFFINE)
+_HARD_SIGMOID = ("Clip(Add(Mul(x, const(slope)), const(offset)), 0, 1)", f"Div({_SIX}, 6)", f"Mul({_SIX}, 0.16666667)")
+_LN, _RMSN = "LayerNormalization", "RMSNormalization"
+_LAYER = _chains("d", "d = Sub(x, ReduceMean(x, axes)); ", _AFFINE)
 _RMS = _chains("x", "", _AFFINE[1:])
 _GELU = tuple(p for inner in (*_ERF, *_TANH) for p in _halves(inner))
-_SHUFFLE = ("Reshape(Transpose(Reshape(x, s1)), s2)",)
+_SHUFFLE = "Reshape(turned := Transpose(blocks := Reshape(x, s1)), s2)"
 
-FUSIONS: dict[str, Fusion] = {
-    f.name: f
-    for f in (
-        Fusion("hardswish", "HardSwish", _HARD_SWISH, _unary("HardSwish"), _sixth),
-        Fusion("hardsigmoid", "HardSigmoid", _HARD_SIGMOID, _hard_sigmoid, _linear),
-        Fusion("softplus", "Softplus", ("Log(Add(Exp(x), 1))",), _unary("Softplus")),
-        Fusion("mish", "Mish", ("Mul(x, Tanh(Softplus(x)))",), _unary("Mish")),
-        Fusion("gelu", "Gelu (erf and tanh)", _GELU, _gelu),
-        Fusion("layernorm", "LayerNormalization", _LAYER, _normalise("LayerNormalization"), _normalised),
-        Fusion("rmsnorm", "RMSNormalization", _RMS, _normalise("RMSNormalization"), _normalised),
-        Fusion("pixelshuffle", "DepthToSpace and SpaceToDepth", _SHUFFLE, _shuffle, _shuffles),
+FUSIONS = {
+    fusion.name: fusion
+    for fusion in (
+        Fusion("hardswish", "HardSwish", ONNX.patterns(*_HARD_SWISH), _unary("HardSwish"), _sixth),
+        Fusion("hardsigmoid", "HardSigmoid", ONNX.patterns(*_HARD_SIGMOID), _hard_sigmoid, _linear),
+        Fusion("softplus", "Softplus", ONNX.patterns("Log(Add(Exp(x), 1))"), _unary("Softplus")),
+        Fusion("mish", "Mish", ONNX.patterns("Mul(x, Tanh(Softplus(x)))"), _unary("Mish")),
+        Fusion("gelu", "Gelu (erf and tanh)", ONNX.patterns(*_GELU), _gelu),
+        Fusion("layernorm", _LN, ONNX.patterns(*_LAYER), _normalise(_LN), _normalised),
+        Fusion("rmsnorm", _RMSN, ONNX.patterns(*_RMS), _normalise(_RMSN), _normalised),
+        Fusion("pixelshuffle", "DepthToSpace and SpaceToDepth", ONNX.patterns(_SHUFFLE), _shuffle, _shuffles),
     )
 }

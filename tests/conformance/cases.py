@@ -102,8 +102,10 @@ def read_folder(folder: Path, suite: str = "") -> Iterator[Case]:
         yield _case(f"{suite or folder.name}/{path.parent.name}", model, data)
 
 
-PROTOS = {"sequence_type": (onnx.SequenceProto, numpy_helper.to_list),
-          "optional_type": (onnx.OptionalProto, numpy_helper.to_optional)}  # fmt: skip
+PROTOS: dict[str | None, tuple[Any, Any]] = {
+    "sequence_type": (onnx.SequenceProto, numpy_helper.to_list),
+    "optional_type": (onnx.OptionalProto, numpy_helper.to_optional),
+}
 
 
 def _read(path: Path, info: onnx.ValueInfoProto) -> Any:
@@ -117,8 +119,9 @@ def _named(model: ModelProto, inputs: Sequence[Any], outputs: Sequence[Any]) -> 
     infos = list(model.graph.input)
     if len(inputs) < len(infos):  # initializers may be listed as inputs
         infos = open_inputs(model)
-    return tuple({v.name: _array(x) for v, x in zip(some, values, strict=False)}
-                 for some, values in ((infos, inputs), (model.graph.output, outputs)))  # fmt: skip
+    given, wanted = ({v.name: _array(x) for v, x in zip(some, values, strict=False)}
+                     for some, values in ((infos, inputs), (model.graph.output, outputs)))  # fmt: skip
+    return given, wanted
 
 
 def _array(value: Any) -> Any:

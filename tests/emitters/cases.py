@@ -184,8 +184,8 @@ for _keep in (True, False):
          shape=(dims.symbol("kept"), 1, 4) if _keep else (dims.symbol("kept"), 4), keepdims=_keep)  # fmt: skip
     same("REDUCE_ANY_AT REDUCE_ALL_AT", "bool[N,3,4] i32[1]1:2", f"-{_keep:d}",
          shape=(dims.symbol("kept"), 1, 4) if _keep else (dims.symbol("kept"), 4), keepdims=_keep)  # fmt: skip
-for _to in (np.int32, np.int64):
-    same("ARG_MAX ARG_MIN", "f32[N,3,4]", f"-{np.dtype(_to)}", axis=1, to=np.dtype(_to))
+for _index in (np.int32, np.int64):
+    same("ARG_MAX ARG_MIN", "f32[N,3,4]", f"-{np.dtype(_index)}", axis=1, to=np.dtype(_index))
 for _from, _to in [("f32", "i32"), ("f32", "i64"), ("i32", "f32"), ("i64", "i32"), ("bool", "f32"), ("f32", "bool"),
                    ("u8", "i32"), ("i32", "i8"), ("i64", "f32"), ("f32", "u8")]:  # fmt: skip
     same("CAST", f"{_from}[N,4]" + "0:9" * (_to == "u8"), f"-{_from}-{_to}", to=numpy_dtype(_to))

@@ -187,7 +187,7 @@ def dynamic_update_slice(attrs, x, update, start):
 
 def non_max_suppression(attrs, boxes, scores, overlap, least):
     """Indices of the boxes kept, best first, then zeros; their number."""
-    kept = []
+    kept: list[int] = []
     for i in np.argsort(-scores, kind="stable"):
         if (
             scores[i] > least
@@ -249,7 +249,9 @@ def run(graph: Graph, inputs: list[np.ndarray]) -> list[np.ndarray]:
                 arrays = run(op.attrs["body"], arrays)
             result = arrays
         else:
-            result = (MEANING.get(op.kind.name) or op.kind.evaluate)(op.attrs, *arrays)
+            meaning = MEANING.get(op.kind.name) or op.kind.evaluate
+            assert meaning, op.kind.name
+            result = meaning(op.attrs, *arrays)
             if op.kind.evaluate and op.kind.name in ("ADD", "SUB", "MUL", "DIV", "FULLY_CONNECTED"):
                 result = activated(op.attrs, result)
         for value, array in zip(op.outputs, result if isinstance(result, (list, tuple)) else [result], strict=True):

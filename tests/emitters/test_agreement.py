@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ from onnx2tf_lite.emitters import saved_model
 TOLERANCE = 1e-5  # of each result's maximum: what XNNPACK attains (tflite-facts, section 6)
 
 
-def variants() -> list[pytest.param]:
+def variants() -> list[Any]:
     return [
         pytest.param(case, dynamic, id=f"{name}{'-dynamic' if dynamic else ''}")
         for name, case in CASES.items()

@@ -35,7 +35,8 @@ def dense(width: int = 64, layers: int = 2, batch: dims.Dim = 2) -> Graph:
 
 def dense_reference(graph: Graph, x: np.ndarray) -> np.ndarray:
     for op in graph.ops:
-        x = op.kind.evaluate(op.attrs, x, *(v.data for v in op.inputs[1:]))
+        assert op.kind.evaluate
+        x = np.asarray(op.kind.evaluate(op.attrs, x, *(v.data for v in op.inputs[1:])))
     return x
 
 

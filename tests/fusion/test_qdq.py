@@ -6,11 +6,8 @@ a delegate round twice (to a power of two after a 31-bit multiplication), so the
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +16,12 @@ import pytest
 from onnx2tf_lite.fusion import fuse, qdq
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.graph import Graph, Op, Quant, Value, constant, copy_graph
+from tests.models import golden
 
 from .programs import F32, conv_3d, every_tensor, kinds, pads, pool, program, random_feeds, run, two, vector
 
 X = (1, 8, 8, 4)
 I8, U8, I16, I32 = (np.dtype(n) for n in ("int8", "uint8", "int16", "int32"))
-MODELS = Path(__file__).resolve().parents[3] / "shared" / "models"  # beside the checkout, where it is present
 
 
 def quant(scale: Any, zero: Any = 0, dtype: np.dtype = I8, axis: int | None = None) -> Quant:
@@ -317,8 +314,8 @@ def real_result(op: Op, arrays: list[np.ndarray], step: float) -> np.ndarray:
     return (np.maximum(y, 0) if op.attrs.get("activation") == "RELU" else y) / step
 
 
-@pytest.mark.skipif(not MODELS.exists(), reason="the shared models are not here")
-def test_mobilenet_v2() -> None:
+@pytest.mark.parametrize("model", golden.parameters(golden.named("real/mobilenet_v2_qdq")))
+def test_mobilenet_v2(model: golden.Model) -> None:
     """Everything between the edges is integer, and every kernel gives what float64 arithmetic on its operands gives.
 
     That is the strongest statement that holds: one element of the first layer on the wrong side of a tie, which is
@@ -331,20 +328,16 @@ def test_mobilenet_v2() -> None:
     from onnx2tf_lite.op_handlers.lower import lower
     from tests.harness import prepare
 
-    sys.path.insert(0, str(MODELS))
-    import make_feeds
-
-    graph = lower(prepare(onnx.load(MODELS / "mobilenet_v2_qdq.onnx")))
+    graph = lower(prepare(onnx.load(model.path)))
     legalize(graph)
     assign(graph)
     fuse(graph)
-    (entry,) = [e for e in json.loads((MODELS / "index.json").read_text()) if e["slug"] == "mobilenet_v2_qdq"]
     qdq(graph)
     left = Counter((o.kind.name, o.outputs[0].dtype.name) for o in graph.ops)
     integer = {"CONV_2D": 35, "DEPTHWISE_CONV_2D": 17, "ADD": 10, "PAD": 3, "MEAN": 1, "RESHAPE": 1,
                "FULLY_CONNECTED": 1, "QUANTIZE": 1}  # fmt: skip
     assert left == {**{(kind, "int8"): n for kind, n in integer.items()}, ("DEQUANTIZE", "float32"): 1}
-    feeds = {graph.inputs[0].name: make_feeds.feeds(entry)["image"].transpose(0, 2, 3, 1)}
+    feeds = {graph.inputs[0].name: model.feeds()[0]["image"].transpose(0, 2, 3, 1)}
     copy = copy_graph(graph)
     copy.outputs = [o.outputs[0] for o in copy.ops]
     copy.output_names = [f"t{i}" for i in range(len(copy.ops))]

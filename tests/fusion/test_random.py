@@ -35,7 +35,7 @@ STEPS: dict[str, Any] = {
     "pad": lambda x, r: b.pad(x, pads(r.choice([0, 1]), 1)),
     "fill": lambda x, r: b.pad(x, pads(1, 1), F32(r.choice([1, 0]))),
     "max_pool": lambda x, r: pool(
-        "MAX", b.pad(x, pads(*r.choice([(0, 0), (0, 1), (1, 1)]), 4), LOWEST), 2, r.choice([1, 2])
+        "MAX", b.pad(x, pads(*r.choice([(0, 0), (0, 1), (1, 1)])), LOWEST), 2, r.choice([1, 2])
     ),
     "average_pool": lambda x, r: pool("AVERAGE", x, 2),
     "add": lambda x, r: x + vector(x.shape[-1]) if r.random() < 0.7 else x + 0.5,

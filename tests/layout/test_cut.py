@@ -15,7 +15,7 @@ def random_problem(rng: random.Random, nodes: int, values: int, orders: int = 4)
     """Byte weights, unary costs, forbidden labels; keys of the two families are disjoint or equal (submodular)."""
     problem = Problem()
     for _ in range(nodes):
-        costs = [rng.choice([0, 0, 0, 1, rng.randrange(5000)]) for _ in range(2)]
+        costs: list[int | None] = [rng.choice([0, 0, 0, 1, rng.randrange(5000)]) for _ in range(2)]
         if rng.random() < 0.15:
             costs[rng.randrange(2)] = None
         problem.unary.append(tuple(costs))

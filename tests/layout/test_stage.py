@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onnx2tf_lite.ir import build as b
-from onnx2tf_lite.ir.graph import Graph, building
+from onnx2tf_lite.ir.graph import Graph, Value, building
 from onnx2tf_lite.layout import assign, stage
 from onnx2tf_lite.layout.problem import Problem
 
@@ -85,7 +85,7 @@ def test_inserting_a_transpose_and_its_inverse_costs_nothing(seed: int) -> None:
     plain, padded = random_program(seed), random_program(seed)
     rng = np.random.default_rng(seed)
     ops, padded.ops = padded.ops, []
-    renamed = {}
+    renamed: dict[Value, Value] = {}
     with building(padded):
         for op in ops:
             op.replace_uses(renamed)

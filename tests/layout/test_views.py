@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,10 +25,10 @@ def regroup(rng: random.Random, size: int) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def stored_as(atoms: Atoms, array: np.ndarray, base, view) -> np.ndarray:
+def stored_as(atoms: Atoms, array: np.ndarray, base: Any, view: Any) -> np.ndarray:
     """The view's array, computed from the base's by atoms alone."""
     leaves = atoms.refined(base)
-    order = [a for axis in leaves for a in axis]
+    order: list[Any] = [a for axis in leaves for a in axis]
     split = array.reshape([atoms.sizes[a] for a in order])
     wanted = [a for axis in atoms.refined(view) for a in axis]
     return split.transpose([order.index(a) for a in wanted]).reshape(atoms.shape(view))

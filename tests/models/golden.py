@@ -6,7 +6,6 @@ python -m tests.models.golden          # prints what changed and rewrites golden
 from __future__ import annotations
 
 import json
-import runpy
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,14 @@ import onnx
 
 from onnx2tf_lite import convert
 
+from .feeds import Feeds
+from .feeds import feeds as made_feeds
+
 HERE = Path(__file__).resolve().parent
-SHARED = HERE.parents[2] / "shared" / "models"  # beside the checkout, where it is present
+REAL = HERE / "real"
+BESIDE = HERE.parents[2] / "shared" / "models"  # the models that are too large to commit, where they are present
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 TABLE = HERE / "golden.json"
-Feeds = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,17 @@ class Model:
     path: Path
     entry: Any = None
 
+    @property
+    def present(self) -> bool:
+        return self.path.exists()
+
     def feeds(self) -> list[Feeds]:
         """Inputs at every shape that the index names; none where there is no index."""
         if self.entry is None:
             return []
         if "alt_feeds" in self.entry:
-            make = runpy.run_path(str(SHARED / "make_feeds.py"))["feeds"]
-            return [make(self.entry, alt=alt) for alt in (False, True)[: 1 + bool(self.entry["alt_feeds"])]]
+            specs = [self.entry["feeds"], self.entry["alt_feeds"]]
+            return [made_feeds(self.entry["inputs"], spec) for spec in specs if spec]
         return [_random(self.entry["inputs"], shapes) for shapes in ({}, *self.entry["alternative_shapes"])]
 
 
@@ -64,12 +70,33 @@ def light() -> list[Model]:
     return [Model(f"light/{p.stem[6:]}", p) for p in sorted(LIGHT.glob("light_*.onnx"))]
 
 
-def shared() -> list[Model]:
-    """Real trained models, where ``shared/models`` lies beside the checkout."""
-    index = SHARED / "index.json"
-    if not index.exists():
-        return []
-    return [Model(f"shared/{e['slug']}", SHARED / f"{e['slug']}.onnx", e) for e in json.loads(index.read_text())]
+def real() -> list[Model]:
+    """Trained models of other projects: the smaller ones are committed, the others may lie beside the checkout."""
+    index = json.loads((REAL / "index.json").read_text())
+    homes = {e["name"]: REAL if (REAL / f"{e['name']}.onnx").exists() else BESIDE for e in index}
+    return [Model(f"real/{e['name']}", homes[e["name"]] / f"{e['name']}.onnx", e) for e in index]
+
+
+def everything() -> list[Model]:
+    """All of them, absent ones too."""
+    return real() + light() + exports()
+
+
+def named(*names: str) -> list[Model]:
+    """The models of these names."""
+    known = {m.name: m for m in everything()}
+    return [known[name] for name in names]
+
+
+def parameters(models: list[Model], slow: tuple[str, ...] = ()) -> list[Any]:
+    """As pytest's parameters; an absent model is a test that is skipped, and says which file it lacks."""
+    import pytest
+
+    def marks(m: Model) -> list[Any]:
+        absent = pytest.mark.skipif(not m.present, reason=f"{m.path.name} is not in the repository, nor at {BESIDE}")
+        return [absent, pytest.mark.slow] if m.name in slow else [absent]
+
+    return [pytest.param(m, id=m.name, marks=marks(m)) for m in models]
 
 
 def row(result: Any) -> dict[str, int]:
@@ -81,7 +108,7 @@ def row(result: Any) -> dict[str, int]:
 def main() -> None:
     old = json.loads(TABLE.read_text()) if TABLE.exists() else {}
     new = dict(old)
-    for model in shared() + light() + exports():
+    for model in filter(lambda m: m.present, everything()):
         with tempfile.TemporaryDirectory() as folder:
             result = convert(model.path, folder, outputs=("float32",), check="none", non_verbose=True)
         new[model.name] = row(result)

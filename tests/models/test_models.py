@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,19 +18,15 @@ GOLDEN = json.loads(golden.TABLE.read_text())
 BIG = ("light/bvlc_alexnet", "light/vgg19", "light/zfnet512")  # 240 to 570 MB of generated weights
 # Rounding decides here: ONNX Runtime itself moves by more than the limit when its input changes by one part in 2**22,
 # so closeness of the whole model says nothing; tests/fusion/test_qdq.py compares this one layer by layer.
-ILL_CONDITIONED = {"shared/mobilenet_v2_qdq"}
+ILL_CONDITIONED = {"real/mobilenet_v2_qdq"}
 PLAIN_CNNS = {
-    "shared/mnist_8", "shared/yolox_nano_416", "shared/yunet_n_dynamic", "shared/deeplab_v3_mnv2_257",
-    "shared/super_resolution_espcn", "shared/mobilenet_v2_qdq", "light/bvlc_alexnet", "light/densenet121",
+    "real/mnist_8", "real/yolox_nano_416", "real/yunet_n_dynamic", "real/deeplab_v3_mnv2_257",
+    "real/super_resolution_espcn", "real/mobilenet_v2_qdq", "light/bvlc_alexnet", "light/densenet121",
     "light/inception_v1", "light/inception_v2", "light/resnet50", "light/squeezenet", "light/vgg19", "light/zfnet512",
 }  # fmt: skip
 
 
-def models() -> list[object]:
-    return [
-        pytest.param(m, id=m.name, marks=[pytest.mark.slow] if m.name in BIG else [])
-        for m in golden.shared() + golden.light() + golden.exports()
-    ]
+MODELS = golden.parameters(golden.everything(), slow=BIG)
 
 
 def custom_operators(path: Path) -> list[str]:
@@ -37,7 +35,7 @@ def custom_operators(path: Path) -> list[str]:
     return [c.decode() for c in codes if c]
 
 
-@pytest.mark.parametrize("model", models())
+@pytest.mark.parametrize("model", MODELS)
 def test_model(model: golden.Model, tmp_path: Path) -> None:
     for feeds in model.feeds() or [None]:
         result = convert(model.path, tmp_path, outputs=("float32", "float16"), test_data=feeds, non_verbose=True)
@@ -53,7 +51,7 @@ def test_model(model: golden.Model, tmp_path: Path) -> None:
     assert golden.row(result) == GOLDEN[model.name]
 
 
-@pytest.mark.parametrize("model", models())
+@pytest.mark.parametrize("model", MODELS)
 def test_saved_model(model: golden.Model, tmp_path: Path) -> None:
     """The other emitter, against the same reference: so the two agree with each other."""
     pytest.importorskip("tensorflow", reason="SavedModels need TensorFlow")
@@ -71,6 +69,21 @@ def test_plain_cnn_has_no_transpose(name: str) -> None:
 
 
 def test_table_lists_just_the_models() -> None:
-    known = {m.name for m in golden.light() + golden.exports() + golden.shared()}
-    absent = {n for n in GOLDEN if n.startswith("shared/")} if not golden.SHARED.exists() else set()
-    assert known | absent == set(GOLDEN)
+    assert {m.name for m in golden.everything()} == set(GOLDEN)
+
+
+COMMITTED = sorted(golden.REAL.glob("*.onnx"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda p: p.stem)
+def test_committed_model_is_what_the_index_and_the_notice_say(path: Path) -> None:
+    (entry,) = [m.entry for m in golden.real() if m.path == path]
+    data = path.read_bytes()
+    assert hashlib.sha256(data).hexdigest() == entry["sha256"] and len(data) < 1_000_000
+    (line,) = re.findall(rf"^{path.name} +(.*?)  ", (golden.REAL / "NOTICE").read_text(), re.MULTILINE)
+    assert line == entry["licence"]
+    assert entry["licence"] in {"Apache-2.0", "MIT"} and re.fullmatch("[0-9a-f]{40}", entry["commit"])
+
+
+def test_a_clone_alone_has_real_models() -> None:
+    assert len(COMMITTED) == 6 and set(COMMITTED) <= {m.path for m in golden.real() if m.present}

@@ -12,7 +12,7 @@ from onnx2tf_lite.errors import ConversionError
 from tests.harness import compile_model
 from tests.op_handlers.ml_nodes import check_ml, ml_model
 
-X = np.float32([[1, -4, 2], [0, 0, 0], [-3, -1, -2], [0.5, 0.25, 0.75]])
+X = np.array([[1, -4, 2], [0, 0, 0], [-3, -1, -2], [0.5, 0.25, 0.75]], np.float32)
 WHOLE = np.array([[1, 5, 7], [5, 5, -2]])
 NAN = float("nan")
 

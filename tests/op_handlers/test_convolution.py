@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -69,7 +71,7 @@ def test_conv_of_other_ranks(case: str, dynamic: tuple) -> None:
     check_node("Conv", inputs, const=(1, 2), dynamic=dynamic, atol=1e-5, **attrs)
 
 
-TRANSPOSED = {
+TRANSPOSED: dict[str, Any] = {
     "plain": ((1, 3, 5, 4), (3, 2, 3, 3), {}),
     "stride": ((2, 3, 5, 4), (3, 2, 3, 3), {"strides": [2, 2]}),
     "unet": ((1, 3, 5, 4), (3, 2, 2, 2), {"strides": [2, 2]}),

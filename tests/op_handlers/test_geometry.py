@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
@@ -27,7 +29,7 @@ def test_affine_grid_of_one_row_begins_at_its_edge() -> None:
         np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
-DEFORM = {
+DEFORM: dict[str, Any] = {
     "plain": ({}, 1, 1),
     "strides_pads_dilations": ({"strides": [2, 1], "pads": [1, 2, 1, 2], "dilations": [1, 2]}, 1, 1),
     "groups": ({"group": 2, "offset_group": 2, "pads": [1, 1, 1, 1]}, 2, 2),

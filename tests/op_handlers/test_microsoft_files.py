@@ -22,7 +22,7 @@ LEVELS = {
     # all but the layout in blocks of one processor
     "all": (ort.GraphOptimizationLevel.ORT_ENABLE_ALL, ["NchwcTransformer"]),
 }
-SHARED = ["shared/yolox_nano_416", "shared/vittrack"]
+REAL = ["real/yolox_nano_416", "real/vittrack"]
 EXPORTS = ["exports/bert_dynamic.dynamo", "exports/mobilenet_inverted_residual_se.ts13", "exports/grid_sample.ts17"]
 
 
@@ -55,14 +55,11 @@ def kernels(path: Path) -> Counter[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("name", SHARED + EXPORTS)
-def test_optimised_models(name: str, level: str, tmp_path: Path) -> None:
-    found = [m for m in golden.shared() + golden.exports() if m.name == name]
-    if not found:
-        pytest.skip("the shared models are not beside this checkout")
-    path = optimised(found[0].path, tmp_path, *LEVELS[level])
+@pytest.mark.parametrize("model", golden.parameters(golden.named(*REAL, *EXPORTS)))
+def test_optimised_models(model: golden.Model, level: str, tmp_path: Path) -> None:
+    path = optimised(model.path, tmp_path, *LEVELS[level])
     assert operators(path)
-    for feeds in found[0].feeds() or [None]:
+    for feeds in model.feeds() or [None]:
         check(path, tmp_path, feeds)
 
 

@@ -191,11 +191,11 @@ def test_products_with_a_real_result(name: str, channels: int, zeros: bool, bias
     scale = np.linspace(0.01, 0.03, channels, dtype=F32) if channels else F32(0.02)
     zero = None if not zeros else np.arange(channels).astype(np.int8) if channels else np.int8(4)
     if name == "DynamicQuantizeMatMul":
-        inputs, const = [normal(2, 3, 16), y, scale, zero, *bias], (1, 2, 3, 4)
+        inputs, const = [normal(2, 3, 16), y, scale, zero, *bias], range(1, 5)
     else:
         x = stored(2, 3, 16, dtype="uint8")
-        inputs, const = [x, y, F32(0.02), scale, middle("uint8", 5) if zeros else None, zero, *bias], (1, 2, 3, 4, 5, 6)
-    check(name, inputs, const=const, dynamic=(0,), atol=1e-4)
+        inputs, const = [x, y, F32(0.02), scale, middle("uint8", 5) if zeros else None, zero, *bias], range(1, 7)
+    check(name, inputs, const=tuple(const), dynamic=(0,), atol=1e-4)
 
 
 @pytest.mark.parametrize("axis", [None, 1], ids=["tensor", "axis"])

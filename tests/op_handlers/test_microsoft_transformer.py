@@ -55,7 +55,8 @@ TABLES = [normal(20, 8), normal(12, 8, seed=1), normal(3, 8, seed=2)]
 @pytest.mark.parametrize("dynamic", [(), (0, (0, 1), 1, (1, 1), 7, (7, 1), 8, (8, 1))], ids=["static", "dynamic"])
 def test_embed_layer_normalization(form: str, dynamic: tuple) -> None:
     segments = [None if form == "plain" else SEGMENTS, TABLES[2] if form != "plain" else None]
-    more = {"mask": [MASK], "positions": [None, whole(2, 6, low=0, high=12, dtype=I32)]}.get(form, [])
+    extra: dict[str, list[Any]] = {"mask": [MASK], "positions": [None, whole(2, 6, low=0, high=12, dtype=I32)]}
+    more = extra.get(form, [])
     inputs = [IDS, segments[0], *TABLES[:2], segments[1], GAMMA, BETA, *more]
     check("EmbedLayerNormalization", inputs, const=(2, 3, 4, 5, 6), outputs=(F32, I32, F32), dynamic=dynamic, atol=1e-5)
 

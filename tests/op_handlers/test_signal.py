@@ -12,7 +12,9 @@ from tests.op_handlers.nodes import check_node, node_model, normal, run_node, sc
 
 
 def reference(model: Any, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-    return ReferenceEvaluator(model).run(None, feeds)
+    results = ReferenceEvaluator(model).run(None, feeds)
+    assert isinstance(results, list)
+    return results
 
 
 @pytest.mark.parametrize("dynamic", [(), ((0, 1),)], ids=["static", "dynamic"])

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-import pytest
 from onnx import ModelProto, numpy_helper
 
 from onnx2tf_lite import passes
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "models"
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
 
@@ -97,10 +95,3 @@ def law(name: str, proto: ModelProto, options: passes.PassOptions | None = None,
     again = passes.run(name, graph, options)
     assert not again.modified, again.notes
     return graph, result
-
-
-@pytest.fixture
-def shared() -> Path:
-    if not (SHARED / "index.json").exists():
-        pytest.skip(f"the shared models are not at {SHARED}")
-    return SHARED

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,27 +10,21 @@ import onnx
 import pytest
 
 from onnx2tf_lite import passes
+from tests.models import golden
 
-from .conftest import LIGHT, SHARED, ops, same, session
+from .conftest import LIGHT, ops, same, session
 
-INDEX = {e["slug"]: e for e in json.loads((SHARED / "index.json").read_text())} if SHARED.exists() else {}
-NAMES = sorted(INDEX) or ["(none)"]
+REAL = golden.parameters(golden.real())
 
 
-@pytest.mark.parametrize("slug", NAMES)
-def test_shared(slug: str, shared: Path) -> None:
-    spec = importlib.util.spec_from_file_location("make_feeds", shared / "make_feeds.py")
-    assert spec and spec.loader
-    make = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make)
-    path, entry = shared / f"{slug}.onnx", INDEX[slug]
-    graph, _ = passes.optimize(passes.load(path))
+@pytest.mark.parametrize("model", REAL)
+def test_real(model: golden.Model) -> None:
+    graph, _ = passes.optimize(passes.load(model.path))
     after = passes.to_proto(graph)
     onnx.checker.check_model(after)
-    assert after.ByteSize() < path.stat().st_size * 1.15
-    old, new = session(str(path)), session(after)
-    for alternative in (False, True) if entry["alt_feeds"] else (False,):
-        given = make.feeds(entry, alt=alternative)
+    assert after.ByteSize() < model.path.stat().st_size * 1.15
+    old, new = session(str(model.path)), session(after)
+    for given in model.feeds():
         same(old.run(None, given), new.run(None, given), rtol=1e-4)
 
 
@@ -51,9 +43,9 @@ def test_light(path: Path) -> None:
     same(session(str(path)).run(None, given), session(after).run(None, given), rtol=1e-4)
 
 
-@pytest.mark.parametrize("slug", NAMES)
-def test_second_run_changes_nothing(slug: str, shared: Path) -> None:
-    graph, _ = passes.optimize(passes.load(shared / f"{slug}.onnx"))
+@pytest.mark.parametrize("model", REAL)
+def test_second_run_changes_nothing(model: golden.Model) -> None:
+    graph, _ = passes.optimize(passes.load(model.path))
     before = passes.to_proto(graph).SerializeToString(deterministic=True)
     _, reports = passes.optimize(graph)
     assert [(r.name, r.notes) for r in reports if r.modified] == []

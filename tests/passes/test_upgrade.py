@@ -74,7 +74,7 @@ def recurrent(op: str, weights: dict[str, np.ndarray]) -> Callable[[np.ndarray],
 def window(x: np.ndarray) -> np.ndarray:
     """Sums over 3x3 windows with a border of zeros."""
     p = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    return sum(p[..., i : i + x.shape[2], j : j + x.shape[3]] for i in range(3) for j in range(3))
+    return sum((p[..., i : i + x.shape[2], j : j + x.shape[3]] for i in range(3) for j in range(3)), np.zeros_like(x))
 
 
 CASES = [

@@ -379,16 +379,24 @@ def write(folder: Path, *names: str) -> list[Path]:
 
 
 def real(*slugs: str) -> list[Any]:
-    """Real models by slug (all: no slug), as pytest parameters of their paths; skipped where they are absent."""
-    there = {m.name.partition("/")[2]: m.path for m in [*golden.shared(), *golden.exports()]}
-    wanted = slugs or sorted(there)
-    reason = "the shared models are not beside this checkout"
-    return [pytest.param(there.get(s), id=s, marks=pytest.mark.skipif(s not in there, reason=reason)) for s in wanted]
+    """Trained models and exports by slug, as pytest parameters of their paths; skipped where they are absent."""
+    known = {m.name.partition("/")[2]: m for m in [*golden.real(), *golden.exports()]}
+    return _paths([known[slug] for slug in slugs])
+
+
+def trained() -> list[Any]:
+    """All trained models, in the same way."""
+    return _paths(golden.real())
+
+
+def _paths(found: list[golden.Model]) -> list[Any]:
+    wanted = golden.parameters(found)
+    return [pytest.param(m.values[0].path, id=m.id.partition("/")[2], marks=m.marks) for m in wanted]
 
 
 def real_feeds(path: Path) -> dict[str, Array]:
     """Inputs for a real model."""
-    found = next(m for m in [*golden.shared(), *golden.exports()] if m.path == path)
+    found = next(m for m in [*golden.real(), *golden.exports()] if m.path == path)
     return found.feeds()[0]
 
 

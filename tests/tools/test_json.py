@@ -16,19 +16,20 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnx2tf_lite.tools import ToolError, json2onnx, onnx2json
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "models"
+from . import models
+
 EXPORTS = Path(__file__).resolve().parents[1] / "models" / "exports"
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "tuning"
 BACKEND = Path(onnx.__file__).parent / "backend" / "test" / "data"
 
 
-def models() -> list[Any]:
-    found = [*sorted(SHARED.glob("*.onnx")), *sorted(EXPORTS.glob("*.onnx"))[::7], *sorted(EXAMPLES.glob("*.onnx"))]
+def paths() -> list[Any]:
+    found = [*sorted(EXPORTS.glob("*.onnx"))[::7], *sorted(EXAMPLES.glob("*.onnx"))]
     found += sorted(BACKEND.glob("*/*/model.onnx"))[::5]
-    return [pytest.param(p, id=p.stem if p.stem != "model" else p.parent.name) for p in found]
+    return models.trained() + [pytest.param(p, id=p.stem if p.stem != "model" else p.parent.name) for p in found]
 
 
-@pytest.mark.parametrize("path", models())
+@pytest.mark.parametrize("path", paths())
 def test_files_come_back_byte_for_byte(path: Path, tmp_path: Path) -> None:
     text, back = tmp_path / "m.json", tmp_path / "m.onnx"
     onnx2json.convert(str(path), output_json_path=str(text), non_verbose=True)
@@ -61,8 +62,8 @@ def test_backend_suite_comes_back_byte_for_byte() -> None:
 def small(**held: np.ndarray) -> ModelProto:
     held = held or {"w": np.array([[1, 2], [3, 4]], np.float32)}
     nodes = [helper.make_node("Add", ["x", "w"], ["y"], "add")]
-    ends = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 2])] for n in "xy"]
-    graph = helper.make_graph(nodes, "g", *ends, [numpy_helper.from_array(v, k) for k, v in held.items()])
+    x, y = ([helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 2])] for n in "xy")
+    graph = helper.make_graph(nodes, "g", x, y, [numpy_helper.from_array(v, k) for k, v in held.items()])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -95,11 +96,9 @@ def test_names_of_dimensions_stay() -> None:
     assert shape == [{"dimParam": "N"}, {"dimValue": "2"}]
 
 
-def test_command_and_function_write_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", models.real("silero_vad_16k_op15"))
+def test_command_and_function_write_the_same(source: Path, tmp_path: Path) -> None:
     """One in pieces, one as a whole; with contents above the size that is written in pieces, in a body too."""
-    source = SHARED / "silero_vad_16k_op15.onnx"
-    if not source.exists():
-        pytest.skip("the shared models are not here")
     assert onnx2json.main(["-if", str(source), "-oj", str(tmp_path / "a.json"), "-n"]) == 0
     assert json.loads((tmp_path / "a.json").read_text()) == onnx2json.convert(str(source))
 

@@ -193,7 +193,7 @@ ARTICLE: dict[str, list[list[Any]]] = {
     "Z010": [[1, 6, 2], [1, 6, 1], [1, 6, 1]],
 }
 
-REFUSED = [
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("Z001", {"mean": [0.5]}, "one of each per channel"),
     ("Z001", {"std": [1, 0, 1]}, "not 0"),
     ("Z003", {"iou": 1.5}, "overlap"),

@@ -22,8 +22,8 @@ __all__ = ["cli"]
 NHWC = [0, 2, 3, 1]
 
 
-def ordered(before: ModelProto, *args: Any, **options: Any) -> ModelProto:
-    after = order_conversion(*args, onnx_graph=before, non_verbose=True, **options)
+def ordered(before: ModelProto, *orders: Any, **options: Any) -> ModelProto:
+    after = order_conversion(*orders, **{"onnx_graph": before, "non_verbose": True} | options)
     onnx.checker.check_model(after, full_check=True)
     return after
 

@@ -22,8 +22,6 @@ from onnx2tf_lite.tools.ssc4onnx import main, structure_check
 from . import models
 
 F = TensorProto.FLOAT
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "models"
-REAL = sorted(SHARED.glob("*.onnx"))
 
 
 def nodes(graph: Any) -> list[onnx.NodeProto]:
@@ -43,7 +41,7 @@ def lines(text: str) -> dict[str, str]:
     return {key: value for key, _, value in said}
 
 
-@pytest.mark.parametrize("path", REAL, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", models.trained())
 def test_counts_of_real_models(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counts, size = structure_check(str(path))
     printed = capsys.readouterr().out

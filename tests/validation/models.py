@@ -21,7 +21,7 @@ def model(text: str, seed: int = 0, **weights: tuple[int, ...] | np.ndarray) -> 
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return (rng.standard_normal(shape) / np.sqrt(max(np.prod(shape[1:]), 1))).astype(np.float32)
+    return (rng.standard_normal(shape) / np.sqrt(max(int(np.prod(shape[1:])), 1))).astype(np.float32)
 
 
 def cnn(batch: str = "N") -> onnx.ModelProto:

@@ -76,7 +76,7 @@ class Editor:
         rank = len(self.graph.tensors[table.outputs[0]].shape)
         perm = [*range(rank - 2), rank - 1, rank - 2]
         source, result = int(table.inputs[0]), int(table.outputs[0])
-        inner = []
+        inner: list[int] = []
         for tensor in (source, result):
             fresh = copy.deepcopy(self.graph.tensors[tensor])
             fresh.name, fresh.shape = (
@@ -307,8 +307,8 @@ def plant(model: Model, kind: str, seed: int, folder: Path) -> Outcome | None:
     return Outcome(kind, model.layers_of(op), blamed, not file.ok, file.verdict)
 
 
-NAMES = ("shared/yolox_nano_416", "shared/deeplab_v3_mnv2_257", "shared/ppocr_rec_en_number", "shared/vittrack",
-         "shared/mobilenet_v2_qdq")  # fmt: skip
+NAMES = ("real/yolox_nano_416", "real/deeplab_v3_mnv2_257", "real/ppocr_rec_en_number", "real/vittrack",
+         "real/mobilenet_v2_qdq")  # fmt: skip
 
 
 def main() -> None:
@@ -318,8 +318,8 @@ def main() -> None:
     args = parser.parse_args()
     outcomes = []
     with tempfile.TemporaryDirectory() as folder:
-        for entry in golden.shared() + golden.exports():
-            if entry.name not in args.names:
+        for entry in golden.real() + golden.exports():
+            if entry.name not in args.names or not entry.present:
                 continue
             model = Model.of(entry, Path(folder) / entry.path.stem)
             for kind in PLANTS:

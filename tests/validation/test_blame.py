@@ -14,17 +14,17 @@ from tests.models import golden
 from .plant import PLANTS, Model, plant
 
 COMMITTED = ("exports/vit.ts13", "exports/fpn_bilinear.dynamo", "exports/mini_detr.dynamo")
-REAL = ("shared/yolox_nano_416", "shared/vittrack", "shared/mobilenet_v2_qdq")
+REAL = ("real/yolox_nano_416", "real/vittrack", "real/mobilenet_v2_qdq")
 #: What has no place in a model: a vision transformer without a RESIZE, float models without 8-bit weights, ...
 ABSENT = {
     "exports/vit.ts13": {"resize_mode", "int8_scale"},
     "exports/fpn_bilinear.dynamo": {"softmax_axis", "int8_scale"},
     "exports/mini_detr.dynamo": {"resize_mode", "int8_scale"},
-    "shared/yolox_nano_416": {"softmax_axis", "int8_scale"},
-    "shared/vittrack": {"resize_mode", "int8_scale"},
-    "shared/mobilenet_v2_qdq": {"weight", "softmax_axis", "resize_mode", "transposed_weight", "nan"},
+    "real/yolox_nano_416": {"softmax_axis", "int8_scale"},
+    "real/vittrack": {"resize_mode", "int8_scale"},
+    "real/mobilenet_v2_qdq": {"weight", "softmax_axis", "resize_mode", "transposed_weight", "nan"},
 }
-ENTRIES = {m.name: m for m in golden.shared() + golden.exports()}
+ENTRIES = {m.name: m for m in golden.real() + golden.exports()}
 
 
 @pytest.fixture(scope="module")
@@ -34,19 +34,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
 
 def cases() -> list[object]:
     return [
-        pytest.param(name, kind, id=f"{name.partition('/')[2]}-{kind}")
-        for name in COMMITTED + REAL
-        if name in ENTRIES
+        pytest.param(*p.values, kind, id=f"{p.id}-{kind}", marks=p.marks)
+        for p in golden.parameters([ENTRIES[name] for name in COMMITTED + REAL])
         for kind in PLANTS
-        if kind not in ABSENT[name]
+        if kind not in ABSENT[p.id]
     ]
 
 
-@pytest.mark.parametrize("name, kind", cases())
-def test_blame(name: str, kind: str, models: dict[str, Model], tmp_path: Path) -> None:
-    if name not in models:
-        models[name] = Model.of(ENTRIES[name], tmp_path / "converted")
-    outcome = plant(models[name], kind, seed=7, folder=tmp_path)
+@pytest.mark.parametrize("entry, kind", cases())
+def test_blame(entry: golden.Model, kind: str, models: dict[str, Model], tmp_path: Path) -> None:
+    if entry.name not in models:
+        models[entry.name] = Model.of(entry, tmp_path / "converted")
+    outcome = plant(models[entry.name], kind, seed=7, folder=tmp_path)
     assert outcome is not None and outcome.seen
     assert outcome.blamed == outcome.expected, outcome.verdict
     assert "introduces" in outcome.verdict

@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from ...ir.dims import Expr
 from ...ir.graph import Graph, Op, Quant, Value, constant, static_shape
-from ...ir.kinds.reduction import AT_RUN_TIME
+from ...ir.kinds import KINDS, Kind
 from ...ir.tensor_map import NAME, TensorMap
 from .constants import Pool
 
@@ -27,8 +27,6 @@ TENSOR_TYPES = {
     }.items()
 }  # fmt: skip
 ENUMS = {"padding": schema.Padding, "fusedActivationFunction": schema.ActivationFunctionType}
-ALIASES = {"IDENTITY": "RESHAPE"}  # kinds that are written as another operator
-BIASED = {"CONV_2D", "DEPTHWISE_CONV_2D"}  # without a bias the kernels refuse or crash
 HALF_MIN_SIZE = 256  # elements from which a float16 constant is smaller than its DEQUANTIZE operation
 HALF_MAX = 65504.0
 
@@ -51,9 +49,9 @@ class Tables:
             self.graphs.append(graph)
         return self.indices[graph]
 
-    def opcode(self, name: str, version: int) -> int:
-        operator = ALIASES.get(name, name).removesuffix(AT_RUN_TIME)
-        key = (getattr(schema.BuiltinOperator, operator), version)
+    def opcode(self, kind: Kind, version: int) -> int:
+        assert kind.operator is not None, f"{kind.name} has no TFLite operator"
+        key = (getattr(schema.BuiltinOperator, kind.operator), version)
         return self.codes.setdefault(key, len(self.codes))
 
     def model(self, graph: Graph, signature_key: str) -> schema.ModelT:
@@ -172,7 +170,7 @@ class _Body:
         source = self._new(value.name + "_float16", value.shape, half, self.model.pool.add(value.data, half), None)
         result = self._new(value.name, value.shape, value.dtype, 0, None)
         table = schema.OperatorT()
-        table.opcodeIndex = self.model.opcode("DEQUANTIZE", 3)
+        table.opcodeIndex = self.model.opcode(KINDS["DEQUANTIZE"], 3)
         table.inputs, table.outputs = np.array([source], np.int32), np.array([result], np.int32)
         table.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
         table.builtinOptions = schema.DequantizeOptionsT()
@@ -182,7 +180,7 @@ class _Body:
     def operator(self, op: Op) -> schema.OperatorT:
         """One operation."""
         table = schema.OperatorT()
-        table.opcodeIndex = self.model.opcode(op.kind.name, op.kind.version(op))
+        table.opcodeIndex = self.model.opcode(op.kind, op.kind.version(op))
         table.inputs = np.array(self._operands(op), np.int32)
         table.outputs = np.array([self.tensor(v) for v in op.outputs], np.int32)
         if op.kind.options is not None:
@@ -191,11 +189,10 @@ class _Body:
 
     def _operands(self, op: Op) -> list[int]:
         if op.kind.operands is None:
-            inputs = list(op.inputs)
-            if op.kind.name in BIASED and (len(inputs) < 3 or inputs[2] is None):
-                weights = inputs[1]
-                assert weights is not None
-                channels = static_shape(weights)[0 if op.kind.name == "CONV_2D" else -1]
+            inputs, linear = list(op.inputs), op.kind.weights
+            if linear is not None and linear.biased and (len(inputs) < 3 or inputs[2] is None):
+                assert inputs[1] is not None
+                channels = static_shape(inputs[1])[linear.outputs]
                 inputs[2:] = [constant(np.zeros(channels, np.float32), name="no_bias")]
             return [-1 if v is None else self.tensor(v) for v in inputs]
         result = []

@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from .. import dims
+from .. import dims, intervals
 from ..dims import Dim
-from ..graph import Value
+from ..graph import Op, Value
 from ..kind import Result, define
 from ..orders import CHANNELS_LAST
+from ..traits import MOVER, PICKER, PRODUCTS, REALS, Bits, Int8, Traits, Weights, computed, real
+from .shapes import same
 
-F32 = np.dtype(np.float32)
 _FUSED = {"fusedActivationFunction": "activation"}
 
 
@@ -46,6 +45,11 @@ def _conv(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return (inputs[0].shape[0], *_space(inputs, attrs, kernel), o), inputs[0].dtype
 
 
+def _steps(names: str) -> dict[str, Any]:
+    """TFLite option fields for strides alone."""
+    return {f"stride{n}": (lambda op, i=i: op.attrs["strides"][i]) for i, n in enumerate(names)}
+
+
 def _strides(names: str) -> dict[str, Any]:
     """TFLite option fields for strides and dilations, e.g. "HW"."""
     return {
@@ -55,9 +59,26 @@ def _strides(names: str) -> dict[str, Any]:
     }
 
 
+def bias(op: Op) -> str:
+    """A bias that does not fit the output channels."""
+    value = op.inputs[2] if len(op.inputs) > 2 else None
+    channels = op.outputs[0].shape[-1]
+    return f"the bias {value} is not [{channels}]" if value is not None and value.shape != (channels,) else ""
+
+
+def linear(weights: Weights, **differs: Any) -> Traits:
+    """A sum of products with constant weights, which whole numbers may take part in as float32 while they are small."""
+    exact = {"interval": intervals.dot, "exact_in_float": True, "int8": Int8.LINEAR, "trap": bias, "fuses": True}
+    return computed(PRODUCTS, REALS, None, Bits.WRONG, None, weights=weights).but(**{**exact, **differs})
+
+
+# ------------------------------------------------------------------------------------------------ convolutions
+
+# x[N,H,W,C], weights[O,KH,KW,C/groups], bias[O]
 define(
     "CONV_2D",
     _conv,
+    linear(Weights(outputs=0, inputs=3, window=slice(1, 3), biased=True)),
     layout=CHANNELS_LAST,
     types="f32",
     typed=(0, 1),
@@ -65,7 +86,7 @@ define(
     options=("Conv2DOptions", {"padding": "padding", **_FUSED, **_strides("HW")}),
     versions="3:qi8 4:qi16 6:@grouped",
     features={"grouped": lambda op: op.inputs[0].shape[-1] != op.inputs[1].shape[-1]},
-)  # x[N,H,W,C], weights[O,KH,KW,C/groups], bias[O]; fmt: skip
+)
 
 
 def _depthwise(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -73,9 +94,11 @@ def _depthwise(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return (inputs[0].shape[0], *_space(inputs, attrs, kernel), o), inputs[0].dtype
 
 
+# x[N,H,W,C], weights[1,KH,KW,C*multiplier], bias[C*multiplier]
 define(
     "DEPTHWISE_CONV_2D",
     _depthwise,
+    linear(Weights(outputs=3, inputs=None, window=slice(1, 3), biased=True)),
     layout=CHANNELS_LAST,
     types="f32",
     typed=(0, 1),
@@ -86,18 +109,27 @@ define(
     ),
     versions="2:@dilated 3:qi8 5:qi16",
     features={"dilated": lambda op: any(d != 1 for d in op.attrs.get("dilations", ()))},
-)  # x[N,H,W,C], weights[1,KH,KW,C*multiplier], bias; fmt: skip
+)
 
 
 def _transposed(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return tuple(attrs["output_shape"]), inputs[0].dtype
 
 
+_INEXACT = {"interval": None, "exact_in_float": False}
 # x[N,H,W,C], weights[O,KH,KW,C], bias[O]; ``output_shape`` decides how much the padding crops.
-define("TRANSPOSE_CONV", _transposed, layout=CHANNELS_LAST, types="f32", typed=(0, 1), max_rank=4,
-       operands=("output_shape", 1, 0, 2), versions="2:qi8 3:inputs>2 4:@activation",
-       options=("TransposeConvOptions", {"padding": "padding", **_FUSED,
-                "strideH": lambda op: op.attrs["strides"][0], "strideW": lambda op: op.attrs["strides"][1]}))  # fmt: skip
+define(
+    "TRANSPOSE_CONV",
+    _transposed,
+    linear(Weights(outputs=0, inputs=3, window=slice(1, 3)), trap=None, **_INEXACT),
+    layout=CHANNELS_LAST,
+    types="f32",
+    typed=(0, 1),
+    max_rank=4,
+    operands=("output_shape", 1, 0, 2),
+    options=("TransposeConvOptions", {"padding": "padding", **_FUSED, **_steps("HW")}),
+    versions="2:qi8 3:inputs>2 4:@activation",
+)
 
 
 def _conv3d(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -107,22 +139,50 @@ def _conv3d(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
 
 _CONV_3D = ("Conv3DOptions", {"padding": "padding", **_FUSED, **_strides("DHW")})
 # x[N,D,H,W,C], weights[KD,KH,KW,C,O], bias[O]
-define("CONV_3D", _conv3d, layout=CHANNELS_LAST, types="f32", typed=(0, 1), max_rank=5, options=_CONV_3D)
+define(
+    "CONV_3D",
+    _conv3d,
+    linear(Weights(outputs=4, inputs=3, window=slice(0, 3)), int8=None, **_INEXACT),
+    layout=CHANNELS_LAST,
+    types="f32",
+    typed=(0, 1),
+    max_rank=5,
+    options=_CONV_3D,
+)
 # x[N,D,H,W,C], weights[KD,KH,KW,O,C], bias[O]
-define("CONV_3D_TRANSPOSE", _transposed, layout=CHANNELS_LAST, types="f32", typed=(0, 1), max_rank=5, options=_CONV_3D,
-       operands=("output_shape", 1, 0, 2))  # fmt: skip
+define(
+    "CONV_3D_TRANSPOSE",
+    _transposed,
+    linear(Weights(outputs=3, inputs=4, window=slice(0, 3)), trap=None, fuses=False, int8=None, **_INEXACT),
+    layout=CHANNELS_LAST,
+    types="f32",
+    typed=(0, 1),
+    max_rank=5,
+    operands=("output_shape", 1, 0, 2),
+    options=_CONV_3D,
+)
+
+
+# ------------------------------------------------------------------------------------------------ pools
 
 
 def _pool(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return (inputs[0].shape[0], *_space(inputs, attrs, attrs["kernel"]), inputs[0].shape[-1]), inputs[0].dtype
 
 
-_POOL = ("Pool2DOptions", {
-    "padding": "padding", **_FUSED, "strideH": lambda op: op.attrs["strides"][0], "strideW": lambda op: op.attrs["strides"][1],
-    "filterHeight": lambda op: op.attrs["kernel"][0], "filterWidth": lambda op: op.attrs["kernel"][1]})  # fmt: skip
-# MAX counts padding as -inf, AVERAGE leaves it out of the count.
-for _name in ("MAX_POOL_2D", "AVERAGE_POOL_2D"):
-    define(_name, _pool, layout=CHANNELS_LAST, types="f32", max_rank=4, options=_POOL, versions="2:qi8|qu8 3:qi16")
+def pool(name: str, traits: Traits) -> None:
+    """Define a pool; MAX counts padding as -inf, AVERAGE leaves it out of the count."""
+    kernel = {"filterHeight": lambda op: op.attrs["kernel"][0], "filterWidth": lambda op: op.attrs["kernel"][1]}
+    options = ("Pool2DOptions", {"padding": "padding", **_FUSED, **_steps("HW"), **kernel})
+    form = {"layout": CHANNELS_LAST, "types": "f32", "max_rank": 4, "versions": "2:qi8|qu8 3:qi16"}
+    define(name, _pool, traits, options=options, **form)
+
+
+pool("MAX_POOL_2D", PICKER.but(bits=Bits.WRONG, int8=Int8.MOVES, exact_in_float=True, fuses=True))
+pool("AVERAGE_POOL_2D", computed("+- + - n n", REALS, intervals.first, Bits.WRONG, Int8.ONE_SCALE, fuses=True))
+
+
+# ------------------------------------------------------------------------------------------------ images
 
 
 def _resized(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -130,17 +190,41 @@ def _resized(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return (n, *attrs["size"], c), inputs[0].dtype
 
 
-_FLAGS = {"alignCorners": "align_corners", "halfPixelCenters": "half_pixel_centers"}
-_TF_FLAGS = {"align_corners": "align_corners", "half_pixel_centers": "half_pixel_centers"}
-define("RESIZE_BILINEAR", _resized, layout=CHANNELS_LAST, types="f32", max_rank=4, operands=(0, "size"),
-       options=("ResizeBilinearOptions", _FLAGS), versions="2:qi8|qu8 3:@half_pixel_centers 4:qi16",
-       tensorflow="ResizeBilinear", tf_attrs=_TF_FLAGS)  # fmt: skip
-define("RESIZE_NEAREST_NEIGHBOR", _resized, layout=CHANNELS_LAST, types="f32", max_rank=4, operands=(0, "size"),
-       options=("ResizeNearestNeighborOptions", _FLAGS), versions="2:qi8|qu8 3:@half_pixel_centers|@align_corners 4:qi16",
-       tensorflow="ResizeNearestNeighbor", tf_attrs=_TF_FLAGS)  # fmt: skip
+def _both(op: Op) -> str:
+    both = op.attrs["align_corners"] and op.attrs["half_pixel_centers"]
+    return "align_corners and half_pixel_centers together" if both else ""
 
+
+def resize(name: str, traits: Traits, corners: str) -> None:
+    """Define a resizer; ``corners``: the attributes that need version 3."""
+    camel, flags = name.title().replace("_", ""), ("align_corners", "half_pixel_centers")
+    define(
+        name,
+        _resized,
+        traits.but(trap=_both),
+        layout=CHANNELS_LAST,
+        types="f32",
+        max_rank=4,
+        operands=(0, "size"),
+        options=(f"{camel}Options", {"alignCorners": flags[0], "halfPixelCenters": flags[1]}),
+        versions=f"2:qi8|qu8 3:{corners} 4:qi16",
+        tensorflow=camel,
+        tf_attrs={flag: flag for flag in flags},
+    )
+
+
+_NEAREST = MOVER.but(bits=Bits.WRONG, exact_in_float=True)
+resize("RESIZE_BILINEAR", real("+- +n -n n n", REALS, Int8.ONE_SCALE), "@half_pixel_centers")
+resize("RESIZE_NEAREST_NEIGHBOR", _NEAREST, "@half_pixel_centers|@align_corners")
 # window 2 * radius + 1 over the last axis; alpha is not divided by the window size
-define("LOCAL_RESPONSE_NORMALIZATION", lambda inputs, attrs: (inputs[0].shape, inputs[0].dtype), layout=CHANNELS_LAST,
-       types="f32", max_rank=4, tensorflow="LRN",
-       options=("LocalResponseNormalizationOptions", {n: n for n in ("radius", "bias", "alpha", "beta")}),
-       tf_attrs={"depth_radius": "radius", "bias": "bias", "alpha": "alpha", "beta": "beta"})  # fmt: skip
+define(
+    "LOCAL_RESPONSE_NORMALIZATION",
+    same,
+    real("+-n n n n n", REALS, None),
+    layout=CHANNELS_LAST,
+    types="f32",
+    max_rank=4,
+    options=("LocalResponseNormalizationOptions", {n: n for n in ("radius", "bias", "alpha", "beta")}),
+    tensorflow="LRN",
+    tf_attrs={"depth_radius": "radius", "bias": "bias", "alpha": "alpha", "beta": "beta"},
+)

@@ -7,13 +7,56 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Op, Value, current_graph
+from .. import intervals
+from ..dims import Dim
+from ..graph import Op, Value, current_graph, short
 from ..kind import Result, define
 from ..orders import Gather
+from ..traits import MOVER, PICKER, PRODUCTS, REALS, SUMS, Bits, computed, whole
+from .movement import scalar
 
 I32 = np.dtype(np.int32)
 I64 = np.dtype(np.int64)
 _INDEXED = "f32 i8 u8 i16 i32 i64 bool"
+
+
+# ------------------------------------------------------------------------------------------------ kernels' traps
+
+
+def _outside(index: Value, columns: Sequence[np.ndarray], extents: Sequence[Dim]) -> str:
+    """Indices of the right dtype; constant ones inside the data."""
+    if short(index.dtype) not in ("i32", "i64"):
+        return f"indices of {short(index.dtype)}"
+    for extent, column in zip(extents, columns, strict=False):
+        low, high = (int(column.min()), int(column.max())) if column.size else (0, -1)
+        if low < 0 or (isinstance(extent, int) and high >= extent):
+            return f"index {low if low < 0 else high} is outside the extent {extent}"
+    return ""
+
+
+def _places(op: Op) -> str:
+    data, index = op.inputs
+    assert data is not None and index is not None
+    columns = [] if index.data is None else [index.data]
+    return _outside(index, columns, [data.shape[op.attrs["axis"]]])
+
+
+def _vectors(op: Op) -> str:
+    data, index = op.inputs
+    assert data is not None and index is not None
+    columns = [] if index.data is None else list(np.moveaxis(index.data, -1, 0))
+    return _outside(index, columns, data.shape)
+
+
+def _targets(op: Op) -> str:
+    index = op.inputs[0]
+    assert index is not None
+    if index.dtype != np.int32:
+        return f"indices of {short(index.dtype)}, the kernel has i32"
+    return "negative index" if index.data is not None and index.data.size and index.data.min() < 0 else ""
+
+
+# ------------------------------------------------------------------------------------------------ reading
 
 
 def _gather(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -29,8 +72,18 @@ def _take(attrs: Mapping[str, Any], x: np.ndarray, index: np.ndarray) -> np.ndar
 
 
 # Indices are 0 <= i < extent: a negative one is a run-time error of the kernel, so handlers wrap them.
-define("GATHER", _gather, layout=Gather(), types=_INDEXED, max_rank=7, evaluate=_take, symbolic=_take,
-       options=("GatherOptions", {"axis": "axis", "batchDims": "batch_dims"}), versions="2:i8|u8 3:bool 4:i16 5:@batch_dims")  # fmt: skip
+define(
+    "GATHER",
+    _gather,
+    MOVER.but(trap=_places),
+    layout=Gather(),
+    types=_INDEXED,
+    max_rank=7,
+    options=("GatherOptions", {"axis": "axis", "batchDims": "batch_dims"}),
+    versions="2:i8|u8 3:bool 4:i16 5:@batch_dims",
+    evaluate=_take,
+    symbolic=_take,
+)
 
 
 def _gather_nd(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -38,11 +91,86 @@ def _gather_nd(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return index.shape[:-1] + data.shape[index.shape[-1] :], data.dtype  # type: ignore[index]
 
 
-define("GATHER_ND", _gather_nd, types=_INDEXED, options=("GatherNdOptions", {}), versions="3:i16 5:bool",
-       tensorflow="GatherNd", max_rank=8, evaluate=lambda attrs, x, i: x[tuple(np.moveaxis(i, -1, 0))])  # fmt: skip
+define(
+    "GATHER_ND",
+    _gather_nd,
+    MOVER.but(int8=None, trap=_vectors),
+    types=_INDEXED,
+    max_rank=8,
+    options=("GatherNdOptions", {}),
+    versions="3:i16 5:bool",
+    tensorflow="GatherNd",
+    evaluate=lambda attrs, x, i: x[tuple(np.moveaxis(i, -1, 0))],
+)
+
+
+def _where(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+    return (current_graph().fresh_symbol("nonzero"), inputs[0].rank), I64
+
+
+# indices of the true elements: [count, rank]
+define(
+    "WHERE",
+    _where,
+    whole(intervals.extent, Bits.SAME, trap=scalar, data_shaped=True),
+    types="bool f32 i32 i64 i8 u8 u32",
+    max_rank=8,
+    options=("WhereOptions", {}),
+    versions="2:f32|i32|i8|u8|u32",
+    tensorflow="Where",
+)
+
+
+def _unique(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
+    return [((current_graph().fresh_symbol("unique"),), inputs[0].dtype), (inputs[0].shape, I32)]
+
+
+# the distinct elements in the order of their first place, and which of them each element is
+define(
+    "UNIQUE",
+    _unique,
+    PICKER.but(interval=lambda op, a: [a, intervals.EXTENT], data_shaped=True),
+    types="f32 i8 u8 i16 i32 i64",
+    max_rank=1,
+    options=("UniqueOptions", {"idxOutType": I32}),
+    tensorflow="Unique",
+)
+
+
+def _suppressed(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
+    return [((attrs["count"],), I32), ((), I32)]
+
+
+# boxes [N,4] as y1 x1 y2 x2, scores [N], IoU and score thresholds (scalars): indices padded to ``count``, valid number;
+# a box is dropped when it reaches the IoU threshold, and kept when it is above that of the score
+define(
+    "NON_MAX_SUPPRESSION_V4",
+    _suppressed,
+    whole(lambda op, *ignored: [intervals.EXTENT, intervals.EXTENT], Bits.WRONG),
+    types="f32",
+    typed=(0, 1, 2, 3),
+    max_rank=2,
+    operands=(0, 1, "count", 2, 3),
+    options=("NonMaxSuppressionV4Options", {}),
+    tensorflow="NonMaxSuppressionV4",
+    tf_attrs={"pad_to_max_output_size": True},
+)
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
 # indices i32 [..., depth], updates; duplicates add up
-define("SCATTER_ND", lambda inputs, attrs: (tuple(attrs["shape"]), inputs[1].dtype), types="f32 i8 u8 i32 i64 bool",
-       typed=(1,), operands=(0, 1, "shape"), options=("ScatterNdOptions", {}), tensorflow="ScatterNd", max_rank=8)  # fmt: skip
+define(
+    "SCATTER_ND",
+    lambda inputs, attrs: (tuple(attrs["shape"]), inputs[1].dtype),
+    computed(SUMS, REALS, None, Bits.SAME, None, trap=_targets),
+    types="f32 i8 u8 i32 i64 bool",
+    typed=(1,),
+    max_rank=8,
+    operands=(0, 1, "shape"),
+    options=("ScatterNdOptions", {}),
+    tensorflow="ScatterNd",
+)
 
 
 def _window_axes(op: Op) -> list[int]:
@@ -56,26 +184,26 @@ def _indexed_axes(op: Op) -> list[int]:
 
 # x, i64 index vectors [..., depth], updates; ``body`` (old, new -> result, scalars) is the graph of ``reduction``: "mul",
 # "max", "min" or "none"
-define("STABLEHLO_SCATTER", lambda inputs, attrs: (inputs[0].shape, inputs[0].dtype), types="f32 i8 u8 i16 i32 i64 u32 bool",
-       typed=(0, 2), max_rank=8, options=("StablehloScatterOptions", {
-           "updateWindowDims": _window_axes, "insertedWindowDims": _indexed_axes, "scatterDimsToOperandDims": _indexed_axes,
-           "indexVectorDim": lambda op: op.inputs[1].rank - 1, "updateComputationSubgraphIndex": "body",
-           "indicesAreSorted": False, "uniqueIndices": False}))  # fmt: skip
-
-
-def _where(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
-    return (current_graph().fresh_symbol("nonzero"), inputs[0].rank), I64
-
-
 define(
-    "WHERE",
-    _where,
-    types="bool f32 i32 i64 i8 u8 u32",
-    options=("WhereOptions", {}),
-    tensorflow="Where",
+    "STABLEHLO_SCATTER",
+    lambda inputs, attrs: (inputs[0].shape, inputs[0].dtype),
+    computed(PRODUCTS, REALS, None, Bits.WRONG, None),
+    types="f32 i8 u8 i16 i32 i64 u32 bool",
+    typed=(0, 2),
     max_rank=8,
-    versions="2:f32|i32|i8|u8|u32",
-)  # indices of the true elements: [count, rank]; fmt: skip
+    options=(
+        "StablehloScatterOptions",
+        {
+            "updateWindowDims": _window_axes,
+            "insertedWindowDims": _indexed_axes,
+            "scatterDimsToOperandDims": _indexed_axes,
+            "indexVectorDim": lambda op: op.inputs[1].rank - 1,
+            "updateComputationSubgraphIndex": "body",
+            "indicesAreSorted": False,
+            "uniqueIndices": False,
+        },
+    ),
+)
 
 
 def _one_hot(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -85,24 +213,15 @@ def _one_hot(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
 
 
 # indices, on and off values (scalars); an index outside [0, depth) gives all-off
-define("ONE_HOT", _one_hot, types="f32 i8 u8 i32 i64 bool", typed=(1, 2), operands=(0, "depth", 1, 2), max_rank=7,
-       options=("OneHotOptions", {"axis": "axis"}), tensorflow="OneHot", tf_attrs={"axis": "axis"})  # fmt: skip
-
-
-def _unique(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
-    return [((current_graph().fresh_symbol("unique"),), inputs[0].dtype), (inputs[0].shape, I32)]
-
-
-define("UNIQUE", _unique, types="f32 i8 u8 i16 i32 i64", options=("UniqueOptions", {"idxOutType": I32}), max_rank=1,
-       tensorflow="Unique")  # fmt: skip
-
-
-def _suppressed(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
-    return [((attrs["count"],), I32), ((), I32)]
-
-
-# boxes [N,4] as y1 x1 y2 x2, scores [N], IoU and score thresholds (scalars): indices padded to ``count``, valid number;
-# a box is dropped when it reaches the IoU threshold, and kept when it is above that of the score
-define("NON_MAX_SUPPRESSION_V4", _suppressed, types="f32", typed=(0, 1, 2, 3), operands=(0, 1, "count", 2, 3), max_rank=2,
-       options=("NonMaxSuppressionV4Options", {}), tensorflow="NonMaxSuppressionV4",
-       tf_attrs={"pad_to_max_output_size": True})  # fmt: skip
+define(
+    "ONE_HOT",
+    _one_hot,
+    PICKER.but(interval=intervals.later),
+    types="f32 i8 u8 i32 i64 bool",
+    typed=(1, 2),
+    max_rank=7,
+    operands=(0, "depth", 1, 2),
+    options=("OneHotOptions", {"axis": "axis"}),
+    tensorflow="OneHot",
+    tf_attrs={"axis": "axis"},
+)

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import dims
+from .. import dims, intervals
 from ..graph import Value
 from ..kind import Result, define
 from ..orders import FullyConnected, MatMul
-from .elementwise import broadcast
+from ..traits import PRODUCTS, REALS, Bits, Int8, Weights, computed
+from .convolution import linear
+from .shapes import broadcast
 
 
 def _fully_connected(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -23,11 +25,21 @@ def _fully_connected(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Resul
 
 
 # x[...,I], weights[O,I], optional bias[O]; leading axes are kept (keep_num_dims).
-define("FULLY_CONNECTED", _fully_connected, layout=FullyConnected(), types="f32", typed=(0, 1), max_rank=6,
-       options=("FullyConnectedOptions", {"fusedActivationFunction": "activation",
-                                          "keepNumDims": lambda op: op.outputs[0].rank != 2}),
-       versions="4:qi8 5:rank>2 7:qi16",
-       evaluate=lambda attrs, x, w, b=0: x @ w.T + b)  # fmt: skip
+define(
+    "FULLY_CONNECTED",
+    _fully_connected,
+    linear(Weights(outputs=0, inputs=1)),
+    layout=FullyConnected(),
+    types="f32",
+    typed=(0, 1),
+    max_rank=6,
+    options=(
+        "FullyConnectedOptions",
+        {"fusedActivationFunction": "activation", "keepNumDims": lambda op: op.outputs[0].rank != 2},
+    ),
+    versions="4:qi8 5:rank>2 7:qi16",
+    evaluate=lambda attrs, x, w, b=0: x @ w.T + b,
+)
 
 
 def _batch_matmul(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -43,6 +55,17 @@ def _evaluate(attrs: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> np.ndar
     return np.matmul(np.swapaxes(x, -1, -2) if attrs["adj_x"] else x, np.swapaxes(y, -1, -2) if attrs["adj_y"] else y)
 
 
-define("BATCH_MATMUL", _batch_matmul, layout=MatMul(), types="f32", typed=(0, 1), max_rank=5, evaluate=_evaluate,
-       options=("BatchMatMulOptions", {"adjX": "adj_x", "adjY": "adj_y"}), versions="2:qi8 3:qi16",
-       tensorflow="BatchMatMulV2", tf_attrs={"adj_x": "adj_x", "adj_y": "adj_y"})  # fmt: skip
+define(
+    "BATCH_MATMUL",
+    _batch_matmul,
+    computed(PRODUCTS, REALS, intervals.dot, Bits.WRONG, Int8.RESCALES, exact_in_float=True),
+    layout=MatMul(),
+    types="f32",
+    typed=(0, 1),
+    max_rank=5,
+    options=("BatchMatMulOptions", {"adjX": "adj_x", "adjY": "adj_y"}),
+    versions="2:qi8 3:qi16",
+    tensorflow="BatchMatMulV2",
+    tf_attrs={"adj_x": "adj_x", "adj_y": "adj_y"},
+    evaluate=_evaluate,
+)

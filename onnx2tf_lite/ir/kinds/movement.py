@@ -1,4 +1,4 @@
-"""Operators that move, repeat, cut, join or create elements and compute nothing.
+"""Operators that move, repeat, cut or join elements and compute nothing.
 
 Attributes that are shapes (``shape``, ``begin``, ``size``, ``pads``, ``multiples``) hold dims and may be symbolic; the
 stage ``legalize.dynamic`` turns symbolic ones into run-time tensors.
@@ -6,25 +6,48 @@ stage ``legalize.dynamic`` turns symbolic ones into run-time tensors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import dims
+from .. import dims, intervals
 from ..dims import Dim, Shape
-from ..graph import Value
-from ..kind import Result, define
-from ..orders import VIEW, AnyOrder, Fill, Rule
-from .elementwise import broadcast
+from ..graph import Op, Value
+from ..kind import Infer, Result, define
+from ..orders import AS_WRITTEN, CHANNELS_LAST, VIEW, AnyOrder, Rule
+from ..traits import MOVER, PICKER, Int8, Traits
 from .reduction import AT_RUN_TIME
+from .shapes import broadcast, like, same
 
-ANY = ""
 I32 = np.dtype(np.int32)
 
 
-def _like(inputs: Sequence[Value], shape: Sequence[Dim]) -> Result:
-    return tuple(shape), inputs[0].dtype
+def scalar(op: Op) -> str:
+    """A kernel that takes no scalar."""
+    assert op.inputs[0] is not None
+    return "" if op.inputs[0].rank else "the kernel is wrong for scalars"
+
+
+def _apart(op: Op) -> str:
+    axes = sorted(op.attrs["axes"])
+    return "" if axes == list(range(axes[0], axes[-1] + 1)) else f"axes {axes} are not neighbours"
+
+
+def _activated(op: Op) -> str:
+    return f"the kernel ignores the activation {op.attrs['activation']}" if op.attrs.get("activation") else ""
+
+
+def rearranged(
+    name: str, infer: Infer, function: Callable[..., Any], traits: Traits, layout: Rule, types: str, **rest: Any
+) -> None:
+    """Define an operator that does the same to numbers and to dims."""
+    define(
+        name, infer, traits, layout=layout, types=types, evaluate=function, symbolic=function, **{"max_rank": 8, **rest}
+    )
+
+
+# ------------------------------------------------------------------------------------------------ views
 
 
 def _reshape(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -32,17 +55,47 @@ def _reshape(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     want, have = dims.product(shape), inputs[0].size
     if isinstance(want, int) and isinstance(have, int) and want != have:
         raise ValueError(f"[{dims.show(inputs[0].shape)}] has {have} elements, [{dims.show(shape)}] has {want}")
-    return _like(inputs, shape)
+    return like(inputs, shape)
 
 
-define("TRANSPOSE", lambda inputs, attrs: _like(inputs, [inputs[0].shape[a] for a in attrs["perm"]]), layout=VIEW,
-       operands=(0, "perm"), options=("TransposeOptions", {}), tensorflow="Transpose",
-       versions="2:i8|u8 3:bool 4:rank>4 5:i16 6:rank>5 8:rank>6", max_rank=8,
-       evaluate=lambda attrs, x: np.transpose(x, attrs["perm"]),
-       symbolic=lambda attrs, x: np.transpose(x, attrs["perm"]))  # fmt: skip
-define("RESHAPE", _reshape, layout=VIEW, operands=(0, "shape"), options=("ReshapeOptions", {}), tensorflow="Reshape",
-       evaluate=lambda attrs, x: np.reshape(x, attrs["shape"]), max_rank=8,
-       symbolic=lambda attrs, x: np.reshape(x, attrs["shape"]))  # fmt: skip
+rearranged(
+    "TRANSPOSE",
+    lambda inputs, attrs: like(inputs, [inputs[0].shape[a] for a in attrs["perm"]]),
+    lambda attrs, x: np.transpose(x, attrs["perm"]),
+    MOVER.but(trap=scalar),
+    VIEW,
+    types="",
+    operands=(0, "perm"),
+    options=("TransposeOptions", {}),
+    versions="2:i8|u8 3:bool 4:rank>4 5:i16 6:rank>5 8:rank>6",
+    tensorflow="Transpose",
+)
+rearranged(
+    "RESHAPE",
+    _reshape,
+    lambda attrs, x: np.reshape(x, attrs["shape"]),
+    MOVER,
+    VIEW,
+    types="",
+    operands=(0, "shape"),
+    options=("ReshapeOptions", {}),
+    tensorflow="Reshape",
+)
+# a graph output that is an input or a constant: a RESHAPE to its own shape
+define(
+    "IDENTITY",
+    same,
+    MOVER.but(int8=None),
+    layout=AnyOrder(per_axis=("shape",)),
+    types="",
+    max_rank=6,
+    operator="RESHAPE",
+    operands=(0, "shape"),
+    options=("ReshapeOptions", {}),
+)
+
+
+# ------------------------------------------------------------------------------------------------ joining and cutting
 
 
 def _concatenation(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -56,41 +109,82 @@ def _concatenation(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
                 raise ValueError(f"operands differ outside axis {axis}: {', '.join(map(str, inputs))}")
             shape[i] = d if i != axis and isinstance(d, int) else shape[i]
     shape[axis] = sum((v.shape[axis] for v in inputs[1:]), start=inputs[0].shape[axis])
-    return _like(inputs, shape)
+    return like(inputs, shape)
 
 
-define("CONCATENATION", _concatenation, layout=AnyOrder(axis=("axis",)), max_rank=6,
-       types="f32 i8 u8 i16 i32 u32 i64 bool", typed=None, options=("ConcatenationOptions", {"axis": "axis"}),
-       versions="2:i8 3:i16 4:u32", evaluate=lambda attrs, *xs: np.concatenate(xs, attrs["axis"]),
-       symbolic=lambda attrs, *xs: np.concatenate(xs, attrs["axis"]))  # fmt: skip
+def _pack(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+    axis = attrs["axis"]
+    return like(inputs, (*inputs[0].shape[:axis], len(inputs), *inputs[0].shape[axis:]))
+
+
+rearranged(
+    "CONCATENATION",
+    _concatenation,
+    lambda attrs, *xs: np.concatenate(xs, attrs["axis"]),
+    PICKER.but(interval=intervals.hull, int8=Int8.JOINS, trap=_activated),
+    AnyOrder(axis=("axis",)),
+    types="f32 i8 u8 i16 i32 u32 i64 bool",
+    typed=None,
+    max_rank=6,
+    options=("ConcatenationOptions", {"axis": "axis"}),
+    versions="2:i8 3:i16 4:u32",
+)
+rearranged(
+    "PACK",
+    _pack,
+    lambda attrs, *xs: np.stack(xs, attrs["axis"]),
+    PICKER.but(interval=intervals.hull),
+    AS_WRITTEN,
+    types="f32 i8 u8 i16 i32 u32 i64",
+    typed=None,
+    max_rank=6,
+    options=("PackOptions", {"axis": "axis", "valuesCount": lambda op: len(op.inputs)}),
+    versions="2:i8 3:i16 4:u32",
+)
 
 
 def _split(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
     axis, shape = attrs["axis"], inputs[0].shape
-    return [_like(inputs, (*shape[:axis], size, *shape[axis + 1 :])) for size in attrs["sizes"]]
+    return [like(inputs, (*shape[:axis], size, *shape[axis + 1 :])) for size in attrs["sizes"]]
 
 
-def _evaluate_split(attrs: Mapping[str, Any], x: np.ndarray) -> list[np.ndarray]:
+def _parts(attrs: Mapping[str, Any], x: np.ndarray) -> list[np.ndarray]:
     return np.split(x, np.cumsum(attrs["sizes"])[:-1].astype(int), attrs["axis"])
 
 
-define("SPLIT", _split, layout=AnyOrder(axis=("axis",)), types="f32 i8 u8 i16 i32 i64", operands=("axis", 0),
-       options=("SplitOptions", {"numSplits": lambda op: len(op.outputs)}), versions="2:i8 3:i32 4:i16", evaluate=_evaluate_split,
-       symbolic=_evaluate_split, tensorflow="Split", tf_attrs={"num_split": lambda op: len(op.outputs)})  # fmt: skip
-define("SPLIT_V", _split, layout=AnyOrder(axis=("axis",)), types="f32 i8 u8 i16 i32 i64", operands=(0, "sizes", "axis"),
-       options=("SplitVOptions", {"numSplits": lambda op: len(op.outputs)}), versions="2:i8", evaluate=_evaluate_split,
-       symbolic=_evaluate_split, tensorflow="SplitV", max_rank=8,
-       tf_attrs={"num_split": lambda op: len(op.outputs)})  # fmt: skip
+_SPLIT = MOVER.but(interval=intervals.every, int8=None)
+_COUNT = {"num_split": lambda op: len(op.outputs)}
+rearranged(
+    "SPLIT",
+    _split,
+    _parts,
+    _SPLIT,
+    AnyOrder(axis=("axis",)),
+    types="f32 i8 u8 i16 i32 i64",
+    max_rank=6,
+    operands=("axis", 0),
+    options=("SplitOptions", {"numSplits": lambda op: len(op.outputs)}),
+    versions="2:i8 3:i32 4:i16",
+    tensorflow="Split",
+    tf_attrs=_COUNT,
+)
+rearranged(
+    "SPLIT_V",
+    _split,
+    _parts,
+    _SPLIT,
+    AnyOrder(axis=("axis",)),
+    types="f32 i8 u8 i16 i32 i64",
+    operands=(0, "sizes", "axis"),
+    options=("SplitVOptions", {"numSplits": lambda op: len(op.outputs)}),
+    versions="2:i8",
+    tensorflow="SplitV",
+    tf_attrs=_COUNT,
+)
 
 
 def _window(attrs: Mapping[str, Any]) -> tuple[slice, ...]:
     return tuple(slice(b, b + s) for b, s in zip(attrs["begin"], attrs["size"], strict=True))
-
-
-define("SLICE", lambda inputs, attrs: _like(inputs, attrs["size"]), layout=AnyOrder(per_axis=("begin", "size")),
-       operands=(0, "begin", "size"), options=("SliceOptions", {}), tensorflow="Slice",
-       versions="2:i8 4:i16 5:rank>4 6:u32", max_rank=8,
-       evaluate=lambda attrs, x: x[_window(attrs)], symbolic=lambda attrs, x: x[_window(attrs)])  # fmt: skip
 
 
 def _stride_size(begin: Dim, end: Dim, stride: int) -> Dim:
@@ -104,19 +198,6 @@ def _strided(attrs: Mapping[str, Any]) -> tuple[slice, ...]:
     )
 
 
-# ``end`` -1 with a negative stride means "up to and including element 0": the emitter sets TFLite's end mask for it.
-define("STRIDED_SLICE",
-       lambda inputs, attrs: _like(inputs, [_stride_size(*t) for t in zip(attrs["begin"], attrs["end"], attrs["strides"], strict=True)]),
-       layout=AnyOrder(per_axis=("begin", "end", "strides")), operands=(0, "begin", "end", "strides"),
-       options=("StridedSliceOptions", {"endMask": lambda op: end_mask(op.attrs)}), tensorflow="StridedSlice",
-       tf_attrs={"end_mask": lambda op: end_mask(op.attrs)}, versions="2:i8|u8 3:bool 4:rank>4 7:u32",
-       evaluate=lambda attrs, x: x[_strided(attrs)],
-       symbolic=lambda attrs, x: x[_strided(attrs)], max_rank=8)  # fmt: skip
-# x, begin, end and strides as i32 vectors that only run time knows; bounds as numpy takes them, the kernel clips them
-define(f"STRIDED_SLICE{AT_RUN_TIME}", lambda inputs, attrs: _like(inputs, attrs["shape"]), max_rank=8,
-       options=("StridedSliceOptions", {}), tensorflow="StridedSlice", versions="2:i8|u8 3:bool 4:rank>4 7:u32")  # fmt: skip
-
-
 def end_mask(attrs: Mapping[str, Any]) -> int:
     """Bits of the axes whose reversed slice runs through element 0; a run-time ``end`` says so itself."""
     if isinstance(attrs["end"], Value):
@@ -125,103 +206,200 @@ def end_mask(attrs: Mapping[str, Any]) -> int:
     return sum(1 << i for i, (end, stride) in enumerate(axes) if stride < 0 and isinstance(end, int) and end < 0)
 
 
+def _strided_shape(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+    bounds = zip(attrs["begin"], attrs["end"], attrs["strides"], strict=True)
+    return like(inputs, [_stride_size(*bound) for bound in bounds])
+
+
+rearranged(
+    "SLICE",
+    lambda inputs, attrs: like(inputs, attrs["size"]),
+    lambda attrs, x: x[_window(attrs)],
+    MOVER,
+    AnyOrder(per_axis=("begin", "size")),
+    types="",
+    operands=(0, "begin", "size"),
+    options=("SliceOptions", {}),
+    versions="2:i8 4:i16 5:rank>4 6:u32",
+    tensorflow="Slice",
+)
+# ``end`` -1 with a negative stride means "up to and including element 0": the emitter sets TFLite's end mask for it.
+_STRIDED_VERSIONS = "2:i8|u8 3:bool 4:rank>4 7:u32"
+rearranged(
+    "STRIDED_SLICE",
+    _strided_shape,
+    lambda attrs, x: x[_strided(attrs)],
+    MOVER,
+    AnyOrder(per_axis=("begin", "end", "strides")),
+    types="",
+    operands=(0, "begin", "end", "strides"),
+    options=("StridedSliceOptions", {"endMask": lambda op: end_mask(op.attrs)}),
+    versions=_STRIDED_VERSIONS,
+    tensorflow="StridedSlice",
+    tf_attrs={"end_mask": lambda op: end_mask(op.attrs)},
+)
+# x, begin, end and strides as i32 vectors that only run time knows; bounds as numpy takes them, the kernel clips them
+define(
+    f"STRIDED_SLICE{AT_RUN_TIME}",
+    lambda inputs, attrs: like(inputs, attrs["shape"]),
+    MOVER.but(int8=None),
+    types="",
+    max_rank=8,
+    operator="STRIDED_SLICE",
+    options=("StridedSliceOptions", {}),
+    versions=_STRIDED_VERSIONS,
+    tensorflow="StridedSlice",
+)
+define(
+    "DYNAMIC_UPDATE_SLICE",
+    same,
+    PICKER.but(interval=lambda op, x, update, start: intervals.hull(op, x, update)),
+    types="",
+    max_rank=8,
+    options=("DynamicUpdateSliceOptions", {}),
+)
+
+
+# ------------------------------------------------------------------------------------------------ padding
+
+
 def _padded(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
-    return _like(inputs, [d + low + high for d, (low, high) in zip(inputs[0].shape, attrs["pads"], strict=True)])
+    return like(inputs, [d + low + high for d, (low, high) in zip(inputs[0].shape, attrs["pads"], strict=True)])
 
 
-define("PAD", _padded, layout=AnyOrder(per_axis=("pads",)), operands=(0, "pads"), options=("PadOptions", {}),
-       types="f32 i8 u8 i16 i32 i64 bool", versions="2:i8|u8 3:i16 4:rank>4 5:bool", max_rank=5, tensorflow="Pad",
-       evaluate=lambda attrs, x: np.pad(x, attrs["pads"]))  # fmt: skip
-define("PADV2", _padded, layout=AnyOrder(per_axis=("pads",), fixed=(1,)), operands=(0, "pads", 1), max_rank=5,
-       options=("PadV2Options", {}), types="f32 i8 u8 i16 i32 i64 bool", typed=(0, 1), tensorflow="PadV2",
-       versions="2:i8|u8 3:i16 4:rank>4",
-       evaluate=lambda attrs, x, fill: np.pad(x, attrs["pads"], constant_values=fill.item()))  # fmt: skip
-define("MIRROR_PAD", _padded, layout=AnyOrder(per_axis=("pads",)), operands=(0, "pads"), max_rank=8,
-       options=("MirrorPadOptions", {"mode": lambda op: int(op.attrs["symmetric"])}), tensorflow="MirrorPad",
-       tf_attrs={"mode": lambda op: "SYMMETRIC" if op.attrs["symmetric"] else "REFLECT"}, versions="2:i8|u8 3:i16",
-       evaluate=lambda attrs, x: np.pad(x, attrs["pads"], "symmetric" if attrs["symmetric"] else "reflect"))  # fmt: skip
+_PADDED = "f32 i8 u8 i16 i32 i64 bool"
+define(
+    "PAD",
+    _padded,
+    PICKER.but(interval=intervals.zero_or, int8=Int8.MOVES),
+    layout=AnyOrder(per_axis=("pads",)),
+    types=_PADDED,
+    max_rank=5,
+    operands=(0, "pads"),
+    options=("PadOptions", {}),
+    versions="2:i8|u8 3:i16 4:rank>4 5:bool",
+    tensorflow="Pad",
+    evaluate=lambda attrs, x: np.pad(x, attrs["pads"]),
+)
+define(
+    "PADV2",
+    _padded,
+    PICKER.but(interval=intervals.hull),
+    layout=AnyOrder(per_axis=("pads",), fixed=(1,)),
+    types=_PADDED,
+    typed=(0, 1),
+    max_rank=5,
+    operands=(0, "pads", 1),
+    options=("PadV2Options", {}),
+    versions="2:i8|u8 3:i16 4:rank>4",
+    tensorflow="PadV2",
+    evaluate=lambda attrs, x, fill: np.pad(x, attrs["pads"], constant_values=fill.item()),
+)
+define(
+    "MIRROR_PAD",
+    _padded,
+    MOVER,
+    layout=AnyOrder(per_axis=("pads",)),
+    types="",
+    max_rank=8,
+    operands=(0, "pads"),
+    options=("MirrorPadOptions", {"mode": lambda op: int(op.attrs["symmetric"])}),
+    versions="2:i8|u8 3:i16",
+    tensorflow="MirrorPad",
+    tf_attrs={"mode": lambda op: "SYMMETRIC" if op.attrs["symmetric"] else "REFLECT"},
+    evaluate=lambda attrs, x: np.pad(x, attrs["pads"], "symmetric" if attrs["symmetric"] else "reflect"),
+)
 
-define("TILE", lambda inputs, attrs: _like(inputs, [d * m for d, m in zip(inputs[0].shape, attrs["multiples"], strict=True)]),
-       layout=AnyOrder(per_axis=("multiples",)), operands=(0, "multiples"), options=("TileOptions", {}), max_rank=8,
-       versions="3:i8", tensorflow="Tile", evaluate=lambda attrs, x: np.tile(x, attrs["multiples"]),
-       symbolic=lambda attrs, x: np.tile(x, attrs["multiples"]))  # fmt: skip
+
+# ------------------------------------------------------------------------------------------------ repeating and turning
 
 
 def _broadcast_to(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     broadcast(inputs[0].shape, tuple(attrs["shape"]))
-    return _like(inputs, attrs["shape"])
+    return like(inputs, attrs["shape"])
 
 
+rearranged(
+    "TILE",
+    lambda inputs, attrs: like(inputs, [d * m for d, m in zip(inputs[0].shape, attrs["multiples"], strict=True)]),
+    lambda attrs, x: np.tile(x, attrs["multiples"]),
+    MOVER,
+    AnyOrder(per_axis=("multiples",)),
+    types="",
+    operands=(0, "multiples"),
+    options=("TileOptions", {}),
+    versions="3:i8",
+    tensorflow="Tile",
+)
 # The builder gives the operand the rank of the result, so that the rule sees one order for both.
-define("BROADCAST_TO", _broadcast_to, layout=AnyOrder(per_axis=("shape",)), operands=(0, "shape"), max_rank=8,
-       versions="2: 3:i8|i16", options=("BroadcastToOptions", {}), tensorflow="BroadcastTo",
-       evaluate=lambda attrs, x: np.broadcast_to(x, attrs["shape"]),
-       symbolic=lambda attrs, x: np.broadcast_to(x, attrs["shape"]))  # fmt: skip
-define("REVERSE_V2", lambda inputs, attrs: _like(inputs, inputs[0].shape), layout=AnyOrder(axis=("axes",)),
-       operands=(0, "axes"), options=("ReverseV2Options", {}), types="f32 i8 u8 i16 i32 i64 bool", tensorflow="ReverseV2",
-       versions="2:bool 3:i8", evaluate=lambda attrs, x: np.flip(x, attrs["axes"]),
-       symbolic=lambda attrs, x: np.flip(x, attrs["axes"]), max_rank=8)  # fmt: skip
-define("REVERSE_SEQUENCE", lambda inputs, attrs: _like(inputs, inputs[0].shape), max_rank=8,
-       layout=AnyOrder(axis=("seq_dim", "batch_dim"), fixed=(1,)), types="f32 u8 i16 i32 i64", tensorflow="ReverseSequence",
-       options=("ReverseSequenceOptions", {"seqDim": "seq_dim", "batchDim": "batch_dim"}),
-       tf_attrs={"seq_dim": "seq_dim", "batch_dim": "batch_dim"})  # fmt: skip
-
-define("FILL", lambda inputs, attrs: _like(inputs, attrs["shape"]), layout=Fill(), operands=("shape", 0), tensorflow="Fill",
-       options=("FillOptions", {}), versions="2:bool 3:i8|i16", max_rank=8,
-       evaluate=lambda attrs, x: np.full(attrs["shape"], x),
-       symbolic=lambda attrs, x: np.full(attrs["shape"], x))  # fmt: skip
+rearranged(
+    "BROADCAST_TO",
+    _broadcast_to,
+    lambda attrs, x: np.broadcast_to(x, attrs["shape"]),
+    MOVER,
+    AnyOrder(per_axis=("shape",)),
+    types="",
+    operands=(0, "shape"),
+    options=("BroadcastToOptions", {}),
+    versions="2: 3:i8|i16",
+    tensorflow="BroadcastTo",
+)
+rearranged(
+    "REVERSE_V2",
+    same,
+    lambda attrs, x: np.flip(x, attrs["axes"]),
+    MOVER.but(trap=_apart),
+    AnyOrder(axis=("axes",)),
+    types="f32 i8 u8 i16 i32 i64 bool",
+    operands=(0, "axes"),
+    options=("ReverseV2Options", {}),
+    versions="2:bool 3:i8",
+    tensorflow="ReverseV2",
+)
 define(
-    "DIMS",
-    lambda inputs, attrs: ((len(attrs["dims"]),), I32),
-    evaluate=lambda attrs: np.array(attrs["dims"], np.int32),
-)  # replaced by real operators in legalize.dynamic
-define("SHAPE", lambda inputs, attrs: ((inputs[0].rank,), I32), options=("ShapeOptions", {"outType": np.dtype(np.int32)}),
-       tensorflow="Shape", max_rank=8)  # fmt: skip
+    "REVERSE_SEQUENCE",
+    same,
+    MOVER.but(int8=None),
+    layout=AnyOrder(axis=("seq_dim", "batch_dim"), fixed=(1,)),
+    types="f32 u8 i16 i32 i64",
+    max_rank=8,
+    options=("ReverseSequenceOptions", {"seqDim": "seq_dim", "batchDim": "batch_dim"}),
+    tensorflow="ReverseSequence",
+    tf_attrs={"seq_dim": "seq_dim", "batch_dim": "batch_dim"},
+)
 
 
-def _range(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
-    return (attrs["count"],), inputs[0].dtype
-
-
-# start, limit and delta are scalars; ``count`` is the number of elements that follows from them.
-define("RANGE", _range, types="f32 i32 i64", typed=(0, 1, 2), options=("RangeOptions", {}), versions="2:i64",
-       tensorflow="Range", evaluate=lambda attrs, a, b, d: np.arange(a, b, d, dtype=a.dtype))  # fmt: skip
-
-
-def _pack(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
-    axis = attrs["axis"]
-    return _like(inputs, (*inputs[0].shape[:axis], len(inputs), *inputs[0].shape[axis:]))
-
-
-define("PACK", _pack, types="f32 i8 u8 i16 i32 u32 i64", typed=None, max_rank=6,
-       options=("PackOptions", {"axis": "axis", "valuesCount": lambda op: len(op.inputs)}), versions="2:i8 3:i16 4:u32",
-       evaluate=lambda attrs, *xs: np.stack(xs, attrs["axis"]),
-       symbolic=lambda attrs, *xs: np.stack(xs, attrs["axis"]))  # fmt: skip
+# ------------------------------------------------------------------------------------------------ blocks of pixels
 
 
 def _blocks(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     n, h, w, c = inputs[0].shape
     b = attrs["block"]
-    return _like(inputs, (n, h * b, w * b, dims.floordiv(c, b * b)))
+    return like(inputs, (n, h * b, w * b, dims.floordiv(c, b * b)))
 
 
 def _unblocks(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     n, h, w, c = inputs[0].shape
     b = attrs["block"]
-    return _like(inputs, (n, dims.floordiv(h, b), dims.floordiv(w, b), c * b * b))
+    return like(inputs, (n, dims.floordiv(h, b), dims.floordiv(w, b), c * b * b))
 
 
-_CHANNELS_LAST = Rule(channels_last=True)
-define("DEPTH_TO_SPACE", _blocks, layout=_CHANNELS_LAST, types="f32 i8 u8 i32 i64", max_rank=4, tensorflow="DepthToSpace",
-       options=("DepthToSpaceOptions", {"blockSize": "block"}), tf_attrs={"block_size": "block"}, versions="2:i8")  # fmt: skip
-define("SPACE_TO_DEPTH", _unblocks, layout=_CHANNELS_LAST, types="f32 i8 u8 i32 i64", max_rank=4, tensorflow="SpaceToDepth",
-       options=("SpaceToDepthOptions", {"blockSize": "block"}), tf_attrs={"block_size": "block"}, versions="2:i8")  # fmt: skip
-define("DYNAMIC_UPDATE_SLICE", lambda inputs, attrs: _like(inputs, inputs[0].shape), max_rank=8,
-       options=("DynamicUpdateSliceOptions", {}))  # fmt: skip
-define(
-    "IDENTITY",
-    lambda inputs, attrs: _like(inputs, inputs[0].shape),
-    layout=AnyOrder(per_axis=("shape",)),
-    operands=(0, "shape"),
-    options=("ReshapeOptions", {}),
-)  # a graph output that is an input or a constant: emitted as a RESHAPE to its own shape
+def blocks(name: str, infer: Infer) -> None:
+    """Define a conversion between channels and blocks of pixels."""
+    camel = name.title().replace("_", "")
+    define(
+        name,
+        infer,
+        MOVER,
+        layout=CHANNELS_LAST,
+        types="f32 i8 u8 i32 i64",
+        max_rank=4,
+        options=(f"{camel}Options", {"blockSize": "block"}),
+        versions="2:i8",
+        tensorflow=camel,
+        tf_attrs={"block_size": "block"},
+    )
+
+
+blocks("DEPTH_TO_SPACE", _blocks)
+blocks("SPACE_TO_DEPTH", _unblocks)

@@ -7,33 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Quant, Value
+from ..graph import Op, Quant, Value
+from ..intervals import fits
 from ..kind import Result, define
-from ..orders import AnyOrder
-
-# Kernels that copy elements whatever they stand for
-COPIES = frozenset({"RESHAPE", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "GATHER", "GATHER_ND", "TILE",
-                    "BROADCAST_TO", "REVERSE_V2", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH", "IDENTITY"})  # fmt: skip
-
-
-def quantize(x: np.ndarray, q: Quant) -> np.ndarray:
-    """Stored integers of real numbers: round half to even, then saturate (ONNX QuantizeLinear)."""
-    shape = [1] * x.ndim
-    if q.axis is not None:
-        shape[q.axis] = -1
-    info = np.iinfo(q.dtype)
-    scale, zero = (np.reshape(v, shape) if q.axis is not None else v.reshape(()) for v in (q.scale, q.zero_point))
-    stored = np.round(x / scale.astype(x.dtype)) + zero
-    return np.clip(stored, info.min, info.max).astype(q.dtype)
-
-
-def dequantize(x: np.ndarray, q: Quant) -> np.ndarray:
-    """Real numbers of stored integers."""
-    shape = [1] * x.ndim
-    if q.axis is not None:
-        shape[q.axis] = -1
-    scale, zero = (np.reshape(v, shape) if q.axis is not None else v.reshape(()) for v in (q.scale, q.zero_point))
-    return ((x.astype(np.int64) - zero) * scale.astype(np.float32)).astype(np.float32)
+from ..orders import AnyOrder, Orders
+from ..traits import Bits, Elements, whole
 
 
 def _quantized(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -47,13 +25,43 @@ def _real(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
 class _PerAxis(AnyOrder):
     """Any order; the axis of per-channel parameters is renumbered."""
 
-    def attrs(self, op: Any, orders: Any) -> dict[str, Any]:
+    def attrs(self, op: Op, orders: Orders) -> dict[str, Any]:
         quant: Quant = op.attrs["quant"]
         return op.attrs | {"quant": quant.along(None if quant.axis is None else orders[0].index(quant.axis))}
 
 
+def _carried(quant: Quant, stored: Value) -> str:
+    if not fits((int(quant.zero_point.min()), int(quant.zero_point.max())), quant.dtype):
+        return "the zero point is outside the stored dtype"
+    return "" if stored.quant is not None else f"{stored} does not carry its quantisation"
+
+
+def _operand(op: Op) -> str:
+    assert op.inputs[0] is not None
+    return _carried(op.attrs["quant"], op.inputs[0])
+
+
 # The result of QUANTIZE and the operand of DEQUANTIZE carry the parameters of ``quant`` in the file.
-define("QUANTIZE", _quantized, layout=_PerAxis(), options=("QuantizeOptions", {}), versions="2:qi16", max_rank=8,
-       evaluate=lambda attrs, x: quantize(x, attrs["quant"]))  # fmt: skip
-define("DEQUANTIZE", _real, layout=_PerAxis(), options=("DequantizeOptions", {}), versions="2:qi8 3:qi16|f16", max_rank=8,
-       evaluate=lambda attrs, x: dequantize(x, attrs["quant"]))  # fmt: skip
+_CONVERTED = whole(None, Bits.WRONG, elements=Elements.CONVERTED)
+define(
+    "QUANTIZE",
+    _quantized,
+    _CONVERTED.but(trap=lambda op: _carried(op.attrs["quant"], op.outputs[0])),
+    layout=_PerAxis(),
+    types="",
+    max_rank=8,
+    options=("QuantizeOptions", {}),
+    versions="2:qi16",
+    evaluate=lambda attrs, x: attrs["quant"].stored(x),
+)
+define(
+    "DEQUANTIZE",
+    _real,
+    _CONVERTED.but(trap=_operand),
+    layout=_PerAxis(),
+    types="",
+    max_rank=8,
+    options=("DequantizeOptions", {}),
+    versions="2:qi8 3:qi16|f16",
+    evaluate=lambda attrs, x: attrs["quant"].real(x),
+)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
 
-from ..graph import Value
+from .. import intervals
+from ..graph import Op, Value
 from ..kind import Result, define
 from ..orders import LAST_AXIS, AnyOrder
-from .elementwise import same
+from ..traits import PICKER, PRODUCTS, REALS, SUMS, Bits, Elements, FixedScale, Int8, Traits, computed, real, whole
+from .shapes import same
 
 
 def reduced(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -35,26 +38,45 @@ def _mean(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
     return np.trunc(np.mean(x, axis=axis, keepdims=keepdims))
 
 
-AT_RUN_TIME = "_AT"  # ends the name of a kind that is written as the operator without it
+AT_RUN_TIME = "_AT"  # ends the name of a kind whose parameters are operands instead of attributes
+
+
+def reducer(
+    name: str, function: Callable[..., Any], types: str, versions: str, tensorflow: str, traits: Traits
+) -> None:
+    """Define a reduction of whole axes, and the same along axes that only run time knows."""
+    form: dict[str, Any] = {
+        "types": types,
+        "options": ("ReducerOptions", {"keepDims": "keepdims"}),
+        "versions": versions,
+    }
+    form |= {"tensorflow": tensorflow, "tf_attrs": {"keep_dims": "keepdims"}, "max_rank": 6}
+    evaluate = _evaluate(function)  # XNNPACK fails to prepare above rank 6
+    symbolic = evaluate if function in (np.sum, np.prod) else None
+    layout = AnyOrder(axis=("axes",), drops="axes")
+    define(name, reduced, traits, layout=layout, operands=(0, "axes"), evaluate=evaluate, symbolic=symbolic, **form)
+    # x and axes; ``shape`` is that of the result
+    define(
+        f"{name}{AT_RUN_TIME}",
+        lambda inputs, attrs: (tuple(attrs["shape"]), inputs[0].dtype),
+        traits.but(int8=None, interval=traits.interval if traits.elements is Elements.PICKED else None),
+        operator=name,
+        evaluate=_evaluate_at(function),
+        **form,
+    )
+
+
 _INTEGERS = "f32 i8 u8 i16 i32 i64"
-REDUCERS: list[tuple[Any, ...]] = [
-    ("MEAN", _mean, "f32 i32 i64", "2:qi8|qu8 3:qi16", "Mean"),
-    ("SUM", np.sum, "f32 i32 i64", "2:qi8|qu8 3:qi16", "Sum"),
-    ("REDUCE_MAX", np.max, _INTEGERS, "2:i8 3:i16", "Max"),
-    ("REDUCE_MIN", np.min, _INTEGERS, "2:i8 3:i16", "Min"),
-    ("REDUCE_PROD", np.prod, _INTEGERS, "2:i8|i16", "Prod"),
-    ("REDUCE_ANY", np.any, "bool", "", "Any"),
-    ("REDUCE_ALL", np.all, "bool", "", "All"),
-]
-for _name, _function, _types, _versions, _tf in REDUCERS:
-    define(_name, reduced, layout=AnyOrder(axis=("axes",), drops="axes"), types=_types, operands=(0, "axes"),
-           options=("ReducerOptions", {"keepDims": "keepdims"}), versions=_versions, tensorflow=_tf,
-           tf_attrs={"keep_dims": "keepdims"}, evaluate=_evaluate(_function),  # XNNPACK fails to prepare above rank 6
-           symbolic=_evaluate(_function) if _name in ("SUM", "REDUCE_PROD") else None)  # fmt: skip
-    # x and axes that only run time knows; ``shape`` is that of the result
-    define(f"{_name}{AT_RUN_TIME}", lambda inputs, attrs: (tuple(attrs["shape"]), inputs[0].dtype), types=_types, versions=_versions,
-           options=("ReducerOptions", {"keepDims": "keepdims"}), tensorflow=_tf, tf_attrs={"keep_dims": "keepdims"},
-           evaluate=_evaluate_at(_function))  # fmt: skip
+_NUMBERS, _8 = "f32 i32 i64", "2:qi8|qu8 3:qi16"
+_EXTREME = PICKER.but(bits=Bits.ORDERED, int8=Int8.MOVES)
+_MEAN = computed(SUMS, REALS, intervals.first, Bits.WRONG, Int8.RESCALES)
+reducer("MEAN", _mean, _NUMBERS, _8, "Mean", _MEAN)
+reducer("SUM", np.sum, _NUMBERS, _8, "Sum", computed(SUMS, REALS, intervals.summed, Bits.SAME, None))
+reducer("REDUCE_MAX", np.max, _INTEGERS, "2:i8 3:i16", "Max", _EXTREME)
+reducer("REDUCE_MIN", np.min, _INTEGERS, "2:i8 3:i16", "Min", _EXTREME)
+reducer("REDUCE_PROD", np.prod, _INTEGERS, "2:i8|i16", "Prod", computed(PRODUCTS, REALS, None, Bits.SAME, None))
+reducer("REDUCE_ANY", np.any, "bool", "", "Any", whole(None, Bits.WRONG))
+reducer("REDUCE_ALL", np.all, "bool", "", "All", whole(None, Bits.WRONG))
 
 
 def _arg(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -62,11 +84,26 @@ def _arg(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return shape[: attrs["axis"]] + shape[attrs["axis"] + 1 :], attrs["to"]
 
 
-for _name, _function, _tf in [("ARG_MAX", np.argmax, "ArgMax"), ("ARG_MIN", np.argmin, "ArgMin")]:
-    define(_name, _arg, layout=AnyOrder(axis=("axis",), drops="axis"), types="f32 i8 u8 i32", operands=(0, "axis"),
-           options=(f"{_name.title().replace('_', '')}Options", {"outputType": "to"}), versions="2:i8 3:bool",
-           tensorflow=_tf, evaluate=lambda attrs, x, f=_function: f(x, axis=attrs["axis"]).astype(attrs["to"]),
-           max_rank=8)  # fmt: skip
+def arg(name: str, function: Callable[..., Any]) -> None:
+    """Define the index of an extreme along one axis."""
+    camel = name.title().replace("_", "")
+    define(
+        name,
+        _arg,
+        whole(intervals.extent, Bits.ORDERED),
+        layout=AnyOrder(axis=("axis",), drops="axis"),
+        types="f32 i8 u8 i32",
+        max_rank=8,
+        operands=(0, "axis"),
+        options=(f"{camel}Options", {"outputType": "to"}),
+        versions="2:i8 3:bool",
+        tensorflow=camel,
+        evaluate=lambda attrs, x: function(x, axis=attrs["axis"]).astype(attrs["to"]),
+    )
+
+
+arg("ARG_MAX", np.argmax)
+arg("ARG_MIN", np.argmin)
 
 
 def _softmax(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
@@ -79,10 +116,30 @@ def _log_softmax(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-define("SOFTMAX", same, layout=LAST_AXIS, types="f32", options=("SoftmaxOptions", {"beta": 1.0}), tensorflow="Softmax",
-       versions="2:qi8|qu8 3:qi16", evaluate=_softmax)  # fmt: skip
-define("LOG_SOFTMAX", same, layout=LAST_AXIS, types="f32", options=("LogSoftmaxOptions", {}), tensorflow="LogSoftmax",
-       versions="2:qi8|qu8", evaluate=_log_softmax, max_rank=8)  # fmt: skip
+define(
+    "SOFTMAX",
+    same,
+    real(". n n . n", (0, 1), FixedScale(1 / 256, -128)),
+    layout=LAST_AXIS,
+    types="f32",
+    max_rank=6,
+    options=("SoftmaxOptions", {"beta": 1.0}),
+    versions="2:qi8|qu8 3:qi16",
+    tensorflow="Softmax",
+    evaluate=_softmax,
+)
+define(
+    "LOG_SOFTMAX",
+    same,
+    real("- n -n . n", (-inf, 0), FixedScale(16 / 256, 127)),
+    layout=LAST_AXIS,
+    types="f32",
+    max_rank=8,
+    options=("LogSoftmaxOptions", {}),
+    versions="2:qi8|qu8",
+    tensorflow="LogSoftmax",
+    evaluate=_log_softmax,
+)
 
 
 def _cumsum(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
@@ -93,9 +150,19 @@ def _cumsum(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     return np.flip(y, axis) if attrs["reverse"] else y
 
 
-define("CUMSUM", same, layout=AnyOrder(axis=("axis",)), types="f32 i32 i64", operands=(0, "axis"), tensorflow="Cumsum",
-       options=("CumsumOptions", {"exclusive": "exclusive", "reverse": "reverse"}), evaluate=_cumsum, max_rank=8,
-       tf_attrs={"exclusive": "exclusive", "reverse": "reverse"})  # fmt: skip
+define(
+    "CUMSUM",
+    same,
+    computed(SUMS, REALS, intervals.running, Bits.SAME, None),
+    layout=AnyOrder(axis=("axis",)),
+    types="f32 i32 i64",
+    max_rank=8,
+    operands=(0, "axis"),
+    options=("CumsumOptions", {"exclusive": "exclusive", "reverse": "reverse"}),
+    tensorflow="Cumsum",
+    tf_attrs={"exclusive": "exclusive", "reverse": "reverse"},
+    evaluate=_cumsum,
+)
 
 
 def _topk(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
@@ -103,5 +170,21 @@ def _topk(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
     return [(shape, inputs[0].dtype), (shape, np.dtype(np.int32))]
 
 
-define("TOPK_V2", _topk, layout=LAST_AXIS, types="f32 i8 u8 i16 i32 i64", operands=(0, "k"), tensorflow="TopKV2",
-       options=("TopKV2Options", {}), versions="2:i8 3:i16", max_rank=8)  # fmt: skip
+def _too_many(op: Op) -> str:
+    assert op.inputs[0] is not None
+    k, extent = op.attrs["k"], op.inputs[0].shape[-1]
+    return f"k = {k} of {extent}" if isinstance(k, int) and isinstance(extent, int) and k > extent else ""
+
+
+define(
+    "TOPK_V2",
+    _topk,
+    PICKER.but(interval=lambda op, a: [a, intervals.EXTENT], bits=Bits.ORDERED, trap=_too_many),
+    layout=LAST_AXIS,
+    types="f32 i8 u8 i16 i32 i64",
+    max_rank=8,
+    operands=(0, "k"),
+    options=("TopKV2Options", {}),
+    versions="2:i8 3:i16",
+    tensorflow="TopKV2",
+)

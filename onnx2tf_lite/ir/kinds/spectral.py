@@ -9,6 +9,7 @@ import numpy as np
 
 from ..graph import Value
 from ..kind import Result, define
+from ..traits import PASSES, PRODUCTS, REALS, real
 
 
 def _spectrum(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -17,7 +18,26 @@ def _spectrum(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
 
 
 # x[...,rows,columns], ``lengths`` (rows, columns) are powers of two: the non-negative frequencies of the last axis
-define("RFFT2D", _spectrum, types="f32", operands=(0, "lengths"), options=("Rfft2dOptions", {}), tensorflow="RFFT2D")
-for _name in ("REAL", "IMAG"):
-    define(_name, lambda inputs, attrs: (inputs[0].shape, np.dtype(np.float32)), types="c64", tensorflow=_name.title(),
-           max_rank=8)  # fmt: skip
+define(
+    "RFFT2D",
+    _spectrum,
+    real(PRODUCTS, REALS, None),
+    types="f32",
+    max_rank=6,
+    operands=(0, "lengths"),
+    options=("Rfft2dOptions", {}),
+    tensorflow="RFFT2D",
+)
+
+
+def part(name: str) -> None:
+    """Define a part of complex numbers."""
+    result = np.dtype(np.float32)
+    traits = real(PASSES, REALS, None)
+    define(
+        name, lambda inputs, attrs: (inputs[0].shape, result), traits, types="c64", tensorflow=name.title(), max_rank=8
+    )
+
+
+part("REAL")
+part("IMAG")

@@ -1,11 +1,4 @@
-"""A small pattern language over IR operations, and the editor that rewrites a graph with it.
-
-A rule is a pattern, and a function that either builds the replacement with ``ir.build`` or says why not::
-
-    @rule(op("RELU", op("CONV_2D", name="conv")), origin="conv")
-    def activation(m: Match) -> Value | str | None:
-        \"\"\"activation into the convolution\"\"\"
-        return again(m.conv, activation="RELU")
+"""The editor that rewrites a graph by rules, to the fixpoint.
 
 Patterns are rooted at the *last* operation and look upstream.  The last operation is rewritten in place and keeps its
 result, so names, placements and readers of what survives never change; the operations before it go when nobody reads
@@ -15,137 +8,15 @@ them any more.  Nothing is built into the graph unless the rule succeeds.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isclose
-from typing import Any, Union
+from typing import Any
 
-import numpy as np
+from ..match import find
+from .graph import Graph, Op, Placement, Quant, Value, building
+from .rules import Match, NearMissError, Rule, is_splat
 
-from ..ir import build as b
-from ..ir.graph import Graph, Op, Placement, Quant, Value, building
-
-COMMUTATIVE = frozenset(["ADD", "MUL", "MAXIMUM", "MINIMUM"])
-REACH = 4  # operations on the longest path of a pattern; a change may make roots so far downstream match
-
-# ------------------------------------------------------------------------------------------------ patterns
-
-
-@dataclass(frozen=True)
-class Anything:
-    """Any value; the same name twice means the same value."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Constant:
-    """A constant; with ``number``, one whose elements all equal it."""
-
-    name: str
-    number: float | None = None
-
-
-@dataclass(frozen=True)
-class Operation:
-    """The result of an operation of one of ``kinds`` whose first operands match and whose attributes are ``attrs``.
-
-    Nobody outside the pattern may read it, unless ``shared``: then the rule leaves it in place for its other readers.
-    """
-
-    kinds: frozenset[str]
-    operands: tuple[Pattern, ...]
-    name: str
-    shared: bool
-    attrs: tuple[tuple[str, Any], ...]
-
-
-@dataclass(frozen=True)
-class Either:
-    """The first alternative that matches."""
-
-    options: tuple[Pattern, ...]
-
-
-Pattern = Union[Anything, Constant, Operation, Either]
-
-
-def any_(name: str) -> Pattern:
-    """Any value."""
-    return Anything(name)
-
-
-def const(name: str) -> Pattern:
-    """Any constant."""
-    return Constant(name)
-
-
-def number(value: float) -> Pattern:
-    """A constant that is ``value`` everywhere."""
-    return Constant("", value)
-
-
-def op(kinds: str, *operands: Pattern, name: str = "", shared: bool = False, **attrs: Any) -> Operation:
-    """``op("ADD|SUB", any_("x"), const("c"), name="sum")``; operands not listed are not looked at."""
-    return Operation(frozenset(kinds.split("|")), operands, name, shared, tuple(attrs.items()))
-
-
-def either(*options: Pattern) -> Pattern:
-    """One of several patterns."""
-    return Either(options)
-
-
-class Match:
-    """What a pattern found: ``m.root`` and, by name, the values and operations of the pattern."""
-
-    def __init__(self, root: Op, names: dict[str, Any], editor: Editor):
-        self.root, self.editor = root, editor
-        self._names = names
-
-    def __getattr__(self, name: str) -> Any:
-        return self._names.get(name)
-
-
-Rewrite = Callable[[Match], "Value | str | None"]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """``rewrite`` returns the replacement of the root's result, the reason against it, or None for "not this one"."""
-
-    pattern: Pattern
-    rewrite: Rewrite
-    origin: str = "root"
-
-    @property
-    def what(self) -> str:
-        return (self.rewrite.__doc__ or self.rewrite.__name__).strip().partition("\n")[0]
-
-    def roots(self) -> frozenset[str]:
-        """Kinds that the root can have."""
-        options = self.pattern.options if isinstance(self.pattern, Either) else (self.pattern,)
-        return frozenset[str]().union(*(o.kinds for o in options if isinstance(o, Operation)))
-
-
-def rule(pattern: Pattern, origin: str = "root") -> Callable[[Rewrite], Rule]:
-    """Make a rule of a rewrite function; the new operations carry the provenance of the operation called ``origin``."""
-    return lambda function: Rule(pattern, function, origin)
-
-
-def again(operation: Op, *inputs: Value | None, **attrs: Any) -> Value:
-    """The same operation with some attributes, and perhaps all inputs, replaced."""
-    return b.emit(operation.kind.name, *(inputs or operation.inputs), **{**operation.attrs, **attrs})
-
-
-def uniform(value: Value, wanted: float, tolerance: float = 0) -> bool:
-    """True for a constant that is ``wanted`` everywhere."""
-    data = value.data
-    if data is None or not data.size or data.dtype.kind not in "fiu":
-        return False
-    return isclose(data.flat[0], wanted, rel_tol=tolerance) and bool(np.all(data == data.flat[0]))
-
-
-# ------------------------------------------------------------------------------------------------ the editor
+TOLERANCE = 1e-6  # relative, of the numbers in a pattern: two float32 next to each other
 
 
 @dataclass
@@ -153,12 +24,14 @@ class Editor:
     """A graph under edit: who reads what, which operations wait to be looked at, what was done and what was not."""
 
     graph: Graph
-    rules: dict[str, list[Rule]]
+    rules: Mapping[str, Sequence[Rule]]  # by the operators that their roots can be
+    reach: int
+    """Operations on the longest path that a rule looks at: a change may make roots so far downstream match."""
     keep: frozenset[str] = frozenset()  # names of ONNX nodes whose operations stay
     done: Counter[str] = field(default_factory=Counter)
     missed: dict[Op, dict[str, str]] = field(default_factory=dict)
     renamed: dict[Value, Value] = field(default_factory=dict)
-    readers: dict[Value, dict[Op, None]] = field(default_factory=dict)
+    uses: dict[Value, dict[Op, None]] = field(default_factory=dict)
     pinned: set[Value] = field(default_factory=set)
     dead: set[Op] = field(default_factory=set)
     before: dict[Op, list[Op]] = field(default_factory=dict)
@@ -183,66 +56,59 @@ class Editor:
             self.before.clear()
             if not self._merge_duplicates():
                 break
-        self._settle()
+        self._update_tables()
 
-    # -------------------------------------------------------------------------------- matching
+    # -------------------------------------------------------------------------------- what patterns see
 
-    def sole(self, value: Value) -> bool:
-        """True where one operation reads ``value`` and nobody outside the graph does."""
-        return len(self.readers.get(value, ())) == 1 and value not in self.pinned
+    def operator(self, node: Op) -> str:
+        return "" if node.origin is not None and node.origin.node in self.keep else node.kind.name
 
-    def _find(self, pattern: Pattern, value: Value | None, names: dict[str, Any], root: bool = False) -> dict | None:
-        """``names`` with what the pattern binds, or None."""
-        if value is None:
-            return None
-        if isinstance(pattern, Anything):
-            return names | {pattern.name: value} if names.get(pattern.name, value) is value else None
-        if isinstance(pattern, Constant):
-            fits = value.is_constant and (pattern.number is None or uniform(value, pattern.number, 1e-6))
-            return names | {pattern.name: value} if fits else None
-        if isinstance(pattern, Either):
-            return next((f for o in pattern.options if (f := self._find(o, value, names, root)) is not None), None)
-        found = value.producer
-        if found is None or found.kind.name not in pattern.kinds or len(found.outputs) != 1:
-            return None
-        if found.origin is not None and found.origin.node in self.keep:
-            return None
-        if not (root or pattern.shared or self.sole(value)):
-            return None
-        if any(found.attrs.get(k) != v for k, v in pattern.attrs):
-            return None
-        names = names | {pattern.name: found} if pattern.name else names
-        straight = self._find_all(pattern.operands, found.inputs, names)
-        if straight is None and found.kind.name in COMMUTATIVE and len(pattern.operands) == 2:
-            return self._find_all(pattern.operands, found.inputs[::-1], names)
-        return straight
+    def operands(self, node: Op) -> Sequence[Value | None]:
+        return node.inputs
 
-    def _find_all(self, patterns: Sequence[Pattern], values: Sequence[Value | None], names: dict) -> dict | None:
-        if len(patterns) > len(values):
+    def attributes(self, node: Op) -> Mapping[str, object]:
+        return node.attrs
+
+    def producer(self, tensor: Value) -> Op | None:
+        found = tensor.producer
+        return found if found is not None and len(found.outputs) == 1 else None
+
+    def is_constant(self, tensor: Value) -> bool:
+        return tensor.is_constant
+
+    def is_number(self, tensor: Value, wanted: float) -> bool:
+        return is_splat(tensor, wanted, TOLERANCE)
+
+    def readers(self, tensor: Value) -> Iterator[Op | None]:
+        yield from self.uses.get(tensor, ())
+        if tensor in self.pinned:
+            yield None
+
+    # -------------------------------------------------------------------------------- applying rules
+
+    def _match(self, candidate: Rule, root: Op) -> Match | None:
+        if len(root.outputs) != 1:
             return None
-        for pattern, value in zip(patterns, values, strict=False):
-            found = self._find(pattern, value, names)
-            if found is None:
-                return None
-            names = found
-        return names
+        found = (find(pattern, root, self) for pattern in candidate.patterns)
+        return next((m for m in found if m is not None and m.read_elsewhere() is None), None)
 
     def _try(self, candidate: Rule, root: Op) -> bool:
-        names = self._find(candidate.pattern, root.outputs[0], {}, root=True)
-        if names is None:
+        match = self._match(candidate, root)
+        if match is None:
             return False
         graph, ops = self.graph, self.graph.ops
-        source = names.get(candidate.origin, root)
+        source = match.op(candidate.origin) if candidate.origin else root
         made: list[Op] = []
         graph.ops = made
         try:
             with building(graph, source.origin):
-                new = candidate.rewrite(Match(root, names, self))
+                new = candidate.rewrite(match)
+        except NearMissError as reason:
+            self.missed.setdefault(root, {})[candidate.what] = str(reason)
+            return False
         finally:
             graph.ops = ops
-        if isinstance(new, str):
-            self.missed.setdefault(root, {})[candidate.what] = new
-        if not isinstance(new, Value) or not self._replace(root, new, made):
+        if new is None or not self._replace(root, new, made):
             return False
         self.done[candidate.what] += 1
         self.missed.pop(root, None)
@@ -265,13 +131,13 @@ class Editor:
                 self._enqueue(operation)
         lost = root.uses()
         for value in lost:
-            self.readers[value].pop(root, None)
+            self.uses[value].pop(root, None)
         root.kind, root.inputs, root.attrs, root.origin = final.kind, final.inputs, final.attrs, final.origin
         old.quant = new.quant or old.quant
         self._index(root)
         for value in lost + [v for operation in made if operation is not final for v in operation.outputs]:
             self._release(value)
-        self._touch(root)
+        self._touch(root, self.reach)
         return True
 
     def _alias(self, gone: Value, kept: Value) -> bool:
@@ -286,31 +152,32 @@ class Editor:
             source.outputs[source.outputs.index(kept)] = gone
             gone.producer, kept.producer = source, loser
             gone, kept = kept, gone
-        for reader in list(self.readers.pop(gone, ())):
+        for reader in list(self.uses.pop(gone, ())):
             reader.replace_uses({gone: kept})
-            self.readers.setdefault(kept, {})[reader] = None
+            self.uses.setdefault(kept, {})[reader] = None
         self.renamed[gone] = kept
         self._release(gone)
         if kept.producer is not None:
-            self._touch(kept.producer)
+            self._touch(kept.producer, self.reach)
         return True
 
     def _index(self, operation: Op) -> None:
         for value in operation.uses():
-            self.readers.setdefault(value, {})[operation] = None
+            self.uses.setdefault(value, {})[operation] = None
 
     def _release(self, value: Value) -> None:
         """Look again at the one reader that ``value`` still has; without any, its producer goes."""
-        if self.sole(value):
-            self._touch(next(iter(self.readers[value])))
+        readers = self.uses.get(value, ())
+        if len(readers) == 1 and value not in self.pinned:
+            self._touch(next(iter(readers)), self.reach)
         producer = value.producer
         if producer is None or producer in self.dead or producer.kind.stateful:
             return
-        if any(self.readers.get(v) or v in self.pinned for v in producer.outputs):
+        if any(self.uses.get(v) or v in self.pinned for v in producer.outputs):
             return
         self.dead.add(producer)
         for used in producer.uses():
-            self.readers.get(used, {}).pop(producer, None)
+            self.uses.get(used, {}).pop(producer, None)
             self._release(used)
 
     def _enqueue(self, operation: Op) -> None:
@@ -318,11 +185,11 @@ class Editor:
             self.queued.add(operation)
             self.queue.append(operation)
 
-    def _touch(self, operation: Op, reach: int = REACH) -> None:
+    def _touch(self, operation: Op, reach: int) -> None:
         self._enqueue(operation)
         if reach > 1:
             for value in operation.outputs:
-                for reader in self.readers.get(value, ()):
+                for reader in self.uses.get(value, ()):
                     self._touch(reader, reach - 1)
 
     def _ordered(self, ops: Sequence[Op]) -> Iterator[Op]:
@@ -337,7 +204,7 @@ class Editor:
         first: dict[Any, Op] = {}
         changed = False
         for operation in self.graph.ops:
-            key = None if operation.kind.stateful or len(operation.outputs) != 1 else identity(operation)
+            key = None if operation.kind.stateful or len(operation.outputs) != 1 else value_key(operation)
             if key is None:
                 continue
             twin = first.setdefault(key, operation)
@@ -349,7 +216,7 @@ class Editor:
                 changed = True
         return changed
 
-    def _settle(self) -> None:
+    def _update_tables(self) -> None:
         """Bring order and tables of the graph up to date: what no longer exists has no counterpart."""
         graph = self.graph
         graph.ops = list(self._ordered(graph.ops))
@@ -388,17 +255,18 @@ def rewrite(graph: Graph, rules: Sequence[Rule], keep: frozenset[str] = frozense
     Operations of the ONNX nodes in ``keep`` stay as they are."""
     table: dict[str, list[Rule]] = {}
     for candidate in rules:
-        for kind in candidate.roots():
+        for kind in frozenset[str]().union(*(p.root.operators for p in candidate.patterns)):
             table.setdefault(kind, []).append(candidate)
+    reach = max(candidate.reach for candidate in rules)
     notes = []
     for part in (graph, *graph.subgraphs()):
-        editor = Editor(part, table, keep)
+        editor = Editor(part, table, reach, keep)
         editor.run()
         notes += editor.notes()
     return notes
 
 
-def identity(operation: Op) -> tuple | None:
+def value_key(operation: Op) -> tuple[object, ...] | None:
     """A key that two operations share exactly when they compute the same; None where that cannot be told."""
     try:
         attrs = tuple((k, _frozen(v)) for k, v in sorted(operation.attrs.items()))

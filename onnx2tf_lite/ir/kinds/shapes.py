@@ -1,0 +1,61 @@
+"""Result shapes that many operators share.  Operands broadcast as in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from .. import dims
+from ..dims import Dim, Expr, Shape
+from ..graph import Value
+from ..kind import Result
+
+BOOL = np.dtype(bool)
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """The numpy broadcast of ``shapes``; ValueError where extents are known to differ."""
+    return reduce(_broadcast_two, shapes)
+
+
+def _broadcast_two(a: Shape, b: Shape) -> Shape:
+    rank = max(len(a), len(b))
+    a, b = (1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b
+    return tuple(_broadcast_dim(x, y, a, b) for x, y in zip(a, b, strict=True))
+
+
+def _broadcast_dim(x: Dim, y: Dim, a: Shape, b: Shape) -> Dim:
+    if x == y or y == 1:
+        return x
+    if x == 1:
+        return y
+    if isinstance(x, int) and isinstance(y, int):
+        raise ValueError(f"shapes [{dims.show(a)}] and [{dims.show(b)}] do not broadcast")
+    if isinstance(x, Expr) and isinstance(y, Expr):
+        return dims.maximum(x, y)  # valid models have x == y, or one of them 1
+    return x if isinstance(x, int) else y
+
+
+def same(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+    """Shape and dtype of the first operand."""
+    return inputs[0].shape, inputs[0].dtype
+
+
+def joined(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+    """Broadcast shape; all operands have one dtype."""
+    if any(v.dtype != inputs[0].dtype for v in inputs):
+        raise ValueError(f"operands of different dtypes: {', '.join(str(v) for v in inputs)}")
+    return broadcast(*(v.shape for v in inputs)), inputs[0].dtype
+
+
+def compared(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+    """Broadcast shape, bool."""
+    return joined(inputs, attrs)[0], BOOL
+
+
+def like(inputs: Sequence[Value], shape: Sequence[Dim]) -> Result:
+    """``shape`` with the dtype of the first operand."""
+    return tuple(shape), inputs[0].dtype

@@ -1,0 +1,204 @@
+"""What is asked of an operator beside its shapes: one answer to each question, in the row that defines it.
+
+Every field of :class:`Traits` has to be given.  Families of operators (``MOVER``, ``COMPUTED``) are complete answers
+from which a row says what differs; a family that cannot know leaves the field to its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from .intervals import Transfer, first
+
+if TYPE_CHECKING:
+    from .graph import Op
+
+Limits = tuple[float, float]
+REALS: Limits = (-inf, inf)
+
+
+class Elements(Enum):
+    """Where the elements of a result come from."""
+
+    COPIED = "each is an element of the first operand, wherever that lies"
+    PICKED = "each is an element of some operand (or the zero of a pad), by place or by order"
+    CONVERTED = "each is an element of the operand in another representation"
+    COMPARED = "bools: how two operands compare"
+    COMPUTED = "new numbers"
+    DELEGATED = "what the bodies make of the operands"
+
+
+class Bits(Enum):
+    """How the int64 kernel serves uint64."""
+
+    SAME = "right on the same bits: movement, equality, arithmetic that wraps"
+    ORDERED = "right once the sign bits are flipped"
+    WRONG = "not right, or there is no such kernel"
+
+
+class Int8(Enum):
+    """Which quantisation parameters the 8-bit kernel takes."""
+
+    MOVES = "the result has those of the operand"
+    JOINS = "all operands and the result have the same"
+    LINEAR = "any activations; weights with zero point 0, bias in units of their product"
+    RESCALES = "any, on every operand and the result"
+    PRODUCT = "any; the version depends on whether the product of the scales exceeds that of the result"
+    ONE_SCALE = "the operand's must be those of the result"
+
+
+@dataclass(frozen=True)
+class FixedScale:
+    """An 8-bit kernel whose result has this scale and zero point whatever the operand has."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Constant weights (operand 1) of a linear operator: the axes of the output and the input channels (None: those
+    are the output channels in another grouping), and those of the window.  ``biased``: the kernel crashes without a
+    bias.
+    """
+
+    outputs: int
+    inputs: int | None
+    window: slice | None = None
+    biased: bool = False
+
+
+@dataclass(frozen=True)
+class Special:
+    """Which of +inf, -inf and NaN (``"+-n"``) can be among float results, by what is among the float operands.
+
+    ``finite``: whatever they are (made from numbers: overflow, division by zero, the root of -1).  ``plus``, ``minus``,
+    ``nan``: because +inf, -inf or NaN is there.  ``clash``: because two infinities meet, beyond what each gives alone.
+    The definition is the operator's meaning in real arithmetic rounded to float32, not what a kernel makes of it.
+    """
+
+    finite: str
+    plus: str
+    minus: str
+    clash: str
+    nan: str
+
+    @classmethod
+    def of(cls, row: str) -> Special:
+        """Five columns, ``.`` for none: ``"+- + - n n"`` is addition."""
+        finite, plus, minus, clash, nan = ("" if column == "." else column for column in row.split())
+        return cls(finite, plus, minus, clash, nan)
+
+    @property
+    def makes_infinity(self) -> bool:
+        """Infinite results from finite operands."""
+        return bool(set(self.finite) & set("+-"))
+
+    @property
+    def makes_nan(self) -> bool:
+        """NaN from operands without one."""
+        return "n" in self.finite + self.plus + self.minus + self.clash
+
+    def passes(self, sign: str) -> bool:
+        """Results that are infinite because an operand is infinite, by its ``sign``."""
+        return bool(set(self.plus if sign == "+" else self.minus) & set("+-"))
+
+
+PASSES = Special.of(". + - . n")  # an infinity or NaN stays what it is
+SUMS = Special.of("+- + - n n")
+PRODUCTS = Special.of("+- +-n +-n n n")  # 0 * inf
+BOUNDED = Special.of(". . . . n")
+NEVER = Special.of(". . . . .")  # no float result, or none that could be one
+UNKNOWN = Special.of("+-n +-n +-n +-n +-n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """The answers of one operator.
+
+    ``elements``        where the elements of a result come from
+    ``special``         what it does with infinities and NaN
+    ``limits``          numbers between which every float result lies, whatever the operands
+    ``interval``        transfer function of whole numbers (:mod:`.intervals`); None: anything of the dtype
+    ``commutes``        the first two operands can be exchanged
+    ``bits``            uint64 on int64
+    ``int8``            parameters of its 8-bit kernel; None: there is none that we use
+    ``exact_in_float``  whole numbers below 2**24 give the exact whole result in float32
+    ``fuses``           the kernel applies one of the fused activations (and clamps to the finite float32 without one)
+    ``clamps``          it is such an activation: the operand limited to ``limits``
+    ``weights``         the weights of a linear operator
+    ``trap``            what the kernel would answer with garbage or a crash: the reason against an operation, or ""
+    ``bodies``          faults in the graphs that it carries
+    ``data_shaped``     extents of the result depend on data: inference invents a new symbol
+    ``stateful``        results differ from call to call: never folded, merged or dropped
+    """
+
+    elements: Elements
+    special: Special
+    limits: Limits
+    interval: Transfer | None
+    commutes: bool
+    bits: Bits
+    int8: Int8 | FixedScale | None
+    exact_in_float: bool
+    fuses: bool
+    clamps: bool
+    weights: Weights | None
+    trap: Callable[[Op], str] | None
+    bodies: Callable[[Op], Iterator[str]] | None
+    data_shaped: bool
+    stateful: bool
+
+    def but(self, **differs: Any) -> Traits:
+        """These answers with some that differ; TypeError for a question that nobody asks."""
+        return replace(self, **differs)
+
+
+def computed(
+    special: Special | str,
+    limits: Limits,
+    interval: Transfer | None,
+    bits: Bits,
+    int8: Int8 | FixedScale | None,
+    **differs: Any,
+) -> Traits:
+    """New numbers: what depends on the function has to be given, the rest is no unless ``differs`` says otherwise."""
+    special = Special.of(special) if isinstance(special, str) else special
+    return replace(_NOTHING, special=special, limits=limits, interval=interval, bits=bits, int8=int8, **differs)
+
+
+_NOTHING = Traits(
+    elements=Elements.COMPUTED,
+    special=UNKNOWN,
+    limits=REALS,
+    interval=None,
+    commutes=False,
+    bits=Bits.WRONG,
+    int8=None,
+    exact_in_float=False,
+    fuses=False,
+    clamps=False,
+    weights=None,
+    trap=None,
+    bodies=None,
+    data_shaped=False,
+    stateful=False,
+)
+
+
+def real(special: Special | str, limits: Limits, int8: Int8 | FixedScale | None, **differs: Any) -> Traits:
+    """New numbers from a kernel that takes no whole ones."""
+    return computed(special, limits, None, Bits.WRONG, int8, **differs)
+
+
+def whole(interval: Transfer | None, bits: Bits, **differs: Any) -> Traits:
+    """New whole numbers or truth values, from whatever: no float ever results."""
+    return computed(NEVER, REALS, interval, bits, None, **differs)
+
+
+MOVER = computed(PASSES, REALS, first, Bits.SAME, Int8.MOVES, elements=Elements.COPIED)
+PICKER = MOVER.but(elements=Elements.PICKED, int8=None)
