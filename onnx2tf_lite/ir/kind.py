@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .dims import Shape
+from .graph import Op, Value, short
 from .orders import AS_WRITTEN, Rule, View
 from .traits import Elements, Traits
-
-if TYPE_CHECKING:
-    from .graph import Op, Value
 
 Result = tuple[Shape, np.dtype]
 Infer = Callable[[Sequence[Any], Mapping[str, Any]], "Result | list[Result]"]
@@ -58,13 +56,13 @@ class Kind(Traits):
     name: str
     infer: Infer
     layout: Rule = AS_WRITTEN
-    types: str = ""
+    types: str
     typed: tuple[int, ...] | None = (0,)  # None: every operand
     operands: tuple[int | str, ...] | None = None
     options: tuple[str, dict[str, Any]] | None = None
     versions: str = ""
     features: Mapping[str, Callable[[Op], bool]] = field(default_factory=dict)
-    max_rank: int = 6
+    max_rank: int
     tensorflow: str | None = None
     tf_attrs: dict[str, Any] = field(default_factory=dict)
     evaluate: Evaluate | None = None
@@ -78,8 +76,6 @@ class Kind(Traits):
 
     def takes(self, dtype: np.dtype) -> bool:
         """True where the kernel computes with plain numbers of ``dtype``."""
-        from .graph import short
-
         return not self.types or short(dtype) in self.types.split()
 
     def copies(self, dtype: np.dtype) -> bool:
@@ -98,8 +94,6 @@ class Kind(Traits):
 
     def version(self, op: Op) -> int:
         """The lowest operator version whose features ``op`` needs."""
-        from .graph import short
-
         values: list[Value] = [*op.uses(), *op.outputs]
         names = {short(v.dtype) for v in values}
         names |= {"q" + short(v.dtype) for v in values if v.quant}

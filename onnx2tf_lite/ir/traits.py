@@ -110,7 +110,9 @@ class Special:
 
 PASSES = Special.of(". + - . n")  # an infinity or NaN stays what it is
 SUMS = Special.of("+- + - n n")
-PRODUCTS = Special.of("+- +-n +-n n n")  # 0 * inf
+PRODUCTS = Special.of("+- +-n +-n . n")  # 0 * inf
+TOTALS = Special.of("+-n + - n n")  # as sums, of more than two: partial ones overflow, and meet
+DOTS = Special.of("+-n +-n +-n n n")  # totals of products
 BOUNDED = Special.of(". . . . n")
 NEVER = Special.of(". . . . .")  # no float result, or none that could be one
 UNKNOWN = Special.of("+-n +-n +-n +-n +-n")

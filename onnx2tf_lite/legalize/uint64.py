@@ -120,7 +120,9 @@ def _divided(part: int) -> Form:
     return form
 
 
-FORMS: dict[str, Form] = {
+# STABLEHLO_ ones are the bodies of a scatter, which flips what it hands to them
+FORMS: dict[str, Form | None] = {
+    **dict.fromkeys(("STABLEHLO_MAXIMUM", "STABLEHLO_MINIMUM")),
     "DIV": _divided(0),
     "FLOOR_DIV": _divided(0),
     "FLOOR_MOD": _divided(1),
@@ -180,15 +182,16 @@ def _values(graph: Graph) -> Iterable[Value]:
 def _rewrite(graph: Graph, wide: Wide, refuse: Callable[[Op, str], None]) -> None:
     old, graph.ops = graph.ops, []
     for op in old:
-        form = _flipped if op.kind.bits is Bits.ORDERED else FORMS.get(op.kind.name)
+        name, ordered = op.kind.name, op.kind.bits is Bits.ORDERED
+        form = FORMS.get(name, _flipped if ordered else None)
         touched = any(v in wide for v in [*op.inputs, *op.outputs])
         if touched and form is not None:
             with building(graph, op.origin):
                 for fresh, value in zip(form(op, wide), op.outputs, strict=True):
                     _define(graph, "RESHAPE", fresh, value, op, shape=value.shape)
             continue
-        if touched and op.kind.bits is not Bits.SAME:
-            refuse(op, f"TFLite's {op.kind.name} has no uint64 kernel, and none that is right for the same bits")
+        if touched and op.kind.bits is not Bits.SAME and name not in FORMS:
+            refuse(op, f"TFLite's {name} has no uint64 kernel, and none that is right for the same bits")
         graph.ops.append(op)
 
 

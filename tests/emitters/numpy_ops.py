@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from onnx2tf_lite.ir.graph import Graph, Value
+from onnx2tf_lite.ir.graph import Graph, Op, Value
 
 
 def _padded(x, kernel, attrs, fill):
@@ -237,23 +237,27 @@ MEANING = {
 }
 
 
+def results(op: Op, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """What an operation gives for the operands that are present, in whatever dtype numpy computes it."""
+    if op.kind.name == "IF":
+        return run(op.attrs["then" if arrays[0] else "otherwise"], arrays[1:])
+    if op.kind.name == "WHILE":
+        while run(op.attrs["condition"], arrays)[0]:
+            arrays = run(op.attrs["body"], arrays)
+        return arrays
+    meaning = MEANING.get(op.kind.name) or op.kind.evaluate
+    assert meaning, op.kind.name
+    result = meaning(op.attrs, *arrays)
+    if op.kind.fuses and op.kind.name not in MEANING:
+        result = activated(op.attrs, result)
+    return list(result) if isinstance(result, (list, tuple)) else [result]
+
+
 def run(graph: Graph, inputs: list[np.ndarray]) -> list[np.ndarray]:
     """Results of a program of static shapes."""
     env: dict[Value, np.ndarray] = dict(zip(graph.inputs, inputs, strict=True))
     for op in graph.ops:
         arrays = [v.data if v.data is not None else env[v] for v in op.inputs if v is not None]
-        if op.kind.name == "IF":
-            result = run(op.attrs["then" if arrays[0] else "otherwise"], arrays[1:])
-        elif op.kind.name == "WHILE":
-            while run(op.attrs["condition"], arrays)[0]:
-                arrays = run(op.attrs["body"], arrays)
-            result = arrays
-        else:
-            meaning = MEANING.get(op.kind.name) or op.kind.evaluate
-            assert meaning, op.kind.name
-            result = meaning(op.attrs, *arrays)
-            if op.kind.evaluate and op.kind.name in ("ADD", "SUB", "MUL", "DIV", "FULLY_CONNECTED"):
-                result = activated(op.attrs, result)
-        for value, array in zip(op.outputs, result if isinstance(result, (list, tuple)) else [result], strict=True):
+        for value, array in zip(op.outputs, results(op, arrays), strict=True):
             env[value] = np.asarray(array, value.dtype)
     return [v.data if v.data is not None else env[v] for v in graph.outputs]

@@ -174,5 +174,5 @@ def test_what_has_no_form_is_refused() -> None:
         run(lambda x: b.reduce("MEAN", x, (0,)), np.zeros((3, 4), U64))
 
 
-def test_a_form_is_for_what_is_wrong_on_the_same_bits() -> None:
-    assert all(KINDS[name].bits is Bits.WRONG for name in FORMS)
+def test_a_form_is_for_what_is_not_right_on_the_same_bits() -> None:
+    assert all(KINDS[name].bits is not Bits.SAME for name in FORMS)

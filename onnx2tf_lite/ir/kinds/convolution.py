@@ -15,7 +15,7 @@ from ..dims import Dim
 from ..graph import Op, Value
 from ..kind import Result, define
 from ..orders import CHANNELS_LAST
-from ..traits import MOVER, PICKER, PRODUCTS, REALS, Bits, Int8, Traits, Weights, computed, real
+from ..traits import DOTS, MOVER, PICKER, REALS, TOTALS, Bits, Int8, Traits, Weights, computed, real
 from .shapes import same
 
 _FUSED = {"fusedActivationFunction": "activation"}
@@ -69,7 +69,7 @@ def bias(op: Op) -> str:
 def linear(weights: Weights, **differs: Any) -> Traits:
     """A sum of products with constant weights, which whole numbers may take part in as float32 while they are small."""
     exact = {"interval": intervals.dot, "exact_in_float": True, "int8": Int8.LINEAR, "trap": bias, "fuses": True}
-    return computed(PRODUCTS, REALS, None, Bits.WRONG, None, weights=weights).but(**{**exact, **differs})
+    return computed(DOTS, REALS, None, Bits.WRONG, None, weights=weights).but(**{**exact, **differs})
 
 
 # ------------------------------------------------------------------------------------------------ convolutions
@@ -179,7 +179,7 @@ def pool(name: str, traits: Traits) -> None:
 
 
 pool("MAX_POOL_2D", PICKER.but(bits=Bits.WRONG, int8=Int8.MOVES, exact_in_float=True, fuses=True))
-pool("AVERAGE_POOL_2D", computed("+- + - n n", REALS, intervals.first, Bits.WRONG, Int8.ONE_SCALE, fuses=True))
+pool("AVERAGE_POOL_2D", computed(TOTALS, REALS, intervals.first, Bits.WRONG, Int8.ONE_SCALE, fuses=True))
 
 
 # ------------------------------------------------------------------------------------------------ images

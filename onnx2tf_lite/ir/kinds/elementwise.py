@@ -208,7 +208,7 @@ define(
 
 # equal shapes only, no broadcast: bits, and the bodies of STABLEHLO_SCATTER (float64 has no other kernels)
 _WIDE = "f32 f64 i8 u8 i16 u16 i32 u32 i64"
-_BODY = PICKER.but(interval=None, commutes=True)  # a scatter flips what it hands to its body
+_BODY = PICKER.but(interval=None, commutes=True, bits=Bits.ORDERED)
 _STABLE_SUM = computed(SUMS, REALS, None, Bits.WRONG, None, commutes=True, trap=_unequal)
 _STABLE_PRODUCT = computed(PRODUCTS, REALS, None, Bits.SAME, None, commutes=True)
 binary(

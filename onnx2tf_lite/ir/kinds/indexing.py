@@ -12,7 +12,7 @@ from ..dims import Dim
 from ..graph import Op, Value, current_graph, short
 from ..kind import Result, define
 from ..orders import Gather
-from ..traits import MOVER, PICKER, PRODUCTS, REALS, SUMS, Bits, computed, whole
+from ..traits import DOTS, MOVER, PICKER, REALS, TOTALS, Bits, computed, whole
 from .movement import scalar
 
 I32 = np.dtype(np.int32)
@@ -163,7 +163,7 @@ define(
 define(
     "SCATTER_ND",
     lambda inputs, attrs: (tuple(attrs["shape"]), inputs[1].dtype),
-    computed(SUMS, REALS, None, Bits.SAME, None, trap=_targets),
+    computed(TOTALS, REALS, None, Bits.SAME, None, trap=_targets),
     types="f32 i8 u8 i32 i64 bool",
     typed=(1,),
     max_rank=8,
@@ -187,7 +187,7 @@ def _indexed_axes(op: Op) -> list[int]:
 define(
     "STABLEHLO_SCATTER",
     lambda inputs, attrs: (inputs[0].shape, inputs[0].dtype),
-    computed(PRODUCTS, REALS, None, Bits.WRONG, None),
+    computed(DOTS, REALS, None, Bits.WRONG, None),
     types="f32 i8 u8 i16 i32 i64 u32 bool",
     typed=(0, 2),
     max_rank=8,

@@ -11,7 +11,7 @@ from .. import dims, intervals
 from ..graph import Value
 from ..kind import Result, define
 from ..orders import FullyConnected, MatMul
-from ..traits import PRODUCTS, REALS, Bits, Int8, Weights, computed
+from ..traits import DOTS, REALS, Bits, Int8, Weights, computed
 from .convolution import linear
 from .shapes import broadcast
 
@@ -58,7 +58,7 @@ def _evaluate(attrs: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> np.ndar
 define(
     "BATCH_MATMUL",
     _batch_matmul,
-    computed(PRODUCTS, REALS, intervals.dot, Bits.WRONG, Int8.RESCALES, exact_in_float=True),
+    computed(DOTS, REALS, intervals.dot, Bits.WRONG, Int8.RESCALES, exact_in_float=True),
     layout=MatMul(),
     types="f32",
     typed=(0, 1),

@@ -12,7 +12,7 @@ from .. import intervals
 from ..graph import Op, Value
 from ..kind import Result, define
 from ..orders import LAST_AXIS, AnyOrder
-from ..traits import PICKER, PRODUCTS, REALS, SUMS, Bits, Elements, FixedScale, Int8, Traits, computed, real, whole
+from ..traits import DOTS, PICKER, REALS, TOTALS, Bits, Elements, FixedScale, Int8, Traits, computed, real, whole
 from .shapes import same
 
 
@@ -69,12 +69,12 @@ def reducer(
 _INTEGERS = "f32 i8 u8 i16 i32 i64"
 _NUMBERS, _8 = "f32 i32 i64", "2:qi8|qu8 3:qi16"
 _EXTREME = PICKER.but(bits=Bits.ORDERED, int8=Int8.MOVES)
-_MEAN = computed(SUMS, REALS, intervals.first, Bits.WRONG, Int8.RESCALES)
+_MEAN = computed(TOTALS, REALS, intervals.first, Bits.WRONG, Int8.RESCALES)
 reducer("MEAN", _mean, _NUMBERS, _8, "Mean", _MEAN)
-reducer("SUM", np.sum, _NUMBERS, _8, "Sum", computed(SUMS, REALS, intervals.summed, Bits.SAME, None))
+reducer("SUM", np.sum, _NUMBERS, _8, "Sum", computed(TOTALS, REALS, intervals.summed, Bits.SAME, None))
 reducer("REDUCE_MAX", np.max, _INTEGERS, "2:i8 3:i16", "Max", _EXTREME)
 reducer("REDUCE_MIN", np.min, _INTEGERS, "2:i8 3:i16", "Min", _EXTREME)
-reducer("REDUCE_PROD", np.prod, _INTEGERS, "2:i8|i16", "Prod", computed(PRODUCTS, REALS, None, Bits.SAME, None))
+reducer("REDUCE_PROD", np.prod, _INTEGERS, "2:i8|i16", "Prod", computed(DOTS, REALS, None, Bits.SAME, None))
 reducer("REDUCE_ANY", np.any, "bool", "", "Any", whole(None, Bits.WRONG))
 reducer("REDUCE_ALL", np.all, "bool", "", "All", whole(None, Bits.WRONG))
 
@@ -145,15 +145,16 @@ define(
 def _cumsum(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     axis = attrs["axis"]
     x = np.flip(x, axis) if attrs["reverse"] else x
+    if attrs["exclusive"]:
+        x = np.insert(np.delete(x, -1, axis), 0, 0, axis)
     y = np.cumsum(x, axis, dtype=x.dtype)
-    y = y - x if attrs["exclusive"] else y
     return np.flip(y, axis) if attrs["reverse"] else y
 
 
 define(
     "CUMSUM",
     same,
-    computed(SUMS, REALS, intervals.running, Bits.SAME, None),
+    computed(TOTALS, REALS, intervals.running, Bits.SAME, None),
     layout=AnyOrder(axis=("axis",)),
     types="f32 i32 i64",
     max_rank=8,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..graph import Value
 from ..kind import Result, define
-from ..traits import PASSES, PRODUCTS, REALS, real
+from ..traits import DOTS, PASSES, REALS, real
 
 
 def _spectrum(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
@@ -21,7 +21,7 @@ def _spectrum(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
 define(
     "RFFT2D",
     _spectrum,
-    real(PRODUCTS, REALS, None),
+    real(DOTS, REALS, None),
     types="f32",
     max_rank=6,
     operands=(0, "lengths"),
