@@ -20,7 +20,7 @@ from tests.emitters.numpy_ops import results
 
 Arrays = list[np.ndarray]
 LARGEST = np.finfo(np.float32).max
-FINITE = np.float32([0, 0.1, 1, 2.5, 60, 1e20, LARGEST, -0.1, -1, -2.5, -60, -1e20, -LARGEST, 1e-30, -1e-30])
+FINITE = np.array([0, 0.1, 1, 2.5, 60, 1e20, LARGEST, -0.1, -1, -2.5, -60, -1e20, -LARGEST, 1e-30, -1e-30], np.float32)
 
 
 def _operations() -> dict[str, tuple[Op, Arrays]]:
