@@ -13,12 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .conversion import ConversionResult, convert
     from .errors import ConversionError, Problem
-    from .pipeline import ConversionResult, convert
 
 __all__ = ["ConversionError", "ConversionResult", "Problem", "convert"]
 
-_HOME = {"ConversionError": "errors", "Problem": "errors", "ConversionResult": "pipeline", "convert": "pipeline"}
+_HOME = {"ConversionError": "errors", "Problem": "errors", "ConversionResult": "conversion", "convert": "conversion"}
 
 
 def __getattr__(name: str) -> Any:

@@ -134,7 +134,7 @@ def run(options: argparse.Namespace) -> Any:
     import shlex
     from pathlib import Path
 
-    from .pipeline import parse_shapes
+    from .conversion import parse_shapes
     from .validation import check, images
     from .validation.check import make_reference
     from .validation.report import Report

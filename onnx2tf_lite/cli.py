@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from .emitters import EMITTERS
 from .options import OBSOLETE, REFUSED
 
 EPILOG = """\
@@ -79,7 +80,7 @@ GROUPS: dict[str, list[tuple[str | None, str, dict[str, Any]]]] = {
     "input and output": [
         ("-i", "input_onnx_file_path", {"metavar": "FILE", "help": "the model"}),
         ("-o", "output_folder_path", {"metavar": "FOLDER", "default": "saved_model", "help": "default: saved_model"}),
-        (None, "outputs", {"type": _names, "metavar": "KINDS", "help": "of saved_model,float32,float16; default: all"}),
+        (None, "outputs", {"type": _names, "metavar": "KINDS", "help": f"of {','.join(EMITTERS)}; default: all"}),
         ("-dms", "disable_model_save", {**FLAG, "help": "convert and check, write nothing"}),
     ],
     "shapes": [

@@ -23,16 +23,10 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx import ModelProto
 
-from onnx2tf_lite import passes
+from onnx2tf_lite import compile, passes
 from onnx2tf_lite.emitters import tflite
-from onnx2tf_lite.fusion import fuse as fuse_program
 from onnx2tf_lite.ir import dims
 from onnx2tf_lite.ir.graph import Graph, Placement
-from onnx2tf_lite.ir.verify import verify
-from onnx2tf_lite.layout import assign
-from onnx2tf_lite.legalize import dynamic
-from onnx2tf_lite.legalize.dtypes import legalize
-from onnx2tf_lite.op_handlers.lower import lower
 
 RTOL, ATOL = 1e-3, 1e-4  # 1e-3 is what ONNX's own backend tests allow
 HALF = {"float16": (5e-3, 1e-3), "bfloat16": (4e-2, 8e-3)}  # expectations of 11 and of 8 bits
@@ -59,20 +53,11 @@ def prepare(model: ModelProto, tune: bool = False) -> gs.Graph:
 
 
 def compile_model(
-    model: ModelProto, *, tune: bool = False, layout: bool = True, fuse: bool = True, pins: Any = None
+    model: ModelProto, *, tune: bool = False, branch: str = "integer", without: Sequence[str] = (), pins: Any = None
 ) -> Graph:
-    """The program that the emitter writes."""
-    graph = lower(prepare(model, tune))
-    verify(graph, "lower")
-    stages: list[tuple[str, Callable[..., Any]]] = [("legalize", legalize)]
-    if layout:
-        stages.append(("layout", lambda g: assign(g, pins)))
-    if fuse:
-        stages.append(("fusion", fuse_program))
-    for name, stage in [*stages, ("dynamic", dynamic.materialise)]:
-        stage(graph)
-        verify(graph, name)
-    return graph
+    """The program that the .tflite emitter writes (``branch="float"``: the SavedModel's); ``without`` some stages."""
+    stages = [s for s in compile.STAGES + compile.BRANCHES[branch] if s[0] not in without]
+    return compile.run(prepare(model, tune), stages, compile.Settings(pins or {}))
 
 
 # ------------------------------------------------------------------------------------------------ running

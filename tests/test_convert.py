@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -16,7 +15,8 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import onnx2tf_lite
-from onnx2tf_lite import ConversionError, convert, pipeline
+from onnx2tf_lite import ConversionError, compile, conversion, convert, emitters
+from onnx2tf_lite.emitters import tflite
 from tests.validation.models import cnn, model
 
 FLAT = ("float32", "float16")
@@ -80,7 +80,8 @@ def test_report(path: Path, tmp_path: Path) -> None:
     (image,) = report["inputs"]
     assert image == {"name": "image", "dtype": "float32", "onnx_shape": ["N", 3, 12, 10], "shape": ["N", 12, 10, 3],
                      "perm": [0, 2, 3, 1]}  # fmt: skip
-    assert set(report["stages"]) == {"load", "tune", "lower", "layout", "fuse", "float32", "check"}
+    stages = [name for name, _ in compile.STAGES + compile.BRANCHES["integer"]]
+    assert set(report["stages"]) == {"load", "tune", *stages, "float32", "check"}
     assert report["check"]["ok"] and report["check"]["files"][0]["layers"]
     assert report["files"] == {"net_float32.tflite": (tmp_path / "out" / "net_float32.tflite").stat().st_size}
 
@@ -131,7 +132,7 @@ def test_nothing_is_left_after_an_interruption(path: Path, tmp_path: Path, monke
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline.validation, "check", interrupted)
+    monkeypatch.setattr(conversion.validation, "check", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quiet(path, tmp_path / "out")
     assert listing(tmp_path) == ["net.onnx"]
@@ -163,7 +164,7 @@ def test_tflite_needs_no_tensorflow(path: Path, tmp_path: Path) -> None:
 def test_without_tensorflow_the_default_set_leaves_the_saved_model_out(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(emitters, "find_spec", lambda name: None)
     result = convert(path, tmp_path / "out", verbosity="warn")
     assert set(result.files) == set(FLAT)
     (line,) = capsys.readouterr().err.splitlines()
@@ -290,7 +291,7 @@ def test_obsolete_keywords_warn_refused_ones_fail_others_do_not_exist(path: Path
 @pytest.fixture
 def sabotage(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every .tflite gets one wrong weight in its second convolution."""
-    write = pipeline.tflite.write
+    write = tflite.write
     weights = next(onnx.numpy_helper.to_array(t) for t in cnn().graph.initializer if t.name == "w2").transpose(
         0, 2, 3, 1
     )
@@ -301,7 +302,7 @@ def sabotage(monkeypatch: pytest.MonkeyPatch) -> None:
         write(graph, path, **options)
         path.write_bytes(path.read_bytes().replace(weights.tobytes(), bent.tobytes()))
 
-    monkeypatch.setattr(pipeline.tflite, "write", wrong)
+    monkeypatch.setattr(tflite, "write", wrong)
 
 
 @pytest.mark.usefixtures("sabotage")

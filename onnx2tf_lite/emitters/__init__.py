@@ -1,1 +1,92 @@
-"""."""
+"""Everything that can be written: a kind of output is one row of :data:`EMITTERS`.
+
+``tflite``       .tflite files            ``saved_model``  TensorFlow's SavedModel
+
+What is heavy is imported by the writers, so that the command line can read the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..ir.graph import Graph
+
+
+@dataclass(frozen=True)
+class Emitter:
+    """A kind of output.
+
+    ``name``        in ``outputs``, in the report and on the command line
+    ``branch``      of the program that it is written from (``compile.BRANCHES``)
+    ``write``       writes the program to a path, which does not exist yet; it must not change the program
+    ``suffix``      the file is ``<model><suffix>``; without one its files lie in the output folder itself
+    ``checked_as``  the form of file whose runtimes and tolerance the check takes (``validation.compare.TOLERANCES``)
+    ``article``     what it is called in a sentence
+    ``package``     the module without which it cannot be written, and the extra of this package that brings it
+    ``default``     part of what is written where nothing is asked for (if its package is there)
+    """
+
+    name: str
+    branch: str
+    write: Callable[[Graph, Path], object]
+    suffix: str
+    checked_as: str
+    article: str = ""
+    package: str = ""
+    default: bool = False
+
+    def path(self, folder: Path, stem: str) -> Path:
+        """Where it lies in the output folder of the model called ``stem``."""
+        return folder / f"{stem}{self.suffix}" if self.suffix else folder
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot be written here; empty where it can."""
+        if not self.package or find_spec(self.package) is not None:
+            return ""
+        return f"{self.article or self.name} needs {self.package}: pip install 'onnx2tf_lite[{self.package}]'"
+
+
+def _saved_model(program: Graph, path: Path) -> None:
+    from .saved_model import write
+
+    write(program, path)
+
+
+def _float32(program: Graph, path: Path) -> None:
+    from .tflite import write
+
+    write(program, path)
+
+
+def _float16(program: Graph, path: Path) -> None:
+    from .tflite import write
+
+    write(program, path, float16=True)
+
+
+#: In the order in which they are written and reported.
+EMITTERS: dict[str, Emitter] = {
+    row.name: row
+    for row in (
+        Emitter("saved_model", "float", _saved_model, "", "saved_model", "a SavedModel", "tensorflow", default=True),
+        Emitter("float32", "integer", _float32, "_float32.tflite", "float32", default=True),
+        Emitter("float16", "integer", _float16, "_float16.tflite", "float16", default=True),
+    )
+}
+
+
+def default() -> list[str]:
+    """The kinds that are written where nothing is asked for."""
+    return [row.name for row in EMITTERS.values() if row.default]
+
+
+def rows(names: Iterable[str]) -> list[Emitter]:
+    """The rows of these kinds, in the order of the table; KeyError for one that does not exist."""
+    wanted = {EMITTERS[name].name for name in names}
+    return [row for row in EMITTERS.values() if row.name in wanted]

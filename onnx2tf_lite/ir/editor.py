@@ -257,7 +257,7 @@ def rewrite(graph: Graph, rules: Sequence[Rule], keep: frozenset[str] = frozense
     for candidate in rules:
         for kind in frozenset[str]().union(*(p.root.operators for p in candidate.patterns)):
             table.setdefault(kind, []).append(candidate)
-    reach = max(candidate.reach for candidate in rules)
+    reach = max((candidate.reach for candidate in rules), default=0)
     notes = []
     for part in (graph, *graph.subgraphs()):
         editor = Editor(part, table, reach, keep)

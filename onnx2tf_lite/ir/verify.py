@@ -18,18 +18,19 @@ from .dims import Dim, Expr
 from .graph import Graph, Op, Value, short
 from .kinds import KINDS, Kind
 
-STAGES = ("lower", "legalize", "layout", "fusion", "dynamic")  # in program order; unknown names count as "fusion"
+STAGES = ("lower", "stored", "legalize", "layout", "fuse", "int8", "shapes", "merge")  # in program order
+KERNELS, LAST = STAGES.index("legalize"), STAGES.index("shapes")  # from where on dtypes fit; where nothing is symbolic
 MAX_FAULTS = 20
 Fault = tuple[Op | Graph, str]  # where, what
 _TYPES: dict[str, frozenset[str]] = {}
 
 
-def verify(graph: Graph, stage: str = "dynamic") -> None:
+def verify(graph: Graph, stage: str = STAGES[-1]) -> None:
     """Check ``graph`` and its bodies after ``stage``.
 
     :raises ConversionError: with up to twenty faults.
     """
-    level = STAGES.index(stage) if stage in STAGES else STAGES.index("fusion")
+    level = STAGES.index(stage)
     faults = [fault for part in (graph, *graph.subgraphs()) for fault in _faults(part, level)]
     if faults:
         remedy = "this is a mistake of the converter: please report it with the model"
@@ -68,7 +69,7 @@ def _faults(graph: Graph, level: int) -> Iterator[Fault]:
             yield graph, f"the output {value} is not computed"
     if graph.name == "main" and len(graph.output_names) != len(graph.outputs):
         yield graph, f"{len(graph.outputs)} outputs have {len(graph.output_names)} names"
-    if level == len(STAGES) - 1:
+    if level >= LAST:
         yield from _leftovers(graph)
 
 
@@ -106,7 +107,7 @@ def _op_faults(op: Op, level: int) -> Iterator[str]:
         yield from _inference(op)
         if kind.bodies:
             yield from kind.bodies(op)
-        if level >= 1:
+        if level >= KERNELS:
             yield from _domain(op, kind)
             if kind.trap and (what := kind.trap(op)):
                 yield what

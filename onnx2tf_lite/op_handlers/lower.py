@@ -16,7 +16,6 @@ import onnx_graphsurgeon as gs
 from ..errors import ConversionError, Problem
 from ..ir import build, dims
 from ..ir.graph import Graph, Origin, Value, building, constant, current_graph, current_origin
-from ..legalize import stored
 from ..model.edit import needs
 from ._refusals import edge_problem, no_handler
 from ._structures import Choice, Item, parts, rebuilt, told
@@ -119,7 +118,6 @@ def lower(model: gs.Graph, listener: Callable[[int, int], None] | None = None) -
             graph.output_names.append(tensor.name)
     if problems:
         raise ConversionError(*problems)
-    stored.settle(graph)
     graph.tensors = {n: v for n, v in scope.values.items() if isinstance(v, Value) and not v.is_constant}
     return graph
 

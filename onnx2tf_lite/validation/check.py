@@ -20,6 +20,7 @@ from typing import Any
 
 import onnx
 
+from ..emitters import EMITTERS
 from . import child, inputs
 from .reference import Reference, ReferenceFailed
 from .report import FileReport, Report
@@ -94,7 +95,7 @@ class _Check:
                 self.listener("reference")
                 samples.draw(opened)
             report.samples = [{n: a.shape for n, a in s.feeds.items()} for s in samples.samples]
-            for target in targets:
+            for (kind, _), target in zip(files, targets, strict=True):
                 if isinstance(target, FileReport):
                     report.files.append(target)
                     continue
@@ -102,6 +103,7 @@ class _Check:
                 with self.timed(report.seconds, target.path.name):
                     self.listener(target.path.name)
                     report.files.append(Verdict(samples, target).report())
+                    report.files[-1].kind = kind or report.files[-1].kind
         except ReferenceFailed as error:
             report.error = f"could not be checked: {error}"
         except child.Died as error:
@@ -112,7 +114,8 @@ class _Check:
     def open(self, kind: str, path: Path) -> Target | FileReport:
         """A file, or the report that says why it cannot be one."""
         try:
-            target = open_target(kind, path, self.reference)
+            row = EMITTERS.get(kind)
+            target = open_target(row.checked_as if row else kind, path, self.reference)
             target.program  # noqa: B018  (a foreign SavedModel is loaded for it)
             return target
         except (TargetFailed, child.Died) as error:

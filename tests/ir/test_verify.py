@@ -29,7 +29,7 @@ def correct() -> Graph:
     return graph
 
 
-def one(name: str, *inputs: Value, stage: str = "dynamic", **attrs) -> None:
+def one(name: str, *inputs: Value, stage: str = "shapes", **attrs) -> None:
     """Verify a program of one operation."""
     graph = Graph(inputs=[v for v in dict.fromkeys(inputs) if v.data is None])
     with building(graph):
@@ -131,7 +131,7 @@ STRUCTURE = {
 }
 
 
-@pytest.mark.parametrize("stage", ["lower", "layout", "dynamic"])
+@pytest.mark.parametrize("stage", ["lower", "layout", "shapes"])
 @pytest.mark.parametrize("fault", [f for f in STRUCTURE if f != "operand"])
 def test_structure(fault, stage):
     plant, message = STRUCTURE[fault]
@@ -177,7 +177,7 @@ KERNELS = {
 def test_kernels(fault):
     plant, message = KERNELS[fault]
     plant("lower")
-    for stage in ("legalize", "layout", "dynamic"):
+    for stage in ("legalize", "layout", "shapes"):
         with pytest.raises(ConversionError, match=message):
             plant(stage)
 
@@ -221,7 +221,7 @@ def test_the_last_stage_leaves_nothing():
         flat = b.reshape(unread, (graph.inputs[0].shape[0] * 3,))
     graph.definitions["N"] = (shape, 0)
     graph.outputs[0] = flat
-    verify(graph, "fusion")
+    verify(graph, "fuse")
     with pytest.raises(ConversionError) as error:
         verify(graph)
     for what in (

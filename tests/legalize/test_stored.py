@@ -10,7 +10,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx2tf_lite.fusion import qdq
 from tests import harness
 from tests.op_handlers.nodes import IN_PROCESS
 
@@ -73,7 +72,5 @@ def test_moves(move: str, stored_input: bool, back: str, kernels: bool) -> None:
         else rng.normal(8, 5, (1, 3, 4, 6)).astype(np.float32)
     )
     source = model(move, stored_input, BACK[back])
-    graph = harness.compile_model(source)
-    if kernels:
-        qdq(graph)
+    graph = harness.compile_model(source, branch="integer" if kernels else "float")
     harness.compare_all(harness.reference(source, {"x": x}), harness.run_tflite(graph, {"x": x}), 1e-6, 1e-6)

@@ -11,8 +11,8 @@ import pytest
 from onnx import numpy_helper
 
 from onnx2tf_lite import convert, passes, validation
+from onnx2tf_lite.conversion import ConversionResult
 from onnx2tf_lite.errors import ConversionError
-from onnx2tf_lite.pipeline import ConversionResult
 from onnx2tf_lite.validation.reference import Reference, ReferenceFailed
 
 from .models import cnn, model

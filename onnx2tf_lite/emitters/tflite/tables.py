@@ -109,7 +109,7 @@ class _Body:
         self.expanded: list[schema.OperatorT] = []  # float16 constants, before everything
         self.indices: dict[Value, int] = {}
         self.attributes: dict[tuple[bytes, tuple[int, ...]], int] = {}
-        self.names: set[str] = set()
+        self.names: dict[str, int] = {}  # with the number that is tried next for another tensor of the name
         named = {v: n for n, v in zip(graph.output_names, graph.outputs, strict=False)}
         for value in dict.fromkeys([*graph.inputs, *graph.outputs]):
             self.tensor(value, named.get(value))
@@ -157,10 +157,12 @@ class _Body:
         return len(self.tensors) - 1
 
     def _unique(self, name: str) -> str:
-        unique, count = name, 1
+        unique, number = name, self.names.get(name, 0)
         while unique in self.names:
-            unique, count = f"{name};{count}", count + 1
-        self.names.add(unique)
+            number += 1
+            unique = f"{name};{number}"
+        self.names[name] = number
+        self.names.setdefault(unique, 0)
         return unique
 
     def _dequantized(self, value: Value) -> int:

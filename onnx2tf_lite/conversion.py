@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import os
 import shutil
 import tempfile
@@ -16,25 +15,17 @@ from typing import Any
 import numpy as np
 import onnx
 
-from . import passes, validation
-from .emitters import tflite
+from . import compile, emitters, passes, validation
+from .emitters import EMITTERS, Emitter
 from .errors import ConversionError, Problem
-from .fusion import fuse, qdq
 from .ir.graph import Graph, Placement
-from .ir.verify import verify
-from .layout.stage import LayoutReport, assign
-from .legalize import dtypes, dynamic
-from .op_handlers.lower import lower
 from .options import OBSOLETE, REFUSED
 from .passes.manager import nearest
 from .passes.shapes import cut
 from .report import Log, TensorInfo, operators, write_json
 from .validation.report import HEADER, cells
 
-KINDS = ("saved_model", "float32", "float16")
-DEFAULT_OUTPUTS = KINDS
 LARGE_FILE = 1 << 26
-NO_TENSORFLOW = "the SavedModel needs TensorFlow: pip install tensorflow"
 
 
 @dataclass
@@ -66,7 +57,7 @@ def convert(
     output_folder_path: str | os.PathLike[str] = "saved_model",
     *,
     onnx_graph: onnx.ModelProto | None = None,
-    outputs: Sequence[str] = DEFAULT_OUTPUTS,
+    outputs: Sequence[str] | None = None,
     batch_size: int | None = None,
     overwrite_input_shape: Shapes | None = None,
     shape_hints: Shapes | None = None,
@@ -195,17 +186,22 @@ def _one_of(what: str, value: str, known: Iterable[str]) -> None:
         raise ConversionError(Problem(f"{what} {value!r}", "is unknown", nearest(value, known)))
 
 
-def _wanted(outputs: Sequence[str], log: Log) -> list[str]:
-    for kind in outputs:
-        _one_of("output", kind, KINDS)
+def _wanted(outputs: Sequence[str] | None, log: Log) -> list[Emitter]:
+    """The rows of the kinds that are asked for; of the default ones those that can be written here."""
+    for kind in outputs or ():
+        _one_of("output", kind, EMITTERS)
+    if outputs is None:
+        wanted = emitters.rows(emitters.default())
+        for row in wanted:
+            if row.missing:
+                log.warn(f"{row.name} is not written: {row.missing}")
+        return [row for row in wanted if not row.missing]
     if not outputs:
         raise ConversionError("outputs is empty: there is nothing to write")
-    wanted = [kind for kind in KINDS if kind in outputs]
-    if "saved_model" in wanted and importlib.util.find_spec("tensorflow") is None:
-        if outputs is not DEFAULT_OUTPUTS:
-            raise ConversionError(Problem("output 'saved_model'", NO_TENSORFLOW, "or leave it out of the outputs"))
-        log.warn(f"no SavedModel is written: {NO_TENSORFLOW}")
-        wanted.remove("saved_model")
+    wanted = emitters.rows(outputs)
+    if missing := [row for row in wanted if row.missing]:
+        remedy = "or leave it out of the outputs"
+        raise ConversionError(*(Problem(f"output '{row.name}'", row.missing, remedy) for row in missing))
     return wanted
 
 
@@ -230,7 +226,7 @@ def _compatibility(others: Mapping[str, Any], log: Log) -> None:
 class _Job:
     source: Path | onnx.ModelProto
     stem: str
-    wanted: list[str]
+    wanted: list[Emitter]
     pins: dict[str, str]
     options: passes.PassOptions
     check: validation.CheckOptions | None
@@ -238,15 +234,17 @@ class _Job:
 
     def run(self, folder: Path | None) -> ConversionResult:
         log = self.log
-        log.stages = 5 + len(self.wanted) + (self.check is not None)
+        branches = list(dict.fromkeys(row.branch for row in self.wanted))
+        stages = [*compile.STAGES, *(stage for branch in branches for stage in compile.BRANCHES[branch])]
+        log.stages = 2 + len(stages) + len(self.wanted) + (self.check is not None)
+        settings = compile.Settings(self.pins, self.options.keep_nodes,
+                                    lambda i, n: log.step(f"lower: node {i + 1} of {n}"))  # fmt: skip
         with _workshop(folder) as work:
             with log.progress():
                 with _uncollected():
-                    graph, reference, tuning, layout = self.build()
-                    files, program = self.emit(graph, work)
-                inputs = [TensorInfo.of(v.name, program.places[v.name]) for v in graph.inputs]
-                outputs = [TensorInfo.of(n, program.places[n]) for n in program.outputs]
-                counts = operators(graph)
+                    graph, reference, tuning = self.build(settings)
+                    inputs = list(graph.inputs)
+                    files, counts, program = self.emit(graph, branches, settings, work)
                 del graph  # the runtimes read the files: the model's weights are not needed any more,
                 if any(f.stat().st_size > LARGE_FILE for f in files.values()):
                     gc.collect()  # and graphs are cyclic
@@ -254,14 +252,16 @@ class _Job:
                 if reference is not None:
                     with log.stage("check"):
                         found = validation.check(reference, files, options=self.check, listener=log.step)
+            ends = [TensorInfo.of(v.name, program.places[v.name]) for v in inputs]
+            results = [TensorInfo.of(n, program.places[n]) for n in program.outputs]
             report: dict[str, Any] = {
                 "model": str(self.source) if isinstance(self.source, Path) else self.stem,
-                "inputs": [asdict(i) for i in inputs],
-                "outputs": [asdict(o) for o in outputs],
-                "files": {p.name: p.stat().st_size for k, p in files.items() if k != "saved_model"},
-                "options": asdict(self.options) | {"pins": self.pins, "outputs": self.wanted},
+                "inputs": [asdict(i) for i in ends],
+                "outputs": [asdict(o) for o in results],
+                "files": {p.name: p.stat().st_size for p in files.values() if p.is_file()},
+                "options": asdict(self.options) | {"pins": self.pins, "outputs": [row.name for row in self.wanted]},
                 "passes": [asdict(r) for r in tuning],
-                "layout": asdict(layout),
+                "layout": asdict(settings.layout),
                 "operators": counts,
                 "stages": log.seconds,
                 "check": found.to_json() if found else "not asked for",
@@ -272,12 +272,12 @@ class _Job:
                 found.conversion = {name: part for name, part in report.items() if name != "check"}
             if folder is not None:
                 _deliver(work, folder)
-        written = {k: folder if k == "saved_model" else folder / p.name for k, p in files.items()} if folder else {}
-        result = ConversionResult(written, inputs, outputs, program.places, found, report, log.warnings)
+        written = {row.name: row.path(folder, self.stem) for row in self.wanted} if folder else {}
+        result = ConversionResult(written, ends, results, program.places, found, report, log.warnings)
         self.tell(result, folder)
         return result
 
-    def build(self) -> tuple[Graph, validation.Reference | None, list[passes.PassReport], LayoutReport]:
+    def build(self, settings: compile.Settings) -> tuple[Graph, validation.Reference | None, list[passes.PassReport]]:
         """The laid-out, fused program, and the model that it is compared with."""
         log = self.log
         with log.stage("load"):
@@ -289,28 +289,22 @@ class _Job:
             reference = self.reference(model) if self.check else None
         with log.stage("tune"):
             model, tuning = passes.optimize(model, self.options, lambda name, i, n: log.step(f"tune: {name}"))
-        with log.stage("lower"):
-            graph = lower(model, lambda i, n: log.step(f"lower: node {i + 1} of {n}"))
-            made = {v.name: v for v in graph.inputs} | dict(zip(graph.output_names, graph.outputs, strict=True))
-            wide = {t.name for t in [*model.inputs, *model.outputs] if t.dtype == np.float64}
-            if doubles := [name for name, value in made.items() if name in wide and value.dtype != np.float64]:
-                log.warn(f"float64 is computed in float32, which the files have for {', '.join(doubles)}")
-            names = [v.name for v in graph.inputs] + graph.output_names
-            if unknown := [n for n in self.pins if n not in names]:
-                what = "no input or output has this name"
-                raise ConversionError(*(Problem(f"'{n}'", what, nearest(n, names)) for n in unknown))
-            verify(graph, "lower")
-            dtypes.legalize(graph)
-            verify(graph, "legalize")
-        with log.stage("layout"):
-            layout = assign(graph, self.pins)
-            verify(graph, "layout")
-        with log.stage("fuse"):
-            fuse(graph, self.options.keep_nodes)
-            verify(graph, "fusion")
-            dynamic.materialise(graph)
-            verify(graph, "dynamic")
-        return graph, reference, tuning, layout
+        graph = compile.run(model, compile.STAGES, settings, log.stage)
+        for warning in settings.warnings:
+            log.warn(warning)
+        return graph, reference, tuning
+
+    def emit(
+        self, graph: Graph, branches: Sequence[str], settings: compile.Settings, work: Path
+    ) -> tuple[dict[str, Path], dict[str, int], validation.Program]:
+        """The files, in ``work``; of the last branch's program its operators and where the tensors are."""
+        files = {}
+        for branch, program in compile.branches(graph, branches, settings, self.log.stage):
+            for row in [row for row in self.wanted if row.branch == branch]:
+                files[row.name] = row.path(work, self.stem) if row.suffix else work / row.name
+                with self.log.stage(row.name):
+                    row.write(program, files[row.name])
+        return files, operators(program), validation.Program.of(program)
 
     def reference(self, model: Any) -> validation.Reference:
         """The model as the user gave it, cut where he asks for that."""
@@ -320,29 +314,6 @@ class _Job:
         part = passes.load(self.source)
         cut(part, *ends)
         return validation.Reference.of(passes.to_proto(part), part)
-
-    def emit(self, graph: Graph, work: Path) -> tuple[dict[str, Path], validation.Program]:
-        """The files, in ``work``, and where the tensors are in them.  The SavedModel comes first, since the .tflite
-        branch goes on changing the program."""
-        log, files = self.log, {}
-        if "saved_model" in self.wanted:
-            from .emitters import saved_model
-
-            with log.stage("saved_model"):
-                files["saved_model"] = work / "saved_model"
-                saved_model.write(graph, files["saved_model"])
-        flat = [kind for kind in self.wanted if kind != "saved_model"]
-        program = validation.Program.of(graph)
-        for kind in flat:
-            with log.stage(kind):
-                if kind == flat[0]:
-                    qdq(graph)
-                    program = validation.Program.of(graph)
-                    dynamic.materialise(graph)
-                    verify(graph, "dynamic")
-                files[kind] = work / f"{self.stem}_{kind}.tflite"
-                tflite.write(graph, files[kind], float16=kind == "float16")
-        return files, program
 
     def tell(self, result: ConversionResult, folder: Path | None) -> None:
         """The summary."""
@@ -356,7 +327,7 @@ class _Job:
         moves = f"{len(report['layout']['transposes'])} transposes ({report['layout']['emitted_bytes']} bytes)"
         log.info(f"{sum(report['operators'].values())} operators, {moves}")
         if folder:
-            names = ["a SavedModel"] * ("saved_model" in result.files) + list(report["files"])
+            names = [row.article or row.path(folder, self.stem).name for row in self.wanted]
             log.info(f"wrote {', '.join(names)} in {folder}")
         if found is None:
             log.info("not compared with ONNX Runtime, on request")
@@ -405,8 +376,9 @@ def _workshop(folder: Path | None) -> Iterator[Path]:
 def _deliver(work: Path, folder: Path) -> None:
     """Move everything into place; what was there under the same names goes, everything else stays."""
     folder.mkdir(parents=True, exist_ok=True)
-    saved = work / "saved_model"
-    for item in [*sorted(saved.iterdir() if saved.is_dir() else ()), *sorted(p for p in work.iterdir() if p != saved)]:
+    whole = [work / row.name for row in EMITTERS.values() if not row.suffix]  # their files lie in the folder itself
+    inside = [item for part in whole if part.is_dir() for item in sorted(part.iterdir())]
+    for item in [*inside, *sorted(p for p in work.iterdir() if p not in whole)]:
         target = folder / item.name
         if target.is_dir() and not target.is_symlink():
             os.rename(target, work / f"{item.name}.old")

@@ -1,0 +1,135 @@
+"""The compiler: its stages as data, each verified, for `convert`, the tests and the benchmarks alike.
+
+    model, _ = passes.optimize(passes.load("model.onnx"))
+    graph = compile.run(model, compile.STAGES)
+    for name, program in compile.branches(graph, ("float", "integer")): ...
+
+The stages are common to everything that is written; then every branch finishes a program of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from .errors import ConversionError, Problem
+from .fusion import fuse, qdq
+from .ir.editor import rewrite
+from .ir.graph import Graph, copy_graph
+from .ir.verify import verify
+from .layout.stage import LayoutReport, assign
+from .legalize import dtypes, dynamic, stored
+from .op_handlers.lower import lower
+from .passes.manager import nearest
+
+
+@dataclass
+class Settings:
+    """What the stages are asked to do, and what they report.
+
+    ``pins``: input or output name -> ``"onnx"`` or ``"channels_last"``; ``keep_nodes``: names of ONNX nodes whose
+    operations fusion leaves alone; ``listener(i, n)`` hears of every ONNX node before it is lowered.
+    """
+
+    pins: Mapping[str, str] = field(default_factory=dict)
+    keep_nodes: frozenset[str] = frozenset()
+    listener: Callable[[int, int], None] | None = None
+    layout: LayoutReport = field(default_factory=LayoutReport)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+Stage = tuple[str, Callable[[Any, Settings], Graph]]  # its name; from the program before it to the one after it
+Around = Callable[[str], AbstractContextManager[object]]
+
+
+def _lower(model: gs.Graph, settings: Settings) -> Graph:
+    graph = lower(model, settings.listener)
+    made = {v.name: v for v in graph.inputs} | dict(zip(graph.output_names, graph.outputs, strict=True))
+    wide = {t.name for t in [*model.inputs, *model.outputs] if t.dtype == np.float64}
+    if doubles := [name for name, value in made.items() if name in wide and value.dtype != np.float64]:
+        settings.warnings.append(f"float64 is computed in float32, which the files have for {', '.join(doubles)}")
+    names = [v.name for v in graph.inputs] + graph.output_names
+    if unknown := [n for n in settings.pins if n not in names]:
+        what = "no input or output has this name"
+        raise ConversionError(*(Problem(f"'{n}'", what, nearest(n, names)) for n in unknown))
+    return graph
+
+
+def _stored(graph: Graph, settings: Settings) -> Graph:
+    stored.settle(graph)
+    return graph
+
+
+def _legalize(graph: Graph, settings: Settings) -> Graph:
+    return dtypes.legalize(graph)
+
+
+def _layout(graph: Graph, settings: Settings) -> Graph:
+    settings.layout = assign(graph, settings.pins)
+    return graph
+
+
+def _fuse(graph: Graph, settings: Settings) -> Graph:
+    settings.notes += fuse(graph, settings.keep_nodes)
+    return graph
+
+
+def _int8(graph: Graph, settings: Settings) -> Graph:
+    settings.notes += qdq(graph)
+    return graph
+
+
+def _shapes(graph: Graph, settings: Settings) -> Graph:
+    return dynamic.materialise(graph)
+
+
+def _merge(graph: Graph, settings: Settings) -> Graph:
+    rewrite(graph, [])  # no rule: operations that compute the same, as extents are read for each reader, become one
+    return graph
+
+
+#: From a normalised ONNX model (`passes.optimize`) to the program that all branches start from.
+STAGES: tuple[Stage, ...] = (
+    ("lower", _lower),
+    ("stored", _stored),
+    ("legalize", _legalize),
+    ("layout", _layout),
+    ("fuse", _fuse),
+)
+
+#: From there to what emitters write: with float kernels alone, or with integer ones where the model is quantised.
+BRANCHES: dict[str, tuple[Stage, ...]] = {
+    "float": (("shapes", _shapes), ("merge", _merge)),
+    "integer": (("int8", _int8), ("shapes", _shapes), ("merge", _merge)),
+}
+
+
+def run(
+    program: gs.Graph | Graph, stages: Sequence[Stage], settings: Settings | None = None, around: Around = nullcontext
+) -> Graph:
+    """``program`` after ``stages``, which change it in place; ``around(name)`` is entered around each.
+
+    :raises ConversionError: what cannot be compiled, or a stage leaves what the next one cannot read.
+    """
+    settings = settings or Settings()
+    for name, stage in stages:
+        with around(name):
+            program = stage(program, settings)
+            verify(program, name)
+    return program
+
+
+def branches(
+    graph: Graph, names: Sequence[str], settings: Settings | None = None, around: Around = nullcontext
+) -> Iterator[tuple[str, Graph]]:
+    """The finished program of every branch.  All start from ``graph``: each from a copy, which shares its constants,
+    but for the last one, which takes ``graph`` over."""
+    for name in names:
+        start = graph if name == names[-1] else copy_graph(graph)
+        yield name, run(start, BRANCHES[name], settings, around)
