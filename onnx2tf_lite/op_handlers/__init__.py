@@ -1,3 +1,4 @@
+# ruff: noqa: F401 (importing a family registers its handlers)
 """ONNX operators as IR: one small handler per operator, tables where operators share a form.
 
 ``registry``  how a handler is declared         ``lower``  the walk over the graph
@@ -5,7 +6,6 @@
 
 from .registry import HANDLERS, NodeInfo, Unsupported, const, current_node, op, table  # isort: split
 
-# Importing a family registers its operators.
 from . import (
     activations,
     arithmetic,
@@ -36,10 +36,4 @@ from . import (
     trees,
 )
 
-FAMILIES = (
-    activations, arithmetic, attention, classical, control, convolution, detection, geometry, indexing, linalg, matmul,
-    microsoft, normalization, pooling, quantization, randomness, recurrent, reductions, resize, sampling, sequences,
-    shapes, signal, slicing, spatial, text, trees,
-)  # fmt: skip
-
-__all__ = ["FAMILIES", "HANDLERS", "NodeInfo", "Unsupported", "const", "current_node", "op", "table"]
+__all__ = ["HANDLERS", "NodeInfo", "Unsupported", "const", "current_node", "op", "table"]

@@ -82,8 +82,9 @@ def choose(condition: Value, sides: tuple[Side, Side], scope: Scope) -> list[Ite
     whys = [_disagreement(*pair) for pair in zip(*results, strict=True)]
     for inner, items in zip(scopes, results, strict=True):
         with nested(inner.graph) as graph:
-            graph.outputs = settled([v for item, why in zip(items, whys, strict=True) if not why
-                                     for v in parts(item)], graph)  # fmt: skip
+            graph.outputs = settled(
+                [v for item, why in zip(items, whys, strict=True) if not why for v in parts(item)], graph
+            )
     then, otherwise = (s.graph for s in scopes)
     joined: list[Value] = []
     if then.outputs:

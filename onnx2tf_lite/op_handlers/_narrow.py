@@ -12,10 +12,12 @@ from . import _maths as m
 
 # stored bits of the mantissa, exponent of the smallest normal number, largest number, what lies beyond it
 FLOATS = {
-    "float8_e4m3fn": (3, -6, 448.0, m.NAN), "float8_e4m3fnuz": (3, -7, 240.0, m.NAN),
-    "float8_e5m2": (2, -14, 57344.0, float("inf")), "float8_e5m2fnuz": (2, -15, 57344.0, m.NAN),
+    "float8_e4m3fn": (3, -6, 448.0, m.NAN),
+    "float8_e4m3fnuz": (3, -7, 240.0, m.NAN),
+    "float8_e5m2": (2, -14, 57344.0, float("inf")),
+    "float8_e5m2fnuz": (2, -15, 57344.0, m.NAN),
     "float4_e2m1fn": (1, 0, 6.0, 6.0),
-}  # fmt: skip
+}
 INTEGERS = {"int4": (4, 8), "uint4": (4, 0), "int2": (2, 2), "uint2": (2, 0)}  # bits, half of a signed range
 
 

@@ -155,8 +155,12 @@ def repeat(
     endless = known(go_on) == 1 and (again is body.inputs[1] or known(again) == 1)
     columns = [_column(e, known(limit) if endless else None) for e in elements]
     captured = list(inner.captured.values())
-    state = [*start, *(outer for outer, _ in captured), *(v for c in columns for v in c.start),
-             *([] if limit is None else [limit])]  # fmt: skip
+    state = [
+        *start,
+        *(outer for outer, _ in captured),
+        *(v for c in columns for v in c.start),
+        *([] if limit is None else [limit]),
+    ]
     with nested(body):
         rooms = [[add_inputs(body, [v], c.growing and not k)[0] for k, v in enumerate(c.start)] for c in columns]
         limits = add_inputs(body, state[len(state) - (limit is not None) :])
@@ -167,8 +171,9 @@ def repeat(
         body.outputs = [i + 1, again, *carried_on, *(into for _, into in captured), *collected, *limits]
     with nested("until") as test:
         i, go_on_now, *rest = add_inputs(test, body.inputs)
-        test.outputs = [b.logical_and(go_on_now, b.less(i, rest[-1])) if limit is not None
-                        else b.emit("IDENTITY", go_on_now, shape=())]  # fmt: skip
+        below = None if limit is None else b.less(i, rest[-1])
+        decided = b.emit("IDENTITY", go_on_now, shape=()) if below is None else b.logical_and(go_on_now, below)
+        test.outputs = [decided]
     readable = visible()
     shapes = [tuple(d if dims.symbols([d]) <= readable else fresh() for d in v.shape) for v in body.inputs]
     count, _, *final = while_loop([constant(np.int32(0)), go_on, *state], test, body, shapes)
@@ -208,8 +213,10 @@ def _traced(scope: Scope, step: Traced, start: list[Value]) -> tuple[Scope, Valu
 def _changed(before: Value, after: Value) -> list[int]:
     """Axes whose extent an iteration changes."""
     if before.rank != after.rank or before.dtype != after.dtype:
-        raise Unsupported(f"a carried value enters an iteration as {before} and leaves it as {after}",
-                          "keep rank and dtype of loop state constant")  # fmt: skip
+        raise Unsupported(
+            f"a carried value enters an iteration as {before} and leaves it as {after}",
+            "keep rank and dtype of loop state constant",
+        )
     return [axis for axis, (d, e) in enumerate(zip(before.shape, after.shape, strict=True)) if d != e]
 
 
@@ -219,10 +226,13 @@ def grown(before: Item, after: Item) -> Item:
         first = after[0] if isinstance(after, tuple) else after.stack
         shape = first.shape if isinstance(after, tuple) else first.shape[1:]
         if not dims.symbols(shape) <= visible():
-            raise Unsupported(f"a sequence collects {first}, whose extents are only known inside the loop",
-                              "fix the input shapes")  # fmt: skip
+            raise Unsupported(
+                f"a sequence collects {first}, whose extents are only known inside the loop", "fix the input shapes"
+            )
         return Rows(zeros((1, *shape), first.dtype), spare=1)
     if isinstance(before, tuple) and before and isinstance(after, (tuple, Rows)):
         return as_rows(before, "a length that the iterations change")
-    raise Unsupported(f"a carried value enters an iteration as {told(before)} and leaves it as {told(after)}",
-                      "keep the kind of loop state constant")  # fmt: skip
+    raise Unsupported(
+        f"a carried value enters an iteration as {told(before)} and leaves it as {told(after)}",
+        "keep the kind of loop state constant",
+    )

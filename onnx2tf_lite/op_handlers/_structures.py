@@ -73,8 +73,10 @@ def as_rows(sequence: List, what: str) -> Rows:
     if isinstance(sequence, Rows):
         return sequence
     if len({(v.shape, v.dtype) for v in sequence}) != 1:
-        raise Unsupported(f"{what} needs elements of one shape and dtype: {told(sequence)}",
-                          "make the position a constant, or fix the input shapes")  # fmt: skip
+        raise Unsupported(
+            f"{what} needs elements of one shape and dtype: {told(sequence)}",
+            "make the position a constant, or fix the input shapes",
+        )
     return Rows(b.pack(sequence))
 
 

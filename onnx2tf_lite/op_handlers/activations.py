@@ -15,10 +15,14 @@ def _below(x: Value) -> Value:
     return b.minimum(x, 0)
 
 
-table({
-    "Relu": m.relu, "Sigmoid": lambda x: b.logistic(x), "Tanh": lambda x: b.tanh(x), "Softplus": m.softplus,
-    "HardSwish": lambda x: b.hard_swish(x), "Softsign": lambda x: x / (b.abs_(x) + 1.0),
-})  # fmt: skip
+table(
+    Relu=m.relu,
+    Sigmoid=lambda x: b.logistic(x),
+    Tanh=lambda x: b.tanh(x),
+    Softplus=m.softplus,
+    HardSwish=lambda x: b.hard_swish(x),
+    Softsign=lambda x: x / (b.abs_(x) + 1.0),
+)
 
 
 @op("LeakyRelu")

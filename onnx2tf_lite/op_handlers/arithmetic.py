@@ -16,24 +16,48 @@ from .registry import Unsupported, op, table
 
 INF = float("inf")
 
-table({
-    "Abs": lambda x: m.absolute(x), "Neg": lambda x: b.neg(x), "Ceil": lambda x: b.ceil(x),
-    "Floor": lambda x: b.floor(x), "Round": lambda x: b.round_(x), "Exp": lambda x: b.exp(x), "Log": lambda x: b.log(x),
-    "Sqrt": lambda x: b.sqrt(x), "Reciprocal": lambda x: 1.0 / x, "Sin": lambda x: b.sin(x), "Cos": lambda x: b.cos(x),
-    "Tan": lambda x: b.sin(x) / b.cos(x), "Asin": m.asin, "Acos": m.acos, "Atan": m.atan, "Sinh": m.sinh,
-    "Cosh": m.cosh, "Asinh": m.asinh, "Acosh": m.acosh, "Atanh": m.atanh, "Erf": m.erf,
-    "Sign": lambda x: b.minimum(x, 1) if x.dtype.kind == "u" else b.sign(x),
-    "Not": lambda x: b.logical_not(x), "IsNaN": lambda x: b.not_equal(x, x),
-    "Add": lambda x, y: b.add(x, y), "Sub": lambda x, y: b.sub(x, y),
-    "Mul": lambda x, y: b.mul(x, y),
-    "Div": lambda x, y: b.div(x, y),  # of integers toward zero, as the kernel
-    "Equal": lambda x, y: b.equal(x, y), "Less": lambda x, y: b.less(x, y), "Greater": lambda x, y: b.greater(x, y),
-    "LessOrEqual": lambda x, y: b.less_equal(x, y), "GreaterOrEqual": lambda x, y: b.greater_equal(x, y),
-    "And": lambda x, y: b.logical_and(x, y), "Or": lambda x, y: b.logical_or(x, y),
-    "Xor": lambda x, y: b.not_equal(x, y),
-    "Max": lambda *xs: reduce(b.maximum, xs), "Min": lambda *xs: reduce(b.minimum, xs),
-    "Sum": lambda *xs: reduce(b.add, xs), "Mean": lambda *xs: reduce(b.add, xs) * (1 / len(xs)),
-})  # fmt: skip
+table(
+    Abs=lambda x: m.absolute(x),
+    Neg=lambda x: b.neg(x),
+    Ceil=lambda x: b.ceil(x),
+    Floor=lambda x: b.floor(x),
+    Round=lambda x: b.round_(x),
+    Exp=lambda x: b.exp(x),
+    Log=lambda x: b.log(x),
+    Sqrt=lambda x: b.sqrt(x),
+    Reciprocal=lambda x: 1.0 / x,
+    Sin=lambda x: b.sin(x),
+    Cos=lambda x: b.cos(x),
+    Tan=lambda x: b.sin(x) / b.cos(x),
+    Asin=m.asin,
+    Acos=m.acos,
+    Atan=m.atan,
+    Sinh=m.sinh,
+    Cosh=m.cosh,
+    Asinh=m.asinh,
+    Acosh=m.acosh,
+    Atanh=m.atanh,
+    Erf=m.erf,
+    Sign=lambda x: b.minimum(x, 1) if x.dtype.kind == "u" else b.sign(x),
+    Not=lambda x: b.logical_not(x),
+    IsNaN=lambda x: b.not_equal(x, x),
+    Add=lambda x, y: b.add(x, y),
+    Sub=lambda x, y: b.sub(x, y),
+    Mul=lambda x, y: b.mul(x, y),
+    Div=lambda x, y: b.div(x, y),  # of integers toward zero, as the kernel
+    Equal=lambda x, y: b.equal(x, y),
+    Less=lambda x, y: b.less(x, y),
+    Greater=lambda x, y: b.greater(x, y),
+    LessOrEqual=lambda x, y: b.less_equal(x, y),
+    GreaterOrEqual=lambda x, y: b.greater_equal(x, y),
+    And=lambda x, y: b.logical_and(x, y),
+    Or=lambda x, y: b.logical_or(x, y),
+    Xor=lambda x, y: b.not_equal(x, y),
+    Max=lambda *xs: reduce(b.maximum, xs),
+    Min=lambda *xs: reduce(b.minimum, xs),
+    Sum=lambda *xs: reduce(b.add, xs),
+    Mean=lambda *xs: reduce(b.add, xs) * (1 / len(xs)),
+)
 
 
 @op("IsInf")
@@ -61,9 +85,14 @@ def clip(x: Value, low: Value | None = None, high: Value | None = None) -> Value
 
 # exponents with a form that is faster and at least as exact as POW
 _POWERS: dict[float, Callable[[Value], Value]] = {
-    0.5: b.sqrt, 1.0: lambda x: x, 2.0: b.square, 3.0: lambda x: b.square(x) * x, -0.5: b.rsqrt,
-    -1.0: lambda x: 1.0 / x, -2.0: lambda x: 1.0 / b.square(x),
-}  # fmt: skip
+    0.5: b.sqrt,
+    1.0: lambda x: x,
+    2.0: b.square,
+    3.0: lambda x: b.square(x) * x,
+    -0.5: b.rsqrt,
+    -1.0: lambda x: 1.0 / x,
+    -2.0: lambda x: 1.0 / b.square(x),
+}
 
 
 @op("Pow")
@@ -120,11 +149,12 @@ def _bits(function: Callable[..., Value]) -> Callable[..., Value]:
     return handler
 
 
-table({
-    "BitwiseAnd": _bits(_and), "BitwiseOr": _bits(lambda x, y: b.bitwise_xor(b.bitwise_xor(x, y), _and(x, y))),
-    "BitwiseXor": _bits(b.bitwise_xor),
-    "BitwiseNot": _bits(lambda x: b.bitwise_xor(x, np.asarray(~x.dtype.type(0)))),
-})  # fmt: skip
+table(
+    BitwiseAnd=_bits(_and),
+    BitwiseOr=_bits(lambda x, y: b.bitwise_xor(b.bitwise_xor(x, y), _and(x, y))),
+    BitwiseXor=_bits(b.bitwise_xor),
+    BitwiseNot=_bits(lambda x: b.bitwise_xor(x, np.asarray(~x.dtype.type(0)))),
+)
 
 
 @op("BitCast")

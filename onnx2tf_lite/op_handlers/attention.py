@@ -105,8 +105,16 @@ def _masked(scores: Value, mask: Value | None, conditions: list[Value]) -> Value
 
 
 @op("RotaryEmbedding")
-def rotary_embedding(x: Value, cos: Value, sin: Value, positions: Value | None = None, *, interleaved: int = 0,
-                     num_heads: int = 0, rotary_embedding_dim: int = 0) -> Value:  # fmt: skip
+def rotary_embedding(
+    x: Value,
+    cos: Value,
+    sin: Value,
+    positions: Value | None = None,
+    *,
+    interleaved: int = 0,
+    num_heads: int = 0,
+    rotary_embedding_dim: int = 0,
+) -> Value:
     """Pairs of the first ``rotary_embedding_dim`` elements of each head turned by the angle of their position."""
     heads = _heads(x, num_heads)
     batch, count, steps, size = heads.shape

@@ -48,8 +48,12 @@ def _softmax_zero(x: Value) -> Value:
 
 # in the order of their numbers in TreeEnsemble
 POST_TRANSFORMS: dict[str, Callable[[Value], Value] | None] = {
-    "NONE": lambda x: x, "SOFTMAX": b.softmax, "LOGISTIC": b.logistic, "SOFTMAX_ZERO": _softmax_zero, "PROBIT": None,
-}  # fmt: skip
+    "NONE": lambda x: x,
+    "SOFTMAX": b.softmax,
+    "LOGISTIC": b.logistic,
+    "SOFTMAX_ZERO": _softmax_zero,
+    "PROBIT": None,
+}
 
 
 def transformed(scores: Value, name: str) -> Value:
@@ -91,15 +95,28 @@ def _linear(x: Value, coefficients: Any, intercepts: Any) -> Value:
 
 
 @op("LinearRegressor", domain=ML)
-def linear_regressor(x: Value, *, coefficients: Sequence[float], intercepts: Sequence[float] = (), targets: int = 1,
-                     post_transform: str = "NONE") -> Value:  # fmt: skip
+def linear_regressor(
+    x: Value,
+    *,
+    coefficients: Sequence[float],
+    intercepts: Sequence[float] = (),
+    targets: int = 1,
+    post_transform: str = "NONE",
+) -> Value:
     return transformed(_linear(x, coefficients, intercepts), post_transform)
 
 
 @op("LinearClassifier", domain=ML)
-def linear_classifier(x: Value, *, coefficients: Sequence[float], intercepts: Sequence[float] = (),
-                      classlabels_ints: Sequence[int] = (), classlabels_strings: Sequence[str] = (),
-                      multi_class: int = 0, post_transform: str = "NONE") -> list[Value | None]:  # fmt: skip
+def linear_classifier(
+    x: Value,
+    *,
+    coefficients: Sequence[float],
+    intercepts: Sequence[float] = (),
+    classlabels_ints: Sequence[int] = (),
+    classlabels_strings: Sequence[str] = (),
+    multi_class: int = 0,
+    post_transform: str = "NONE",
+) -> list[Value | None]:
     scores = _linear(x, coefficients, intercepts)
     if scores.shape[1] == 1:
         return two_classes(scores, classlabels_ints, post_transform, 0.0, 1.0 - scores)
@@ -124,10 +141,18 @@ KERNELS: dict[str, Callable[[Value, np.ndarray, float, float, float], Value]] = 
 
 
 @op("SVMRegressor", domain=ML)
-def svm_regressor(x: Value, *, coefficients: Sequence[float], rho: Sequence[float] = (0.0,), n_supports: int = 0,
-                  support_vectors: Sequence[float] = (), kernel_type: str = "LINEAR",
-                  kernel_params: Sequence[float] = (0.0, 0.0, 0.0), one_class: int = 0,
-                  post_transform: str = "NONE") -> Value:  # fmt: skip
+def svm_regressor(
+    x: Value,
+    *,
+    coefficients: Sequence[float],
+    rho: Sequence[float] = (0.0,),
+    n_supports: int = 0,
+    support_vectors: Sequence[float] = (),
+    kernel_type: str = "LINEAR",
+    kernel_params: Sequence[float] = (0.0, 0.0, 0.0),
+    one_class: int = 0,
+    post_transform: str = "NONE",
+) -> Value:
     """sum(coefficient * kernel(x, support vector)) + rho, or its sign."""
     x = rows(x)
     if n_supports:
@@ -145,11 +170,12 @@ def _array_feature_extractor(x: Value, index: Value) -> Value:
     return b.gather(x, b.cast(b.reshape(index, (-1,)), np.int32), -1)
 
 
-table({
-    "ArrayFeatureExtractor": _array_feature_extractor,
-    "Binarizer": lambda x, *, threshold=0.0: b.cast(b.greater(x, threshold), x.dtype),
-    "Scaler": lambda x, *, scale, offset: (b.cast(x, np.float32) - floats(offset)) * floats(scale),
-}, domain=ML)  # fmt: skip
+table(
+    ML,
+    ArrayFeatureExtractor=_array_feature_extractor,
+    Binarizer=lambda x, *, threshold=0.0: b.cast(b.greater(x, threshold), x.dtype),
+    Scaler=lambda x, *, scale, offset: (b.cast(x, np.float32) - floats(offset)) * floats(scale),
+)
 
 NORMS: dict[str, Callable[[Value], Value]] = {
     "MAX": lambda x: b.reduce("REDUCE_MAX", x, (-1,), keepdims=True),
@@ -167,8 +193,14 @@ def normalizer(x: Value, *, norm: str = "MAX") -> Value:
 
 
 @op("Imputer", domain=ML)
-def imputer(x: Value, *, imputed_value_floats: Sequence[float] = (), imputed_value_int64s: Sequence[int] = (),
-            replaced_value_float: float = 0.0, replaced_value_int64: int = 0) -> Value:  # fmt: skip
+def imputer(
+    x: Value,
+    *,
+    imputed_value_floats: Sequence[float] = (),
+    imputed_value_int64s: Sequence[int] = (),
+    replaced_value_float: float = 0.0,
+    replaced_value_int64: int = 0,
+) -> Value:
     """One value per column, or one for all, in place of the one that is replaced (NaN, too)."""
     fresh = np.asarray(imputed_value_floats or imputed_value_int64s, x.dtype)
     old = replaced_value_float if imputed_value_floats else replaced_value_int64
@@ -200,11 +232,22 @@ def one_hot_encoder(
 
 
 @op("LabelEncoder", domain=ML)
-def label_encoder(x: Value, *, default_int64: int = -1, default_float: float = -0.0, default_string: str = "_Unused",
-                  default_tensor: Any = None, **lists: Any) -> Value:  # fmt: skip
+def label_encoder(
+    x: Value,
+    *,
+    default_int64: int = -1,
+    default_float: float = -0.0,
+    default_string: str = "_Unused",
+    default_tensor: Any = None,
+    **lists: Any,
+) -> Value:
     """The value of the first key that an element equals, or the default."""
-    given = {role: (form, lists[f"{role}_{form}"]) for role in ("keys", "values")
-             for form in ("int64s", "floats", "strings", "tensor") if f"{role}_{form}" in lists}  # fmt: skip
+    given = {
+        role: (form, lists[f"{role}_{form}"])
+        for role in ("keys", "values")
+        for form in ("int64s", "floats", "strings", "tensor")
+        if f"{role}_{form}" in lists
+    }
     if set(given) != {"keys", "values"} or "strings" in (given["keys"][0], given["values"][0]):
         raise Unsupported(*NO_TEXT)
     keys, (form, found) = numbers(given["keys"][1]).ravel(), given["values"]

@@ -68,8 +68,9 @@ def _compares(condition: Value, extent: Dim) -> bool:
 
 
 @op("Loop", tensors=False)
-def loop(trips: Value | None = None, condition: Value | None = None, *carried: Item, body: gs.Graph,
-         scope: Scope) -> list[Item]:  # fmt: skip
+def loop(
+    trips: Value | None = None, condition: Value | None = None, *carried: Item, body: gs.Graph, scope: Scope
+) -> list[Item]:
     """Body: (i64 iteration, condition, *carried) -> (condition, *carried, *scan elements).
 
     Sequences are carried as their elements.  Where their length changes, a few iterations are written out, else the
@@ -105,9 +106,16 @@ def _lists(body: gs.Graph, carried: Sequence[Item], scope: Scope) -> bool:
 
 
 @op("Scan")
-def scan(*operands: Value, body: gs.Graph, num_scan_inputs: int, scan_input_axes: Sequence[int] | None = None,
-         scan_input_directions: Sequence[int] | None = None, scan_output_axes: Sequence[int] | None = None,
-         scan_output_directions: Sequence[int] | None = None, scope: Scope) -> list[Item]:  # fmt: skip
+def scan(
+    *operands: Value,
+    body: gs.Graph,
+    num_scan_inputs: int,
+    scan_input_axes: Sequence[int] | None = None,
+    scan_input_directions: Sequence[int] | None = None,
+    scan_output_axes: Sequence[int] | None = None,
+    scan_output_directions: Sequence[int] | None = None,
+    scope: Scope,
+) -> list[Item]:
     """Body: (*carried, *elements of the scan inputs) -> (*carried, *scan elements)."""
     count = len(operands) - num_scan_inputs
     carried, sequences = list(operands[:count]), operands[count:]

@@ -6,7 +6,7 @@ that is equal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,12 +27,23 @@ def _two_dimensional(x: Value) -> Value:
     return b.reshape(x, (*x.shape[:2], 1, x.shape[2]))
 
 
-def _flat_pads(pads: Ints) -> Ints:
-    return None if pads is None else (0, pads[0], 0, pads[1])
+#: What an attribute of a 1-D window is with an axis of one element in front.
+WITH_UNIT_AXIS: dict[str, Callable[[Sequence[int]], Ints]] = {
+    "dilations": lambda values: (1, *values),
+    "strides": lambda values: (1, *values),
+    "pads": lambda values: (0, values[0], 0, values[1]),
+    "output_padding": lambda values: (0, *values),
+    "output_shape": lambda values: (1, values[-1]),
+}
 
 
-def _with_unit(values: Ints) -> Ints:
-    return None if values is None else (1, *values)
+def _one_dimensional(
+    handler: Callable[..., Value], x: Value, w: Value, bias: Value | None, auto_pad: str, group: int, **window: Ints
+) -> Value:
+    """A 1-D convolution as a 2-D one of height 1."""
+    wide = {name: None if values is None else WITH_UNIT_AXIS[name](values) for name, values in window.items()}
+    y = handler(_two_dimensional(x), _two_dimensional(w), bias, auto_pad=auto_pad, group=group, **wide)
+    return b.reshape(y, (*y.shape[:2], y.shape[3]))
 
 
 def _check(x: Value, w: Value) -> None:
@@ -44,11 +55,9 @@ def _check(x: Value, w: Value) -> None:
 
 def _bias(bias: Value | None, channels: Dim) -> Value:
     if bias is None:
-        return (
-            zeros((channels,))
-            if isinstance(channels, dims.Expr)
-            else constant(np.zeros(channels, np.float32), name="zero_bias")
-        )
+        if isinstance(channels, dims.Expr):
+            return zeros((channels,))
+        return constant(np.zeros(channels, np.float32), name="zero_bias")
     return b.reshape(bias, (channels,))
 
 
@@ -58,9 +67,7 @@ def conv(x: Value, w: Value, bias: Value | None = None, *, auto_pad: str = "NOTS
     """x[N,C,*space], w[O,C/G,*K], bias[O] -> [N,O,*out]."""
     _check(x, w)
     if x.rank == 3:
-        y = conv(_two_dimensional(x), _two_dimensional(w), bias, auto_pad=auto_pad, dilations=_with_unit(dilations),
-                 group=group, pads=_flat_pads(pads), strides=_with_unit(strides))  # fmt: skip
-        return b.reshape(y, (*y.shape[:2], y.shape[3]))
+        return _one_dimensional(conv, x, w, bias, auto_pad, group, dilations=dilations, pads=pads, strides=strides)
     w = b.pinned(w, (w.shape[0], dims.floordiv(x.shape[1], group), *(kernel_shape or w.shape[2:])))
     win = window(x.shape[2:], w.shape[2:], strides, dilations, pads, auto_pad)
     x = x if win.same else padded(x, win.pads)
@@ -68,26 +75,26 @@ def conv(x: Value, w: Value, bias: Value | None = None, *, auto_pad: str = "NOTS
 
 
 def _conv_2d(x: Value, w: Value, bias: Value, win: Window, group: int) -> Value:
-    common = {"padding": "SAME" if win.same else "VALID", "strides": win.strides, "dilations": win.dilations,
-              "activation": None}  # fmt: skip
+    image, padding = b.channels_last(x), "SAME" if win.same else "VALID"
+    common = {"padding": padding, "strides": win.strides, "dilations": win.dilations, "activation": None}
     if group > 1 and group == x.shape[1] and isinstance(w.shape[0], int):
-        multiplier = w.shape[0] // group
-        y = b.emit("DEPTHWISE_CONV_2D", b.channels_last(x), b.transpose(w, (1, 2, 3, 0)), bias,
-                   multiplier=multiplier, dilated=win.dilated, **common)  # fmt: skip
+        filters, multiplier = b.transpose(w, (1, 2, 3, 0)), w.shape[0] // group
+        y = b.emit("DEPTHWISE_CONV_2D", image, filters, bias, multiplier=multiplier, dilated=win.dilated, **common)
     else:
-        y = b.emit("CONV_2D", b.channels_last(x), b.transpose(w, (0, 2, 3, 1)), bias,
-                   groups=group if group > 1 else None, **common)  # fmt: skip
+        filters, groups = b.transpose(w, (0, 2, 3, 1)), group if group > 1 else None
+        y = b.emit("CONV_2D", image, filters, bias, groups=groups, **common)
     return b.channels_first(y)
 
 
 def _conv_3d(x: Value, w: Value, bias: Value, win: Window, group: int) -> Value:
     """TensorFlow's kernel knows neither groups nor dilation: one convolution per group, zeros inside the kernel."""
     w = dilate(w, win.dilations)
+    padding = "SAME" if win.same else "VALID"
+    common = {"padding": padding, "strides": win.strides, "dilations": (1, 1, 1), "activation": None}
     parts = [
-        b.emit("CONV_3D", b.channels_last(xs), b.transpose(ws, (2, 3, 4, 1, 0)), bs, activation=None,
-               padding="SAME" if win.same else "VALID", strides=win.strides, dilations=(1, 1, 1))
+        b.emit("CONV_3D", b.channels_last(xs), b.transpose(ws, (2, 3, 4, 1, 0)), bs, **common)
         for xs, ws, bs in zip(_parts(x, group, 1), _parts(w, group, 0), _parts(bias, group, 0), strict=True)
-    ]  # fmt: skip
+    ]
     return b.channels_first(b.concat(parts, -1))
 
 
@@ -153,14 +160,10 @@ def conv_transpose(x: Value, w: Value, bias: Value | None = None, *, auto_pad: s
                    pads: Ints = None, strides: Ints = None) -> Value:  # fmt: skip
     """x[N,C,*space], w[C,O/G,*K], bias[O] -> [N,O,*out]."""
     _check(x, w)
+    attrs = {"strides": strides, "dilations": dilations, "pads": pads}
+    attrs |= {"output_padding": output_padding, "output_shape": output_shape}
     if x.rank == 3:
-        y = conv_transpose(_two_dimensional(x), _two_dimensional(w), bias, auto_pad=auto_pad, group=group,
-                           dilations=_with_unit(dilations), strides=_with_unit(strides), pads=_flat_pads(pads),
-                           output_padding=None if output_padding is None else (0, *output_padding),
-                           output_shape=None if output_shape is None else (1, output_shape[-1]))  # fmt: skip
-        return b.reshape(y, (*y.shape[:2], y.shape[3]))
-    attrs = {"strides": strides, "dilations": dilations, "pads": pads, "output_padding": output_padding,
-             "output_shape": output_shape}  # fmt: skip
+        return _one_dimensional(conv_transpose, x, w, bias, auto_pad, group, **attrs)
     w = b.pinned(w, (x.shape[1], w.shape[1], *(kernel_shape or w.shape[2:])))
     crops = _crops(x, w, attrs, auto_pad)
     w = dilate(w, dilations or ())
@@ -182,10 +185,10 @@ def _transpose_conv(x: Value, w: Value, bias: Value, crops: Sequence[Crop]) -> V
         ]
         x = padded(x, tuple((0, rows) for rows in short))
     kind, perm = ("TRANSPOSE_CONV", (1, 2, 3, 0)) if x.rank == 4 else ("CONV_3D_TRANSPOSE", (2, 3, 4, 1, 0))
-    dilations = {} if x.rank == 4 else {"dilations": (1, 1, 1)}
-    y = b.emit(kind, b.channels_last(x), b.transpose(w, perm), bias, padding=exact or "VALID", activation=None,
-               output_shape=(x.shape[0], *space, w.shape[1]),
-               strides=tuple(c.stride for c in crops), **dilations)  # fmt: skip
+    attrs = {"strides": tuple(c.stride for c in crops), "output_shape": (x.shape[0], *space, w.shape[1])}
+    attrs |= {} if x.rank == 4 else {"dilations": (1, 1, 1)}
+    image, filters = b.channels_last(x), b.transpose(w, perm)
+    y = b.emit(kind, image, filters, bias, padding=exact or "VALID", activation=None, **attrs)
     if exact:
         return y
     return b.slice_(y, (0, *(c.begin for c in crops), 0), (x.shape[0], *(c.out for c in crops), w.shape[1]))

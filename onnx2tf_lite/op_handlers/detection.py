@@ -18,8 +18,15 @@ TINY = np.finfo(np.float32).tiny
 
 
 @op("NonMaxSuppression")
-def non_max_suppression(boxes: Value, scores: Value, most: Value | None = None, iou: Value | None = None,
-                        threshold: Value | None = None, *, center_point_box: int = 0) -> Value:  # fmt: skip
+def non_max_suppression(
+    boxes: Value,
+    scores: Value,
+    most: Value | None = None,
+    iou: Value | None = None,
+    threshold: Value | None = None,
+    *,
+    center_point_box: int = 0,
+) -> Value:
     """boxes[B,N,4], scores[B,C,N] -> i64 [selected,3]: image, class, box.
 
     The kernel does one class of one image and pads its list; WHERE keeps what counts.
@@ -32,8 +39,9 @@ def non_max_suppression(boxes: Value, scores: Value, most: Value | None = None, 
     if isinstance(images, int) and isinstance(classes, int):
         found = [
             b.emit_all(KERNEL, [_entry(boxes, i), _entry(_entry(scores, i), k), *limits], count=room)
-            for i in range(images) for k in range(classes)
-        ]  # fmt: skip
+            for i in range(images)
+            for k in range(classes)
+        ]
         chosen, valid = (b.pack(results) for results in zip(*found, strict=True))
     else:
         chosen, valid = _one_by_one(boxes, b.reshape(scores, (images * classes, count)), limits, classes, room)
@@ -53,8 +61,8 @@ def _one_by_one(boxes: Value, scores: Value, limits: list[Value], classes: Dim, 
         found = b.emit_all(KERNEL, operands, count=room)
         return [put(buffer, i, row) for buffer, row in zip(state, found, strict=True)]
 
-    return iterate(rounds, [b.fill((rounds, room), np.int32(0)), b.fill((rounds,), np.int32(0))],
-                   [boxes, scores, *limits], step)  # fmt: skip
+    start = [b.fill((rounds, room), np.int32(0)), b.fill((rounds,), np.int32(0))]
+    return iterate(rounds, start, [boxes, scores, *limits], step)
 
 
 def _entry(x: Value, index: int) -> Value:

@@ -46,7 +46,7 @@ def _function(schema: Any, node: NodeProto, types: Sequence[TypeProto]) -> Funct
     """The newest body that the schema has, written for an opset of its own."""
     version = max(schema.all_function_opset_versions)
     if schema.has_function:
-        return FunctionProto.FromString(schema.get_function_with_opset_version(version))
+        return _parsed(schema.get_function_with_opset_version(version))
     operands = [t.SerializeToString() for t in types]
     try:
         text = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), operands)
@@ -55,7 +55,13 @@ def _function(schema: Any, node: NodeProto, types: Sequence[TypeProto]) -> Funct
         raise Unsupported(f"onnx does not give its definition: {said}", "check the model with onnx.checker") from error
     if not text:
         raise Unsupported("onnx gives no definition for these operands and attributes", "give every input a shape")
-    return FunctionProto.FromString(text)
+    return _parsed(text)
+
+
+def _parsed(text: bytes) -> FunctionProto:
+    function = FunctionProto()
+    function.ParseFromString(text)
+    return function
 
 
 def _isolate(body: GraphProto, outer: Mapping[str, str], held: Mapping[str, TensorProto], fresh: Iterator[int]) -> None:

@@ -88,8 +88,15 @@ def _matrix_product(columns: Value, w: Value) -> Value:
 
 
 @op("Col2Im")
-def col2im(x: Value, image: Value, block: Value, *, dilations: Sequence[int] | None = None,
-           pads: Sequence[int] | None = None, strides: Sequence[int] | None = None) -> Value:  # fmt: skip
+def col2im(
+    x: Value,
+    image: Value,
+    block: Value,
+    *,
+    dilations: Sequence[int] | None = None,
+    pads: Sequence[int] | None = None,
+    strides: Sequence[int] | None = None,
+) -> Value:
     """x[N,C*prod(block),L] -> [N,C,*image]: blocks added up where they overlap."""
     size, window = b.dims_of(image), b.dims_of(block)
     rank, count = len(size), dims.product(window)
@@ -103,8 +110,8 @@ def col2im(x: Value, image: Value, block: Value, *, dilations: Sequence[int] | N
         place = _on_axis(b.iota(window[a]) * dilation, a, 2 * rank) + _on_axis(b.iota(moves) * step, rank + a, 2 * rank)
         flat = place if flat is None else flat * scalar(room[a]) + place
     updates = b.transpose(b.reshape(x, (n * channels, count, length)), (1, 2, 0))
-    total = b.scatter_nd(b.reshape(flat, (count * length, 1)), b.reshape(updates, (count * length, n * channels)),
-                         (dims.product(room), n * channels))  # fmt: skip
+    places, rows = b.reshape(flat, (count * length, 1)), b.reshape(updates, (count * length, n * channels))
+    total = b.scatter_nd(places, rows, (dims.product(room), n * channels))
     total = b.slice_(b.reshape(total, (*room, n * channels)), (*lows, 0), (*size, n * channels))
     return b.reshape(b.move_axis(total, -1, 0), (n, channels, *size))
 
@@ -132,7 +139,9 @@ def _bins(start: Value, end: Value, scale: float, size: Dim, count: int) -> list
     extent = b.maximum(last - first + 1.0, 1.0) * (1 / count)
     pixel = b.reshape(b.iota(size, F32), (1, size))
     return [
-        b.logical_and(b.greater_equal(pixel, b.floor(extent * float(i)) + first),
-                      b.less(pixel, b.ceil(extent * float(i + 1)) + first))
+        b.logical_and(
+            b.greater_equal(pixel, b.floor(extent * float(i)) + first),
+            b.less(pixel, b.ceil(extent * float(i + 1)) + first),
+        )
         for i in range(count)
-    ]  # fmt: skip
+    ]

@@ -99,8 +99,10 @@ def gather_nd(x: Value, index: Value, *, batch_dims: int = 0) -> Value:
     depth = fixed(index.shape[-1], "the length of the index vectors")
     index = wrap(index, x.shape[batch_dims : batch_dims + depth])
     lead = (*index.shape[:-1], 1)
-    columns = [b.reshape(b.iota(d), [d if a == axis else 1 for a in range(len(lead))])
-               for axis, d in enumerate(lead[:batch_dims])]  # fmt: skip
+    columns = [
+        b.reshape(b.iota(d), [d if a == axis else 1 for a in range(len(lead))])
+        for axis, d in enumerate(lead[:batch_dims])
+    ]
     return b.gather_nd(x, b.concat([*(b.broadcast_to(c, lead) for c in columns), index], -1))
 
 
@@ -163,8 +165,8 @@ def scatter(x: Value, index: Value, updates: Value, reduction: str) -> Value:
     if reduction == "none" and _distinct(index):
         hit = b.scatter_nd(index, b.fill(updates.shape, True, bool), x.shape)
         return b.where(hit, b.scatter_nd(index, updates, x.shape), x)
-    return b.emit("STABLEHLO_SCATTER", x, b.cast(index, I64), updates, reduction=reduction,
-                  body=_combination(BODIES[reduction], x.dtype))  # fmt: skip
+    index, body = b.cast(index, I64), _combination(BODIES[reduction], x.dtype)
+    return b.emit("STABLEHLO_SCATTER", x, index, updates, reduction=reduction, body=body)
 
 
 def _combination(kind: str | None, dtype: np.dtype) -> Graph:

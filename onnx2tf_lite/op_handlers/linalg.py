@@ -69,7 +69,6 @@ def inverse(x: Value) -> Value:
         now = b.cast(b.equal(b.reshape(b.iota(n), (1, n)), k), F32)
         return [a - _outer(column - mark, row), unused - mark, order + _outer(b.broadcast_to(now, mark.shape), mark)]
 
-    start = [b.concat([b.reshape(x, (rows, n, n)), unit], 2), b.fill((rows, n), np.float32(1)),
-             b.fill((rows, n, n), np.float32(0))]  # fmt: skip
-    a, _, order = iterate(n, start, [], step)
+    both = b.concat([b.reshape(x, (rows, n, n)), unit], 2)
+    a, _, order = iterate(n, [both, b.fill((rows, n), F32.type(1)), b.fill((rows, n, n), F32.type(0))], [], step)
     return b.reshape(b.matmul(order, b.narrow(a, 2, n, n)), x.shape)

@@ -24,8 +24,23 @@ from .registry import HANDLERS, NodeInfo, Unsupported, lowering_node
 
 NARROWED = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.float16): np.dtype(np.float32)}
 # what TFLite computes in float64; a model of nothing else stays float64
-DOUBLE = {"Add", "Mul", "Max", "Min", "Sum", "Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten",
-          "Expand", "BitCast"}  # fmt: skip
+DOUBLE = frozenset(
+    [
+        "Add",
+        "Mul",
+        "Max",
+        "Min",
+        "Sum",
+        "Identity",
+        "Reshape",
+        "Transpose",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "Expand",
+        "BitCast",
+    ]
+)
 
 
 def numpy_dtype(dtype: Any) -> np.dtype | None:
@@ -124,12 +139,13 @@ def lower(model: gs.Graph, listener: Callable[[int, int], None] | None = None) -
 
 def input_shape(graph: Graph, tensor: gs.Variable) -> dims.Shape:
     """Extents of a graph input: ints, the dim_params, and a fresh symbol for each unnamed one."""
-    return tuple(
-        int(d) if isinstance(d, (int, np.integer)) and d >= 0
-        else dims.symbol(d) if isinstance(d, str) and d
-        else graph.fresh_symbol(f"{tensor.name}.{i}")
-        for i, d in enumerate(tensor.shape)
-    )  # fmt: skip
+
+    def extent(axis: int, dim: object) -> dims.Dim:
+        if isinstance(dim, (int, np.integer)) and dim >= 0:
+            return int(dim)
+        return dims.symbol(dim) if isinstance(dim, str) and dim else graph.fresh_symbol(f"{tensor.name}.{axis}")
+
+    return tuple(extent(axis, dim) for axis, dim in enumerate(tensor.shape))
 
 
 def lower_nodes(
@@ -201,8 +217,9 @@ def _call(node: gs.Node, inputs: list[Item | None], scope: Scope, opset: int) ->
 def _only_tensors(inputs: Sequence[Item | None]) -> None:
     for item in inputs:
         if item is not None and not isinstance(item, Value):
-            raise Unsupported(f"an operand is {told(item)}, where the operator takes a tensor",
-                              "check the model with onnx.checker")  # fmt: skip
+            raise Unsupported(
+                f"an operand is {told(item)}, where the operator takes a tensor", "check the model with onnx.checker"
+            )
 
 
 def _expand(node: gs.Node, inputs: list[Value | None], opset: int) -> list[Item | None]:

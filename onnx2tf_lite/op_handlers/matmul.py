@@ -54,9 +54,15 @@ def _vector(bias: Value | None, width: object) -> bool:
 
 @op("Gemm")
 def gemm(
-    x: Value, y: Value, c: Value | None = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,
-    transB: int = 0
-) -> Value:  # fmt: skip
+    x: Value,
+    y: Value,
+    c: Value | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Value:
     """alpha x y + beta c; with constant weights alpha and beta are folded into them."""
     x = b.transpose(x, (1, 0)) if transA else x
     y = b.transpose(y, (1, 0)) if transB else y

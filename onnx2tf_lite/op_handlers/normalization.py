@@ -80,9 +80,16 @@ def mean_variance_normalization(x: Value, *, axes: Sequence[int] = (0, 2, 3)) ->
 
 @op("BatchNormalization")
 def batch_normalization(
-    x: Value, scale: Value, bias: Value, mean: Value, variance: Value, *, epsilon: float = 1e-5, momentum: float = 0.9,
-    training_mode: int = 0
-) -> tuple[Value, ...]:  # fmt: skip
+    x: Value,
+    scale: Value,
+    bias: Value,
+    mean: Value,
+    variance: Value,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    training_mode: int = 0,
+) -> tuple[Value, ...]:
     """One multiplication and one addition; in training mode with the statistics of the batch, and running averages."""
     if not training_mode:
         factor = scale * b.rsqrt(variance + epsilon)
@@ -90,6 +97,8 @@ def batch_normalization(
     over = [a for a in range(x.rank) if a != 1]
     result, batch_mean, _ = normalized(x, over, epsilon)
     batch_variance = b.reduce("MEAN", b.square(x - batch_mean), over)
-    running = [old * momentum + b.reshape(new, old.shape) * (1 - momentum)
-               for old, new in ((mean, batch_mean), (variance, batch_variance))]  # fmt: skip
+    running = [
+        old * momentum + b.reshape(new, old.shape) * (1 - momentum)
+        for old, new in ((mean, batch_mean), (variance, batch_variance))
+    ]
     return affine(result, per_channel(scale, x.rank), per_channel(bias, x.rank)), *running

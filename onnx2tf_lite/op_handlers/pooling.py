@@ -63,9 +63,17 @@ def _by_kernel(kind: str, x: Value, win: Window, padding: str = "VALID") -> Valu
 
 
 @op("MaxPool")
-def max_pool(x: Value, *, kernel_shape: Sequence[int], auto_pad: str = "NOTSET", ceil_mode: int = 0,
-             dilations: Ints = None, pads: Ints = None, storage_order: int = 0,
-             strides: Ints = None) -> list[Value | None]:  # fmt: skip
+def max_pool(
+    x: Value,
+    *,
+    kernel_shape: Sequence[int],
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Ints = None,
+    pads: Ints = None,
+    storage_order: int = 0,
+    strides: Ints = None,
+) -> list[Value | None]:
     """x[N,C,*space] -> [N,C,*out], and on request the flat i64 index of each maximum."""
     win = window(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
@@ -99,8 +107,15 @@ def _max_indices(full: Value, x: Value, win: Window, column_major: int) -> Value
 
 
 @op("MaxUnpool")
-def max_unpool(x: Value, indices: Value, output_shape: Value | None = None, *, kernel_shape: Sequence[int],
-               pads: Ints = None, strides: Ints = None) -> Value:  # fmt: skip
+def max_unpool(
+    x: Value,
+    indices: Value,
+    output_shape: Value | None = None,
+    *,
+    kernel_shape: Sequence[int],
+    pads: Ints = None,
+    strides: Ints = None,
+) -> Value:
     """Zeros with the elements of ``x`` at flat ``indices`` of the output."""
     rank = len(kernel_shape)
     low, strides = tuple(pads or (0,) * 2 * rank), tuple(strides or (1,) * rank)
@@ -147,9 +162,17 @@ def _coverage(win: Window, include_pad: bool) -> Value | None:
 
 
 @op("AveragePool")
-def average_pool(x: Value, *, kernel_shape: Sequence[int], auto_pad: str = "NOTSET", ceil_mode: int = 0,
-                 count_include_pad: int = 0, dilations: Ints = None, pads: Ints = None,
-                 strides: Ints = None) -> Value:  # fmt: skip
+def average_pool(
+    x: Value,
+    *,
+    kernel_shape: Sequence[int],
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+    dilations: Ints = None,
+    pads: Ints = None,
+    strides: Ints = None,
+) -> Value:
     """x[N,C,*space] -> [N,C,*out]; with ``count_include_pad`` explicit pads count, what ceil_mode adds never does."""
     win = window(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     if not count_include_pad and not win.dilated and (win.same or win.all_pads == same_pads(win)):
@@ -160,8 +183,17 @@ def average_pool(x: Value, *, kernel_shape: Sequence[int], auto_pad: str = "NOTS
 
 
 @op("LpPool")
-def lp_pool(x: Value, *, kernel_shape: Sequence[int], auto_pad: str = "NOTSET", ceil_mode: int = 0,
-            dilations: Ints = None, p: int = 2, pads: Ints = None, strides: Ints = None) -> Value:  # fmt: skip
+def lp_pool(
+    x: Value,
+    *,
+    kernel_shape: Sequence[int],
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Ints = None,
+    p: int = 2,
+    pads: Ints = None,
+    strides: Ints = None,
+) -> Value:
     """(sum |x|^p)^(1/p) over each window; pads add nothing."""
     win = window(x.shape[2:], kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     mean = _sum_or_mean(padded(_to_power(x, p), win.all_pads), win)

@@ -52,8 +52,9 @@ def _float(x: Value) -> Value:
 
 
 @op("DequantizeLinear")
-def dequantize_linear(x: Value, scale: Value, zero: Value | None = None, *, axis: int = 1, block_size: int = 0,
-                      output_dtype: int = 0) -> Value:  # fmt: skip
+def dequantize_linear(
+    x: Value, scale: Value, zero: Value | None = None, *, axis: int = 1, block_size: int = 0, output_dtype: int = 0
+) -> Value:
     """(x - zero) * scale, per tensor, per axis or per block."""
     quant = None if block_size else _quant(scale, zero, x.dtype, axis, x.rank)
     if quant is not None and x.data is not None:
@@ -72,8 +73,17 @@ def _storable(quant: Quant) -> bool:
 
 
 @op("QuantizeLinear")
-def quantize_linear(x: Value, scale: Value, zero: Value | None = None, *, axis: int = 1, block_size: int = 0,
-                    output_dtype: int = 0, precision: int = 0, saturate: int = 1) -> Value:  # fmt: skip
+def quantize_linear(
+    x: Value,
+    scale: Value,
+    zero: Value | None = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+    precision: int = 0,
+    saturate: int = 1,
+) -> Value:
     """round-half-even(x / scale) + zero, saturated, per tensor, per axis or per block."""
     dtype = np.dtype(np.uint8) if zero is None else zero.dtype
     if zero is None and output_dtype:
@@ -154,8 +164,11 @@ def conv_integer(x: Value, w: Value, x_zero: Value | None = None, w_zero: Value 
     """Convolution of x - x_zero with w - w_zero in int32; pads are 0 after centring."""
     left, right = _centred(x, x_zero, ()), _centred(w, w_zero, (-1, *(1,) * (w.rank - 1)))
     weight = _weight(right, dims.product(w.shape[1:]), tuple(range(1, w.rank)))
-    return _exact(lambda v: conv(v, right, auto_pad=auto_pad, dilations=dilations, group=group, pads=pads,
-                                 strides=strides), left, weight)  # fmt: skip
+
+    def product(v: Value) -> Value:
+        return conv(v, right, auto_pad=auto_pad, dilations=dilations, group=group, pads=pads, strides=strides)
+
+    return _exact(product, left, weight)
 
 
 def _handler(name: str) -> Callable[..., Any]:
@@ -166,8 +179,9 @@ def _handler(name: str) -> Callable[..., Any]:
 
 
 @op("QLinearMatMul")
-def qlinear_matmul(x: Value, x_scale: Value, x_zero: Value, y: Value, y_scale: Value, y_zero: Value, scale: Value,
-                   zero: Value) -> Value:  # fmt: skip
+def qlinear_matmul(
+    x: Value, x_scale: Value, x_zero: Value, y: Value, y_scale: Value, y_zero: Value, scale: Value, zero: Value
+) -> Value:
     """Parameters per tensor, per row of x or per column of y."""
     left = dequantize_linear(x, x_scale, x_zero, axis=-2)
     right = dequantize_linear(y, y_scale, y_zero, axis=-1)

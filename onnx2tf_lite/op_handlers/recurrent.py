@@ -23,8 +23,14 @@ State = list[Value]
 Cell = Callable[[Value, State, list[Value | None]], State]
 
 # activations with parameters, and their defaults; those without are handlers of the same name
-PARAMETERS = {"leakyrelu": (0.01,), "thresholdedrelu": (1.0,), "elu": (1.0,), "hardsigmoid": (0.2, 0.5),
-              "affine": (1.0, 0.0), "scaledtanh": (1.0, 1.0)}  # fmt: skip
+PARAMETERS = {
+    "leakyrelu": (0.01,),
+    "thresholdedrelu": (1.0,),
+    "elu": (1.0,),
+    "hardsigmoid": (0.2, 0.5),
+    "affine": (1.0, 0.0),
+    "scaledtanh": (1.0, 1.0),
+}
 OWN = {"affine": lambda x, alpha, beta: x * alpha + beta, "scaledtanh": lambda x, alpha, beta: b.tanh(x * beta) * alpha}
 
 
@@ -77,8 +83,9 @@ class Network:
             y = b.transpose(y, (2, 1, 0, 3) if self.layout else (1, 0, 2, 3))
         return [y, *(b.transpose(s, (1, 0, 2)) if self.layout and s is not None else s for s in states)]
 
-    def _one(self, x: Value, d: int, reverse: bool, cell: Cell, parameters: list[Value | None], fold: int,
-             wanted: bool) -> list[Value | None]:  # fmt: skip
+    def _one(
+        self, x: Value, d: int, reverse: bool, cell: Cell, parameters: list[Value | None], fold: int, wanted: bool
+    ) -> list[Value | None]:
         """[Y[T,B,H], *states[B,H]] of direction ``d``."""
         steps, batch, _ = x.shape
         ragged = self.lengths is not None
@@ -164,8 +171,9 @@ def _sizes(direction: str, hidden_size: int | None, r: Value) -> tuple[int, int]
     return 2 if direction == "bidirectional" else 1, hidden
 
 
-def _weights(x: Value, w: Value, r: Value, bias: Value | None, count: int, rows: int,
-             hidden: int) -> tuple[Value, Value, Value | None]:  # fmt: skip
+def _weights(
+    x: Value, w: Value, r: Value, bias: Value | None, count: int, rows: int, hidden: int
+) -> tuple[Value, Value, Value | None]:
     """The weights with extents that are known although those of the model are not; ``rows`` = gates * hidden."""
     w, r = b.pinned(w, (count, rows, x.shape[2])), b.pinned(r, (count, rows, hidden))
     return w, r, None if bias is None else b.pinned(bias, (count, 2 * rows))
@@ -183,7 +191,7 @@ def rnn(x: Value, w: Value, r: Value, bias: Value | None = None, sequence_lens: 
     functions = _activations(activations or ["Tanh"] * count, activation_alpha, activation_beta)
 
     def cell(f: Unary) -> Cell:
-        return lambda g, state, rest: [f(limit(g + b.fully_connected(state[0], rest[0])))]  # type: ignore[arg-type]
+        return lambda g, state, rest: [f(limit(g + b.fully_connected(state[0], rest[0])))]
 
     network = Network(x, w, r, bias, sequence_lens, [initial_h], direction, layout, hidden)
     return network.run([cell(f) for f in functions], lambda d: [pick(r, d)], 1)
@@ -206,13 +214,13 @@ def gru(x: Value, w: Value, r: Value, bias: Value | None = None, sequence_lens: 
             (h,), (whole, first, last, last_bias) = state, rest
             if linear_before_reset:
                 z, reset, n = _gates(gates, hidden)
-                from_z, from_r, from_n = _gates(b.fully_connected(h, whole, last_bias), hidden)  # type: ignore[arg-type]
+                from_z, from_r, from_n = _gates(b.fully_connected(h, whole, last_bias), hidden)
                 z, reset = f(limit(z + from_z)), f(limit(reset + from_r))
                 n = g(limit(n + reset * from_n))
             else:
                 both, n = b.split(gates, [2 * hidden, hidden], -1)
-                z, reset = _gates(f(limit(both + b.fully_connected(h, first))), hidden)  # type: ignore[arg-type]
-                n = g(limit(n + b.fully_connected(reset * h, last)))  # type: ignore[arg-type]
+                z, reset = _gates(f(limit(both + b.fully_connected(h, first))), hidden)
+                n = g(limit(n + b.fully_connected(reset * h, last)))
             return [n + z * (h - n)]
 
         return step
@@ -244,7 +252,7 @@ def lstm(x: Value, w: Value, r: Value, bias: Value | None = None, sequence_lens:
     def cell(f: Unary, g: Unary, out: Unary) -> Cell:
         def step(gates: Value, state: State, rest: list[Value | None]) -> State:
             (h, c), (weights, *peep) = state, rest
-            i, o, forget, n = _gates(gates + b.fully_connected(h, weights), hidden)  # type: ignore[arg-type]
+            i, o, forget, n = _gates(gates + b.fully_connected(h, weights), hidden)
 
             def gate(value: Value, hole: Value | None, cell_state: Value) -> Value:
                 return f(limit(value if hole is None else value + hole * cell_state))

@@ -114,12 +114,16 @@ def _squared(x: Value) -> Value:
 
 # what is done to each element, the kernel, what is done to each result
 REDUCTIONS: dict[str, tuple[Step, str, Step]] = {
-    "ReduceSum": (_same, "SUM", _same), "ReduceMean": (_same, "MEAN", _same),
-    "ReduceProd": (_same, "REDUCE_PROD", _same), "ReduceMax": (_same, "REDUCE_MAX", _same),
-    "ReduceMin": (_same, "REDUCE_MIN", _same), "ReduceL1": (m.absolute, "SUM", _same),
-    "ReduceL2": (_squared, "SUM", _real(b.sqrt)), "ReduceSumSquare": (_squared, "SUM", _same),
+    "ReduceSum": (_same, "SUM", _same),
+    "ReduceMean": (_same, "MEAN", _same),
+    "ReduceProd": (_same, "REDUCE_PROD", _same),
+    "ReduceMax": (_same, "REDUCE_MAX", _same),
+    "ReduceMin": (_same, "REDUCE_MIN", _same),
+    "ReduceL1": (m.absolute, "SUM", _same),
+    "ReduceL2": (_squared, "SUM", _real(b.sqrt)),
+    "ReduceSumSquare": (_squared, "SUM", _same),
     "ReduceLogSum": (_same, "SUM", _real(b.log)),
-}  # fmt: skip
+}
 LOGICAL = {"REDUCE_MAX": "REDUCE_ANY", "REDUCE_MIN": "REDUCE_ALL"}
 
 

@@ -62,8 +62,8 @@ def op(*names: str, domain: str = "", tensors: bool = True) -> Callable[[H], H]:
     return register
 
 
-def table(rows: dict[str, Handler], domain: str = "") -> None:
-    """Register operators that are one expression each."""
+def table(domain: str = "", /, **rows: Handler) -> None:
+    """Register operators that are one expression each, by their names."""
     for name, handler in rows.items():
         op(name, domain=domain)(handler)
 

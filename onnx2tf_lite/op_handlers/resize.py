@@ -26,8 +26,13 @@ from .sampling import TAPS
 
 Axes = dict[int, Axis]
 # coordinate rule -> (align_corners, half_pixel_centers) of the TFLite kernels
-LINEAR_FLAGS = {"half_pixel": (False, True), "pytorch_half_pixel": (False, True), "half_pixel_symmetric": (False, True),
-                "asymmetric": (False, False), "align_corners": (True, False)}  # fmt: skip
+LINEAR_FLAGS = {
+    "half_pixel": (False, True),
+    "pytorch_half_pixel": (False, True),
+    "half_pixel_symmetric": (False, True),
+    "asymmetric": (False, False),
+    "align_corners": (True, False),
+}
 
 
 @op("Resize")
@@ -83,7 +88,7 @@ class _How:
 
     def indices(self, axis: Axis) -> np.ndarray:
         places = NEAREST[self.nearest](self.coordinates(axis), np.floor)
-        return np.clip(places, 0, axis.size - 1).astype(np.int32)
+        return np.asarray(np.clip(places, 0, axis.size - 1), np.int32)
 
     def matrix(self, axis: Axis) -> np.ndarray:
         shrink = min(float(axis.scale), 1.0) if self.antialias else 1.0
@@ -102,10 +107,12 @@ class _How:
             places = self.indices if (self.mode, self.rule) == ("nearest", "align_corners") else self.coordinates
             if np.array_equal(places(axis), places(rounded)):
                 return rounded
-        raise Unsupported(f"{self.rule} with scale {axis.scale:.6g} of an extent of {axis.size} has two meanings: the "
-                          f"result is {axis.scale:.6g} * {axis.size} long, whole or not, in ONNX's expected results, "
-                          f"but {axis.out} in ONNX Runtime",
-                          "resize to explicit sizes, or fix an input shape for which it is whole")  # fmt: skip
+        raise Unsupported(
+            f"{self.rule} with scale {axis.scale:.6g} of an extent of {axis.size} has two meanings: the "
+            f"result is {axis.scale:.6g} * {axis.size} long, whole or not, in ONNX's expected results, "
+            f"but {axis.out} in ONNX Runtime",
+            "resize to explicit sizes, or fix an input shape for which it is whole",
+        )
 
 
 def _is_known(g: Axis) -> bool:
@@ -148,8 +155,10 @@ def _scaled(size: Dim, factor: np.float32) -> Axis:
         return Axis(size, int(np.floor(width)), factor, width)
     fraction = Fraction(float(factor)).limit_denominator(64)
     if F(fraction.numerator) / F(fraction.denominator) != factor:
-        raise Unsupported(f"scale {factor} of an extent that is only known at run time is not a simple fraction",
-                          "fix the input shape, or resize to explicit sizes")  # fmt: skip
+        raise Unsupported(
+            f"scale {factor} of an extent that is only known at run time is not a simple fraction",
+            "fix the input shape, or resize to explicit sizes",
+        )
     out = dims.floordiv(size * fraction.numerator, fraction.denominator)
     return Axis(size, out, factor, out if _ratio(out, size) == factor else None)
 
@@ -277,8 +286,8 @@ def _by_kernel(x: Value, grid: Axes, how: _How) -> Value | None:
     space = tuple(grid[a].out if a in grid else x.shape[a] for a in range(2, x.rank))
     flat = b.channels_last(x if x.rank == 4 else b.reshape(x, (*x.shape[:2], 1, x.shape[2])))
     kind = "RESIZE_BILINEAR" if how.mode == "linear" else "RESIZE_NEAREST_NEIGHBOR"
-    y = b.channels_first(b.emit(kind, flat, size=space if x.rank == 4 else (1, *space), align_corners=flags[0],
-                                half_pixel_centers=flags[1]))  # fmt: skip
+    size = space if x.rank == 4 else (1, *space)
+    y = b.channels_first(b.emit(kind, flat, size=size, align_corners=flags[0], half_pixel_centers=flags[1]))
     return y if x.rank == 4 else b.reshape(y, (*y.shape[:2], y.shape[3]))
 
 

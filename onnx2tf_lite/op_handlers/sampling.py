@@ -49,9 +49,12 @@ def _linear_taps(place: Value, a: float) -> list[Tap]:
 
 # interpolation of GridSample and Resize: taps of a place; ``a`` is the parameter of Keys' kernel
 TAPS: dict[str, Callable[[Value, float], list[Tap]]] = {
-    "linear": _linear_taps, "bilinear": _linear_taps, "cubic": _cubic_taps, "bicubic": _cubic_taps,
+    "linear": _linear_taps,
+    "bilinear": _linear_taps,
+    "cubic": _cubic_taps,
+    "bicubic": _cubic_taps,
     "nearest": lambda x, a: [(b.round_(x), None)],
-}  # fmt: skip
+}
 
 
 @op("GridSample")
@@ -88,8 +91,13 @@ def _inside(tap: Tap, size: Dim, padding: str, corners: bool) -> Tap:
     return clipped, mask if weight is None else weight * mask
 
 
-def _weighted(image: Value, space: Sequence[Dim], taps: Sequence[Sequence[Tap]],
-              weigh: Callable[[Value, Value], Value], join: Callable[[Value, Value], Value]) -> Value:  # fmt: skip
+def _weighted(
+    image: Value,
+    space: Sequence[Dim],
+    taps: Sequence[Sequence[Tap]],
+    weigh: Callable[[Value, Value], Value],
+    join: Callable[[Value, Value], Value],
+) -> Value:
     """image[N,prod(S),C] at every combination of one tap per axis, places [N,P]: weighed and joined to [N,P,C]."""
     total: Value | None = None
     for corner in product(*taps):
@@ -110,9 +118,18 @@ def _weighted(image: Value, space: Sequence[Dim], taps: Sequence[Sequence[Tap]],
 
 
 @op("RoiAlign")
-def roi_align(x: Value, rois: Value, batch: Value, *, coordinate_transformation_mode: str = "half_pixel",
-              mode: str = "avg", output_height: int = 1, output_width: int = 1, sampling_ratio: int = 0,
-              spatial_scale: float = 1.0) -> Value:  # fmt: skip
+def roi_align(
+    x: Value,
+    rois: Value,
+    batch: Value,
+    *,
+    coordinate_transformation_mode: str = "half_pixel",
+    mode: str = "avg",
+    output_height: int = 1,
+    output_width: int = 1,
+    sampling_ratio: int = 0,
+    spatial_scale: float = 1.0,
+) -> Value:
     """x[N,C,H,W], rois[R,4] as x1 y1 x2 y2, batch[R] -> [R,C,output_height,output_width]."""
     if sampling_ratio <= 0:
         raise Unsupported("sampling_ratio 0 makes the number of samples depend on the data", "export with a fixed one")

@@ -87,8 +87,9 @@ def split_to_sequence(x: Value, split: Value | None = None, *, axis: int = 0, ke
     if not isinstance(step, int):
         raise Unsupported(f"split, the length of the parts of {x}, is only known at run time", "make split a constant")
     if step != 1 and not isinstance(extent, int):
-        raise Unsupported(f"parts of length {step} of {x}: their number is only known at run time",
-                          "fix the input shape")  # fmt: skip
+        raise Unsupported(
+            f"parts of length {step} of {x}: their number is only known at run time", "fix the input shape"
+        )
     stays = split is not None or keepdims
     if not isinstance(extent, int):
         rows = b.move_axis(x, axis, 0)

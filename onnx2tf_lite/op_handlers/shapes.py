@@ -30,8 +30,9 @@ def ir_type(to: int) -> np.dtype:
     if dtype.name in ("float64", "float16", "bfloat16", "float32"):
         return np.dtype(np.float32)
     if dtype.kind not in "biu" or dtype.itemsize * 8 != int("".join(c for c in dtype.name if c.isdigit()) or 8):
-        raise Unsupported(f"{'text' if dtype.kind == 'O' else dtype} has no counterpart in TFLite",
-                          "use float32 or an 8-bit integer")  # fmt: skip
+        raise Unsupported(
+            f"{'text' if dtype.kind == 'O' else dtype} has no counterpart in TFLite", "use float32 or an 8-bit integer"
+        )
     return dtype
 
 

@@ -103,7 +103,7 @@ def stft(
     n, count, *parts = signal.shape
     size: Dim = count
     if length is not None or window is not None:
-        size = b.dims_of(length)[0] if window is None else window.shape[0]  # type: ignore[arg-type]
+        size = b.dims_of(length)[0] if window is None else window.shape[0]
     (hop,) = b.dims_of(step)
     frames = dims.floordiv(count - size, hop) + 1
     places = b.reshape(b.iota(frames), (frames, 1)) * scalar(hop) + b.reshape(b.iota(size), (1, size))

@@ -66,8 +66,10 @@ def _places(bound: Value, extents: Sequence[Dim], last: Sequence[Dim]) -> Sequen
     """Starts or ends of a walk forward, negative ones counted from the end, clipped to [0, last]."""
     content = content_of(bound)
     if content is not None and all(map(_sign_known, content)):
-        places = [p if dims.nonnegative(p) or (isinstance(p, int) and p <= -FAR) else p + d
-                  for p, d in zip(content, extents, strict=True)]  # fmt: skip
+        places = [
+            p if dims.nonnegative(p) or (isinstance(p, int) and p <= -FAR) else p + d
+            for p, d in zip(content, extents, strict=True)
+        ]
         return [_clipped(p, d) for p, d in zip(places, last, strict=True)]
     place = b.where(b.less(bound, 0), bound + b.cast(b.dims_value(extents), bound.dtype), bound)
     return b.dims_of(b.minimum(b.maximum(place, 0), b.cast(b.dims_value(last), bound.dtype)))
@@ -103,8 +105,10 @@ def _walked(x: Value, starts: Value, ends: Value, at: Sequence[int], strides: Se
     bounds = zip(at, _places(starts, extents, first), _places(ends, extents, extents), strides, strict=True)
     for a, low, high, s in bounds:
         begin[a], end[a], step[a] = low, high, abs(s)
-    size = [dims.ceildiv(e, s) if a == 0 else positive(dims.ceildiv(e - a, s))
-            for a, e, s in zip(begin, end, step, strict=True)]  # fmt: skip
+    size = [
+        dims.ceildiv(e, s) if a == 0 else positive(dims.ceildiv(e - a, s))
+        for a, e, s in zip(begin, end, step, strict=True)
+    ]
     if 0 in size:
         return b.fill(size, 0, x.dtype)
     return b.slice_(x, begin, size) if set(step) == {1} else b.strided_slice(x, begin, end, step)
@@ -184,7 +188,7 @@ def center_crop_pad(x: Value, shape: Value, *, axes: Sequence[int] | None = None
     for a, d in zip(range(x.rank) if axes is None else axes, b.dims_of(shape), strict=True):
         wanted[b.axis_of(a, x.rank)] = d
     more = [w - d for w, d in zip(wanted, x.shape, strict=True)]
-    x = b.slice_(x, [dims.floordiv(positive(-m), 2) for m in more],
-                 [d - positive(-m) for d, m in zip(x.shape, more, strict=True)])  # fmt: skip
+    begin = [dims.floordiv(positive(-m), 2) for m in more]
+    x = b.slice_(x, begin, [d - positive(-m) for d, m in zip(x.shape, more, strict=True)])
     low = [dims.floordiv(positive(m), 2) for m in more]
     return b.pad(x, [(a, positive(m) - a) for a, m in zip(low, more, strict=True)])

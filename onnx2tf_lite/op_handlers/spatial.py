@@ -36,8 +36,8 @@ def space_to_depth(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
 def lrn(x: Value, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Value:
     """x / (bias + alpha / size * sum of squares over ``size`` neighbouring channels)^beta."""
     if x.rank == 4 and size % 2:
-        y = b.emit("LOCAL_RESPONSE_NORMALIZATION", b.channels_last(x), radius=size // 2, bias=float(bias),
-                   alpha=float(alpha) / size, beta=float(beta))  # fmt: skip
+        numbers = {"bias": float(bias), "alpha": float(alpha) / size, "beta": float(beta)}
+        y = b.emit("LOCAL_RESPONSE_NORMALIZATION", b.channels_last(x), radius=size // 2, **numbers)
         return b.channels_first(y)
     low, channels = (size - 1) // 2, x.shape[1]
     pads = [(low, size - 1 - low) if i == 1 else (0, 0) for i in range(x.rank)]

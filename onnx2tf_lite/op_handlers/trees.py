@@ -20,9 +20,13 @@ from .registry import Unsupported, op
 
 LEAF = "LEAF"
 MODES: dict[str, Callable[[Value, Value], Value]] = {
-    "BRANCH_LEQ": b.less_equal, "BRANCH_LT": b.less, "BRANCH_GTE": b.greater_equal, "BRANCH_GT": b.greater,
-    "BRANCH_EQ": b.equal, "BRANCH_NEQ": b.not_equal,
-}  # fmt: skip
+    "BRANCH_LEQ": b.less_equal,
+    "BRANCH_LT": b.less,
+    "BRANCH_GTE": b.greater_equal,
+    "BRANCH_GT": b.greater,
+    "BRANCH_EQ": b.equal,
+    "BRANCH_NEQ": b.not_equal,
+}
 MEMBER = len(MODES)  # in TreeEnsemble, where modes are numbers: is the feature in a set?
 AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
 NEUTRAL = {"MIN": np.inf, "MAX": -np.inf}
@@ -105,13 +109,13 @@ def tree_ensemble(x: Value, *, tree_roots: Sequence[int], nodes_featureids: Sequ
     """Inner nodes and leaves are numbered apart; here the leaves follow the inner nodes."""
     inner = len(nodes_featureids)
     modes = numbers(nodes_modes).tolist()
-    nodes = [
-        Node("BRANCH_EQ" if mode == MEMBER else [*MODES][mode], feature, split, yes + inner * yes_leaf,
-             no + inner * no_leaf, bool(missing))
-        for mode, feature, split, yes, yes_leaf, no, no_leaf, missing in zip(
-            modes, nodes_featureids, numbers(nodes_splits).tolist(), nodes_truenodeids, nodes_trueleafs,
-            nodes_falsenodeids, nodes_falseleafs, nodes_missing_value_tracks_true or [0] * inner, strict=True)
-    ] + [Node(LEAF, yes=inner + i, no=inner + i) for i in range(len(leaf_targetids))]  # fmt: skip
+    names = ["BRANCH_EQ" if mode == MEMBER else [*MODES][mode] for mode in modes]
+    yes = [i + inner * leaf for i, leaf in zip(nodes_truenodeids, nodes_trueleafs, strict=True)]
+    no = [i + inner * leaf for i, leaf in zip(nodes_falsenodeids, nodes_falseleafs, strict=True)]
+    missing = map(bool, nodes_missing_value_tracks_true or [0] * inner)
+    columns = (names, nodes_featureids, numbers(nodes_splits).tolist(), yes, no, missing)
+    nodes = [Node(*row) for row in zip(*columns, strict=True)]
+    nodes += [Node(LEAF, yes=inner + i, no=inner + i) for i in range(len(leaf_targetids))]
     leaves = zip(leaf_targetids, numbers(leaf_weights).tolist(), strict=True)
     forest = Forest(nodes, list(tree_roots), {(inner + i, t): w for i, (t, w) in enumerate(leaves)}, n_targets)
     if membership_values is not None:
@@ -143,10 +147,10 @@ def _forest(lists: dict[str, Any], role: str, targets: int) -> Forest:
         raise Unsupported(f"node mode {', '.join(unknown)}", "use the modes of ai.onnx.ml 3")
     splits = numbers(lists.get("nodes_values_as_tensor") or lists["nodes_values"]).tolist()
     missing = lists.get("nodes_missing_value_tracks_true") or [0] * len(keys)
+    features, *branches = (lists[f"nodes_{name}ids"] for name in ("feature", "truenode", "falsenode"))
     nodes = []
-    for i, ((tree, _), mode, feature, split, yes, no, nan) in enumerate(
-        zip(keys, modes, lists["nodes_featureids"], splits, lists["nodes_truenodeids"], lists["nodes_falsenodeids"],
-            missing, strict=True)):  # fmt: skip
+    rows = zip(keys, modes, features, splits, *branches, missing, strict=True)
+    for i, ((tree, _), mode, feature, split, yes, no, nan) in enumerate(rows):
         leads = (i, i) if mode == LEAF else (number[tree, yes], number[tree, no])
         nodes.append(Node(mode, 0 if mode == LEAF else feature, split, *leads, bool(nan)))
     below = {child for n in nodes if n.mode != LEAF for child in (n.yes, n.no)}
@@ -165,17 +169,23 @@ def _base(lists: dict[str, Any]) -> np.ndarray | None:
 
 
 @op("TreeEnsembleRegressor", domain=ML)
-def tree_ensemble_regressor(x: Value, *, n_targets: int = 1, aggregate_function: str = "SUM",
-                            post_transform: str = "NONE", **lists: Any) -> Value:  # fmt: skip
+def tree_ensemble_regressor(
+    x: Value, *, n_targets: int = 1, aggregate_function: str = "SUM", post_transform: str = "NONE", **lists: Any
+) -> Value:
     scores = _forest(lists, "target", n_targets).scores(rows(x), aggregate_function)
     base = _base(lists)
     return transformed(scores if base is None else scores + base, post_transform)
 
 
 @op("TreeEnsembleClassifier", domain=ML)
-def tree_ensemble_classifier(x: Value, *, classlabels_int64s: Sequence[int] = (),
-                             classlabels_strings: Sequence[str] = (), post_transform: str = "NONE",
-                             **lists: Any) -> list[Value | None]:  # fmt: skip
+def tree_ensemble_classifier(
+    x: Value,
+    *,
+    classlabels_int64s: Sequence[int] = (),
+    classlabels_strings: Sequence[str] = (),
+    post_transform: str = "NONE",
+    **lists: Any,
+) -> list[Value | None]:
     """Labels [N] and scores [N, C].
 
     Of two classes that share one list of scores the second wins above 0, or above 0.5 if no score is negative.

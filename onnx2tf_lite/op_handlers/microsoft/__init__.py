@@ -1,3 +1,4 @@
+# ruff: noqa: F401 (importing a family registers its handlers)
 """Operators of ONNX Runtime, domain ``com.microsoft``: what its graph optimiser, quantiser and exporters write.
 
 Defined by ONNX Runtime's operator schemas and, where these are silent, by what its CPU kernels compute.  Like all
@@ -11,7 +12,3 @@ handlers these know nothing of layout; a channels-last operator is the standard 
 """
 
 from . import blocks, fused, quantized, standard, transformer
-
-FAMILIES = (blocks, fused, quantized, standard, transformer)
-
-__all__ = ["FAMILIES"]

@@ -13,7 +13,7 @@ from .. import registry
 
 DOMAIN = "com.microsoft"
 op = partial(registry.op, domain=DOMAIN)
-table = partial(registry.table, domain=DOMAIN)
+table = partial(registry.table, DOMAIN)
 
 
 def like(standard: Callable[..., Any]) -> Callable[[registry.H], registry.H]:

@@ -53,7 +53,8 @@ class Blocks:
     def real(self, packed: np.ndarray, scales: np.ndarray, zeros: np.ndarray | None) -> np.ndarray:
         """float32[rows, columns] of uint8[rows, blocks, bytes]."""
         whole = unpack(packed.reshape(self.rows, self.count, -1), self.bits).astype(np.float32)
-        real = (whole - self.zeros(zeros)[..., None]) * scales.reshape(self.rows, self.count, 1).astype(np.float32)
+        factor: np.ndarray = scales.reshape(self.rows, self.count, 1).astype(np.float32)
+        real: np.ndarray = (whole - self.zeros(zeros)[..., None]) * factor
         return real.reshape(self.rows, -1)[:, : self.columns]
 
 
@@ -76,9 +77,16 @@ def matmul_nbits(
 
 @op("GatherBlockQuantized")
 def gather_block_quantized(
-    table: Value, index: Value, scales: Value, zeros: Value | None = None, *, bits: int = 4, block_size: int = 128,
-    gather_axis: int = 0, quantize_axis: int = 1
-) -> Value:  # fmt: skip
+    table: Value,
+    index: Value,
+    scales: Value,
+    zeros: Value | None = None,
+    *,
+    bits: int = 4,
+    block_size: int = 128,
+    gather_axis: int = 0,
+    quantize_axis: int = 1,
+) -> Value:
     """Gather of integers, scales and zero points, then dequantisation: the table stays in 8 bits.
 
     uint8 holds packed numbers around the middle of their range, int4 and uint4 numbers around 0.
@@ -94,7 +102,9 @@ def gather_block_quantized(
     elif data.dtype.name not in ("int4", "uint4"):
         raise Unsupported(f"a table of {data.dtype}", "quantise it to 4 or 8 bits")
     places = wrap(index, table.shape[gather_axis])
-    parts = [None if v is None else b.gather(v, places, gather_axis)
-             for v in (_stored(data), scales, None if zero is None else _stored(zero))]  # fmt: skip
+    parts = [
+        None if v is None else b.gather(v, places, gather_axis)
+        for v in (_stored(data), scales, None if zero is None else _stored(zero))
+    ]
     at = axis if axis < gather_axis else axis + index.rank - 1
     return dequantize_linear(*parts, axis=at, block_size=block_size)  # type: ignore[arg-type]

@@ -24,10 +24,20 @@ Floats = Sequence[float]
 
 # activations that are fused, with their parameters in the order of ``activation_params``
 ACTIVATIONS: dict[str, tuple[str, ...]] = {
-    "Celu": ("alpha",), "Clip": ("min", "max"), "Elu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "HardSwish": (),
-    "LeakyRelu": ("alpha",), "Relu": (), "Selu": ("alpha", "gamma"), "Sigmoid": (), "Softplus": (), "Softsign": (),
-    "Tanh": (), "ThresholdedRelu": ("alpha",),
-}  # fmt: skip
+    "Celu": ("alpha",),
+    "Clip": ("min", "max"),
+    "Elu": ("alpha",),
+    "HardSigmoid": ("alpha", "beta"),
+    "HardSwish": (),
+    "LeakyRelu": ("alpha",),
+    "Relu": (),
+    "Selu": ("alpha", "gamma"),
+    "Sigmoid": (),
+    "Softplus": (),
+    "Softsign": (),
+    "Tanh": (),
+    "ThresholdedRelu": ("alpha",),
+}
 
 
 def activate(x: Value, name: str, parameters: dict[str, float | None]) -> Value:
@@ -47,8 +57,16 @@ def activate(x: Value, name: str, parameters: dict[str, float | None]) -> Value:
 
 @op("FusedConv")
 @like(conv)
-def fused_conv(x: Value, w: Value, bias: Value | None = None, residual: Value | None = None, *, activation: str = "",
-               activation_params: Floats = (), **attributes: Any) -> Value:  # fmt: skip
+def fused_conv(
+    x: Value,
+    w: Value,
+    bias: Value | None = None,
+    residual: Value | None = None,
+    *,
+    activation: str = "",
+    activation_params: Floats = (),
+    **attributes: Any,
+) -> Value:
     """activation(conv + residual)."""
     y = conv(x, w, bias, **attributes)
     y = y if residual is None else y + residual
@@ -93,8 +111,16 @@ def _turned(x: Value, rows: int, batch: int) -> Value:
 
 
 @op("FusedMatMul", "TransposeMatMul")
-def fused_matmul(x: Value, y: Value, *, alpha: float = 1.0, transA: int = 0, transB: int = 0, transBatchA: int = 0,
-                 transBatchB: int = 0) -> Value:  # fmt: skip
+def fused_matmul(
+    x: Value,
+    y: Value,
+    *,
+    alpha: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+    transBatchA: int = 0,
+    transBatchB: int = 0,
+) -> Value:
     """alpha x y; a factor of constant weights is folded into them."""
     x, y = _turned(x, transA, transBatchA), _turned(y, transB, transBatchB)
     if alpha != 1:
@@ -151,11 +177,12 @@ def bias_split_gelu(x: Value, bias: Value) -> Value:
     return left * gelu(right)
 
 
-table({
-    "Gelu": lambda x: gelu(x), "BiasGelu": lambda x, bias: gelu(x + bias),
-    "BiasAdd": lambda x, bias, skip: x + bias + skip,
-    "GemmFastGelu": lambda x, w, bias=None: fast_gelu(matmul(x, w), bias),
-})  # fmt: skip
+table(
+    Gelu=lambda x: gelu(x),
+    BiasGelu=lambda x, bias: gelu(x + bias),
+    BiasAdd=lambda x, bias, skip: x + bias + skip,
+    GemmFastGelu=lambda x, w, bias=None: fast_gelu(matmul(x, w), bias),
+)
 
 
 @op("BiasSoftmax")
@@ -167,8 +194,15 @@ def bias_softmax(x: Value, bias: Value, *, is_inner_broadcast: int, axis: int = 
 
 
 @op("BiasDropout")
-def bias_dropout(x: Value, bias: Value, residual: Value | None = None, ratio: Value | None = None,
-                 training: Value | None = None, *, seed: int = 0) -> list[Value | None]:  # fmt: skip
+def bias_dropout(
+    x: Value,
+    bias: Value,
+    residual: Value | None = None,
+    ratio: Value | None = None,
+    training: Value | None = None,
+    *,
+    seed: int = 0,
+) -> list[Value | None]:
     """x + bias + residual at inference, where nothing is dropped."""
     if training is not None and (training.data is None or training.data.any()):
         raise Unsupported("dropout that trains has no fixed result", "export the model for inference")
@@ -177,8 +211,9 @@ def bias_dropout(x: Value, bias: Value, residual: Value | None = None, ratio: Va
 
 
 @op("GroupNorm")
-def group_norm(x: Value, gamma: Value, beta: Value, *, activation: int, groups: int, channels_last: int = 1,
-               epsilon: float = 1e-5) -> Value:  # fmt: skip
+def group_norm(
+    x: Value, gamma: Value, beta: Value, *, activation: int, groups: int, channels_last: int = 1, epsilon: float = 1e-5
+) -> Value:
     """GroupNormalization, then SiLU where ``activation`` is 1."""
     image = b.channels_first(x) if channels_last else x
     y = group_normalization(image, gamma, beta, num_groups=groups, epsilon=epsilon)
@@ -188,8 +223,16 @@ def group_norm(x: Value, gamma: Value, beta: Value, *, activation: int, groups: 
 
 @op("SkipGroupNorm")
 @like(group_norm)
-def skip_group_norm(x: Value, gamma: Value, beta: Value, skip: Value, bias: Value | None = None, *,
-                    channels_last: int = 1, **attributes: Any) -> list[Value]:  # fmt: skip
+def skip_group_norm(
+    x: Value,
+    gamma: Value,
+    beta: Value,
+    skip: Value,
+    bias: Value | None = None,
+    *,
+    channels_last: int = 1,
+    **attributes: Any,
+) -> list[Value]:
     """GroupNorm of x + skip + bias[C], and that sum; skip is like x, [N,1,1,C] or [N,C]."""
     parts = [skip if skip.rank == x.rank else _around(skip, x.rank, channels_last)]
     parts += [] if bias is None else [_around(bias, x.rank, channels_last)]

@@ -24,7 +24,7 @@ from ._domain import channels_last as _channels_last
 from ._domain import like, op, table
 from .transformer import attention, embed_layer_normalization
 
-table({"QuantizeLinear": quantize_linear, "DequantizeLinear": dequantize_linear})
+table(QuantizeLinear=quantize_linear, DequantizeLinear=dequantize_linear)
 
 
 def _quantized(y: Value, like: Value, scale: Value, zero: Value | None) -> Value:
@@ -39,14 +39,9 @@ def _mean(x: Value, *, axes: Sequence[int], keepdims: int) -> Value:
     return b.reduce("MEAN", x, axes, keepdims=bool(keepdims))
 
 
-def _average_pool(x: Value, *, kernel_shape: Sequence[int], auto_pad: str = "NOTSET", ceil_mode: int = 0,
-                  channels_last: int = 0, count_include_pad: int = 0, pads: Sequence[int] | None = None,
-                  strides: Sequence[int] | None = None) -> Value:  # fmt: skip
-    def pool(image: Value) -> Value:
-        return average_pool(image, kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode,
-                            count_include_pad=count_include_pad, pads=pads, strides=strides)  # fmt: skip
-
-    return _channels_last(pool, x, bool(channels_last))
+@like(average_pool)
+def _average_pool(x: Value, *, channels_last: int = 0, **attributes: Any) -> Value:
+    return _channels_last(lambda image: average_pool(image, **attributes), x, bool(channels_last))
 
 
 def _global_average_pool(x: Value, *, channels_last: int = 0) -> Value:
@@ -92,7 +87,7 @@ def _qlinear(function: Callable[..., Value], operands: int, first: int) -> Calla
     return handler
 
 
-table({name: _qlinear(*row) for name, row in QLINEAR.items()})
+table(**{name: _qlinear(*row) for name, row in QLINEAR.items()})
 
 
 @op("QLinearConcat")
@@ -126,8 +121,15 @@ def qgemm(x: Value, x_scale: Value, x_zero: Value, y: Value, y_scale: Value, y_z
 
 
 @op("MatMulIntegerToFloat")
-def matmul_integer_to_float(x: Value, y: Value, x_scale: Value, y_scale: Value, x_zero: Value | None = None,
-                            y_zero: Value | None = None, bias: Value | None = None) -> Value:  # fmt: skip
+def matmul_integer_to_float(
+    x: Value,
+    y: Value,
+    x_scale: Value,
+    y_scale: Value,
+    x_zero: Value | None = None,
+    y_zero: Value | None = None,
+    bias: Value | None = None,
+) -> Value:
     """(x - x_zero) (y - y_zero) x_scale y_scale + bias; parameters of y per tensor or per column."""
     real = dequantize_linear(x, x_scale, x_zero), dequantize_linear(y, y_scale, y_zero, axis=-1)
     z = matmul(*real)
@@ -157,17 +159,27 @@ def dynamic_quantize_lstm(*inputs: Value | None, **attributes: Any) -> NoReturn:
 
 @op("QAttention")
 @like(attention)
-def qattention(x: Value, w: Value, bias: Value, x_scale: Value, w_scale: Value, mask: Value | None = None,
-               x_zero: Value | None = None, w_zero: Value | None = None, past: Value | None = None,
-               **attributes: Any) -> list[Value | None]:  # fmt: skip
+def qattention(
+    x: Value,
+    w: Value,
+    bias: Value,
+    x_scale: Value,
+    w_scale: Value,
+    mask: Value | None = None,
+    x_zero: Value | None = None,
+    w_zero: Value | None = None,
+    past: Value | None = None,
+    **attributes: Any,
+) -> list[Value | None]:
     """Attention of dequantised operands; the result is real."""
     real = dequantize_linear(x, x_scale, x_zero), dequantize_linear(w, w_scale, w_zero, axis=-1)
     return attention(*real, bias, mask, past, **attributes)
 
 
 @op("QEmbedLayerNormalization")
-def qembed_layer_normalization(ids: Value, segments: Value | None, *rest: Value | None, epsilon: float = 1e-12
-                               ) -> tuple[Value, ...]:  # fmt: skip
+def qembed_layer_normalization(
+    ids: Value, segments: Value | None, *rest: Value | None, epsilon: float = 1e-12
+) -> tuple[Value, ...]:
     """EmbedLayerNormalization with tables, gamma and beta quantised: five of them, the mask, their scales and zeros."""
     tables, mask, parameters = rest[:5], rest[5], rest[6:]
     triples = zip(tables, parameters[:5], parameters[5:], strict=True)

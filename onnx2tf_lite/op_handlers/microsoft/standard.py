@@ -19,13 +19,13 @@ from ..signal import transform
 from ..slicing import pad
 from ._domain import op, table
 
-table({
-    "GatherND": lambda x, index: gather_nd(x, index),
-    "GridSample": grid_sample,
-    "Pad": lambda x, pads, value=None, *, mode="constant": pad(x, b.reshape(pads, (-1,)), value, mode=mode),
-    "Range": lambda start, limit, delta=None: range_(start, limit, _one(start) if delta is None else delta),
-    "Trilu": trilu,
-})  # fmt: skip
+table(
+    GatherND=lambda x, index: gather_nd(x, index),
+    GridSample=grid_sample,
+    Pad=lambda x, pads, value=None, *, mode="constant": pad(x, b.reshape(pads, (-1,)), value, mode=mode),
+    Range=lambda start, limit, delta=None: range_(start, limit, _one(start) if delta is None else delta),
+    Trilu=trilu,
+)
 
 
 def _one(like: Value) -> Value:
@@ -127,8 +127,8 @@ def _flat(tap: Tap) -> Tap:
 # ------------------------------------------------------------------------------------------------ blocked channels
 
 
-BLOCKED = ("AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReorderInput", "ReorderOutput",
-           "Upsample")  # fmt: skip
+POOLS = ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool")
+BLOCKED = (*POOLS, "Conv", "ReorderInput", "ReorderOutput", "Upsample")
 
 
 @any_op(*BLOCKED, domain="com.microsoft.nchwc")

@@ -51,8 +51,9 @@ def _total(x: Value, skip: Value, bias: Value | None) -> Value:
 
 
 @op("SkipLayerNormalization")
-def skip_layer_normalization(x: Value, skip: Value, gamma: Value, beta: Value | None = None, bias: Value | None = None,
-                             *, epsilon: float = 1e-12) -> tuple[Value, ...]:  # fmt: skip
+def skip_layer_normalization(
+    x: Value, skip: Value, gamma: Value, beta: Value | None = None, bias: Value | None = None, *, epsilon: float = 1e-12
+) -> tuple[Value, ...]:
     """LayerNormalization of x + skip + bias; the sum is the fourth result."""
     total = _total(x, skip, bias)
     y, mean, inverse = normalized(total, [-1], epsilon)
@@ -71,10 +72,19 @@ def skip_simplified_layer_normalization(
 
 @op("EmbedLayerNormalization")
 def embed_layer_normalization(
-    ids: Value, segments: Value | None, words: Value, positions: Value, segment_table: Value | None, gamma: Value,
-    beta: Value, mask: Value | None = None, position_ids: Value | None = None, *, epsilon: float = 1e-12,
-    mask_index_type: int = 0
-) -> tuple[Value, Value, Value]:  # fmt: skip
+    ids: Value,
+    segments: Value | None,
+    words: Value,
+    positions: Value,
+    segment_table: Value | None,
+    gamma: Value,
+    beta: Value,
+    mask: Value | None = None,
+    position_ids: Value | None = None,
+    *,
+    epsilon: float = 1e-12,
+    mask_index_type: int = 0,
+) -> tuple[Value, Value, Value]:
     """Normalised sum of the embeddings of words, positions and segments; words per row by the mask; the sum."""
     batch, steps = ids.shape
     place = b.narrow(positions, 0, 0, steps) if position_ids is None else gather(positions, position_ids)
@@ -109,8 +119,10 @@ def _kept(mask: Value, batch: Dim, keys: Dim) -> Value:
     if mask.rank in (2, 3):
         return b.greater(b.reshape(mask, (mask.shape[0], 1, *(1,) * (3 - mask.rank), *mask.shape[1:])), 0)
     if mask.rank != 1 or mask.shape[0] not in (batch, 2 * batch):
-        raise Unsupported(f"a mask [{dims.show(mask.shape)}]: no CPU kernel of ONNX Runtime knows this form",
-                          "use a mask [batch, keys], [batch, queries, keys], [batch] or [2 * batch]")  # fmt: skip
+        raise Unsupported(
+            f"a mask [{dims.show(mask.shape)}]: no CPU kernel of ONNX Runtime knows this form",
+            "use a mask [batch, keys], [batch, queries, keys], [batch] or [2 * batch]",
+        )
     place = b.reshape(b.iota(keys, mask.dtype), (1, 1, 1, keys))
     parts = b.split(mask, [batch] * (1 if mask.shape[0] == batch else 2), 0)
     ends, *starts = (b.reshape(v, (batch, 1, 1, 1)) for v in parts)
@@ -141,8 +153,10 @@ def attention(x: Value, w: Value, bias: Value | None = None, mask: Value | None 
     sizes: Sequence[Dim] = qkv_hidden_sizes or [dims.floordiv(w.shape[1], 3)] * 3
     q, k, v = (_heads(part, num_heads) for part in b.split(linear, sizes, -1))
     if past is not None:
-        k, v = (b.concat([b.reshape(old, old.shape[1:]), new], 2)
-                for old, new in zip(b.split(past, [1, 1], 0), (k, v), strict=True))  # fmt: skip
+        k, v = (
+            b.concat([b.reshape(old, old.shape[1:]), new], 2)
+            for old, new in zip(b.split(past, [1, 1], 0), (k, v), strict=True)
+        )
     padding = _mask(mask, x.shape[0], x.shape[1], k.shape[2], bool(unidirectional), mask_filter_value)
     y, _ = _attend(q, k, v, scale, [padding, attention_bias])
     return [y, b.pack([k, v], 0) if current_node().wants(1) else None]
@@ -183,9 +197,18 @@ def multi_head_attention(q: Value, k: Value | None = None, v: Value | None = Non
 
 
 @op("RotaryEmbedding")
-def rotary_embedding(x: Value, positions: Value, cos: Value, sin: Value, *, interleaved: int = 0,
-                     is_packed_batching: int = 0, num_heads: int = 0, rotary_embedding_dim: int = 0,
-                     scale: float = 1.0) -> Value:  # fmt: skip
+def rotary_embedding(
+    x: Value,
+    positions: Value,
+    cos: Value,
+    sin: Value,
+    *,
+    interleaved: int = 0,
+    is_packed_batching: int = 0,
+    num_heads: int = 0,
+    rotary_embedding_dim: int = 0,
+    scale: float = 1.0,
+) -> Value:
     """x[B,S,D] or [B,N,S,H]; positions [B,S], or [1] of the first query.  ONNX Runtime does not use ``scale``."""
     if is_packed_batching:
         raise Unsupported("is_packed_batching: rows of different length in one tensor", "export without packing")
