@@ -25,16 +25,24 @@ class Command:
         self.name = settings.pop("name", "") or function.__module__.rpartition(".")[2]
         self.version = settings.pop("version", "--version")
         self.settings = settings
-        doc = inspect.cleandoc(sys.modules[function.__module__].__doc__ or "")
+        doc = inspect.cleandoc(settings.pop("doc", None) or sys.modules[function.__module__].__doc__ or "")
         start = doc.find("\nexamples:")
         self.description, self.epilog = (doc, "") if start < 0 else (doc[:start].rstrip(), doc[start:].strip())
 
     def parser(self, prog: str = "") -> Parser:
         parser = Parser(prog=prog or self.name, description=self.description, epilog=self.epilog, **self.settings)
-        add_rows(parser, self.rows)
-        parser.add_version(self.version)
+        self.fill(parser)
         parser.usage = parser.usage or usage(parser)
         return parser
+
+    def fill(self, parser: Parser) -> None:
+        """Every row, in its group; the groups in the order in which they first appear."""
+        groups: dict[str, argparse._ActionsContainer] = {"options": parser}
+        for row in self.rows:
+            if row.group not in groups:
+                groups[row.group] = parser.add_argument_group(row.group)
+            row.add_to(groups[row.group])
+        parser.add_version(self.version)
 
     def keywords(self, parser: argparse.ArgumentParser, found: argparse.Namespace) -> dict[str, Any]:
         """The function's keyword arguments; a value that cannot be read ends the process as argparse does."""
@@ -60,15 +68,6 @@ class Command:
         return result if self.show is None else self.show(result)
 
 
-def add_rows(parser: argparse.ArgumentParser, rows: Sequence[Option]) -> None:
-    """Every row, in its group; the groups in the order in which they first appear."""
-    groups: dict[str, argparse._ActionsContainer] = {"options": parser}
-    for row in rows:
-        if row.group not in groups:
-            groups[row.group] = parser.add_argument_group(row.group)
-        row.add_to(groups[row.group])
-
-
 def command(
     function: Callable[..., Any],
     *rows: Option,
@@ -80,8 +79,8 @@ def command(
 
     The docstring of the function (or of those that the command ``explains``) gets what the rows say of its parameters.
 
-    ``settings``: ``name`` (default: that of the module), ``usage``, ``exact`` (see :class:`Parser`), ``version``, the
-    flags that ask for it.
+    ``settings``: ``name`` (default: that of the module), ``doc`` (its docstring), ``usage``, ``exact`` (see
+    :class:`Parser`), ``version``, the flags that ask for it.
     """
     for known in explains or [function]:
         text = "\n".join(_explained(known, rows))

@@ -12,15 +12,17 @@ examples:
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from ..commands import Parser, guarded
+from ..commands.completion import SHELLS, script
 from ..errors import nearest
 from ._verbs import GROUPS, TOOLS, VERBS
 
 MORE = {
     "run": "run a recipe: several verbs in memory",
     "parts": "list, show, write and attach ready-made components",
-    "completion": "print the completion script of a shell: bash, zsh or fish",
+    "completion": f"print the completion script of a shell: {', '.join(SHELLS)}",
 }
 
 
@@ -29,13 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     verb = words.pop(0) if words else "-h"
     if verb in ("-h", "--help", "help"):
-        print(usage())
-        return 0
+        return guarded("onnx-tune", lambda: print(usage()))
     if verb == "--version":
         from importlib.metadata import version
 
-        print(f"onnx-tune {version('onnx2tf_lite')}")
-        return 0
+        return guarded("onnx-tune", lambda: print(f"onnx-tune {version('onnx2tf_lite')}"))
     verb = TOOLS.get(verb, verb)
     prog = f"onnx-tune {verb}"
     if verb in VERBS:
@@ -50,12 +50,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return parts(words, prog)
     if verb == "completion":
-        from ._completion import main as completion
-
-        return completion(words)
+        parser = Parser(prog=prog, description="Print the completion script of a shell.")
+        parser.add_argument("shell", choices=SHELLS)
+        shell = str(parser.parse_args(words).shell)
+        return guarded(prog, lambda: print(completion(shell), end=""))
     hints = ", ".join(nearest(verb, [*VERBS, *TOOLS, *MORE]))
     print(f"onnx-tune: there is no {verb!r}; nearest: {hints}", file=sys.stderr)
     return 2
+
+
+def completion(shell: str) -> str:
+    """For `onnx-tune`, and for each tool under its known name."""
+    from .recipe import main as run
+
+    fills: dict[str, Callable[[Parser], None]] = {verb: row.module().main.fill for verb, row in VERBS.items()}
+    fills |= {"run": run.fill, "parts": _parts, "completion": lambda p: None}
+    return script(shell, "onnx-tune", fills, TOOLS)
+
+
+def _parts(parser: Parser) -> None:
+    from .parts import PARTS
+    from .parts._command import ACTIONS
+
+    parser.add_argument("action", choices=sorted(ACTIONS))
+    parser.add_argument("part", choices=sorted(PARTS))
 
 
 def usage() -> str:

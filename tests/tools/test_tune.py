@@ -14,10 +14,11 @@ import onnx
 import pytest
 import yaml
 
+from onnx2tf_lite.commands.completion import SHELLS
 from onnx2tf_lite.tools import ToolError
-from onnx2tf_lite.tools._completion import SHELLS, script
 from onnx2tf_lite.tools._verbs import TOOLS, VERBS
 from onnx2tf_lite.tools.recipe import run, schema
+from onnx2tf_lite.tools.tune import completion
 
 from . import models
 from .cli import Cli, cli, listing
@@ -146,7 +147,7 @@ def test_schema_has_every_step_and_accepts_the_recipe(cli: Cli) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_completion_knows_every_flag(shell: str) -> None:
-    text = script(shell)
+    text = completion(shell)
     for row in VERBS.values():
         for line in row.module().main.rows:
             for flag in line.flags:
@@ -156,15 +157,18 @@ def test_completion_knows_every_flag(shell: str) -> None:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_completion_in_bash(tmp_path: Path) -> None:
-    (tmp_path / "c.sh").write_text(script("bash"))
-    ask = 'source {0}; COMP_WORDS=({1}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _onnx_tune; echo "${{COMPREPLY[*]}}"'
+    (tmp_path / "c.sh").write_text(completion("bash"))
+    ask = 'source {0}; COMP_WORDS=({1}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); {2}; echo "${{COMPREPLY[*]}}"'
     for words, expected in (
         ("onnx-tune del", "delete delete-outputs"),
         ("onnx-tune delete --br", "--bridge"),
         ("sod4onnx --pr", "--prune-inputs"),
         ("onnx-tune sod4onnx --pr", "--prune-inputs"),
+        ("sor4onnx -sm p", "partial_match prefix_match"),
+        ("onnx-tune parts at", "attach"),
     ):
-        command = ["bash", "-c", ask.format(tmp_path / "c.sh", words)]
+        function = f"_shtab_{words.split()[0].replace('-', '_')}"
+        command = ["bash", "-c", ask.format(tmp_path / "c.sh", words, function)]
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == expected.split()
 
 

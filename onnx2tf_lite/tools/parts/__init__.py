@@ -18,13 +18,44 @@ from typing import Any
 from onnx import ModelProto
 from onnx.defs import onnx_opset_version
 
-from ...errors import unknown
-from . import preparation, suppression
+from ...errors import ToolError, unknown
+from . import yard
+
+
+class OptionError(ToolError, ValueError):
+    """Options of a part that make no model."""
+
+
+#: What the options of the parts say.
+OPTIONS = {
+    "batch": "images, a number or a name",
+    "height": "rows of an image, a number or a name",
+    "width": "columns of an image, a number or a name",
+    "channels": "channels of an image",
+    "mean": "of each channel, such as [0.5,0.5,0.5]",
+    "std": "standard deviation of each channel",
+    "scale": "the largest value of a pixel",
+    "factor": "how many times larger: [rows,columns], or one number in Z008",
+    "size": "rows and columns, such as [4,4]",
+    "boxes": "boxes of an image",
+    "classes": "classes of a box",
+    "max_boxes": "boxes that stay at most (of each class)",
+    "iou": "overlap above which the box with the lower score goes, 0 to 1",
+    "score": "boxes below this score go",
+    "box_format": f"how a box is written: {', '.join(yard.FORMATS)}",
+    "fixed": "as many rows as there can be, with a count",
+    "data": "shape of the data",
+    "indices": "shape of the indices",
+    "shape": "shape of the input",
+    "axis": "the axis that is cut",
+    "parts": "extents of the parts",
+    "opset": "opset of the part",
+}
 
 
 @dataclass(frozen=True)
 class Part:
-    """A line of the yard: ``make(**options)``,."""
+    """A line of the yard: a function of :mod:`yard`, by its number in the article."""
 
     code: str
     name: str
@@ -44,31 +75,36 @@ class Part:
     def make(self, **options: Any) -> ModelProto:
         """The model.
 
-        :raises ValueError: for options that contradict each other or are out of range.
+        :raises OptionError: for options that there are not, contradict each other or are out of range.
         """
         for name in options:
             if name not in self.options:
                 raise unknown(name, f"option of {self.code}", name, self.options)
         opset = options.get("opset", self.options["opset"])
         if not self.since <= opset <= onnx_opset_version():
-            raise ValueError(f"opset {opset}: {self.code} exists for {self.since} to {onnx_opset_version()}")
-        return self.function(**options)
+            raise OptionError(f"opset {opset}: {self.code} exists for {self.since} to {onnx_opset_version()}")
+        try:
+            return self.function(**options)
+        except (ValueError, TypeError) as error:
+            raise OptionError(f"{self.code}: {error}", self.code) from error
 
 
-_ROWS = (
-    Part("Z001", "normalization_rgb_imagenet", preparation.normalization_rgb_imagenet),
-    Part("Z002", "normalization_bgr_imagenet", preparation.normalization_bgr_imagenet),
-    Part("Z003", "single_class_nms", suppression.single_class),
-    Part("Z004", "multi_class_nms", suppression.multi_class),
-    Part("Z005", "resize_by_factor", preparation.resize_by),
-    Part("Z006", "resize_to_scales", preparation.resize_to_scales),
-    Part("Z007", "myriad_nms", suppression.myriad),
-    Part("Z008", "tensorrt_n_batch_resize", preparation.resize_n_batch),
-    Part("Z009", "barracuda_gather_nd", preparation.gather_nd),
-    Part("Z010", "barracuda_split", preparation.split),
-)
 #: Every part by its number.
-PARTS: dict[str, Part] = {part.code: part for part in _ROWS}
+PARTS: dict[str, Part] = {
+    code: Part(code, name, function)
+    for code, name, function in (
+        ("Z001", "normalization_rgb_imagenet", yard.normalization_rgb_imagenet),
+        ("Z002", "normalization_bgr_imagenet", yard.normalization_bgr_imagenet),
+        ("Z003", "single_class_nms", yard.single_class_nms),
+        ("Z004", "multi_class_nms", yard.multi_class_nms),
+        ("Z005", "resize_by_factor", yard.resize_by),
+        ("Z006", "resize_to_scales", yard.resize_to_scales),
+        ("Z007", "myriad_nms", yard.myriad_nms),
+        ("Z008", "tensorrt_n_batch_resize", yard.resize_n_batch),
+        ("Z009", "barracuda_gather_nd", yard.gather_nd),
+        ("Z010", "barracuda_split", yard.split),
+    )
+}
 
 
 def make(code: str, **options: Any) -> ModelProto:

@@ -19,8 +19,8 @@ from ...errors import ToolError, unknown
 from ...model.infer import infer
 from ...model.types import dims, types
 from ...model.walk import inputs
-from . import PARTS, Part
-from ._sketch import Dims
+from . import PARTS
+from ._template import Dim
 
 FRONT = ("Z001", "Z002")
 #: Part -> the ports it has, and the axes of each: B images, S boxes, C classes, or a number.
@@ -54,12 +54,12 @@ def attach(code: str, model: ModelProto, ports: Mapping[str, str], **options: An
     options = {"opset": max(default, part.since)} | options
     if code in FRONT:
         name = _port(code, ports, ("input",))["input"]
-        made = _make(part, _image(model, name, code), options)
+        made = part.make(**_image(model, name, code) | options)
         joins, graphs = [made.graph.output[0].name, name], [made, model]
     elif code in BEHIND:
         texts = _port(code, ports, tuple(BEHIND[code]))
         found = [_parse(model, port, text) for port, text in texts.items()]
-        made = _make(part, _sizes(found, BEHIND[code]), options)
+        made = part.make(**_sizes(found, BEHIND[code]) | options)
         joins, graphs = _adapt(made.graph, found), [model, made]
     else:
         raise ToolError(f"{code} has no fixed place at a model: write it, and join it with snc4onnx", code)
@@ -73,13 +73,6 @@ def _port(code: str, given: Mapping[str, str], wanted: Sequence[str]) -> dict[st
     if missing := [w for w in wanted if w not in given]:
         raise ToolError(f"{code} needs {' and '.join(f'--{m}' for m in missing)}: a tensor of the model", code)
     return {w: given[w] for w in wanted}
-
-
-def _make(part: Part, sizes: Mapping[str, Any], options: Mapping[str, Any]) -> ModelProto:
-    try:
-        return part.make(**{**sizes, **options})
-    except ValueError as error:
-        raise ToolError(f"{part.code}: {error}", part.code) from error
 
 
 def _image(model: ModelProto, name: str, code: str) -> dict[str, Any]:
@@ -113,7 +106,7 @@ def _parse(model: ModelProto, port: str, text: str) -> Port:
     return Port(port, source, sized, known[source].tensor_type.elem_type, slices, shape)
 
 
-def _slices(port: str, text: str, shape: Dims) -> list[tuple[int, int, int]]:
+def _slices(port: str, text: str, shape: Sequence[Dim]) -> list[tuple[int, int, int]]:
     words = [w.strip() for w in text.split(",")]
     if len(words) > len(shape):
         raise ToolError(f"--{port}: [{text}] has {len(words)} axes, the tensor {len(shape)}")
@@ -148,7 +141,7 @@ def _sizes(ports: Sequence[Port], axes: Mapping[str, str]) -> dict[str, Any]:
     return {names[letter]: size for letter, size in sizes.items() if letter in names}
 
 
-def _fits(shape: Dims, order: Sequence[int], letters: str, known: Mapping[str, Any]) -> bool:
+def _fits(shape: Sequence[Dim], order: Sequence[int], letters: str, known: Mapping[str, Any]) -> bool:
     """Do the axes in this order have these extents?  The batch stays first; axes beyond the letters have to be 1."""
     turned = [shape[a] for a in order]
     if order[0] != 0 or len(turned) < len(letters) or any(d != 1 for d in turned[len(letters) :]):

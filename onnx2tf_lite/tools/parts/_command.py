@@ -1,6 +1,6 @@
 """Ready-made pieces of ONNX: list them, show one, write it with your sizes, or attach it to a model.
 
-Sizes are options, the defaults are those of the article's files; `onnx-tune parts show Z004` lists them.
+Sizes are options, the defaults are those of the article's files; `onnx-tune parts show Z004` explains them.
 
 examples:
   onnx-tune parts list
@@ -12,60 +12,54 @@ examples:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...commands import Log, Parser, guarded
-from ...errors import ToolError, unknown
-from ...model.infer import check
+from onnx import ModelProto
+
+from ...commands import Command, Log, Option, Parser, guarded, option
+from ...errors import unknown
 from ...model.read import read_model
 from ...model.types import type_text
-from ...model.write import write_model
+from .._edit import Edit, edit
 from .._literals import literal
-from . import PARTS, Part
+from .._options import COMMON, OUTPUT, output
+from . import OPTIONS, PARTS, Part
 from ._attach import BEHIND, FRONT, attach
 
 #: Options whose flag is shorter than the keyword.
 FLAGS = {"max_boxes": "max", "box_format": "format"}
-DOC = (__doc__ or "").strip()
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "onnx-tune parts") -> int:
     """The command line; the exit code."""
-    about, _, examples = DOC.partition("\nexamples:")
-    parser = Parser(prog=prog, description=about.strip(), epilog=f"examples:{examples}")
+    about, _, examples = inspect.cleandoc(__doc__ or "").partition("\nexamples:")
+    parser = Parser(prog=prog, description=about, epilog=f"examples:{examples}")
     parser.add_argument("action", choices=sorted(ACTIONS), help="what to do")
     parser.add_argument("part", nargs="?", default="", help="its number: Z001 to Z010")
-    given, rest = _split(list(argv) if argv is not None else None)
-    found = parser.parse_args(given)
-    action, part = str(found.action), str(found.part)
-    return guarded(prog, lambda: ACTIONS[action](part, rest, f"{prog} {action} {part}"))
-
-
-def _split(argv: list[str] | None) -> tuple[list[str], list[str]]:
-    """The action and the part, and what belongs to them."""
-    import sys
-
-    words = sys.argv[1:] if argv is None else argv
-    count = 2 if len(words) > 1 and not words[1].startswith("-") else 1
-    return words[:count], words[count:]
+    words = list(sys.argv[1:] if argv is None else argv)
+    count = 2 if len(words) > 1 and not words[1].startswith("-") else 1  # the action and the part; the rest is theirs
+    if count == 1 and {"-h", "--help"} & set(words):
+        words, count = ["-h"], 1
+    found = parser.parse_args(words[:count])
+    action, title = ACTIONS[found.action], f"{prog} {found.action} {found.part}"
+    return guarded(title.strip(), lambda: action(found.part, words[count:], title))
 
 
 def _part(code: str) -> Part:
-    if code.upper() in PARTS:
-        return PARTS[code.upper()]
-    by_name = next((p for p in PARTS.values() if p.name == code), None)
-    if by_name is None:
-        raise unknown("parts", "part", code, [*PARTS, *(p.name for p in PARTS.values())])
-    return by_name
+    by_name = {p.name: p for p in PARTS.values()}
+    if code.upper() not in PARTS and code not in by_name:
+        raise unknown("parts", "part", code, [*PARTS, *by_name])
+    return PARTS.get(code.upper()) or by_name[code]
 
 
 def _list(code: str, rest: Sequence[str], prog: str) -> None:
     """Every part in a line; the recipes that use them."""
     log = Log()
-    for part in PARTS.values():
-        log.plain(f"{part.code}  {part.name:<28}opset {part.since}+  converts to TFLite  {part.summary}")
+    for row in PARTS.values():
+        log.plain(f"{row.code}  {row.name:<28}opset {row.since}+  converts to TFLite  {row.summary}")
     for path in sorted((Path(__file__).parent / "recipes").glob("*.yaml")):
         log.plain(f"recipe  {path}")
 
@@ -73,74 +67,82 @@ def _list(code: str, rest: Sequence[str], prog: str) -> None:
 def _show(code: str, rest: Sequence[str], prog: str) -> None:
     """What a part is, its options, its inputs and outputs."""
     part, log = _part(code), Log()
-    log.plain(f"{part.code} {part.name}\n\n{inspect.getdoc(part.function)}\n")
-    for name, value in part.options.items():
-        log.plain(f"  --{FLAGS.get(name, name)}  (default: {value})")
     model = part.make()
+    log.plain(f"{part.code} {part.name}\n\n{inspect.getdoc(part.function)}\n")
+    for row in _rows(part, part.options):
+        log.plain(f"  {row.flags[0]:<12}{row.help}")
     log.plain("")
+    _tell(model, lambda text: log.plain(f"  {text}"))
+    log.plain(f"  operators: {', '.join(n.op_type for n in model.graph.node)}")
+    if ports := _ports(part):
+        log.plain("  attach: --to MODEL " + " ".join(f"--{p} {'NAME' if p == 'input' else 'TENSOR'}" for p in ports))
+
+
+def _tell(model: ModelProto, say: Callable[[str], None]) -> None:
     for kind, ends in (("input", model.graph.input), ("output", model.graph.output)):
         for end in ends:
-            log.plain(f"  {kind} {end.name}: {type_text(end.type)}")
-    log.plain(f"  operators: {', '.join(n.op_type for n in model.graph.node)}")
-    if part.code in FRONT:
-        log.plain("  attach: --to MODEL --input NAME")
-    if part.code in BEHIND:
-        log.plain("  attach: --to MODEL " + " ".join(f"--{port} TENSOR" for port in BEHIND[part.code]))
+            say(f"{kind} {end.name}: {type_text(end.type)}")
 
 
-def _write(code: str, rest: Sequence[str], prog: str) -> None:
+def _ports(part: Part) -> tuple[str, ...]:
+    return ("input",) if part.code in FRONT else tuple(BEHIND.get(part.code, ()))
+
+
+def _rows(part: Part, names: Iterable[str]) -> list[Option]:
+    """The options of a part; ``fixed`` may stand without a value."""
+    rows = []
+    for name in names:
+        default = part.options[name]
+        flag = f"--{FLAGS.get(name, name)} {'[VALUE]' if isinstance(default, bool) else 'VALUE'}"
+        text = f"{OPTIONS[name]} (default: {default})"
+        rows.append(option(flag, text, dest=name, const="true" if "[" in flag else None, convert=literal))
+    return rows
+
+
+def _write(code: str, rest: Sequence[str], prog: str) -> int:
     """The part as a file."""
     part = _part(code)
-    parser = _parser(part, prog, part.options)
-    parser.add_argument("-of", "--output_onnx_file_path", default=f"{part.code}_{part.name}.onnx", metavar="FILE")
-    found = vars(parser.parse_args(rest))
-    log, path = Log(found.pop("non_verbose"), found["output_onnx_file_path"]), found.pop("output_onnx_file_path")
-    try:
-        model = part.make(**found)
-    except (ValueError, TypeError) as error:
-        raise ToolError(f"{part.code}: {error}", part.code) from error
-    check(model, lambda: None, log.warning)
-    write_model(model, path, note=log.info)
-    log.info(f"wrote {path}: {len(model.graph.node)} nodes")
+
+    @edit("* OUTPUT QUIET")
+    def write(job: Edit, options: Mapping[str, Any]) -> None:
+        job.model = part.make(**options)
+        job.log.info(f"{len(job.model.graph.node)} nodes")
+
+    return _run(part, write, part.options, [output(f"{part.code}_{part.name}.onnx"), *COMMON])(rest, prog)
 
 
-def _attach(code: str, rest: Sequence[str], prog: str) -> None:
+def _attach(code: str, rest: Sequence[str], prog: str) -> int:
     """The model with the part in front of it or behind it."""
     part = _part(code)
-    ports = ("input",) if part.code in FRONT else tuple(BEHIND.get(part.code, ()))
+    ports = _ports(part)
+
+    @edit("* OUTPUT QUIET")
+    def attached(
+        job: Edit, options: Mapping[str, Any], *, to: str, input: str = "", boxes: str = "", scores: str = ""
+    ) -> None:
+        given = {"input": input, "boxes": boxes, "scores": scores}
+        job.model = attach(part.code, read_model(to), {n: t for n, t in given.items() if t}, **options)
+        _tell(job.model, job.log.info)
+
     sized = {"batch", "boxes", "classes", "height", "width", *ports}  # these the model says
-    parser = _parser(part, prog, [name for name in part.options if name not in sized])
-    parser.add_argument("--to", required=True, metavar="MODEL", help="the model")
-    for port in ports:
-        parser.add_argument(f"--{port}", metavar="TENSOR", help="a tensor, or a slice of one: out[:,:,:4]")
-    parser.add_argument("-of", "--output_onnx_file_path", required=True, metavar="FILE")
-    found = vars(parser.parse_args(rest))
-    log, path = Log(found.pop("non_verbose"), found["output_onnx_file_path"]), found.pop("output_onnx_file_path")
-    given = {port: value for port in ports if (value := found.pop(port)) is not None}
-    model = attach(part.code, read_model(found.pop("to")), given, **found)
-    check(model, lambda: None, log.warning)
-    write_model(model, path, note=log.info)
-    ends = [f"{kind} {v.name}: {type_text(v.type)}" for kind, side in (("input", model.graph.input),
-            ("output", model.graph.output)) for v in side]  # fmt: skip
-    log.info("; ".join([f"wrote {path}", *ends]))
+    rows = [
+        option("--to MODEL", "the model", required=True),
+        *(option(f"--{port} TENSOR", "a tensor, or a slice of one: out[:,:,:4]") for port in ports),
+        OUTPUT,
+        *COMMON,
+    ]
+    return _run(part, attached, [n for n in part.options if n not in sized], rows)(rest, prog)
 
 
-def _parser(part: Part, prog: str, options: Any) -> Parser:
-    import argparse
+def _run(part: Part, function: Callable[..., Any], names: Iterable[str], more: Sequence[Option]) -> Command:
+    """The command of one part: its own options go together into the parameter ``options``."""
+    own = _rows(part, names)
 
-    parser = Parser(prog=prog, description=inspect.getdoc(part.function), argument_default=argparse.SUPPRESS)
-    for name in options:
-        shown = FLAGS.get(name, name)
-        parser.add_argument(
-            f"--{shown}", dest=name, type=literal, metavar="VALUE", help=f"default: {part.options[name]}"
-        )
-    parser.add_argument("-n", "--non_verbose", action="store_true", default=False, help="no INFO lines")
-    return parser
+    def call(**values: Any) -> None:
+        options = {row.dest: values.pop(row.dest) for row in own if row.dest in values}
+        function(options, **values)
+
+    return Command(call, [*own, *more], None, doc=inspect.getdoc(part.function))
 
 
-ACTIONS: dict[str, Callable[[str, Sequence[str], str], None]] = {
-    "list": _list,
-    "show": _show,
-    "write": _write,
-    "attach": _attach,
-}
+ACTIONS: dict[str, Callable[..., Any]] = {"list": _list, "show": _show, "write": _write, "attach": _attach}
