@@ -95,7 +95,8 @@ def random_feeds(model: ModelProto, seed: int = 0) -> Iterator[dict[str, ndarray
     from ..errors import ConversionError
     from ..ir.dims import symbol
     from ..model.load import load
-    from ..validation.inputs import describe, generate
+    from ..validation.extents import generate
+    from ..validation.inputs import describe
 
     wanted = inputs(model.graph)
     try:

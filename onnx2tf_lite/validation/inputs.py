@@ -4,124 +4,140 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
-from ..ir.dims import Expr, evaluate, symbol, symbols
+from ..ir.dims import Expr, symbol
 from ..ir.graph import Placement, Value
+from . import draw
+from .facts import Facts, facts
 
 Arrays = dict[str, np.ndarray]
-#: Extents tried for free dimensions, and upper bounds tried for integers that nothing bounds, until the model runs.
-SIZES = (64, 96, 128, 224, 32, 256, 512, 16, 8, 640, 5, 4, 3, 2, 1)
+#: Upper bounds tried for integers that nothing bounds, until the model runs.
 HIGHS = (8, 2)
-#: operator -> (index operand, data operand): the ids lie below the extent of the data along ``axis``.
-INDEXING = {
-    "Gather": (1, 0),
-    "GatherElements": (1, 0),
-    "ScatterElements": (1, 0),
-    "GatherND": (1, 0),
-    "ScatterND": (1, 0),
-}
-PASSES_ON = {"Cast", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Concat", "Expand"}
+PIXELS = (0.0, 255.0)
+NORMALISED = (-2.0, 2.0)  # of pictures that nothing is done to: zero mean and unit variance, about
+SIDE = 16  # the shortest side of a picture
+MASK = re.compile(r"(^|[^a-z])mask([^a-z]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """An input of the original model: its dtype, its declared shape, and the bound below which its integers stay.
-
-    ``distinct``: integers that say where to scatter to, which ONNX leaves undefined for repeated ones.
-    ``span``: what floats are drawn from: ``normal``, ``pixels`` (0 to 255, which the model divides by that) or ``mask``
-    (0 or 1, also of integers).
-    """
+    """An input of the original model: its dtype, its declared shape (numbers, names, None), and what the model does
+    with it.  ``span``: ends of the range that a quantised file has for it."""
 
     name: str
     dtype: np.dtype
     shape: tuple[Any, ...]
-    high: int | None = None
-    distinct: bool = False
-    span: str = "normal"
+    facts: Facts = field(default_factory=Facts, compare=False)
+    span: tuple[float, float] | None = None
 
-    def random(self, shape: Iterable[int], rng: np.random.Generator, high: int) -> np.ndarray:
-        """Normal floats, pixels or masks; integers that are valid ids; bytes of the whole range; both booleans."""
+    def random(
+        self, shape: Iterable[int], rng: np.random.Generator, high: int, turn: int = 0, longest: int | None = None
+    ) -> np.ndarray:
+        """An array that suits the model, ``turn`` by turn another of the cases that it tells apart.
+
+        ``high``: the bound of integers that nothing else bounds; ``longest``: the extent that values are lengths of.
+        """
         size = tuple(shape)
-        if self.span == "mask" and self.dtype.kind in "fiu":
-            drawn = np.asarray(rng.random(size) < 0.75)
-            if drawn.ndim:
-                drawn[..., :1] = True  # a row without a single element has no defined softmax
-            return drawn.astype(self.dtype)
-        if self.span == "pixels" and self.dtype.kind == "f":
-            return np.asarray(rng.uniform(0, 255, size), self.dtype)
-        if self.dtype.kind in "fc":
-            return np.asarray(rng.standard_normal(size), self.dtype)
-        if self.dtype.kind == "b":
-            return np.asarray(rng.integers(0, 2, size), self.dtype)
-        if self.distinct and self.high and np.prod(size) <= self.high:
-            return rng.permutation(self.high)[: int(np.prod(size))].reshape(size).astype(self.dtype)
-        info = np.iinfo(self.dtype)
-        low, top = (
-            (info.min, info.max + 1) if self.dtype.itemsize == 1 and self.high is None else (0, self.high or high)
+        cases = self.cases if np.prod(size) == 1 else ()
+        if cases:
+            drawn: np.ndarray = np.full(size, cases[turn % len(cases)])
+        elif self.is_mask:
+            drawn = draw.masks(rng, size, empty=turn % 2 == 1)
+        elif longest is not None:
+            drawn = draw.lengths(rng, size, longest, empty=turn % 2 == 1)
+        elif self.is_picture(size):
+            drawn = draw.pictures(rng, size, size[1] not in draw.CHANNELS, self.pixels)
+        elif self.dtype.kind in "fc":
+            drawn = self._floats(size, rng)
+        else:
+            drawn = self._integers(size, rng, high)
+        return np.asarray(drawn, order="C").astype(self.dtype)
+
+    @property
+    def cases(self) -> tuple[float, ...]:
+        """What a single number is drawn as, turn by turn: the constants that the model asks for, and another one."""
+        f = self.facts
+        if self.dtype.kind == "b" or (self.is_mask and not self.shape):
+            return (1, 0)
+        if f.cases:
+            return (*dict.fromkeys(f.cases), max(f.cases) + 1)
+        one = 1 if self.dtype.kind in "iu" else 0.5
+        return tuple(
+            v for bound, rising in f.bounds for v in ((bound + one, bound) if rising else (bound - one, bound))
         )
-        return np.asarray(rng.integers(low, min(top, info.max + 1), size), self.dtype)
+
+    @property
+    def turns(self) -> int:
+        """How many samples show every case."""
+        single = all(d == 1 for d in self.shape)
+        if single and self.cases:
+            return len(self.cases)
+        return 2 if self.is_mask or self.facts.limits else 1
+
+    @property
+    def is_mask(self) -> bool:
+        """By its name, or since the model takes it for truth values; ids are none."""
+        named = MASK.search(self.name) is not None and self.dtype.kind in "fiub"
+        return self.facts.high is None and (named or "mask" in self.facts.needs)
+
+    def is_picture(self, size: Sequence[int]) -> bool:
+        """Four axes, one of them of channels, that the model convolves."""
+        if len(size) != 4 or "picture" not in self.facts.needs or self.dtype.kind == "b":
+            return False
+        sides = size[2:] if size[1] in draw.CHANNELS else size[1:3] if size[3] in draw.CHANNELS else (0,)
+        return min(sides) >= SIDE
+
+    @property
+    def pixels(self) -> tuple[float, float]:
+        """The range of a picture: that of the file, else what the model subtracts and divides by says."""
+        if self.span or self.facts.span:
+            return self.span or self.facts.span or PIXELS
+        if self.dtype.kind in "iu" or any(1 / 300 < abs(f) < 1 / 100 or -160 < o < -50 for f, o in self.facts.steps):
+            return PIXELS
+        return (0.0, 1.0) if any(-1 < o < -0.1 for _, o in self.facts.steps) else NORMALISED
+
+    def _floats(self, size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        span = self.span or self.facts.span
+        if span is None and self.pixels == PIXELS:
+            span = PIXELS
+        drawn = rng.standard_normal(size)
+        if span is not None:
+            drawn = np.clip((span[0] + span[1]) / 2 + drawn * (span[1] - span[0]) / 6, *span)
+        known = [*self.facts.cases, *(bound for bound, _ in self.facts.bounds)]
+        return draw.within(draw.sprinkle(rng, drawn, known), self.facts.needs)
+
+    def _integers(self, size: tuple[int, ...], rng: np.random.Generator, high: int) -> np.ndarray:
+        f, info = self.facts, np.iinfo(self.dtype)
+        if f.high is not None:
+            drawn = draw.whole(rng, size, 0, f.high, f.distinct)
+            return draw.sprinkle(rng, drawn, [c for c in f.cases if 0 <= c < f.high])
+        if "size" in f.needs:
+            return draw.whole(rng, size, 1, max(high // 2, 2), False)
+        if "signed" in f.needs:
+            drawn = draw.whole(rng, size, -high if info.min else 0, high + 1, False)
+            return np.where(drawn == 0, 1, drawn) if "nonzero" in f.needs else drawn
+        if self.dtype.itemsize == 1:
+            return draw.whole(rng, size, info.min, info.max + 1, False)
+        return draw.sprinkle(rng, draw.whole(rng, size, 0, high, False), f.cases)
 
 
 def describe(graph: gs.Graph) -> list[InputSpec]:
     """The inputs of a loaded model."""
-    specs = []
+    specs, known = [], facts(graph)
     for tensor in graph.inputs:
         dtype = np.dtype(tensor.dtype) if tensor.dtype is not None and not isinstance(tensor.dtype, int) else None
         if dtype is None or tensor.shape is None:
             what = "has no tensor type with a known rank and numeric dtype"
             raise ConversionError(Problem(f"input '{tensor.name}'", what, "declare its shape in the model"))
-        ids = _bound(tensor) if dtype.kind in "iu" else (None, False)
-        specs.append(InputSpec(tensor.name, dtype, tuple(tensor.shape), *ids, span=_span(tensor, dtype)))
+        specs.append(InputSpec(tensor.name, dtype, tuple(tensor.shape), known[tensor.name]))
     return specs
-
-
-def _span(tensor: gs.Tensor, dtype: np.dtype) -> str:
-    """Pixels where the first thing that is done to the input is a division by about 255; masks go by their name."""
-    if re.search(r"(^|[^a-z])mask([^a-z]|$)", tensor.name, re.IGNORECASE):
-        return "mask"
-    nodes = list(tensor.outputs)
-    while len(nodes) == 1 and nodes[0].op in PASSES_ON:
-        nodes = [n for t in nodes[0].outputs for n in t.outputs]
-    scales = [_factor(n) for n in nodes]
-    return "pixels" if dtype.kind == "f" and scales and all(100 < s < 300 for s in scales) else "normal"
-
-
-def _factor(node: gs.Node) -> float:
-    """What a node divides by, if it does that by one number."""
-    constants = [t.values for t in node.inputs if isinstance(t, gs.Constant) and t.values.size == 1]
-    if node.op not in ("Div", "Mul") or len(constants) != 1 or not constants[0].item():
-        return 0.0
-    return float(constants[0].item()) if node.op == "Div" else 1 / float(constants[0].item())
-
-
-def _bound(tensor: gs.Tensor) -> tuple[int | None, bool]:
-    """The smallest extent that values of ``tensor`` index, seen through operators that only move them; whether any of
-    these operators scatters."""
-    found, seen, queue, scatters = [], {id(tensor)}, [tensor], False
-    while queue:
-        current = queue.pop()
-        for node in current.outputs:
-            index, data = INDEXING.get(node.op, (None, None))
-            if index is not None and len(node.inputs) > index and node.inputs[index] is current:
-                shape, scatters = node.inputs[data].shape, scatters or node.op.startswith("Scatter")
-                axes = (
-                    range(node.inputs[index].shape[-1] if node.inputs[index].shape else 0) if "ND" in node.op else None
-                )
-                for axis in [node.attrs.get("axis", 0)] if axes is None else axes:
-                    if shape is not None and -len(shape) <= axis < len(shape) and isinstance(shape[axis], int):
-                        found.append(shape[axis])
-            elif (node.op in PASSES_ON and node.inputs[0] is current) or node.op == "Concat":
-                fresh = [t for t in node.outputs if id(t) not in seen]
-                seen.update(map(id, fresh))
-                queue += fresh
-    return max(1, min(found)) if found else None, scatters
 
 
 def check_hint(name: str, shape: Sequence[int], place: Placement) -> None:
@@ -137,41 +153,6 @@ def default_place(spec: InputSpec) -> Placement:
     """An input as the model declares it, for a file that does not say where its inputs are."""
     shape = tuple(d if isinstance(d, int) else symbol(str(d or f"{spec.name}_{i}")) for i, d in enumerate(spec.shape))
     return Placement(Value(spec.name, shape, spec.dtype), shape, tuple(range(len(shape))), shape)
-
-
-def generate(
-    specs: list[InputSpec],
-    places: Mapping[str, Placement],
-    hints: Mapping[str, Sequence[int]],
-    seed: int = 0,
-    samples: int | None = None,
-) -> Iterator[tuple[dict[str, int], Arrays]]:
-    """Candidates of (symbols, inputs) in the order they are to be tried; at the end nothing is left to try.
-
-    Batch dimensions are 1, from the second candidate on 2; what ``hints`` say is the same in all.  With ``samples``
-    every size is tried with that many seeds, one after the other.
-    """
-    free = sorted({s for spec in specs for s in symbols(places[spec.name].shape)})
-    bound = bind(((places[n].shape, shape) for n, shape in hints.items() if n in places), {})
-    batch = {s for s in free if _is_batch(s, specs, places)}
-    loose = [s for s in free if s not in bound]
-    for high in HIGHS:
-        for turn, size in enumerate(SIZES if loose else SIZES[:1]):
-            values = bound | {s: (1 if turn == 0 else 2) if s in batch else size for s in loose}
-            for number in range(samples or 1):
-                rng = np.random.default_rng(seed + number)
-                yield (
-                    values,
-                    {s.name: s.random([evaluate(d, values) for d in places[s.name].shape], rng, high) for s in specs},
-                )
-
-
-def _is_batch(symbol: str, specs: list[InputSpec], places: Mapping[str, Placement]) -> bool:
-    if re.search(r"batch|^n$|^b$", symbol, re.IGNORECASE):
-        return True
-    shapes = [places[s.name].shape for s in specs]
-    first = any(len(shape) > 1 and symbol in symbols(shape[:1]) for shape in shapes)
-    return first and not re.search("seq|len|time|past|num", symbol, re.IGNORECASE)
 
 
 def bind(pairs: Iterable[tuple[Iterable[Any], Iterable[int]]], known: Mapping[str, int]) -> dict[str, int]:

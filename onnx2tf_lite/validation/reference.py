@@ -63,6 +63,15 @@ class Reference:
             reference.notes.append("the model is quantised: reference without ONNX Runtime's fused 8-bit kernels")
         return reference
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """What running the model taught, in a child, for the parent to take over."""
+        return {"engine": self.engine, "notes": self.notes}
+
+    def adopt(self, state: dict[str, Any]) -> None:
+        """The :attr:`state` of a child's copy."""
+        self.engine, self.notes[:] = state["engine"], state["notes"]
+
     def open(self, tensors: Sequence[str] | None = None, rounding: str = "") -> Session:
         """A session that returns the outputs, or else the named ``tensors``; with ``rounding`` of its weights to those
         that a kind of file has."""

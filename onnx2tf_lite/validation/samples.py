@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,18 @@ from ..errors import ConversionError, Problem
 from ..ir.graph import Placement, concrete
 from ..passes.manager import nearest
 from . import child, inputs
+from .extents import generate
+from .inputs import InputSpec
 from .measure import change
-from .reference import Reference, ReferenceFailed, jitter
+from .reference import Reference, ReferenceFailed, Session, jitter
 from .targets import Target
 
 Arrays = dict[str, np.ndarray]
-TRIES = 5  # further sizes that are tried for a second sample
+MOST = 4  # samples that are drawn to show the cases of a model, where nobody says how many
+TRIES = 12  # candidates for every sample after the first
+SPARES = 4  # samples with empty tensors or NaN that are put aside before one of them is taken
 BUDGET = 1 << 30
+MEMORY = 1 << 29  # bytes of the largest tensor of a drawn sample; a runtime holds some of them at a time
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,8 @@ class CheckOptions:
 
     ``layers``: every tensor with a counterpart, not the outputs alone.  ``data``: arrays by input name (or one list of
     such samples), else seeded random ones, free dimensions from ``hints`` (input name -> shape) where given.
-    ``samples``: how many random ones; None: two sizes for a dynamic model, else one.  ``rtol``, ``atol``, ``metric``:
+    ``samples``: how many random ones; None: two sizes for a dynamic model, and as many (up to four) as show every case
+    of its inputs, else one.  ``rtol``, ``atol``, ``metric``:
     see ``compare``.  ``budget``: bytes of reference tensors held at once; beyond, layers are compared in chunks.
     ``histograms``: of the worst layers even where they agree.
     """
@@ -68,7 +75,7 @@ class Samples:
     held: set[str] = field(default_factory=set)
 
     def draw(self, targets: Sequence[Target]) -> None:
-        """The user's data, or inputs that the reference runs with: of two sizes for a dynamic model, if there are."""
+        """The user's data, or inputs that the reference runs with."""
         o, specs = self.options, self.reference.inputs
         places = next((t.program.places for t in targets if all(s.name in t.program.places for s in specs)), None)
         places = places or {s.name: inputs.default_place(s) for s in specs}
@@ -81,39 +88,10 @@ class Samples:
             inputs.check_hint(name, shape, places[name])
         given = None if o.data is None else inputs.from_user(o.data, specs, places)
         layers = self.names(targets) if o.layers else list(self.reference.outputs)
-        self.samples, names, self.reference.engine, self.reference.notes[:] = child.call(
-            lambda: self._draw(given, places, layers, targets)
-        )
-        self.held = set(names)
-
-    def _draw(self, given: Any, places: Mapping[str, Placement], layers: list[str], targets: Sequence[Target]) -> Any:
-        """In a child: the samples, the tensors that they hold, and what the reference came to say of itself."""
-        o = self.options
-        found: list[Sample] = []
-        session, wanted = None, list(self.reference.outputs)
-        wished = len(given) if given is not None else 0
-        count = wished or o.samples or 2
-        candidates = given or inputs.generate(self.reference.inputs, places, o.hints, o.seed, o.samples)
-        failure, tries = ReferenceFailed("no input can be made for the model"), 0
-        for symbols, feeds in candidates:
-            if session is None:
-                if len(self.chunks(layers, targets, symbols, count)) == 1:  # then one run gives everything
-                    wanted = list(dict.fromkeys([*layers, *wanted]))
-                session = self.reference.open(wanted)
-            if not wished and o.samples is None and found and (symbols == found[0].symbols or tries == TRIES):
-                break
-            tries += bool(found)
-            try:
-                found.append(Sample(symbols, feeds, session.run(feeds)))
-            except ReferenceFailed as error:
-                if wished:
-                    raise
-                failure = error
-            if len(found) == count:
-                break
-        if not found:
-            raise ReferenceFailed(f"{failure} (give shape_hints, -sh, or test data, -tdnp)")
-        return found, wanted, self.reference.engine, self.reference.notes
+        search = _Search(self, places, layers, targets)
+        self.samples, state = child.call(lambda: search.run(given))
+        self.reference.adopt(state)
+        self.held = set.intersection(*(set(s.expected) for s in self.samples))
 
     def names(self, targets: Iterable[Target]) -> list[str]:
         """Every tensor of the model with a counterpart in one of the files, in graph order."""
@@ -129,12 +107,7 @@ class Samples:
         room = self.options.budget
         for name in names:
             place = places.get(name)
-            extents = concrete(place.shape, symbols) if place else ()
-            size = (
-                count * max(place.value.dtype.itemsize, 4) * int(np.prod(np.abs(extents), dtype=np.int64))
-                if place
-                else 0
-            )
+            size = count * _bytes(place, symbols) if place else 0
             if size > room and chunks[-1]:
                 chunks.append([])
                 room = self.options.budget
@@ -177,3 +150,105 @@ class Samples:
 
         for sample, slack in zip(self.samples, child.call(compute), strict=True):
             sample.slack.setdefault(kind, {}).update(slack)
+
+
+@dataclass
+class _Search:
+    """For inputs that the reference runs with, in a child process."""
+
+    whole: Samples
+    places: Mapping[str, Placement]
+    layers: list[str]
+    targets: Sequence[Target]
+    sessions: dict[bool, Session] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.options, self.reference = self.whole.options, self.whole.reference
+        self.specs = [_spanned(spec, self.targets) for spec in self.reference.inputs]
+        self.free = any(not isinstance(d, int) for s in self.specs for d in self.places[s.name].shape)
+
+    def run(self, given: Sequence[tuple[dict[str, int], Arrays]] | None) -> tuple[list[Sample], dict[str, Any]]:
+        """The samples, and what the reference came to say of itself."""
+        if given is not None:
+            self.count = len(given)
+            found = [self.expected(*one) for one in given]
+        else:
+            found = self.drawn()
+        return found, self.reference.state
+
+    def drawn(self) -> list[Sample]:
+        cases = max((s.turns for s in self.specs), default=1)
+        self.count = self.options.samples or max(min(cases, MOST), 1 + self.free)
+        found: list[Sample] = []
+        for turn in range(self.count):
+            sample = self.one(turn, found[0] if found else None, again=bool(self.options.samples) or turn < cases)
+            found += [sample] if sample else []
+        return found
+
+    def one(self, turn: int, first: Sample | None, again: bool) -> Sample | None:
+        """Sample number ``turn``, if ``again`` of the ``first`` one's sizes where no others do.
+
+        None where the model does not run with such inputs; ReferenceFailed where there is no ``first`` one either.
+        """
+        hints, seed = self.options.hints, self.options.seed
+        candidates: Iterable[tuple[dict[str, int], Arrays]] = generate(self.specs, self.places, hints, seed, turn)
+        if first is not None:
+            same = {n: a.shape for n, a in first.feeds.items()}
+            last = generate(self.specs, self.places, same, seed, turn) if again else ()
+            candidates = chain(islice(candidates, TRIES if self.free else 2), last)
+        spares: list[Sample] = []
+        failure = ReferenceFailed("no input can be made for the model")
+        for symbols, feeds in candidates:
+            try:
+                if (need := self.memory(symbols)) > MEMORY:
+                    raise ReferenceFailed(f"a tensor would take {need / 1e9:.1f} GB")
+                sample = self.expected(symbols, feeds)
+            except ReferenceFailed as error:
+                failure = error
+                continue
+            if _is_sound(sample):
+                return sample
+            spares.append(sample)
+            if len(spares) == SPARES:
+                break
+        if spares or first is not None:
+            return spares[0] if spares else None
+        raise ReferenceFailed(f"{failure}{self.advice()}")
+
+    def expected(self, symbols: dict[str, int], feeds: Arrays) -> Sample:
+        """What the reference makes of the inputs; every layer, where those fit into the budget."""
+        everything = len(self.whole.chunks(self.layers, self.targets, symbols, self.count)) == 1
+        if everything not in self.sessions:
+            outputs = self.reference.outputs
+            wanted = list(dict.fromkeys([*self.layers, *outputs])) if everything else list(outputs)
+            self.sessions[everything] = self.reference.open(wanted)
+        return Sample(symbols, feeds, self.sessions[everything].run(feeds))
+
+    def memory(self, symbols: Mapping[str, int]) -> int:
+        """Bytes of the largest tensor, before anything is allocated, by what the files say of the shapes."""
+        places = {n: p for t in self.targets for n, p in t.program.places.items()}.values()
+        return max((_bytes(p, symbols) for p in places), default=0)
+
+    def advice(self) -> str:
+        """What the user can do about inputs that do not suit the model, where he can."""
+        hinted = {n for n, h in self.options.hints.items() if -1 not in h}
+        words = ["shape_hints, -sh"] if self.free and not hinted.issuperset(s.name for s in self.specs) else []
+        words += ["test data, -tdnp"] if any(s.dtype.kind in "iu" for s in self.specs) or words else []
+        return f" (give {', or '.join(words)})" if words else ""
+
+
+def _spanned(spec: InputSpec, targets: Sequence[Target]) -> InputSpec:
+    """The input with the range that a quantised file has for it."""
+    spans = (t.span(t.program.names[spec.name]) for t in targets if spec.name in t.program.names)
+    return replace(spec, span=next((s for s in spans if s), None))
+
+
+def _is_sound(sample: Sample) -> bool:
+    """True where no tensor is empty or holds NaN: on such inputs a model says little."""
+    arrays = sample.expected.values()
+    return not any(a.size == 0 or (a.dtype.kind in "fc" and bool(np.isnan(a).any())) for a in arrays)
+
+
+def _bytes(place: Placement, symbols: Mapping[str, int]) -> int:
+    extents = np.abs(concrete(place.shape, symbols))
+    return max(place.value.dtype.itemsize, 4) * int(np.prod(extents, dtype=np.int64))

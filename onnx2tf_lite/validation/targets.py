@@ -61,6 +61,7 @@ class Target(Protocol):
     def store(self, name: str, array: np.ndarray, stored: str) -> np.ndarray: ...
     def open(self, runtime: str, wanted: Sequence[str]) -> Any: ...
     def real(self, stored: str, array: np.ndarray, like: np.dtype) -> np.ndarray: ...
+    def span(self, stored: str) -> tuple[float, float] | None: ...
     def bisect(self, runtime: str, count: int) -> Any: ...
 
 
@@ -153,6 +154,21 @@ class TFLite:
         """What a stored array stands for, for comparison with one of dtype ``like``."""
         tensor = self.tensor(stored)
         return tensor.real(array) if tensor.quantised and like.kind == "f" and array.dtype.kind in "iu" else array
+
+    def span(self, stored: str) -> tuple[float, float] | None:
+        """The range that an input is quantised to, here or as the first that is done to it."""
+        index = self.index(stored)
+        readers = [op for op in self.file.operators if index in op.inputs]
+        quantise = [op for op in readers if op.name == "QUANTIZE"]
+        found = [t for t in (self.file.tensors[op.outputs[0]] for op in quantise) if t.quantised]
+        tensor = None if index is None else self.file.tensors[index]
+        if tensor is not None and tensor.quantised:
+            found = [tensor]
+        if not found or found[0].scale.size != 1:
+            return None
+        info = np.iinfo(found[0].dtype)
+        low, high = found[0].real(np.array([info.min, info.max], np.int64))
+        return float(low), float(high)
 
     def open(self, runtime: str, wanted: Sequence[str]) -> Runner:
         """A runner that gives ``wanted`` tensors."""
@@ -286,6 +302,9 @@ class _TensorFlow:
 
     def real(self, stored: str, array: np.ndarray, like: np.dtype) -> np.ndarray:
         return array
+
+    def span(self, stored: str) -> tuple[float, float] | None:
+        return None
 
     def bisect(self, runtime: str, count: int) -> Any:
         raise TargetFailed("TensorFlow does not say where")

@@ -131,11 +131,11 @@ def test_hint_for_an_unknown_input_is_an_error(converted: ConversionResult) -> N
 
 
 def test_sizes_are_tried_until_the_model_runs() -> None:
-    """A reshape to [-1, 50] only takes multiples of 50."""
-    proto = model("g (float[M] x) => (float[A,50] y) { y = Reshape(x, to) }", to=np.array([-1, 50]))
+    """A reshape to [-1, 53] only takes multiples of 53."""
+    proto = model("g (float[M] x) => (float[A,53] y) { y = Reshape(x, to) }", to=np.array([-1, 53]))
     result = convert(onnx_graph=proto, outputs=["float32"], disable_model_save=True, non_verbose=True)
-    assert result.check is not None and result.exit_code == 2, "no multiple of 50 is among the sizes"
+    assert result.check is not None and result.exit_code == 2, "no multiple of 53 is among the sizes"
     assert "shape_hints" in result.check.error
     hinted = convert(onnx_graph=proto, outputs=["float32"], disable_model_save=True, non_verbose=True,
-                     shape_hints=["x:100"])  # fmt: skip
+                     shape_hints=["x:106"])  # fmt: skip
     assert hinted.exit_code == 0

@@ -1,0 +1,357 @@
+"""What the graph says of its inputs: the constants with which they are compared, indexed or divided, and their extents.
+
+An input is followed through operators that keep its values (up to a constant factor and offset) or its axes; what
+ends a path says what the values are for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+#: Constants of more elements than this are not looked into.
+FEW = 4096
+#: Values that an input is compared with: more than that is a table and no case distinction.
+CASES = 8
+SAME_VALUES = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Concat", "Expand",
+               "Cast", "Gather", "GatherElements", "GatherND", "Tile", "Split", "Pad", "Dropout",
+               "ReduceMax", "ReduceMin"}  # fmt: skip
+SAME_AXES = {"Identity", "Cast", "Dropout", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Abs", "Neg", "Exp", "Log", "Sqrt",
+             "Pow", "Floor", "Not", "Clip", "Softmax", "QuantizeLinear", "DequantizeLinear"}  # fmt: skip
+#: What may lie between a constant and its reader.
+CARRIERS = {"Cast", "Identity", "Unsqueeze", "DequantizeLinear"}
+ARITHMETIC = {"Add", "Sub", "Mul", "Div"}
+#: operator -> (index operand, data operand): the ids lie below the extent of the data along ``axis``.
+INDEXING = {"Gather": (1, 0), "GatherElements": (1, 0), "ScatterElements": (1, 0), "GatherND": (1, 0),
+            "ScatterND": (1, 0)}  # fmt: skip
+PICTURE = {"Conv", "ConvInteger", "QLinearConv", "FusedConv", "MaxPool", "AveragePool"}
+#: operator -> (operand, what a value of it must be)
+DOMAINS = {"Div": (1, "nonzero"), "Mod": (1, "nonzero"), "Reciprocal": (0, "nonzero"), "Log": (0, "positive"),
+           "Sqrt": (0, "positive"), "Acos": (0, "unit"), "Asin": (0, "unit"), "Atanh": (0, "unit")}  # fmt: skip
+#: operator -> operand that is a length, of the axis (of operand 0) of RNN's time
+LENGTHS = {"LSTM": (4, 0), "GRU": (4, 0), "RNN": (4, 0), "ReverseSequence": (1, None)}
+#: operator -> operand that says sizes or bounds
+SIZES = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1, "Range": 1, "TopK": 1, "Resize": 3, "Upsample": 1}
+ORDERED = {"Less", "LessOrEqual", "Greater", "GreaterOrEqual"}
+
+
+@dataclass
+class Facts:
+    """Of one input.
+
+    ``high``: its values index a table of that many rows, ``distinct`` ones where to scatter to; ``cases``: constants
+    that it is found equal to or not; ``bounds``: constants that it is compared with, and whether more of them are
+    passed the larger it is; ``needs``: of "nonzero", "positive", "unit", "signed" (an operand of a division), "size",
+    "mask" (a truth value), "picture" (it is convolved); ``limits``: (input, axis) that is as long as its values may
+    be; ``steps``: (factor, offset) of what is done to it first; ``span``: what it is quantised to; ``extents`` that the
+    weights have, by axis.
+    """
+
+    high: int | None = None
+    distinct: bool = False
+    cases: list[float] = field(default_factory=list)
+    bounds: list[tuple[float, bool]] = field(default_factory=list)
+    needs: set[str] = field(default_factory=set)
+    limits: list[tuple[str, int]] = field(default_factory=list)
+    steps: list[tuple[float, float]] = field(default_factory=list)
+    span: tuple[float, float] | None = None
+    extents: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A tensor that comes from an input: its values are ``factor`` * input + ``offset`` (None: something else), its
+    axes those of the input (None: something else)."""
+
+    tensor: gs.Tensor
+    axes: tuple[int | None, ...] | None
+    factor: float | None = 1.0
+    offset: float = 0.0
+
+    def solve(self, value: float) -> float:
+        """The input at which the tensor is ``value``."""
+        assert self.factor
+        return (value - self.offset) / self.factor
+
+
+def facts(graph: gs.Graph) -> dict[str, Facts]:
+    """By the name of the input."""
+    traces = {t.name: list(_traces(t)) for t in graph.inputs}
+    homes = {id(t.tensor): (name, t.axes) for name, found in traces.items() for t in found if t.axes}
+    result = {}
+    for name, found in traces.items():
+        result[name] = Facts()
+        for trace in found:
+            for node in trace.tensor.outputs:
+                _learn(result[name], trace, node, homes)
+    return result
+
+
+def _traces(start: gs.Tensor) -> Iterator[Trace]:
+    """Everything that is the input, seen through operators."""
+    rank = None if start.shape is None else len(start.shape)
+    queue, seen = [Trace(start, None if rank is None else tuple(range(rank)))], {id(start)}
+    while queue:
+        trace = queue.pop()
+        yield trace
+        for node in trace.tensor.outputs:
+            for tensor, axes, value in _passed(trace, node):
+                if tensor.name and id(tensor) not in seen and (axes is not None or value is not None):
+                    seen.add(id(tensor))
+                    queue.append(Trace(tensor, axes, *(value or (None, 0.0))))
+
+
+def _passed(trace: Trace, node: gs.Node) -> Iterator[tuple[gs.Tensor, Any, Any]]:
+    """(result, its axes, its factor and offset) of a node that keeps either."""
+    if node.domain:
+        return
+    if node.op == "Loop" and trace.tensor in node.inputs[2:]:
+        place = next(i for i, t in enumerate(node.inputs) if t is trace.tensor)
+        yield node.attrs["body"].inputs[place], trace.axes, (trace.factor, trace.offset)
+        return
+    axes = _axes(trace, node)
+    value = _value(trace, node)
+    if axes is not None or value is not None:
+        for result in node.outputs if node.op == "Split" else node.outputs[:1]:
+            yield result, axes, value
+
+
+def _value(trace: Trace, node: gs.Node) -> tuple[float, float] | None:
+    if trace.factor is None:
+        return None
+    if node.op in SAME_VALUES and (node.inputs[0] is trace.tensor or node.op == "Concat"):
+        boolean = node.op == "Cast" and int(node.attrs.get("to", 1)) == 9
+        return None if boolean else (trace.factor, trace.offset)
+    if node.op not in ARITHMETIC:
+        return None
+    first = node.inputs[0] is trace.tensor
+    number = _number(node.inputs[1 if first else 0])
+    if number is None or not (first or node.op in ("Add", "Mul")) or (number == 0 and node.op in ("Mul", "Div")):
+        if node.op == "Sub" and not first and number is not None:
+            return -trace.factor, number - trace.offset
+        return None
+    factor, offset = trace.factor, trace.offset
+    return {
+        "Add": (factor, offset + number),
+        "Sub": (factor, offset - number),
+        "Mul": (factor * number, offset * number),
+        "Div": (factor / (number or 1), offset / (number or 1)),
+    }[node.op]
+
+
+def _axes(trace: Trace, node: gs.Node) -> tuple[int | None, ...] | None:
+    axes = trace.axes
+    if axes is None or not any(t is trace.tensor for t in node.inputs[:2]):
+        return None
+    if node.op in SAME_AXES:
+        return axes
+    if node.op in ARITHMETIC:
+        other = node.inputs[1 if node.inputs[0] is trace.tensor else 0]
+        return axes if isinstance(other, gs.Constant) and len(other.shape) <= len(axes) else None
+    if node.op == "Transpose":
+        perm = node.attrs.get("perm", range(len(axes))[::-1])
+        return tuple(axes[p] for p in perm) if len(perm) == len(axes) else None
+    if node.op in ("Squeeze", "Unsqueeze"):
+        given = _numbers(node.inputs[1] if len(node.inputs) > 1 else None)
+        chosen = node.attrs.get("axes", None if given is None else [int(a) for a in given])
+        if chosen is None:
+            return None
+        if node.op == "Squeeze":
+            gone = {a % len(axes) for a in chosen}
+            return tuple(a for i, a in enumerate(axes) if i not in gone)
+        rank, rest = len(axes) + len(chosen), iter(axes)
+        fresh = {a % rank for a in chosen}
+        return tuple(None if i in fresh else next(rest) for i in range(rank))
+    if node.op in ("Concat", "Split", "Slice", "Pad"):  # not along the axis that changes
+        axis = node.attrs.get("axis", 0) if node.op in ("Concat", "Split") else None
+        known = _numbers(node.inputs[3]) if node.op == "Slice" and len(node.inputs) > 3 else None
+        if axis is None and known is None:
+            return None
+        changed = {int(a) % len(axes) for a in ([axis] if known is None else known)}
+        return tuple(None if i in changed else a for i, a in enumerate(axes))
+    return None
+
+
+# ----------------------------------------------------------------------------------------------- what a node says
+
+
+def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> None:
+    """Everything that one reader says of the input."""
+    slots = [i for i, t in enumerate(node.inputs) if t is trace.tensor]
+    if trace.axes is not None:
+        for slot in slots:
+            _extents(found, trace, node, slot)
+        if node.op in PICTURE:
+            found.needs.add("picture")
+    if trace.factor is None or node.domain:
+        return
+    for slot in slots:
+        _index(found, trace, node, slot)
+        _compare(found, trace, node, slot)
+        if DOMAINS.get(node.op, (None, ""))[0] == slot:
+            found.needs.add(DOMAINS[node.op][1])
+        if node.op in ("Div", "Mod"):
+            found.needs.add("signed")
+        if SIZES.get(node.op) == slot:
+            found.needs.add("size")
+        if node.op in ("Where", "If", "Not", "And", "Or", "Xor") and slot == 0:
+            found.needs.add("mask")
+        if node.op == "Cast" and int(node.attrs.get("to", 1)) == 9:
+            found.needs.add("mask")
+        if LENGTHS.get(node.op, (None,))[0] == slot:
+            _length(found, node, homes)
+    if node.op == "QuantizeLinear" and slots == [0]:
+        _quantised(found, trace, node)
+    if node.op in ("Mul", "Div", "Sub") and slots == [0]:
+        passed = _value(trace, node)
+        if passed:
+            found.steps.append(passed)
+
+
+def _index(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
+    index, data = INDEXING.get(node.op, (None, None))
+    if index is not None and slot == index:
+        shape = node.inputs[data].shape
+        rows = trace.tensor.shape[-1] if trace.tensor.shape else None
+        axes = range(rows if isinstance(rows, int) else 0) if "ND" in node.op else [node.attrs.get("axis", 0)]
+        found.distinct |= node.op.startswith("Scatter")
+        tops = [shape[a] for a in axes if shape is not None and -len(shape) <= a < len(shape)]
+    else:
+        depth = _number(node.inputs[1]) if node.op == "OneHot" and slot == 0 else None
+        tops = [] if depth is None else [int(depth)]
+    for top in (t for t in tops if isinstance(t, int)):
+        high = max(1, math.ceil(trace.solve(top))) if trace.factor and trace.factor > 0 else top
+        found.high = high if found.high is None else min(found.high, high)
+
+
+def _compare(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
+    if node.op not in ORDERED and node.op != "Equal":
+        return
+    constants = _numbers(node.inputs[1 - slot])
+    if constants is None or not constants.size or not trace.factor:
+        return
+    values = sorted({trace.solve(float(c)) for c in constants.ravel() if math.isfinite(c)})
+    if node.op == "Equal":
+        found.cases += values if len(values) <= CASES else ()
+    elif values:
+        larger = node.op.startswith("Greater") == (slot == 0)
+        rising = larger == (trace.factor > 0)
+        found.bounds.append((values[-1 - len(values) // 4] if rising else values[len(values) // 4], rising))
+
+
+def _length(found: Facts, node: gs.Node, homes: dict[int, Any]) -> None:
+    axis = LENGTHS[node.op][1]
+    axis = node.attrs.get("time_axis", 0) if axis is None else axis
+    name, axes = homes.get(id(node.inputs[0]), ("", None))
+    if axes and axis < len(axes) and axes[axis] is not None:
+        found.limits.append((name, axes[axis]))
+
+
+def _quantised(found: Facts, trace: Trace, node: gs.Node) -> None:
+    scale = _number(node.inputs[1])
+    held = node.inputs[2] if len(node.inputs) > 2 else None
+    zero = _number(held) if held is not None else 0.0
+    kind = np.dtype(held.dtype) if isinstance(held, gs.Constant) else np.dtype(np.uint8)
+    if scale is None or zero is None or not trace.factor or kind.kind not in "iu":
+        return
+    info = np.iinfo(kind)
+    ends = sorted(trace.solve(scale * (end - zero)) for end in (info.min, info.max))
+    found.span = ends[0], ends[1]
+
+
+# ----------------------------------------------------------------------------------------------- extents
+
+#: operator -> (operand, its axis, operand with weights, axis of these); -1 counts from the end
+WEIGHTS: dict[str, list[tuple[int, int, int, int]]] = {
+    "ConvTranspose": [(0, 1, 1, 0)],
+    "MatMul": [(0, -1, 1, -2), (1, -2, 0, -1)],
+    "MatMulInteger": [(0, -1, 1, -2), (1, -2, 0, -1)],
+    "QLinearMatMul": [(0, -1, 3, -2)],
+    "BatchNormalization": [(0, 1, 1, 0)],
+    "InstanceNormalization": [(0, 1, 1, 0)],
+    "LayerNormalization": [(0, -1, 1, -1)],
+    "LSTM": [(0, 2, 1, 2), (5, 2, 2, 2), (6, 2, 2, 2)],
+    "GRU": [(0, 2, 1, 2), (5, 2, 2, 2)],
+    "RNN": [(0, 2, 1, 2), (5, 2, 2, 2)],
+}
+GROUPED = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}
+
+
+def _extents(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
+    """Extents that the operator can only have as its weights have them."""
+    axes = trace.axes or ()
+
+    def say(axis: int, extent: int | None) -> None:
+        if extent is not None and -len(axes) <= axis < len(axes) and (own := axes[axis]) is not None:
+            found.extents.setdefault(own, int(extent))
+
+    if node.op in GROUPED and slot == 0:
+        channels = _weight_extent(node, GROUPED[node.op], 1)
+        say(1, None if channels is None else channels * int(node.attrs.get("group", 1)))
+    for operand, axis, weights, of in WEIGHTS.get(node.op, ()):
+        if operand == slot:
+            say(axis, _weight_extent(node, weights, of))
+    if node.op == "Gemm" and slot < 2:
+        turned = [bool(node.attrs.get(k, 0)) for k in ("transA", "transB")]
+        if slot == 0:
+            say(-2 if turned[0] else -1, _weight_extent(node, 1, 1 if turned[1] else 0))
+    if node.op in ARITHMETIC | {"PRelu"} and isinstance(other := node.inputs[1 - slot], gs.Constant):
+        for back, extent in enumerate(reversed(other.shape), start=1):
+            if extent > 1:
+                say(-back, extent)
+    if node.op == "Reshape" and slot == 0:
+        _reshaped(axes, trace.tensor.shape, _numbers(node.inputs[1]), say)
+
+
+def _reshaped(
+    axes: Sequence[int | None], shape: Sequence[Any] | None, target: np.ndarray | None, say: Callable[..., None]
+) -> None:
+    """One free axis of a tensor that becomes one of fixed size (0 copies an axis)."""
+    if target is None or shape is None or len(shape) != len(axes) or (target < 0).any():
+        return
+    copied = {i for i, d in enumerate(target) if d == 0}
+    rest = [(i, d) for i, d in enumerate(shape) if i not in copied]
+    free = [i for i, d in rest if not isinstance(d, int)]
+    known = math.prod(d for _, d in rest if isinstance(d, int))
+    size = math.prod(int(d) for d in target if d)
+    if len(free) == 1 and known and size % known == 0:
+        say(free[0], size // known)
+
+
+def _weight_extent(node: gs.Node, operand: int, axis: int) -> int | None:
+    """Of a constant, or of one that is dequantised first."""
+    tensor = node.inputs[operand] if operand < len(node.inputs) else None
+    while tensor is not None and not isinstance(tensor, gs.Constant):
+        source = tensor.inputs[0] if tensor.inputs else None
+        tensor = source.inputs[0] if source is not None and source.op in CARRIERS else None
+    if tensor is None or not -len(tensor.shape) <= axis < len(tensor.shape):
+        return None
+    return int(tensor.shape[axis])
+
+
+# ----------------------------------------------------------------------------------------------- constants
+
+
+def _numbers(tensor: gs.Tensor | None) -> np.ndarray | None:
+    """A small constant of numbers, also behind a Cast or Identity."""
+    while (
+        isinstance(tensor, gs.Variable) and tensor.inputs and tensor.inputs[0].op in ("Cast", "Identity", "Unsqueeze")
+    ):
+        tensor = tensor.inputs[0].inputs[0]
+    if not isinstance(tensor, gs.Constant) or math.prod(tensor.shape) > FEW:
+        return None
+    values = np.asarray(tensor.values)
+    if values.dtype.kind not in "biuf":
+        values = values.astype(np.float64) if values.dtype.name in ("bfloat16",) else np.zeros(0)
+    return values if values.size else None
+
+
+def _number(tensor: gs.Tensor | None) -> float | None:
+    """A constant of one number, or the mean of one per channel."""
+    values = _numbers(tensor)
+    return None if values is None or values.size > 4 else float(np.mean(values.astype(np.float64)))
