@@ -26,14 +26,16 @@ def generate(
     hints: Mapping[str, Sequence[int]],
     seed: int = 0,
     turn: int = 0,
+    start: int | None = None,
 ) -> Iterator[tuple[dict[str, int], Arrays]]:
     """Candidates of (symbols, inputs) for sample number ``turn``, in the order they are to be tried.
 
     ``places`` says which extents are free in the file that is checked; what ``hints`` say is the same in all.
+    ``start``: the size at which to begin, instead of one that suits the kind of model.
     """
     open_ended = any(s.dtype.kind in "iu" and s.facts.high is None for s in specs)
     for high in HIGHS if open_ended else HIGHS[:1]:
-        for extents in sizes(specs, places, hints, turn):
+        for extents in sizes(specs, places, hints, turn, start):
             if any(prod(extents[s.name, i] for i in range(len(s.shape))) > LARGEST for s in specs):
                 continue
             rng = np.random.default_rng(seed + turn)
@@ -47,7 +49,11 @@ def _longest(spec: InputSpec, extents: Mapping[Axis, int]) -> int | None:
 
 
 def sizes(
-    specs: Sequence[InputSpec], places: Mapping[str, Placement], hints: Mapping[str, Sequence[int]], turn: int = 0
+    specs: Sequence[InputSpec],
+    places: Mapping[str, Placement],
+    hints: Mapping[str, Sequence[int]],
+    turn: int = 0,
+    start: int | None = None,
 ) -> Iterator[dict[Axis, int]]:
     """Every extent of every input.
 
@@ -63,7 +69,7 @@ def sizes(
     pictures = {s.name for s in specs if "picture" in s.facts.needs}
     free = [name for name in groups if name not in batches]
     convolved = any(axis[0] in pictures for name in free for axis in groups[name])
-    ladder = _ladder(PICTURE if convolved else SIZES[0])
+    ladder = _ladder(start or (PICTURE if convolved else SIZES[0]))
     batch = min(turn, 1) + 1
     seen: set[tuple[tuple[Axis, int], ...]] = set()
 

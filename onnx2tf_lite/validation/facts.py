@@ -125,7 +125,7 @@ def _value(trace: Trace, node: gs.Node) -> tuple[float, float] | None:
     if trace.factor is None:
         return None
     if node.op in SAME_VALUES and (node.inputs[0] is trace.tensor or node.op == "Concat"):
-        boolean = node.op == "Cast" and int(node.attrs.get("to", 1)) == 9
+        boolean = node.op == "Cast" and node.attrs.get("to") == 9
         return None if boolean else (trace.factor, trace.offset)
     if node.op not in ARITHMETIC:
         return None
@@ -146,7 +146,7 @@ def _value(trace: Trace, node: gs.Node) -> tuple[float, float] | None:
 
 def _axes(trace: Trace, node: gs.Node) -> tuple[int | None, ...] | None:
     axes = trace.axes
-    if axes is None or not any(t is trace.tensor for t in node.inputs[:2]):
+    if axes is None or not any(t is trace.tensor for t in node.inputs[: None if node.op == "Concat" else 2]):
         return None
     if node.op in SAME_AXES:
         return axes
@@ -201,7 +201,7 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
             found.needs.add("size")
         if node.op in ("Where", "If", "Not", "And", "Or", "Xor") and slot == 0:
             found.needs.add("mask")
-        if node.op == "Cast" and int(node.attrs.get("to", 1)) == 9:
+        if node.op == "Cast" and node.attrs.get("to") == 9:
             found.needs.add("mask")
         if LENGTHS.get(node.op, (None,))[0] == slot:
             _length(found, node, homes)
@@ -238,6 +238,8 @@ def _compare(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
     values = sorted({trace.solve(float(c)) for c in constants.ravel() if math.isfinite(c)})
     if node.op == "Equal":
         found.cases += values if len(values) <= CASES else ()
+        if len(values) > CASES and values == list(range(len(values))):  # one-hot by comparison
+            found.high = min(found.high or len(values), len(values))
     elif values:
         larger = node.op.startswith("Greater") == (slot == 0)
         rising = larger == (trace.factor > 0)

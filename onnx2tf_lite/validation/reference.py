@@ -172,10 +172,15 @@ def jitter(array: np.ndarray) -> np.ndarray:
 
 
 def round_weights(model: onnx.ModelProto, kind: str) -> None:
-    """Large float weights as float16 can hold them, or else jittered."""
+    """Large float weights as float16 can hold them, or else jittered; as ``scales`` every float constant.
+
+    The rounding of inputs is lost on a quantised model, whose first operator rounds them again; that of a scale tips
+    values that lie between two steps, and so shows what half-way cases do to the layers behind.
+    """
+    least = 1 if kind == "scales" else LARGE
     constants = [a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"]
     for tensor in [*model.graph.initializer, *constants]:
-        if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= LARGE:
+        if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= least:
             weights = onnx.numpy_helper.to_array(tensor)
             rounded = weights.astype(np.float16).astype(np.float32) if kind == "float16" else jitter(weights)
             tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))

@@ -13,10 +13,10 @@ from ..errors import ConversionError, Problem
 from ..ir.graph import Placement, concrete
 from ..passes.manager import nearest
 from . import child, inputs
-from .extents import generate
+from .extents import SIZES, generate
 from .inputs import InputSpec
 from .measure import change
-from .reference import Reference, ReferenceFailed, Session, jitter
+from .reference import Reference, ReferenceFailed, Session
 from .targets import Target
 
 Arrays = dict[str, np.ndarray]
@@ -140,10 +140,8 @@ class Samples:
         quantised = bool(self.reference.steps)
 
         def compute() -> list[dict[str, float]]:
-            session = self.reference.open(list(names), rounding="" if quantised else kind)
-            runs = (
-                session.run({n: jitter(a) for n, a in s.feeds.items()} if quantised else s.feeds) for s in self.samples
-            )
+            session = self.reference.open(list(names), rounding="scales" if quantised else kind)
+            runs = (session.run(s.feeds) for s in self.samples)
             return [
                 {n: change(moved[n], s.expected[n]) for n in names} for moved, s in zip(runs, self.samples, strict=True)
             ]
@@ -191,11 +189,13 @@ class _Search:
         None where the model does not run with such inputs; ReferenceFailed where there is no ``first`` one either.
         """
         hints, seed = self.options.hints, self.options.seed
-        candidates: Iterable[tuple[dict[str, int], Arrays]] = generate(self.specs, self.places, hints, seed, turn)
+        start = None if first is None else max((d for d in first.symbols.values() if d in SIZES), default=None)
+        drawn = generate(self.specs, self.places, hints, seed, turn, start)
+        candidates: Iterable[tuple[dict[str, int], Arrays]] = drawn
         if first is not None:
             same = {n: a.shape for n, a in first.feeds.items()}
             last = generate(self.specs, self.places, same, seed, turn) if again else ()
-            candidates = chain(islice(candidates, TRIES if self.free else 2), last)
+            candidates = chain(islice(drawn, TRIES if self.free else 2), last)
         spares: list[Sample] = []
         failure = ReferenceFailed("no input can be made for the model")
         for symbols, feeds in candidates:

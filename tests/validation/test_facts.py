@@ -10,7 +10,9 @@ import pytest
 
 from onnx2tf_lite import convert, passes, validation
 from onnx2tf_lite.validation import extents, inputs
+from onnx2tf_lite.validation.check import make_reference
 from onnx2tf_lite.validation.inputs import InputSpec
+from onnx2tf_lite.validation.samples import Samples
 
 from .models import model
 
@@ -62,7 +64,7 @@ def test_every_sampling_rate_gets_its_sample() -> None:
              else_branch = d () => (float[1,4] h) { h = Reshape(x, wrong) }>(low)"""
     proto = model(RATE.format(other=other), w=(8, 4), v=(8, 4), rate=np.array(16000, np.int64),
                   half=np.array(8000, np.int64), wrong=np.array([1, 4]))  # fmt: skip
-    samples = validation.samples.Samples(validation.check.make_reference(proto), validation.CheckOptions())
+    samples = Samples(make_reference(proto), validation.CheckOptions())
     samples.draw([])
     assert sorted(s.feeds["sr"].item() for s in samples.samples) == [8000, 16000]
 
@@ -95,6 +97,15 @@ def test_weights_say_extents(given: str, body: str, weights: tuple[int, ...], ax
 def test_a_reshape_says_an_extent() -> None:
     proto = model("g (float[N,T,C] x) => (float[A,B,2,40] y) { y = Reshape(x, to) }", to=np.array([0, 0, 2, 40]))
     assert drawn(proto)["x"].shape[2] == 80
+
+
+def test_a_comparison_with_every_id_is_a_vocabulary() -> None:
+    body = "u = Unsqueeze(ids, one)\n b = Equal(u, all)\n y = Cast<to=1>(b)"
+    proto = model(
+        f"g (int32[64] ids) => (float[64,40] y) {{ {body} }}", one=np.array([1]), all=np.arange(40, dtype="i4")
+    )
+    ids = drawn(proto)["ids"]
+    assert ids.min() >= 0 and 20 < ids.max() < 40
 
 
 def test_extents_of_one_name_are_tried_apart() -> None:
