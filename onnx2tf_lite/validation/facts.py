@@ -168,12 +168,12 @@ def _axes(trace: Trace, node: gs.Node) -> tuple[int | None, ...] | None:
         fresh = {a % rank for a in chosen}
         return tuple(None if i in fresh else next(rest) for i in range(rank))
     if node.op in ("Concat", "Split", "Slice", "Pad"):  # not along the axis that changes
-        axis = node.attrs.get("axis", 0) if node.op in ("Concat", "Split") else None
         known = _numbers(node.inputs[3]) if node.op == "Slice" and len(node.inputs) > 3 else None
-        if axis is None and known is None:
+        changed = [node.attrs.get("axis", 0)] if node.op in ("Concat", "Split") else known
+        if changed is None:
             return None
-        changed = {int(a) % len(axes) for a in ([axis] if known is None else known)}
-        return tuple(None if i in changed else a for i, a in enumerate(axes))
+        gone = {int(a) % len(axes) for a in changed}
+        return tuple(None if i in gone else a for i, a in enumerate(axes))
     return None
 
 
@@ -247,8 +247,8 @@ def _compare(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
 
 
 def _length(found: Facts, node: gs.Node, homes: dict[int, Any]) -> None:
-    axis = LENGTHS[node.op][1]
-    axis = node.attrs.get("time_axis", 0) if axis is None else axis
+    fixed = LENGTHS[node.op][1]
+    axis: int = node.attrs.get("time_axis", 0) if fixed is None else fixed
     name, axes = homes.get(id(node.inputs[0]), ("", None))
     if axes and axis < len(axes) and axes[axis] is not None:
         found.limits.append((name, axes[axis]))
