@@ -1,47 +1,47 @@
-"""Old operator forms become the newest one, so that everything after this knows one opset.
+"""Old operator forms to newer ones: what changed and when, as rules that rewrite one node.
 
-Source: the schema history of onnx.defs, every operator whose inputs, outputs, attributes, defaults or meaning changed.
+Source: the schema history of ``onnx.defs``, every operator whose inputs, outputs, attributes, defaults or meaning
+changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from ..errors import ConversionError, Problem
 from .edit import Edit, arg, scalar, set_inputs, set_outputs, shape, static, title, value
+from .opsets import INPUTS, Rule, dims_of, rank_of, refuse, to_inputs
 
-#: The opset whose forms the handlers know.
-TARGET = 23
 I64, F32 = np.int64, np.float32
-#: What a rule answers if the node has to stay as it is.
-KEPT = "kept"
-Rule = Callable[[Edit, gs.Node, int], Any]
+#: Operators that exporters write long after they were gone: the last opset that had them.
+LAST = {"Scatter": 10, "Upsample": 9}
 
 
-def due(node: gs.Node, opset: int) -> list[Rule]:
-    rules = [rule for below, rule in RULES.get(node.op, ()) if opset < below]
-    stale = opset < 6 and "consumed_inputs" in node.attrs
-    return [_drop("consumed_inputs"), *rules] if stale else rules
+def due(node: gs.Node, opset: int, wanted: int) -> list[tuple[int, Rule]]:
+    """(opset of the change, rule) of what changed in a node's form between its opset and a newer one, oldest first."""
+    opset = min(opset, LAST.get(node.op, opset))
+    found = [(since, rule) for since, rule in RULES.get(node.op, ()) if opset < since <= wanted]
+    stale = opset < 6 <= wanted and "consumed_inputs" in node.attrs
+    return [(6, _drop("consumed_inputs")), *found] if stale else found
 
 
-def _refuse(node: gs.Node, what: str, remedy: str = "") -> NoReturn:
-    raise ConversionError(Problem(f"{node.op} '{title(node)}'", what, remedy))
+def upgrade(e: Edit, node: gs.Node, opset: int, wanted: int) -> int:
+    """Bring a node, in place, to its form in a newer opset; returns the opset of the last change, 0 for none."""
+    form = 0
+    while steps := due(node, opset, wanted):
+        form = steps[0][0]
+        for rule in [rule for since, rule in steps if since == form]:
+            rule(e, node, opset)
+        opset = form  # the node may be another operator now, with changes of its own
+    return form
 
 
-def _dims(node: gs.Node, index: int = 0) -> tuple:
-    """The shape of an input, whose rank this old form cannot be understood without."""
-    found = shape(node.inputs[index])
-    if found is None:
-        _refuse(node, f"the old form needs the rank of '{node.inputs[index].name}', which is unknown", "give its shape")
-    return found
-
-
-def _used(e: Edit, tensor: gs.Tensor) -> bool:
+def used(e: Edit, tensor: gs.Tensor) -> bool:
+    """Does anybody read the tensor?"""
     return bool(tensor.name and (len(tensor.outputs) or id(tensor) in e.outputs))
 
 
@@ -65,25 +65,11 @@ def _renamed(attr: str, to: dict[str, str]) -> Rule:
     return rule
 
 
-def _input(attr: str, slot: int, dtype: Any = I64, default: Any = None, rank: int = 1) -> Rule:
-    """The attribute became an input (dtype None: of the type of input 0)."""
-
-    def rule(e: Edit, node: gs.Node, opset: int) -> None:
-        held = node.attrs.pop(attr, default)
-        if held is not None and arg(node, slot) is None:
-            array = np.asarray(held, dtype or node.inputs[0].dtype or F32).reshape((-1,) * rank)
-            filled = [*node.inputs, *(gs.Variable.empty() for _ in range(slot + 1 - len(node.inputs)))]
-            filled[slot] = e.const(array, f"{node.outputs[0].name}/{attr}")
-            set_inputs(node, filled)
-
-    return rule
-
-
 def _whole(e: Edit, node: gs.Node, opset: int) -> None:
     """LpPool-1, GlobalLpPool-1: p was a float."""
     p = node.attrs.get("p", 2)
     if int(p) != p:
-        _refuse(node, f"p={p}: only whole numbers have a newer form")
+        refuse(node, f"p={p}: only whole numbers have a newer form")
     node.attrs["p"] = int(p)
 
 
@@ -92,7 +78,7 @@ def _broadcast(e: Edit, node: gs.Node, opset: int) -> None:
     """Add, And, ... below 7: B stands at `axis` of A. Numpy's rule wants trailing ones for that."""
     broadcast, axis = (node.attrs.pop(a, None) for a in ("broadcast", "axis"))
     if broadcast and axis is not None:
-        a, b = _dims(node), _dims(node, 1)
+        a, b = dims_of(node), dims_of(node, 1)
         _trailing(e, node, len(a) - axis % len(a) - len(b))
 
 
@@ -100,14 +86,14 @@ def _trailing(e: Edit, node: gs.Node, count: int) -> None:
     """Give input 1 `count` more dimensions of size 1 behind the others."""
     source = node.inputs[1]
     if count > 0 and static(source) not in ((), (1,)):
-        axes = e.i64(range(-count, 0), f"{source.name}/axes")
+        axes = e.i64(range(rank_of(node, 1), rank_of(node, 1) + count), f"{source.name}/axes")
         set_inputs(node, [node.inputs[0], e.add("Unsqueeze", [source, axes], node)])
 
 
 def _prelu(e: Edit, node: gs.Node, opset: int) -> None:
     """PRelu below 7: a slope of shape [C] belongs to axis 1."""
-    if len(_dims(node, 1)) == 1:
-        _trailing(e, node, len(_dims(node)) - 2)
+    if rank_of(node, 1) == 1:
+        _trailing(e, node, rank_of(node) - 2)
 
 
 def _softmax(e: Edit, node: gs.Node, opset: int) -> None:
@@ -165,45 +151,33 @@ def _slice(e: Edit, node: gs.Node, opset: int) -> None:
     node.attrs.setdefault("axes", list(range(len(node.attrs["starts"]))))
 
 
-def _dropout(e: Edit, node: gs.Node, opset: int) -> str | None:
-    """Dropout is the identity at inference, its mask all true; training_mode (12) that is, or may be, true stays."""
-    training = arg(node, 2)
-    if training is not None and scalar(training) != 0:
-        return KEPT
-    x = node.inputs[0]
-    masks = [t for t in node.outputs[1:] if _used(e, t)]
-    set_outputs(node, node.outputs[:1])
-    for mask in masks:
-        one = gs.Constant("one", np.ones(1, bool if opset >= 10 else mask.dtype or x.dtype or F32))
-        e.add("ConstantOfShape", [e.add("Shape", [x], node)], node, value=one, result=mask)
-    e.become(node, "Identity", [x])
-    return None
-
-
-def _batchnorm(e: Edit, node: gs.Node, opset: int) -> None:
-    """BatchNormalization below 14: statistics as outputs mean training; spatial=0 (below 9) is plain arithmetic."""
-    old = [node.attrs.pop(a, None) for a in ("is_test", "spatial")]
-    used = [_used(e, t) for t in node.outputs]
-    if any(used[1:]):
-        if any(used[3:]):
-            _refuse(node, "the outputs saved_mean and saved_var have no newer form")
-        node.attrs["training_mode"] = 1
-        set_outputs(node, node.outputs[:3])
+def _spatial(e: Edit, node: gs.Node, opset: int) -> None:
+    """BatchNormalization below 9: spatial=0, parameters for each place of a channel, is plain arithmetic."""
+    if node.attrs.pop("spatial", 1) or any(used(e, t) for t in node.outputs[1:]):
         return
+    x, scale, bias, mean, var = node.inputs
     set_outputs(node, node.outputs[:1])
-    if old[1] == 0 and opset < 9:
-        x, scale, bias, mean, var = node.inputs
-        eps = e.const(np.asarray(node.attrs.get("epsilon", 1e-5), x.dtype or F32), f"{var.name}/epsilon")
-        spread = e.add("Sqrt", [e.add("Add", [var, eps], node)], node)
-        normal = e.add("Div", [e.add("Sub", [x, mean], node), spread], node)
-        e.become(node, "Add", [e.add("Mul", [normal, scale], node), bias])
+    eps = e.const(np.asarray(node.attrs.get("epsilon", 1e-5), x.dtype or F32), f"{var.name}/epsilon")
+    spread = e.add("Sqrt", [e.add("Add", [var, eps], node)], node)
+    normal = e.add("Div", [e.add("Sub", [x, mean], node), spread], node)
+    e.become(node, "Add", [e.add("Mul", [normal, scale], node), bias])
+
+
+def _statistics(e: Edit, node: gs.Node, opset: int) -> None:
+    """BatchNormalization below 14: statistics as outputs mean training."""
+    wanted = [used(e, t) for t in node.outputs]
+    if any(wanted[3:]):
+        refuse(node, "the outputs saved_mean and saved_var have no newer form")
+    if any(wanted[1:]):
+        node.attrs["training_mode"] = 1
+    set_outputs(node, node.outputs[: 3 if any(wanted[1:]) else 1])
 
 
 def _groupnorm(e: Edit, node: gs.Node, opset: int) -> None:
     """GroupNormalization-18: scale and bias per group; from 21 on per channel."""
-    channels, groups = _dims(node)[1], node.attrs["num_groups"]
+    channels, groups = dims_of(node)[1], node.attrs["num_groups"]
     if not isinstance(channels, int):
-        _refuse(node, "the number of channels is unknown", "give the input's shape")
+        refuse(node, "the number of channels is unknown", "give the input's shape")
     group = e.i64(np.arange(groups).repeat(channels // groups), f"{node.outputs[0].name}/group")
     set_inputs(node, [node.inputs[0], *(e.add("Gather", [t, group], node) for t in node.inputs[1:])])
 
@@ -212,8 +186,8 @@ def _tile(e: Edit, node: gs.Node, opset: int) -> None:
     """Tile-1: a number of copies along one axis."""
     copies, axis = (scalar(t) for t in node.inputs[1:])
     if copies is None or axis is None:
-        _refuse(node, "tiles and axis of Tile-1 must be constants")
-    repeats = np.ones(len(_dims(node)), I64)
+        refuse(node, "tiles and axis of Tile-1 must be constants")
+    repeats = np.ones(rank_of(node), I64)
     repeats[int(axis)] = int(copies)
     set_inputs(node, [node.inputs[0], e.i64(repeats, f"{node.outputs[0].name}/repeats")])
 
@@ -226,7 +200,7 @@ def _cast(e: Edit, node: gs.Node, opset: int) -> None:
 def _scan(e: Edit, node: gs.Node, opset: int) -> None:
     """Scan-8: axis 0 of everything is the batch, axis 1 of sequences is time: a Scan over the batch of Scans."""
     if arg(node, 0) is not None:
-        _refuse(node, "sequence_lens have no newer form", "export the model with opset 9 or later")
+        refuse(node, "sequence_lens have no newer form", "export the model with opset 9 or later")
     operands = node.inputs[1:]
     ins = [gs.Variable(e.name(f"{t.name}/element"), t.dtype, t.shape and list(t.shape)[1:]) for t in operands]
     outs = [gs.Variable(e.name(f"{node.name}/element"), t.dtype) for t in node.outputs]
@@ -238,22 +212,28 @@ def _scan(e: Edit, node: gs.Node, opset: int) -> None:
     e.become(node, "Scan", operands, body=each, num_scan_inputs=len(operands))
 
 
-_REDUCE = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
-_ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
-_NEWEST = 1 << 30
+def _upsample(e: Edit, node: gs.Node, opset: int) -> None:
+    """Upsample became Resize."""
+    e.become(node, "Resize", node.inputs, **node.attrs)
 
-#: operator -> (below this version, rule), in the order in which they apply
-RULES: dict[str, list[tuple[int, Rule]]] = {
+
+def _moved(op: str) -> Iterator[tuple[int, Rule]]:
+    if op in INPUTS:
+        yield INPUTS[op][0], to_inputs
+
+
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
+#: Operators with rules that look at shapes.
+NEED_SHAPES = {*_ARITHMETIC, "GroupNormalization", "Hardmax", "LogSoftmax", "PRelu", "Softmax", "Tile"}
+#: operator -> (opset of the change, rule), besides those of opsets.INPUTS
+_CHANGES: dict[str, list[tuple[int, Rule]]] = {
     **{op: [(7, _broadcast)] for op in _ARITHMETIC},
     **{op: [(13, _softmax)] for op in ("Softmax", "LogSoftmax", "Hardmax")},
-    **{f"Reduce{r}": [(13 if r == "Sum" else 18, _input("axes", 1))] for r in _REDUCE},
     **{op: [(7, _drop("output_sequence")), (3, _renamed("direction", {"foward": "forward"}))] for op in ("RNN", "GRU")},
-    "BatchNormalization": [(14, _batchnorm)],
+    "BatchNormalization": [(7, _drop("is_test")), (9, _spatial), (14, _statistics)],
     "Cast": [(6, _cast)],
-    "Clip": [(11, _input("min", 1, None, rank=0)), (11, _input("max", 2, None, rank=0))],
     "Concat": [(4, _default("axis", 1))],
-    "DFT": [(20, _input("axis", 2, default=1, rank=0))],
-    "Dropout": [(_NEWEST, _dropout)],
+    "Dropout": [(7, _drop("is_test"))],
     "Gemm": [(7, _drop("broadcast"))],
     "GlobalLpPool": [(2, _whole)],
     "GridSample": [(20, _renamed("mode", {"bilinear": "linear", "bicubic": "cubic"}))],
@@ -261,23 +241,17 @@ RULES: dict[str, list[tuple[int, Rule]]] = {
     "LSTM": [(7, _drop("output_sequence"))],
     "LpPool": [(2, _whole)],
     "PRelu": [(7, _prelu)],
-    "Pad": [
-        (2, lambda e, n, o: n.attrs.update(pads=n.attrs.pop("paddings"))),
-        (11, _input("pads", 1)),
-        (11, _input("value", 2, None, default=0.0, rank=0)),
-    ],
-    "Reshape": [(5, _input("shape", 1))],
+    "Pad": [(2, lambda e, n, o: n.attrs.update(pads=n.attrs.pop("paddings")))],
     "Resize": [(11, _resize)],
     "RoiAlign": [(16, _default("coordinate_transformation_mode", "output_half_pixel"))],
     "Scan": [(9, _scan)],
-    "Scatter": [(_NEWEST, lambda e, n, o: e.become(n, "ScatterElements", n.inputs, **n.attrs))],
+    "Scatter": [(11, lambda e, n, o: e.become(n, "ScatterElements", n.inputs, **n.attrs))],
     "Selu": [(6, _default("alpha", 1.673200011253357)), (6, _default("gamma", 1.0506999492645264))],
-    "Slice": [(10, _slice), (10, _input("starts", 1)), (10, _input("ends", 2)), (10, _input("axes", 3))],
-    "Split": [(13, _input("split", 1)), (18, _split), (2, _default("axis", 0))],
-    "Squeeze": [(13, _input("axes", 1))],
+    "Slice": [(10, _slice)],
+    "Split": [(2, _default("axis", 0)), (18, _split)],
     "Tile": [(6, _tile)],
-    "TopK": [(10, _input("k", 1))],
-    "Unsqueeze": [(13, _input("axes", 1))],
-    "Upsample": [(7, _scales), (9, _input("scales", 1, F32)), (_NEWEST, _resize)],
+    "Upsample": [(7, _scales), (10, _upsample)],
 }
-NEED_SHAPES = {*_ARITHMETIC, "GroupNormalization", "Hardmax", "LogSoftmax", "PRelu", "Softmax", "Tile"}
+RULES: dict[str, list[tuple[int, Rule]]] = {
+    op: sorted([*_CHANGES.get(op, ()), *_moved(op)], key=lambda change: change[0]) for op in {**_CHANGES, **INPUTS}
+}

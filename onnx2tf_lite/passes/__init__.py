@@ -5,7 +5,7 @@
     passes.run("batchnorm", graph)                       # any one pass by itself
 
 `onnx2tf --list-passes` prints them all. Overrides, cuts and shape inference come first, then `upgrade`; then folding,
-needless copies, cleaning and inference until nothing changes; the fusions, `batchnorm`, onnxsim, `int64` and `names`.
+needless copies, cleaning and inference until nothing changes; the fusions, `batchnorm`, onnxsim and `names`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
 from ..model.load import load
+from ..model.opsets import TARGET
 from ..model.surgeon import LazyTensor, to_proto
-from ..model.upgrade import TARGET
 from .batchnorm import BatchNorm
 from .clean import Clean
 from .fold import Fold
 from .fuse import FUSIONS, Fuse, explain
-from .int64 import Int64
 from .manager import Listener, Pass, PassManager, PassOptions, PassReport, PassResult, nearest
 from .names import Names
 from .shapes import Shapes
@@ -63,7 +62,7 @@ class Entry:
 def _registry() -> Iterator[Entry]:
     fusions = [partial(Fuse, fusion) for fusion in FUSIONS.values()]
     makers: list[Callable[[PassOptions], Pass]] = [Shapes, Upgrade, Fold, Tile, Clean, *fusions]
-    for make in (*makers, BatchNorm, Simplify, Int64, Names):
+    for make in (*makers, BatchNorm, Simplify, Names):
         one = make(PassOptions())
         yield Entry(one.name, one.summary, make)
 
@@ -92,7 +91,7 @@ def default_pipeline(options: PassOptions | None = None, listener: Listener | No
     if "shapes" not in o.disabled:
         group.append(Shapes(PassOptions(keep_nodes=o.keep_nodes)))  # no second cut
     fixpoint = PassManager(group, steps=ROUNDS, name="fold, tile, clean")
-    last = some(*FUSIONS, "batchnorm", "clean", "simplify", "int64", "names")
+    last = some(*FUSIONS, "batchnorm", "clean", "simplify", "names")
     return PassManager([*some("shapes", "upgrade"), fixpoint, *last], name="passes", listener=listener)
 
 

@@ -19,7 +19,7 @@ from onnx_graphsurgeon.ir.tensor import Tensor
 from ..errors import ConversionError, Problem
 from ..match import Pattern, find
 from ..model.edit import Edit, graphs, ints, scalar, shape, static, title
-from ..model.upgrade import TARGET
+from ..model.opsets import TARGET
 from .manager import Pass, PassOptions, PassResult
 from .match import ONNX, Fusion, Match, View
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..model.edit import Edit, graphs
-from ..model.upgrade import KEPT, NEED_SHAPES, TARGET, due
+from ..model.edit import Edit, arg, graphs, scalar, set_outputs
+from ..model.opsets import TARGET
+from ..model.upgrade import NEED_SHAPES, due, upgrade, used
 from .manager import Pass, PassResult, plural
 from .shapes import infer
 
@@ -19,7 +21,12 @@ class Upgrade(Pass):
 
     def call(self, graph: gs.Graph) -> PassResult:
         opset, stamp = graph.opset, max(graph.opset, TARGET)
-        found = [(g, n) for g in graphs(graph) for n in g.nodes if not n.domain and due(n, opset)]
+        found = [
+            (g, n)
+            for g in graphs(graph)
+            for n in g.nodes
+            if not n.domain and (n.op == "Dropout" or due(n, opset, stamp))
+        ]
         if any(t.shape is None for _, n in found if n.op in NEED_SHAPES for t in n.inputs if t.name):
             infer(graph)
         changed: Counter[str] = Counter()
@@ -27,7 +34,8 @@ class Upgrade(Pass):
         edits = {id(g): Edit(g, names) for g, _ in found}
         for g, node in found:
             op = node.op
-            changed[op] += KEPT not in [rule(edits[id(g)], node, opset) for rule in due(node, opset)]
+            upgrade(edits[id(g)], node, opset, stamp)
+            changed[op] += op != "Dropout" or _inference(edits[id(g)], node, opset)
         for edit in edits.values():
             edit.commit()
         for g in graphs(graph):
@@ -35,3 +43,18 @@ class Upgrade(Pass):
         ops = ", ".join(f"{op} x{n}" for op, n in sorted(changed.items()) if n)
         notes = [f"opset {opset} to {stamp}: {plural(changed.total(), 'operator(s)')} ({ops})"] if ops else []
         return PassResult(graph, bool(ops) or stamp != opset, notes)
+
+
+def _inference(e: Edit, node: gs.Node, opset: int) -> bool:
+    """Dropout is the identity at inference, its mask all true; training_mode (12) that is, or may be, true stays."""
+    training = arg(node, 2)
+    if training is not None and scalar(training) != 0:
+        return False
+    x = node.inputs[0]
+    masks = [t for t in node.outputs[1:] if used(e, t)]
+    set_outputs(node, node.outputs[:1])
+    for mask in masks:
+        one = gs.Constant("one", np.ones(1, bool if opset >= 10 else mask.dtype or x.dtype or np.float32))
+        e.add("ConstantOfShape", [e.add("Shape", [x], node)], node, value=one, result=mask)
+    e.become(node, "Identity", [x])
+    return True
