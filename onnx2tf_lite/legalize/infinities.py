@@ -1,8 +1,15 @@
-"""-inf in sums: TFLite's ADD clamps its result to the finite float32, so -inf plus anything is -3.4e38.
+"""Infinities and NaN as ONNX means them, on every runtime.
 
-After a softmax both are the same.  Not so where the sum is a result of the model, or is compared with an infinity (as
-models do that know a blocked row of attention by it): there a SELECT puts -inf back, if the additive mask that it came
-from can be found.
+The builtin ADD, SUB, MUL and DIV clamp their result to the finite float32 (XNNPACK and TensorFlow do not), MAXIMUM and
+MINIMUM hand on NaN from their second operand only, XNNPACK's EXP of NaN is 0 (docs/kernels.md).  Where a result can be
+special *and* a reader can tell (:mod:`.specials`), the operation gets a form that is right everywhere:
+
+    a + b   SELECT(b is infinite, b, a + b), likewise for a; STABLEHLO_ADD, which does not clamp
+            but is slow, where infinities of both signs can meet
+    a * b   likewise where the other one is positive, else STABLEHLO_MULTIPLY
+    a / b   SELECT(q >= the largest number, inf, SELECT(q <= the smallest, -inf, q))
+
+Nothing is added where no infinity can come: not for a mask of constants that leaves a number in every row of a softmax.
 """
 
 from __future__ import annotations
@@ -11,119 +18,145 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..ir import build
-from ..ir.graph import Graph, Op, Value, building, constant
-from ..ir.traits import Elements
+from ..ir import build as b
+from ..ir.graph import Graph, Op, Value, building
+from ..ir.kinds.shapes import broadcast
+from .specials import LARGEST, NONE, Seen, Span, Spans, tests
 
-MINUS = np.float32(-np.inf)
-Places = dict[Value, Value]  # where a float tensor is -inf, as a bool tensor that broadcasts with it
+PLUS, MINUS = np.float32(np.inf), np.float32(-np.inf)
+TOP = np.float32(LARGEST)
+SIGNS = frozenset("+-")
+ADD, MULTIPLY = "STABLEHLO_ADD", "STABLEHLO_MULTIPLY"
+#: The operation, and what is both special and seen of its result -> its result; None where it is right as it is.
+Form = Callable[[Op, Spans, frozenset[str]], "Value | None"]
 
 
 def restore(graph: Graph) -> None:
-    """Put -inf back into the sums in which it can be told from -3.4e38, in place."""
-    for part in [*graph.subgraphs(), graph]:
-        sums, cone = _demanded(part)
-        if sums:
-            _rewrite(part, sums, cone)
+    """Give every operation whose special results are seen the form that has them, in place."""
+    parts = [graph, *graph.subgraphs()]
+    suspects = {}
+    if any(tests(op) for part in parts for op in part.ops):
+        asked = Seen(graph, Spans(graph), suspicion=True)
+        suspects = {v: Span(special=asked.of[v]) for v in graph.inputs if v in asked.of}
+    spans = Spans(graph, suspects)
+    if not any(spans.of(v).special for g in parts for op in g.ops if op.kind.name in FORMS for v in op.outputs):
+        return
+    seen = Seen(graph, spans)
+    for part in parts:
+        _rewrite(part, spans, seen)
 
 
-def _demanded(graph: Graph) -> tuple[set[Value], set[Value]]:
-    """Sums whose infinities are seen, and the values that tell where those are."""
-    seen, sums, cone = set(graph.outputs), set(), set()
-    for op in reversed(graph.ops):
-        operands = [v for v in op.inputs if v is not None]
-        infinite = any(v.data is not None and np.isinf(v.data).any() for v in operands)
-        if infinite and op.kind.elements is Elements.COMPARED:
-            seen.update(operands)
-        if seen.intersection(op.outputs):
-            if op.kind.name == "ADD" and op.outputs[0].dtype == np.float32:
-                sums.add(op.outputs[0])
-            elif op.kind.special.passes("-") and not op.kind.special.finite:
-                seen.update(operands)
-        if op.kind.name in FORMS and (op.outputs[0] in sums or op.outputs[0] in cone):
-            cone.update([op.outputs[0], *operands])
-    return sums, cone
-
-
-def _rewrite(graph: Graph, sums: set[Value], cone: set[Value]) -> None:
+def _rewrite(graph: Graph, spans: Spans, seen: Seen) -> None:
     old, graph.ops = graph.ops, []
-    places: Places = {}
     for op in old:
-        graph.ops.append(op)
-        (value, *rest) = op.outputs
-        if value not in cone or rest or op.kind.name not in FORMS:
-            continue
-        with building(graph, op.origin):
-            found = FORMS[op.kind.name](op, places)
-            if found is not None:
-                places[value] = found
-            if found is not None and value in sums:
-                _substitute(op, value, found)
+        form = FORMS.get(op.kind.name)
+        told = spans.of(op.outputs[0]).special & seen.of.get(op.outputs[0], NONE) if form else NONE
+        made = None
+        if form is not None and told and op.outputs[0].dtype == np.float32:
+            with building(graph, op.origin):
+                made = form(op, spans, told)
+        if made is None:
+            graph.ops.append(op)
+        else:
+            _stand_in(made, op.outputs[0])
 
 
-def _substitute(op: Op, value: Value, found: Value) -> None:
-    """``value``, the result of ``op``, becomes that with -inf at ``found``."""
-    finite = Value(f"{value.name}/finite", value.shape, value.dtype, producer=op)
-    op.outputs = [finite]
-    selection = build.where(found, MINUS, finite).producer
-    assert selection is not None
-    selection.outputs, value.producer = [value], selection
+def _stand_in(made: Value, value: Value) -> None:
+    """``value`` is from now on what ``made`` was."""
+    producer = made.producer
+    assert producer is not None
+    producer.outputs, value.producer = [value], producer
 
 
-def _of(value: Value | None, places: Places) -> Value | None:
-    if value is None or value.data is None:
-        return places.get(value) if value is not None else None
-    infinite = value.data == MINUS if value.dtype == np.float32 else None
-    return constant(infinite) if infinite is not None and infinite.any() else None
+def _both(op: Op) -> tuple[Value, Value]:
+    x, y = op.inputs[:2]
+    assert x is not None and y is not None
+    return x, y
 
 
-def _either(*found: Value | None) -> Value | None:
-    known = [f for f in found if f is not None]
-    return known[0] if len(known) == 1 else build.logical_or(*known) if known else None
+def _infinite(x: Value, signs: frozenset[str]) -> Value:
+    """Where ``x``, which can be infinite by ``signs`` only, is infinite."""
+    return b.equal(b.abs_(x), PLUS) if len(signs) > 1 else b.equal(x, PLUS if "+" in signs else MINUS)
 
 
-def _selected(op: Op, places: Places) -> Value | None:
-    """-inf chosen by the condition, or one that either side has."""
-    condition, *sides = op.inputs
-    assert condition is not None
-    results = []
-    for side, chosen in zip(sides, (condition, build.logical_not(condition)), strict=True):
-        found = _of(side, places)
-        everywhere = found is not None and found.data is not None and found.data.all()
-        results.append(chosen if everywhere else found and build.logical_and(chosen, found))
-    return _either(*results)
-
-
-def _added(op: Op, places: Places) -> Value | None:
-    return _either(*(_of(v, places) for v in op.inputs))
-
-
-def _reshaped(op: Op, places: Places) -> Value | None:
-    found = _of(op.inputs[0], places)
-    full = found is not None and found.shape == op.inputs[0].shape  # type: ignore[union-attr]
-    return build.reshape(found, op.outputs[0].shape) if found is not None and full else None
-
-
-def _transposed(op: Op, places: Places) -> Value | None:
-    found = _of(op.inputs[0], places)
-    full = found is not None and found.rank == op.inputs[0].rank  # type: ignore[union-attr]
-    return build.transpose(found, op.attrs["perm"]) if found is not None and full else None
-
-
-def _sliced(op: Op, places: Places) -> Value | None:
-    found = _of(op.inputs[0], places)
-    full = found is not None and found.shape == op.inputs[0].shape  # type: ignore[union-attr]
-    return build.slice_(found, op.attrs["begin"], op.attrs["size"]) if found is not None and full else None
-
-
-def _padded(op: Op, places: Places) -> Value | None:
-    found, fill = _of(op.inputs[0], places), op.inputs[1] if len(op.inputs) > 1 else None
-    if found is None or found.shape != op.inputs[0].shape:  # type: ignore[union-attr]
+def _added(op: Op, spans: Spans, told: frozenset[str]) -> Value | None:
+    x, y = _both(op)
+    subtract = op.kind.name == "SUB"
+    signs = [spans.of(v).special & SIGNS for v in (x, y)]
+    if not any(signs) or not told & SIGNS:
         return None
-    return build.pad(found, op.attrs["pads"], fill is not None and fill.data is not None and fill.data.item() == MINUS)
+    if all(signs) and (subtract or len(signs[0] | signs[1]) > 1):
+        return _unclamped(ADD, x, b.neg(y) if subtract else y)
+    result = b.sub(x, y) if subtract else b.add(x, y)
+    for infinite, value, other in ((signs[1], y, x), (signs[0], x, y)):
+        if infinite:
+            there = _infinite(value, infinite)
+            if "n" in spans.of(other).special:
+                there = b.logical_and(there, b.equal(other, other))
+            result = b.where(there, b.neg(value) if subtract and value is y else value, result)
+    return result
 
 
-FORMS: dict[str, Callable[[Op, Places], Value | None]] = {
-    "ADD": _added, "SELECT_V2": _selected, "RESHAPE": _reshaped, "TRANSPOSE": _transposed, "IDENTITY": _added,
-    "SLICE": _sliced, "PAD": _padded, "PADV2": _padded,
-}  # fmt: skip
+def _multiplied(op: Op, spans: Spans, told: frozenset[str]) -> Value | None:
+    x, y = _both(op)
+    for value, other in ((x, y), (y, x)):
+        infinite = spans.of(value).special & SIGNS
+        if infinite and told & SIGNS:
+            scaled = spans.of(other).low > 0 and not spans.of(other).special
+            return b.where(_infinite(value, infinite), value, b.mul(x, y)) if scaled else _unclamped(MULTIPLY, x, y)
+    return None
+
+
+def _unclamped(kind: str, x: Value, y: Value) -> Value:
+    shape = broadcast(x.shape, y.shape)
+    return b.emit(kind, b.broadcast_to(x, shape), b.broadcast_to(y, shape))
+
+
+def _divided(op: Op, spans: Spans, told: frozenset[str]) -> Value | None:
+    result = b.div(*_both(op))
+    if "-" in told:
+        result = b.where(b.less_equal(result, -TOP), MINUS, result)
+    if "+" in told:
+        result = b.where(b.greater_equal(result, TOP), PLUS, result)
+    return result if told & SIGNS else None
+
+
+def _nan(x: Value) -> Value:
+    return b.not_equal(x, x)
+
+
+def _larger(op: Op, spans: Spans, told: frozenset[str]) -> Value | None:
+    x, y = _both(op)
+    if "n" not in spans.of(x).special & told:
+        return None
+    if "n" not in spans.of(y).special:
+        return b.emit(op.kind.name, y, x)
+    return b.where(_nan(x), x, b.emit(op.kind.name, x, y))
+
+
+def _exponential(op: Op, spans: Spans, told: frozenset[str]) -> Value | None:
+    (x,) = op.inputs
+    assert x is not None
+    return b.where(_nan(x), x, b.exp(x)) if "n" in spans.of(x).special & told else None
+
+
+def _reduced(op: Op, spans: Spans, told: frozenset[str]) -> Value | None:
+    (x,) = op.inputs
+    assert x is not None
+    if "n" not in spans.of(x).special & told:
+        return None
+    there = b.emit("REDUCE_ANY", _nan(x), **op.attrs)
+    return b.where(there, np.float32(np.nan), b.emit(op.kind.name, x, **op.attrs))
+
+
+FORMS: dict[str, Form] = {
+    "ADD": _added,
+    "SUB": _added,
+    "MUL": _multiplied,
+    "DIV": _divided,
+    "MAXIMUM": _larger,
+    "MINIMUM": _larger,
+    "EXP": _exponential,
+    "REDUCE_MAX": _reduced,
+    "REDUCE_MIN": _reduced,
+}

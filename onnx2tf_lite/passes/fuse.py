@@ -1,6 +1,6 @@
 """Fusions that exporters undo: one row is patterns, a check that fails with a reason, and a rewrite.
 
-Sources: LayerNormalization-17, RMSNormalization-23, Gelu-20, HardSigmoid-6, HardSwish-14, Mish-18, Softplus-1,
+Sources: LayerNormalization-17, RMSNormalization-23, Gelu-20, HardSigmoid-6, HardSwish-14, Mish-18,
 DepthToSpace-13, SpaceToDepth-1.
 """
 
@@ -269,6 +269,7 @@ _LN, _RMSN = "LayerNormalization", "RMSNormalization"
 _LAYER = _chains("d", "d = Sub(x, ReduceMean(x, axes)); ", _AFFINE)
 _RMS = _chains("x", "", _AFFINE[1:])
 _GELU = tuple(p for inner in (*_ERF, *_TANH) for p in _halves(inner))
+_MISH = ("Mul(x, Tanh(Softplus(x)))", "Mul(x, Tanh(Log(Add(Exp(x), 1))))")  # tanh of its infinity is 1, too
 _SHUFFLE = "Reshape(turned := Transpose(blocks := Reshape(x, s1)), s2)"
 
 FUSIONS = {
@@ -276,8 +277,7 @@ FUSIONS = {
     for fusion in (
         Fusion("hardswish", "HardSwish", ONNX.patterns(*_HARD_SWISH), _unary("HardSwish"), _sixth),
         Fusion("hardsigmoid", "HardSigmoid", ONNX.patterns(*_HARD_SIGMOID), _hard_sigmoid, _linear),
-        Fusion("softplus", "Softplus", ONNX.patterns("Log(Add(Exp(x), 1))"), _unary("Softplus")),
-        Fusion("mish", "Mish", ONNX.patterns("Mul(x, Tanh(Softplus(x)))"), _unary("Mish")),
+        Fusion("mish", "Mish", ONNX.patterns(*_MISH), _unary("Mish")),
         Fusion("gelu", "Gelu (erf and tanh)", ONNX.patterns(*_GELU), _gelu),
         Fusion("layernorm", _LN, ONNX.patterns(*_LAYER), _normalise(_LN), _normalised),
         Fusion("rmsnorm", _RMSN, ONNX.patterns(*_RMS), _normalise(_RMSN), _normalised),

@@ -30,7 +30,7 @@ FUSES = [
     ("hardswish", "h = HardSigmoid <alpha = 0.16666667, beta = 0.5> (x)  y = Mul (h, x)", "HardSwish"),
     ("hardsigmoid", f"{SIX}  y = Div (q, six)", "HardSigmoid"),
     ("hardsigmoid", "a = Mul (x, slope)  q = Add (a, half)  y = Clip (q, zero, one)", "HardSigmoid"),
-    ("softplus", "a = Exp (x)  q = Add (one, a)  y = Log (q)", "Softplus"),
+    ("mish", "a = Exp (x)  q = Add (one, a)  s = Log (q)  t = Tanh (s)  y = Mul (t, x)", "Mish"),
     ("mish", "a = Softplus (x)  t = Tanh (a)  y = Mul (x, t)", "Mish"),
     ("gelu", "d = Div (x, root2)  e = Erf (d)  s = Add (e, one)  p = Mul (x, s)  y = Mul (p, half)", "Gelu"),
     ("gelu", "d = Mul (x, inv2)  e = Erf (d)  s = Add (e, one)  p = Mul (half, x)  y = Mul (p, s)", "Gelu"),
@@ -54,7 +54,7 @@ NEAR = [
     ("hardswish", "h = HardSigmoid (x)  y = Mul (h, x)", "alpha=0.2"),
     ("hardswish", f"{SIX}  p = Mul (x, q)  z = Div (p, six)  y = Add (z, q)", "'q' is read elsewhere"),
     ("hardsigmoid", "a = Mul (x, b)  q = Add (a, half)  y = Clip (q, zero, one)", "not one number"),
-    ("softplus", "a = Exp (x)  q = Add (two, a)  y = Log (q)", None),
+    ("mish", "a = Exp (x)  q = Add (two, a)  s = Log (q)  t = Tanh (s)  y = Mul (t, x)", None),
     ("mish", "a = Softplus (x)  t = Tanh (a)  n = Neg (x)  y = Mul (n, t)", None),
     ("gelu", "d = Div (x, two)  e = Erf (d)  s = Add (e, one)  p = Mul (x, s)  y = Mul (p, half)", None),
     ("layernorm", f"{MEAN}  s = Pow (d, three)  {SPREAD}  y = Div (d, r)", None),
@@ -119,8 +119,8 @@ def test_kept_node() -> None:
 
 
 def test_explain_tells_the_nearest_miss() -> None:
-    graph = load("(float[2] x) => (float[2] y) { a = Exp (x) q = Add (two, a) y = Log (q) }", two=F(2))
-    assert passes.explain(graph, "softplus") == ["Log 'y': 2 operators agree with Log(Add(Exp(x), 1))"]
+    graph = load("(float[2] x) => (float[2] y) { s = Softplus (x) t = Tanh (s) n = Neg (x) y = Mul (n, t) }")
+    assert passes.explain(graph, "mish") == ["Mul 'y': 3 operators agree with Mul(x, Tanh(Softplus(x)))"]
 
 
 def test_an_old_graph_is_refused() -> None:
