@@ -1,6 +1,7 @@
 # make example   own environment, install, convert examples/digits/digits.onnx, check the result
 # make test      the same for the tests: lint, format, types, tests
 # make test-all  with the slow tests too
+# make docs      the documentation as a site, in site/
 # make clean     removes the environment and everything the targets wrote
 #
 # PYTHON picks the interpreter (make PYTHON=python3.12 test), VENV the environment's folder.
@@ -17,10 +18,10 @@ comma := ,
 MODEL := examples/digits/digits.onnx
 OUT := saved_model
 
-.PHONY: help example lint test test-all clean
+.PHONY: help example lint docs test test-all clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -4
+	@sed -n 's/^# //p' Makefile | head -5
 
 # A system Python may come without ensurepip (Debian's python3-venv): then its own pip fills the environment.
 $(BIN)/python:
@@ -40,7 +41,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(call install,.[tensorflow])
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
-	$(call install,.[tensorflow$(comma)report$(comma)test])
+	$(call install,.[tensorflow$(comma)report$(comma)test$(comma)docs])
 
 example: $(VENV)/.installed
 	@$(BIN)/onnx2tf -i $(MODEL) -o $(OUT)
@@ -53,11 +54,14 @@ lint: $(VENV)/.installed-test
 	@echo "mypy"; $(BIN)/mypy
 	@echo "import contracts"; $(BIN)/lint-imports
 
-test: lint
+docs: $(VENV)/.installed-test
+	@echo "sphinx"; $(BIN)/python -m sphinx -q -W --keep-going -b html docs site
+
+test: lint docs
 	@echo "pytest"; $(BIN)/python -m pytest -q -n 2
 
 test-all: lint
 	@echo "pytest, slow tests too"; $(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
 
 clean:
-	rm -rf $(VENV) $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venvs site $(OUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

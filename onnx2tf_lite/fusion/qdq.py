@@ -1,6 +1,6 @@
 """Integer kernels for quantised models: DEQUANTIZE -> operation -> QUANTIZE becomes one int8 operation.
 
-TFLite's 8-bit scheme (its quantisation specification; tflite-facts sections 4 and 5): activations are int8 with one
+TFLite's 8-bit scheme (docs/kernels.md, quantised models): activations are int8 with one
 scale and zero point, weights int8 with zero point 0 and perhaps a scale per output channel, biases int32 with scale
 ``s_x * s_w``.  ONNX's uint8 activations are the same real numbers as int8 with the zero point less 128.
 

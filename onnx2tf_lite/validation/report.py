@@ -210,13 +210,13 @@ NAMED = 5  # culprits that a sentence names
 class Report:
     """A whole check.
 
-    ``engine``      what ran the original model; ``model`` its path; ``samples`` the shapes of the inputs of each sample
-    ``files``       a report for every file; ``error`` says why nothing could be compared at all
-    ``settings``    what it takes to reproduce the check: ``seed``, ``rtol``, ``atol``, ``metric``, ``inputs``,
-                    ``shapes``, ``samples``, ``budget``, ``versions`` of the libraries, and ``command``, a shell line
-    ``seconds``     time of each stage of the check
-    ``conversion``  the JSON report of the conversion where the pipeline made the files (``passes``, ``layout`` with
-                    ``transposes`` and their reasons, ``operators``, ``stages``, ``files``); else empty
+    - ``engine``: what ran the original model; ``model``: its path; ``samples``: the shapes of the inputs of each sample
+    - ``files``: a report for every file; ``error`` says why nothing could be compared at all
+    - ``settings``: what it takes to reproduce the check: ``seed``, ``rtol``, ``atol``, ``metric``, ``inputs``,
+      ``shapes``, ``samples``, ``budget``, ``versions`` of the libraries, and ``command``, a shell line
+    - ``seconds``: time of each stage of the check
+    - ``conversion``: the JSON report of the conversion where the pipeline made the files (``passes``, ``layout`` with
+      ``transposes`` and their reasons, ``operators``, ``stages``, ``files``); else empty
     """
 
     engine: str = ""

@@ -15,7 +15,7 @@ from tests.harness import invoke
 pytest.importorskip("tensorflow")
 from onnx2tf_lite.emitters import saved_model
 
-TOLERANCE = 1e-5  # of each result's maximum: what XNNPACK attains (tflite-facts, section 6)
+TOLERANCE = 1e-5  # of each result's maximum: what XNNPACK attains (docs/kernels.md, rule 17)
 
 
 def variants() -> list[Any]:

@@ -11,7 +11,7 @@ from tests.emitters import numpy_ops
 from tests.emitters.cases import CASES, program
 from tests.harness import run_tflite
 
-TOLERANCE = 1e-5  # of each result's maximum: what XNNPACK attains (tflite-facts, section 6)
+TOLERANCE = 1e-5  # of each result's maximum: what XNNPACK attains (docs/kernels.md, rule 17)
 
 
 def assert_close(got: np.ndarray, want: np.ndarray) -> None:

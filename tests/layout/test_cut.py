@@ -1,4 +1,4 @@
-"""The solver against brute force and against a MILP: layout.md, tests 1 and 4."""
+"""The solver against brute force and against a MILP: docs/layout.md, 8.1 and 8.4."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_answer_is_the_same_every_time() -> None:
 
 
 def test_unit_weights_are_caught() -> None:
-    """The mutation of layout.md 8.4: a solver that counts transposes instead of bytes must not pass the oracle."""
+    """docs/layout.md, 8.4: a solver that counts transposes instead of bytes must not pass the oracle."""
     rng = random.Random(11)
     wrong = 0
     for _ in range(200):

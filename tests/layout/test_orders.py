@@ -1,4 +1,4 @@
-"""One law for every layout rule (layout.md, 8.5): permuting the operands of the rewritten op permutes its result."""
+"""The law of every layout rule (docs/layout.md, 8.5): permuted operands of a rewritten op give its permuted result."""
 
 from __future__ import annotations
 

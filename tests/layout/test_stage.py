@@ -1,4 +1,4 @@
-"""The whole stage on random programs: layout.md, tests 3, 5 and 6."""
+"""The whole stage on random programs: docs/layout.md, 8.3 and 8.6."""
 
 from __future__ import annotations
 

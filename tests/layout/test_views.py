@@ -1,4 +1,4 @@
-"""View algebra against numpy, bit-exact: layout.md, test 2."""
+"""View algebra against numpy, bit-exact: docs/layout.md, 8.2."""
 
 from __future__ import annotations
 
