@@ -77,9 +77,11 @@ def sprinkle(rng: np.random.Generator, array: np.ndarray, values: Sequence[float
 
 
 def within(array: np.ndarray, needs: set[str] | frozenset[str]) -> np.ndarray:
-    """The nearest numbers that a divisor, an argument of a logarithm or of an arc sine may be."""
+    """Numbers near these that a divisor, an argument of a logarithm or of an arc sine, or an unsigned byte may be."""
     if "positive" in needs:
         return np.asarray(np.abs(array) + 0.1)
+    if "unsigned" in needs:
+        return np.asarray(np.minimum(np.abs(array) * 40, 255))
     if "unit" in needs:
         return np.asarray(np.tanh(array))
     if "nonzero" in needs:

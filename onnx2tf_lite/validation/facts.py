@@ -37,6 +37,8 @@ DOMAINS = {"Div": (1, "nonzero"), "Mod": (1, "nonzero"), "Reciprocal": (0, "nonz
 LENGTHS = {"LSTM": (4, 0), "GRU": (4, 0), "RNN": (4, 0), "ReverseSequence": (1, None)}
 #: operator -> operand that says sizes or bounds
 SIZES = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1, "Range": 1, "TopK": 1, "Resize": 3, "Upsample": 1}
+#: ONNX element type -> what a Cast to it says; it is not defined for floats outside the range of the integer
+TARGETS = {9: "mask", 2: "unsigned", 4: "unsigned", 12: "unsigned", 13: "unsigned"}
 ORDERED = {"Less", "LessOrEqual", "Greater", "GreaterOrEqual"}
 
 
@@ -46,10 +48,10 @@ class Facts:
 
     ``high``: its values index a table of that many rows, ``distinct`` ones where to scatter to; ``cases``: constants
     that it is found equal to or not; ``bounds``: constants that it is compared with, and whether more of them are
-    passed the larger it is; ``needs``: of "nonzero", "positive", "unit", "signed" (an operand of a division), "size",
-    "mask" (a truth value), "picture" (it is convolved); ``limits``: (input, axis) that is as long as its values may
-    be; ``steps``: (factor, offset) of what is done to it first; ``span``: what it is quantised to; ``extents`` that the
-    weights have, by axis.
+    passed the larger it is; ``needs``: of "nonzero", "positive", "unsigned", "unit", "signed" (an operand of a
+    division), "size", "mask" (a truth value), "picture" (it is convolved); ``limits``: (input, axis) that is as long as
+    its values may be; ``steps``: (factor, offset) of what is done to it first; ``span``: what it is quantised to;
+    ``extents`` that the weights have, by axis.
     """
 
     high: int | None = None
@@ -201,8 +203,8 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
             found.needs.add("size")
         if node.op in ("Where", "If", "Not", "And", "Or", "Xor") and slot == 0:
             found.needs.add("mask")
-        if node.op == "Cast" and node.attrs.get("to") == 9:
-            found.needs.add("mask")
+        if node.op == "Cast" and node.attrs.get("to") in TARGETS:
+            found.needs.add(TARGETS[node.attrs["to"]])
         if LENGTHS.get(node.op, (None,))[0] == slot:
             _length(found, node, homes)
     if node.op == "QuantizeLinear" and slots == [0]:

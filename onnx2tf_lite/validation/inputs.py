@@ -54,7 +54,7 @@ class InputSpec:
             drawn = draw.lengths(rng, size, longest, empty=turn % 2 == 1)
         elif self.is_picture(size):
             drawn = draw.pictures(rng, size, size[1] not in draw.CHANNELS, self.pixels)
-        elif self.dtype.kind in "fc":
+        elif self.dtype.kind in "fc" or self.dtype.name == "bfloat16":
             drawn = self._floats(size, rng)
         else:
             drawn = self._integers(size, rng, high)

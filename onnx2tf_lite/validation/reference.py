@@ -15,7 +15,10 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from . import restate
 from .inputs import InputSpec, describe
+from .known_errors import corrected, masked_outputs
+from .stepwise import Refused, Stepwise
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -30,12 +33,18 @@ class ReferenceFailed(Exception):
     """The original model cannot be run: nothing can be said about the files."""
 
 
+STEPWISE = "ONNX Runtime, node by node"
+
+
 @dataclass
 class Reference:
     """The original model and what the checker knows of its graph.
 
     ``nodes`` maps every tensor to the (name, operator) of the node that makes it, in graph order; ``layers`` to the
     number of that node; ``reads`` to the tensors that it reads; ``steps`` the quantised ones to their step.
+    ``halves``: it computes in float16 or bfloat16 and is run in float32, as the files are; ``integers``: it multiplies
+    bytes; ``masked``: tensors that ONNX Runtime is known to write wrongly; ``restated``: what ONNX Runtime refuses is
+    run in other words.
     """
 
     source: Path | onnx.ModelProto
@@ -47,6 +56,10 @@ class Reference:
     steps: dict[str, float] = field(default_factory=dict)
     engine: str = "ONNX Runtime"
     notes: list[str] = field(default_factory=list)
+    halves: bool = False
+    integers: bool = False
+    masked: frozenset[str] = frozenset()
+    restated: bool = False
 
     @classmethod
     def of(cls, source: Path | onnx.ModelProto, graph: gs.Graph) -> Reference:
@@ -58,38 +71,47 @@ class Reference:
             for tensor in node.outputs:
                 reference.layers[tensor.name] = number
                 reference.reads[tensor.name] = tuple(t.name for t in node.inputs if isinstance(t, gs.Variable))
+        reference.halves, reference.integers = restate.computes_in_halves(graph), restate.multiplies_bytes(graph)
+        reference.masked = masked_outputs(graph)
         if any(n.op in QUANTISING for n in graph.nodes):
             reference.steps = quantisation_steps(graph)
             reference.notes.append("the model is quantised: reference without ONNX Runtime's fused 8-bit kernels")
+        if reference.halves:
+            reference.notes.append("the model computes in 16-bit floats: compared with what it means in float32")
         return reference
 
     @property
     def state(self) -> dict[str, Any]:
         """What running the model taught, in a child, for the parent to take over."""
-        return {"engine": self.engine, "notes": self.notes}
+        return {"engine": self.engine, "notes": list(self.notes), "restated": self.restated}
 
-    def adopt(self, state: dict[str, Any]) -> None:
+    def adopt(self, state: Mapping[str, Any]) -> None:
         """The :attr:`state` of a child's copy."""
-        self.engine, self.notes[:] = state["engine"], state["notes"]
+        self.engine, self.restated = state["engine"], state["restated"]
+        self.notes[:] = state["notes"]
 
     def open(self, tensors: Sequence[str] | None = None, rounding: str = "") -> Session:
         """A session that returns the outputs, or else the named ``tensors``; with ``rounding`` of its weights to those
         that a kind of file has."""
         names = list(tensors or self.outputs)
-        try:
-            return Session(self._ort(names, rounding), names)
-        except _ort_errors() as error:
-            why = str(error).strip().splitlines()[0]
-        from onnx.reference import ReferenceEvaluator
+        while self.engine != STEPWISE:
+            try:
+                return Session(self._ort(names, rounding), names, self)
+            except _ort_errors() as error:
+                self.fall_back(_line(error))
+        return Session(Stepwise(self._model(names, rounding)), names, self)
 
-        try:
-            evaluator = ReferenceEvaluator(self._exposed(names, weights=True))
-        except (RuntimeError, NotImplementedError, ValueError) as error:
-            raise ReferenceFailed(f"ONNX Runtime: {why}; onnx.reference: {error}") from error
-        if self.engine == "ONNX Runtime":
-            self.engine = "onnx.reference"
-            self.notes.append(f"ONNX Runtime refuses the model ({why}): compared with onnx.reference instead")
-        return Session(evaluator, names)
+    def fall_back(self, why: str) -> bool:
+        """Take the next way to run the model, after ONNX Runtime refused it for the reason ``why``: with the refused
+        nodes in other words, then node by node.  False where there is none."""
+        if self.engine == STEPWISE:
+            return False
+        if not self.restated and restate.restate(self._model(self.outputs, "")):
+            self.restated, said = True, "with such nodes in other words"
+        else:
+            self.engine, said = STEPWISE, "node by node, by onnx.reference where it has to be"
+        self.notes.append(f"ONNX Runtime refuses the model ({why}): run {said}")
+        return True
 
     def _ort(self, names: list[str], rounding: str) -> Any:
         import onnxruntime as ort
@@ -102,10 +124,8 @@ class Reference:
             "session.disable_prepacking", "1"
         )  # a second copy of the weights, for few runs
         model: Any = self.source
-        if rounding:
-            model = self._exposed(names, weights=True)
-            round_weights(model, rounding)
-            model = model.SerializeToString()
+        if rounding or self.halves or self.restated or (self.integers and restate.saturates()):
+            model = self._model(names, rounding).SerializeToString()
         elif isinstance(model, Path) and names == self.outputs:
             model = str(model)
         else:
@@ -115,6 +135,19 @@ class Reference:
             model = self._more_outputs(names)
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
+    def _model(self, names: list[str], rounding: str) -> onnx.ModelProto:
+        """The model with ``names`` as its outputs, in the words that the reference needs."""
+        model = self._exposed(names, weights=True)
+        if self.halves:
+            restate.widen(model)
+        if self.integers and restate.saturates():
+            restate.unsign(model)
+        if self.restated:
+            restate.restate(model)
+        if rounding:
+            round_weights(model, rounding)
+        return model
+
     def _more_outputs(self, names: list[str]) -> bytes:
         """The serialised model with ``names`` as outputs besides its own.
 
@@ -123,7 +156,7 @@ class Reference:
         more = onnx.ModelProto()
         more.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in self.outputs)
         whole = self.source.read_bytes() if isinstance(self.source, Path) else self.source.SerializeToString()
-        return whole + more.SerializeToString()
+        return bytes(whole) + bytes(more.SerializeToString())
 
     def _exposed(self, names: list[str], weights: bool = False) -> onnx.ModelProto:
         """The model with ``names`` as its outputs."""
@@ -144,17 +177,28 @@ class Session:
 
     engine: Any
     names: list[str]
+    reference: Reference
 
     def run(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        given = {n: _wide(a) for n, a in feeds.items()} if self.reference.halves else dict(feeds)
         try:
-            results = self.engine.run(self.names, dict(feeds))
-        except _ort_errors() as error:
-            raise ReferenceFailed(str(error).strip().splitlines()[0]) from error
-        except Exception as error:  # onnx.reference is numpy code for every operator and fails in every way
-            if type(self.engine).__name__ != "ReferenceEvaluator":
-                raise
-            raise ReferenceFailed(f"{type(error).__name__}: {error}") from error
-        return {name: np.asarray(result) for name, result in zip(self.names, results, strict=True)}
+            results = self.engine.run(self.names, given)
+        except _errors() as error:
+            raise ReferenceFailed(_line(error)) from error
+        named = {name: np.asarray(result) for name, result in zip(self.names, results, strict=True)}
+        return corrected(named, self.reference.masked)
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype.name in restate.HALVES else array
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    return (Refused, *_ort_errors())
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _ort_errors() -> tuple[type[Exception], ...]:

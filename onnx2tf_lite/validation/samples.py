@@ -16,7 +16,7 @@ from . import child, inputs
 from .extents import SIZES, generate
 from .inputs import InputSpec
 from .measure import change
-from .reference import Reference, ReferenceFailed, Session
+from .reference import STEPWISE, Reference, ReferenceFailed, Session
 from .targets import Target
 
 Arrays = dict[str, np.ndarray]
@@ -177,11 +177,27 @@ class _Search:
     def drawn(self) -> list[Sample]:
         cases = max((s.turns for s in self.specs), default=1)
         self.count = self.options.samples or max(min(cases, MOST), 1 + self.free)
-        found: list[Sample] = []
-        for turn in range(self.count):
-            sample = self.one(turn, found[0] if found else None, again=bool(self.options.samples) or turn < cases)
+        found = [self.first()]
+        for turn in range(1, self.count):
+            sample = self.one(turn, found[0], again=bool(self.options.samples) or turn < cases)
             found += [sample] if sample else []
         return found
+
+    def first(self) -> Sample:
+        """The first sample, run in another way where the reference refuses what it has loaded."""
+        state, failure = self.reference.state, None
+        while True:
+            try:
+                sample = self.one(0, None, again=False)
+            except ReferenceFailed as error:
+                failure = failure or error  # of the reference itself, with what the user can do about it
+                if not self.reference.fall_back(str(error)):
+                    self.reference.adopt(state)
+                    raise failure from error
+                self.sessions.clear()
+                continue
+            assert sample is not None
+            return sample
 
     def one(self, turn: int, first: Sample | None, again: bool) -> Sample | None:
         """Sample number ``turn``, if ``again`` of the ``first`` one's sizes where no others do.
@@ -192,6 +208,8 @@ class _Search:
         start = None if first is None else max((d for d in first.symbols.values() if d in SIZES), default=None)
         drawn = generate(self.specs, self.places, hints, seed, turn, start)
         candidates: Iterable[tuple[dict[str, int], Arrays]] = drawn
+        if self.reference.engine == STEPWISE:  # slow
+            candidates = islice(drawn, TRIES)
         if first is not None:
             same = {n: a.shape for n, a in first.feeds.items()}
             last = generate(self.specs, self.places, same, seed, turn) if again else ()

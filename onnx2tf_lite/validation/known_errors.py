@@ -1,0 +1,74 @@
+"""What the references are known to do wrong, each with the evidence, and what is done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+
+@dataclass(frozen=True)
+class KnownError:
+    """Of one ``reference``, in one ``output`` of an operator."""
+
+    reference: str
+    operator: str
+    output: int
+    what: str
+    evidence: str
+
+
+KNOWN = (
+    KnownError(
+        "onnx.reference",
+        "LRN",
+        0,
+        "windows of even size are moved by one channel",
+        "ONNX: from channel c - floor((size-1)/2) to c + ceil((size-1)/2); odd sizes agree with ONNX Runtime",
+    ),
+    KnownError(
+        "ONNX Runtime",
+        "Attention",
+        3,
+        "-3.4e38 in the place of -infinity",
+        "ONNX: what is masked is -infinity before the softmax; onnx.reference has -infinity at the same places",
+    ),
+)
+
+
+def operators() -> list[Any]:
+    """onnx.reference's operators that are wrong, done right."""
+    from onnx.reference.op_run import OpRun
+
+    class LRN(OpRun):
+        """Local response normalisation, x / (bias + alpha / size * sum of squares) ** beta."""
+
+        op_domain = ""
+
+        def _run(self, x: np.ndarray, alpha: float = 0, beta: float = 0, bias: float = 0, size: int = 1) -> Any:
+            before, after = (size - 1) // 2, size // 2
+            padded = np.pad(x * x, [(0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)])
+            total = sum(padded[:, k : k + x.shape[1]] for k in range(size))
+            return ((x / (bias + alpha / size * total) ** beta).astype(x.dtype),)
+
+    return [LRN]
+
+
+def masked_outputs(graph: gs.Graph) -> frozenset[str]:
+    """Tensors in which ONNX Runtime writes the lowest float where -infinity belongs."""
+    rows = [k for k in KNOWN if k.reference == "ONNX Runtime"]
+    return frozenset(node.outputs[k.output].name for node in graph.nodes for k in rows
+                     if node.op == k.operator and not node.domain and len(node.outputs) > k.output)  # fmt: skip
+
+
+def corrected(results: Mapping[str, np.ndarray], masked: Iterable[str]) -> dict[str, np.ndarray]:
+    """What a reference means by what it wrote."""
+    fixed = dict(results)
+    for name in masked:
+        if name in fixed and fixed[name].dtype.kind == "f":
+            low = fixed[name] <= np.finfo(fixed[name].dtype).min
+            fixed[name] = np.where(low, np.asarray(-np.inf, fixed[name].dtype), fixed[name])
+    return fixed

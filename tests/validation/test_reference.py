@@ -1,0 +1,215 @@
+"""The right reference: what the model means, where a reference rounds, saturates, refuses or errs."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
+
+from onnx2tf_lite import convert, passes, validation
+from onnx2tf_lite.validation import known_errors, restate
+from onnx2tf_lite.validation.reference import Reference
+from onnx2tf_lite.validation.stepwise import Refused, Stepwise
+
+from .models import model
+
+
+def reference(proto: onnx.ModelProto) -> Reference:
+    return Reference.of(proto, passes.load(proto))
+
+
+def verdict(proto: onnx.ModelProto) -> tuple[int, validation.Report]:
+    result = convert(onnx_graph=proto, outputs=["float32"], disable_model_save=True, non_verbose=True)
+    assert result.check is not None
+    return result.exit_code, result.check
+
+
+def test_halves_are_compared_with_what_they_mean() -> None:
+    """Rounded after each of twelve operators, the reference is 1e-3 off what the model means and the file computes."""
+    body = "".join(f"h{i + 1} = MatMul(h{i}, w)\n" for i in range(12))
+    half = (np.linalg.qr(np.random.default_rng(0).standard_normal((64, 64)))[0]).astype(np.float16)
+    proto = model(f"g (float16[1,64] h0) => (float[1,64] y) {{ {body} y = Cast<to=1>(h12) }}", w=half)
+    code, report = verdict(proto)
+    assert code == 0 and "16-bit" in report.notes[0]
+    x = np.random.default_rng(1).standard_normal((1, 64)).astype(np.float16)
+    (found,) = reference(proto).open().run({"h0": x}).values()
+    exact = x.astype(np.float64) @ np.linalg.matrix_power(half.astype(np.float64), 12)
+    np.testing.assert_allclose(found, exact, atol=1e-5)
+
+
+def test_halves_that_are_only_stored_change_nothing() -> None:
+    proto = model("g (float[1,8] x) => (float[1,8] y) { k = Cast<to=1>(w)\n y = MatMul(x, k) }",
+                  w=np.ones((8, 8), np.float16))  # fmt: skip
+    assert not reference(proto).halves
+
+
+INTEGER = """g (uint8[4,64] x) => (int32[4,16] y, int32[4,16] z) {
+  y = MatMulInteger(x, w)
+  z = MatMulInteger(x, w, three, four) }"""
+
+
+def test_signed_weights_are_read_as_unsigned_where_products_saturate(monkeypatch: pytest.MonkeyPatch) -> None:
+    w = np.random.default_rng(0).integers(-128, 128, (64, 16)).astype(np.int8)
+    proto = model(INTEGER, w=w, three=np.array(3, np.uint8), four=np.array(4, np.int8))
+    monkeypatch.setattr(restate, "saturates", lambda: True)
+    wide = reference(proto)
+    used = wide._model(["y", "z"], "")
+    kinds = {t.name: t.data_type for t in used.graph.initializer}
+    assert all(kinds[n.input[1]] == kinds[n.input[3]] == onnx.TensorProto.UINT8 for n in used.graph.node)
+    x = np.full((4, 64), 255, np.uint8)
+    found = wide.open().run({"x": x})
+    np.testing.assert_array_equal(found["y"], x.astype(int) @ w.astype(int))
+    np.testing.assert_array_equal(found["z"], (x.astype(int) - 3) @ (w.astype(int) - 4))
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["exact", "saturating"])
+def test_the_probe_tells_a_saturating_product(cut: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    class Machine:
+        def __init__(self, *args: object, **kwargs: object) -> None: ...
+
+        def run(self, names: object, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+            rows, depth = feeds["x"].shape
+            pair = 2 * 255 * 127
+            return [np.full((rows, 16), depth // 2 * (min(pair, 32767) if cut else pair), np.int32)]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Machine)
+    assert restate.saturates.__wrapped__() == cut
+
+
+def test_only_models_with_such_products_pay_for_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restate, "saturates", lambda: pytest.fail("a float model was probed"))
+    proto = model("g (float[1,8] x) => (float[1,4] y) { y = MatMul(x, w) }", w=(8, 4))
+    assert reference(proto).open().run({"x": np.ones((1, 8), np.float32)})["y"].shape == (1, 4)
+
+
+# ------------------------------------------------------------------------------------------------ refused forms
+
+SAME = (
+    'g (float[1,3,20,21] x) => (float[1,4,10,11] y) {{ y = Conv<auto_pad="{}", strides=[2,2], dilations=[2,3]>(x, w) }}'
+)
+
+
+@pytest.mark.parametrize("auto", ["SAME_UPPER", "SAME_LOWER"])
+def test_dilated_convolutions_of_the_same_size(auto: str) -> None:
+    """By hand: the pads are half of what is missing on either side, the odd one after or before."""
+    proto = model(SAME.format(auto), w=(4, 3, 3, 3))
+    assert verdict(proto)[0] == 0
+    x = np.random.default_rng(0).standard_normal((1, 3, 20, 21)).astype(np.float32)
+    own = reference(proto)
+    own.fall_back("")
+    w = onnx.numpy_helper.to_array(proto.graph.initializer[0])
+    totals = [max((10 - 1) * 2 + 2 * 2 + 1 - 20, 0), max((11 - 1) * 2 + 2 * 3 + 1 - 21, 0)]
+    before = [(t + (auto == "SAME_LOWER")) // 2 for t in totals]
+    padded = np.pad(x, [(0, 0), (0, 0), *((b, t - b) for b, t in zip(before, totals, strict=True))])
+    expected = sum(
+        np.einsum("nchw,oc->nohw", padded[:, :, 2 * i : 2 * i + 19 : 2, 3 * j : 3 * j + 21 : 2], w[:, :, i, j])
+        for i in range(3) for j in range(3)
+    )  # fmt: skip
+    np.testing.assert_allclose(own.open().run({"x": x})["y"], expected, atol=1e-5)
+
+
+def test_output_padding_beyond_the_stride() -> None:
+    """By hand: every input adds a dilated kernel; what no kernel reaches is the bias alone."""
+    proto = model("""g (float[1,1,5,6] x) => (float[1,2,4,5] y) {
+        y = ConvTranspose<strides=[1,1], dilations=[2,2], output_padding=[1,1], pads=[2,2,2,2]>(x, w, b) }""",
+        w=(1, 2, 2, 2), b=(2,))  # fmt: skip
+    assert verdict(proto)[0] == 0
+    x = np.random.default_rng(0).standard_normal((1, 1, 5, 6)).astype(np.float32)
+    w, b = map(onnx.numpy_helper.to_array, proto.graph.initializer)
+    whole = np.zeros((1, 2, 8, 9))
+    for i in range(2):
+        for j in range(2):
+            whole[:, :, 2 * i : 2 * i + 5, 2 * j : 2 * j + 6] += x * w[:, :, i, j].reshape(1, 2, 1, 1)
+    own = reference(proto)
+    own.fall_back("")
+    found = own.open().run({"x": x})["y"]
+    np.testing.assert_allclose(found, whole[:, :, 2:6, 2:7] + b.reshape(1, 2, 1, 1), atol=1e-5)
+
+
+def attention(inputs: dict[str, list[int]], **more: int) -> onnx.ModelProto:
+    node = helper.make_node("MultiHeadAttention", list(inputs), ["y"], domain="com.microsoft", num_heads=2, **more)
+    infos = [helper.make_tensor_value_info(n, 1, s) for n, s in inputs.items()]
+    graph = helper.make_graph([node], "g", infos, [helper.make_tensor_value_info("y", 1, [1, 3, 8])])
+    domains = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=domains, ir_version=8)
+
+
+@pytest.mark.parametrize(
+    "inputs", [{"q": [1, 3, 8], "kv": [1, 5, 2, 2, 4]}, {"qkv": [1, 3, 2, 3, 4]}], ids=["kv", "qkv"]
+)
+def test_packed_attention(inputs: dict[str, list[int]]) -> None:
+    proto = attention(inputs)
+    assert verdict(proto)[0] == 0
+    rng = np.random.default_rng(0)
+    feeds = {n: rng.standard_normal(s).astype(np.float32) for n, s in inputs.items()}
+    packed = list(feeds.values())[-1]
+    q = feeds["q"].reshape(1, 3, 2, 4) if "q" in feeds else packed[:, :, :, 0]
+    k, v = packed[:, :, :, -2], packed[:, :, :, -1]
+    scores = np.exp(np.einsum("bqhd,bkhd->bhqk", q, k) / 2)
+    expected = np.einsum("bhqk,bkhd->bqhd", scores / scores.sum(-1, keepdims=True), v).reshape(1, 3, 8)
+    own = reference(proto)
+    own.fall_back("")
+    np.testing.assert_allclose(own.open().run(feeds)["y"], expected, atol=1e-5)
+
+
+def test_what_no_reference_runs_is_said_without_advice_that_cannot_help() -> None:
+    proto = model("g (float[1,8] x) => (float[1,8] y) { y = Relu(x) }")
+    proto.graph.node[0].op_type, proto.graph.node[0].domain = "Unheard", "com.microsoft"
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    with pytest.raises(Refused, match="Unheard 'y'"):
+        Stepwise(proto).run(["y"], {"x": np.ones((1, 8), np.float32)})
+    refused = model("g (float[1,8] x) => (float[2,5] y) { y = Reshape(x, to) }", to=np.array([2, 5]))
+    samples = validation.samples.Samples(Reference.of(refused, passes.load(refused)), validation.CheckOptions())
+    with pytest.raises(validation.reference.ReferenceFailed) as found:
+        samples.draw([])
+    assert "shape_hints" not in str(found.value) and "test data" not in str(found.value)
+    assert "onnx.reference" not in str(found.value), "ONNX Runtime's own reason is the one that counts"
+
+
+def test_node_by_node_sees_what_bodies_see() -> None:
+    proto = model("""g (float[4] x, bool c) => (float[4] y) {
+        a = Relu(x)
+        y = If<then_branch = t () => (float[4] p) { p = Add(a, w) },
+               else_branch = e () => (float[4] n) { n = Neg(a) }>(c)
+    }""", w=(4,))  # fmt: skip
+    x, w = np.array([1, -2, 3, -4], np.float32), onnx.numpy_helper.to_array(proto.graph.initializer[0])
+    for condition, expected in ((True, np.maximum(x, 0) + w), (False, -np.maximum(x, 0))):
+        stepwise = Stepwise(proto)
+        np.testing.assert_array_equal(stepwise.run(["y"], {"x": x, "c": np.array(condition)})[0], expected)
+        assert stepwise.engines == {"ONNX Runtime": {"Relu", "If"}}
+
+
+# ------------------------------------------------------------------------------------------------ known errors
+
+
+def test_windows_of_even_size() -> None:
+    """The row of the table holds as long as onnx.reference without ours is wrong."""
+    proto = model("g (float[1,6,2,2] x) => (float[1,6,2,2] y) { y = LRN<size=4, alpha=2.0, beta=1.0, bias=1.0>(x) }")
+    x = np.random.default_rng(0).standard_normal((1, 6, 2, 2)).astype(np.float32)
+    sums = np.stack([(x[:, max(0, c - 1) : c + 3] ** 2).sum(1) for c in range(6)], 1)
+    expected = x / (1 + 2 / 4 * sums)
+    (plain,) = ReferenceEvaluator(proto).run(None, {"x": x})
+    assert not np.allclose(plain, expected, atol=1e-3), "the error is gone: drop the row and ours"
+    (ours,) = ReferenceEvaluator(proto, new_ops=known_errors.operators()).run(None, {"x": x})
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+    assert verdict(proto)[0] == 0
+
+
+def test_masked_scores_are_infinite() -> None:
+    """The row of the table holds as long as ONNX Runtime writes the lowest float."""
+    node = helper.make_node("Attention", ["q", "k", "v"], ["y", "", "", "qk"], is_causal=1, softcap=3.0,
+                            qk_matmul_output_mode=2)  # fmt: skip
+    infos = [helper.make_tensor_value_info(n, 1, [1, 2, 3, 4]) for n in "qkv"]
+    ends = [helper.make_tensor_value_info("y", 1, [1, 2, 3, 4]), helper.make_tensor_value_info("qk", 1, [1, 2, 3, 3])]
+    proto = helper.make_model(helper.make_graph([node], "g", infos, ends), ir_version=10,
+                              opset_imports=[helper.make_opsetid("", 23)])  # fmt: skip
+    own, feeds = reference(proto), {n: np.ones((1, 2, 3, 4), np.float32) for n in "qkv"}
+    assert own.masked == {"qk"}
+    raw = dict(zip(["y", "qk"], own._ort(["y", "qk"], "").run(["y", "qk"], feeds), strict=True))
+    assert np.isfinite(raw["qk"]).all() and raw["qk"].min() < -3e38, "the error is gone: drop the row"
+    (truth,) = ReferenceEvaluator(proto).run(["qk"], feeds)
+    np.testing.assert_array_equal(np.isneginf(own.open().run(feeds)["qk"]), np.isneginf(truth))
