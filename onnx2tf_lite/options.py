@@ -1,106 +1,146 @@
-"""onnx2tf's options that this converter does not have: accepted because they ask for nothing, or refused with advice.
-
-A row is ``(short, long, number of values)``; "*" is any number.  Existing scripts keep running where they can.
-"""
+"""What the user asks of a conversion, whichever of its names he gives it by."""
 
 from __future__ import annotations
 
-Row = tuple[str, str, "int | str"]
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-_GUESS = "axes are computed, not guessed: there is nothing to correct"
-_ALWAYS = "always done"
-_ONE_WRITER = "the .tflite is always written directly"
-_REPORT = "part of the report that is always written"
+from .aliases import ALIASES, CHECKS, SIMPLIFY, Alias
+from .commands.terminal import LEVELS
+from .errors import ConversionError, Problem, nearest
 
-#: Ignored, with the reason.
-OBSOLETE: dict[Row, str] = {
-    ("-osd", "output_signaturedefs", 0): _ALWAYS,
-    ("-coion", "copy_onnx_input_output_names_to_tflite", 0): _ALWAYS,
-    ("-fdosm", "flatbuffer_direct_output_saved_model", 0): "--outputs says which files are written",
-    ("-tb", "tflite_backend", 1): _ONE_WRITER,
-    ("-roc", "report_op_coverage", 0): _REPORT,
-    ("-nuonag", "not_use_opname_auto_generate", 0): "names are given to unnamed nodes only",
-    ("-nlt", "no_large_tensor", 0): "always done, up to --fold-budget",
-    ("-prf", "param_replacement_file", 1): _GUESS,
-    ("-agj", "auto_generate_json", 0): _GUESS,
-    ("-agje", "auto_generate_json_on_error", 0): _GUESS,
-    ("-dsm", "disable_strict_mode", 0): _GUESS,
-    ("-doem", "disable_onnxruntime_output_memmap", 0): _GUESS,
-    ("-oemd", "onnxruntime_output_memmap_dir", 1): _GUESS,
-    ("-tsmb", "tflite_split_max_bytes", 1): "files above 2 GB need no splitting",
-    ("-tstb", "tflite_split_target_bytes", 1): "files above 2 GB need no splitting",
-    ("-ewo", "eval_with_onnx", 0): _ALWAYS,
-    ("-efot", "eval_fail_on_threshold", 0): _ALWAYS,
-    ("-esm", "eval_split_models", 1): "files are not split",
-    ("-esfot", "eval_split_fail_on_threshold", 0): "files are not split",
-    ("-onwdt", "output_nms_with_dynamic_tensor", 0): "results always have the shape that ONNX defines",
-    ("-dsft", "disable_suppression_flextranspose", 0): "no Flex operator is ever written",
-    ("-dsfs", "disable_suppression_flexstridedslice", 0): "no Flex operator is ever written",
-}
 
-_FLOAT_ONLY = "this version writes float files; quantise <model>_float32.tflite with ai-edge-quantizer"
-_KERAS = "this version writes no Keras formats; load the SavedModel (--outputs saved_model)"
-_PYTORCH = "PyTorch is not a target of this converter; use the ONNX file there"
-_SPLIT = "models above 2 GB are written as one file; cut with -inimc and -onimc where parts are wanted"
-_STANDARD = "operators are always written in the form that every TFLite runtime has"
-_CUSTOM = "custom operators are never written; the error lists the nodes to replace"
-_CHECK = "not a setting of the check: see -cotor, -cotoa, -tdnp and -sh"
+@dataclass(frozen=True)
+class Options:
+    """The options of :func:`onnx2tf_lite.convert`.
 
-#: Refused, with what to do instead.
-REFUSED: dict[Row, str] = {
-    ("-it", "input_tflite_file_path", 1): "only ONNX files are converted: -i model.onnx",
-    ("-odrqt", "output_dynamic_range_quantized_tflite", 0): _FLOAT_ONLY,
-    ("-oiqt", "output_integer_quantized_tflite", 0): _FLOAT_ONLY,
-    ("-qt", "quant_type", 1): _FLOAT_ONLY,
-    ("-cind", "custom_input_op_name_np_data_path", "*"): _FLOAT_ONLY + "; for test inputs use -tdnp",
-    ("-qnm", "quant_norm_mean", 1): _FLOAT_ONLY,
-    ("-qns", "quant_norm_std", 1): _FLOAT_ONLY,
-    ("-iqd", "input_quant_dtype", 1): _FLOAT_ONLY,
-    ("-oqd", "output_quant_dtype", 1): _FLOAT_ONLY,
-    (
-        "-eatfp16",
-        "enable_accumulation_type_float16",
-        0,
-    ): "set it in the delegate that runs the file",
-    ("-oh5", "output_h5", 0): _KERAS,
-    ("-okv3", "output_keras_v3", 0): _KERAS,
-    ("-otfv1pb", "output_tfv1_pb", 0): _KERAS,
-    ("-ow", "output_weights", 0): _KERAS,
-    ("-fdopt", "flatbuffer_direct_output_pytorch", 0): _PYTORCH,
-    ("-fdots", "flatbuffer_direct_output_torchscript", 0): _PYTORCH,
-    ("-fdodo", "flatbuffer_direct_output_dynamo_onnx", 0): _PYTORCH,
-    ("-fdoep", "flatbuffer_direct_output_exported_program", 0): _PYTORCH,
-    ("-npgts", "native_pytorch_generation_timeout_sec", 1): _PYTORCH,
-    ("-fdaco", "flatbuffer_direct_allow_custom_ops", 0): _CUSTOM,
-    ("-fdcoa", "flatbuffer_direct_custom_op_allowlist", 1): _CUSTOM,
-    ("-easm", "enable_auto_split_model", 0): _SPLIT,
-    ("-asmsm", "auto_split_max_size_mb", 1): _SPLIT,
-    ("-asms", "auto_split_max_size", 1): _SPLIT,
-    ("-vh", "value_hints", "*"): "give the inputs themselves: -tdnp inputs.npz",
-    (
-        "-coton",
-        "check_onnx_tf_outputs_sample_data_normalization",
-        1,
-    ): "give the inputs themselves: -tdnp inputs.npz",
-    ("-ens", "eval_num_samples", 1): _CHECK,
-    ("-ert", "eval_rtol", 1): "use -cotor",
-    ("-eat", "eval_atol", 1): "use -cotoa",
-    ("-ett", "eval_target_tflite", 1): "every written file is checked: --outputs says which are written",
-    ("-ecm", "eval_compare_mode", 1): _CHECK,
-    ("-cgdc", "check_gpu_delegate_compatibility", 0): "run the benchmark tool of the delegate on the file",
-    ("-onwa", "output_nms_with_argmax", 0): "results always have the shape that ONNX defines",
-    ("-snms", "switch_nms_version", 1): _STANDARD,
-    ("-dgc", "disable_group_convolution", 0): _STANDARD,
-    ("-ebu", "enable_batchmatmul_unfold", 0): _STANDARD,
-    ("-eru", "enable_rnn_unroll", 0): _STANDARD,
-    ("-nodaftc", "number_of_dimensions_after_flextranspose_compression", 1): _STANDARD,
-    ("-nodafsc", "number_of_dimensions_after_flexstridedslice_compression", 1): _STANDARD,
-    ("-ofgd", "optimization_for_gpu_delegate", 0): _STANDARD,
-    ("-rari64", "replace_argmax_to_reducemax_and_indices_is_int64", 0): _STANDARD,
-    ("-rarf32", "replace_argmax_to_reducemax_and_indices_is_float32", 0): _STANDARD,
-    ("-rafi64", "replace_argmax_to_fused_argmax_and_indices_is_int64", 0): _STANDARD,
-    ("-raff32", "replace_argmax_to_fused_argmax_and_indices_is_float32", 0): _STANDARD,
-    ("-fasr", "fused_argmax_scale_ratio", 1): _STANDARD,
-    ("-rtpo", "replace_to_pseudo_operators", "*"): "no Flex operator is ever written, so none needs a replacement",
-    ("-me", "mvn_epsilon", 1): "it would change what MeanVarianceNormalization computes",
-}
+    ``outputs``          kinds of ``emitters.EMITTERS``; None: the default ones, as far as their packages are there
+    ``save``             False: convert and check, write nothing
+    ``batch_size``       of every free first dimension
+    ``input_shapes``     input name -> its shape in ONNX order; -1 leaves an extent free
+    ``input_names``, ``output_names``  tensors at which the model begins and ends
+    ``pins``             input or output name -> the order that it is stored in, ``onnx`` or ``channels_last``
+    ``simplify``         ``auto``, ``always``, ``never``: whether onnxsim is run
+    ``fold_budget``      bytes by which folding may make the constants grow; None: the usual ones
+    ``disabled_passes``  names of passes that are left out
+    ``keep_nodes``       names of nodes that tuning neither folds, fuses nor removes
+    ``check``            ``outputs``, ``layers`` or ``none``
+    ``rtol``, ``atol``   limit of the check: ``rtol * max|reference| + atol`` per tensor; None: by the kind of file
+    ``test_data``        arrays by input name, or an .npz or .npy file; None: seeded random inputs
+    ``shape_hints``      input name -> shape of the random inputs
+    ``html``             where the page of the check goes
+    ``verbosity``        ``debug``, ``info``, ``warn``, ``error``
+    ``warnings``         what is to be said of options that have no effect
+    """
+
+    outputs: tuple[str, ...] | None = None
+    save: bool = True
+    batch_size: int | None = None
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    pins: Mapping[str, str] = field(default_factory=dict)
+    simplify: str = "auto"
+    fold_budget: int | None = None
+    disabled_passes: tuple[str, ...] = ()
+    keep_nodes: tuple[str, ...] = ()
+    check: str = "outputs"
+    rtol: float | None = None
+    atol: float | None = None
+    test_data: Any = None
+    shape_hints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    html: Any = None
+    verbosity: str = "info"
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, known in {"check": CHECKS, "simplify": SIMPLIFY, "verbosity": LEVELS}.items():
+            value = getattr(self, name)
+            if value not in known:
+                remedy = f"did you mean {', '.join(nearest(value, known))}?"
+                raise ConversionError(Problem(f"{name} {value!r}", "is unknown", remedy))
+        if self.outputs == ():
+            raise ConversionError("outputs is empty: there is nothing to write")
+
+
+def resolve(given: Mapping[str, Any]) -> Options:
+    """The options that ``given`` names mean; None, False and "" are as good as not given.
+
+    :raises TypeError: for a name that does not exist.
+    :raises ConversionError: with every value that cannot be read, every option that is refused and every contradiction.
+    """
+    if unknown := [name for name in given if name not in ALIASES]:
+        close = ", ".join(nearest(unknown[0], ALIASES))
+        raise TypeError(f"convert() has no keyword {unknown[0]!r}: did you mean {close}?")
+    wishes = _Wishes()
+    for name, value in given.items():
+        if not _says_nothing(name, value):
+            wishes.add(ALIASES[name], value)
+    wishes.problems += wishes.without_effect()
+    if wishes.problems:
+        raise ConversionError(*wishes.problems)
+    return Options(**wishes.values, warnings=tuple(wishes.warnings))
+
+
+def _says_nothing(name: str, value: Any) -> bool:
+    if value is None or value is False or (isinstance(value, str) and not value):
+        return True
+    return name != "outputs" and isinstance(value, list | tuple | dict | set | frozenset) and not value
+
+
+MERGED = ("pins", "input_shapes", "shape_hints")  # fields that several options may fill together
+
+
+class _Wishes:
+    """The fields that options set, and what is wrong with them together."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.sources: dict[str, Alias] = {}  # of every field, and of every name within a mapping
+        self.rows: list[Alias] = []
+        self.problems: list[Problem] = []
+        self.warnings: list[str] = []
+
+    def add(self, row: Alias, value: Any) -> None:
+        if row.refused:
+            self.problems.append(Problem(row.keyword, "is not supported", row.refused))
+            return
+        if row.ignored:
+            self.warnings.append(f"{row.keyword} is ignored: {row.ignored}")
+            return
+        self.rows.append(row)
+        try:
+            made = row.value(value)
+        except (ValueError, TypeError) as error:
+            self.problems.append(Problem(str(row), str(error)))
+            return
+        for name, wanted in {row.sets: made, **row.also}.items():
+            self._set(row, name, wanted)
+
+    def _set(self, row: Alias, name: str, value: Any) -> None:
+        """The field, unless another option has given it another value; fields that are mappings are merged."""
+        together = name in MERGED
+        held = self.values.setdefault(name, {}) if together else self.values
+        for key, wanted in value.items() if together else [(name, value)]:
+            source = self.sources.setdefault(f"{name} {key}" if together else key, row)
+            if source is not row and not _same(held[key], wanted):
+                what = f"contradict each other on {key}: {held[key]!r} and {wanted!r}"
+                self.problems.append(Problem(f"{source} and {row}", what, "give one of them"))
+                continue
+            held[key] = wanted
+
+    def without_effect(self) -> Iterator[Problem]:
+        """Options whose only reader is switched off."""
+        disabled = self.values.get("disabled_passes", ())
+        off = {name: f"{self.sources['disabled_passes']} leaves the pass {name} out" for name in disabled}
+        if self.values.get("check") == "none":
+            off["check"] = f"{self.sources['check']} lets nothing be checked"
+        for row in self.rows:
+            if row.reader in off:
+                yield Problem(str(row), f"has no effect: {off[row.reader]}", "leave one of the two out")
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal; of arrays only the same ones are."""
+    return a is b or (not isinstance(a, Mapping) and not isinstance(b, Mapping) and bool(a == b))

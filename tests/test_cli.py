@@ -8,13 +8,15 @@ import pty
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import onnx
 import pytest
 
 from onnx2tf_lite import cli, compile, convert
-from onnx2tf_lite.options import OBSOLETE, REFUSED
+from onnx2tf_lite.aliases import ALIASES, Alias
+from onnx2tf_lite.options import Options
 from tests.validation.models import cnn
 
 FLAT = ["--outputs", "float32"]
@@ -37,7 +39,7 @@ def run(*argv: str) -> int:
 
 def test_help_is_quick() -> None:
     """Counted, not timed: what takes the time is the import of anything big."""
-    code = "import sys; from onnx2tf_lite import cli; cli.make_parser().format_help(); print(*sys.modules)"
+    code = "import sys; from onnx2tf_lite import cli; cli.main.parser().format_help(); print(*sys.modules)"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
@@ -55,15 +57,16 @@ def test_help_is_quick() -> None:
 def test_help_explains_every_group_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     text = capsys.readouterr().out
-    assert all(f"{group}:" in text for group in cli.GROUPS)
+    assert all(f"{group}:" in text for group in {row.option.group for row in ALIASES.values() if row.sets})
     assert "exit codes" in text and "examples" in text and "param_replacement_file" not in text
     assert max(map(len, text.splitlines())) <= 120
 
 
 def test_every_option_is_a_keyword_of_convert() -> None:
     keywords = set(inspect.signature(convert).parameters)
-    words = {settings.get("dest", long) for rows in cli.GROUPS.values() for _, long, settings in rows}
-    assert words - keywords == {"version", "list_passes", "list_ops", "no_check"}
+    assert {row.keyword for row in ALIASES.values() if row.sets} <= keywords
+    assert {f.name for f in fields(Options)} - {row.sets for row in ALIASES.values()} == {"warnings"}
+    assert all(row.ignored or row.refused or hasattr(Options(), row.sets) for row in ALIASES.values())
 
 
 @pytest.mark.parametrize(
@@ -109,20 +112,67 @@ def test_unknown_option_names_the_nearest(path: str, capsys: pytest.CaptureFixtu
     assert "did you mean --batch_size" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("row", OBSOLETE, ids=lambda row: row[0])
-def test_obsolete_options_are_accepted_and_said_to_be(row: tuple, capsys: pytest.CaptureFixture[str]) -> None:
-    short, long, count = row
-    for spelling in (short, f"--{long}"):
-        options = cli.parse(["-i", "x.onnx", spelling, *["value"] * count])
-        assert options.ignored == [f"{spelling} is ignored: {OBSOLETE[row]}"]
-        assert options.input_onnx_file_path == "x.onnx"
+def values(row: Alias) -> list[str]:
+    """Words for the values of an option."""
+    return ["value"] * {"?": 1, "*": 2}.get(str(row.option.settings.get("nargs")), 0)
 
 
-@pytest.mark.parametrize("row", REFUSED, ids=lambda row: row[0])
-def test_options_out_of_scope_say_what_to_do_instead(row: tuple, capsys: pytest.CaptureFixture[str]) -> None:
-    short, _, count = row
-    assert run("-i", "x.onnx", short, *["value"] * (2 if count == "*" else count)) == 2
-    assert REFUSED[row] in capsys.readouterr().err
+@pytest.mark.parametrize("row", [row for row in ALIASES.values() if row.ignored], ids=lambda row: row.keyword)
+def test_obsolete_options_are_accepted_and_said_to_be(row: Alias) -> None:
+    for spelling in row.option.flags:
+        found = cli.main.parser().parse_args(["-i", "x.onnx", spelling, *values(row)])
+        assert found.ignored == [f"{spelling} is ignored: {row.ignored}"]
+        assert found.input_onnx_file_path == "x.onnx"
+
+
+@pytest.mark.parametrize("row", [row for row in ALIASES.values() if row.refused], ids=lambda row: row.keyword)
+def test_options_out_of_scope_say_what_to_do_instead(row: Alias, capsys: pytest.CaptureFixture[str]) -> None:
+    for spelling in row.option.flags:
+        assert run("-i", "x.onnx", spelling, *values(row)) == 2
+        assert row.refused in capsys.readouterr().err
+
+
+CONTRADICTIONS = [
+    ["--no-check", "--html", "r.html"],
+    ["--no-check", "-coto"],
+    ["--no-check", "-cotof"],
+    ["--no-check", "-cotor", "0.1"],
+    ["--no-check", "-cotoa", "0.1"],
+    ["--no-check", "-tdnp", "x.npy"],
+    ["--no-check", "-sh", "image:1,3,12,10"],
+    ["-coto", "-cotof"],
+    ["-coto", "--html", "r.html"],
+    ["-nuo", "--simplify", "always"],
+    ["-n", "-v", "debug"],
+    ["-k", "image", "-cl", "image"],
+    ["-ois", "image:1,3,12,10", "image:2,3,12,10"],
+    ["--disable-pass", "shapes", "-b", "2"],
+    ["--disable-pass", "shapes", "-ois", "image:1,3,12,10"],
+    ["--disable-pass", "shapes", "-onimc", "pool"],
+    ["--disable-pass", "simplify", "--simplify", "always"],
+]
+
+
+@pytest.mark.parametrize("words", CONTRADICTIONS, ids=" ".join)
+def test_contradictions_are_errors(path: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("-i", path, *words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("onnx2tf: error: ")
+    flags = [word for word in words if word.startswith("-")]
+    assert all(flag in line or flag.lstrip("-").replace("-", "_") in line for flag in flags)
+    assert os.listdir() == ["net.onnx"]
+
+
+@pytest.mark.parametrize(
+    "words", [["-coto", "-coto"], ["-n", "-v", "error"], ["-k", "image", "-kat", "image"]], ids=" ".join
+)
+def test_options_that_agree_are_none(path: str, words: list[str]) -> None:
+    assert run("-i", path, *FLAT, "-dms", *words) == 0
+
+
+def test_the_package_can_be_run(path: str) -> None:
+    command = [sys.executable, "-m", "onnx2tf_lite", "-i", path, *FLAT, "-n"]
+    assert subprocess.run(command, check=False).returncode == 0
 
 
 def test_scripts_of_onnx2tf_go_on_working(path: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import inspect
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +19,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 import onnx2tf_lite
 from onnx2tf_lite import ConversionError, compile, conversion, convert, emitters
+from onnx2tf_lite.delivery import PREFIX
 from onnx2tf_lite.emitters import tflite
+from onnx2tf_lite.options import Options, resolve
 from tests.validation.models import cnn, model
 
 FLAT = ("float32", "float16")
@@ -283,6 +288,95 @@ def test_obsolete_keywords_warn_refused_ones_fail_others_do_not_exist(path: Path
         quiet(path, output_integer_quantized_tflite=True)
     with pytest.raises(TypeError, match="batch_size"):
         quiet(path, batchsize=1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"check": "none", "check_onnx_tf_outputs_elementwise_close_full": True},
+        {"check": "none", "html": "page.html"},
+        {"check": "none", "shape_hints": {"image": (2, 3, 12, 10)}},
+        {"check": "outputs", "html": "page.html"},
+        {"test_data": "a.npz", "test_data_nhwc_path": "b.npz"},
+        {"test_data": {"image": np.zeros(1)}, "test_data_nhwc_path": "b.npz"},
+        {"simplify": "always", "not_use_onnxsim": True},
+        {"channels_last_names": ["image"], "keep_shape_absolutely_input_names": "image"},
+        {"disable_passes": ["shapes"], "output_names_to_interrupt_model_conversion": ["pool"]},
+        {"options": Options(), "batch_size": 1},
+        {"check_onnx_tf_outputs_elementwise_close_rtol": -1.0},
+        {"batch_size": 0},
+        {"fold_budget": -1},
+    ],
+    ids=lambda given: " ".join(given),
+)
+def test_contradictions_and_impossible_values_are_errors(path: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(ConversionError) as error:
+        convert(path, "unused", **given)
+    assert all(name in str(error.value) for name in given)
+    assert listing(path.parent) == ["net.onnx"]
+
+
+def test_keywords_that_say_nothing_contradict_nothing() -> None:
+    silent: dict[str, Any] = {
+        "html": None,
+        "shape_hints": [],
+        "check_onnx_tf_outputs_elementwise_close_full": False,
+        "test_data": "",
+    }
+    assert resolve({"check": "none", **silent, "output_h5": False}) == Options(check="none")
+
+
+def test_all_that_is_wrong_is_said_at_once(path: Path) -> None:
+    with pytest.raises(ConversionError) as error:
+        quiet(path, check="none", html="page.html", output_h5=True, batch_size="two")
+    assert len(error.value.problems) == 3
+
+
+def test_help_lists_every_keyword() -> None:
+    keywords = inspect.signature(convert).parameters
+    assert {"batch_size", "test_data", "no_check", "onnx_graph", "options"} <= set(keywords)
+    assert all(f":param {name}: " in (convert.__doc__ or "") for name in keywords if name != "keywords")
+
+
+@pytest.mark.parametrize("place", ["net.onnx/out", "link", "link/out"])
+def test_a_folder_that_cannot_be_is_said_before_the_work(
+    path: Path, place: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (path.parent / "link").symlink_to("nowhere")
+    with pytest.raises(ConversionError, match=r"is a file|is a link to nothing"):
+        convert(path, path.parent / place)
+    assert capfd.readouterr().out == ""
+    assert listing(path.parent) == ["link", "net.onnx"]
+
+
+def test_rests_of_a_killed_conversion_go(path: Path, tmp_path: Path) -> None:
+    for name in ("dead", "held", "new"):
+        (tmp_path / f"{PREFIX}{name}").mkdir()
+        os.utime(tmp_path / f"{PREFIX}{name}", (0, 0) if name != "new" else None)
+    held = os.open(tmp_path / f"{PREFIX}held", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    quiet(path, tmp_path / "out")
+    os.close(held)
+    assert listing(tmp_path) == [f"{PREFIX}held", f"{PREFIX}new", "net.onnx", "out"]
+
+
+def test_an_older_page_stays_where_a_new_one_cannot_be_written(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("the older one")
+    monkeypatch.setattr(conversion.validation.page, "require", lambda: None)
+    monkeypatch.setattr(conversion.validation.Report, "to_html", lambda self: "a new one")
+    quiet(path, html=page)
+    assert page.read_text() == "a new one"
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(ConversionError, match="No space left"):
+        quiet(path, html=page)
+    assert page.read_text() == "a new one" and listing(tmp_path) == ["net.onnx", "page.html"]
 
 
 # ------------------------------------------------------------------------------------------------ a wrong file

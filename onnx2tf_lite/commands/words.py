@@ -59,13 +59,15 @@ def dim(text: str) -> int | str:
 
 def shapes(words: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """``x:1,3,224,224`` by name, which may have colons of its own; ``s:`` is a scalar, -1 a dimension left free."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for word in words:
         name, _, text = word.rpartition(":")
         extents = [part for part in text.split(",") if part.strip()]
         if not name or not all(re.fullmatch(r"\s*-?\d+\s*", part) for part in extents):
             raise WordError(f"{word!r} is not of the form name:1,3,224,224")
-        found[name] = tuple(map(int, extents))
+        shape = tuple(map(int, extents))
+        if found.setdefault(name, shape) != shape:
+            raise WordError(f"{name!r} has two shapes: {word!r} is the second")
     return found
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TextIO
 
-from ..report import Log, _plain
+from ..commands.strict import to_json
+from ..commands.terminal import Terminal
 from .report import CARRIES, HEADER, INTRODUCES, FileReport, Report, Row, cells
 
 COLOURS = {"ok": "", INTRODUCES: "bold red", CARRIES: "yellow", "DIFFERS": "red"}
@@ -39,7 +39,7 @@ def _table(rows: list[Row], out: TextIO) -> None:
     kept = [i for i, name in enumerate(HEADER) if i == 0 or name == "" or any(line[i] for line in text)]
     header, text = [HEADER[i] for i in kept], [tuple(line[i] for i in kept) for line in text]
     if not out.isatty():
-        Log("info", stream=out).table(header, text)
+        Terminal("info", stream=out).table(header, text)
         return
     from rich.console import Console
     from rich.table import Table
@@ -63,4 +63,4 @@ def _line(text: str, style: str, out: TextIO) -> None:
 
 def to_text(report: Report) -> str:
     """Strict JSON: infinities and NaN become text."""
-    return json.dumps(_plain(report.to_json()), indent=1)
+    return to_json(report.to_json())

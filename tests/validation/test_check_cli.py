@@ -131,6 +131,25 @@ def test_images_need_pillow(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert run(*argv) == 0
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--mean", "0.5,0.5,0.5"],
+        ["--std", "0.5,0.5,0.5"],
+        ["--inputs", "inputs.npz", "--seed", "3"],
+        ["--inputs", "inputs.npz", "--samples", "3"],
+        ["--inputs", "inputs.npz", "--shape", "image:1,3,12,10"],
+        ["--rows", "all", "--worst", "3"],
+        ["--json", "-", "--worst", "3"],
+    ],
+    ids=" ".join,
+)
+def test_options_without_effect_are_errors(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("-t", "net_float32.tflite", *words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "no effect" in err and len(err.splitlines()) == 1
+
+
 def test_help_explains_tolerances_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--help") == 0
     text = capsys.readouterr().out

@@ -1,0 +1,287 @@
+"""Every name of every option, those that users of onnx2tf know included, in one table: the command line and the
+keywords of `convert` are made of it.
+
+A row says which field of :class:`~onnx2tf_lite.options.Options` it sets, to what, and who reads that field; or why it
+is ignored or refused.  Existing scripts keep running where they can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .commands import Option, flag, option, words
+from .commands.table import ignored, parameter, refused
+from .commands.terminal import LEVELS
+from .emitters import EMITTERS
+
+CHECKS = ("outputs", "layers", "none")
+SIMPLIFY = ("auto", "always", "never")
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A name of an option.
+
+    ``option``   its flags, meaning and values; its ``dest`` is the keyword
+    ``sets``     the field of ``Options``; nothing where it is ignored or refused
+    ``value``    what the field becomes, from the words of the command line or the value of the keyword (ValueError)
+    ``also``     fields that it implies
+    ``reader``   who reads the field: the check, or a pass; given to no effect where that is switched off
+    ``form``     the type of the keyword
+    ``ignored``, ``refused``  why
+    """
+
+    option: Option
+    sets: str = ""
+    value: Callable[[Any], Any] = lambda given: given
+    also: Mapping[str, Any] = field(default_factory=dict)
+    reader: str = ""
+    form: str = "str"
+    ignored: str = ""
+    refused: str = ""
+
+    @property
+    def keyword(self) -> str:
+        return self.option.dest if self.sets else self.option.flags[-1].lstrip("-")
+
+    def __str__(self) -> str:
+        short = next((f for f in self.option.flags if not f.startswith("--")), "")
+        return f"{self.keyword} ({short})" if short else self.keyword
+
+
+# ------------------------------------------------------------------------------------------------ values
+
+
+def _number(read: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """A word of the command line or a number, both held to the rules of the word."""
+    return lambda given: read(str(given))
+
+
+def _text(given: Any) -> str:
+    return str(given)
+
+
+def _names(given: str | Iterable[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def _kinds(given: str | Iterable[str]) -> tuple[str, ...]:
+    return tuple(words.names(given) if isinstance(given, str) else given)
+
+
+def _shapes(given: str | Iterable[str] | Mapping[str, Iterable[int]]) -> dict[str, tuple[int, ...]]:
+    if isinstance(given, Mapping):
+        return {name: tuple(map(int, extents)) for name, extents in given.items()}
+    return words.shapes(_names(given))
+
+
+def _pinned(order: str) -> Callable[[str | Iterable[str]], dict[str, str]]:
+    return lambda given: dict.fromkeys(_names(given), order)
+
+
+# ------------------------------------------------------------------------------------------------ the table
+
+
+def _set(flags: str, sets: str, help: str, value: Any = None, **more: Any) -> Alias:
+    """``value``: a function of what is given; or what a flag sets the field to.  Without flags: a keyword only."""
+    own = {key: more.pop(key) for key in ("also", "reader", "form") if key in more}
+    if value is None or callable(value):
+        row = option(flags, help, **more) if flags.startswith("-") else parameter(flags, help)
+        return Alias(row, sets, value or (lambda given: given), **own)
+    return Alias(flag(flags, help, **more), sets, lambda given: value, form="bool", **own)
+
+
+def _group(title: str, *rows: Alias) -> list[Alias]:
+    return [replace(row, option=replace(row.option, group=title)) for row in rows]
+
+
+def _hidden(make: Callable[[Iterable[str], str, int | str], Option], flags: str, why: str) -> Option:
+    """A row that the help leaves out; ``flags`` with the words of its values, as in :func:`option`."""
+    plain = option(flags, "")
+    return make(plain.flags, why, plain.settings.get("nargs", int("metavar" in plain.settings)))
+
+
+def _ignored(flags: str, why: str) -> Alias:
+    return Alias(_hidden(ignored, flags, why), ignored=why)
+
+
+def _refused(flags: str, why: str) -> Alias:
+    return Alias(_hidden(refused, flags, why), refused=why)
+
+
+_PATH = "str | os.PathLike[str]"
+_NAMES = "Iterable[str]"
+_SHAPES = "Mapping[str, Sequence[int]] | Sequence[str]"
+_INPUT_FORM = "x:1,3,224,224"
+
+_OURS = [
+    *_group(
+        "input and output",
+        _set("--outputs KINDS", "outputs", f"of {','.join(EMITTERS)}; default: all", _kinds, form="Sequence[str]"),
+        _set("-dms --disable_model_save", "save", "convert and check, write nothing", False),
+    ),
+    *_group(
+        "shapes",
+        _set("-b --batch_size N", "batch_size", "size of every free first dimension", _number(words.positive),
+             reader="shapes", form="int"),
+        _set("-ois --overwrite_input_shape NAME:DIMS...", "input_shapes",
+             f"fix the shape of inputs, in ONNX order: {_INPUT_FORM}", _shapes, reader="shapes", form=_SHAPES),
+        _set("-sh --shape_hints NAME:DIMS...", "shape_hints", "shapes for the check only; the model stays dynamic",
+             _shapes, reader="check", form=_SHAPES),
+    ),
+    *_group(
+        "layout",
+        *(
+            _set(f"{flags} NAME...", "pins", meaning, _pinned("onnx"), form=_NAMES)
+            for flags, meaning in {
+                "-k --keep_ncw_or_nchw_or_ncdhw_input_names": "inputs that stay channels-first",
+                "-kt --keep_nwc_or_nhwc_or_ndhwc_input_names": "inputs that are channels-last already",
+                "-kat --keep_shape_absolutely_input_names": "inputs that stay as in ONNX",
+                "-ko --keep_ncw_or_nchw_or_ncdhw_output_names": "outputs that stay channels-first",
+                "-kato --keep_shape_absolutely_output_names": "outputs that stay as in ONNX",
+            }.items()
+        ),
+        _set("-cl --channels_last_names NAME...", "pins", "inputs and outputs that become channels-last",
+             _pinned("channels_last"), form=_NAMES),
+    ),
+    *_group(
+        "part of the model",
+        _set("-inimc --input_names_to_interrupt_model_conversion NAME...", "input_names", "tensors at which to begin",
+             _names, reader="shapes", form=_NAMES),
+        _set("-onimc --output_names_to_interrupt_model_conversion NAME...", "output_names", "tensors at which to end",
+             _names, reader="shapes", form=_NAMES),
+    ),
+    *_group(
+        "tuning",
+        _set("--simplify", "simplify", "onnxsim where it can still find something (auto), always, never", _text,
+             reader="simplify", choices=SIMPLIFY),
+        _set("-nuo --not_use_onnxsim", "simplify", "the same as --simplify never", "never"),
+        _set("--fold-budget BYTES", "fold_budget", "growth of the constants that folding may cause (1MB)",
+             _number(words.size), form="int"),
+        _set("--disable-pass NAME", "disabled_passes", "leave a pass out; repeatable; see --list-passes",
+             _names, form=_NAMES, action="append", dest="disable_passes"),
+        _set("--keep-node NAME", "keep_nodes", "a node that tuning neither folds, fuses nor removes; repeatable",
+             _names, form=_NAMES, action="append", dest="keep_nodes"),
+    ),
+    *_group(
+        "check against ONNX Runtime",
+        _set("-coto --check_onnx_tf_outputs_elementwise_close", "check", "compare the outputs (the default)",
+             "outputs"),
+        _set("-cotof --check_onnx_tf_outputs_elementwise_close_full", "check", "compare and list every layer",
+             "layers"),
+        _set("-cotor --check_onnx_tf_outputs_elementwise_close_rtol R", "rtol",
+             "limit: R * max|reference| + A (1e-4 float32, 1e-2 float16)", _number(words.limit), reader="check",
+             form="float"),
+        _set("-cotoa --check_onnx_tf_outputs_elementwise_close_atol A", "atol", "1e-6", _number(words.limit),
+             reader="check", form="float"),
+        _set("-tdnp --test_data_nhwc_path FILE", "test_data", "inputs: .npz by name, or .npy; either layout",
+             reader="check", form=_PATH),
+        _set("test_data", "test_data", "arrays by input name, or an .npz or .npy file with them", reader="check",
+             form=f"{_PATH} | Mapping[str, np.ndarray]"),
+        _set("check", "check", "outputs, layers or none", _text),
+        _set("--html FILE", "html", "every layer as a page with charts (implies -cotof)", also={"check": "layers"},
+             form=_PATH),
+        _set("--no-check", "check", "do not run anything", "none"),
+    ),
+    *_group(
+        "output on the terminal",
+        _set("-n --non_verbose", "verbosity", "errors only", "error"),
+        _set("-v --verbosity", "verbosity", "default: info", _text, choices=LEVELS),
+    ),
+]  # fmt: skip
+
+_ALWAYS = "always done"
+_GUESS = "axes are computed, not guessed: there is nothing to correct"
+_NO_SPLIT = "files above 2 GB need no splitting"
+_NOT_SPLIT = "files are not split"
+_ONNX_SHAPE = "results always have the shape that ONNX defines"
+_NO_FLEX = "no Flex operator is ever written"
+
+_WITHOUT_EFFECT = [
+    _ignored("-osd --output_signaturedefs", _ALWAYS),
+    _ignored("-coion --copy_onnx_input_output_names_to_tflite", _ALWAYS),
+    _ignored("-fdosm --flatbuffer_direct_output_saved_model", "--outputs says which files are written"),
+    _ignored("-tb --tflite_backend NAME", "the .tflite is always written directly"),
+    _ignored("-roc --report_op_coverage", "part of the report that is always written"),
+    _ignored("-nuonag --not_use_opname_auto_generate", "names are given to unnamed nodes only"),
+    _ignored("-nlt --no_large_tensor", "always done, up to --fold-budget"),
+    _ignored("-prf --param_replacement_file FILE", _GUESS),
+    _ignored("-agj --auto_generate_json", _GUESS),
+    _ignored("-agje --auto_generate_json_on_error", _GUESS),
+    _ignored("-dsm --disable_strict_mode", _GUESS),
+    _ignored("-doem --disable_onnxruntime_output_memmap", _GUESS),
+    _ignored("-oemd --onnxruntime_output_memmap_dir PATH", _GUESS),
+    _ignored("-tsmb --tflite_split_max_bytes N", _NO_SPLIT),
+    _ignored("-tstb --tflite_split_target_bytes N", _NO_SPLIT),
+    _ignored("-ewo --eval_with_onnx", _ALWAYS),
+    _ignored("-efot --eval_fail_on_threshold", _ALWAYS),
+    _ignored("-esm --eval_split_models MODE", _NOT_SPLIT),
+    _ignored("-esfot --eval_split_fail_on_threshold", _NOT_SPLIT),
+    _ignored("-onwdt --output_nms_with_dynamic_tensor", _ONNX_SHAPE),
+    _ignored("-dsft --disable_suppression_flextranspose", _NO_FLEX),
+    _ignored("-dsfs --disable_suppression_flexstridedslice", _NO_FLEX),
+]
+
+_FLOAT_ONLY = "this version writes float files; quantise <model>_float32.tflite with ai-edge-quantizer"
+_KERAS = "this version writes no Keras formats; load the SavedModel (--outputs saved_model)"
+_PYTORCH = "PyTorch is not a target of this converter; use the ONNX file there"
+_SPLIT = "models above 2 GB are written as one file; cut with -inimc and -onimc where parts are wanted"
+_STANDARD = "operators are always written in the form that every TFLite runtime has"
+_CUSTOM = "custom operators are never written; the error lists the nodes to replace"
+_CHECK = "not a setting of the check: see -cotor, -cotoa, -tdnp and -sh"
+_INPUTS = "give the inputs themselves: -tdnp inputs.npz"
+
+_INSTEAD = [
+    _refused("-it --input_tflite_file_path FILE", "only ONNX files are converted: -i model.onnx"),
+    _refused("-odrqt --output_dynamic_range_quantized_tflite", _FLOAT_ONLY),
+    _refused("-oiqt --output_integer_quantized_tflite", _FLOAT_ONLY),
+    _refused("-qt --quant_type TYPE", _FLOAT_ONLY),
+    _refused("-cind --custom_input_op_name_np_data_path [WORD...]", f"{_FLOAT_ONLY}; for test inputs use -tdnp"),
+    _refused("-qnm --quant_norm_mean M", _FLOAT_ONLY),
+    _refused("-qns --quant_norm_std S", _FLOAT_ONLY),
+    _refused("-iqd --input_quant_dtype TYPE", _FLOAT_ONLY),
+    _refused("-oqd --output_quant_dtype TYPE", _FLOAT_ONLY),
+    _refused("-eatfp16 --enable_accumulation_type_float16", "set it in the delegate that runs the file"),
+    _refused("-oh5 --output_h5", _KERAS),
+    _refused("-okv3 --output_keras_v3", _KERAS),
+    _refused("-otfv1pb --output_tfv1_pb", _KERAS),
+    _refused("-ow --output_weights", _KERAS),
+    _refused("-fdopt --flatbuffer_direct_output_pytorch", _PYTORCH),
+    _refused("-fdots --flatbuffer_direct_output_torchscript", _PYTORCH),
+    _refused("-fdodo --flatbuffer_direct_output_dynamo_onnx", _PYTORCH),
+    _refused("-fdoep --flatbuffer_direct_output_exported_program", _PYTORCH),
+    _refused("-npgts --native_pytorch_generation_timeout_sec N", _PYTORCH),
+    _refused("-fdaco --flatbuffer_direct_allow_custom_ops", _CUSTOM),
+    _refused("-fdcoa --flatbuffer_direct_custom_op_allowlist NAMES", _CUSTOM),
+    _refused("-easm --enable_auto_split_model", _SPLIT),
+    _refused("-asmsm --auto_split_max_size_mb N", _SPLIT),
+    _refused("-asms --auto_split_max_size SIZE", _SPLIT),
+    _refused("-vh --value_hints [WORD...]", _INPUTS),
+    _refused("-coton --check_onnx_tf_outputs_sample_data_normalization NAME", _INPUTS),
+    _refused("-ens --eval_num_samples N", _CHECK),
+    _refused("-ert --eval_rtol R", "use -cotor"),
+    _refused("-eat --eval_atol A", "use -cotoa"),
+    _refused("-ett --eval_target_tflite NAME", "every written file is checked: --outputs says which are written"),
+    _refused("-ecm --eval_compare_mode MODE", _CHECK),
+    _refused("-cgdc --check_gpu_delegate_compatibility", "run the benchmark tool of the delegate on the file"),
+    _refused("-onwa --output_nms_with_argmax", _ONNX_SHAPE),
+    _refused("-snms --switch_nms_version VERSION", _STANDARD),
+    _refused("-dgc --disable_group_convolution", _STANDARD),
+    _refused("-ebu --enable_batchmatmul_unfold", _STANDARD),
+    _refused("-eru --enable_rnn_unroll", _STANDARD),
+    _refused("-nodaftc --number_of_dimensions_after_flextranspose_compression N", _STANDARD),
+    _refused("-nodafsc --number_of_dimensions_after_flexstridedslice_compression N", _STANDARD),
+    _refused("-ofgd --optimization_for_gpu_delegate", _STANDARD),
+    _refused("-rari64 --replace_argmax_to_reducemax_and_indices_is_int64", _STANDARD),
+    _refused("-rarf32 --replace_argmax_to_reducemax_and_indices_is_float32", _STANDARD),
+    _refused("-rafi64 --replace_argmax_to_fused_argmax_and_indices_is_int64", _STANDARD),
+    _refused("-raff32 --replace_argmax_to_fused_argmax_and_indices_is_float32", _STANDARD),
+    _refused("-fasr --fused_argmax_scale_ratio R", _STANDARD),
+    _refused("-rtpo --replace_to_pseudo_operators [NAME...]", f"{_NO_FLEX}, so none needs a replacement"),
+    _refused("-me --mvn_epsilon E", "it would change what MeanVarianceNormalization computes"),
+]
+
+#: By keyword.
+ALIASES: dict[str, Alias] = {row.keyword: row for row in [*_OURS, *_WITHOUT_EFFECT, *_INSTEAD]}

@@ -1,0 +1,79 @@
+"""Files are made beside their place and moved there when all of them are right: all, or none."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .errors import ConversionError, Problem
+
+PREFIX = ".onnx2tf-"
+NEW = 60  # seconds in which a folder may not yet be held by who made it
+
+
+@contextmanager
+def workshop(folder: Path | None) -> Iterator[Path]:
+    """A new folder beside ``folder`` (None: a temporary one); it disappears whatever happens.
+
+    :raises ConversionError: nothing can be written there.
+    """
+    beside = None if folder is None else _beside(folder)
+    try:
+        if beside is not None:
+            _sweep(beside)
+        made = tempfile.mkdtemp(prefix=PREFIX, dir=beside)
+    except OSError as error:
+        raise ConversionError(Problem(f"output folder '{folder}'", f"cannot be written: {error.strerror}")) from error
+    held = os.open(made, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)  # goes with the process, however that ends
+        yield Path(made)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        os.close(held)
+
+
+def _beside(folder: Path) -> Path:
+    """The folder that exists above ``folder``."""
+    for place in [folder.absolute(), *folder.absolute().parents]:
+        if place.is_dir():
+            return place if place.parent == place or place != folder.absolute() else place.parent
+        if os.path.lexists(place):
+            what = "is a link to nothing" if place.is_symlink() else "is a file"
+            raise ConversionError(Problem(f"output folder '{place}'", what, "name a folder with -o"))
+    return Path(folder.anchor or ".")
+
+
+def _sweep(beside: Path) -> None:
+    """Remove what killed conversions have left: folders that nobody holds any more."""
+    for left in beside.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime < NEW:
+                continue
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def deliver(work: Path, folder: Path, insides: Iterable[str]) -> None:
+    """Move everything into place; what was there under the same names goes, everything else stays.
+
+    ``insides``: folders of ``work`` whose contents, not they themselves, belong into ``folder``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = [work / name for name in insides]
+    inside = [item for part in whole if part.is_dir() for item in sorted(part.iterdir())]
+    for item in [*inside, *sorted(p for p in work.iterdir() if p not in whole)]:
+        target = folder / item.name
+        if target.is_dir() and not target.is_symlink():
+            os.rename(target, work / f"{item.name}.old")
+        os.replace(item, target)
