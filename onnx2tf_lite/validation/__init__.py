@@ -5,7 +5,10 @@
 ``program``   where the model is in a file       ``flatfile``   .tflite: other outputs, parts
 ``child``     work in a process that may die     ``run``        a file's side of it, in a child
 ``measure``   how two tensors differ: numbers    ``judge``      whether that is too much: limits
-``phrase``    the same in words                  ``isolate``    which layers introduce error
+``phrase``    the same in words                  ``isolate``    layers of a file as a model of parts
+``parts``     the same of the original model     ``operands``   what they are run on
+``alone``     every layer on its own             ``trial``      its side in a child
+``channels``  results that no operand moved      ``coverage``   what of a file was reached
 ``verdict``   all of it for one file             ``check``      all of it
 ``report``    what it found (``page``: in HTML)
 """

@@ -263,11 +263,15 @@ class FlatFile:
 
     def extract(self, segments: Sequence[Segment], shapes: Mapping[int, Sequence[int]]) -> bytes:
         """A model of independent parts: its inputs are the boundaries of all segments in order, its outputs their
-        targets.  ``shapes`` of the boundary tensors."""
+        targets and behind those :meth:`conditions`.  ``shapes`` of the boundary tensors."""
         part = _Part(self)
         for number, segment in enumerate(segments):
             part.add(number, segment, shapes)
         return part.pack()
+
+    def conditions(self, segments: Sequence[Segment]) -> list[int]:
+        """The IF operators of all segments in order."""
+        return [i for segment in segments for i in segment.operators if self.operators[i].name == "IF"]
 
 
 def _ints(array: Any) -> tuple[int, ...]:
@@ -351,6 +355,7 @@ class _Part:
         self.graph.tensors, self.graph.operators = [], []
         self.inputs: list[int] = []
         self.outputs: list[int] = []
+        self.conditions: list[int] = []
         self.constants: dict[int, int] = {}
         self.buffers: dict[int, int] = {0: 0}
         self.blobs: list[Blob] = []
@@ -370,6 +375,8 @@ class _Part:
             table.inputs = np.array([copies[t] for t in op.inputs], np.int32)
             table.outputs = np.array([copies[t] for t in op.outputs], np.int32)
             self.graph.operators.append(table)
+            if op.name == "IF":
+                self.conditions.append(copies[op.inputs[0]])
         self.outputs.append(copies[segment.target])
 
     def constant(self, tensor: int) -> int:
@@ -397,7 +404,8 @@ class _Part:
 
     def pack(self) -> bytes:
         model, file = self.model, self.file
-        self.graph.inputs, self.graph.outputs = np.array(self.inputs, np.int32), np.array(self.outputs, np.int32)
+        self.graph.inputs = np.array(self.inputs, np.int32)
+        self.graph.outputs = np.array(self.outputs + self.conditions, np.int32)
         model.version, model.description = 3, "part of a model"
         model.operatorCodes = [schema.OperatorCodeT.InitFromObj(code) for code in file.codes]
         model.subgraphs = [self.graph]

@@ -1,137 +1,145 @@
-"""The error that a layer itself introduces: its operators alone, on ONNX Runtime's own values of what it reads.
+"""Layers of a .tflite: the operators between a tensor of the model and those before it that are in the file, alone.
 
-For every suspect the operators between its tensor and the nearest tensors with a counterpart in the model are taken out
-of the file; all suspects together make one model of independent parts, which is run once.  A layer that is right in
-this run only carries the error of the layers before it.
+All layers that are asked for together make one model of independent parts, which is run once for each set of operands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from . import child
+from ..ir.graph import Placement
+from . import inputs
 from .flatfile import Segment
-from .judge import Difference, Tolerance, compare
-from .measure import change
-from .reference import jitter
-from .report import CARRIES, INTRODUCES, Row
+from .measure import Array
 from .targets import TargetFailed, TFLite
 
-Arrays = Mapping[str, np.ndarray]
+Symbols = Mapping[str, int]
+SHAPE_READERS = {"SHAPE", "RANK"}
 
 
 @dataclass(frozen=True)
-class Suspect:
-    """A row, the operators that make its tensor, and the ONNX names of the tensors that those read."""
+class Layer:
+    """An ONNX tensor that the file has, the operators that make it, and the ONNX names of the tensors they read.
 
-    row: Row
+    ``values``: those of the tensors that are read for more than their shape.
+    """
+
+    name: str
     segment: Segment
     reads: tuple[str, ...]
+    values: frozenset[str]
 
 
-class Isolation:
-    """The parts of one file."""
+class Layers:
+    """The layers of one file, and where their operands and results lie."""
 
     def __init__(
-        self, target: TFLite, names: Sequence[str], shapes: Mapping[tuple[str, tuple[int, ...]], tuple[int, ...]]
+        self,
+        target: TFLite,
+        names: Sequence[str],
+        shapes: Mapping[tuple[str, tuple[int, ...]], tuple[int, ...]],
+        fixed: Collection[str] = (),
     ):
         """``names``: ONNX tensors whose reference values can be had, the inputs among them; ``shapes``: ONNX tensor and
-        its shape -> its shape in the file, as it was seen in a run."""
-        self.target, self.shapes, file = target, shapes, target.file
+        its shape -> its shape in the file, as it was seen in a run; ``fixed``: where no layer begins."""
+        self.target, self.names, self.shapes, file = target, names, shapes, target.file
         self.counterpart: dict[int, str] = {}
+        self.aliases: dict[int, list[str]] = {}
         for name in names:  # of several ONNX names for one tensor the first is the one that is computed
             index = file.by_name.get(target.program.names.get(name, ""))
             if index is not None:
                 self.counterpart.setdefault(index, name)
+                self.aliases.setdefault(index, []).append(name)
+        self.stops = {i for i, n in self.counterpart.items() if n not in fixed}
 
-    def segment(self, tensor: str) -> Segment | None:
-        """The operators of an ONNX tensor; None where it is a view of another one, or nothing is known before it."""
-        index = self.target.file.by_name.get(self.target.program.names[tensor])
-        if index is None or self.counterpart.get(index) != tensor:
+    def index(self, name: str) -> int | None:
+        return self.target.file.by_name.get(self.target.program.names.get(name, ""))
+
+    def layer(self, name: str, beyond: Collection[int] = ()) -> Layer | None:
+        """The layer of an ONNX tensor; None where it is a view of another one, or nothing is known before it.
+
+        It begins before the tensors ``beyond``, not at them.
+        """
+        index = self.index(name)
+        if index is None or self.counterpart.get(index) != name:
             return None
-        segment = self.target.file.segment(index, self.counterpart)
-        return segment if segment and segment.operators else None
+        segment = self.target.file.segment(index, self.stops.difference(beyond))
+        if segment is None or not segment.operators:
+            return None
+        reads = tuple(self.counterpart[t] for t in segment.boundary)
+        return Layer(name, segment, reads, frozenset(self.counterpart[t] for t in self._values(segment)))
 
-    def is_view(self, tensor: str) -> bool:
-        """True where another ONNX tensor, which comes first, is the same tensor of the file."""
-        index = self.target.file.by_name.get(self.target.program.names[tensor])
-        return index is not None and self.counterpart.get(index, tensor) != tensor
-
-    def suspect(self, row: Row) -> Suspect | None:
-        segment = self.segment(row.tensor)
-        return Suspect(row, segment, tuple(self.counterpart[t] for t in segment.boundary)) if segment else None
-
-    def measure(
-        self,
-        suspects: Sequence[Suspect],
-        runtime: str,
-        values: Arrays,
-        symbols: Mapping[str, int],
-        limit: Tolerance,
-        steps: Mapping[str, float],
-    ) -> list[Difference | None]:
-        """The isolated difference of each suspect; None for those whose part does not run."""  # fmt: skip
-        try:
-            return child.call(lambda: self._measure(suspects, runtime, values, symbols, limit, steps))
-        except (child.Died, TargetFailed):
-            if len(suspects) == 1:
-                return [None]
-            half = len(suspects) // 2
-            return [
-                d
-                for part in (suspects[:half], suspects[half:])
-                for d in self.measure(part, runtime, values, symbols, limit, steps)
-            ]
-
-    def _measure(
-        self, suspects: Sequence[Suspect], runtime: str, values: Arrays, symbols: Mapping[str, int],
-        limit: Tolerance, steps: Mapping[str, float],
-    ) -> list[Difference | None]:  # fmt: skip
-        read = [(index, n) for s in suspects for index, n in zip(s.segment.boundary, s.reads, strict=True)]
-        stored = {index: self._store(n, index, values[n], symbols) for index, n in dict(read).items()}
-        runner = self.target.part(runtime, [s.segment for s in suspects], {i: a.shape for i, a in stored.items()})
-        results = dict(runner.run({str(k): stored[index] for k, (index, _) in enumerate(read)}))
-        got = [self._restore(s, results[str(k)], values, symbols) for k, s in enumerate(suspects)]
-        strict = limit.isolated
-
-        def judge(k: int, slack: float = 0.0) -> Difference:
-            name = suspects[k].row.tensor
-            return compare(got[k], values[name], strict, steps.get(name), slack)
-
-        found: list[Difference | None] = [judge(k) for k in range(len(suspects))]
-        doubtful = [k for k, d in enumerate(found) if d and d.what]
-        if not doubtful or any(self.target.file.tensors[i].quantised for i in stored):
-            return found
-        # a part that magnifies the rounding of its own inputs is not to blame for that
-        shaken = runner.run({str(k): jitter(stored[index]) for k, (index, _) in enumerate(read)})
-        for k in doubtful:
-            moved = self._restore(suspects[k], shaken[str(k)], values, symbols)
-            found[k] = judge(k, change(moved, got[k]))
+    def _values(self, segment: Segment) -> set[int]:
+        """The boundary tensors of which more is read than the shape."""
+        producers, found, queue = self.target.file.producers, set[int](), [segment.target]
+        seen = {segment.target}
+        while queue:
+            tensor = queue.pop()
+            if tensor in segment.boundary:
+                found.add(tensor)
+                continue
+            op = producers.get(tensor)
+            if op is not None and op.name not in SHAPE_READERS:
+                fresh = [t for t in op.inputs if t >= 0 and t not in seen]
+                seen.update(fresh)
+                queue += fresh
         return found
 
-    def _store(self, name: str, index: int, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
-        stored = self.target.program.names[name]
-        seen = self.shapes.get((name, array.shape), self.target.file.tensors[index].shape)
-        place = self.target.program.place(name, array.shape, seen)
+    def is_view(self, name: str) -> bool:
+        """True where another ONNX tensor, which comes first, is the same tensor of the file."""
+        index = self.index(name)
+        return index is not None and self.counterpart.get(index, name) != name
+
+    def place(self, name: str, shape: tuple[int, ...]) -> Placement:
+        index = self.index(name)
+        assert index is not None
+        seen = self.shapes.get((name, shape), self.target.file.tensors[index].shape)
+        place = self.target.program.place(name, shape, seen)
         if place is None:
             raise TargetFailed(f"the place of {name} is not known at this size")
-        return self.target.store(name, place.store(array, symbols), stored)
+        return replace(place, real=False) if place.real else place
 
-    def _restore(self, suspect: Suspect, array: np.ndarray, values: Arrays, symbols: Mapping[str, int]) -> np.ndarray:
-        name = suspect.row.tensor
-        expected = values[name]
-        array = self.target.real(self.target.program.names[name], array, expected.dtype)
-        place = self.target.program.place(name, expected.shape, array.shape)
+    def store(self, name: str, array: Array, symbols: Symbols) -> Array:
+        """An ONNX tensor as the file has it."""
+        stored = self.target.program.names[name]
+        place = self.place(name, array.shape)
+        known = inputs.bind([(place.shape, array.shape)], symbols)
+        return self.target.store(name, place.store(array, known), stored)
+
+    def restore(self, name: str, array: Array, shape: tuple[int, ...], like: np.dtype[Any], symbols: Symbols) -> Array:
+        """The ONNX tensor of ``shape``, in real numbers, from what the file has; that itself where it cannot be."""
+        array = self.target.real(self.target.program.names[name], array, like)
         try:
-            return array if place is None else replace(place, real=False).restore(array, symbols)
-        except ValueError:
+            place = self.place(name, shape)
+            return place.restore(array, inputs.bind([(place.shape, shape)], symbols))
+        except (TargetFailed, ValueError):  # another number of elements: the comparison says so
             return array
 
 
-def judged(row: Row, isolated: Difference | None) -> Row:
-    """The row with what it introduces, and its role where it disagrees."""
-    role = "" if row.ok or isolated is None else INTRODUCES if isolated.what else CARRIES
-    return replace(row, isolated=isolated, role=role)
+class Runs:
+    """Some layers in the runtimes, on one set of operands after the other.  In a child only."""
+
+    def __init__(self, owner: Layers, layers: Sequence[Layer]):
+        self.target = owner.target
+        self.segments = [layer.segment for layer in layers]
+        self.conditions = self.target.file.conditions(self.segments)
+        self.content = b""
+        self.runners: dict[str, Any] = {}
+
+    def results(self, operands: Sequence[Array], runtime: str) -> tuple[list[Array], list[tuple[int, bool]]]:
+        """What the layers make of ``operands``, those of all of them one after the other, as the file has them; and
+        which way each IF operator went."""
+        if not self.content:
+            boundary = [t for segment in self.segments for t in segment.boundary]
+            shapes = {t: a.shape for t, a in zip(boundary, operands, strict=True)}
+            self.content = self.target.file.extract(self.segments, shapes)
+        if runtime not in self.runners:
+            self.runners[runtime] = self.target.part(runtime, self.content)
+        found = self.runners[runtime].run({str(k): a for k, a in enumerate(operands)})
+        count = len(self.segments)
+        went = [(op, bool(found[str(count + k)])) for k, op in enumerate(self.conditions)]
+        return [found[str(k)] for k in range(count)], went

@@ -209,9 +209,9 @@ def _ort_errors() -> tuple[type[Exception], ...]:
     return (*found, RuntimeError, ValueError)
 
 
-def jitter(array: np.ndarray) -> np.ndarray:
+def jitter(array: np.ndarray, seed: int = 0) -> np.ndarray:
     """Floats changed at random by a unit in the last place of float32."""
-    noise = np.random.default_rng(0).uniform(-(2**-22), 2**-22, array.shape)
+    noise = np.random.default_rng(seed).uniform(-(2**-22), 2**-22, array.shape)
     return (array * (1 + noise)).astype(array.dtype) if array.dtype.kind == "f" else array
 
 

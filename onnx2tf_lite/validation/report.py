@@ -18,6 +18,45 @@ INTRODUCES, CARRIES = "introduces", "carries"
 
 
 @dataclass(frozen=True)
+class Gap:
+    """Something of a file that the check has not seen: ``what`` it is, and the ``reason``."""
+
+    what: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.reason})"
+
+
+@dataclass
+class Coverage:
+    """What of a file was run on its own, on operands made for it: ``layers``, ``branches`` and ``weights`` (elements of
+    constants) out of all there are; ``gaps``: what was not, and why."""
+
+    layers: int = 0
+    all_layers: int = 0
+    branches: int = 0
+    all_branches: int = 0
+    weights: int = 0
+    all_weights: int = 0
+    gaps: list[Gap] = field(default_factory=list)
+
+    @property
+    def percent(self) -> float:
+        """The smallest share of the three, in percent."""
+        pairs = ((self.layers, self.all_layers), (self.branches, self.all_branches), (self.weights, self.all_weights))
+        return min(100 * part / whole if whole else 100.0 for part, whole in pairs)
+
+    def __str__(self) -> str:
+        parts = [f"{self.layers} of {self.all_layers} layers"]
+        if self.all_branches:
+            parts.append(f"{self.branches} of {self.all_branches} branches")
+        share = 100 * self.weights / self.all_weights if self.all_weights else 100.0
+        exact = self.weights == self.all_weights
+        return ", ".join([*parts, f"{'100' if exact else f'{min(share, 99.9):.3g}'} % of the weights"])
+
+
+@dataclass(frozen=True)
 class Row:
     """One ONNX tensor in one file: the worst over all samples and runtimes.
 
@@ -33,6 +72,7 @@ class Row:
     ``difference``    accumulated: the file was run from its inputs to here
     ``isolated``      the error that the layer itself introduces: its operators alone, run on ONNX Runtime's values of
                       the tensors before it; None where that was not measured
+    ``alone``         the worst error of the layer on operands made for it; None where it was not run so
     ``role``          ``introduces`` or ``carries`` for a layer that disagrees and was isolated, else ``""``
     ``covers``        every ONNX node that was compiled into this layer (a convolution, its BatchNormalization, ...)
     ``operators``     the operators of the file between the tensors before it and this one, in order
@@ -55,6 +95,7 @@ class Row:
     stored_dtype: str = ""
     source: str = "default"
     isolated: Difference | None = None
+    alone: Difference | None = None
     role: str = ""
     covers: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
@@ -64,7 +105,14 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        return not self.difference.what
+        return not self.difference.what and not (self.alone and self.alone.what)
+
+    @property
+    def what(self) -> str:
+        """What is wrong with it."""
+        if self.difference.what or not self.alone or not self.alone.what:
+            return self.difference.what
+        return f"on operands made for it {self.alone.what}"
 
     @property
     def label(self) -> str:
@@ -94,6 +142,7 @@ class FileReport:
     ``runtimes``    every one the file was run in; ``seconds`` the time in each (loading, running, comparing)
     ``outputs``     a row for every output; ``layers`` in the order of the ONNX graph, outputs included (or empty)
     ``operators``   how many of each operator the file has, bodies of control flow included; ``transposes`` those left
+    ``coverage``    what of the file was run on its own; None where that is not possible
     ``error``       why it did not run; ``notes`` what else is to be known (unmatched tensors, assumed permutations)
     """
 
@@ -104,6 +153,7 @@ class FileReport:
     runtimes: tuple[str, ...]
     outputs: list[Row] = field(default_factory=list)
     layers: list[Row] = field(default_factory=list)
+    coverage: Coverage | None = None
     error: str = ""
     source: str = "default"
     metric: str = "max"
@@ -178,7 +228,7 @@ class FileReport:
         more = f"; {others} later tensors differ too" if others > 0 and not self.blame else ""
         more += f"; {self.blame}" if self.blame else ""
         more += "; the outputs agree" if self.outputs and all(r.ok for r in self.outputs) else ""
-        what = f"{bad.difference.what}{more} (limit {self._limit([bad])})"
+        what = f"{bad.what}{more} (limit {self._limit([bad])})"
         return f"{self.path}: DIFFERS, {place} ({bad.runtime}): {what}"
 
     def _match(self, rows: list[Row]) -> str:
@@ -193,7 +243,11 @@ class FileReport:
         only = "; only because the tolerance was LOOSENED" if any(r.difference.loosened for r in rows) else ""
         assumed = sum(r.assumed for r in rows)
         guess = f"; permutation assumed for {assumed} of them" if assumed else ""
-        return f"matches ({count}; {seen} the limit {self._limit(rows)}){only}{guess}"
+        reach = f": {self.coverage}" if self.coverage else ""
+        gaps = self.coverage.gaps if self.coverage else []
+        more = f" and {len(gaps) - NAMED} more" if len(gaps) > NAMED else ""
+        missed = f"; not reached: {', '.join(map(str, gaps[:NAMED]))}{more}" if gaps else ""
+        return f"matches{reach} ({count}; {seen} the limit {self._limit(rows)}){only}{guess}{missed}"
 
     def _limit(self, rows: list[Row]) -> str:
         text = self.tolerance + (f" {self.reason}" if "user" in self.reason else "")
@@ -269,7 +323,7 @@ def cells(row: Row) -> tuple[str, ...]:
     d = row.difference
     dtype = row.dtype if row.stored_dtype in ("", row.dtype) else f"{row.dtype} as {row.stored_dtype}"
     numbers = (f"{d.max_abs:.1e}", f"{d.max_rel:.1e}", f"{d.rmse:.1e}", f"{d.cosine:.7f}", decibel(d.sqnr),
-               f"{100 * d.within:.4g}", _introduced(row) if row.isolated else "", row.source)  # fmt: skip
+               f"{100 * d.within:.4g}", _introduced(row), row.source)  # fmt: skip
     verdict = "ok" if row.ok else row.role or "DIFFERS"
     place = ("" if row.index < 0 else str(row.index), row.node, row.op, row.tensor, dims(row.shape))
     return (verdict, *place, dims(row.stored_shape), perm + "?" * row.assumed, dtype, *numbers)
@@ -278,6 +332,8 @@ def cells(row: Row) -> tuple[str, ...]:
 def _introduced(row: Row) -> str:
     """How much a layer introduces: of max|ref|, or as SQNR where its tensor is quantised."""
     d = row.isolated
+    if row.alone and (d is None or (row.alone.what and not d.what)):
+        d = row.alone
     if d is None:
         return ""
     if d.what and not math.isfinite(d.max_rel):

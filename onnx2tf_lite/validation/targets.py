@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import ConversionError, Problem
 from ..ir.tensor_map import NAME, TensorMap
-from .flatfile import FlatFile, Operator, Segment, Tensor, Unreadable
+from .flatfile import FlatFile, Operator, Tensor, Unreadable
 from .program import Program, match
 from .reference import Reference
 from .report import Move
@@ -192,9 +192,9 @@ class TFLite:
         with _loadable(self.file.exposing(list(last), count)) as content:
             return Runner(content, runtime, self.ends, {})
 
-    def part(self, runtime: str, segments: Sequence[Segment], shapes: Mapping[int, Sequence[int]]) -> Runner:
-        """A runner of parts of the program: fed and asked by position."""
-        runner = Runner(self.file.extract(segments, shapes), runtime, {}, {})
+    def part(self, runtime: str, content: bytes) -> Runner:
+        """A runner of parts of the program, as :meth:`FlatFile.extract` makes them: fed and asked by position."""
+        runner = Runner(content, runtime, {}, {})
         ends = runner.engine.get_input_details(), runner.engine.get_output_details()
         runner.inputs = {str(i): d["index"] for i, d in enumerate(ends[0])}
         runner.wanted = {str(i): d["index"] for i, d in enumerate(ends[1])}

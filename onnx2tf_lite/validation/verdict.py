@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,11 +11,12 @@ from functools import partial
 import numpy as np
 
 from . import child
-from .isolate import Isolation, judged
-from .judge import compare, tolerance
+from .alone import Alone, Bench
+from .coverage import cover
+from .judge import Difference, compare, tolerance
 from .reference import ReferenceFailed
-from .report import FileReport, Row
-from .run import Run, badness, narrow
+from .report import CARRIES, INTRODUCES, Coverage, FileReport, Row
+from .run import Run, badness
 from .samples import Samples
 from .targets import RUNTIMES, Target, TargetFailed, TFLite
 
@@ -37,23 +39,18 @@ class Verdict:
         self.layers = self.whole.names([self.target])
         self.run = Run(self.whole, self.target, self.limit)
         self.error = ""
+        self.coverage: Coverage | None = None
         self.seconds: dict[str, float] = {}
 
     def report(self) -> FileReport:
-        """All stages: compare; where something differs ask how far the model itself moves; find the culprits."""
-        o, inside = self.whole.options, self.target.inside and bool(self.layers)
-        layers = o.layers and inside
+        """All stages: compare; run every layer on its own; where something differs find out why."""
         notes = [*self.program.notes]
+        layers = self.whole.options.layers and self.inside
         if missing := [n for n in self.reference.outputs if n not in self.outputs]:
             self.error = f"output '{missing[0]}' of the model is not in the file"
         else:
             try:
-                self.compare(self.layers if layers else self.outputs)
-                if not self.error and not self.right:
-                    layers = self.look_closer(layers, inside)
-                if layers and not self.error:
-                    self.isolate()
-                    self.draw()
+                layers = self.stages(layers)
             except (ReferenceFailed, child.Died) as error:
                 notes.append(f"no closer look: {error}")
         if not self.error and (missing := [n for n in self.outputs if n not in self.rows]):
@@ -63,27 +60,66 @@ class Verdict:
             notes.append(f"{len(self.unmatched)} tensors of the same name have other shapes and were left out: {few}")
         report = FileReport(
             self.target.kind, self.target.path.name, str(self.limit), self.limit.why, RUNTIMES[self.target.kind],
-            error=self.error, source=self.limit.source, metric=self.limit.metric, matched=self.program.matched,
-            size=self.target.size, operators=self.target.operators, transposes=self.target.transposes,
-            seconds=self.seconds, notes=notes,
+            coverage=self.coverage, error=self.error, source=self.limit.source, metric=self.limit.metric,
+            matched=self.program.matched, size=self.target.size, operators=self.target.operators,
+            transposes=self.target.transposes, seconds=self.seconds, notes=notes,
         )  # fmt: skip
         report.outputs = [self.rows[n] for n in self.outputs if n in self.rows]
         report.layers = [self.rows[n] for n in self.layers if n in self.rows] if layers else []
         return report
 
+    def stages(self, layers: bool) -> bool:
+        """True where every layer was compared."""
+        self.compare(self.layers if layers else self.outputs)
+        if self.error:
+            return layers
+        alone = self.each_alone()
+        wrong = any(a.difference.what for a in alone.values())
+        if wrong or not self.right:
+            layers = self.look_closer(layers, wrong)
+        if layers and not self.error:
+            self.isolate()
+            self.blame(alone)
+            self.draw()
+        return layers
+
+    def each_alone(self) -> dict[str, Alone]:
+        """Every layer on its own, where the runtime allows that."""
+        if not isinstance(self.target, TFLite):
+            return {}
+        start = time.perf_counter()
+        bench = Bench(self.run, self.target, {(r.tensor, r.shape): r.stored_shape for r in self.rows.values()})
+        found = bench.check()
+        self.coverage = cover(bench.layers, found)
+        self.seconds["layers on their own"] = time.perf_counter() - start
+        return found
+
+    def blame(self, alone: Mapping[str, Alone]) -> None:
+        """What every layer does on its own, beside what it does end to end."""
+        for name, found in alone.items():
+            row = self.rows.get(name)
+            if row is not None:
+                role = INTRODUCES if found.difference.what else row.role
+                self.rows[name] = replace(row, alone=found.difference, role=role)
+
+    @property
+    def inside(self) -> bool:
+        return self.target.inside and bool(self.layers)
+
     @property
     def right(self) -> bool:
         return all(r.ok for r in self.rows.values())
 
-    def look_closer(self, layers: bool, inside: bool) -> bool:
-        """Compare again, with what rounding does to the model itself allowed; every layer where it still differs."""
-        kind = self.target.kind
-        if kind != "quantised" and self.whole.options.metric in (None, "max"):
+    def look_closer(self, layers: bool, wrong: bool) -> bool:
+        """Compare again, with what rounding does to the model itself allowed; every layer where it still differs, or
+        where one is ``wrong`` on its own."""
+        allowed = self.target.kind != "quantised" and self.whole.options.metric in (None, "max")
+        if not self.right and allowed:
             self.slack(self.layers if layers else self.outputs)
             self.compare(self.layers if layers else self.outputs)
-        if self.right or layers or not inside:
+        if layers or not self.inside or (self.right and not wrong):
             return layers
-        if kind != "quantised" and self.whole.options.metric in (None, "max"):
+        if not self.right and allowed:
             self.slack(self.layers)
         self.compare(self.layers)
         return True
@@ -137,32 +173,21 @@ class Verdict:
         if not isinstance(self.target, TFLite):
             return
         everything = self.target.kind == "quantised" or any(t.quantised for t in self.target.file.tensors)
-        rows = [r for n in self.layers if (r := self.rows.get(n)) and (everything or not r.ok)]
-        known = [s.name for s in self.reference.inputs] + [n for n in self.layers if n in self.rows]
-        isolation = Isolation(self.target, known, {(r.tensor, r.shape): r.stored_shape for r in self.rows.values()})
-        suspects = {}
-        for row in rows:
-            if isolation.is_view(row.tensor):  # it is what another tensor is: nothing lies between them
-                self.rows[row.tensor] = judged(row, compare(np.zeros(1), np.zeros(1), self.limit))
-            elif suspect := isolation.suspect(row):
-                suspects[row.tensor] = suspect
-        for group in self.split(list(suspects)):
-            chosen = [suspects[n] for n in group]
-            self.whole.read(
-                list(dict.fromkeys(n for s in chosen for n in (s.row.tensor, *s.reads) if n in self.reference.nodes))
-            )
-            for runtime, number in dict.fromkeys((s.row.runtime, s.row.sample) for s in chosen):
-                part = [s for s in chosen if (s.row.runtime, s.row.sample) == (runtime, number)]
-                sample = self.whole.samples[number]
-                values = {n: narrow(a) for n, a in (sample.feeds | sample.expected).items()}
-                found = isolation.measure(
-                    part, runtime, values, self.run.symbols(sample), self.limit, self.reference.steps
-                )
-                for suspect, isolated in zip(part, found, strict=True):
-                    self.rows[suspect.row.tensor] = judged(suspect.row, isolated)
+        suspects = [n for n in self.layers if (r := self.rows.get(n)) and (everything or not r.ok)]
+        bench = Bench(self.run, self.target, {(r.tensor, r.shape): r.stored_shape for r in self.rows.values()})
+        bench.look()
+        for name in suspects:
+            if bench.layers.is_view(name):  # it is what another tensor is: nothing lies between them
+                self.rows[name] = judged(self.rows[name], compare(np.zeros(1), np.zeros(1), self.limit))
+        for group in bench.groups([x for n in suspects if (x := bench.layers.layer(n))]):
+            bench.hold(group)
+            for runtime, number in dict.fromkeys((self.rows[x.name].runtime, self.rows[x.name].sample) for x in group):
+                same = [x for x in group if (self.rows[x.name].runtime, self.rows[x.name].sample) == (runtime, number)]
+                found = bench.as_seen(same, runtime, number)
+                self.rows |= {x.name: judged(self.rows[x.name], found.get(x.name)) for x in same}
         for name, row in self.rows.items():
-            segment = isolation.segment(name)
-            ops = tuple(self.target.file.operators[i].name for i in segment.operators) if segment else ()
+            layer = bench.layers.layer(name)
+            ops = tuple(self.target.file.operators[i].name for i in layer.segment.operators) if layer else ()
             self.rows[name] = replace(row, operators=ops, covers=self.covers(name))
 
     def covers(self, name: str) -> tuple[str, ...]:
@@ -190,3 +215,9 @@ class Verdict:
             with suppress(TargetFailed, child.Died):
                 for row, drawn in child.call(partial(self.run.histograms, runtime, number, rows), self.target.forks):
                     self.rows[row.tensor] = replace(row, histogram=drawn)
+
+
+def judged(row: Row, isolated: Difference | None) -> Row:
+    """The row with what it introduces, and its role where it disagrees."""
+    role = "" if not row.difference.what or isolated is None else INTRODUCES if isolated.what else CARRIES
+    return replace(row, isolated=isolated, role=role)

@@ -19,7 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from onnx2tf_lite import convert, passes, validation
 from onnx2tf_lite.validation.flatfile import OPERATORS
-from onnx2tf_lite.validation.isolate import Isolation
+from onnx2tf_lite.validation.isolate import Layers
 from onnx2tf_lite.validation.reference import Reference
 from onnx2tf_lite.validation.targets import TFLite
 from tests.models import golden
@@ -269,9 +269,9 @@ class Model:
         """The ONNX tensors that the operator is the, or a, last step to, by the map of the file as it was written."""
         target = TFLite(self.file, self.reference)
         names = [s.name for s in self.reference.inputs] + [n for n in self.reference.nodes if n in target.program.names]
-        isolation = Isolation(target, names, {})
-        found = {n: isolation.segment(n) for n in names}
-        return {n for n, segment in found.items() if segment and op in segment.operators}
+        layers = Layers(target, names, {})
+        found = {n: layers.layer(n) for n in names}
+        return {n for n, layer in found.items() if layer and op in layer.segment.operators}
 
 
 @dataclass

@@ -1,0 +1,204 @@
+"""Every layer of a .tflite on its own, on operands made for it: what end to end hides behind other layers shows here.
+
+The layers of the file and those of the original model are each run as one model of independent parts (``isolate``,
+``parts``) on the same operands (``operands``), in a child (``trial``).  Layers of which one set of operands shows too
+little are run on more: those with few results, those that choose by booleans, tables, and those of which whole channels
+never moved.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import child
+from .channels import channel_axis
+from .isolate import Layer, Layers
+from .judge import Difference
+from .measure import Array
+from .operands import SCALES, Seen
+from .parts import SHAPE_ONLY, Part
+from .reference import ReferenceFailed
+from .run import Run, narrow
+from .targets import RUNTIMES, TargetFailed, TFLite
+from .trial import Found, Trial
+
+BODIES = {"If", "Loop", "Scan"}  # they also read what their bodies do
+FEW = 64  # results per channel, below which one set of operands leaves much to chance
+SECONDS = 0.5  # that further sets may take beside the first one, or as long as that took if it is more
+SETS = 16  # sets of operands in one child
+Shapes = Mapping[tuple[str, tuple[int, ...]], tuple[int, ...]]
+
+
+@dataclass
+class Alone:
+    """What came of one layer: its worst ``difference``, in which runtime and on which set of operands.
+
+    ``made``: these were made for it, not those seen end to end; ``channels`` that never moved though the operands did;
+    ``rows``: of its table how many of how many were looked up; ``branches``: IF operator -> which ways it went.
+    """
+
+    layer: Layer
+    difference: Difference
+    runtime: str
+    number: int = 0
+    made: bool = True
+    part: Part | None = None
+    channels: Array | None = None
+    rows: tuple[int, int] = (0, 0)
+    branches: dict[int, set[bool]] = field(default_factory=dict)
+
+
+class Bench:
+    """The layers of one file on their own."""
+
+    def __init__(self, run: Run, target: TFLite, shapes: Shapes):
+        """``shapes``: see :class:`Layers`."""
+        self.run, self.target, self.reference = run, target, run.reference
+        known = target.program.names
+        names = [s.name for s in self.reference.inputs] + [n for n in self.reference.nodes if n in known]
+        self.layers = Layers(target, [n for n in names if n in known], shapes, self._fixed(names))
+        self.seen: dict[str, Seen] = {}
+        self.found: dict[str, Alone] = {}
+
+    def _fixed(self, names: Iterable[str]) -> set[str]:
+        """Tensors that do not depend on the values of any input: what is computed of shapes, or is constant.
+
+        No operand is made for these: the file may have one of them for several that are equal.
+        """
+        varies = {s.name for s in self.reference.inputs}
+        for name, (_, op) in self.reference.nodes.items():
+            if op in BODIES or (op not in SHAPE_ONLY and not varies.isdisjoint(self.reference.reads[name])):
+                varies.add(name)
+        return set(names) - varies
+
+    def check(self) -> dict[str, Alone]:
+        """Every layer, by the ONNX name of its result."""
+        self.look()
+        layers = [layer for n in self.layers.counterpart.values() if (layer := self.layers.layer(n))]
+        start = time.perf_counter()
+        for group in self.groups(layers):
+            self.rounds(group, (0,))
+        took = time.perf_counter() - start
+        for group in self.groups([x for x in layers if x.name not in self.found]):
+            self.hold(group)
+            self.take(group, lambda some: self.trial(0).as_seen(some, self.runtimes))
+        self.more(time.perf_counter() + max(SECONDS, took))
+        return self.found
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        return RUNTIMES[self.target.kind]
+
+    # ------------------------------------------------------------------------------------------ end to end
+
+    def look(self) -> None:
+        """What the operands were end to end."""
+        whole = self.run.whole
+        self.seen = {n: Seen.of(a) for n, a in whole.samples[0].feeds.items()}
+        wanted = [n for n in self.layers.names if n not in self.seen]
+        for chunk in whole.chunks(wanted, [self.target], whole.samples[0].symbols, len(whole.samples)):
+            whole.read(chunk)
+            self.seen |= {n: Seen.of(whole.samples[0].expected[n]) for n in chunk}
+
+    def hold(self, layers: Iterable[Layer]) -> None:
+        """Have the values end to end of what the layers read and make."""
+        self.run.whole.read([n for x in layers for n in (x.name, *x.reads) if n in self.reference.nodes])
+
+    def trial(self, number: int) -> Trial:
+        """``number`` of the sample whose values are the operands, where none are made."""
+        sample = self.run.whole.samples[number]
+        values = {n: narrow(a) for n, a in (sample.feeds | sample.expected).items()}
+        limit, symbols = self.run.limit.isolated, self.run.symbols(sample)
+        return Trial(self.reference, self.layers, limit, self.seen, values, symbols)
+
+    def as_seen(self, layers: Sequence[Layer], runtime: str, number: int) -> dict[str, Difference]:
+        """What each layer makes of the values of a sample; none where its part does not run."""
+        found: dict[str, Difference] = {}
+        self.take(
+            layers,
+            lambda some: self.trial(number).as_seen(some, (runtime,)),
+            lambda one: found.update({n: d[runtime, 0] for n, d in one.differences.items()}),
+        )
+        return found
+
+    # ------------------------------------------------------------------------------------------ rounds
+
+    def groups(self, layers: Sequence[Layer]) -> Iterable[list[Layer]]:
+        """Layers whose operands and results stay within the budget, on both sides."""
+        room, group = 0, list[Layer]()
+        for layer in layers:
+            size = 4 * sum(self.seen[n].nbytes for n in (*layer.reads, layer.name))
+            if group and size > room:
+                yield group
+                group = []
+            if not group:
+                room = self.run.whole.options.budget
+            group.append(layer)
+            room -= size
+        if group:
+            yield group
+
+    def more(self, end: float) -> None:
+        """Further sets of operands for those that need them, until ``end``."""
+        wanted = {n: self.wanted(a) for n, a in self.found.items()}
+        number = 1
+        while time.perf_counter() < end and (names := [n for n, count in wanted.items() if count > number]):
+            last = min(min(wanted[n] for n in names), number + SETS)
+            self.rounds([self.found[n].layer for n in names], range(number, last))
+            number = last
+
+    def wanted(self, alone: Alone) -> int:
+        """How many sets of operands a layer needs."""
+        part, shape = alone.part, self.seen[alone.layer.name].shape
+        if part is None:
+            return 1
+        count = max((-(-rows // max(self.seen[n].size, 1)) for n, rows in part.tables.items()), default=1)
+        if any(self.seen[n].dtype == np.bool_ for n in alone.layer.reads):
+            count = max(count, 4)
+        few = self.seen[alone.layer.name].size <= FEW * (shape[channel_axis(len(shape), part)] if shape else 1)
+        shut = alone.channels is not None and bool(alone.channels.any())
+        if part.weights and (few or shut):
+            count = max(count, len(SCALES) if part.free else 2)
+        return count
+
+    def rounds(self, layers: Sequence[Layer], numbers: Sequence[int]) -> None:
+        """Some layers on some sets of operands; ``found`` has the worst of each."""
+        self.take(layers, lambda some: self.trial(0).made(some, self.runtimes, numbers))
+
+    def take(
+        self,
+        layers: Sequence[Layer],
+        work: Callable[[Sequence[Layer]], Found],
+        keep: Callable[[Found], None] | None = None,
+    ) -> None:
+        """``work`` in a child, and in halves where one of the layers makes it fail; nothing is known of that one."""
+        try:
+            found: Found = child.call(lambda: work(layers))
+        except (child.Died, TargetFailed, ReferenceFailed):
+            half = len(layers) // 2
+            for some in (layers[:half], layers[half:]) if half else ():
+                self.take(some, work, keep)
+            return
+        (keep or self.keep)(found)
+
+    def keep(self, found: Found) -> None:
+        """Remember the worst of each layer, and what took part."""
+        for name, differences in found.differences.items():
+            part = found.parts.get(name)
+            for (runtime, number), difference in differences.items():
+                known = self.found.setdefault(
+                    name, Alone(found.layers[name], difference, runtime, number, part is not None, part)
+                )
+                if (bool(difference.what), difference.used) > (bool(known.difference.what), known.difference.used):
+                    known.difference, known.runtime, known.number = difference, runtime, number
+            known, sets = self.found[name], len({number for _, number in differences})
+            known.branches |= {op: known.branches.get(op, set()) | found.branches[op]
+                               for op in known.layer.segment.operators if op in found.branches}  # fmt: skip
+            still = found.channels.get(name)
+            known.channels = still if known.channels is None or still is None else known.channels & still
+            for table, rows in part.tables.items() if part else ():
+                known.rows = min(rows, known.rows[0] + sets * self.seen[table].size), rows

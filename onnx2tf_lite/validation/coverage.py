@@ -1,0 +1,82 @@
+"""What a check has seen of a .tflite: which layers, which branches, which share of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from .alone import Alone
+from .flatfile import FlatFile, Tensor
+from .isolate import Layers
+from .report import Coverage, Gap
+
+#: Operators whose first operand is a table that the second one points into.
+LOOKUPS = {"GATHER", "EMBEDDING_LOOKUP"}
+
+
+def cover(layers: Layers, found: Mapping[str, Alone]) -> Coverage:
+    """Of the file's layers those that were run on their own, and what took part in that."""
+    file = layers.target.file
+    wanted = [n for i, n in layers.counterpart.items() if i in file.producers]
+    result = Coverage(sum(n in found for n in wanted), len(wanted))
+    result.gaps += [Gap(f"layer {n}", "its operators could not be run on their own") for n in wanted if n not in found]
+    shares = _shares(file, found)
+    for tensor in _weights(file):
+        size = int(np.prod([abs(d) for d in tensor.shape], dtype=np.int64))
+        share = shares.get(tensor.index, 0.0)
+        result.all_weights += size
+        result.weights += round(share * size)
+    result.gaps += list(_gaps(found))
+    if (lost := [t.name for t in _weights(file) if t.index not in shares]) and found:
+        result.gaps.append(Gap(f"weights {', '.join(lost[:5])}", "no layer that was run on its own reads them"))
+    _branches(file, found, result)
+    return result
+
+
+def _weights(file: FlatFile) -> list[Tensor]:
+    """The constants that stand for real numbers, and tables of integers."""
+    read = {t for op in file.operators for t in op.inputs if t >= 0}
+    tables = {op.inputs[0] for op in file.operators if op.name in LOOKUPS}
+    return [t for t in file.tensors if t.constant and t.index in read
+            and (t.dtype.kind == "f" or t.quantised or t.index in tables)]  # fmt: skip
+
+
+def _shares(file: FlatFile, found: Mapping[str, Alone]) -> dict[int, float]:
+    """Constant -> which share of it has taken part in a result that was compared."""
+    shares: dict[int, float] = {}
+    for alone in found.values():
+        shut = 0.0 if alone.channels is None else float(alone.channels.mean())
+        for op in (file.operators[i] for i in alone.layer.segment.operators):
+            for place, tensor in enumerate(op.inputs):
+                share = 1 - shut
+                if place == 0 and op.name in LOOKUPS and alone.rows[1]:
+                    share = alone.rows[0] / alone.rows[1]
+                shares[tensor] = max(shares.get(tensor, 0.0), share)
+    return shares
+
+
+def _gaps(found: Mapping[str, Alone]) -> Iterator[Gap]:
+    for name, alone in found.items():
+        if alone.channels is not None and (count := int(alone.channels.sum())):
+            what = f"{count} of {alone.channels.size} channels of layer {name}"
+            yield Gap(what, "their result was the same number on every set of operands")
+        looked, rows = alone.rows
+        if looked < rows:
+            yield Gap(f"{rows - looked} of {rows} rows of the table of layer {name}", "the time of the check was over")
+
+
+def _branches(file: FlatFile, found: Mapping[str, Alone], result: Coverage) -> None:
+    """Of every IF both bodies."""
+    ran: dict[int, set[bool]] = {}
+    for alone in found.values():
+        for index, flags in alone.branches.items():
+            ran.setdefault(index, set()).update(flags)
+    for op in file.operators:
+        if op.name != "IF":
+            continue
+        result.all_branches += 2
+        result.branches += len(ran.get(op.index, ()))
+        name = file.tensors[op.outputs[0]].name
+        result.gaps += [Gap(f"the branch of '{name}' for {str(side).lower()}", "no operands led there")
+                        for side in (True, False) if side not in ran.get(op.index, ())]  # fmt: skip

@@ -1,0 +1,241 @@
+"""The child's side of ``alone``: some layers on some sets of operands, in the original model and in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .channels import closed
+from .isolate import Layer, Layers, Runs
+from .judge import Difference, Tolerance, compare
+from .measure import Array, change
+from .operands import Seen, draw
+from .parts import Part, Parts, operand, result
+from .reference import Reference, ReferenceFailed, Session, jitter
+from .run import narrow
+
+JITTERS = 3
+LONGER = 4  # how often a layer is made longer until both sides begin at the same tensors
+Expected = dict[str, Array]
+
+
+@dataclass
+class Found:
+    """What came of some layers.
+
+    ``layers``: those of the file as they were run, some of them longer than asked for; ``parts``: the same in the
+    original model; ``differences`` by runtime and number of the set of operands; ``channels`` that never moved;
+    ``branches``: IF operator -> which ways it went.
+    """
+
+    layers: dict[str, Layer] = field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
+    differences: dict[str, dict[tuple[str, int], Difference]] = field(default_factory=dict)
+    channels: dict[str, Array | None] = field(default_factory=dict)
+    branches: dict[int, set[bool]] = field(default_factory=dict)
+
+
+@dataclass
+class Trial:
+    """``seen``: what operands were end to end, ``values`` the same themselves where they are at hand."""
+
+    reference: Reference
+    layers: Layers
+    limit: Tolerance
+    seen: Mapping[str, Seen]
+    values: Mapping[str, Array]
+    symbols: Mapping[str, int]
+    tables: dict[str, int] = field(default_factory=dict)
+
+    def made(self, layers: Sequence[Layer], runtimes: Sequence[str], numbers: Sequence[int]) -> Found:
+        """On operands made for them; layers for which that is not possible are left out.
+
+        :raises ReferenceFailed: the reference refuses one of the parts.
+        :raises TargetFailed: a runtime does.
+        """
+        pairs = self.pairs(layers)
+        found = Found({n: x for n, (x, _) in pairs.items()}, {n: p for n, (_, p) in pairs.items()})
+        if not pairs:
+            return found
+        expected = self.expected(list(found.parts.values()), numbers)
+        for name in [n for n in pairs if any(self._strange(n, e[n]) for e in expected)]:
+            del found.layers[name], found.parts[name]
+        found.channels = {n: closed([e[n] for e in expected], p) for n, p in found.parts.items()}
+        self.compare(found, runtimes, numbers, expected)
+        self.forgive(found, runtimes, numbers, expected)
+        return found
+
+    def as_seen(self, layers: Sequence[Layer], runtimes: Sequence[str]) -> Found:
+        """On the values end to end, which tell less and are always at hand."""
+        found = Found({x.name: x for x in layers})
+        expected = [{x.name: self.values[x.name] for x in layers}]
+        self.compare(found, runtimes, (0,), expected)
+        if any(d.what for pairs in found.differences.values() for d in pairs.values()):
+            parts = {x.name: p for x in layers if (p := self.part(Parts(self.reference.source), x, True)[0])}
+            self.forgive(replace(found, parts=parts), runtimes, (0,), expected)
+        return found
+
+    # ------------------------------------------------------------------------------------------ operands
+
+    def operand(self, name: str, part: Part | None, number: int) -> Array:
+        """In ONNX order; of round ``number``, or without a part as end to end."""
+        if part is None:
+            return self.values[name]
+        return draw(name, self.seen[name], number, part.free, self.tables.get(name, 0))
+
+    def given(self, name: str, part: Part, number: int, shake: int, seen: bool) -> Array:
+        """An operand of a part of the original model: what the one of the file stands for there."""
+        index = self.layers.index(name)
+        dtype = self.seen[name].dtype if name in self.seen else self.values[name].dtype
+        if index is None:
+            drawn = self.values[name]
+        else:
+            first = self.layers.counterpart[index]
+            drawn = self.operand(first, None if seen else part, number)
+            if first != name or self.layers.target.file.tensors[index].quantised:
+                shape = self.values[name].shape if seen else self.seen[name].shape
+                stored = self.layers.store(first, narrow(drawn), self.symbols)
+                drawn = self.layers.restore(name, stored, shape, dtype, self.symbols)
+        return np.asarray((jitter(drawn, shake) if shake else drawn).astype(dtype, copy=False), order="C")
+
+    # ------------------------------------------------------------------------------------------ the original model
+
+    def pairs(self, layers: Sequence[Layer]) -> dict[str, tuple[Layer, Part]]:
+        """The layers that begin at the same tensors on both sides, if need be after they were made longer."""
+        model, found = Parts(self.reference.source), dict[str, tuple[Layer, Part]]()
+        for asked in layers:
+            layer: Layer | None = asked
+            beyond = set[int]()
+            for _ in range(LONGER):
+                if layer is None:
+                    break
+                part, other = self.part(model, layer)
+                if part is not None and not other:
+                    found[layer.name] = layer, part
+                    break
+                beyond |= other
+                layer = self.layers.layer(asked.name, beyond)
+        return found
+
+    def part(self, model: Parts, layer: Layer, seen: bool = False) -> tuple[Part | None, set[int]]:
+        """The layer in the original model, and the tensors at which only the file's begins.
+
+        ``seen``: the values of any tensor, also of one that the file's layer does not read, are at hand.
+        """
+        boundary = layer.segment.boundary
+        names = {a for t in boundary for a in self.layers.aliases[t]}
+        part = model.part(layer.name, names | model.inputs if seen else names, self.seen)
+        if part is None or seen:
+            return part, set(() if seen else boundary)
+        tensors = self.layers.target.file.tensors
+        if any(tensors[t].quantised for t in (*boundary, layer.segment.target)):
+            part = replace(part, free=False)  # larger numbers than it was made for are cut off
+        met = {self.layers.index(n) for n in part.reads}
+        return part, {t for t in boundary if self.layers.counterpart[t] in layer.values and t not in met}
+
+    def expected(
+        self, parts: Sequence[Part], numbers: Sequence[int], shakes: Sequence[int] = (0,), seen: bool = False
+    ) -> list[Expected]:
+        """The results of each set of operands, of each of the ways in which it is shaken."""
+        self.tables |= self._tables(parts)
+        session, outputs = self.session(parts, seen)
+        found = []
+        for number in numbers:
+            for shake in shakes:
+                feeds = {operand(n, p.free): self.given(n, p, number, shake, seen)
+                         for p in parts for n in (*p.reads, *p.measured)}  # fmt: skip
+                results = session.run(feeds)
+                found.append({p.target: narrow(results[o]) for p, o in zip(parts, outputs, strict=True)})
+        return found
+
+    def session(self, parts: Sequence[Part], seen: bool) -> tuple[Session, list[str]]:
+        kinds = {
+            operand(n, p.free): (self.seen[n].dtype, self.values[n].shape if seen else self.seen[n].shape)
+            for p in parts
+            for n in (*p.reads, *p.measured)
+        }
+        outputs = [result(k, p.target) for k, p in enumerate(parts)]
+        model = Parts(self.reference.source).assemble(parts, kinds)
+        made = replace(self.reference, source=model, outputs=outputs, notes=[])
+        session = made.open()
+        if made.engine != self.reference.engine and len(parts) > 1:  # the slow one is for that part which is refused
+            raise ReferenceFailed(made.notes[-1])
+        return session, outputs
+
+    def _tables(self, parts: Iterable[Part]) -> dict[str, int]:
+        """Rows of the (smallest) table that an operand points into, by the first name of the operand."""
+        found: dict[str, int] = {}
+        for name, rows in (pair for p in parts for pair in p.tables.items()):
+            index = self.layers.index(name)
+            if index is not None:
+                first = self.layers.counterpart[index]
+                found[first] = min(rows, found.get(first, rows))
+        return found
+
+    def _strange(self, name: str, array: Array) -> bool:
+        """NaN or infinity where end to end there is none: the operands are outside of what the layer is made for."""
+        return array.dtype.kind == "f" and self.seen[name].finite and not np.isfinite(array).all()
+
+    # ------------------------------------------------------------------------------------------ the file
+
+    def compare(
+        self,
+        found: Found,
+        runtimes: Sequence[str],
+        numbers: Sequence[int],
+        expected: Sequence[Expected],
+        slack: Mapping[tuple[str, int], float] | None = None,
+    ) -> None:
+        """Run the layers of ``found`` and note how they differ."""
+        layers = list(found.layers.values())
+        runs = Runs(self.layers, layers)
+        for number, right in zip(numbers, expected, strict=True):
+            operands = self.operands(found, number)
+            for runtime in runtimes:
+                results, went = runs.results(operands, runtime)
+                for op, flag in went:
+                    found.branches.setdefault(op, set()).add(flag)
+                for layer, got in zip(layers, results, strict=True):
+                    allowed = slack.get((layer.name, number), 0.0) if slack else 0.0
+                    difference = self.difference(layer.name, got, right[layer.name], allowed)
+                    found.differences.setdefault(layer.name, {})[runtime, number] = difference
+
+    def operands(self, found: Found, number: int) -> list[Array]:
+        """What the layers of the file read, one after the other."""
+        stored, operands = dict[tuple[str, bool], Array](), list[Array]()
+        for layer in found.layers.values():
+            part = found.parts.get(layer.name)
+            for name in layer.reads:
+                key = name, bool(part and part.free)
+                if key not in stored:
+                    drawn = narrow(self.operand(name, part, number))
+                    stored[key] = self.layers.store(name, drawn, self.symbols)
+                operands.append(stored[key])
+        return operands
+
+    def difference(self, name: str, got: Array, expected: Array, slack: float) -> Difference:
+        whole = self.layers.restore(name, got, expected.shape, expected.dtype, self.symbols)
+        return compare(whole, expected, self.limit, self.reference.steps.get(name), slack)
+
+    def forgive(
+        self, found: Found, runtimes: Sequence[str], numbers: Sequence[int], expected: Sequence[Expected]
+    ) -> None:
+        """Compare those that differ once more, with what rounding of the operands does to the layer in the original
+        model allowed."""
+        bad = [n for n, pairs in found.differences.items() if n in found.parts and any(d.what for d in pairs.values())]
+        if not bad or self.layers.target.kind == "quantised":
+            return
+        seen = expected[0].get(bad[0]) is self.values.get(bad[0])
+        moved = self.expected([found.parts[n] for n in bad], numbers, range(1, JITTERS + 1), seen)
+        slack = {
+            (n, number): max(change(e[n], expected[k][n]) for e in moved[k * JITTERS : (k + 1) * JITTERS])
+            for n in bad
+            for k, number in enumerate(numbers)
+        }
+        if any(slack.values()):
+            parts = {} if seen else {n: found.parts[n] for n in bad}
+            again = Found({n: found.layers[n] for n in bad}, parts)
+            self.compare(again, runtimes, numbers, expected, slack)
+            found.differences |= again.differences
