@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ToolError
 from ..model.lazy import np, onnx
 from ..model.types import dtype, dtype_word
-from ._exact import numpy_dtype
+from ._values import numpy_dtype
 from ._verify import _errors
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..commands import Option, flag, group, option, parameter
-from ._literals import shape
+from ._values import shape
 
 _ENDS = "input and output"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ToolError, nearest
 from ..model.lazy import np, onnx
 from ..model.schema import schema
-from ._literals import array, literal
+from ._values import array, literal
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, NodeProto
@@ -52,7 +52,7 @@ def _tensor(value: Any, word: str) -> onnx.TensorProto:
     if not word:
         guess = np.asarray(literal(value) if isinstance(value, str) else value)
         word = "float32" if guess.dtype.kind == "f" else "string" if guess.dtype.kind in "US" else str(guess.dtype)
-    from ._literals import tensor
+    from ._values import tensor
 
     return tensor("", word, value)
 

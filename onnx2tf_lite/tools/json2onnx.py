@@ -23,9 +23,8 @@ from ..model.lazy import onnx
 from ..model.tensors import is_external, nbytes
 from . import _json
 from ._edit import Edit, edit
-from ._exact import exact, pack
-from ._literals import literal
 from ._options import COMMON, OUTPUT
+from ._values import exact, literal, pack
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto

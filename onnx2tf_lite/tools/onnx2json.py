@@ -29,8 +29,8 @@ from ..model.read import read_model
 from ..model.tensors import fetch, inline, is_external, nbytes, reference, to_array
 from ..model.write import atomic
 from . import _json
-from ._exact import show
 from ._options import GRAPH, INPUT, QUIET
+from ._values import show
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto

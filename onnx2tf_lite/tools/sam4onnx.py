@@ -36,9 +36,9 @@ from ..model.walk import (
     title,
 )
 from ._edit import Edit, edit
-from ._literals import literal, shape, tensor
 from ._options import ATTRIBUTE_FORM, ATTRIBUTES, COMMON, CONSTANT_FORM, CONSTANTS, INPUT, OUTPUT, named
 from ._schema import attribute
+from ._values import literal, shape, tensor
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

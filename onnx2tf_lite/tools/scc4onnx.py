@@ -39,8 +39,8 @@ from ..model.walk import (
     title,
 )
 from ._edit import Edit, edit
-from ._literals import integers, literal
 from ._options import COMMON, INPUT, OUTPUT, named
+from ._values import integers, literal
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

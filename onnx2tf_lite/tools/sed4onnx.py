@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 from ..commands import command, option
 from ..errors import ToolError, naming
 from ..model import types
-from ..model.lazy import np, onnx
-from . import _exact, _literals
+from ..model.lazy import onnx
+from . import _values
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -38,11 +38,7 @@ def encode(constant_string: str, dtype: str) -> str:
     elem = types.dtype(dtype)
     if elem == onnx.TensorProto.STRING:
         return base64.b64encode(constant_string.encode()).decode()
-    held = _literals.literal(constant_string)
-    if isinstance(held, np.ndarray) and held.dtype != _exact.numpy_dtype(elem):
-        held = held.tolist()
-    array = held if isinstance(held, np.ndarray) else _exact.exact(held, elem)
-    return base64.b64encode(_exact.pack(array)).decode()
+    return base64.b64encode(_values.pack(_values.array(dtype, constant_string))).decode()
 
 
 @naming("sed4onnx")
@@ -58,7 +54,7 @@ def decode(constant_string: str, dtype: str, *, shape: Sequence[int] | None = No
         raise ToolError(f"{_short(constant_string)} is not Base64: {error}") from error
     except UnicodeDecodeError as error:
         raise ToolError(f"{_short(constant_string)} does not hold UTF-8 text: {error.reason}") from error
-    return _exact.unpack(data, elem, shape)
+    return _values.unpack(data, elem, shape)
 
 
 def _short(text: str) -> str:
@@ -73,7 +69,7 @@ def convert(constant_string: str, dtype: str = "", mode: str = "", *, shape: Seq
             raise ToolError("any text can be a string: say --mode encode or --mode decode")
         mode = "encode" if text.startswith("@") or (LITERAL.match(text) and _reads(text)) else "decode"
     if not dtype and text.startswith("@"):
-        dtype = _literals.read_array(text[1:]).dtype.name
+        dtype = _values.read_array(text[1:]).dtype.name
     if not dtype:
         raise ToolError("which dtype? -d float32, for example")
     if mode == "encode":
@@ -81,12 +77,12 @@ def convert(constant_string: str, dtype: str = "", mode: str = "", *, shape: Seq
             raise ToolError("--shape is for decoding: the bytes of a constant do not say its shape")
         return encode(text, dtype)
     found = decode(text, dtype, shape=shape)
-    return found if isinstance(found, str) else _exact.show(found)
+    return found if isinstance(found, str) else _values.show(found)
 
 
 def _reads(text: str) -> bool:
     try:
-        return not isinstance(_literals.literal(text), str)
+        return not isinstance(_values.literal(text), str)
     except ToolError:
         return False
 
@@ -99,7 +95,7 @@ main = command(
         "float16 float32 float64 bfloat16 int4 ... int64 uint4 ... uint64 bool float8e4m3fn string ...",
     ),
     option("-m --mode", "what to do (default: what suits the text)", choices=("encode", "decode")),
-    option("--shape SHAPE", "print decoded values in this shape, such as [2,3]", convert=_literals.integers),
+    option("--shape SHAPE", "print decoded values in this shape, such as [2,3]", convert=_values.integers),
     show=print,
     explains=[encode, decode],
 )

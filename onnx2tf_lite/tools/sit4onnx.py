@@ -165,7 +165,7 @@ def _shape(end: End, batch: int, fixed: Sequence[int] | None) -> tuple[int, ...]
 
 def _made(end: End, shape: tuple[int, ...], seed: int | None, spec: Any) -> ndarray:
     from ..validation.inputs import HIGHS, InputSpec
-    from ._exact import numpy_dtype
+    from ._values import numpy_dtype
 
     if not end.elem:
         raise ToolError(f"input {end.name!r} is no tensor: nothing can be made up for it", end.name)
@@ -196,7 +196,7 @@ def _specs(path: str) -> dict[str, Any]:
 
 def _fitted(array: ndarray, end: End, log: Log) -> ndarray:
     """The array as the input takes it; another dtype of the same kind is converted, which a warning says."""
-    from ._exact import numpy_dtype
+    from ._values import numpy_dtype
 
     dims = [d if isinstance(d, int) else n for d, n in zip(end.shape, array.shape, strict=False)]
     if len(dims) != len(end.shape) or dims != list(array.shape):

@@ -24,7 +24,7 @@ from ..model.lazy import np, onnx
 from ..model.names import fresh, names_in, node_named
 from ..model.types import dtype
 from ..model.walk import Scope, defined, is_function, outputs, producers, reads, replace_uses, scopes
-from . import _literals
+from . import _values
 from ._edit import Edit, edit
 from ._options import (
     ATTRIBUTE_FORM,
@@ -72,7 +72,7 @@ def add(
         raise ToolError("say where: one of --after, --before, --between, --append, or -cdoin (with -csoon)")
     if add_op_name in (n.name for s in scopes(job.model) for n in s.graph.node):
         raise ToolError(f"-aon: there is a node called {add_op_name!r} already", add_op_name)
-    held = {n: _literals.given_tensor(n, v) for n, v in (constants or {}).items()}
+    held = {n: _values.given_tensor(n, v) for n, v in (constants or {}).items()}
     new = _New(job, add_op_type, add_op_name, dict(add_op_attributes or {}), domain, held)
     ins, outs = dict(add_op_input_variables or {}), dict(add_op_output_variables or {})
     if connection_dest_op_input_names:

@@ -25,9 +25,9 @@ from ..model.lazy import np, onnx
 from ..model.schema import operators, schema
 from ..model.types import contradict, dtype, dtype_word, type_text, types
 from ._edit import Edit, edit
-from ._literals import given_tensor, shape
 from ._options import ATTRIBUTE_FORM, COMMON, CONSTANT_FORM, CONSTANTS, output
 from ._schema import make_node
+from ._values import given_tensor, shape
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TypeProto

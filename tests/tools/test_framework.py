@@ -21,7 +21,7 @@ from onnx2tf_lite.model.names import find
 from onnx2tf_lite.model.tensors import reference
 from onnx2tf_lite.model.walk import reads, replace_uses, scopes, sort
 from onnx2tf_lite.model.write import atomic
-from onnx2tf_lite.tools import ToolError, _literals, _schema, _verify, load, save
+from onnx2tf_lite.tools import ToolError, _schema, _values, _verify, load, save
 from onnx2tf_lite.tools._options import COMMON, INPUT, OUTPUT
 from onnx2tf_lite.tools.sod4onnx import outputs_delete
 
@@ -318,22 +318,22 @@ def test_edit_without_a_model() -> None:
         ("1+2j", 1 + 2j),
     ],
 )
-def test_literals(text: str, value: object) -> None:
-    assert _literals.literal(text) == value
+def test_values(text: str, value: object) -> None:
+    assert _values.literal(text) == value
 
 
 def test_nan_and_files(tmp_path: Path) -> None:
-    assert np.isnan(_literals.literal("nan")) and np.isnan(_literals.array("float32", "[nan]"))[0]
+    assert np.isnan(_values.literal("nan")) and np.isnan(_values.array("float32", "[nan]"))[0]
     np.save(tmp_path / "a.npy", np.arange(3))
-    assert _literals.array("float16", f"@{tmp_path}/a.npy").tolist() == [0, 1, 2]
+    assert _values.array("float16", f"@{tmp_path}/a.npy").tolist() == [0, 1, 2]
     with pytest.raises(ToolError, match="cannot be read as"):
-        _literals.literal(f"@{tmp_path}/none.npy")
+        _values.literal(f"@{tmp_path}/none.npy")
 
 
 @pytest.mark.parametrize("text", ["[1", "__import__('os')", "[1,2]+[3]", "f(x)", "[1 2]"])
 def test_no_literal(text: str) -> None:
     with pytest.raises(ToolError, match="cannot read"):
-        _literals.literal(text)
+        _values.literal(text)
 
 
 @pytest.mark.parametrize(
@@ -341,22 +341,22 @@ def test_no_literal(text: str) -> None:
     [("int64", "[1.7]"), ("uint8", "[300]"), ("int8", "[-129]"), ("bool", "[2]"), ("int4", "[9]"), ("int32", "[nan]")],
 )
 def test_values_that_do_not_fit(word: str, text: str) -> None:
-    with pytest.raises(ToolError, match=rf"does not fit into {word}|is not {word}"):
-        _literals.array(word, text)
+    with pytest.raises(ToolError, match=rf"does not fit {word}|is not a (whole number|bool)"):
+        _values.array(word, text)
 
 
 @pytest.mark.parametrize("word", ["float16", "bfloat16", "float64", "int4", "uint16", "bool", "float8e4m3fn"])
 def test_dtypes(word: str) -> None:
-    made = _literals.tensor("t", word, "[1,0]")
-    assert made.data_type == _literals.dtype(word) and _literals.dtype_word(made.data_type) == word
+    made = _values.tensor("t", word, "[1,0]")
+    assert made.data_type == _values.dtype(word) and _values.dtype_word(made.data_type) == word
     assert numpy_helper.to_array(made).astype(float).tolist() == [1, 0]
 
 
 def test_texts_are_tensors_too() -> None:
-    made = _literals.tensor("t", "str", "['a','ü']")
+    made = _values.tensor("t", "str", "['a','ü']")
     assert made.data_type == TensorProto.STRING and list(made.string_data) == [b"a", "ü".encode()]
     with pytest.raises(ToolError, match="no dtype 'flaot32'; nearest: 'float32'"):
-        _literals.dtype("flaot32")
+        _values.dtype("flaot32")
 
 
 @pytest.mark.parametrize(

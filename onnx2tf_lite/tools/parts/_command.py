@@ -24,8 +24,8 @@ from ...errors import unknown
 from ...model.read import read_model
 from ...model.types import type_text
 from .._edit import Edit, edit
-from .._literals import literal
 from .._options import COMMON, OUTPUT, output
+from .._values import literal
 from . import OPTIONS, PARTS, Part
 from ._attach import BEHIND, FRONT, attach
 
