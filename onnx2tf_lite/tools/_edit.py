@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from ..commands import Log
 from ..errors import ToolError, naming
@@ -20,15 +20,11 @@ from ..model.walk import Scope
 from ..model.write import atomic, copy_unchanged, write_model
 from ._verify import NotRun
 
-if TYPE_CHECKING:
-    from onnx import ModelProto, TypeProto
-
-
 Made = TypeVar("Made")
 #: What a tool takes besides its own parameters: name, type, default.
 ENDS: dict[str, tuple[str, str, Any]] = {
     "MODEL": ("input_onnx_file_path", "str", ""),
-    "GRAPH": ("onnx_graph", "ModelProto | None", None),
+    "GRAPH": ("onnx_graph", "onnx.ModelProto | None", None),
     "OUTPUT": ("output_onnx_file_path", "str", ""),
     "QUIET": ("non_verbose", "bool", False),
 }
@@ -92,14 +88,14 @@ def _parameter(row: tuple[str, str, Any], kind: Any) -> inspect.Parameter:
 class Edit:
     """What a tool works on: ``model``, to be edited or replaced, ``before``, as it was, and ``log``."""
 
-    model: ModelProto
+    model: onnx.ModelProto
 
     def __init__(
         self,
         tool: str,
         makes: bool,
         input_onnx_file_path: str = "",
-        onnx_graph: ModelProto | None = None,
+        onnx_graph: onnx.ModelProto | None = None,
         output_onnx_file_path: str = "",
         non_verbose: bool = False,
         check: bool = True,
@@ -132,7 +128,7 @@ class Edit:
             self.graph = _copy(self.model)
 
     @cached_property
-    def before(self) -> ModelProto:
+    def before(self) -> onnx.ModelProto:
         """The model as it came; not to be changed."""
         return self.graph if self.graph is not None else read_model(self.path)
 
@@ -229,12 +225,12 @@ class Edit:
             self.log.warning(f"{error} (left out)")
             return []
 
-    def types(self) -> dict[str, TypeProto]:
+    def types(self) -> dict[str, onnx.TypeProto]:
         """The type of every tensor of the main graph, as inferred now."""
 
         return types(infer(self.model).graph)
 
-    def types_of(self, names: Iterable[str], flag: str) -> dict[str, TypeProto]:
+    def types_of(self, names: Iterable[str], flag: str) -> dict[str, onnx.TypeProto]:
         """As :meth:`types`; for those of ``names`` without a known rank ONNX Runtime is asked.  ToolError where it does
         not know either."""
         known = self.types()
@@ -254,7 +250,7 @@ class Edit:
         return max((e.version for e in self.model.opset_import if e.domain in aliases), default=0)
 
 
-def _copy(model: ModelProto) -> ModelProto:
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     made = onnx.ModelProto()
     made.CopyFrom(model)
     return made

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..model.lazy import onnx
-
-if TYPE_CHECKING:
-    from onnx import TensorProto
 
 Steps = tuple[str | int, ...]
 #: Keys that begin so are for readers: onnx2json writes them, json2onnx leaves them out.
@@ -18,7 +15,7 @@ COMMENT = "//"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
-def tensors(message: Any, steps: Steps = ()) -> Iterator[tuple[Steps, TensorProto]]:
+def tensors(message: Any, steps: Steps = ()) -> Iterator[tuple[Steps, onnx.TensorProto]]:
     """Every TensorProto below a message, with its place."""
     if isinstance(message, onnx.TensorProto):
         yield steps, message

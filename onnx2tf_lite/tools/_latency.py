@@ -8,16 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ToolError
 from ..model.lazy import np, onnx
 from ..model.types import dtype, dtype_word
 from ._values import numpy_dtype
 from ._verify import _errors
-
-if TYPE_CHECKING:
-    from numpy import ndarray
 
 Arrays = dict[str, Any]
 #: What a user calls an execution provider -> ONNX Runtime's name and options, in the order they are tried.
@@ -75,7 +72,7 @@ class Onnx:
         self.outputs = [_end(v) for v in self.session.get_outputs()]
         self.plain = all(not e.elem or numpy_dtype(e.elem).isbuiltin == 1 for e in (*self.inputs, *self.outputs))
 
-    def run(self, feeds: Mapping[str, ndarray]) -> list[Any]:
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[Any]:
         try:
             if self.plain:
                 return list(self.session.run(None, dict(feeds)))
@@ -83,7 +80,7 @@ class Onnx:
         except _errors() as error:
             raise ToolError(f"ONNX Runtime: {_line(error)}") from error
 
-    def _run_by_reference(self, feeds: Mapping[str, ndarray]) -> list[Any]:
+    def _run_by_reference(self, feeds: Mapping[str, np.ndarray]) -> list[Any]:
         """For types that the runtime does not exchange as arrays: bfloat16 and the like."""
         import onnxruntime as ort
 
@@ -129,7 +126,7 @@ class TFLite:
         signature = detail.get("shape_signature", detail["shape"])
         return End(name, tuple(None if d < 0 else int(d) for d in signature), elem)
 
-    def run(self, feeds: Mapping[str, ndarray]) -> list[Any]:
+    def run(self, feeds: Mapping[str, np.ndarray]) -> list[Any]:
         engine, (inputs, outputs) = self.interpreter, self.details
         try:
             shapes = {name: feeds[name].shape for name in inputs}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ToolError
 from ..model.lazy import np, onnx
@@ -11,14 +11,11 @@ from ..model.schema import schema
 from ..model.tensors import is_external, nbytes, to_array
 from ..model.walk import Scope, bodies, captures, constants, is_function, outputs, scopes
 
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, TensorProto
-
 SMALLER = {"INT64": "INT32", "DOUBLE": "FLOAT"}
 WORDS = {"INT32": "tensor(int32)", "FLOAT": "tensor(float)"}
 
 
-def narrow(model: ModelProto) -> list[str]:
+def narrow(model: onnx.ModelProto) -> list[str]:
     """Store int64 constants as int32 and float64 ones as float32, in place, where all values survive and all readers
     take them; says which.  Constants in side files are left alone, as their bytes are not this model's."""
     opsets = {e.domain or "ai.onnx": e.version for e in model.opset_import}
@@ -45,11 +42,11 @@ def narrow(model: ModelProto) -> list[str]:
     return notes
 
 
-def _target(tensor: TensorProto) -> str:
+def _target(tensor: onnx.TensorProto) -> str:
     return SMALLER[onnx.TensorProto.DataType.Name(tensor.data_type)]
 
 
-def _shrinks(tensor: TensorProto) -> bool:
+def _shrinks(tensor: onnx.TensorProto) -> bool:
     word = onnx.TensorProto.DataType.Name(tensor.data_type)
     if word not in SMALLER or is_external(tensor) or not len(tensor.dims):
         return False
@@ -68,7 +65,7 @@ def _fixed(scope: Scope) -> Iterator[str]:
             yield from captures(body)
 
 
-def _accepts(node: NodeProto, name: str, narrowed: dict[str, TensorProto], opsets: dict[str, int]) -> bool:
+def _accepts(node: onnx.NodeProto, name: str, narrowed: dict[str, onnx.TensorProto], opsets: dict[str, int]) -> bool:
     """The node takes the constant in the smaller type, and whatever has to be of the same type becomes that too."""
     domain = node.domain or "ai.onnx"
     try:

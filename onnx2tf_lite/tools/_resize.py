@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..model.infer import infer
 from ..model.lazy import np, onnx
@@ -19,9 +19,6 @@ from ..model.tensors import to_array
 from ..model.types import dims, types
 from ..model.walk import add_constant, constants, dead, is_function, scopes, sweep, title
 
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
-
 Extent = int | str
 #: symbol -> (new extent, old one, axis in the input)
 Marks = Mapping[str, tuple[Extent, int | None, int]]
@@ -30,7 +27,7 @@ MARK = "__extent_{}__"
 FAR = 2**63 - 1
 
 
-def set_extents(model: ModelProto, wanted: Mapping[tuple[str, int], Extent], guess: bool = False) -> list[str]:
+def set_extents(model: onnx.ModelProto, wanted: Mapping[tuple[str, int], Extent], guess: bool = False) -> list[str]:
     """Give axes of graph inputs, (name, axis) -> extent, another size, in place; says what was rewritten for it.
 
     ``guess``: where inference never knew an extent, it may be the one that changes; for callers that compare results.
@@ -62,7 +59,7 @@ def set_extents(model: ModelProto, wanted: Mapping[tuple[str, int], Extent], gue
     return notes
 
 
-def forget(model: ModelProto) -> None:
+def forget(model: onnx.ModelProto) -> None:
     """Drop the declared extents of everything but the inputs: they are the old ones."""
     for scope in scopes(model):
         if not is_function(scope.graph):
@@ -72,7 +69,7 @@ def forget(model: ModelProto) -> None:
                     dim.ClearField("value")
 
 
-def _resolve(model: ModelProto, extents: Mapping[str, Extent]) -> None:
+def _resolve(model: onnx.ModelProto, extents: Mapping[str, Extent]) -> None:
     for info in model.graph.input:
         for dim in info.type.tensor_type.shape.dim:
             if dim.dim_param in extents:
@@ -84,7 +81,7 @@ def _resolve(model: ModelProto, extents: Mapping[str, Extent]) -> None:
                     dim.dim_param = new
 
 
-def _round(model: ModelProto, marks: Marks, was: Mapping[str, list[Any]], guess: bool) -> list[str]:
+def _round(model: onnx.ModelProto, marks: Marks, was: Mapping[str, list[Any]], guess: bool) -> list[str]:
     """Rewrite the constants of every node that a mark has reached; nothing is said where nothing is left to do."""
     graph, known, held = model.graph, types(infer(model).graph), constants(model.graph)
     unread, notes = dead(graph), []
@@ -111,7 +108,7 @@ def _brief(array: Any) -> str:
     return str(array.tolist()) if array.size <= 8 else f"{array.dtype}{list(array.shape)}"
 
 
-def _constant(model: ModelProto, name: str, value: Any) -> str:
+def _constant(model: onnx.ModelProto, name: str, value: Any) -> str:
     made = onnx.numpy_helper.from_array(value, fresh(f"{name}_resized", names_in(model)))
     add_constant(model, model.graph, made)
     return str(made.name)
@@ -125,8 +122,8 @@ class Site:
     """A node whose first input has axes of another extent now: ``moving``, axis -> what it was.  ``old`` and ``result``
     are the shapes of its first input and output as they were."""
 
-    model: ModelProto
-    node: NodeProto
+    model: onnx.ModelProto
+    node: onnx.NodeProto
     moving: dict[int, Any]
     old: list[Any]
     result: list[Any]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ToolError, nearest
 from ..model.lazy import np, onnx
 from ..model.schema import schema
 from ._values import array, literal
 
-if TYPE_CHECKING:
-    from onnx import AttributeProto, NodeProto
 
-
-def attribute(op: str, name: str, value: Any, opset: int, domain: str = "", word: str = "") -> AttributeProto:
+def attribute(op: str, name: str, value: Any, opset: int, domain: str = "", word: str = "") -> onnx.AttributeProto:
     """An attribute of the type that the operator's definition asks for; ``word``, a dtype, says the type of an operator
     that ONNX does not define, and the dtype of a tensor.
 
@@ -63,7 +60,7 @@ def _typed(said: Any, word: str) -> Any:
     return array(word, said).tolist()
 
 
-def _as(kind: str, op: str, name: str, said: Any) -> AttributeProto:
+def _as(kind: str, op: str, name: str, said: Any) -> onnx.AttributeProto:
     """A value in the type of the definition: 1 is a fine float, 1.0 a fine int, True too; 1.5 is no int."""
     many = kind.endswith("S")
     items = list(said) if isinstance(said, (list, tuple)) else [said]
@@ -97,7 +94,7 @@ def make_node(
     attributes: Mapping[str, Any],
     opset: int,
     domain: str = "",
-) -> NodeProto:
+) -> onnx.NodeProto:
     """A node whose operator exists, with attributes typed by its definition and as many inputs and outputs as it takes.
 
     ``attributes``: name -> value, or (value, dtype word).  Raises ToolError.

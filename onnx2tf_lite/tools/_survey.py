@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ToolError
 from ..model.infer import infer
@@ -15,9 +15,6 @@ from ..model.tensors import is_external, nbytes
 from ..model.types import dtype, dtype_word
 from ..model.walk import bodies, is_function, scopes, title
 from . import _flops
-
-if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto
 
 LARGEST = 10
 #: Types whose values do not take a fixed number of bytes, or that are not known.
@@ -127,7 +124,7 @@ class Survey:
 
 
 def survey(
-    model: ModelProto, file: str = "", file_bytes: int = 0, shapes: Mapping[str, Sequence[int]] | None = None
+    model: onnx.ModelProto, file: str = "", file_bytes: int = 0, shapes: Mapping[str, Sequence[int]] | None = None
 ) -> Survey:
     """Count; ``shapes`` fixes inputs, by name.  Weights in side files are not looked at."""
     inferred = _sized(model, shapes or {})
@@ -176,11 +173,11 @@ def survey(
     )
 
 
-def _label(node: NodeProto) -> str:
+def _label(node: onnx.NodeProto) -> str:
     return f"{node.domain}::{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
 
 
-def _sized(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> ModelProto:
+def _sized(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
     """With the types of all tensors, as far as inference gets."""
     copy = model
     if shapes:  # what the file says of other tensors holds for the sizes that it declares
@@ -201,7 +198,7 @@ def _sized(model: ModelProto, shapes: Mapping[str, Sequence[int]]) -> ModelProto
         return copy
 
 
-def _inner(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+def _inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """The nodes, and those of their bodies."""
     for node in nodes:
         yield node
@@ -209,15 +206,15 @@ def _inner(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
             yield from _inner(body.node)
 
 
-def _ends(graph: GraphProto) -> dict[str, End]:
+def _ends(graph: onnx.GraphProto) -> dict[str, End]:
     return {v.name: _end(v) for v in [*graph.input, *graph.value_info, *graph.output]}
 
 
-def _end(value: ValueInfoProto) -> End:
+def _end(value: onnx.ValueInfoProto) -> End:
     return End(value.name, *_kind(value.type))
 
 
-def _kind(kind: TypeProto) -> tuple[str, list[int | str] | None]:
+def _kind(kind: onnx.TypeProto) -> tuple[str, list[int | str] | None]:
     which = kind.WhichOneof("value") or ""
     if which in ("sequence_type", "optional_type"):
         inner, shape = _kind(getattr(kind, which).elem_type)
@@ -233,9 +230,9 @@ def _kind(kind: TypeProto) -> tuple[str, list[int | str] | None]:
     return dtype_word(tensor.elem_type), dims
 
 
-def _constants(graph: GraphProto, rows: dict[str, Row]) -> list[Constant]:
+def _constants(graph: onnx.GraphProto, rows: dict[str, Row]) -> list[Constant]:
     """The constants of one graph, each once; their bytes also at the operators that read them."""
-    users: dict[str, list[NodeProto]] = defaultdict(list)
+    users: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in _inner(graph.node):  # a body may read what is outside
         for name in set(node.input):
             users[name].append(node)
@@ -253,7 +250,7 @@ def _constants(graph: GraphProto, rows: dict[str, Row]) -> list[Constant]:
     return found
 
 
-def _peak(graph: GraphProto) -> int | None:
+def _peak(graph: onnx.GraphProto) -> int | None:
     """The most bytes that inputs and results of the main graph take at once, each freed after its last reader."""
     held = {t.name for t in graph.initializer}
     ends, inputs = _ends(graph), [v.name for v in graph.input if v.name not in held]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ToolError
 from ..model.lazy import np, onnx
@@ -14,11 +14,6 @@ from ..model.tensors import fetch, inline, is_external, nbytes, refer, reference
 from ..model.types import dims, dtype
 from ..model.walk import initializers, inputs, outputs, remove, scopes
 
-if TYPE_CHECKING:
-    from numpy import ndarray
-    from onnx import ModelProto
-
-
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
@@ -26,7 +21,7 @@ class NotRun(Exception):
     """ONNX Runtime does not run the model."""
 
 
-def session(model: ModelProto, extra_outputs: list[str] | None = None) -> Any:
+def session(model: onnx.ModelProto, extra_outputs: list[str] | None = None) -> Any:
     """An ONNX Runtime session without optimisations; weights in side files are mapped, not loaded.  Raises NotRun."""
     import onnxruntime as ort
 
@@ -77,7 +72,7 @@ def _errors() -> tuple[type[Exception], ...]:
     return _ort_errors()
 
 
-def run(model: ModelProto, feeds: Mapping[str, Any], names: list[str] | None = None) -> dict[str, Any]:
+def run(model: onnx.ModelProto, feeds: Mapping[str, Any], names: list[str] | None = None) -> dict[str, Any]:
     """Run a model in ONNX Runtime: its outputs, or the named tensors, by name.  Raises NotRun."""
     own = outputs(model.graph)
     wanted = own if names is None else names
@@ -89,7 +84,7 @@ def run(model: ModelProto, feeds: Mapping[str, Any], names: list[str] | None = N
     return dict(zip(wanted, results, strict=True))
 
 
-def random_feeds(model: ModelProto, seed: int = 0) -> Iterator[dict[str, ndarray]]:
+def random_feeds(model: onnx.ModelProto, seed: int = 0) -> Iterator[dict[str, np.ndarray]]:
     """Candidates of seeded inputs, in the order they are to be tried: free dimensions get one size after another, the
     batch 1 and then 2, integers stay below the tables they index.  Raises NotRun for inputs that are no tensors."""
     from ..errors import ConversionError
@@ -110,7 +105,7 @@ def random_feeds(model: ModelProto, seed: int = 0) -> Iterator[dict[str, ndarray
         yield feeds
 
 
-def _weights_as_inputs(model: ModelProto) -> ModelProto:
+def _weights_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy that says of large weights only what they look like."""
     copy, pairs = light(model, lambda t: nbytes(t) >= SMALL)
     main, listed = initializers(copy.graph), {v.name for v in copy.graph.input}
@@ -128,10 +123,10 @@ def _weights_as_inputs(model: ModelProto) -> ModelProto:
 
 
 def same_outputs(
-    before: ModelProto,
-    after: ModelProto,
-    feed: Callable[[dict[str, ndarray]], dict[str, ndarray]] | None = None,
-    result: Callable[[dict[str, ndarray]], dict[str, ndarray]] | None = None,
+    before: onnx.ModelProto,
+    after: onnx.ModelProto,
+    feed: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None,
+    result: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None,
     tensors: list[str] | None = None,
     seed: int = 0,
 ) -> str:
@@ -171,7 +166,7 @@ def difference(got: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[str
     return "", ""
 
 
-def still_runs(before: ModelProto, after: ModelProto) -> str:
+def still_runs(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
     """Raise ToolError if ONNX Runtime ran the model before the edit and does not run it now; NotRun if it never did."""
     first_run(session(before), outputs(before.graph), random_feeds(before))
     try:
@@ -181,7 +176,7 @@ def still_runs(before: ModelProto, after: ModelProto) -> str:
     return "the result runs (ONNX Runtime, seeded inputs)"
 
 
-def first_run(made: Any, names: list[str], candidates: Iterator[dict[str, ndarray]]) -> tuple[Any, dict[str, Any]]:
+def first_run(made: Any, names: list[str], candidates: Iterator[dict[str, np.ndarray]]) -> tuple[Any, dict[str, Any]]:
     """The first of the candidates that a session runs, and its results by name.  Raises NotRun."""
     why = ""
     for feeds in candidates:
@@ -192,7 +187,7 @@ def first_run(made: Any, names: list[str], candidates: Iterator[dict[str, ndarra
     raise NotRun(why or "it has no inputs to try")
 
 
-def _difference(got: Any, reference: Any, compare: Callable[[ndarray, ndarray], str]) -> str:
+def _difference(got: Any, reference: Any, compare: Callable[[np.ndarray, np.ndarray], str]) -> str:
     """Tensors, sequences of tensors, and what an optional output without a value gives."""
     if isinstance(reference, list):
         if not isinstance(got, list) or len(got) != len(reference):
@@ -203,7 +198,7 @@ def _difference(got: Any, reference: Any, compare: Callable[[ndarray, ndarray], 
     return compare(np.asarray(got), reference)
 
 
-def runtime_types(model: ModelProto, names: list[str]) -> dict[str, Any]:
+def runtime_types(model: onnx.ModelProto, names: list[str]) -> dict[str, Any]:
     """The types that ONNX Runtime finds for tensors of the main graph; the rank is that of one run, where the model
     runs.  Raises NotRun."""
     made = session(model, names)

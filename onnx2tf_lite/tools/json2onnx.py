@@ -15,7 +15,7 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, group, option, parameter
 from ..errors import ToolError, nearest
@@ -26,15 +26,12 @@ from ._edit import Edit, edit
 from ._options import COMMON, OUTPUT
 from ._values import exact, literal, pack
 
-if TYPE_CHECKING:
-    from onnx import ModelProto, TensorProto
-
 #: Typed contents whose number is that of the elements (of a complex type: twice).
 _TYPED = ("float_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
 @edit("* OUTPUT")
-def convert(job: Edit, input_json_path: str = "", json_dict: dict[str, Any] | None = None) -> ModelProto:
+def convert(job: Edit, input_json_path: str = "", json_dict: dict[str, Any] | None = None) -> onnx.ModelProto:
     """The model that the JSON of one describes."""
     text = ""
     if json_dict is None:
@@ -85,12 +82,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _model(document: dict[str, Any], text: str, name: str) -> ModelProto:
+def _model(document: dict[str, Any], text: str, name: str) -> onnx.ModelProto:
     from google.protobuf.json_format import ParseDict, ParseError
 
     plain = _clean(document, (), text, name)
     try:
-        model: ModelProto = ParseDict(plain, onnx.ModelProto())
+        model: onnx.ModelProto = ParseDict(plain, onnx.ModelProto())
     except ParseError as error:
         found = _culprit(plain, onnx.ModelProto(), ())
         if found is None:
@@ -161,7 +158,7 @@ def _clean(item: Any, steps: _json.Steps, text: str, name: str) -> Any:
     return plain
 
 
-def _measure(tensor: TensorProto, steps: _json.Steps, document: Any, text: str, name: str) -> None:
+def _measure(tensor: onnx.TensorProto, steps: _json.Steps, document: Any, text: str, name: str) -> None:
     """Does the tensor hold as much as its dims and dtype say?"""
     try:
         need, count = nbytes(tensor), math.prod(tensor.dims)

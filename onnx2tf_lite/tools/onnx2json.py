@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from secrets import token_bytes
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import Log, command, flag, option
 from ..errors import ToolError, naming
@@ -31,9 +31,6 @@ from ..model.write import atomic
 from . import _json
 from ._options import GRAPH, INPUT, QUIET
 from ._values import show
-
-if TYPE_CHECKING:
-    from onnx import ModelProto, TensorProto
 
 WEIGHTS = ("none", "hash", "summary", "inline")
 #: Contents up to this many bytes are never left out; tensors up to this many elements get a readable copy.
@@ -48,7 +45,7 @@ _CONTENTS = ("rawData", "floatData", "int32Data", "stringData", "int64Data", "do
 @naming("onnx2json")
 def convert(
     input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
+    onnx_graph: onnx.ModelProto | None = None,
     output_json_path: str = "",
     json_indent: int = 2,
     *,
@@ -83,7 +80,7 @@ def write(
     _write(model, output_json_path, pieces, Log(non_verbose, output_json_path))
 
 
-def _model(path: str, graph: ModelProto | None, weights: str) -> ModelProto:
+def _model(path: str, graph: onnx.ModelProto | None, weights: str) -> onnx.ModelProto:
     if weights not in ("", *WEIGHTS):
         raise ToolError(f"weights {weights!r}: there are {', '.join(WEIGHTS)}", weights, WEIGHTS)
     if graph is None and not path:
@@ -97,7 +94,7 @@ def _model(path: str, graph: ModelProto | None, weights: str) -> ModelProto:
     return model
 
 
-def _write(model: ModelProto, path: str, pieces: Iterable[str], log: Log) -> None:
+def _write(model: onnx.ModelProto, path: str, pieces: Iterable[str], log: Log) -> None:
     size = 0
     if path == "-":
         for piece in pieces:
@@ -111,7 +108,7 @@ def _write(model: ModelProto, path: str, pieces: Iterable[str], log: Log) -> Non
     log.info("Finish!")
 
 
-def _text(model: ModelProto, indent: int, weights: str, decode: bool) -> Iterator[str]:
+def _text(model: onnx.ModelProto, indent: int, weights: str, decode: bool) -> Iterator[str]:
     """The JSON in pieces: large contents are Base64 of their bytes where they lie, never copied as a whole."""
     streamed = weights in ("", "inline")
     copy, pairs = light(model, lambda t: streamed and nbytes(t) >= STREAMED and _is_plain(t))
@@ -130,12 +127,12 @@ def _text(model: ModelProto, indent: int, weights: str, decode: bool) -> Iterato
             yield base64.b64encode(data[start : start + PIECE]).decode()
 
 
-def _is_plain(tensor: TensorProto) -> bool:
+def _is_plain(tensor: onnx.TensorProto) -> bool:
     """Does the copy without contents say everything else?"""
     return tensor.HasField("raw_data") and {d.name for d, _ in tensor.ListFields()} <= _PLAIN
 
 
-def _document(model: ModelProto, weights: str, decode: bool) -> dict[str, Any]:
+def _document(model: onnx.ModelProto, weights: str, decode: bool) -> dict[str, Any]:
     from google.protobuf.json_format import MessageToDict
 
     document: dict[str, Any] = MessageToDict(model)
@@ -153,11 +150,11 @@ def _document(model: ModelProto, weights: str, decode: bool) -> dict[str, Any]:
     return document
 
 
-def _elements(tensor: TensorProto) -> int:
+def _elements(tensor: onnx.TensorProto) -> int:
     return int(np.prod(tensor.dims, dtype=np.int64))
 
 
-def _summary(tensor: TensorProto, weights: str) -> dict[str, Any]:
+def _summary(tensor: onnx.TensorProto, weights: str) -> dict[str, Any]:
     said: dict[str, Any] = {"bytes": nbytes(tensor)}
     if is_external(tensor):
         said["file"] = reference(tensor).get("location", "")

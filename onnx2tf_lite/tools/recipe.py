@@ -31,7 +31,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, flag, option, parameter
 from ..errors import ToolError, nearest
@@ -40,9 +40,6 @@ from ..model.read import read_model
 from ._edit import Edit, edit
 from ._options import COMMON
 from ._verbs import VERBS
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 #: Parameters that the runner fills in.
 _OURS = re.compile(
@@ -203,10 +200,10 @@ def run(
     job: Edit,
     recipe: str,
     input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
+    onnx_graph: onnx.ModelProto | None = None,
     *,
     models: Sequence[str] = (),
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Run a recipe file; returns what its last step made."""
     files, steps = read(recipe)
     if input_onnx_file_path:
@@ -236,7 +233,7 @@ def run(
     return job.model
 
 
-def _run(step: Step, held: dict[str, ModelProto], job: Edit) -> ModelProto | None:
+def _run(step: Step, held: dict[str, onnx.ModelProto], job: Edit) -> onnx.ModelProto | None:
     own = {k: v for k, v in step.values.items() if k not in ("on", "as", "models")}
     if step.verb == "part":
         from .parts import make
@@ -255,7 +252,7 @@ def _run(step: Step, held: dict[str, ModelProto], job: Edit) -> ModelProto | Non
     return made if isinstance(made, onnx.ModelProto) else None
 
 
-def _model(name: str, held: dict[str, ModelProto]) -> ModelProto:
+def _model(name: str, held: dict[str, onnx.ModelProto]) -> onnx.ModelProto:
     if name not in held:
         raise ToolError(f"there is no model called {name!r}", name, nearest(name, held))
     return held[name]

@@ -15,33 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, option, repeated
 from ..errors import ToolError, unknown
+from ..model import walk
 from ..model.lazy import np, onnx
 from ..model.names import known, names_in, node_named
 from ..model.tensors import to_array
 from ..model.types import dims, dtype_word, types
-from ..model.walk import (
-    Scope,
-    add_constant,
-    constant_value,
-    constants,
-    is_function,
-    opset_of,
-    outputs,
-    producers,
-    scopes,
-    title,
-)
 from ._edit import Edit, edit
 from ._options import ATTRIBUTE_FORM, ATTRIBUTES, COMMON, CONSTANT_FORM, CONSTANTS, INPUT, OUTPUT, named
 from ._schema import attribute
 from ._values import literal, shape, tensor
-
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
 
 
 @edit("MODEL OUTPUT GRAPH * QUIET")
@@ -55,7 +41,7 @@ def modify(
     *,
     assign: Sequence[str] = (),
     unset: Sequence[str] = (),
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Set and delete attributes of a node, give constants new values and declare output shapes; returns the new
     model."""
     if (attributes or delete_attributes) and not op_name:
@@ -97,22 +83,22 @@ def _assign(job: Edit, text: str) -> None:
         _set(job, scope, node_named(scope, name), key, value)
 
 
-def _text(node: NodeProto, key: str) -> str:
+def _text(node: onnx.NodeProto, key: str) -> str:
     found = [a for a in node.attribute if a.name == key]
     return str(onnx.helper.printable_attribute(found[0])).partition(" = ")[2] if found else "unset"
 
 
-def _set(job: Edit, scope: Scope, node: NodeProto, key: str, value: Any) -> None:
+def _set(job: Edit, scope: walk.Scope, node: onnx.NodeProto, key: str, value: Any) -> None:
     said, word = value if isinstance(value, tuple) and len(value) == 2 else (value, "")
     old = _text(node, key)
-    made = attribute(node.op_type, key, said, opset_of(job.model, scope, node.domain), node.domain, word)
+    made = attribute(node.op_type, key, said, walk.opset_of(job.model, scope, node.domain), node.domain, word)
     for own in [a for a in node.attribute if a.name == key]:
         node.attribute.remove(own)
     node.attribute.append(made)
     job.log.info(f"{scope.address(node.name)}.{key}: {old} -> {_text(node, key)}")
 
 
-def _delete(job: Edit, scope: Scope, node: NodeProto, key: str, flag: str) -> None:
+def _delete(job: Edit, scope: walk.Scope, node: onnx.NodeProto, key: str, flag: str) -> None:
     found = [a for a in node.attribute if a.name == key]
     if not found:
         raise unknown(flag, f"attribute of {node.name!r}", key, [a.name for a in node.attribute])
@@ -120,48 +106,48 @@ def _delete(job: Edit, scope: Scope, node: NodeProto, key: str, flag: str) -> No
     node.attribute.remove(found[0])
 
 
-def _constant(job: Edit, name: str, value: Any, nodes: Sequence[tuple[Scope, str]], flag: str) -> None:
+def _constant(job: Edit, name: str, value: Any, nodes: Sequence[tuple[walk.Scope, str]], flag: str) -> None:
     """New contents, for all readers or only for the named nodes."""
     _plain(job.model, name)
     place = job.find("constant", name, flag)
     if place is None:
         return
     scope, found = place
-    tensor = constants(scope.graph)[found]
+    tensor = walk.constants(scope.graph)[found]
     old, made = to_array(tensor), _made(tensor, value)
     made.name = tensor.name
     chosen, readers = [node_named(s, n) for s, n in nodes], _readers(job.model, scope, found)
     mine = [r for r in readers if any(r is c for c in chosen)]
     if chosen and not mine:
         raise ToolError(f"{flag}: {', '.join(n for _, n in nodes)} does not read {found!r}", found)
-    if mine and (len(mine) < len(readers) or found in outputs(scope.graph)):
+    if mine and (len(mine) < len(readers) or found in walk.outputs(scope.graph)):
         taken = names_in(job.model)
         made.name = next(n for i in count(1) if (n := f"{found}_mod_{i}") not in taken)
-        add_constant(job.model, scope.graph, made)
+        walk.add_constant(job.model, scope.graph, made)
         for node in mine:
             node.input[:] = [made.name if i == found else i for i in node.input]
         job.log.info(f"{scope.address(found)} has other readers: {', '.join(n.name for n in mine)} read {made.name}")
     else:
         tensor.CopyFrom(made)
-        for info in () if is_function(scope.graph) else (v for v in scope.graph.input if v.name == found):
+        for info in () if walk.is_function(scope.graph) else (v for v in scope.graph.input if v.name == found):
             info.type.CopyFrom(onnx.helper.make_tensor_type_proto(made.data_type, list(made.dims)))
     job.log.info(f"{scope.address(found)}: {_brief(old)} -> {_brief(to_array(made))}")
 
 
-def _plain(model: ModelProto, name: str) -> None:
+def _plain(model: onnx.ModelProto, name: str) -> None:
     """Let the Constant node that makes ``name`` hold a tensor, where it holds a number or a list."""
-    for scope in scopes(model):
+    for scope in walk.scopes(model):
         for node in scope.graph.node:
-            held = constant_value(node) if name in (*node.output, *map(scope.address, node.output)) else None
+            held = walk.constant_value(node) if name in (*node.output, *map(scope.address, node.output)) else None
             if held is not None and node.attribute[0].name != "value":
                 node.attribute[0].CopyFrom(onnx.helper.make_attribute("value", held))
 
 
-def _readers(model: ModelProto, home: Scope, name: str) -> list[NodeProto]:
+def _readers(model: onnx.ModelProto, home: walk.Scope, name: str) -> list[onnx.NodeProto]:
     """The nodes of a graph and of the bodies in it that read a tensor of this graph."""
     found = []
-    for scope in scopes(model):
-        around: Scope | None = scope
+    for scope in walk.scopes(model):
+        around: walk.Scope | None = scope
         while around is not None and around.graph is not home.graph:
             around = around.outer
         found += [n for n in scope.graph.node if name in n.input] if around is not None else []
@@ -208,8 +194,8 @@ def _agrees(job: Edit, name: str, shape: list[int | str]) -> None:
     scope, found = place
     now = dims(types(scope.graph).get(found))
     if now != shape:
-        maker = producers(scope.graph).get(found)
-        by = f": {maker.op_type} {title(maker)!r} makes {now}" if maker is not None else f": it is {now}"
+        maker = walk.producers(scope.graph).get(found)
+        by = f": {maker.op_type} {walk.title(maker)!r} makes {now}" if maker is not None else f": it is {now}"
         raise ToolError(f"-os: {name!r} cannot be {shape}{by}", name)
 
 

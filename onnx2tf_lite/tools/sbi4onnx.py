@@ -14,20 +14,17 @@ examples:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, flag, option
 from ..errors import ToolError, unknown
-from ..model.lazy import np
+from ..model.lazy import np, onnx
 from ..model.types import dims, types
 from ..model.walk import constants, inputs, title
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
 from ._resize import set_extents
 from ._verify import NotRun, random_feeds, run
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 #: How many samples the check stacks.
 SAMPLES = 3
@@ -41,7 +38,7 @@ def initialize(
     *,
     input_names: Sequence[str] = (),
     axis: int = 0,
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Give the batch axis of the inputs a name, or a number; returns the new model."""
     text = str(initialization_character_string)
     extent: int | str = int(text) if text.isdigit() else text
@@ -137,7 +134,7 @@ def _say(job: Edit, name: str, places: Sequence[int], extent: int | str) -> None
             setattr(dim, "dim_value" if isinstance(said, int) else "dim_param", said)
 
 
-def _single(model: ModelProto, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _single(model: onnx.ModelProto, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Inputs that the model runs with, and what it gives.  Raises NotRun."""
 
     why = NotRun("no inputs can be made")

@@ -16,34 +16,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, flag, option, repeated
 from ..errors import ToolError, unknown
+from ..model import walk
 from ..model.lazy import np, onnx
 from ..model.names import fresh, names_in
 from ..model.tensors import to_array
 from ..model.types import dims, dtype_word
-from ..model.walk import (
-    add_constant,
-    constants,
-    consumers,
-    dead,
-    inputs,
-    outputs,
-    producers,
-    reads,
-    replace_uses,
-    scopes,
-    sweep,
-    title,
-)
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT, named
 from ._values import integers, literal
-
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
 
 Perm = Sequence[int]
 
@@ -58,7 +42,7 @@ def order_conversion(
     normalize: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
     channels: Perm = (2, 1, 0),
     fold: bool = True,
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Permute the axes of inputs (name -> perm) and outputs, reorder (``channels``, default reversed) the channels at
     an axis of inputs, divide inputs by 255 and normalise them by (mean, std) per channel; returns the new model.
 
@@ -69,13 +53,13 @@ def order_conversion(
     if not (orders or swaps or results or scales):
         raise ToolError("nothing asked for: give -ioo, -cci, -oo or --normalize")
     ranks = {n: _rank(job, n, "graph input") for n in {**orders, **swaps, **scales}}
-    if both := [n for n in ranks if n in outputs(job.model.graph)]:
+    if both := [n for n in ranks if n in walk.outputs(job.model.graph)]:
         raise ToolError(f"{both[0]!r} is an output of the model, too: name what comes out differently", both[0])
     ranks |= {n: _rank(job, n, "graph output") for n in results}
     for name, perm in (orders | results).items():
         if sorted(perm) != list(range(ranks[name])):
             raise ToolError(f"{list(perm)} is not an order of the {ranks[name]} axes of {name!r}", name)
-    unread = dead(job.model.graph)
+    unread = walk.dead(job.model.graph)
     for name, (mean, std) in scales.items():
         _normalise(job, name, mean, std)
     for name, axis in swaps.items():
@@ -84,7 +68,7 @@ def order_conversion(
         _order(job, name, list(perm))
     for name, perm in results.items():
         _output(job, name, list(perm))
-    sweep(job.model.graph, keep=unread)
+    walk.sweep(job.model.graph, keep=unread)
     job.rewired()
     job.same_outputs(
         lambda feeds: {n: _fed(a, orders.get(n), swaps.get(n), scales.get(n), channels) for n, a in feeds.items()},
@@ -95,7 +79,7 @@ def order_conversion(
 
 def _rank(job: Edit, name: str, kind: str) -> int:
     graph = job.model.graph
-    known = inputs(graph) if kind == "graph input" else outputs(graph)
+    known = walk.inputs(graph) if kind == "graph input" else walk.outputs(graph)
     if name not in known:
         raise unknown({"graph input": "-ioo, -cci", "graph output": "-oo"}[kind], kind, name, known)
     infos = graph.input if kind == "graph input" else graph.output
@@ -111,10 +95,10 @@ def _permute(info: Any, perm: Perm) -> None:
     info.type.tensor_type.shape.dim.extend(old[p] for p in perm)
 
 
-def _behind(job: Edit, name: str, *nodes: NodeProto) -> None:
+def _behind(job: Edit, name: str, *nodes: onnx.NodeProto) -> None:
     """Put nodes behind an input: all that read it read the last one's result."""
     graph = job.model.graph
-    replace_uses(graph, {name: nodes[-1].output[0]})
+    walk.replace_uses(graph, {name: nodes[-1].output[0]})
     for i, node in enumerate(nodes):
         graph.node.insert(i, node)
 
@@ -124,27 +108,27 @@ def _order(job: Edit, name: str, perm: list[int]) -> None:
     graph = job.model.graph
     _permute(next(v for v in graph.input if v.name == name), perm)
     back = [int(i) for i in np.argsort(perm)]
-    readers = consumers(graph).get(name, [])
+    readers = walk.consumers(graph).get(name, [])
     if readers and all(r.op_type == "Transpose" and not r.domain for r in readers):
         for reader in readers:
             rest = [back[i] for i in _perm_of(reader, len(perm))]
             del reader.attribute[:]
             reader.attribute.append(onnx.helper.make_attribute("perm", rest))
             job.log.info(f"{name}: composed with Transpose '{reader.name}': {rest}")
-            if rest == sorted(rest) and reader.output[0] not in outputs(graph):
-                replace_uses(graph, {reader.output[0]: name})
+            if rest == sorted(rest) and reader.output[0] not in walk.outputs(graph):
+                walk.replace_uses(graph, {reader.output[0]: name})
                 graph.node.remove(reader)
         return
     taken = names_in(job.model)
     node = onnx.helper.make_node(
         "Transpose", [name], [fresh(f"transpose_out_{name}", taken)], perm=back,
-        name=fresh(f"input_order_convert_transpose_{inputs(graph).index(name)}", taken),
+        name=fresh(f"input_order_convert_transpose_{walk.inputs(graph).index(name)}", taken),
     )  # fmt: skip
     _behind(job, name, node)
     job.log.info(f"{name}: {dims(next(v for v in graph.input if v.name == name).type)}, then Transpose {back}")
 
 
-def _perm_of(node: NodeProto, rank: int) -> list[int]:
+def _perm_of(node: onnx.NodeProto, rank: int) -> list[int]:
     found = [list(a.ints) for a in node.attribute if a.name == "perm"]
     return found[0] if found else list(range(rank))[::-1]
 
@@ -152,15 +136,15 @@ def _perm_of(node: NodeProto, rank: int) -> list[int]:
 def _output(job: Edit, name: str, perm: list[int]) -> None:
     """The output keeps its name; what made it gets another."""
     graph = job.model.graph
-    made = producers(graph).get(name)
+    made = walk.producers(graph).get(name)
     if made is None:
         raise ToolError(f"-oo: no node makes {name!r}", name)
     inner = fresh(f"{name}_in_order", names_in(job.model))
     readers = list(graph.node)
     made.output[:] = [inner if o == name else o for o in made.output]
-    replace_uses(graph, {name: inner}, readers)
+    walk.replace_uses(graph, {name: inner}, readers)
     _permute(next(v for v in graph.output if v.name == name), perm)
-    title = fresh(f"output_order_convert_transpose_{outputs(graph).index(name)}", names_in(job.model))
+    title = fresh(f"output_order_convert_transpose_{walk.outputs(graph).index(name)}", names_in(job.model))
     graph.node.append(onnx.helper.make_node("Transpose", [inner], [name], title, perm=perm))
     job.log.info(f"{name}: Transpose {perm} before it")
 
@@ -174,34 +158,34 @@ def _channels(job: Edit, name: str, axis: int, order: list[int], fold: bool) -> 
     if plan is not None:
         for node, slot, at in plan:
             _reorder(job, node, slot, at, order)
-        where = ", ".join(f"{node.op_type} '{title(node)}'" for node, _, _ in plan)
+        where = ", ".join(f"{node.op_type} '{walk.title(node)}'" for node, _, _ in plan)
         job.log.info(f"{name}: channels {order} in the constants of {where}")
         return
     taken = names_in(job.model)
     index = onnx.numpy_helper.from_array(np.array(order, np.int64), fresh(f"{name}_channel_order", taken))
-    add_constant(job.model, graph, index)
+    walk.add_constant(job.model, graph, index)
     made = fresh(f"channels_out_{name}", taken)
     node = onnx.helper.make_node(
         "Gather", [name, index.name], [made], axis=axis,
-        name=fresh(f"channel_change_gather_{inputs(graph).index(name)}", taken),
+        name=fresh(f"channel_change_gather_{walk.inputs(graph).index(name)}", taken),
     )  # fmt: skip
     _behind(job, name, node)
     job.log.info(f"{name}: channels {order} by a Gather on axis {axis}")
 
 
-def _plan(model: ModelProto, name: str, rank: int, channels: int) -> list[tuple[NodeProto, int, int]] | None:
+def _plan(model: onnx.ModelProto, name: str, rank: int, channels: int) -> list[tuple[onnx.NodeProto, int, int]] | None:
     """The constants, (node, input slot, axis), whose reordering does what reordering the channels (axis 1) of a tensor
     does; None where that is not exact, or not enough."""
     graph = model.graph
-    found: list[tuple[NodeProto, int, int]] = []
-    readers = consumers(graph).get(name, [])
-    if not readers or name in outputs(graph):
+    found: list[tuple[onnx.NodeProto, int, int]] = []
+    readers = walk.consumers(graph).get(name, [])
+    if not readers or name in walk.outputs(graph):
         return None
     free = {v.name for v in graph.input} if model.ir_version >= 4 else set()  # may be others at run time
-    held = {n: t for n, t in constants(graph).items() if n not in free}
+    held = {n: t for n, t in walk.constants(graph).items() if n not in free}
     for node in readers:
         slots = [i for i, n in enumerate(node.input) if n in held]
-        if node.domain or reads(node).count(name) != 1 or not slots:
+        if node.domain or walk.reads(node).count(name) != 1 or not slots:
             return None
         shape = list(held[node.input[slots[0]]].dims)
         at = len(shape) - (rank - 1)  # where the channels are in an operand that broadcasts
@@ -219,16 +203,18 @@ def _plan(model: ModelProto, name: str, rank: int, channels: int) -> list[tuple[
     return found
 
 
-def _reorder(job: Edit, node: NodeProto, slot: int, axis: int, order: list[int]) -> None:
+def _reorder(job: Edit, node: onnx.NodeProto, slot: int, axis: int, order: list[int]) -> None:
     graph = job.model.graph
-    own = constants(graph)[node.input[slot]]
+    own = walk.constants(graph)[node.input[slot]]
     made = onnx.numpy_helper.from_array(np.take(to_array(own), np.argsort(order), axis), own.name)
-    uses = [i for s in scopes(job.model) for i in (*(i for n in s.graph.node for i in n.input), *outputs(s.graph))]
+    uses = [
+        i for s in walk.scopes(job.model) for i in (*(i for n in s.graph.node for i in n.input), *walk.outputs(s.graph))
+    ]
     if uses.count(node.input[slot]) == 1:
         own.CopyFrom(made)
         return
     made.name = fresh(f"{node.input[slot]}_channels", names_in(job.model))
-    add_constant(job.model, graph, made)
+    walk.add_constant(job.model, graph, made)
     node.input[slot] = made.name
 
 
@@ -247,7 +233,7 @@ def _normalise(job: Edit, name: str, mean: Sequence[float], std: Sequence[float]
         dtype = onnx.helper.tensor_dtype_to_np_dtype(elem)
         held = np.array(values, dtype).reshape([1, len(values), *rest])
         constant = onnx.numpy_helper.from_array(held, fresh(f"{name}_{word}", taken))
-        add_constant(job.model, graph, constant)
+        walk.add_constant(job.model, graph, constant)
         made = fresh(f"{name}_{word}_out", taken)
         nodes.append(onnx.helper.make_node(op, [last, constant.name], [made], fresh(f"normalize_{word}_{name}", taken)))
         last = made

@@ -18,33 +18,18 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, flag, option
 from ..errors import ToolError
+from ..model import walk
 from ..model.lazy import np, onnx
 from ..model.names import fresh, names_in, node_named
 from ..model.tensors import fetch, nbytes, to_array
 from ..model.types import dtype_word
-from ..model.walk import (
-    Scope,
-    constant_value,
-    constants,
-    defined,
-    initializers,
-    is_function,
-    outputs,
-    remove,
-    replace_uses,
-    scopes,
-    sort,
-)
 from ._edit import Edit, edit
 from ._narrow import narrow
 from ._options import COMMON
-
-if TYPE_CHECKING:
-    from onnx import ModelProto, TensorProto
 
 
 @edit("MODEL OUTPUT GRAPH * QUIET")
@@ -54,7 +39,7 @@ def shrinking(
     forced_extraction_op_names: Sequence[str] = (),
     forced_extraction_constant_names: Sequence[str] = (),
     disable_auto_downcast: bool = False,
-) -> tuple[ModelProto, list[str]]:
+) -> tuple[onnx.ModelProto, list[str]]:
     """Share equal constants (mode "shrink"), or turn those that occur more than once into graph inputs with a .npy file
     each, beside the output (mode "npy"); the constants of the forced nodes, or the forced constants, in either mode.
     Returns the new model and the paths of the .npy files."""
@@ -72,7 +57,7 @@ def shrinking(
     stored = {m: kept for kept, merged in shared.items() for m in merged}
     names = [stored.get(n, n) for n in chosen]
     if mode == "npy":  # a number that happens to occur twice is no table worth a file
-        here = constants(job.model.graph)
+        here = walk.constants(job.model.graph)
         names += [n for n in shared if n in here and len(here[n].dims)]
     extracted = _extract(job.model, list(dict.fromkeys(names)), job.output)
     job.log.info(f"constants: {size} bytes before, {_bytes(job.model)} now")
@@ -82,20 +67,20 @@ def shrinking(
     return job.model, list(extracted)
 
 
-def _held(graph: Any) -> dict[str, TensorProto]:
+def _held(graph: Any) -> dict[str, onnx.TensorProto]:
     """Name -> contents of every constant, Constant nodes of numbers and lists among them."""
-    nodes = {n.output[0]: value for n in graph.node if (value := constant_value(n)) is not None}
-    return initializers(graph) | nodes
+    nodes = {n.output[0]: value for n in graph.node if (value := walk.constant_value(n)) is not None}
+    return walk.initializers(graph) | nodes
 
 
-def _bytes(model: ModelProto) -> int:
-    return sum(nbytes(t) for s in scopes(model) for t in _held(s.graph).values())
+def _bytes(model: onnx.ModelProto) -> int:
+    return sum(nbytes(t) for s in walk.scopes(model) for t in _held(s.graph).values())
 
 
 def _chosen(job: Edit, nodes: Sequence[str], names: Sequence[str]) -> list[str]:
     """The constants to be extracted: named themselves, or read by named nodes."""
     found = [s.address(n) for s, n in job.match("constant", names, "-fc")]
-    held = constants(job.model.graph)
+    held = walk.constants(job.model.graph)
     for scope, name in job.match("node", nodes, "-fo"):
         read = [i for i in node_named(scope, name).input if i in held]
         if not read:
@@ -104,20 +89,20 @@ def _chosen(job: Edit, nodes: Sequence[str], names: Sequence[str]) -> list[str]:
     return found
 
 
-def _share(model: ModelProto) -> dict[str, list[str]]:
+def _share(model: onnx.ModelProto) -> dict[str, list[str]]:
     """Address of what is kept -> addresses of what was merged into it.
 
     Only contents of equal dtype and dims are looked at, so that a large tensor of its own is never read.
     """
-    everywhere = [(s, _held(s.graph)) for s in scopes(model)]
+    everywhere = [(s, _held(s.graph)) for s in walk.scopes(model)]
     kinds = Counter(_kind(t) for _, held in everywhere for t in held.values())
-    known: dict[int, dict[tuple[Any, ...], tuple[Scope, str]]] = {}
+    known: dict[int, dict[tuple[Any, ...], tuple[walk.Scope, str]]] = {}
     shared: dict[str, list[str]] = {}
     for scope, held in everywhere:
-        own = set(defined(scope.graph))
+        own = set(walk.defined(scope.graph))
         outer = known[id(scope.outer)] if scope.outer is not None else {}
         here = known[id(scope)] = {k: place for k, place in outer.items() if place[1] not in own}
-        listed, results = _interface(model, scope), set(outputs(scope.graph))
+        listed, results = _interface(model, scope), set(walk.outputs(scope.graph))
         gone: dict[str, str] = {}
         for name, tensor in held.items():
             if kinds[_kind(tensor)] == 1 or name in listed:
@@ -126,47 +111,47 @@ def _share(model: ModelProto) -> dict[str, list[str]]:
             if kept != name and name not in results:
                 gone[name] = kept
                 shared.setdefault(home.address(kept), []).append(scope.address(name))
-        replace_uses(scope.graph, gone)
+        walk.replace_uses(scope.graph, gone)
         _drop(scope.graph, gone)
     for scope, _ in everywhere if shared else ():
-        sort(scope.graph)  # a body may read now what stood behind its node
+        walk.sort(scope.graph)  # a body may read now what stood behind its node
     return shared
 
 
 def _drop(graph: Any, names: Container[str]) -> None:
     """Remove constants and what is declared of them."""
-    remove(graph.node, lambda n: n.op_type == "Constant" and n.output[0] in names)
-    remove(graph.value_info, lambda v: v.name in names)
-    if not is_function(graph):
-        remove(graph.initializer, lambda t: t.name in names)
-        remove(graph.input, lambda v: v.name in names)
+    walk.remove(graph.node, lambda n: n.op_type == "Constant" and n.output[0] in names)
+    walk.remove(graph.value_info, lambda v: v.name in names)
+    if not walk.is_function(graph):
+        walk.remove(graph.initializer, lambda t: t.name in names)
+        walk.remove(graph.input, lambda v: v.name in names)
 
 
-def _interface(model: ModelProto, scope: Scope) -> set[str]:
+def _interface(model: onnx.ModelProto, scope: walk.Scope) -> set[str]:
     """Initializers that callers may replace: those that are inputs, unless (before IR version 4) all have to be."""
-    return set() if is_function(scope.graph) or model.ir_version < 4 else {v.name for v in scope.graph.input}
+    return set() if walk.is_function(scope.graph) or model.ir_version < 4 else {v.name for v in scope.graph.input}
 
 
-def _kind(tensor: TensorProto) -> tuple[Any, ...]:
+def _kind(tensor: onnx.TensorProto) -> tuple[Any, ...]:
     return tensor.data_type, tuple(tensor.dims)
 
 
-def _key(tensor: TensorProto) -> tuple[Any, ...]:
+def _key(tensor: onnx.TensorProto) -> tuple[Any, ...]:
     text = tensor.data_type == onnx.TensorProto.STRING
     data = repr(list(tensor.string_data)).encode() if text else fetch(tensor)
     return *_kind(tensor), hashlib.sha256(data).digest()
 
 
-def _extract(model: ModelProto, names: list[str], output: str) -> dict[str, Any]:
+def _extract(model: onnx.ModelProto, names: list[str], output: str) -> dict[str, Any]:
     """Turn constants into graph inputs called like their files; path -> values."""
     graph, taken, found = model.graph, names_in(model), dict[str, Any]()
     target = Path("model" if output in ("", "-") else output)
     for name in names:
-        tensor = constants(graph).get(name)
+        tensor = walk.constants(graph).get(name)
         if tensor is None:
             what = f"{name!r} is in a body or function: only constants of the main graph can be extracted"
             raise ToolError(what, name)
-        if name in outputs(graph):
+        if name in walk.outputs(graph):
             raise ToolError(f"{name!r} is an output of the model: it cannot become an input", name)
         array = to_array(tensor)
         if array.dtype.isbuiltin != 1:
@@ -174,7 +159,7 @@ def _extract(model: ModelProto, names: list[str], output: str) -> dict[str, Any]
         stem = fresh(f"{target.stem}_exported_{re.sub(r'[:;/,]', '_', name)}", taken)
         info = onnx.helper.make_tensor_value_info(f"{stem}.npy", tensor.data_type, list(tensor.dims))
         found[str(target.parent / info.name)] = array
-        replace_uses(graph, {name: info.name})
+        walk.replace_uses(graph, {name: info.name})
         _drop(graph, {name})
         graph.input.append(info)
     return found

@@ -13,18 +13,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, flag, option
 from ..errors import ToolError, nearest
+from ..model.lazy import onnx
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
 KINDS = {
-    "ModelProto": "model",
+    "onnx.ModelProto": "model",
     "GraphProto": "graph",
     "NodeProto": "node",
     "AttributeProto": "attribute",
@@ -42,7 +40,7 @@ def erase(
     *,
     keep: Sequence[str] = (),
     metadata: bool = False,
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Empty every doc string but those of the kinds in ``keep``; with ``metadata`` drop the metadata of everything
     below the model as well.  Returns the new model."""
     for kind in keep:

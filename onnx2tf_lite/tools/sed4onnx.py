@@ -18,16 +18,12 @@ import binascii
 import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..commands import command, option
 from ..errors import ToolError, naming
 from ..model import types
-from ..model.lazy import onnx
+from ..model.lazy import np, onnx
 from . import _values
-
-if TYPE_CHECKING:
-    from numpy import ndarray
 
 LITERAL = re.compile(r"[-+.\d\[(]|inf|nan|true|false", re.IGNORECASE)
 
@@ -42,7 +38,7 @@ def encode(constant_string: str, dtype: str) -> str:
 
 
 @naming("sed4onnx")
-def decode(constant_string: str, dtype: str, *, shape: Sequence[int] | None = None) -> ndarray | str:
+def decode(constant_string: str, dtype: str, *, shape: Sequence[int] | None = None) -> np.ndarray | str:
     """The values in Base64 text, of one axis unless a ``shape`` is given; a str for the dtype ``string``.  Raises
     ToolError for what is not Base64, and for a number of bytes that does not fit."""
     elem = types.dtype(dtype)

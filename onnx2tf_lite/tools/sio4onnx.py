@@ -13,21 +13,19 @@ examples:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, option, repeated
 from ..commands.words import assignments, dim
 from ..errors import ToolError, unknown
 from ..model.infer import infer
+from ..model.lazy import onnx
 from ..model.types import dims, types
 from ..model.walk import inputs, outputs, producers, title
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
 from ._resize import set_extents
 from .ssi4onnx import set_dims
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 Shapes = Sequence[Sequence[int | str]]
 
@@ -41,7 +39,7 @@ def io_change(
     output_shapes: Shapes = (),
     *,
     rename_dim: Mapping[str, int | str] | None = None,
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Give the named inputs and outputs these shapes (numbers and names; a negative number is a name), and dimensions
     other names or numbers (``rename_dim``); returns the new model."""
     graph = job.model.graph
@@ -77,7 +75,7 @@ def io_change(
     return job.model
 
 
-def _refine(model: ModelProto) -> None:
+def _refine(model: onnx.ModelProto) -> None:
     """Numbers, where a number for a name makes names or unknown dimensions behind it known."""
     known = types(infer(model, strict=True).graph)
     for info in (*model.graph.output, *model.graph.value_info):

@@ -24,8 +24,6 @@ from ..model.lazy import np, onnx
 from ._options import QUIET
 
 if TYPE_CHECKING:
-    from numpy import ndarray
-
     from ._latency import Arrays, End, Onnx, TFLite, Timing
 
 PROVIDERS = ("tensorrt", "cuda", "openvino_cpu", "openvino_gpu", "cpu")
@@ -41,7 +39,7 @@ def inference(
     intra_op_num_threads: int = 0,
     enable_profiling: bool = False,
     input_numpy_file_paths_for_testing: Sequence[str] | None = None,
-    numpy_ndarrays_for_testing: Sequence[ndarray] | None = None,
+    numpy_ndarrays_for_testing: Sequence[np.ndarray] | None = None,
     output_numpy_file: bool = False,
     non_verbose: bool = False,
     *,
@@ -104,9 +102,9 @@ def inference(
 # --- inputs ----------------------------------------------------------------------------------------------------------
 
 
-def _given(words: Sequence[str], arrays: Sequence[ndarray] | None) -> dict[str | int, ndarray]:
+def _given(words: Sequence[str], arrays: Sequence[np.ndarray] | None) -> dict[str | int, np.ndarray]:
     """The user's arrays by name, or by position."""
-    found: dict[str | int, ndarray] = dict(enumerate(arrays or ()))
+    found: dict[str | int, np.ndarray] = dict(enumerate(arrays or ()))
     for word in words:
         name, equals, path = word.rpartition("=")
         try:
@@ -125,7 +123,7 @@ def _feeds(
     engine: Onnx | TFLite,
     batch: int,
     fixed: Sequence[Sequence[int]] | None,
-    given: Mapping[str | int, ndarray],
+    given: Mapping[str | int, np.ndarray],
     seed: int | None,
     same: Arrays | None,
     log: Log,
@@ -163,7 +161,7 @@ def _shape(end: End, batch: int, fixed: Sequence[int] | None) -> tuple[int, ...]
     return tuple(int(d) for d in dims)
 
 
-def _made(end: End, shape: tuple[int, ...], seed: int | None, spec: Any) -> ndarray:
+def _made(end: End, shape: tuple[int, ...], seed: int | None, spec: Any) -> np.ndarray:
     from ..validation.inputs import HIGHS, InputSpec
     from ._values import numpy_dtype
 
@@ -176,7 +174,7 @@ def _made(end: End, shape: tuple[int, ...], seed: int | None, spec: Any) -> ndar
         return np.ones(shape, kind)
     tiny = kind.isbuiltin != 1
     spec = spec or InputSpec(end.name, np.dtype(np.float32) if tiny else kind, shape)
-    made: ndarray = spec.random(shape, np.random.default_rng(seed), HIGHS[-1])
+    made: np.ndarray = spec.random(shape, np.random.default_rng(seed), HIGHS[-1])
     return made.astype(kind)
 
 
@@ -194,7 +192,7 @@ def _specs(path: str) -> dict[str, Any]:
         return {}
 
 
-def _fitted(array: ndarray, end: End, log: Log) -> ndarray:
+def _fitted(array: np.ndarray, end: End, log: Log) -> np.ndarray:
     """The array as the input takes it; another dtype of the same kind is converted, which a warning says."""
     from ._values import numpy_dtype
 
@@ -211,7 +209,7 @@ def _fitted(array: ndarray, end: End, log: Log) -> ndarray:
     return np.ascontiguousarray(array, kind)
 
 
-def _turned(array: ndarray, end: End) -> ndarray | None:
+def _turned(array: np.ndarray, end: End) -> np.ndarray | None:
     """The same data where the other model (a .tflite) takes it channels-last or channels-first."""
     n = array.ndim
     orders = [tuple(range(n)), (0, *range(2, n), 1), (0, n - 1, *range(1, n - 1))]

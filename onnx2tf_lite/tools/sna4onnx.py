@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, option, repeated
 from ..errors import ToolError, nearest, unknown
@@ -39,9 +39,6 @@ from ._options import (
 )
 from ._schema import make_node
 
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
-
 
 @edit("* MODEL GRAPH OUTPUT QUIET")
 def add(
@@ -60,7 +57,7 @@ def add(
     append: str = "",
     constants: Mapping[str, Any] | None = None,
     domain: str = "",
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Add one node, at one place: by connections, or ``after``, ``before``, ``between`` or ``append``; returns the new
     model.
 
@@ -112,7 +109,7 @@ class _New:
         named = [source if n == first else n for n in order] if first is not None else [source, *order]
         return named + [n for n in self.held if n not in named]
 
-    def put(self, scope: Scope, inputs: list[str], outputs: list[str], index: int | None = None) -> NodeProto:
+    def put(self, scope: Scope, inputs: list[str], outputs: list[str], index: int | None = None) -> onnx.NodeProto:
         opset = self.job.opset(self.domain)
         if not opset:
             raise ToolError(f"--domain: the model does not import {self.domain!r}", self.domain)
@@ -124,7 +121,7 @@ class _New:
         scope.graph.initializer.extend(self.held.values())
         where = f" in {scope.path}" if scope.path else ""
         self.job.log.info(f"added {self.op} {self.name!r}{where}: {', '.join(inputs)} -> {', '.join(outputs)}")
-        placed: NodeProto = nodes[len(nodes) - 1 if index is None else index]
+        placed: onnx.NodeProto = nodes[len(nodes) - 1 if index is None else index]
         return placed
 
 
@@ -134,7 +131,7 @@ def _found(place: Any) -> Any:
     return place
 
 
-def _position(scope: Scope, readers: list[NodeProto]) -> int:
+def _position(scope: Scope, readers: list[onnx.NodeProto]) -> int:
     """In front of the first reader."""
     nodes = list(scope.graph.node)
     return min((i for i, n in enumerate(nodes) if any(n is r for r in readers)), default=len(nodes))
@@ -214,7 +211,7 @@ def _by_pairs(
             if tensor not in maker.output:
                 raise unknown("-csoon", f"output of {node!r}", tensor, maker.output)
         connected[name] = tensor
-    rewired: list[tuple[NodeProto, str, str]] = []
+    rewired: list[tuple[onnx.NodeProto, str, str]] = []
     for row in targets:
         own, name, node, tensor = _row("-cdoin", row)
         _mine("-cdoin", own, new.name, name, outs, "-aoov")

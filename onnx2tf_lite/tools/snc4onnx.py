@@ -15,35 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, flag, group, option, parameter, repeated
 from ..errors import ToolError, nearest, unknown
+from ..model import walk
 from ..model.infer import infer
 from ..model.lazy import onnx
 from ..model.names import fresh, names_in
 from ..model.read import read_model
 from ..model.tensors import is_external
 from ..model.types import contradict, types
-from ..model.walk import (
-    consumers,
-    defined,
-    inputs,
-    outputs,
-    remove,
-    rename_tensors,
-    replace_uses,
-    scopes,
-    sort,
-    tensors,
-)
 from ..model.write import write_model
 from ._edit import Edit, edit
 from ._options import COMMON, output
 from ._verify import difference, first_run, random_feeds, run, session
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 
 @edit("srcop_destop op_prefixes_after_merging input_onnx_file_paths onnx_graphs OUTPUT * QUIET")
@@ -52,7 +38,7 @@ def combine(
     srcop_destop: Sequence[Sequence[str]] = (),
     op_prefixes_after_merging: Sequence[str] = (),
     input_onnx_file_paths: Sequence[str] = (),
-    onnx_graphs: Sequence[ModelProto] = (),
+    onnx_graphs: Sequence[onnx.ModelProto] = (),
     output_of_onnx_file_in_the_process_of_fusion: bool = False,
     disable_onnxsim: bool = False,
     *,
@@ -60,7 +46,7 @@ def combine(
     opset: int = 0,
     keep_outputs: bool = False,
     simplify: bool | None = None,
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Combine the models; returns the one they make.  It is simplified if ``simplify`` (None: unless
     ``disable_onnxsim``)."""
     models = _models(input_onnx_file_paths, onnx_graphs)
@@ -92,7 +78,7 @@ def combine(
     return job.model
 
 
-def _models(paths: Sequence[str], graphs: Sequence[ModelProto]) -> list[ModelProto]:
+def _models(paths: Sequence[str], graphs: Sequence[onnx.ModelProto]) -> list[onnx.ModelProto]:
     if not graphs:
         return [read_model(p) for p in paths]
     copies = []
@@ -136,20 +122,20 @@ def _readable(texts: Sequence[str], titles: list[str]) -> list[list[tuple[str, s
 class _Merger:
     """The models joined so far.  ``names[k]`` maps the tensors of model k to what they are called in ``model``."""
 
-    def __init__(self, job: Edit, models: list[ModelProto], titles: list[str], prefixed: bool, opset: int):
+    def __init__(self, job: Edit, models: list[onnx.ModelProto], titles: list[str], prefixed: bool, opset: int):
         self.job, self.titles, self.prefixed = job, titles, prefixed
         self.parts = _one_opset(models, opset, job)
-        self.names: list[dict[str, str]] = [{n: n for n in defined(m.graph)} for m in self.parts]
+        self.names: list[dict[str, str]] = [{n: n for n in walk.defined(m.graph)} for m in self.parts]
         self.model = onnx.ModelProto()
         self.model.CopyFrom(self.parts[0])
-        self.own = [list(outputs(m.graph)) for m in self.parts]
+        self.own = [list(walk.outputs(m.graph)) for m in self.parts]
         if prefixed:
             self._prefix(self.model, 0, lambda name: True)
 
-    def _prefix(self, model: ModelProto, index: int, clashes: Any) -> None:
+    def _prefix(self, model: onnx.ModelProto, index: int, clashes: Any) -> None:
         """Put the prefix before every name that ``clashes``: tensors and nodes in all bodies, functions."""
         title, taken = self.titles[index], names_in(model) | names_in(self.model)
-        everywhere, changed = scopes(model), {}
+        everywhere, changed = walk.scopes(model), {}
 
         def new(name: str) -> str:
             if not name or not clashes(name):
@@ -158,9 +144,9 @@ class _Merger:
                 changed[name] = f"{title}_{name}" if self.prefixed else fresh(f"{title}_{name}", taken)
             return changed[name]
 
-        maps = {s.path: {n: new(n) for n in defined(s.graph)} for s in everywhere if not s.in_function}
+        maps = {s.path: {n: new(n) for n in walk.defined(s.graph)} for s in everywhere if not s.in_function}
         functions = {(f.domain, f.name, f.overload): new(f.name) for f in model.functions}
-        rename_tensors(everywhere, maps)
+        walk.rename_tensors(everywhere, maps)
         for scope in everywhere:
             for node in scope.graph.node:
                 node.op_type = functions.get((node.domain, node.op_type, node.overload), node.op_type)
@@ -176,7 +162,7 @@ class _Merger:
     def join(self, index: int, pairs: list[tuple[str, str]], keep: bool) -> None:
         part = onnx.ModelProto()
         part.CopyFrom(self.parts[index])
-        entries = inputs(part.graph)
+        entries = walk.inputs(part.graph)
         joined: dict[str, str] = {}
         for source, target in pairs:
             if target not in entries:
@@ -188,21 +174,21 @@ class _Merger:
         here = names_in(self.model) | {f.name for f in self.model.functions}
         self._prefix(part, index, (lambda name: True) if self.prefixed else here.__contains__)
         renamed = {self.names[index][target]: source for target, source in joined.items()}
-        remove(part.graph.input, lambda v: v.name in renamed)
-        for name in set(renamed) & set(outputs(part.graph)):
+        walk.remove(part.graph.input, lambda v: v.name in renamed)
+        for name in set(renamed) & set(walk.outputs(part.graph)):
             label = fresh(f"{name}_identity", names_in(part) | here)
             part.graph.node.append(onnx.helper.make_node("Identity", [renamed[name]], [name], label))
-        replace_uses(part.graph, renamed)
+        walk.replace_uses(part.graph, renamed)
         for target, source in joined.items():
             self.names[index][target] = source
             self.job.log.info(f"{source} -> {self.titles[index]}.{target}")
         if not keep:
-            remove(self.model.graph.output, lambda v: v.name in joined.values())
+            walk.remove(self.model.graph.output, lambda v: v.name in joined.values())
         _append(self.model, part, self.titles[index])
 
     def _source(self, name: str, index: int) -> str:
         """The tensor that a source means: as it is called now, as its model called it, or ``model.name``."""
-        known = defined(self.model.graph)
+        known = walk.defined(self.model.graph)
         if name in known:
             return name
         found = [self.names[k][name] for k in range(index) if name in self.names[k]]
@@ -216,7 +202,7 @@ class _Merger:
             raise ToolError(f"-sd: no tensor {name!r} to start from", name, nearest(name, known))
         return found[0]
 
-    def _seams(self, part: ModelProto, joined: dict[str, str], index: int) -> None:
+    def _seams(self, part: onnx.ModelProto, joined: dict[str, str], index: int) -> None:
 
         before, after = types(infer(self.model).graph), types(part.graph)
         for target, source in joined.items():
@@ -227,18 +213,18 @@ class _Merger:
     def finish(self) -> None:
         """Drop unused inputs; take the prefixes off again where that makes no two names equal."""
         graph = self.model.graph
-        used = set(consumers(graph)) | set(outputs(graph))
-        idle = [n for n in inputs(graph) if n not in used]
+        used = set(walk.consumers(graph)) | set(walk.outputs(graph))
+        idle = [n for n in walk.inputs(graph) if n not in used]
         if idle:
             self.job.log.info(f"removed, as nothing reads them: input(s) {', '.join(idle)}")
-            remove(graph.input, lambda v: v.name in idle)
+            walk.remove(graph.input, lambda v: v.name in idle)
         if self.prefixed:
-            renamed = self._unprefixed(outputs(graph), self.titles[-2:])
-            if len(self.parts) == 2 and len(inputs(graph)) == 1:
-                renamed |= self._unprefixed(inputs(graph), self.titles, set(renamed.values()))
-            rename_tensors(scopes(self.model), {"": renamed})
+            renamed = self._unprefixed(walk.outputs(graph), self.titles[-2:])
+            if len(self.parts) == 2 and len(walk.inputs(graph)) == 1:
+                renamed |= self._unprefixed(walk.inputs(graph), self.titles, set(renamed.values()))
+            walk.rename_tensors(walk.scopes(self.model), {"": renamed})
             self.names = [{k: renamed.get(v, v) for k, v in names.items()} for names in self.names]
-        sort(graph)
+        walk.sort(graph)
 
     def _unprefixed(self, names: list[str], titles: Sequence[str], also: set[str] = frozenset()) -> dict[str, str]:  # type: ignore[assignment]
         bare = {n: n.removeprefix(f"{t}_") for t in titles for n in names if n.startswith(f"{t}_")}
@@ -250,15 +236,15 @@ class _Merger:
         """Run the models one after another, and the result."""
         model = self.job.model
         made = session(model)
-        feeds, got = first_run(made, outputs(model.graph), random_feeds(model))
+        feeds, got = first_run(made, walk.outputs(model.graph), random_feeds(model))
         known = dict(feeds)
         for part, names in zip(self.parts, self.names, strict=True):
-            entries = inputs(part.graph)
+            entries = walk.inputs(part.graph)
             missing = [n for n in entries if names[n] not in known]
             if missing:  # an input that nothing reads
                 known |= {names[n]: a for n, a in next(random_feeds(part)).items() if n in missing}
             wanted = [
-                n for n, m in names.items() if n not in entries and (n in outputs(part.graph) or m in self._seen())
+                n for n, m in names.items() if n not in entries and (n in walk.outputs(part.graph) or m in self._seen())
             ]
             results = run(part, {n: known[names[n]] for n in entries}, wanted)
             known |= {names[n]: a for n, a in results.items()}
@@ -269,10 +255,10 @@ class _Merger:
 
     def _seen(self) -> set[str]:
         """The tensors of one model that another one reads."""
-        return {names[n] for part, names in zip(self.parts, self.names, strict=True) for n in inputs(part.graph)}
+        return {names[n] for part, names in zip(self.parts, self.names, strict=True) for n in walk.inputs(part.graph)}
 
 
-def _append(model: ModelProto, part: ModelProto, title: str) -> None:
+def _append(model: onnx.ModelProto, part: onnx.ModelProto, title: str) -> None:
     """Everything of ``part`` behind what is there; of metadata and the like, the first wins."""
     for field in (
         "node",
@@ -296,7 +282,7 @@ def _append(model: ModelProto, part: ModelProto, title: str) -> None:
     model.opset_import.extend(e for e in part.opset_import if e.domain not in {x.domain for x in model.opset_import})
 
 
-def _one_opset(models: list[ModelProto], asked: int, job: Edit) -> list[ModelProto]:
+def _one_opset(models: list[onnx.ModelProto], asked: int, job: Edit) -> list[onnx.ModelProto]:
     """All models in one opset: the one asked for, or the highest among them that all can be converted to."""
     for model in models:
         for entry in model.opset_import:
@@ -324,7 +310,7 @@ def _one_opset(models: list[ModelProto], asked: int, job: Edit) -> list[ModelPro
 def _simplify(job: Edit) -> None:
     """onnxsim, as the known tool does; where it fails the combined model stays."""
     model = job.model
-    if any(is_external(t) for t in tensors(model)) or any(
+    if any(is_external(t) for t in walk.tensors(model)) or any(
         e.domain not in ("", "ai.onnx.ml") for e in model.opset_import
     ):
         job.log.info("not simplified: the model has side files or operators that are not ONNX's own")

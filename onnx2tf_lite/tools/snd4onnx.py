@@ -14,7 +14,6 @@ examples:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..commands import command, option
 from ..errors import ToolError, nearest, unknown
@@ -25,9 +24,6 @@ from ..model.walk import Scope, constants, consumers, dead, outputs, producers, 
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
 
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
-
 
 @edit("remove_node_names MODEL OUTPUT GRAPH QUIET")
 def remove(
@@ -37,7 +33,7 @@ def remove(
     match: Sequence[str] = (),
     op_types: Sequence[str] = (),
     bridge: Sequence[str] = (),
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Delete the named nodes, those whose names ``match`` a glob, and all of ``op_types``; returns the new model.
 
     The name of a graph output drops this output.  ``bridge``: ``node=input`` or ``node:output=input``, tensor names.
@@ -64,11 +60,11 @@ def remove(
 
 def _chosen(
     job: Edit, names: Sequence[str], globs: Sequence[str], op_types: Sequence[str]
-) -> list[tuple[Scope, NodeProto]]:
+) -> list[tuple[Scope, onnx.NodeProto]]:
     """The nodes to delete, each once."""
     if not (names or globs or op_types):
         raise ToolError("nothing asked for: give -rn, --match or --type")
-    found: list[tuple[Scope, NodeProto]] = []
+    found: list[tuple[Scope, onnx.NodeProto]] = []
     for name in names:
         if not name or (name in outputs(job.model.graph) and name not in (n.name for n in job.model.graph.node)):
             if not name:
@@ -87,8 +83,8 @@ def _chosen(
     return list({(id(s.graph), tuple(n.output)): (s, n) for s, n in found}.values())
 
 
-def _only(scope: Scope, name: str) -> NodeProto:
-    same: list[NodeProto] = [n for n in scope.graph.node if n.name == name]
+def _only(scope: Scope, name: str) -> onnx.NodeProto:
+    same: list[onnx.NodeProto] = [n for n in scope.graph.node if n.name == name]
     if len(same) > 1:
         raise ToolError(f"-rn: {len(same)} nodes are called {name!r}; sng4onnx gives each its own name", name)
     return same[0]
@@ -106,7 +102,7 @@ def _bridges(said: Sequence[str], nodes: list[str]) -> dict[tuple[str, str], str
     return found
 
 
-def _bypass(scope: Scope, node: NodeProto, bridges: dict[tuple[str, str], str], taken: set[str]) -> str:
+def _bypass(scope: Scope, node: onnx.NodeProto, bridges: dict[tuple[str, str], str], taken: set[str]) -> str:
     """Take a node out of its graph; what was put in the place of what, in words."""
     graph, name = scope.graph, title(node)
     readers, ends, said = consumers(graph), outputs(graph), []
@@ -131,7 +127,7 @@ def _bypass(scope: Scope, node: NodeProto, bridges: dict[tuple[str, str], str], 
     return "; ".join(said) or "nothing read it"
 
 
-def _source(scope: Scope, node: NodeProto, result: str, bridges: dict[tuple[str, str], str], only: bool) -> str:
+def _source(scope: Scope, node: onnx.NodeProto, result: str, bridges: dict[tuple[str, str], str], only: bool) -> str:
     name, fixed = title(node), constants(scope.graph)
     asked = bridges.get((name, result)) or bridges.get((name, ""))
     if asked is not None:

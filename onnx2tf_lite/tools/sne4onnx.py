@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, flag, option, parameter
 from ..commands.words import size
@@ -36,9 +36,6 @@ from ._edit import Edit, edit
 from ._options import COMMON, INPUT, output
 from ._verify import NotRun, difference, first_run, random_feeds, run, session
 
-if TYPE_CHECKING:
-    from onnx import ModelProto, TypeProto
-
 
 @edit("input_op_names output_op_names MODEL GRAPH OUTPUT * QUIET")
 def extraction(
@@ -48,7 +45,7 @@ def extraction(
     has_external_data: bool = False,
     *,
     auto_inputs: bool = False,
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Extract what computes the tensors ``output_op_names`` from ``input_op_names``; returns the part.
 
     ``auto_inputs``: model inputs that are needed too become inputs of the part.  ``has_external_data`` has no effect.
@@ -82,7 +79,7 @@ def split(
     *,
     split_at: Sequence[str] = (),
     max_bytes: int = 0,
-) -> list[ModelProto]:
+) -> list[onnx.ModelProto]:
     """Split at cuts ("a" or "a,b") or into parts of at most ``max_bytes`` of weights; returns the parts, in order.
 
     Writes ``<stem>_1.onnx`` and so on, and ``<stem>.json``: file, inputs, outputs and bytes of each part.
@@ -154,7 +151,7 @@ def _need(graph: Any, starts: Sequence[str], ends: Sequence[str]) -> tuple[set[i
     return nodes, [n for n in inputs(graph) if n in seen and n not in starts], [n for n in starts if n not in seen]
 
 
-def _bytes(kind: TypeProto | None) -> str:
+def _bytes(kind: onnx.TypeProto | None) -> str:
     shape = dims(kind)
     sizes = [d for d in shape or () if isinstance(d, int)]
     if kind is None or shape is None or len(sizes) < len(shape):
@@ -163,7 +160,11 @@ def _bytes(kind: TypeProto | None) -> str:
 
 
 def _cut(
-    model: ModelProto, nodes: set[int], starts: Sequence[str], ends: Sequence[str], known: dict[str, TypeProto]
+    model: onnx.ModelProto,
+    nodes: set[int],
+    starts: Sequence[str],
+    ends: Sequence[str],
+    known: dict[str, onnx.TypeProto],
 ) -> None:
     """Leave only these nodes, and what they read."""
     graph = model.graph
@@ -233,7 +234,7 @@ def _ports(graph: Any, groups: list[list[int]]) -> list[tuple[list[str], list[st
     return found
 
 
-def _copy_of(whole: ModelProto, nodes: Sequence[int]) -> ModelProto:
+def _copy_of(whole: onnx.ModelProto, nodes: Sequence[int]) -> onnx.ModelProto:
     """A copy with some of the nodes and the weights these read."""
     needed = {n for i in nodes for n in reads(whole.graph.node[i])}
     model, pairs = light(whole, lambda t: t.name not in needed)
@@ -246,7 +247,7 @@ def _copy_of(whole: ModelProto, nodes: Sequence[int]) -> ModelProto:
     return model
 
 
-def _verify_chain(job: Edit, whole: ModelProto, parts: list[ModelProto]) -> None:
+def _verify_chain(job: Edit, whole: onnx.ModelProto, parts: list[onnx.ModelProto]) -> None:
     for k, part in enumerate(parts, 1):
         found = problem(part)
         if found:
@@ -265,7 +266,7 @@ def _verify_chain(job: Edit, whole: ModelProto, parts: list[ModelProto]) -> None
     job.log.info(f"{len(expected)} output(s) of the chain as of the model (ONNX Runtime, seeded inputs)")
 
 
-def _write_chain(job: Edit, path: Path, parts: list[ModelProto]) -> None:
+def _write_chain(job: Edit, path: Path, parts: list[onnx.ModelProto]) -> None:
     lines: list[dict[str, Any]] = []
     for k, part in enumerate(parts, 1):
         target = path.with_name(f"{path.stem}_{k}{path.suffix or '.onnx'}")

@@ -13,17 +13,14 @@ from __future__ import annotations
 
 import re
 from itertools import count
-from typing import TYPE_CHECKING
 
 from ..commands import command, option, parameter
 from ..errors import ToolError
+from ..model.lazy import onnx
 from ..model.names import fresh
 from ..model.walk import scopes
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
-
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
 
 SCHEMES = ("type", "output", "scope")
 
@@ -34,7 +31,7 @@ def generate(
     has_external_data: bool = False,
     *,
     scheme: str = "type",
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Name the unnamed nodes after ``scheme``: "type" and a running number, their first "output", or its "scope".
     ``has_external_data`` has no effect: side files are found without being told of.  Returns the new model."""
     if scheme not in SCHEMES:
@@ -54,7 +51,7 @@ def generate(
     return job.model
 
 
-def _name(node: NodeProto, scheme: str, numbers: count[int], taken: set[str]) -> str:
+def _name(node: onnx.NodeProto, scheme: str, numbers: count[int], taken: set[str]) -> str:
     first = next((o for o in node.output if o), "")
     if scheme == "type" or not first:
         wanted = next(n for i in numbers if (n := f"sng_{node.op_type}_{i}") not in taken)

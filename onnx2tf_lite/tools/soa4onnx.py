@@ -13,7 +13,7 @@ examples:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, flag, option
 from ..errors import ToolError, nearest
@@ -25,9 +25,6 @@ from ..model.walk import Scope, outputs, scopes
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
 
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
-
 
 @edit("MODEL GRAPH output_op_names OUTPUT QUIET do_not_type_check")
 def outputs_add(
@@ -38,7 +35,7 @@ def outputs_add(
     op_types: Sequence[str] = (),
     all_tensors: bool = False,
     scan_outputs: bool = False,
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Add the named tensors (or globs), the results of all nodes of ``op_types``, or all of the main graph's, in this
     order and each once; returns the new model.  ``do_not_type_check`` has no effect."""
     graph = job.model.graph
@@ -65,7 +62,7 @@ def outputs_add(
     return job.model
 
 
-def _surface(scope: Scope, name: str, asked: bool, model: ModelProto) -> str:
+def _surface(scope: Scope, name: str, asked: bool, model: onnx.ModelProto) -> str:
     """Carry a tensor of a loop's body out of the loop, as a scan output of it; the name it has outside."""
     owner, outer, address = scope.owner, scope.outer, scope.address(name)
     if owner is None or outer is None:
@@ -88,12 +85,12 @@ def _surface(scope: Scope, name: str, asked: bool, model: ModelProto) -> str:
     return outside if not outer.path else _surface(outer, outside, asked, model)
 
 
-def _inferred(model: ModelProto, path: str) -> Any:
+def _inferred(model: onnx.ModelProto, path: str) -> Any:
 
     return next(s.graph for s in scopes(infer(model)) if s.path == path)
 
 
-def _one_more_axis(owner: NodeProto) -> None:
+def _one_more_axis(owner: onnx.NodeProto) -> None:
     for attribute in owner.attribute:
         if attribute.name in ("scan_output_axes", "scan_output_directions"):
             attribute.ints.append(0)

@@ -13,16 +13,11 @@ examples:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..commands import command, flag, option
 from ..errors import ToolError
 from ..model.lazy import onnx
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 
 @edit("* MODEL OUTPUT GRAPH QUIET")
@@ -31,7 +26,7 @@ def change(
     opset: int,
     *,
     force: bool = False,
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Bring the default domain to ``opset``; with ``force`` change the number and no operator.  Returns the new model.
 
     :raises ToolError: an opset that does not exist, or nodes that it cannot express.

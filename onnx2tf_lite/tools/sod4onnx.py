@@ -11,16 +11,13 @@ examples:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..commands import command, flag, option
 from ..errors import ToolError
+from ..model.lazy import onnx
 from ..model.walk import dead, outputs, remove, sweep
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 
 @edit("MODEL GRAPH output_op_names OUTPUT QUIET")
@@ -30,7 +27,7 @@ def outputs_delete(
     *,
     keep: bool = False,
     prune_inputs: bool = False,
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Delete the named outputs (names or globs), with ``keep`` all others; returns the new model."""
     graph = job.model.graph
     named = {name for _, name in job.match("graph output", output_op_names, "-on")}

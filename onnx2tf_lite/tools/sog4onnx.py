@@ -16,7 +16,7 @@ examples:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, option, repeated
 from ..errors import ToolError, nearest
@@ -28,9 +28,6 @@ from ._edit import Edit, edit
 from ._options import ATTRIBUTE_FORM, COMMON, CONSTANT_FORM, CONSTANTS, output
 from ._schema import make_node
 from ._values import given_tensor, shape
-
-if TYPE_CHECKING:
-    from onnx import ModelProto, TypeProto
 
 #: Usual ranks of inputs by the name that ONNX's definition gives them; others are images.
 RECURRENT = {"X": 3, "W": 3, "R": 3, "B": 2, "initial_h": 3, "initial_c": 3, "P": 2, "sequence_lens": 1}
@@ -60,7 +57,7 @@ def generate(
     *,
     constants: Mapping[str, Any] | None = None,
     domain: str = "",
-) -> ModelProto:
+) -> onnx.ModelProto:
     """A model of one node, as ONNX's definition of its operator allows it; returns the model.
 
     Constants are inputs behind the others, unless they are named among the variables.
@@ -99,7 +96,7 @@ def _pairs(variables: Variables | None) -> list[tuple[str, Any]]:
     return [("" if n in ("", "-") else n, s) for n, s in found]
 
 
-def type_proto(said: Any) -> TypeProto:
+def type_proto(said: Any) -> onnx.TypeProto:
     """[dtype, shape] as a TypeProto; ``sequence(float32)`` is a dtype word too."""
     word, extents = said
     word = word if isinstance(word, str) else str(np.dtype(word))
@@ -131,7 +128,7 @@ def _info(name: str, said: Any) -> Any:
     return onnx.ValueInfoProto(name=name, type=type_proto(said))
 
 
-def _type_outputs(model: ModelProto, declared: Mapping[str, Any]) -> None:
+def _type_outputs(model: onnx.ModelProto, declared: Mapping[str, Any]) -> None:
     """Declared outputs as they are said, unless inference contradicts; the others as inferred."""
 
     inferred = types(infer(model).graph)

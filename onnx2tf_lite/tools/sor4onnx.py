@@ -17,18 +17,15 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, flag, option, repeated
 from ..errors import ToolError, unknown
+from ..model.lazy import onnx
 from ..model.names import fresh
 from ..model.walk import Scope, defined, inputs, is_function, outputs, rename_tensors, scopes
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
 
 MODES = {"full": ("node", "tensor"), "inputs": ("input",), "outputs": ("output",)}
 KINDS = ("node", "tensor", "input", "output", "dim")
@@ -52,7 +49,7 @@ def rename(
     kind: Sequence[str] = (),
     map_file: str = "",
     metadata: bool = False,
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Rename by ``[old, new]`` or a list of such pairs, and the pairs in ``map_file``; returns the new model.
 
     ``kind`` chooses among node, tensor, input, output and dim (a named dimension); left out, ``mode`` does: full (nodes
@@ -114,7 +111,7 @@ def _read(path: str) -> list[tuple[str, str]]:
         raise ToolError(f"--map: {path}: not a JSON object of names: {error}", path) from error
 
 
-def _names(model: ModelProto, kinds: Iterable[str]) -> list[str]:
+def _names(model: onnx.ModelProto, kinds: Iterable[str]) -> list[str]:
     main, everywhere = model.graph, [s.graph for s in scopes(model)]
     by_kind: dict[str, Callable[[], Iterable[str]]] = {
         "node": lambda: (n.name for g in everywhere for n in g.node),
@@ -127,7 +124,7 @@ def _names(model: ModelProto, kinds: Iterable[str]) -> list[str]:
 
 
 def _apply(
-    model: ModelProto, kinds: Iterable[str], new: Callable[[str], str], say: Callable[[str], None]
+    model: onnx.ModelProto, kinds: Iterable[str], new: Callable[[str], str], say: Callable[[str], None]
 ) -> dict[str, str]:
     """Rename everything of the kinds; what was renamed, old -> new."""
     renamed: dict[str, str] = {}
@@ -186,7 +183,7 @@ def _injective(everywhere: list[Scope], maps: dict[str, dict[str, str]]) -> None
             level = level.outer
 
 
-def _dims(model: ModelProto) -> Iterator[Any]:
+def _dims(model: onnx.ModelProto) -> Iterator[Any]:
     """Every named dimension of every declared type."""
     for scope in scopes(model):
         lists = [scope.graph.value_info]
@@ -198,7 +195,7 @@ def _dims(model: ModelProto) -> Iterator[Any]:
             yield from (d for d in kind.tensor_type.shape.dim if d.dim_param)
 
 
-def _name_the_nameless(model: ModelProto) -> None:
+def _name_the_nameless(model: onnx.ModelProto) -> None:
     taken = {n.name for s in scopes(model) for n in s.graph.node}
     for count, node in enumerate(n for s in scopes(model) for n in s.graph.node if not n.name):
         node.name = fresh(f"sor_{node.op_type}_{count}", taken)

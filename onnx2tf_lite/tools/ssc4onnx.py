@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any
 from ..commands import Log, command, flag, option
 from ..commands.words import shapes
 from ..errors import ToolError, naming, unknown
+from ..model.lazy import onnx
 from ..model.read import read_model
 from ..model.walk import inputs
 from ._options import GRAPH, INPUT, QUIET
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
-
     from ._survey import End, Row, Survey
 
 Shapes = Mapping[str, Sequence[int]]
@@ -36,7 +35,7 @@ Shapes = Mapping[str, Sequence[int]]
 @naming("ssc4onnx")
 def structure_check(
     input_onnx_file_path: str = "",
-    onnx_graph: ModelProto | None = None,
+    onnx_graph: onnx.ModelProto | None = None,
     *,
     compare: str = "",
     shapes: Shapes | None = None,
@@ -65,7 +64,7 @@ def structure_check(
     return counts, found.bytes
 
 
-def read(path: str, graph: ModelProto | None, shapes: Shapes) -> Survey:
+def read(path: str, graph: onnx.ModelProto | None, shapes: Shapes) -> Survey:
     """The numbers of a model in a file, or in memory."""
     from ._survey import survey
 

@@ -15,7 +15,7 @@ examples:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..commands import command, option
 from ..commands.words import assignments, shapes
@@ -28,9 +28,6 @@ from ._edit import Edit, edit
 from ._options import COMMON, INPUT, output
 from ._verify import NotRun, random_feeds, run
 
-if TYPE_CHECKING:
-    from onnx import ModelProto, TypeProto
-
 
 @edit("MODEL GRAPH OUTPUT QUIET")
 def shape_inference(
@@ -38,7 +35,7 @@ def shape_inference(
     *,
     set_dim: Mapping[str, int | str] | None = None,
     run_shapes: Mapping[str, Sequence[int]] | None = None,
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Write what inference finds into value_info and outputs; returns the new model.
 
     ``set_dim``: dimension name -> number or new name.  ``run_shapes``: graph input -> the shape it gets; what is then
@@ -63,7 +60,7 @@ def shape_inference(
     return job.model
 
 
-def named_dims(model: ModelProto) -> dict[str, list[Any]]:
+def named_dims(model: onnx.ModelProto) -> dict[str, list[Any]]:
     """Every named dimension of the model -> the places (Dimension messages) that have it."""
     found: dict[str, list[Any]] = {}
     for scope in scopes(model):
@@ -76,7 +73,7 @@ def named_dims(model: ModelProto) -> dict[str, list[Any]]:
     return found
 
 
-def set_dims(model: ModelProto, wanted: Mapping[str, int | str]) -> None:
+def set_dims(model: onnx.ModelProto, wanted: Mapping[str, int | str]) -> None:
     """Rename or fix named dimensions, wherever they are declared.
 
     :raises ToolError: no tensor has a dimension of that name.
@@ -93,7 +90,7 @@ def set_dims(model: ModelProto, wanted: Mapping[str, int | str]) -> None:
                 dim.dim_param = value
 
 
-def _declare(model: ModelProto, name: str, shape: list[int]) -> dict[str, int]:
+def _declare(model: onnx.ModelProto, name: str, shape: list[int]) -> dict[str, int]:
     """Fix the shape of an input; the names that its dimensions had, with their numbers."""
     if name not in inputs(model.graph):
         raise unknown("--run", "graph input", name, inputs(model.graph))
@@ -109,7 +106,7 @@ def _declare(model: ModelProto, name: str, shape: list[int]) -> dict[str, int]:
     return {a: b for a, b in pairs if isinstance(a, str) and a in left}
 
 
-def _fill(model: ModelProto, inferred: ModelProto) -> None:
+def _fill(model: onnx.ModelProto, inferred: onnx.ModelProto) -> None:
     """Add what was inferred to what the model declares."""
     for scope, found in zip(scopes(model), scopes(inferred), strict=True):
         if is_function(scope.graph):
@@ -124,7 +121,7 @@ def _fill(model: ModelProto, inferred: ModelProto) -> None:
                 scope.graph.value_info.append(onnx.ValueInfoProto(name=name, type=known[name]))
 
 
-def _merge(info: Any, found: TypeProto) -> None:
+def _merge(info: Any, found: onnx.TypeProto) -> None:
     """Fill the gaps of a declared type."""
     own, shape = info.type.tensor_type, found.tensor_type.shape
     if not info.type.WhichOneof("value") or contradict(info.type, found) or not own.HasField("shape"):
@@ -135,7 +132,7 @@ def _merge(info: Any, found: TypeProto) -> None:
             mine.CopyFrom(other)
 
 
-def _measure(model: ModelProto) -> int:
+def _measure(model: onnx.ModelProto) -> int:
     """Fill what is not known by numbers in the main graph from a run; how many tensors."""
     known = types(model.graph)
     names = [o for n in model.graph.node for o in n.output if o and not _numbers(known.get(o))]
@@ -157,12 +154,12 @@ def _measure(model: ModelProto) -> int:
     return len(names)
 
 
-def _numbers(kind: TypeProto | None) -> bool:
+def _numbers(kind: onnx.TypeProto | None) -> bool:
     shape = dims(kind)
     return shape is not None and all(isinstance(d, int) for d in shape)
 
 
-def _summary(model: ModelProto) -> list[str]:
+def _summary(model: onnx.ModelProto) -> list[str]:
     """How many shapes are known, and the first node that loses one."""
     counts = {"known": 0, "symbolic": 0, "unknown": 0}
     blocker = ""

@@ -13,19 +13,15 @@ examples:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..commands import command, flag, option
 from ..errors import ToolError, ambiguous, unknown
 from ..model.infer import infer
+from ..model.lazy import onnx
 from ..model.names import node_named
 from ..model.types import contradict, types
 from ..model.walk import Scope, dead, defined, outputs, reads, remove, replace_uses, scopes, sweep, title
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
-
-if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
 
 
 @edit("* MODEL GRAPH OUTPUT QUIET")
@@ -37,7 +33,7 @@ def variable_switch(
     to: str = "",
     all_uses: bool = False,
     swap: bool = False,
-) -> ModelProto:
+) -> onnx.ModelProto:
     """Let the first reader of ``to_input_variable_name`` read ``from_output_variable_name``; with ``to``, "node.index",
     this input; with ``all_uses`` every reader; with ``swap`` exchange both.  Returns the new model."""
     if not (to or to_input_variable_name) or (to and (swap or all_uses)):
@@ -96,7 +92,7 @@ def _rewire(job: Edit, home: Scope, source: str, scope: Scope, target: str, *, a
         job.log.info(f"{node.op_type} {title(node)!r} read {target} and reads {source}")
 
 
-def _slot(job: Edit, text: str) -> tuple[Scope, NodeProto, int]:
+def _slot(job: Edit, text: str) -> tuple[Scope, onnx.NodeProto, int]:
     """The input that "node.index" means."""
     name, dot, index = text.rpartition(".")
     if not dot or not index.isdigit():
