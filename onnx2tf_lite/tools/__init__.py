@@ -11,29 +11,19 @@ and defaults that scripts know, and `main` is the command line:
 A function takes a path or a model in memory (which it does not change), returns the new model, writes a file only if it
 got an output path, and raises ToolError (fields tool, what, name, candidates) for what cannot be done.
 
-How to write a tool (all of `sod4onnx.py` is an example):
+How to write a tool (all of `sod4onnx.py` is an example): a function ``(job: Edit, its parameters...)`` under `@edit`,
+which edits `job.model`, and `main = command(function, INPUT, OUTPUT, option(..), *COMMON)`, whose rows explain the
+parameters too.
 
-* `_lazy`     `from ._lazy import np, onnx`: loaded on first use, so that help is fast.  Names of onnx in annotations
-              are imported under TYPE_CHECKING; no `from onnx import ..` at module level.
-* `_edit`     `with Edit(__name__, path, graph, output, non_verbose, **common) as job:` loads or copies into
-              `job.model`; after the block the result is checked and written.  `common` are the keywords of
-              `Common`; the signature ends with `**common: Unpack[Common]`.  `job.find(kind, name, flag)`,
-              `job.match(kind, globs, flag)`, `job.types()`, `job.opset()`, `job.same_outputs(feed, result)` (compare
-              in ONNX Runtime at the end), `job.log.info/warning/pair/plain`, `job.before`.
-* `_names`    `ToolError(what, name, candidates)`, `unknown(flag, kind, name, known)`, `nearest(name, known)`.
-* `_graphs`   protobuf walking: `scopes(model)`, `find`, `match` (kinds "node", "tensor", "initializer", "constant",
-              "graph input", "graph output"; they give (Scope, name)), `producers`, `consumers`, `reads`, `captures`,
-              `replace_uses` (into bodies), `constants`, `tensors`, `types`, `type_text`, `dims`, `nbytes`, `live`,
-              `dead`, `sweep`, `sort`, `fresh`, `names_in`, `remove`.
-* `_files`    `load`, `save`, `atomic` (any other file), `to_array(tensor)`, `fetch(tensor)` (bytes, wherever they
-              are), `inline`, `light` (a copy without weights).
-* `_literals` `literal`, `shape`, `integers`, `array(dtype, value)`, `tensor(name, dtype, value)`, `dtype`,
-              `dtype_word`.
-* `_schema`   `operators(domain)`, `schema(op, opset, domain)`, `attribute(op, name, value, opset, domain, dtype)` and
-              `make_node(op, inputs, outputs, name, attributes, opset, domain)`, typed by ONNX's definitions.
-* `_verify`   `infer(model, strict)`, `problem(model)`, `run(model, feeds, tensors)`, `random_feeds(model)`, `NotRun`.
-* `_command`  `main = command(function, INPUT, OUTPUT, arg(..), flag(..), *COMMON, show=print)`; reports that are no
-              edits take `INPUT`, `QUIET` and use `Log(quiet, output)`.
+* `_edit`     `job.find` and `job.match` (names that must exist), `job.slot`, `job.types()`, `job.opset()`,
+              `job.rewired()`, `job.same_outputs(feed, result)` (compared in ONNX Runtime at the end), `job.log`
+* `_options`  the options that tools share, and how rows of words become dictionaries
+* `_values`   values as text, as arrays of a dtype, as bytes
+* `_schema`   attributes and nodes, typed by ONNX's definitions
+* `_verify`   running a model before and after
+* `../model`  reading, writing, walking; `../commands` the command line; `..errors` ToolError, `unknown`, `nearest`
+
+`from ..model.lazy import np, onnx` loads them on first use, so that help is fast.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from ..commands import Log
-from ..errors import ToolError, naming
+from ..errors import ToolError, ambiguous, naming
 from ..model import names, walk
 from ..model.infer import check, infer, retype
 from ..model.lazy import onnx
@@ -215,6 +215,19 @@ class Edit:
         """The places of all names and globs, each once, in the order asked."""
         found = [p for n in wanted for p in self._lenient(lambda n=n: names.match(self.model, kind, n, flag))]  # type: ignore[misc]
         return list({(id(s.graph), n): (s, n) for s, n in found}.values())
+
+    def slot(self, text: str, flag: str) -> tuple[Scope, onnx.NodeProto, int]:
+        """The input that ``node.index`` means; ToolError where there is none, or are several."""
+        name, dot, index = text.rpartition(".")
+        if not dot or not index.isdigit():
+            raise ToolError(f"{flag}: {text!r} is not NODE.INDEX, such as add0.1", text)
+        scope, found = names.find(self.model, "node", name, flag)
+        nodes = [n for n in scope.graph.node if n.name == found]
+        if len(nodes) > 1:
+            raise ambiguous(flag, "node", name, [scope.address(found)] * len(nodes))
+        if int(index) >= len(nodes[0].input) or not nodes[0].input[int(index)]:
+            raise ToolError(f"{flag}: {name!r} has no input {index}: it reads {', '.join(nodes[0].input)}", text)
+        return scope, nodes[0], int(index)
 
     def _lenient(self, look: Callable[[], list[tuple[Scope, str]]]) -> list[tuple[Scope, str]]:
         try:

@@ -129,27 +129,19 @@ def survey(
     """Count; ``shapes`` fixes inputs, by name.  Weights in side files are not looked at."""
     inferred = _sized(model, shapes or {})
     rows: dict[str, Row] = defaultdict(Row)
-    constants: list[Constant] = []
-    known, every = dict[str, tuple[int, ...]](), list[End]()
-    uncounted = 0
     for scope in scopes(inferred):
-        graph, main = scope.graph, not scope.path
-        for node in graph.node:
-            rows[_label(node)].nodes += main
-            rows[_label(node)].inside += not main
-        if is_function(graph):
-            continue
-        ends = _ends(graph)
-        local = _constants(graph, rows)
-        constants += local
-        known |= {c.name: c.shape for c in local}
-        known |= {e.name: tuple(int(d) for d in e.shape or ()) for e in ends.values() if e.fixed}
-        every += [ends.get(name, End(name, "", None)) for node in graph.node for name in node.output if name]
-        for node in graph.node:
-            cost = _flops.count(node, known)
-            uncounted += cost is None
-            rows[_label(node)].macs += cost[0] if cost else 0
-            rows[_label(node)].flops += cost[1] if cost else 0
+        for node in scope.graph.node:
+            rows[_label(node)].nodes += not scope.path
+            rows[_label(node)].inside += bool(scope.path)
+    graphs: list[onnx.GraphProto] = [s.graph for s in scopes(inferred) if not is_function(s.graph)]
+    constants = [c for g in graphs for c in _constants(g, rows)]
+    ends = [_ends(g) for g in graphs]
+    every = [
+        e.get(o, End(o, "", None)) for g, e in zip(graphs, ends, strict=True) for n in g.node for o in n.output if o
+    ]
+    known = {c.name: c.shape for c in constants}
+    known |= {e.name: tuple(int(d) for d in e.shape or ()) for found in ends for e in found.values() if e.fixed}
+    uncounted = _costs([n for g in graphs for n in g.node], known, rows)
     held = {t.name for t in model.graph.initializer}
     tensors = [t for s in scopes(model) if not is_function(s.graph) for t in s.graph.initializer]
     return Survey(
@@ -171,6 +163,18 @@ def survey(
         uncounted=uncounted,
         peak_bytes=_peak(inferred.graph),
     )
+
+
+def _costs(nodes: Iterable[onnx.NodeProto], shapes: _flops.Shapes, rows: Mapping[str, Row]) -> int:
+    """Add what the nodes compute to their rows; of how many that is not known."""
+    uncounted = 0
+    for node in nodes:
+        cost = _flops.count(node, shapes)
+        uncounted += cost is None
+        macs, flops = cost or (0, 0)
+        rows[_label(node)].macs += macs
+        rows[_label(node)].flops += flops
+    return uncounted
 
 
 def _label(node: onnx.NodeProto) -> str:
@@ -238,8 +242,8 @@ def _constants(graph: onnx.GraphProto, rows: dict[str, Row]) -> list[Constant]:
             users[name].append(node)
     found = []
     tensors = [(t.name, t) for t in graph.initializer] + [(s.values.name, s.values) for s in graph.sparse_initializer]
-    tensors += [(node.output[0], a.t) for node in graph.node if node.op_type == "Constant"
-                for a in node.attribute if a.HasField("t")]  # fmt: skip
+    nodes = [node for node in graph.node if node.op_type == "Constant"]
+    tensors += [(node.output[0], a.t) for node in nodes for a in node.attribute if a.HasField("t")]
     for name, tensor in tensors:
         elements, taken, readers = math.prod(tensor.dims), nbytes(tensor), users[name]
         dims = tuple(tensor.dims)
@@ -252,20 +256,22 @@ def _constants(graph: onnx.GraphProto, rows: dict[str, Row]) -> list[Constant]:
 
 def _peak(graph: onnx.GraphProto) -> int | None:
     """The most bytes that inputs and results of the main graph take at once, each freed after its last reader."""
-    held = {t.name for t in graph.initializer}
-    ends, inputs = _ends(graph), [v.name for v in graph.input if v.name not in held]
-    sizes: dict[str, int] = {}
-    for name in [*inputs, *(o for n in graph.node for o in n.output if o)]:
-        end = ends.get(name)
-        if end is None or not end.fixed or end.dtype in NO_NUMBERS or "(" in end.dtype:
-            return None
-        sizes[name] = nbytes(onnx.TensorProto(data_type=dtype(end.dtype), dims=[int(d) for d in end.shape or ()]))
+    held, ends = {t.name for t in graph.initializer}, _ends(graph)
+    live = {v.name for v in graph.input} - held
+    sizes = {name: _size(ends.get(name)) for name in (*live, *(o for n in graph.node for o in n.output if o))}
+    if None in sizes.values():
+        return None
     last = {name: i for i, node in enumerate(graph.node) for n in _inner([node]) for name in n.input}
     last |= {v.name: len(graph.node) for v in graph.output}
-    live = set(inputs)
-    peak = sum(sizes[n] for n in live)
+    peak = sum(sizes[n] or 0 for n in live)
     for i, node in enumerate(graph.node):
         live |= {o for o in node.output if o}
-        peak = max(peak, sum(sizes[n] for n in live))
+        peak = max(peak, sum(sizes[n] or 0 for n in live))
         live = {n for n in live if last.get(n, -1) > i}
     return peak
+
+
+def _size(end: End | None) -> int | None:
+    if end is None or not end.fixed or end.dtype in NO_NUMBERS or "(" in end.dtype:
+        return None
+    return nbytes(onnx.TensorProto(data_type=dtype(end.dtype), dims=[int(d) for d in end.shape or ()]))

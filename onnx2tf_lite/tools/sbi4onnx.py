@@ -14,17 +14,16 @@ examples:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..commands import command, flag, option
 from ..errors import ToolError, unknown
 from ..model.lazy import np, onnx
 from ..model.types import dims, types
-from ..model.walk import constants, inputs, title
+from ..model.walk import constants, inputs, outputs, title
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
 from ._resize import set_extents
-from ._verify import NotRun, random_feeds, run
+from ._verify import NotRun, first_run, random_feeds, run, session
 
 #: How many samples the check stacks.
 SAMPLES = 3
@@ -44,7 +43,7 @@ def initialize(
     extent: int | str = int(text) if text.isdigit() else text
     if extent in (0, ""):
         raise ToolError(f"-ics: {text!r} is neither a name nor a size", text)
-    batched = _batched(job, list(input_names), axis)
+    batched = _batched(job, input_names, axis)
     job.log.info(f"batch: {', '.join(f'axis {k} of {n}' for n, k in batched.items())}")
     for note in set_extents(job.model, dict.fromkeys(batched.items(), extent), guess=job.checks):
         job.log.info(note)
@@ -55,11 +54,26 @@ def initialize(
     return job.model
 
 
-def _batched(job: Edit, asked: list[str], axis: int) -> dict[str, int]:
+def _batched(job: Edit, asked: Sequence[str], axis: int) -> dict[str, int]:
     """Input -> its batch axis."""
     graph = job.model.graph
     known = types(graph)
     shapes = {n: dims(known.get(n)) or [] for n in inputs(graph)}
+    ranked = [n for n, s in shapes.items() if len(s) > axis]
+    if not ranked:
+        raise ToolError(f"no input has an axis {axis}")
+    first = shapes[ranked[0]][axis]
+    chosen = _asked(asked, shapes, axis) or {n: axis for n in ranked if shapes[n][axis] == first}
+    sizes = {n: shapes[n][k] for n, k in chosen.items()}
+    if len(set(sizes.values())) > 1:
+        raise ToolError(f"--inputs: one batch, and several sizes: {', '.join(f'{n} {d}' for n, d in sizes.items())}")
+    for name in [n for n in shapes if n not in chosen]:
+        job.log.info(f"{name} {shapes[name]} stays as it is (--inputs names it too)")
+    return chosen
+
+
+def _asked(asked: Sequence[str], shapes: Mapping[str, Sequence[object]], axis: int) -> dict[str, int]:
+    """``name`` and ``name:axis``."""
     chosen = {}
     for text in asked:
         head, _, number = text.rpartition(":")
@@ -69,53 +83,61 @@ def _batched(job: Edit, asked: list[str], axis: int) -> dict[str, int]:
         if len(shapes[name]) <= place:
             raise ToolError(f"--inputs: {name} {shapes[name]} has no axis {place}", name)
         chosen[name] = place
-    ranked = [n for n, s in shapes.items() if len(s) > axis]
-    if not ranked:
-        raise ToolError(f"no input has an axis {axis}")
-    chosen = chosen or {n: axis for n in ranked if shapes[n][axis] == shapes[ranked[0]][axis]}
-    sizes = {n: shapes[n][k] for n, k in chosen.items()}
-    if len(set(sizes.values())) > 1:
-        raise ToolError(f"--inputs: one batch, and several sizes: {', '.join(f'{n} {d}' for n, d in sizes.items())}")
-    for name in [n for n in shapes if n not in chosen]:
-        job.log.info(f"{name} {shapes[name]} stays as it is (--inputs names it too)")
     return chosen
 
 
 def _compare(job: Edit, batched: Mapping[str, int], extent: int | str) -> None:
     """Single runs of the model, stacked, against one run of the result."""
-    from ..validation.judge import Tolerance, compare
-
-    before, limit = job.before, Tolerance(1e-4, "the same operators, with other kernels for more rows")
     try:
-        first, result = _single(before, 0)
-        size = first[next(iter(batched))].shape[next(iter(batched.values()))]
-        rows = extent if isinstance(extent, int) else SAMPLES * size
-        singles, results = [first], [result]
-        for seed in range(1, -(-rows // size)):
-            feeds = next(f for f in random_feeds(before, seed) if all(f[n].shape == a.shape for n, a in first.items()))
-            singles.append({n: a if n in batched else first[n] for n, a in feeds.items()})
-            results.append(run(before, singles[-1]))
+        feeds, results = _singles(job.before, batched, extent)
     except (NotRun, StopIteration) as error:
         job.log.warning(f"the result was not run, as the model cannot be: {error}")
         return
-    fed = {n: _stack([f[n] for f in singles], batched[n], rows, size) if n in batched else first[n] for n in first}
+    name, axis = next(iter(batched.items()))
+    size = feeds[0][name].shape[axis]
+    rows = extent if isinstance(extent, int) else SAMPLES * size
+    fed = {n: _stack([f[n] for f in feeds], batched[n], rows, size) if n in batched else a for n, a in feeds[0].items()}
     try:
         got = run(job.model, fed)
     except NotRun as error:
         raise ToolError(f"the old batch size is fixed in the graph: {error}{_suspects(job, size)}") from error
     for name, array in got.items():
-        alone = [r[name] for r in results]
-        places = [i for i, (m, n) in enumerate(zip(array.shape, alone[0].shape, strict=False)) if m != n]
-        if places or not _is_shape(array, alone[0], rows, size):
-            stacked = _stack(alone, places[0], rows, size) if len(places) == 1 else alone[0]
-            if what := compare(array, stacked, limit).what:
-                why = f"output {name!r} is not that of single runs, stacked: {what}{_suspects(job, size)}"
-                raise ToolError(why, name)
-        _say(job, name, places[:1], extent)
-    job.log.info(f"{len(got)} output(s) as in {len(singles)} single runs, stacked (ONNX Runtime, seeded inputs)")
+        axes, what = _stacked(array, [r[name] for r in results], rows, size)
+        if what:
+            raise ToolError(f"output {name!r} is not that of single runs, stacked: {what}{_suspects(job, size)}", name)
+        _say(job, name, axes, extent)
+    job.log.info(f"{len(got)} output(s) as in {len(feeds)} single runs, stacked (ONNX Runtime, seeded inputs)")
 
 
-def _is_shape(array: Any, alone: Any, rows: int, size: int) -> bool:
+def _singles(
+    before: onnx.ModelProto, batched: Mapping[str, int], extent: int | str
+) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
+    """Inputs and outputs of as many single runs as the stack needs; what has no batch is the same in all."""
+    made = session(before)
+    first, result = first_run(made, outputs(before.graph), random_feeds(before))
+    name, axis = next(iter(batched.items()))
+    count = -(-extent // first[name].shape[axis]) if isinstance(extent, int) else SAMPLES
+    feeds, results = [first], [result]
+    for seed in range(1, count):
+        other = next(f for f in random_feeds(before, seed) if all(f[n].shape == a.shape for n, a in first.items()))
+        feeds.append({n: a if n in batched else first[n] for n, a in other.items()})
+        results.append(run(before, feeds[-1]))
+    return feeds, results
+
+
+def _stacked(array: np.ndarray, alone: Sequence[np.ndarray], rows: int, size: int) -> tuple[list[int], str]:
+    """The batch axis of an output, if it has one, and how it differs from the single results, stacked."""
+    from ..validation.judge import Tolerance, compare
+
+    axes = [i for i, (m, n) in enumerate(zip(array.shape, alone[0].shape, strict=False)) if m != n]
+    if not axes and _is_shape(array, alone[0], rows, size):
+        return axes, ""
+    stacked = _stack(alone, axes[0], rows, size) if len(axes) == 1 else alone[0]
+    limit = Tolerance(1e-4, "the same operators, with other kernels for more rows")
+    return axes[:1], compare(array, stacked, limit).what
+
+
+def _is_shape(array: np.ndarray, alone: np.ndarray, rows: int, size: int) -> bool:
     """Whole numbers that grow with the batch, or stay: the shape of something."""
     whole = array.dtype.kind in "iu" and array.ndim < 2 and array.shape == alone.shape
     return bool(whole and np.all((array == alone) | (array * size == alone * rows)))
@@ -134,40 +156,20 @@ def _say(job: Edit, name: str, places: Sequence[int], extent: int | str) -> None
             setattr(dim, "dim_value" if isinstance(said, int) else "dim_param", said)
 
 
-def _single(model: onnx.ModelProto, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Inputs that the model runs with, and what it gives.  Raises NotRun."""
-
-    why = NotRun("no inputs can be made")
-    for feeds in random_feeds(model, seed):
-        try:
-            return feeds, run(model, feeds)
-        except NotRun as error:
-            why = error
-    raise why
-
-
-def _stack(arrays: Sequence[Any], axis: int, rows: int, size: int) -> Any:
+def _stack(arrays: Sequence[np.ndarray], axis: int, rows: int, size: int) -> np.ndarray:
     """One behind the other; of that, what ``rows`` samples take where ``size`` of them are in each."""
     return np.take(np.concatenate(arrays, axis), range(rows * arrays[0].shape[axis] // size), axis)
 
 
+#: Operator -> the input slots that may hold a shape or a state with the old batch size in it.
+SUSPECTS = {"Reshape": (1,), "Expand": (1,), "Resize": (3,), "LSTM": (5, 6), "GRU": (5,), "RNN": (5,), "Concat": (0, 1)}
+
+
 def _suspects(job: Edit, size: int) -> str:
-    """The nodes that read a shape or a state with the old batch size in it."""
-    held: Mapping[str, Any] = constants(job.model.graph)
-    found = []
-    for node in job.model.graph.node:
-        slots = {
-            "Reshape": (1,),
-            "Expand": (1,),
-            "Resize": (3,),
-            "LSTM": (5, 6),
-            "GRU": (5,),
-            "RNN": (5,),
-            "Concat": (0, 1),
-        }
-        for slot in slots.get(node.op_type, ()):
-            if slot < len(node.input) and node.input[slot] in held:
-                found.append(f"{node.op_type} '{title(node)}' ({node.input[slot]})")
+    """The nodes that read such a constant."""
+    held = constants(job.model.graph)
+    slots = [(n, i) for n in job.model.graph.node for i in SUSPECTS.get(n.op_type, ()) if i < len(n.input)]
+    found = [f"{n.op_type} '{title(n)}' ({n.input[i]})" for n, i in slots if n.input[i] in held]
     return f"; look at {', '.join(found[:5])}" if found else f" (batch {size})"
 
 

@@ -27,7 +27,7 @@ from ..model.tensors import to_array
 from ..model.types import dims, dtype_word
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT, named
-from ._values import integers, literal
+from ._values import integers, literal, numpy_dtype
 
 Perm = Sequence[int]
 
@@ -219,7 +219,9 @@ def _reorder(job: Edit, node: onnx.NodeProto, slot: int, axis: int, order: list[
 
 
 def _normalise(job: Edit, name: str, mean: Sequence[float], std: Sequence[float]) -> None:
-    """As part Z001 of the yard does it: x / 255, minus the means, divided by the deviations, at the channel axis 1."""
+    """Part Z001 of the yard: x / 255, minus the means, divided by the deviations, at the channel axis 1."""
+    from .parts.yard import normalization
+
     graph, taken = job.model.graph, names_in(job.model)
     info = next(v for v in graph.input if v.name == name)
     shape, elem = dims(info.type) or [], info.type.tensor_type.elem_type
@@ -227,17 +229,17 @@ def _normalise(job: Edit, name: str, mean: Sequence[float], std: Sequence[float]
         raise ToolError(f"--normalize: {name!r} is {dtype_word(elem)}; only a float can be normalised", name)
     if len(shape) < 2 or shape[1] != len(mean) or len(mean) != len(std):
         raise ToolError(f"--normalize: axis 1 of {name!r} {shape} does not have {len(mean)} channels", name)
-    rest = [1] * (len(shape) - 2)
-    nodes, last = [], name
-    for op, word, values in (("Div", "range", [255.0]), ("Sub", "mean", mean), ("Div", "std", std)):
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(elem)
-        held = np.array(values, dtype).reshape([1, len(values), *rest])
-        constant = onnx.numpy_helper.from_array(held, fresh(f"{name}_{word}", taken))
-        walk.add_constant(job.model, graph, constant)
-        made = fresh(f"{name}_{word}_out", taken)
-        nodes.append(onnx.helper.make_node(op, [last, constant.name], [made], fresh(f"normalize_{word}_{name}", taken)))
-        last = made
-    _behind(job, name, *nodes)
+    part = normalization(f"normalize_{name}", mean, std, 255.0, ("B", "H", "W"), 11).graph
+    own = {n: fresh(f"{name}_{n}", taken) for n in walk.defined(part) if n != part.input[0].name}
+    own[part.input[0].name] = name
+    for tensor in part.initializer:  # of images in float32; the input may be of another rank and type
+        axes = [1, tensor.dims[1], *[1] * (len(shape) - 2)] if tensor.dims else []
+        values = to_array(tensor).astype(numpy_dtype(elem)).reshape(axes)
+        walk.add_constant(job.model, graph, onnx.numpy_helper.from_array(values, own[tensor.name]))
+    for node in part.node:
+        node.input[:], node.output[:] = ([own[n] for n in names] for names in (node.input, node.output))
+        node.name = fresh(node.name, taken)
+    _behind(job, name, *part.node)
     job.log.info(f"{name}: now takes 0..255, normalised by mean {list(mean)} and std {list(std)}")
 
 

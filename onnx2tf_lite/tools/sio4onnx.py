@@ -44,22 +44,11 @@ def io_change(
     other names or numbers (``rename_dim``); returns the new model."""
     graph = job.model.graph
     named: dict[str, int | str] = dict(rename_dim or {})
-    extents: dict[tuple[str, int], int | str] = {}
-    for name, shape in _pairs("-i", "-is", input_names, input_shapes):
-        if name not in inputs(graph):
-            raise unknown("-i", "graph input", name, inputs(graph))
-        info = next(v for v in graph.input if v.name == name)
-        old = _ranked("-is", name, dims(info.type), shape)
-        for axis, (a, b) in enumerate(zip(old, shape, strict=True)):
-            if a == b:
-                continue
-            if isinstance(a, str) and named.setdefault(a, b) == b:
-                continue
-            extents[name, axis] = b
-    if named:
-        set_dims(job.model, named)
-        if any(isinstance(d, int) for d in named.values()):
-            _refine(job.model)
+    extents = _extents(graph, _pairs("-i", "-is", input_names, input_shapes), named)
+    fixes = any(isinstance(d, int) for d in named.values())
+    set_dims(job.model, named)
+    if fixes:
+        _refine(job.model)
     for note in set_extents(job.model, extents) if extents else ():
         job.log.info(note)
     for name, shape in _pairs("-o", "-os", output_names, output_shapes):
@@ -68,11 +57,26 @@ def io_change(
         _output(job, name, shape)
     for info in (*graph.input, *graph.output):
         job.log.info(f"{info.name}: {dims(info.type)}")
-    if extents or any(isinstance(d, int) for d in named.values()):
+    if extents or fixes:
         job.must_run()
     else:
         job.same_outputs()
     return job.model
+
+
+def _extents(
+    graph: onnx.GraphProto, shapes: Sequence[tuple[str, list[int | str]]], named: dict[str, int | str]
+) -> dict[tuple[str, int], int | str]:
+    """What changes of the inputs: names go to ``named``, the rest is returned by input and axis."""
+    found: dict[tuple[str, int], int | str] = {}
+    for name, shape in shapes:
+        if name not in inputs(graph):
+            raise unknown("-i", "graph input", name, inputs(graph))
+        info = next(v for v in graph.input if v.name == name)
+        for axis, (a, b) in enumerate(zip(_ranked("-is", name, dims(info.type), shape), shape, strict=True)):
+            if a != b and not (isinstance(a, str) and named.setdefault(a, b) == b):
+                found[name, axis] = b
+    return found
 
 
 def _refine(model: onnx.ModelProto) -> None:

@@ -167,16 +167,10 @@ def _append(
 
 
 def _before(new: _New, text: str, ins: Mapping[str, Any], outs: Mapping[str, Any]) -> None:
-    name, dot, index = text.rpartition(".")
-    if not dot or not index.isdigit():
-        raise ToolError(f"--before: {text!r} is not NODE.INDEX, such as conv1.0", text)
-    scope, found = _found(new.job.find("node", name, "--before"))
-    node = node_named(scope, found)
-    if int(index) >= len(node.input) or not node.input[int(index)]:
-        raise ToolError(f"--before: {name!r} has no input {index}: it reads {', '.join(node.input)}", text)
-    tensor = node.input[int(index)]
+    scope, node, index = new.job.slot(text, "--before")
+    tensor = node.input[index]
     result = new.result(tensor, outs)
-    node.input[int(index)] = result
+    node.input[index] = result
     new.put(scope, new.inputs(tensor, ins), [result, *list(outs)[1:]], _position(scope, [node]))
 
 

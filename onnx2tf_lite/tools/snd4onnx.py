@@ -61,25 +61,21 @@ def remove(
 def _chosen(
     job: Edit, names: Sequence[str], globs: Sequence[str], op_types: Sequence[str]
 ) -> list[tuple[Scope, onnx.NodeProto]]:
-    """The nodes to delete, each once."""
+    """The nodes to delete, each once; names of outputs are not among them."""
     if not (names or globs or op_types):
         raise ToolError("nothing asked for: give -rn, --match or --type")
-    found: list[tuple[Scope, onnx.NodeProto]] = []
-    for name in names:
-        if not name or (name in outputs(job.model.graph) and name not in (n.name for n in job.model.graph.node)):
-            if not name:
-                raise unknown("-rn", "node", name, (n.name for s in scopes(job.model) for n in s.graph.node))
-            continue
-        place = job.find("node", name, "-rn")
-        if place is not None:
-            found.append((place[0], _only(place[0], place[1])))
+    every = [(s, n) for s in scopes(job.model) for n in s.graph.node]
+    if "" in names:
+        raise unknown("-rn", "node", "", (n.name for _, n in every))
+    ends = set(outputs(job.model.graph)) - {n.name for n in job.model.graph.node}
+    places = [place for name in names if name not in ends and (place := job.find("node", name, "-rn"))]
+    found = [(s, _only(s, n)) for s, n in places]
     found += [(s, node_named(s, n)) for s, n in job.match("node", globs, "--match")]
+    ops = {n.op_type for _, n in every}
     for op in op_types:
-        some = [(s, n) for s in scopes(job.model) for n in s.graph.node if n.op_type == op]
-        if not some and not job.missing_ok:
-            ops = {n.op_type for s in scopes(job.model) for n in s.graph.node}
+        if op not in ops and not job.missing_ok:
             raise ToolError(f"--type: the model has no {op!r}", op, nearest(op, ops))
-        found += some
+    found += [(s, n) for op in op_types for s, n in every if n.op_type == op]
     return list({(id(s.graph), tuple(n.output)): (s, n) for s, n in found}.values())
 
 

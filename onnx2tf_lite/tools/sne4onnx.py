@@ -224,13 +224,14 @@ def _ports(graph: Any, groups: list[list[int]]) -> list[tuple[list[str], list[st
     order = [*inputs(graph), *(o for n in graph.node for o in n.output if o)]
     made = [{o for i in group for o in graph.node[i].output if o} for group in groups]
     needs = [{n for i in group for n in reads(graph.node[i])} - m for group, m in zip(groups, made, strict=True)]
+    through = [n for n in outputs(graph) if n not in set().union(*made)]  # inputs that are outputs: of the last part
     found = []
-    for k in range(len(groups)):
+    for k, own in enumerate(made):
         later = set(outputs(graph)).union(*needs[k + 1 :])
-        ends = [n for n in order if n in made[k] & later]
+        starts, ends = needs[k], [n for n in order if n in own & later]
         if k == len(groups) - 1:
-            ends += [n for n in outputs(graph) if n not in set().union(*made)]  # inputs that are outputs
-        found.append(([n for n in order if n in needs[k] or (n in ends and n not in made[k])], ends))
+            starts, ends = starts | set(through), ends + through
+        found.append(([n for n in order if n in starts], ends))
     return found
 
 

@@ -45,16 +45,12 @@ def outputs_add(
     for op in op_types:
         if not any(n.op_type == op for n in graph.node):
             raise ToolError(f"--type: no {op!r} in the main graph", op, nearest(op, {n.op_type for n in graph.node}))
-    main = scopes(job.model)[0]
-    made = [n for n in graph.node if all_tensors or n.op_type in op_types]
-    wanted += [(main, name) for n in made for name in n.output if name]
-    fixed = [
-        (main, name) if not scope.path else (main, _surface(scope, name, scan_outputs, job.model))
-        for scope, name in wanted
-    ]
-    names = [n for n in dict.fromkeys(n for _, n in fixed) if n not in outputs(graph)]
-    for name in sorted({n for _, n in fixed} & set(outputs(graph))):
+    found = [_surface(s, name, scan_outputs, job.model) if s.path else name for s, name in wanted]
+    found += [o for n in graph.node if all_tensors or n.op_type in op_types for o in n.output if o]
+    before = outputs(graph)
+    for name in sorted(set(found) & set(before)):
         job.log.info(f"{name} is an output already")
+    names = [n for n in dict.fromkeys(found) if n not in before]
     known = job.types_of(names, "-on")
     for name in names:
         graph.output.append(onnx.ValueInfoProto(name=name, type=known[name]))

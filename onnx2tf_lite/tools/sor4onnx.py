@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from ..commands import command, flag, option, repeated
 from ..errors import ToolError, unknown
 from ..model.lazy import onnx
 from ..model.names import fresh
-from ..model.walk import Scope, defined, inputs, is_function, outputs, rename_tensors, scopes
+from ..model.walk import Scope, defined, inputs, outputs, rename_tensors, scopes
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
+from .ssi4onnx import named_dims
 
 MODES = {"full": ("node", "tensor"), "inputs": ("input",), "outputs": ("output",)}
 KINDS = ("node", "tensor", "input", "output", "dim")
@@ -118,47 +119,47 @@ def _names(model: onnx.ModelProto, kinds: Iterable[str]) -> list[str]:
         "tensor": lambda: (n for g in everywhere for n in defined(g)),
         "input": lambda: inputs(main),
         "output": lambda: outputs(main),
-        "dim": lambda: (d.dim_param for d in _dims(model)),
+        "dim": lambda: named_dims(model),
     }
     return [name for kind in kinds for name in by_kind[kind]() if name]
 
 
 def _apply(
-    model: onnx.ModelProto, kinds: Iterable[str], new: Callable[[str], str], say: Callable[[str], None]
+    model: onnx.ModelProto, kinds: Collection[str], new: Callable[[str], str], say: Callable[[str], None]
 ) -> dict[str, str]:
     """Rename everything of the kinds; what was renamed, old -> new."""
-    renamed: dict[str, str] = {}
-    everywhere = scopes(model)
-    if "dim" in kinds:
-        for dim in _dims(model):
-            renamed[dim.dim_param] = dim.dim_param = _valid(dim.dim_param, new)
-    maps: dict[str, dict[str, str]] = {}
-    for scope in everywhere:
-        names = defined(scope.graph) if "tensor" in kinds else []
-        if not scope.path:
-            names = names or [
-                *(inputs(scope.graph) if "input" in kinds else ()),
-                *(outputs(scope.graph) if "output" in kinds else ()),
-            ]
-        maps[scope.path] = {n: _valid(n, new) for n in names}
+    everywhere, renamed = scopes(model), dict[str, str]()
+    for name, places in named_dims(model).items() if "dim" in kinds else ():
+        renamed[name] = _valid(name, new)
+        for dim in places:
+            dim.dim_param = renamed[name]
+    maps = {s.path: {n: _valid(n, new) for n in _tensors(s, kinds)} for s in everywhere}
     _injective(everywhere, maps)
     rename_tensors(everywhere, maps)
-    for scope in everywhere:
-        if "node" in kinds:
-            before = Counter(n.name for n in scope.graph.node if n.name)
-            for node in scope.graph.node:
-                if node.name:
-                    renamed[node.name] = node.name = _valid(node.name, new)
-            after = Counter(n.name for n in scope.graph.node if n.name)
-            if max(after.values(), default=0) > max(before.values(), default=0):
-                twice = after.most_common(1)[0][0]
-                raise ToolError(f"-on: several nodes would be called {twice!r}", twice)
+    for scope in everywhere if "node" in kinds else ():
+        named = [n for n in scope.graph.node if n.name]
+        before = Counter(n.name for n in named)
+        for node in named:
+            renamed[node.name] = node.name = _valid(node.name, new)
+        after = Counter(n.name for n in named)
+        if max(after.values(), default=0) > max(before.values(), default=0):
+            twice = after.most_common(1)[0][0]
+            raise ToolError(f"-on: several nodes would be called {twice!r}", twice)
     for found in maps.values():
         renamed |= found
     renamed = {old: name for old, name in renamed.items() if old != name}
     for old, name in renamed.items():
         say(f"{old} -> {name}")
     return renamed
+
+
+def _tensors(scope: Scope, kinds: Collection[str]) -> list[str]:
+    """The tensors of a graph that are of the kinds."""
+    if "tensor" in kinds:
+        return defined(scope.graph)
+    if scope.path:
+        return []
+    return [*(inputs(scope.graph) if "input" in kinds else ()), *(outputs(scope.graph) if "output" in kinds else ())]
 
 
 def _valid(name: str, new: Callable[[str], str]) -> str:
@@ -181,18 +182,6 @@ def _injective(everywhere: list[Scope], maps: dict[str, dict[str, str]]) -> None
                 if first != (level.path, old) and changed:
                     raise ToolError(f"-on: {first[1]!r} and {old!r} would both be called {name!r}", name)
             level = level.outer
-
-
-def _dims(model: onnx.ModelProto) -> Iterator[Any]:
-    """Every named dimension of every declared type."""
-    for scope in scopes(model):
-        lists = [scope.graph.value_info]
-        lists += [] if is_function(scope.graph) else [scope.graph.input, scope.graph.output]
-        for info in (i for items in lists for i in items):
-            kind = info.type
-            while kind.WhichOneof("value") in ("sequence_type", "optional_type"):
-                kind = getattr(kind, kind.WhichOneof("value")).elem_type
-            yield from (d for d in kind.tensor_type.shape.dim if d.dim_param)
 
 
 def _name_the_nameless(model: onnx.ModelProto) -> None:

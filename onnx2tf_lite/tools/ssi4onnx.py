@@ -67,7 +67,10 @@ def named_dims(model: onnx.ModelProto) -> dict[str, list[Any]]:
         graph = scope.graph
         infos = graph.value_info if is_function(graph) else (*graph.input, *graph.output, *graph.value_info)
         for info in infos:
-            for dim in info.type.tensor_type.shape.dim:
+            kind = info.type
+            while kind.WhichOneof("value") in ("sequence_type", "optional_type"):
+                kind = getattr(kind, kind.WhichOneof("value")).elem_type
+            for dim in kind.tensor_type.shape.dim:
                 if dim.dim_param:
                     found.setdefault(dim.dim_param, []).append(dim)
     return found

@@ -14,10 +14,9 @@ examples:
 from __future__ import annotations
 
 from ..commands import command, flag, option
-from ..errors import ToolError, ambiguous, unknown
+from ..errors import ToolError
 from ..model.infer import infer
 from ..model.lazy import onnx
-from ..model.names import node_named
 from ..model.types import contradict, types
 from ..model.walk import Scope, dead, defined, outputs, reads, remove, replace_uses, scopes, sweep, title
 from ._edit import Edit, edit
@@ -44,7 +43,7 @@ def variable_switch(
         return job.model
     home, source = found
     if to:
-        scope, node, index = _slot(job, to)
+        scope, node, index = job.slot(to, "--to")
         _compatible(job, home, source, scope, node.input[index])
         job.log.info(f"{title(node)}.{index} read {node.input[index]} and reads {source}")
         _visible(home, scope, source)
@@ -90,22 +89,6 @@ def _rewire(job: Edit, home: Scope, source: str, scope: Scope, target: str, *, a
         else:
             replace_uses(scope.graph, {target: source}, [node])
         job.log.info(f"{node.op_type} {title(node)!r} read {target} and reads {source}")
-
-
-def _slot(job: Edit, text: str) -> tuple[Scope, onnx.NodeProto, int]:
-    """The input that "node.index" means."""
-    name, dot, index = text.rpartition(".")
-    if not dot or not index.isdigit():
-        raise ToolError(f"--to: {text!r} is not NODE.INDEX, such as add0.1", text)
-    place = job.find("node", name, "--to")
-    if place is None:
-        raise unknown("--to", "node", name, ())
-    if [n.name for n in place[0].graph.node].count(place[1]) > 1:
-        raise ambiguous("--to", "node", name, [place[0].address(name)] * 2)
-    node = node_named(*place)
-    if int(index) >= len(node.input):
-        raise ToolError(f"--to: {title(node)!r} has {len(node.input)} input(s): {', '.join(node.input)}", text)
-    return place[0], node, int(index)
 
 
 def _visible(home: Scope, scope: Scope, source: str) -> None:
