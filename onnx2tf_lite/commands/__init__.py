@@ -27,7 +27,5 @@ from .log import Log
 from .parser import Parser
 from .table import Option, flag, group, ignored, option, parameter, refused, repeated
 
-__all__ = [
-    "Command", "Log", "Option", "Parser",
-    "command", "flag", "group", "guarded", "ignored", "option", "parameter", "refused", "repeated",
-]  # fmt: skip
+__all__ = ["Command", "Log", "Option", "Parser", "command", "guarded"]
+__all__ += ["flag", "group", "ignored", "option", "parameter", "refused", "repeated"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from ..commands import Log
-from ..errors import ToolError, ambiguous, naming
+from ..errors import ToolError, ambiguous, naming, unknown
 from ..model import names, walk
 from ..model.infer import check, infer, retype
 from ..model.lazy import onnx
@@ -118,14 +118,14 @@ class Edit:
 
     def _open(self) -> None:
         if self.graph is not None:
-            self.model = _copy(self.graph)
+            self.model = copied(self.graph)
             return
         if not self.path:
             raise ToolError("no model: give input_onnx_file_path or onnx_graph")
         self.model = read_model(self.path)
         self._digest = digest(self.model)
         if self.path == "-":
-            self.graph = _copy(self.model)
+            self.graph = copied(self.model)
 
     @cached_property
     def before(self) -> onnx.ModelProto:
@@ -263,7 +263,21 @@ class Edit:
         return max((e.version for e in self.model.opset_import if e.domain in aliases), default=0)
 
 
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+def port(graph: onnx.GraphProto, kind: str, name: str, flag: str) -> onnx.ValueInfoProto:
+    """The declaration of a "graph input" or "graph output"; ToolError where there is none of that name."""
+    known = walk.inputs(graph) if kind == "graph input" else walk.outputs(graph)
+    if name not in known:
+        raise unknown(flag, kind, name, known)
+    infos: Iterable[onnx.ValueInfoProto] = graph.input if kind == "graph input" else graph.output
+    return next(v for v in infos if v.name == name)
+
+
+def set_shape(info: onnx.ValueInfoProto, dims: Iterable[int | str | None]) -> None:
+    """Declare the shape of a tensor, which keeps its dtype."""
+    info.type.CopyFrom(onnx.helper.make_tensor_type_proto(info.type.tensor_type.elem_type, list(dims)))
+
+
+def copied(model: onnx.ModelProto) -> onnx.ModelProto:
     made = onnx.ModelProto()
     made.CopyFrom(model)
     return made

@@ -16,13 +16,14 @@ Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 #: Move, describe, select or reinterpret data.
-FREE = frozenset([
-    "Cast", "CastLike", "Compress", "Concat", "ConcatFromSequence", "Constant", "ConstantOfShape", "DepthToSpace",
-    "Expand", "EyeLike", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "If", "Loop", "Optional",
-    "OptionalGetElement", "OptionalHasElement", "Pad", "Range", "Reshape", "ReverseSequence", "Scan", "ScatterElements",
-    "ScatterND", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceInsert", "Shape", "Size", "Slice",
-    "SpaceToDepth", "Split", "SplitToSequence", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where",
-])  # fmt: skip
+_FREE = (
+    "Cast CastLike Compress Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace Expand EyeLike",
+    "Flatten Gather GatherElements GatherND Identity If Loop Optional OptionalGetElement OptionalHasElement Pad",
+    "Range Reshape ReverseSequence Scan ScatterElements ScatterND SequenceAt SequenceConstruct SequenceEmpty",
+    "SequenceInsert Shape Size Slice SpaceToDepth Split SplitToSequence Squeeze Tile Transpose Trilu Unsqueeze",
+    "Where",
+)
+FREE = frozenset(name for line in _FREE for name in line.split())
 _READING = ("Reduce", "Global", "ArgM", "CumSum", "TopK", "NonZero", "Unique")
 
 

@@ -190,9 +190,9 @@ class Timing:
         return sum(r > high + 1.5 * (high - low) for r in self.runs)
 
     def to_json(self) -> dict[str, float]:
-        shown = {f"p{p}": self.percentile(p) for p in (10, 50, 90)}
-        return {"runs": len(self.runs), "total": self.total, "average": self.average, **shown,
-                "min": min(self.runs), "max": max(self.runs), "outliers": self.outliers}  # fmt: skip
+        whole = {"runs": len(self.runs), "total": self.total, "average": self.average}
+        parts = {f"p{p}": self.percentile(p) for p in (10, 50, 90)}
+        return whole | parts | {"min": min(self.runs), "max": max(self.runs), "outliers": self.outliers}
 
 
 def measure(jobs: Sequence[Callable[[], Any]], loops: int, warm_up: int) -> tuple[list[Timing], list[Any]]:

@@ -18,6 +18,7 @@ from ..model.names import fresh, names_in
 from ..model.tensors import to_array
 from ..model.types import dims, types
 from ..model.walk import add_constant, constants, dead, is_function, scopes, sweep, title
+from ._edit import set_shape
 
 Extent = int | str
 #: symbol -> (new extent, old one, axis in the input)
@@ -71,14 +72,9 @@ def forget(model: onnx.ModelProto) -> None:
 
 def _resolve(model: onnx.ModelProto, extents: Mapping[str, Extent]) -> None:
     for info in model.graph.input:
-        for dim in info.type.tensor_type.shape.dim:
-            if dim.dim_param in extents:
-                new = extents[dim.dim_param]
-                dim.ClearField("value")
-                if isinstance(new, int):
-                    dim.dim_value = new
-                else:
-                    dim.dim_param = new
+        shape = dims(info.type) or []
+        if any(d in extents for d in shape):
+            set_shape(info, [extents.get(str(d), d) for d in shape])
 
 
 def _round(model: onnx.ModelProto, marks: Marks, was: Mapping[str, list[Any]], guess: bool) -> list[str]:

@@ -13,8 +13,9 @@ from ..model.infer import infer
 from ..model.lazy import onnx
 from ..model.tensors import is_external, nbytes
 from ..model.types import dtype, dtype_word
-from ..model.walk import bodies, is_function, scopes, title
+from ..model.walk import bodies, is_function, scopes, tensors, title
 from . import _flops
+from ._edit import copied, set_shape
 
 LARGEST = 10
 #: Types whose values do not take a fixed number of bytes, or that are not known.
@@ -128,30 +129,25 @@ def survey(
 ) -> Survey:
     """Count; ``shapes`` fixes inputs, by name.  Weights in side files are not looked at."""
     inferred = _sized(model, shapes or {})
-    rows: dict[str, Row] = defaultdict(Row)
-    for scope in scopes(inferred):
-        for node in scope.graph.node:
-            rows[_label(node)].nodes += not scope.path
-            rows[_label(node)].inside += bool(scope.path)
+    nodes = [(_label(node), bool(s.path)) for s in scopes(inferred) for node in s.graph.node]
+    rows = {label: Row() for label, _ in sorted(nodes)}
+    for label, inside in nodes:
+        rows[label].nodes += not inside
+        rows[label].inside += inside
     graphs: list[onnx.GraphProto] = [s.graph for s in scopes(inferred) if not is_function(s.graph)]
     constants = [c for g in graphs for c in _constants(g, rows)]
-    ends = [_ends(g) for g in graphs]
-    every = [
-        e.get(o, End(o, "", None)) for g, e in zip(graphs, ends, strict=True) for n in g.node for o in n.output if o
-    ]
+    every = [e for g in graphs for e in _results(g)]
     known = {c.name: c.shape for c in constants}
-    known |= {e.name: tuple(int(d) for d in e.shape or ()) for found in ends for e in found.values() if e.fixed}
-    uncounted = _costs([n for g in graphs for n in g.node], known, rows)
+    known |= {n: tuple(map(int, e.shape or ())) for g in graphs for n, e in _ends(g).items() if e.fixed}
     held = {t.name for t in model.graph.initializer}
-    tensors = [t for s in scopes(model) if not is_function(s.graph) for t in s.graph.initializer]
     return Survey(
         file=file,
         file_bytes=file_bytes,
-        external_bytes=sum(nbytes(t) for t in tensors if is_external(t)),
+        external_bytes=sum(nbytes(t) for t in tensors(model) if is_external(t)),
         producer=f"{model.producer_name} {model.producer_version}".strip(),
         ir_version=model.ir_version,
         opsets={o.domain or "ai.onnx": o.version for o in model.opset_import},
-        rows=dict(sorted(rows.items())),
+        rows=rows,
         constants=sorted(constants, key=lambda c: (-c.bytes, c.name)),
         inputs=[_end(v) for v in inferred.graph.input if v.name not in held],
         outputs=[_end(v) for v in inferred.graph.output],
@@ -160,9 +156,15 @@ def survey(
         tensors=len(every),
         unknown_shapes=sum(e.shape is None for e in every),
         dynamic_shapes=sum(e.shape is not None and not e.fixed for e in every),
-        uncounted=uncounted,
+        uncounted=_costs([n for g in graphs for n in g.node], known, rows),
         peak_bytes=_peak(inferred.graph),
     )
+
+
+def _results(graph: onnx.GraphProto) -> list[End]:
+    """The results of all nodes."""
+    ends = _ends(graph)
+    return [ends.get(name, End(name, "", None)) for node in graph.node for name in node.output if name]
 
 
 def _costs(nodes: Iterable[onnx.NodeProto], shapes: _flops.Shapes, rows: Mapping[str, Row]) -> int:
@@ -185,14 +187,10 @@ def _sized(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.
     """With the types of all tensors, as far as inference gets."""
     copy = model
     if shapes:  # what the file says of other tensors holds for the sizes that it declares
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
+        copy = copied(model)
         for value in copy.graph.input:
             if value.name in shapes:
-                kind = value.type.tensor_type
-                kind.shape.CopyFrom(onnx.TensorShapeProto())
-                for dim in shapes[value.name]:
-                    kind.shape.dim.add(dim_value=dim)
+                set_shape(value, shapes[value.name])
         del copy.graph.value_info[:]
         for value in copy.graph.output:
             value.type.tensor_type.ClearField("shape")

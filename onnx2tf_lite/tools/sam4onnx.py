@@ -24,7 +24,7 @@ from ..model.lazy import np, onnx
 from ..model.names import known, names_in, node_named
 from ..model.tensors import to_array
 from ..model.types import dims, dtype_word, types
-from ._edit import Edit, edit
+from ._edit import Edit, edit, set_shape
 from ._options import ATTRIBUTE_FORM, ATTRIBUTES, COMMON, CONSTANT_FORM, CONSTANTS, INPUT, OUTPUT, named
 from ._schema import attribute
 from ._values import literal, shape, tensor
@@ -182,8 +182,7 @@ def _declare(job: Edit, name: str, shape: list[int | str]) -> None:
     if not infos:
         infos = [scope.graph.value_info.add(name=found, type=kind)]
     for info in infos:
-        elem = info.type.tensor_type.elem_type
-        info.type.CopyFrom(onnx.helper.make_tensor_type_proto(elem, shape))
+        set_shape(info, shape)
 
 
 def _agrees(job: Edit, name: str, shape: list[int | str]) -> None:

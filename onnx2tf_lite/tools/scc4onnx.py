@@ -19,13 +19,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..commands import command, flag, option, repeated
-from ..errors import ToolError, unknown
+from ..errors import ToolError
 from ..model import walk
 from ..model.lazy import np, onnx
 from ..model.names import fresh, names_in
 from ..model.tensors import to_array
 from ..model.types import dims, dtype_word
-from ._edit import Edit, edit
+from ._edit import Edit, edit, port, set_shape
 from ._options import COMMON, INPUT, OUTPUT, named
 from ._values import integers, literal, numpy_dtype
 
@@ -78,21 +78,17 @@ def order_conversion(
 
 
 def _rank(job: Edit, name: str, kind: str) -> int:
-    graph = job.model.graph
-    known = walk.inputs(graph) if kind == "graph input" else walk.outputs(graph)
-    if name not in known:
-        raise unknown({"graph input": "-ioo, -cci", "graph output": "-oo"}[kind], kind, name, known)
-    infos = graph.input if kind == "graph input" else graph.output
-    shape = dims(next(v for v in infos if v.name == name).type)
+    shape = dims(port(job.model.graph, kind, name, "-oo" if kind == "graph output" else "-ioo, -cci").type)
     if shape is None:
         raise ToolError(f"the model declares no rank for {name!r}", name)
     return len(shape)
 
 
-def _permute(info: Any, perm: Perm) -> None:
-    old = [onnx.TensorShapeProto.Dimension.FromString(d.SerializeToString()) for d in info.type.tensor_type.shape.dim]
-    del info.type.tensor_type.shape.dim[:]
-    info.type.tensor_type.shape.dim.extend(old[p] for p in perm)
+def _permute(info: onnx.ValueInfoProto, perm: Perm) -> list[int | str | None]:
+    """Declare the axes in another order; what the shape is then."""
+    old = dims(info.type) or []
+    set_shape(info, [old[p] for p in perm])
+    return [old[p] for p in perm]
 
 
 def _behind(job: Edit, name: str, *nodes: onnx.NodeProto) -> None:
@@ -106,7 +102,7 @@ def _behind(job: Edit, name: str, *nodes: onnx.NodeProto) -> None:
 def _order(job: Edit, name: str, perm: list[int]) -> None:
     """Declare the input permuted, and undo that for its readers."""
     graph = job.model.graph
-    _permute(next(v for v in graph.input if v.name == name), perm)
+    shape = _permute(port(graph, "graph input", name, "-ioo"), perm)
     back = [int(i) for i in np.argsort(perm)]
     readers = walk.consumers(graph).get(name, [])
     if readers and all(r.op_type == "Transpose" and not r.domain for r in readers):
@@ -120,12 +116,10 @@ def _order(job: Edit, name: str, perm: list[int]) -> None:
                 graph.node.remove(reader)
         return
     taken = names_in(job.model)
-    node = onnx.helper.make_node(
-        "Transpose", [name], [fresh(f"transpose_out_{name}", taken)], perm=back,
-        name=fresh(f"input_order_convert_transpose_{walk.inputs(graph).index(name)}", taken),
-    )  # fmt: skip
-    _behind(job, name, node)
-    job.log.info(f"{name}: {dims(next(v for v in graph.input if v.name == name).type)}, then Transpose {back}")
+    label = fresh(f"input_order_convert_transpose_{walk.inputs(graph).index(name)}", taken)
+    made = fresh(f"transpose_out_{name}", taken)
+    _behind(job, name, onnx.helper.make_node("Transpose", [name], [made], label, perm=back))
+    job.log.info(f"{name}: {shape}, then Transpose {back}")
 
 
 def _perm_of(node: onnx.NodeProto, rank: int) -> list[int]:
@@ -143,7 +137,7 @@ def _output(job: Edit, name: str, perm: list[int]) -> None:
     readers = list(graph.node)
     made.output[:] = [inner if o == name else o for o in made.output]
     walk.replace_uses(graph, {name: inner}, readers)
-    _permute(next(v for v in graph.output if v.name == name), perm)
+    _permute(port(graph, "graph output", name, "-oo"), perm)
     title = fresh(f"output_order_convert_transpose_{walk.outputs(graph).index(name)}", names_in(job.model))
     graph.node.append(onnx.helper.make_node("Transpose", [inner], [name], title, perm=perm))
     job.log.info(f"{name}: Transpose {perm} before it")
@@ -151,7 +145,7 @@ def _output(job: Edit, name: str, perm: list[int]) -> None:
 
 def _channels(job: Edit, name: str, axis: int, order: list[int], fold: bool) -> None:
     graph = job.model.graph
-    shape = dims(next(v for v in graph.input if v.name == name).type) or []
+    shape = dims(port(graph, "graph input", name, "-cci").type) or []
     if not 0 <= axis < len(shape) or shape[axis] != len(order):
         raise ToolError(f"-cci: axis {axis} of {name!r} {shape} does not have {len(order)} channels", name)
     plan = _plan(job.model, name, len(shape), len(order)) if fold and axis == 1 else None
@@ -165,11 +159,8 @@ def _channels(job: Edit, name: str, axis: int, order: list[int], fold: bool) -> 
     index = onnx.numpy_helper.from_array(np.array(order, np.int64), fresh(f"{name}_channel_order", taken))
     walk.add_constant(job.model, graph, index)
     made = fresh(f"channels_out_{name}", taken)
-    node = onnx.helper.make_node(
-        "Gather", [name, index.name], [made], axis=axis,
-        name=fresh(f"channel_change_gather_{walk.inputs(graph).index(name)}", taken),
-    )  # fmt: skip
-    _behind(job, name, node)
+    label = fresh(f"channel_change_gather_{walk.inputs(graph).index(name)}", taken)
+    _behind(job, name, onnx.helper.make_node("Gather", [name, index.name], [made], label, axis=axis))
     job.log.info(f"{name}: channels {order} by a Gather on axis {axis}")
 
 
@@ -223,7 +214,7 @@ def _normalise(job: Edit, name: str, mean: Sequence[float], std: Sequence[float]
     from .parts.yard import normalization
 
     graph, taken = job.model.graph, names_in(job.model)
-    info = next(v for v in graph.input if v.name == name)
+    info = port(graph, "graph input", name, "--normalize")
     shape, elem = dims(info.type) or [], info.type.tensor_type.elem_type
     if elem not in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16):
         raise ToolError(f"--normalize: {name!r} is {dtype_word(elem)}; only a float can be normalised", name)

@@ -17,12 +17,12 @@ from typing import Any
 
 from ..commands import command, option, repeated
 from ..commands.words import assignments, dim
-from ..errors import ToolError, unknown
+from ..errors import ToolError
 from ..model.infer import infer
 from ..model.lazy import onnx
 from ..model.types import dims, types
-from ..model.walk import inputs, outputs, producers, title
-from ._edit import Edit, edit
+from ..model.walk import producers, title
+from ._edit import Edit, edit, port, set_shape
 from ._options import COMMON, INPUT, OUTPUT
 from ._resize import set_extents
 from .ssi4onnx import set_dims
@@ -52,8 +52,6 @@ def io_change(
     for note in set_extents(job.model, extents) if extents else ():
         job.log.info(note)
     for name, shape in _pairs("-o", "-os", output_names, output_shapes):
-        if name not in outputs(graph):
-            raise unknown("-o", "graph output", name, outputs(graph))
         _output(job, name, shape)
     for info in (*graph.input, *graph.output):
         job.log.info(f"{info.name}: {dims(info.type)}")
@@ -70,9 +68,7 @@ def _extents(
     """What changes of the inputs: names go to ``named``, the rest is returned by input and axis."""
     found: dict[tuple[str, int], int | str] = {}
     for name, shape in shapes:
-        if name not in inputs(graph):
-            raise unknown("-i", "graph input", name, inputs(graph))
-        info = next(v for v in graph.input if v.name == name)
+        info = port(graph, "graph input", name, "-i")
         for axis, (a, b) in enumerate(zip(_ranked("-is", name, dims(info.type), shape), shape, strict=True)):
             if a != b and not (isinstance(a, str) and named.setdefault(a, b) == b):
                 found[name, axis] = b
@@ -105,7 +101,7 @@ def _ranked(flag: str, name: str, old: list[Any] | None, new: Sequence[Any]) -> 
 
 def _output(job: Edit, name: str, shape: list[int | str]) -> None:
     """Declare an output; a number that the model computes differently is an error."""
-    info = next(v for v in job.model.graph.output if v.name == name)
+    info = port(job.model.graph, "graph output", name, "-o")
     known = dims(job.types().get(name)) or [None] * len(shape)
     _ranked("-os", name, known, shape)
     wrong = [i for i, (a, b) in enumerate(zip(known, shape, strict=True)) if isinstance(a, int) and a != b]
@@ -116,9 +112,7 @@ def _output(job: Edit, name: str, shape: list[int | str]) -> None:
     renamed = {a: b for a, b in zip(known, shape, strict=True) if isinstance(a, str) and a != b}
     if renamed:
         set_dims(job.model, renamed)
-    del info.type.tensor_type.shape.dim[:]
-    for d in shape:
-        info.type.tensor_type.shape.dim.add(**{"dim_value" if isinstance(d, int) else "dim_param": d})
+    set_shape(info, shape)
 
 
 def _shapes(rows: Sequence[Sequence[str]]) -> list[list[int | str]]:

@@ -295,8 +295,8 @@ def _compare(log: Log, paths: list[str], timings: list[Timing], differences: lis
 
 
 def _report(paths: list[str], engines: Sequence[Any], timings: list[Timing], differences: list[dict[str, str]]) -> None:
-    models = [{"file": p, "providers": e.providers, "milliseconds": t.to_json()}
-              for p, e, t in zip(paths, engines, timings, strict=True)]  # fmt: skip
+    rows = zip(paths, engines, timings, strict=True)
+    models = [{"file": p, "providers": e.providers, "milliseconds": t.to_json()} for p, e, t in rows]
     for model, said in zip(models[1:], differences, strict=False):
         model["differences"] = said
     print(json_format.dumps(models, indent=1))

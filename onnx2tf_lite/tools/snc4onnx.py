@@ -27,7 +27,7 @@ from ..model.read import read_model
 from ..model.tensors import is_external
 from ..model.types import contradict, types
 from ..model.write import write_model
-from ._edit import Edit, edit
+from ._edit import Edit, copied, edit
 from ._options import COMMON, output
 from ._verify import difference, first_run, random_feeds, run, session
 
@@ -49,7 +49,7 @@ def combine(
 ) -> onnx.ModelProto:
     """Combine the models; returns the one they make.  It is simplified if ``simplify`` (None: unless
     ``disable_onnxsim``)."""
-    models = _models(input_onnx_file_paths, onnx_graphs)
+    models = [copied(m) for m in onnx_graphs] or [read_model(p) for p in input_onnx_file_paths]
     prefixes = list(op_prefixes_after_merging)
     if len(models) < 2 or (prefixes and (len(prefixes) != len(models) or len(set(prefixes)) < len(models))):
         raise ToolError(f"-opam: {len(models)} models and the prefixes {prefixes}: one each, all different")
@@ -76,16 +76,6 @@ def combine(
     if simplify or (simplify is None and not disable_onnxsim):
         _simplify(job)
     return job.model
-
-
-def _models(paths: Sequence[str], graphs: Sequence[onnx.ModelProto]) -> list[onnx.ModelProto]:
-    if not graphs:
-        return [read_model(p) for p in paths]
-    copies = []
-    for graph in graphs:
-        copies.append(onnx.ModelProto())
-        copies[-1].CopyFrom(graph)
-    return copies
 
 
 def _titles(paths: Sequence[str]) -> list[str]:
@@ -126,8 +116,7 @@ class _Merger:
         self.job, self.titles, self.prefixed = job, titles, prefixed
         self.parts = _one_opset(models, opset, job)
         self.names: list[dict[str, str]] = [{n: n for n in walk.defined(m.graph)} for m in self.parts]
-        self.model = onnx.ModelProto()
-        self.model.CopyFrom(self.parts[0])
+        self.model = copied(self.parts[0])
         self.own = [list(walk.outputs(m.graph)) for m in self.parts]
         if prefixed:
             self._prefix(self.model, 0, lambda name: True)
@@ -160,8 +149,7 @@ class _Merger:
             self.job.log.info(f"renamed in {title}: {', '.join(f'{a} -> {b}' for a, b in changed.items())}")
 
     def join(self, index: int, pairs: list[tuple[str, str]], keep: bool) -> None:
-        part = onnx.ModelProto()
-        part.CopyFrom(self.parts[index])
+        part = copied(self.parts[index])
         entries = walk.inputs(part.graph)
         joined: dict[str, str] = {}
         for source, target in pairs:

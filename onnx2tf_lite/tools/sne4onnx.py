@@ -32,7 +32,7 @@ from ..model.tensors import is_external, nbytes
 from ..model.types import dims, type_text
 from ..model.walk import defined, drop_stale, initializers, inputs, outputs, reads, remove, sort, title
 from ..model.write import atomic, write_model
-from ._edit import Edit, edit
+from ._edit import Edit, copied, edit
 from ._options import COMMON, INPUT, output
 from ._verify import NotRun, difference, first_run, random_feeds, run, session
 
@@ -87,8 +87,7 @@ def split(
     target, job.output = job.output, ""  # there is no one result
     if target == "-":
         raise ToolError("-of: several parts cannot go to standard output", "-")
-    whole = onnx.ModelProto()
-    whole.CopyFrom(job.model)
+    whole = copied(job.model)
     sort(whole.graph)
     cuts = [_tensors(job, c.split(","), "--split-at") for c in split_at]
     groups = _by_cuts(whole.graph, cuts) if cuts else _by_size(whole.graph, max_bytes)

@@ -32,14 +32,14 @@ from ._values import given_tensor, shape
 #: Usual ranks of inputs by the name that ONNX's definition gives them; others are images.
 RECURRENT = {"X": 3, "W": 3, "R": 3, "B": 2, "initial_h": 3, "initial_c": 3, "P": 2, "sequence_lens": 1}
 MATRICES = ("Gemm", "MatMul", "MatMulInteger", "QLinearMatMul")
-RANKS = {
-    "Scale": 1, "scale": 1, "bias": 1, "mean": 1, "var": 1, "input_mean": 1, "input_var": 1, "slope": 3, "axes": 1,
-    "starts": 1, "ends": 1, "steps": 1, "shape": 1, "repeats": 1, "pads": 1, "roi": 1, "scales": 1, "sizes": 1,
-    "split": 1, "K": 1, "indices": 1, "boxes": 3, "scores": 3, "max_output_boxes_per_class": 1, "values": 1,
-    "iou_threshold": 1, "score_threshold": 1, "depth": 0, "min": 0, "max": 0, "ratio": 0, "training_mode": 0,
-    "constant_value": 0, "start": 0, "limit": 0, "delta": 0, "axis": 0, "x_scale": 0, "x_zero_point": 0,
-    "y_scale": 0, "y_zero_point": 0,
-}  # fmt: skip
+_RANKS = {
+    0: "depth min max ratio training_mode constant_value start limit delta axis x_scale x_zero_point "
+    "y_scale y_zero_point",
+    1: "Scale scale bias mean var input_mean input_var axes starts ends steps shape repeats pads roi scales "
+    "sizes split K indices max_output_boxes_per_class values iou_threshold score_threshold",
+    3: "slope boxes scores",
+}
+RANKS = {name: rank for rank, names in _RANKS.items() for name in names.split()}
 
 Variables = Mapping[str, Any] | Iterable[tuple[str, Any]]
 

@@ -88,11 +88,9 @@ def _describe(page: _Page, s: Survey) -> None:
     for label, row in s.rows.items():
         counts = [str(row.nodes + row.inside), *[str(row.inside)] * inside]
         rows.append([label, *counts, size(row.bytes), *[number(row.macs)] * costly])
-    page.table(header, rows, [
-        ["Total number of OPs", str(s.nodes)],
-        ["Total params", number(s.parameters)],
-        ["Model Size", size(s.bytes), *[""] * inside, size(s.parameter_bytes)],
-    ])  # fmt: skip
+    totals = [["Total number of OPs", str(s.nodes)], ["Total params", number(s.parameters)]]
+    totals += [["Model Size", size(s.bytes), *[""] * inside, size(s.parameter_bytes)]]
+    page.table(header, rows, totals)
     page.pair("file", s.file or "(none)")
     page.pair("producer", s.producer)
     page.pair("ir_version", s.ir_version)

@@ -23,8 +23,8 @@ from ..errors import ToolError, unknown
 from ..model.infer import infer
 from ..model.lazy import onnx
 from ..model.types import contradict, dims, types
-from ..model.walk import bodies, defined, inputs, is_function, outputs, scopes, sort, title
-from ._edit import Edit, edit
+from ..model.walk import Scope, bodies, defined, is_function, outputs, scopes, sort, title
+from ._edit import Edit, edit, port, set_shape
 from ._options import COMMON, INPUT, output
 from ._verify import NotRun, random_feeds, run
 
@@ -95,16 +95,12 @@ def set_dims(model: onnx.ModelProto, wanted: Mapping[str, int | str]) -> None:
 
 def _declare(model: onnx.ModelProto, name: str, shape: list[int]) -> dict[str, int]:
     """Fix the shape of an input; the names that its dimensions had, with their numbers."""
-    if name not in inputs(model.graph):
-        raise unknown("--run", "graph input", name, inputs(model.graph))
-    info = next(v for v in model.graph.input if v.name == name)
+    info = port(model.graph, "graph input", name, "--run")
     own = dims(info.type)
     pairs = list(zip(own or [None] * len(shape), shape, strict=False))
     if own is not None and (len(own) != len(shape) or any(isinstance(a, int) and a != b for a, b in pairs)):
         raise ToolError(f"--run: {name} is {own}, which cannot be {shape}", name)
-    del info.type.tensor_type.shape.dim[:]
-    for size in shape:
-        info.type.tensor_type.shape.dim.add(dim_value=size)
+    set_shape(info, shape)
     left = named_dims(model)
     return {a: b for a, b in pairs if isinstance(a, str) and a in left}
 
@@ -162,6 +158,23 @@ def _numbers(kind: onnx.TypeProto | None) -> bool:
     return shape is not None and all(isinstance(d, int) for d in shape)
 
 
+def _state(kind: onnx.TypeProto | None) -> str:
+    shape = dims(kind)
+    if shape is None or None in shape:
+        return "unknown"
+    return "known" if _numbers(kind) else "symbolic"
+
+
+def _blocker(scope: Scope, known: Mapping[str, onnx.TypeProto]) -> str:
+    """The first node of a graph that knows the shapes it reads and not those it makes."""
+    for node in scope.graph.node:
+        lost = [o for o in node.output if o and _state(known.get(o)) == "unknown"]
+        had = all(dims(known.get(i)) is not None for i in node.input if i)
+        if lost and had and not bodies(node):
+            return f"the first that is not known: {node.op_type} '{scope.address(title(node))}' -> {lost[0]}"
+    return ""
+
+
 def _summary(model: onnx.ModelProto) -> list[str]:
     """How many shapes are known, and the first node that loses one."""
     counts = {"known": 0, "symbolic": 0, "unknown": 0}
@@ -169,17 +182,8 @@ def _summary(model: onnx.ModelProto) -> list[str]:
     for scope in scopes(model):
         known = types(scope.graph)
         for name in [n for n in defined(scope.graph) if n]:
-            shape = dims(known.get(name))
-            state = (
-                "unknown" if shape is None or None in shape else "known" if _numbers(known.get(name)) else "symbolic"
-            )
-            counts[state] += 1
-        for node in [] if blocker else scope.graph.node:
-            lost = [o for o in node.output if o and (dims(known.get(o)) is None or None in (dims(known[o]) or ()))]
-            had = all(dims(known.get(i)) is not None for i in node.input if i)
-            if lost and had and not bodies(node):
-                blocker = f"the first that is not known: {node.op_type} '{scope.address(title(node))}' -> {lost[0]}"
-                break
+            counts[_state(known.get(name))] += 1
+        blocker = blocker or _blocker(scope, known)
     lines = ["shapes: " + ", ".join(f"{n} {state}" for state, n in counts.items())]
     names = ", ".join(f"{o} {dims(types(model.graph).get(o))}" for o in outputs(model.graph))
     return [*lines, *([blocker] if blocker else []), f"outputs: {names}"]

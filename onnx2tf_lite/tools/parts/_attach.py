@@ -7,13 +7,13 @@ than the part needs are transposed, where their extents leave no doubt.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, ModelProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from ...errors import ToolError, unknown
 from ...model.infer import infer
@@ -160,17 +160,11 @@ def _text(shape: Sequence[Any] | None) -> str:
 
 def _adapt(graph: GraphProto, ports: Sequence[Port]) -> list[str]:
     """Slices and transpositions in front of the part; returns the pairs (tensor of the model, input of the part)."""
-    nodes, joins, sources = [], list[str](), dict[str, str]()
+    nodes, joins, sources = list[NodeProto](), list[str](), dict[str, str]()
     for port in ports:
-        turned = port.order != tuple(range(len(port.shape)))
         wanted = next(v for v in graph.input if v.name == port.name)
-        rank = len(wanted.type.tensor_type.shape.dim)
-        if not (
-            port.slices
-            or turned
-            or rank != len(port.shape)
-            or any(p.source == port.source for p in ports if p is not port)
-        ):
+        steps = list(_steps(port, len(wanted.type.tensor_type.shape.dim)))
+        if not steps and [p.source for p in ports].count(port.source) == 1:
             joins += [port.source, port.name]
             continue
         graph.input.remove(wanted)
@@ -178,23 +172,31 @@ def _adapt(graph: GraphProto, ports: Sequence[Port]) -> list[str]:
             sources[port.source] = f"{port.name}_source"
             joins += [port.source, sources[port.source]]
             graph.input.append(helper.make_tensor_value_info(sources[port.source], port.elem_type, port.full))
-        steps: list[tuple[str, dict[str, Any], dict[str, Any]]] = []
-        if port.slices:
-            axes, starts, ends = (np.array(v, np.int64) for v in zip(*port.slices, strict=True))
-            steps.append(("Slice", {"starts": starts, "ends": ends, "axes": axes}, {}))
-        if turned:
-            steps.append(("Transpose", {}, {"perm": list(port.order)}))
-        if rank != len(port.shape):
-            steps.append(("Reshape", {"shape": np.array([0, -1], np.int64)}, {}))
-        x = sources[port.source]
-        for k, (op, constants, attributes) in enumerate(steps or [("Identity", {}, {})]):
-            made = f"{port.name}_{op.lower()}"
-            y = port.name if k == len(steps) - 1 or not steps else f"{made}_out"
-            for name, values in constants.items():
-                graph.initializer.append(numpy_helper.from_array(values, f"{made}_{name}"))
-            nodes.append(helper.make_node(op, [x, *(f"{made}_{n}" for n in constants)], [y], made, **attributes))
-            x = y
-    rest = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*nodes, *rest])
+        nodes += _chain(graph, sources[port.source], port.name, steps or [("Identity", {}, {})])
+    for index, node in enumerate(nodes):
+        graph.node.insert(index, node)
     return joins
+
+
+Step = tuple[str, dict[str, Sequence[int]], dict[str, Any]]
+
+
+def _steps(port: Port, rank: int) -> Iterator[Step]:
+    """What makes the port's tensor the part's input: operators, with constants and attributes."""
+    if port.slices:
+        axes, starts, ends = zip(*port.slices, strict=True)
+        yield "Slice", {"starts": starts, "ends": ends, "axes": axes}, {}
+    if port.order != tuple(range(len(port.shape))):
+        yield "Transpose", {}, {"perm": port.order}
+    if rank != len(port.shape):
+        yield "Reshape", {"shape": (0, -1)}, {}
+
+
+def _chain(graph: GraphProto, source: str, result: str, steps: Sequence[Step]) -> Iterator[NodeProto]:
+    for k, (op, constants, attributes) in enumerate(steps, 1):
+        made = f"{result}_{op.lower()}"
+        target = result if k == len(steps) else f"{made}_out"
+        for name, values in constants.items():
+            graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), f"{made}_{name}"))
+        yield helper.make_node(op, [source, *(f"{made}_{n}" for n in constants)], [target], made, **attributes)
+        source = target
