@@ -12,15 +12,15 @@ from typing import Any
 from ..errors import ToolError
 from .log import line
 from .parser import Parser, usage
-from .table import Option
+from .table import Option, Settings
+
+Function = Callable[..., Any]
 
 
 class Command:
     """Call it with the words (default: those of the process) and get the exit code."""
 
-    def __init__(
-        self, function: Callable[..., Any], rows: Sequence[Option], show: Callable[[Any], None] | None, **settings: Any
-    ):
+    def __init__(self, function: Function, rows: Sequence[Option], show: Function | None, **settings: Any):
         self.function, self.rows, self.show = function, rows, show
         self.name = settings.pop("name", "") or function.__module__.rpartition(".")[2]
         self.version = settings.pop("version", "--version")
@@ -44,7 +44,7 @@ class Command:
             row.add_to(groups[row.group])
         parser.add_version(self.version)
 
-    def keywords(self, parser: argparse.ArgumentParser, found: argparse.Namespace) -> dict[str, Any]:
+    def keywords(self, parser: argparse.ArgumentParser, found: argparse.Namespace) -> Settings:
         """The function's keyword arguments; a value that cannot be read ends the process as argparse does."""
         values = dict(vars(found))
         for row in self.rows:
@@ -63,16 +63,16 @@ class Command:
         values = {**defaults, **self.keywords(parser, parser.parse_args(argv))}
         return guarded(prog or self.name, lambda: self._run(values))
 
-    def _run(self, values: dict[str, Any]) -> Any:
+    def _run(self, values: Settings) -> object:
         result = self.function(**values)
         return result if self.show is None else self.show(result)
 
 
 def command(
-    function: Callable[..., Any],
+    function: Function,
     *rows: Option,
-    show: Callable[[Any], None] | None = None,
-    explains: Sequence[Callable[..., Any]] = (),
+    show: Function | None = None,
+    explains: Sequence[Function] = (),
     **settings: Any,
 ) -> Command:
     """The command line of ``function``; ``show`` prints what it returns (a whole number is the exit code).
@@ -88,7 +88,7 @@ def command(
     return Command(function, rows, show, **settings)
 
 
-def _explained(function: Callable[..., Any], rows: Sequence[Option]) -> Iterator[str]:
+def _explained(function: Function, rows: Sequence[Option]) -> Iterator[str]:
     """A line for every parameter that a row explains: name, type, default, what it is."""
     known = {row.dest: row for row in reversed(rows) if row.help is not argparse.SUPPRESS}
     for name, parameter in inspect.signature(function).parameters.items():
@@ -101,7 +101,7 @@ def _explained(function: Callable[..., Any], rows: Sequence[Option]) -> Iterator
         yield f"{name}: {parameter.annotation}{default}\n    {'not: ' if negated else ''}{row.help}.{form}"
 
 
-def guarded(name: str, work: Callable[[], Any]) -> int:
+def guarded(name: str, work: Callable[[], object]) -> int:
     """0 (or the number that ``work`` returns); 1 and one line on standard error for a ToolError."""
     try:
         code = work()

@@ -87,7 +87,13 @@ class Formatter(argparse.HelpFormatter):
 class Version(argparse.Action):
     """Asks for the version when it is wanted: that takes longer than all the rest of the help."""
 
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
         from importlib.metadata import version
 
         print(f"{parser.prog} {version('onnx2tf_lite')}")

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+Settings = dict[str, Any]
+Convert = Callable[[Any], Any]
+
 
 @dataclass(frozen=True)
 class Option:
@@ -16,10 +19,10 @@ class Option:
 
     flags: tuple[str, ...]
     help: str
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
     group: str = "options"
-    convert: Callable[[Any], Any] | None = None
-    fallback: Callable[[dict[str, Any]], Any] | None = None
+    convert: Convert | None = None
+    fallback: Convert | None = None
     form: str = ""
 
     @property
@@ -40,8 +43,8 @@ def option(
     help: str,
     *,
     group: str = "options",
-    convert: Callable[[Any], Any] | None = None,
-    fallback: Callable[[dict[str, Any]], Any] | None = None,
+    convert: Convert | None = None,
+    fallback: Convert | None = None,
     form: str = "",
     **settings: Any,
 ) -> Option:
@@ -54,7 +57,7 @@ def option(
     return Option(names, help, {**_values(values), **settings}, group, convert, fallback, form)
 
 
-def _values(words: list[str]) -> dict[str, Any]:
+def _values(words: list[str]) -> Settings:
     if not words:
         return {}
     last = words[-1]
@@ -91,13 +94,25 @@ def group(title: str, *rows: Option) -> tuple[Option, ...]:
 class _Ignored(argparse.Action):
     """Accepted, and collected in ``ignored`` to be said to be without effect."""
 
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
         said = [*getattr(namespace, "ignored", ()), f"{option_string} is ignored: {self.const}"]
         namespace.ignored = said
 
 
 class _Refused(argparse.Action):
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
         parser.error(f"{option_string} is not supported: {self.const}")
 
 

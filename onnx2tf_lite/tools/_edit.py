@@ -12,7 +12,7 @@ from ..commands import Log
 from ..errors import ToolError, ambiguous, naming, unknown
 from ..model import names, walk
 from ..model.infer import check, infer, retype
-from ..model.lazy import onnx
+from ..model.lazy import np, onnx
 from ..model.light import digest
 from ..model.read import read_model
 from ..model.types import dims, types
@@ -21,14 +21,17 @@ from ..model.write import atomic, copy_unchanged, write_model
 from ._verify import NotRun
 
 Made = TypeVar("Made")
+#: Arrays of one model by name -> those of the other.
+Turn = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+Row = tuple[str, str, Any]
 #: What a tool takes besides its own parameters: name, type, default.
-ENDS: dict[str, tuple[str, str, Any]] = {
+ENDS: dict[str, Row] = {
     "MODEL": ("input_onnx_file_path", "str", ""),
     "GRAPH": ("onnx_graph", "onnx.ModelProto | None", None),
     "OUTPUT": ("output_onnx_file_path", "str", ""),
     "QUIET": ("non_verbose", "bool", False),
 }
-COMMON: list[tuple[str, str, Any]] = [
+COMMON: list[Row] = [
     ("check", "bool", True),
     ("missing_ok", "bool", False),
     ("dry_run", "bool", False),
@@ -80,7 +83,7 @@ def _signature(function: Callable[..., Any], order: list[str]) -> inspect.Signat
     return known.replace(parameters=[*places, *own.values(), *extra])
 
 
-def _parameter(row: tuple[str, str, Any], kind: Any) -> inspect.Parameter:
+def _parameter(row: Row, kind: inspect._ParameterKind) -> inspect.Parameter:
     name, annotation, default = row
     return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
@@ -110,7 +113,7 @@ class Edit:
         self.unchecked = "" if check else "--no-check"
         self.log = Log(non_verbose, self.output)
         self.written: list[Path] = []
-        self._files: list[tuple[str, Callable[[BinaryIO], Any]]] = []
+        self._files: list[tuple[str, Callable[[BinaryIO], object]]] = []
         self._test: Callable[[], str] | None = None
         self._digest = b""
         if not makes:
@@ -170,7 +173,7 @@ class Edit:
 
     # --- for the edit ------------------------------------------------------------------------------------------------
 
-    def beside(self, path: str, fill: Callable[[BinaryIO], Any]) -> None:
+    def beside(self, path: str, fill: Callable[[BinaryIO], object]) -> None:
         """Write another file if the result is written."""
         self._files.append((path, fill))
 
@@ -181,8 +184,8 @@ class Edit:
 
     def same_outputs(
         self,
-        feed: Callable[..., Any] | None = None,
-        result: Callable[..., Any] | None = None,
+        feed: Turn | None = None,
+        result: Turn | None = None,
         tensors: list[str] | None = None,
     ) -> None:
         """Ask that the result computes what the model did (arguments: see ``_verify.same_outputs``)."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..model.lazy import onnx
 
+Document = dict[str, Any]
 Steps = tuple[str | int, ...]
 #: Keys that begin so are for readers: onnx2json writes them, json2onnx leaves them out.
 COMMENT = "//"

@@ -16,9 +16,11 @@ from ..model.types import dtype, dtype_word
 from ._values import numpy_dtype
 from ._verify import _errors
 
-Arrays = dict[str, Any]
+Arrays = dict[str, np.ndarray]
+#: What a run gives, in order: arrays, and lists of them for sequences.
+Results = list[Any]
 #: What a user calls an execution provider -> ONNX Runtime's name and options, in the order they are tried.
-PROVIDERS: dict[str, list[tuple[str, dict[str, Any]]]] = {
+PROVIDERS: dict[str, list[tuple[str, dict[str, object]]]] = {
     "tensorrt": [
         ("TensorrtExecutionProvider", {"trt_engine_cache_enable": True, "trt_fp16_enable": True}),
         ("CUDAExecutionProvider", {}),
@@ -36,7 +38,7 @@ class End:
     """An input or output; ``elem`` is a TensorProto type, 0 for what is no tensor; open extents are names or None."""
 
     name: str
-    shape: tuple[Any, ...]
+    shape: tuple[int | str | None, ...]
     elem: int
 
     @property
@@ -72,7 +74,7 @@ class Onnx:
         self.outputs = [_end(v) for v in self.session.get_outputs()]
         self.plain = all(not e.elem or numpy_dtype(e.elem).isbuiltin == 1 for e in (*self.inputs, *self.outputs))
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> list[Any]:
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Results:
         try:
             if self.plain:
                 return list(self.session.run(None, dict(feeds)))
@@ -80,7 +82,7 @@ class Onnx:
         except _errors() as error:
             raise ToolError(f"ONNX Runtime: {_line(error)}") from error
 
-    def _run_by_reference(self, feeds: Mapping[str, np.ndarray]) -> list[Any]:
+    def _run_by_reference(self, feeds: Mapping[str, np.ndarray]) -> Results:
         """For types that the runtime does not exchange as arrays: bfloat16 and the like."""
         import onnxruntime as ort
 
@@ -118,7 +120,7 @@ class TFLite:
         except (ValueError, RuntimeError) as error:
             raise ToolError(f"{path}: LiteRT: {_line(error)}", path) from error
         self.details = runner.get_input_details(), runner.get_output_details()
-        self.shapes: dict[str, Any] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self.inputs, self.outputs = ([self._end(n, d) for n, d in side.items()] for side in self.details)
 
     def _end(self, name: str, detail: Any) -> End:
@@ -126,7 +128,7 @@ class TFLite:
         signature = detail.get("shape_signature", detail["shape"])
         return End(name, tuple(None if d < 0 else int(d) for d in signature), elem)
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> list[Any]:
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Results:
         engine, (inputs, outputs) = self.interpreter, self.details
         try:
             shapes = {name: feeds[name].shape for name in inputs}
@@ -195,9 +197,9 @@ class Timing:
         return whole | parts | {"min": min(self.runs), "max": max(self.runs), "outliers": self.outliers}
 
 
-def measure(jobs: Sequence[Callable[[], Any]], loops: int, warm_up: int) -> tuple[list[Timing], list[Any]]:
+def measure(jobs: Sequence[Callable[[], Results]], loops: int, warm_up: int) -> tuple[list[Timing], list[Results]]:
     """Run the jobs in turn, so that whatever else the machine does meets all of them; also their last results."""
-    results: list[Any] = [None] * len(jobs)
+    results: list[Results] = [[]] * len(jobs)
     runs: list[list[float]] = [[] for _ in jobs]
     for turn in range(warm_up + loops):
         for k, job in enumerate(jobs):

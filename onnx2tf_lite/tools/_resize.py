@@ -21,6 +21,9 @@ from ..model.walk import add_constant, constants, dead, is_function, scopes, swe
 from ._edit import set_shape
 
 Extent = int | str
+Dims = list[Any]
+#: input slot -> values, or another tensor
+Fixes = dict[int, Any]
 #: symbol -> (new extent, old one, axis in the input)
 Marks = Mapping[str, tuple[Extent, int | None, int]]
 #: The symbol that stands for a new extent while it is followed; no model has such a name.
@@ -77,7 +80,7 @@ def _resolve(model: onnx.ModelProto, extents: Mapping[str, Extent]) -> None:
             set_shape(info, [extents.get(str(d), d) for d in shape])
 
 
-def _round(model: onnx.ModelProto, marks: Marks, was: Mapping[str, list[Any]], guess: bool) -> list[str]:
+def _round(model: onnx.ModelProto, marks: Marks, was: Mapping[str, Dims], guess: bool) -> list[str]:
     """Rewrite the constants of every node that a mark has reached; nothing is said where nothing is left to do."""
     graph, known, held = model.graph, types(infer(model).graph), constants(model.graph)
     unread, notes = dead(graph), []
@@ -100,11 +103,11 @@ def _round(model: onnx.ModelProto, marks: Marks, was: Mapping[str, list[Any]], g
     return notes
 
 
-def _brief(array: Any) -> str:
+def _brief(array: np.ndarray) -> str:
     return str(array.tolist()) if array.size <= 8 else f"{array.dtype}{list(array.shape)}"
 
 
-def _constant(model: onnx.ModelProto, name: str, value: Any) -> str:
+def _constant(model: onnx.ModelProto, name: str, value: np.ndarray) -> str:
     made = onnx.numpy_helper.from_array(value, fresh(f"{name}_resized", names_in(model)))
     add_constant(model, model.graph, made)
     return str(made.name)
@@ -121,9 +124,9 @@ class Site:
     model: onnx.ModelProto
     node: onnx.NodeProto
     moving: dict[int, Any]
-    old: list[Any]
-    result: list[Any]
-    held: Mapping[str, Any]
+    old: Dims
+    result: Dims
+    held: Mapping[str, onnx.TensorProto]
 
     def value(self, slot: int) -> Any:
         """A copy of a constant input; None where the input is left out or made at run time."""
@@ -131,11 +134,11 @@ class Site:
         return to_array(self.held[name]).copy() if name in self.held else None
 
 
-def _changed(site: Site, slot: int, value: Any) -> dict[int, Any]:
+def _changed(site: Site, slot: int, value: np.ndarray) -> Fixes:
     return {} if np.array_equal(value, site.value(slot)) else {slot: value}
 
 
-def _reshape(site: Site) -> dict[int, Any]:
+def _reshape(site: Site) -> Fixes:
     """The element that stands for the axis: 0 (as it is) in the same place, else -1 (what is left).  Which one it is
     follows from the products of the extents before it."""
     target, result = site.value(1), site.result
@@ -159,7 +162,7 @@ def _reshape(site: Site) -> dict[int, Any]:
     return changed
 
 
-def _expand(site: Site) -> dict[int, Any]:
+def _expand(site: Site) -> Fixes:
     """1 in a target keeps the extent that is there."""
     target = site.value(1)
     if target is None:
@@ -171,7 +174,7 @@ def _expand(site: Site) -> dict[int, Any]:
     return _changed(site, 1, target)
 
 
-def _slice(site: Site) -> dict[int, Any]:
+def _slice(site: Site) -> Fixes:
     """An end at the old extent means: to the end."""
     starts, ends, axes = (site.value(i) for i in (1, 2, 3))
     if starts is None or ends is None or (axes is None and len(site.node.input) > 3 and site.node.input[3]):
@@ -182,7 +185,7 @@ def _slice(site: Site) -> dict[int, Any]:
     return _changed(site, 2, ends)
 
 
-def _resize(site: Site) -> dict[int, Any]:
+def _resize(site: Site) -> Fixes:
     """Sizes that repeat the extent of an axis take it from the input itself."""
     sizes = site.value(3)
     axes = [axis for axis, old in site.moving.items() if sizes is not None and sizes.size > axis and sizes[axis] == old]
@@ -203,13 +206,13 @@ def _resize(site: Site) -> dict[int, Any]:
     return {3: whole}
 
 
-def _recurrent(site: Site) -> dict[int, Any]:
+def _recurrent(site: Site) -> Fixes:
     """An initial state of zeros is what there is without one."""
     states = {slot: site.value(slot) for slot in (5, 6)}
     return {slot: "" for slot, state in states.items() if state is not None and site.moving and not state.any()}
 
 
-RULES: dict[str, Callable[[Site], dict[int, Any]]] = {
+RULES: dict[str, Callable[[Site], Fixes]] = {
     "Reshape": _reshape,
     "Expand": _expand,
     "Slice": _slice,

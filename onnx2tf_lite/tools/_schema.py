@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
 
 from ..errors import ToolError, nearest
 from ..model.lazy import np, onnx
 from ..model.schema import schema
-from ._values import array, literal
+from ._values import Value, Values, array, literal
 
 
-def attribute(op: str, name: str, value: Any, opset: int, domain: str = "", word: str = "") -> onnx.AttributeProto:
+def attribute(op: str, name: str, value: Value, opset: int, domain: str = "", word: str = "") -> onnx.AttributeProto:
     """An attribute of the type that the operator's definition asks for; ``word``, a dtype, says the type of an operator
     that ONNX does not define, and the dtype of a tensor.
 
@@ -43,7 +42,7 @@ def _text(word: str) -> bool:
     return word in ("str", "string")
 
 
-def _tensor(value: Any, word: str) -> onnx.TensorProto:
+def _tensor(value: Value, word: str) -> onnx.TensorProto:
     if isinstance(value, np.ndarray) and not word:
         return onnx.numpy_helper.from_array(value)
     if not word:
@@ -54,17 +53,17 @@ def _tensor(value: Any, word: str) -> onnx.TensorProto:
     return tensor("", word, value)
 
 
-def _typed(said: Any, word: str) -> Any:
+def _typed(said: Value, word: str) -> Value:
     if not word or isinstance(said, str):
         return said
     return array(word, said).tolist()
 
 
-def _as(kind: str, op: str, name: str, said: Any) -> onnx.AttributeProto:
+def _as(kind: str, op: str, name: str, said: Value) -> onnx.AttributeProto:
     """A value in the type of the definition: 1 is a fine float, 1.0 a fine int, True too; 1.5 is no int."""
     many = kind.endswith("S")
     items = list(said) if isinstance(said, (list, tuple)) else [said]
-    convert: dict[str, Any] = {"FLOAT": float, "INT": _int, "STRING": str}
+    convert: dict[str, Callable[[Value], object]] = {"FLOAT": float, "INT": _int, "STRING": str}
     base = kind.removesuffix("S")
     if base not in convert:
         raise ToolError(f"attribute {name!r} of {op} is a {kind.lower()}: it cannot be written here", name)
@@ -80,7 +79,7 @@ def _as(kind: str, op: str, name: str, said: Any) -> onnx.AttributeProto:
     return onnx.helper.make_attribute(name, made if many else made[0], attr_type=kinds.Value(kind))
 
 
-def _int(value: Any) -> int:
+def _int(value: Value) -> int:
     if isinstance(value, str) or int(value) != value:
         raise ValueError(value)
     return int(value)
@@ -91,7 +90,7 @@ def make_node(
     inputs: list[str],
     outputs: list[str],
     name: str,
-    attributes: Mapping[str, Any],
+    attributes: Values,
     opset: int,
     domain: str = "",
 ) -> onnx.NodeProto:

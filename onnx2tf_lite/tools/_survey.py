@@ -143,22 +143,29 @@ def survey(
     return Survey(
         file=file,
         file_bytes=file_bytes,
-        external_bytes=sum(nbytes(t) for t in tensors(model) if is_external(t)),
-        producer=f"{model.producer_name} {model.producer_version}".strip(),
-        ir_version=model.ir_version,
-        opsets={o.domain or "ai.onnx": o.version for o in model.opset_import},
+        **_header(model),
         rows=rows,
         constants=sorted(constants, key=lambda c: (-c.bytes, c.name)),
         inputs=[_end(v) for v in inferred.graph.input if v.name not in held],
         outputs=[_end(v) for v in inferred.graph.output],
-        functions=[f"{f.domain}::{f.name}" for f in model.functions],
-        metadata={p.key: p.value for p in model.metadata_props},
         tensors=len(every),
         unknown_shapes=sum(e.shape is None for e in every),
         dynamic_shapes=sum(e.shape is not None and not e.fixed for e in every),
         uncounted=_costs([n for g in graphs for n in g.node], known, rows),
         peak_bytes=_peak(inferred.graph),
     )
+
+
+def _header(model: onnx.ModelProto) -> dict[str, Any]:
+    """What the model says of itself."""
+    return {
+        "external_bytes": sum(nbytes(t) for t in tensors(model) if is_external(t)),
+        "producer": f"{model.producer_name} {model.producer_version}".strip(),
+        "ir_version": model.ir_version,
+        "opsets": {o.domain or "ai.onnx": o.version for o in model.opset_import},
+        "functions": [f"{f.domain}::{f.name}" for f in model.functions],
+        "metadata": {p.key: p.value for p in model.metadata_props},
+    }
 
 
 def _results(graph: onnx.GraphProto) -> list[End]:

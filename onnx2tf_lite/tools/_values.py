@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,10 +13,14 @@ from ..errors import ToolError
 from ..model.lazy import np, onnx
 from ..model.types import dtype, dtype_word
 
+#: What users give: text, a number, nested lists of them, an array; in a tuple with the word of a dtype.
+Value = Any
+Values = Mapping[str, Value]
+
 # --- text ------------------------------------------------------------------------------------------------------------
 
 
-def literal(text: str) -> Any:
+def literal(text: str) -> Value:
     """A Python literal in which ``inf``, ``-inf``, ``nan`` are numbers too and bare words are text; ``@file.npy``, an
     array."""
     if text.startswith("@"):
@@ -29,7 +33,7 @@ def literal(text: str) -> Any:
         raise ToolError(f"cannot read {text!r}: {error.args[0]}", text) from error
 
 
-def _value(node: ast.expr) -> Any:
+def _value(node: ast.expr) -> Value:
     if isinstance(node, ast.Name) and node.id.lower() in ("inf", "infinity", "nan"):
         return float(node.id)
     if isinstance(node, ast.Name) and node.id not in ("True", "False", "None"):
@@ -81,11 +85,11 @@ def show(array: np.ndarray) -> str:
 # --- arrays ----------------------------------------------------------------------------------------------------------
 
 
-def numpy_dtype(elem_type: int) -> Any:
+def numpy_dtype(elem_type: int) -> np.dtype[Any]:
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
 
 
-def array(word: str, value: Any) -> np.ndarray:
+def array(word: str, value: Value) -> np.ndarray:
     """``value`` (text, list, number or array) as an array of the dtype ``word``; what it cannot hold is an error."""
     elem, said = dtype(word), literal(value) if isinstance(value, str) else value
     if elem == onnx.TensorProto.STRING:
@@ -97,7 +101,7 @@ def array(word: str, value: Any) -> np.ndarray:
     return exact(said.tolist() if isinstance(said, np.ndarray) else said, elem)
 
 
-def exact(held: Any, elem_type: int) -> np.ndarray:
+def exact(held: Value, elem_type: int) -> np.ndarray:
     """Numbers, or nested lists of them, as an array of an ONNX type.
 
     Decimals are rounded to the nearest value of a float type; whole numbers have to fit exactly, everywhere.  Raises
@@ -111,7 +115,7 @@ def exact(held: Any, elem_type: int) -> np.ndarray:
     return np.array(made, numpy_dtype(elem_type)).reshape(given.shape)
 
 
-def _element(x: Any, elem_type: int) -> Any:
+def _element(x: Value, elem_type: int) -> Value:
     """One value, as the type holds it."""
     kind, name = numpy_dtype(elem_type), dtype_word(elem_type)
     if isinstance(x, list):
@@ -129,7 +133,7 @@ def _element(x: Any, elem_type: int) -> Any:
     return _whole(x, kind, name) if "int" in name else _decimal(x, kind, name)
 
 
-def _whole(x: float, kind: Any, name: str) -> int:
+def _whole(x: float, kind: np.dtype[Any], name: str) -> int:
     import ml_dtypes
 
     info = ml_dtypes.iinfo(kind)  # type: ignore[no-untyped-call]
@@ -140,7 +144,7 @@ def _whole(x: float, kind: Any, name: str) -> int:
     return int(x)
 
 
-def _decimal(x: float, kind: Any, name: str) -> Any:
+def _decimal(x: float, kind: np.dtype[Any], name: str) -> Value:
     import ml_dtypes
 
     with np.errstate(all="ignore"):
@@ -158,12 +162,12 @@ def _decimal(x: float, kind: Any, name: str) -> Any:
 # --- tensors and bytes -----------------------------------------------------------------------------------------------
 
 
-def given_tensor(name: str, value: Any) -> onnx.TensorProto:
+def given_tensor(name: str, value: Value) -> onnx.TensorProto:
     """A named TensorProto from an array or (dtype word, value)."""
     return tensor(name, *value) if isinstance(value, tuple) else onnx.numpy_helper.from_array(value, name)
 
 
-def tensor(name: str, word: str, value: Any) -> onnx.TensorProto:
+def tensor(name: str, word: str, value: Value) -> onnx.TensorProto:
     """A named TensorProto from a dtype word and a value as :func:`array` reads it."""
     made = array(word, value)
     if dtype(word) == onnx.TensorProto.STRING:

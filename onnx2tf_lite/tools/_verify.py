@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +15,10 @@ from ..model.types import dims, dtype
 from ..model.walk import initializers, inputs, outputs, remove, scopes
 
 # --- running ---------------------------------------------------------------------------------------------------------
+
+
+#: What a run gives by name: arrays, and lists of them for sequences.
+Results = Mapping[str, Any]
 
 
 class NotRun(Exception):
@@ -31,7 +35,7 @@ def session(model: onnx.ModelProto, extra_outputs: list[str] | None = None) -> A
     copy, pairs = light(model, lambda t: nbytes(t) >= 1 << 20 and t.HasField("raw_data"))
     names = {t.name for t in copy.graph.initializer}
     folder = next((reference(t)["basepath"] for _, t in pairs if "basepath" in reference(t)), "")
-    given: dict[str, Any] = {}
+    given: dict[str, np.ndarray] = {}
     for own, tensor in pairs:
         data = fetch(tensor)
         if is_external(tensor) and reference(tensor)["basepath"] == folder:
@@ -72,7 +76,7 @@ def _errors() -> tuple[type[Exception], ...]:
     return _ort_errors()
 
 
-def run(model: onnx.ModelProto, feeds: Mapping[str, Any], names: list[str] | None = None) -> dict[str, Any]:
+def run(model: onnx.ModelProto, feeds: Results, names: list[str] | None = None) -> dict[str, Any]:
     """Run a model in ONNX Runtime: its outputs, or the named tensors, by name.  Raises NotRun."""
     own = outputs(model.graph)
     wanted = own if names is None else names
@@ -154,7 +158,7 @@ def same_outputs(
     return f"{len(expected)} output(s) as before (ONNX Runtime, seeded inputs)"
 
 
-def difference(got: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[str, str]:
+def difference(got: Results, expected: Results) -> tuple[str, str]:
     """The first of the expected results that is not as expected, and why; two empty strings where all are."""
     from ..validation.judge import Tolerance, compare
 
@@ -198,7 +202,7 @@ def _difference(got: Any, reference: Any, compare: Callable[[np.ndarray, np.ndar
     return compare(np.asarray(got), reference)
 
 
-def runtime_types(model: onnx.ModelProto, names: list[str]) -> dict[str, Any]:
+def runtime_types(model: onnx.ModelProto, names: list[str]) -> dict[str, onnx.TypeProto]:
     """The types that ONNX Runtime finds for tensors of the main graph; the rank is that of one run, where the model
     runs.  Raises NotRun."""
     made = session(model, names)
@@ -215,7 +219,7 @@ def runtime_types(model: onnx.ModelProto, names: list[str]) -> dict[str, Any]:
     return {name: found[name] for name in names}
 
 
-def _type_proto(text: str, shape: list[Any] | None) -> Any:
+def _type_proto(text: str, shape: Sequence[int | str | None] | None) -> onnx.TypeProto:
     """``tensor(float)`` or ``seq(tensor(int64))`` and a shape, as a TypeProto."""
     word = re.sub(r"^(?:seq\(|optional\()*tensor\(|\)+$", "", text)
     elem = dtype(word if word != "double" else "float64")

@@ -31,7 +31,7 @@ _TYPED = ("float_data", "string_data", "int64_data", "double_data", "uint64_data
 
 
 @edit("* OUTPUT")
-def convert(job: Edit, input_json_path: str = "", json_dict: dict[str, Any] | None = None) -> onnx.ModelProto:
+def convert(job: Edit, input_json_path: str = "", json_dict: _json.Document | None = None) -> onnx.ModelProto:
     """The model that the JSON of one describes."""
     text = ""
     if json_dict is None:
@@ -58,7 +58,7 @@ def _read(path: str) -> str:
         raise ToolError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}", path) from error
 
 
-def _parse(text: str, name: str) -> dict[str, Any]:
+def _parse(text: str, name: str) -> _json.Document:
     try:
         found = json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
@@ -74,7 +74,7 @@ class _Twice(Exception):
     pass
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> _json.Document:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -82,7 +82,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _model(document: dict[str, Any], text: str, name: str) -> onnx.ModelProto:
+def _model(document: _json.Document, text: str, name: str) -> onnx.ModelProto:
     from google.protobuf.json_format import ParseDict, ParseError
 
     plain = _clean(document, (), text, name)
@@ -99,7 +99,9 @@ def _model(document: dict[str, Any], text: str, name: str) -> onnx.ModelProto:
     return model
 
 
-def _culprit(document: Any, message: Any, steps: _json.Steps) -> tuple[str, _json.Steps, str, list[str]] | None:
+def _culprit(
+    document: _json.Document, message: Any, steps: _json.Steps
+) -> tuple[str, _json.Steps, str, list[str]] | None:
     """What protobuf does not take, and where: by parsing field after field.  The names are those it may have been."""
     from google.protobuf.json_format import ParseDict, ParseError
 
@@ -158,7 +160,7 @@ def _clean(item: Any, steps: _json.Steps, text: str, name: str) -> Any:
     return plain
 
 
-def _measure(tensor: onnx.TensorProto, steps: _json.Steps, document: Any, text: str, name: str) -> None:
+def _measure(tensor: onnx.TensorProto, steps: _json.Steps, document: _json.Document, text: str, name: str) -> None:
     """Does the tensor hold as much as its dims and dtype say?"""
     try:
         need, count = nbytes(tensor), math.prod(tensor.dims)

@@ -19,7 +19,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from secrets import token_bytes
-from typing import Any
 
 from ..commands import Log, command, flag, option
 from ..errors import ToolError, naming
@@ -52,7 +51,7 @@ def convert(
     weights: str = "",
     decode: bool = False,
     non_verbose: bool = False,
-) -> dict[str, Any]:
+) -> _json.Document:
     """The model as a dictionary; also written if there is an output path.
 
     ``weights``: ``none``, ``hash`` and ``summary`` leave contents out, ``inline`` brings side files in; ``decode`` adds
@@ -132,10 +131,10 @@ def _is_plain(tensor: onnx.TensorProto) -> bool:
     return tensor.HasField("raw_data") and {d.name for d, _ in tensor.ListFields()} <= _PLAIN
 
 
-def _document(model: onnx.ModelProto, weights: str, decode: bool) -> dict[str, Any]:
+def _document(model: onnx.ModelProto, weights: str, decode: bool) -> _json.Document:
     from google.protobuf.json_format import MessageToDict
 
-    document: dict[str, Any] = MessageToDict(model)
+    document: _json.Document = MessageToDict(model)
     for steps, tensor in _json.tensors(model):
         entry = _json.follow(document, steps)
         if is_external(tensor):  # the folder is known in memory only
@@ -154,8 +153,8 @@ def _elements(tensor: onnx.TensorProto) -> int:
     return int(np.prod(tensor.dims, dtype=np.int64))
 
 
-def _summary(tensor: onnx.TensorProto, weights: str) -> dict[str, Any]:
-    said: dict[str, Any] = {"bytes": nbytes(tensor)}
+def _summary(tensor: onnx.TensorProto, weights: str) -> _json.Document:
+    said: _json.Document = {"bytes": nbytes(tensor)}
     if is_external(tensor):
         said["file"] = reference(tensor).get("location", "")
     if weights == "none" or tensor.data_type == onnx.TensorProto.STRING:

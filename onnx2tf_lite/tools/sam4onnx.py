@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Any
 
 from ..commands import command, option, repeated
 from ..errors import ToolError, unknown
@@ -27,16 +26,16 @@ from ..model.types import dims, dtype_word, types
 from ._edit import Edit, edit, set_shape
 from ._options import ATTRIBUTE_FORM, ATTRIBUTES, COMMON, CONSTANT_FORM, CONSTANTS, INPUT, OUTPUT, named
 from ._schema import attribute
-from ._values import literal, shape, tensor
+from ._values import Value, Values, literal, shape, tensor
 
 
 @edit("MODEL OUTPUT GRAPH * QUIET")
 def modify(
     job: Edit,
     op_name: str = "",
-    attributes: Mapping[str, Any] | None = None,
+    attributes: Values | None = None,
     delete_attributes: Sequence[str] | None = None,
-    input_constants: Mapping[str, Any] | None = None,
+    input_constants: Values | None = None,
     output_shapes: Mapping[str, Sequence[int | str]] | None = None,
     *,
     assign: Sequence[str] = (),
@@ -88,7 +87,7 @@ def _text(node: onnx.NodeProto, key: str) -> str:
     return str(onnx.helper.printable_attribute(found[0])).partition(" = ")[2] if found else "unset"
 
 
-def _set(job: Edit, scope: walk.Scope, node: onnx.NodeProto, key: str, value: Any) -> None:
+def _set(job: Edit, scope: walk.Scope, node: onnx.NodeProto, key: str, value: Value) -> None:
     said, word = value if isinstance(value, tuple) and len(value) == 2 else (value, "")
     old = _text(node, key)
     made = attribute(node.op_type, key, said, walk.opset_of(job.model, scope, node.domain), node.domain, word)
@@ -106,7 +105,7 @@ def _delete(job: Edit, scope: walk.Scope, node: onnx.NodeProto, key: str, flag: 
     node.attribute.remove(found[0])
 
 
-def _constant(job: Edit, name: str, value: Any, nodes: Sequence[tuple[walk.Scope, str]], flag: str) -> None:
+def _constant(job: Edit, name: str, value: Value, nodes: Sequence[tuple[walk.Scope, str]], flag: str) -> None:
     """New contents, for all readers or only for the named nodes."""
     _plain(job.model, name)
     place = job.find("constant", name, flag)
@@ -154,7 +153,7 @@ def _readers(model: onnx.ModelProto, home: walk.Scope, name: str) -> list[onnx.N
     return found
 
 
-def _made(old: Any, value: Any) -> Any:
+def _made(old: onnx.TensorProto, value: Value) -> onnx.TensorProto:
     """A value without a dtype gets that of the constant."""
     if isinstance(value, tuple):
         return tensor("", *value)
@@ -164,7 +163,7 @@ def _made(old: Any, value: Any) -> Any:
     return onnx.numpy_helper.from_array(np.ascontiguousarray(array))
 
 
-def _brief(array: Any) -> str:
+def _brief(array: np.ndarray) -> str:
     text = np.array2string(array, threshold=8, separator=",").replace("\n", "")
     return f"{array.dtype}{list(array.shape)} {text}"
 

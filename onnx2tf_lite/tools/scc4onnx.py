@@ -52,13 +52,10 @@ def order_conversion(
     results, scales = dict(output_orders or {}), dict(normalize or {})
     if not (orders or swaps or results or scales):
         raise ToolError("nothing asked for: give -ioo, -cci, -oo or --normalize")
-    ranks = {n: _rank(job, n, "graph input") for n in {**orders, **swaps, **scales}}
-    if both := [n for n in ranks if n in walk.outputs(job.model.graph)]:
-        raise ToolError(f"{both[0]!r} is an output of the model, too: name what comes out differently", both[0])
-    ranks |= {n: _rank(job, n, "graph output") for n in results}
-    for name, perm in (orders | results).items():
-        if sorted(perm) != list(range(ranks[name])):
-            raise ToolError(f"{list(perm)} is not an order of the {ranks[name]} axes of {name!r}", name)
+    for name in {**orders, **swaps, **scales}:
+        _check(job, "graph input", name, orders.get(name))
+    for name, perm in results.items():
+        _check(job, "graph output", name, perm)
     unread = walk.dead(job.model.graph)
     for name, (mean, std) in scales.items():
         _normalise(job, name, mean, std)
@@ -77,11 +74,15 @@ def order_conversion(
     return job.model
 
 
-def _rank(job: Edit, name: str, kind: str) -> int:
+def _check(job: Edit, kind: str, name: str, perm: Perm | None) -> None:
+    """Raise ToolError for what is no input or output of known rank, and for an order that is not one of its axes."""
     shape = dims(port(job.model.graph, kind, name, "-oo" if kind == "graph output" else "-ioo, -cci").type)
+    if kind == "graph input" and name in walk.outputs(job.model.graph):
+        raise ToolError(f"{name!r} is an output of the model, too: name what comes out differently", name)
     if shape is None:
         raise ToolError(f"the model declares no rank for {name!r}", name)
-    return len(shape)
+    if perm is not None and sorted(perm) != list(range(len(shape))):
+        raise ToolError(f"{list(perm)} is not an order of the {len(shape)} axes of {name!r}", name)
 
 
 def _permute(info: onnx.ValueInfoProto, perm: Perm) -> list[int | str | None]:

@@ -31,6 +31,9 @@ from ._edit import Edit, edit
 from ._narrow import narrow
 from ._options import COMMON
 
+#: What equal constants have in common: dtype, shape, contents.
+Key = tuple[int, tuple[int, ...], bytes]
+
 
 @edit("MODEL OUTPUT GRAPH * QUIET")
 def shrinking(
@@ -96,7 +99,7 @@ def _share(model: onnx.ModelProto) -> dict[str, list[str]]:
     """
     everywhere = [(s, _held(s.graph)) for s in walk.scopes(model)]
     kinds = Counter(_kind(t) for _, held in everywhere for t in held.values())
-    known: dict[int, dict[tuple[Any, ...], tuple[walk.Scope, str]]] = {}
+    known: dict[int, dict[Key, tuple[walk.Scope, str]]] = {}
     shared: dict[str, list[str]] = {}
     for scope, held in everywhere:
         own = set(walk.defined(scope.graph))
@@ -132,19 +135,19 @@ def _interface(model: onnx.ModelProto, scope: walk.Scope) -> set[str]:
     return set() if walk.is_function(scope.graph) or model.ir_version < 4 else {v.name for v in scope.graph.input}
 
 
-def _kind(tensor: onnx.TensorProto) -> tuple[Any, ...]:
+def _kind(tensor: onnx.TensorProto) -> tuple[int, tuple[int, ...]]:
     return tensor.data_type, tuple(tensor.dims)
 
 
-def _key(tensor: onnx.TensorProto) -> tuple[Any, ...]:
+def _key(tensor: onnx.TensorProto) -> Key:
     text = tensor.data_type == onnx.TensorProto.STRING
     data = repr(list(tensor.string_data)).encode() if text else fetch(tensor)
     return *_kind(tensor), hashlib.sha256(data).digest()
 
 
-def _extract(model: onnx.ModelProto, names: list[str], output: str) -> dict[str, Any]:
+def _extract(model: onnx.ModelProto, names: list[str], output: str) -> dict[str, np.ndarray]:
     """Turn constants into graph inputs called like their files; path -> values."""
-    graph, taken, found = model.graph, names_in(model), dict[str, Any]()
+    graph, taken, found = model.graph, names_in(model), dict[str, np.ndarray]()
     target = Path("model" if output in ("", "-") else output)
     for name in names:
         tensor = walk.constants(graph).get(name)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json as json_format
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..commands import Log, command, flag, option, parameter, repeated
@@ -24,7 +25,8 @@ from ..model.lazy import np, onnx
 from ._options import QUIET
 
 if TYPE_CHECKING:
-    from ._latency import Arrays, End, Onnx, TFLite, Timing
+    from ..validation.inputs import InputSpec
+    from ._latency import Arrays, End, Onnx, Results, TFLite, Timing
 
 PROVIDERS = ("tensorrt", "cuda", "openvino_cpu", "openvino_gpu", "cpu")
 
@@ -54,37 +56,25 @@ def inference(
     Of several models a list of these; with ``compare`` they are run in turn on the same inputs, and times and outputs
     are compared with those of the first.  Raises ToolError for what cannot be run.
     """
-    from ._latency import measure, open_model
+    from ._latency import measure
 
     many = not isinstance(input_onnx_file_path, str)
     paths = list(input_onnx_file_path) if many else [str(input_onnx_file_path)]
     if test_loop_count < 0 or warm_up < 0:
         raise ToolError("-tlc, --warm-up: the number of runs cannot be negative")
-    if onnx_execution_provider not in PROVIDERS:
-        raise unknown("-oep", "execution provider", onnx_execution_provider, PROVIDERS)
     if compare and len(paths) < 2:
         raise ToolError("--compare: give at least two models")
     log, loops = Log(non_verbose or json, "-" if json else ""), test_loop_count or 10
-    engines = [open_model(p, onnx_execution_provider, intra_op_num_threads, enable_profiling) for p in paths]
-    for path, engine in zip(paths, engines, strict=True):
-        if engine.missing:
-            what = (
-                f"{path}: {engine.missing} ({onnx_execution_provider}) is not there: {', '.join(engine.providers)} runs"
-            )
-            if require_provider:
-                raise ToolError(f"{what} instead", engine.missing)
-            log.warning(what)
+    settings = onnx_execution_provider, intra_op_num_threads, enable_profiling, require_provider
+    engines = [_opened(path, *settings, log) for path in paths]
     given = _given(input_numpy_file_paths_for_testing or (), numpy_ndarrays_for_testing)
     feeds: list[Arrays] = []
     for path, engine in zip(paths, engines, strict=True):
         same = feeds[0] if compare and feeds else None
         feeds.append(_feeds(path, engine, batch_size, fixed_shapes, given, seed, same, log))
-    jobs = [lambda e=e, f=f: e.run(f) for e, f in zip(engines, feeds, strict=True)]
-    if compare:
-        timings, results = measure(jobs, loops, warm_up)
-    else:
-        pairs = [measure([job], loops, warm_up) for job in jobs]
-        timings, results = [p[0][0] for p in pairs], [p[1][0] for p in pairs]
+    jobs = [partial(engine.run, fed) for engine, fed in zip(engines, feeds, strict=True)]
+    turns = [measure(some, loops, warm_up) for some in ([jobs] if compare else [[job] for job in jobs])]
+    timings, results = [t for turn in turns for t in turn[0]], [r for turn in turns for r in turn[1]]
     for path, engine, fed, timing, result in zip(paths, engines, feeds, timings, results, strict=True):
         _tell(log, path, engine, fed, timing, result)
         if profile := engine.close():
@@ -97,6 +87,21 @@ def inference(
         _report(paths, engines, timings, differences)
     log.info("Finish!")
     return results if many else list(results[0])
+
+
+def _opened(path: str, provider: str, threads: int, profile: bool, required: bool, log: Log) -> Onnx | TFLite:
+    """A model in its runtime; a provider that is not there is an error if it is required."""
+    from ._latency import open_model
+
+    if provider not in PROVIDERS:
+        raise unknown("-oep", "execution provider", provider, PROVIDERS)
+    engine = open_model(path, provider, threads, profile)
+    if engine.missing:
+        what = f"{path}: {engine.missing} ({provider}) is not there: {', '.join(engine.providers)} runs"
+        if required:
+            raise ToolError(f"{what} instead", engine.missing)
+        log.warning(what)
+    return engine
 
 
 # --- inputs ----------------------------------------------------------------------------------------------------------
@@ -158,10 +163,10 @@ def _shape(end: End, batch: int, fixed: Sequence[int] | None) -> tuple[int, ...]
     dims = [batch if k == 0 and not isinstance(d, int) else d for k, d in enumerate(end.shape)]
     if not all(isinstance(d, int) for d in dims):
         raise ToolError(f"input {end.name!r} has open dimensions {end.text}: give its size with -fs", end.name)
-    return tuple(int(d) for d in dims)
+    return tuple(d for d in dims if isinstance(d, int))
 
 
-def _made(end: End, shape: tuple[int, ...], seed: int | None, spec: Any) -> np.ndarray:
+def _made(end: End, shape: tuple[int, ...], seed: int | None, spec: InputSpec | None) -> np.ndarray:
     from ..validation.inputs import HIGHS, InputSpec
     from ._values import numpy_dtype
 
@@ -178,7 +183,7 @@ def _made(end: End, shape: tuple[int, ...], seed: int | None, spec: Any) -> np.n
     return made.astype(kind)
 
 
-def _specs(path: str) -> dict[str, Any]:
+def _specs(path: str) -> dict[str, InputSpec]:
     """What is known of each input of an ONNX model: the bounds of ids."""
     from ..errors import ConversionError
     from ..model.load import load
@@ -223,7 +228,7 @@ def _turned(array: np.ndarray, end: End) -> np.ndarray | None:
 # --- messages --------------------------------------------------------------------------------------------------------
 
 
-def _tell(log: Log, path: str, engine: Onnx | TFLite, feeds: Arrays, timing: Timing, results: list[Any]) -> None:
+def _tell(log: Log, path: str, engine: Onnx | TFLite, feeds: Arrays, timing: Timing, results: Results) -> None:
     """The original's lines, then the spread."""
     log.pair("file", path)
     log.pair("providers", engine.providers)
@@ -246,7 +251,7 @@ def _tell(log: Log, path: str, engine: Onnx | TFLite, feeds: Arrays, timing: Tim
         log.pair("outliers", f"{timing.outliers} of {len(timing.runs)} runs")
 
 
-def _keep(outputs: Sequence[End], results: Sequence[Any], log: Log) -> None:
+def _keep(outputs: Sequence[End], results: Results, log: Log) -> None:
     for end, result in zip(outputs, results, strict=True):
         name = f"result_{re.sub('[/:;]', '_', end.name)}.npy"
         if not isinstance(result, np.ndarray):
@@ -256,7 +261,7 @@ def _keep(outputs: Sequence[End], results: Sequence[Any], log: Log) -> None:
         log.pair("wrote", name)
 
 
-def _differences(engines: Sequence[Any], results: Sequence[list[Any]]) -> list[dict[str, str]]:
+def _differences(engines: Sequence[Onnx | TFLite], results: Sequence[Results]) -> list[dict[str, str]]:
     """For every model after the first: output -> how it differs."""
     found = []
     for engine, result in zip(engines[1:], results[1:], strict=True):
@@ -294,7 +299,9 @@ def _compare(log: Log, paths: list[str], timings: list[Timing], differences: lis
             log.pair(f"output {name}", text)
 
 
-def _report(paths: list[str], engines: Sequence[Any], timings: list[Timing], differences: list[dict[str, str]]) -> None:
+def _report(
+    paths: list[str], engines: Sequence[Onnx | TFLite], timings: list[Timing], differences: list[dict[str, str]]
+) -> None:
     rows = zip(paths, engines, timings, strict=True)
     models = [{"file": p, "providers": e.providers, "milliseconds": t.to_json()} for p, e, t in rows]
     for model, said in zip(models[1:], differences, strict=False):

@@ -14,9 +14,8 @@ examples:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..commands import command, option, repeated
 from ..errors import ToolError, nearest, unknown
@@ -38,6 +37,7 @@ from ._options import (
     output,
 )
 from ._schema import make_node
+from ._values import Value, Values
 
 
 @edit("* MODEL GRAPH OUTPUT QUIET")
@@ -47,15 +47,15 @@ def add(
     connection_dest_op_input_names: Sequence[Sequence[str]] | None = None,
     add_op_type: str = "",
     add_op_name: str = "",
-    add_op_input_variables: Mapping[str, Any] | None = None,
-    add_op_output_variables: Mapping[str, Any] | None = None,
-    add_op_attributes: Mapping[str, Any] | None = None,
+    add_op_input_variables: Values | None = None,
+    add_op_output_variables: Values | None = None,
+    add_op_attributes: Values | None = None,
     *,
     after: str = "",
     before: str = "",
     between: Sequence[str] = (),
     append: str = "",
-    constants: Mapping[str, Any] | None = None,
+    constants: Values | None = None,
     domain: str = "",
 ) -> onnx.ModelProto:
     """Add one node, at one place: by connections, or ``after``, ``before``, ``between`` or ``append``; returns the new
@@ -89,20 +89,22 @@ def add(
 class _New:
     """The node to be: it is made once its inputs and outputs are known."""
 
-    def __init__(self, job: Edit, op: str, name: str, attributes: dict[str, Any], domain: str, held: dict[str, Any]):
+    def __init__(
+        self, job: Edit, op: str, name: str, attributes: Values, domain: str, held: dict[str, onnx.TensorProto]
+    ):
         self.job, self.op, self.name, self.attributes, self.domain, self.held = job, op, name, attributes, domain, held
         self.taken = names_in(job.model)
         for constant in held:
             if constant in self.taken:
                 raise ToolError(f"-c: there is a {constant!r} already", constant)
 
-    def result(self, source: str, outs: Mapping[str, Any]) -> str:
+    def result(self, source: str, outs: Values) -> str:
         wanted = next(iter(outs), "")
         if wanted and wanted in self.taken:
             raise ToolError(f"-aoov: there is a tensor {wanted!r} already", wanted)
         return wanted or fresh(f"{source}_{self.name}", self.taken)
 
-    def inputs(self, source: str, ins: Mapping[str, Any]) -> list[str]:
+    def inputs(self, source: str, ins: Values) -> list[str]:
         """The source, then the constants; or as the variables say, whose first that is no constant is the source."""
         order = list(ins)
         first = next((n for n in order if n not in self.held), None)
@@ -125,7 +127,7 @@ class _New:
         return placed
 
 
-def _found(place: Any) -> Any:
+def _found(place: tuple[Scope, str] | None) -> tuple[Scope, str]:
     if place is None:
         raise ToolError("there is no place for the node")
     return place
@@ -137,7 +139,7 @@ def _position(scope: Scope, readers: list[onnx.NodeProto]) -> int:
     return min((i for i, n in enumerate(nodes) if any(n is r for r in readers)), default=len(nodes))
 
 
-def _after(new: _New, place: tuple[Scope, str], ins: Mapping[str, Any], outs: Mapping[str, Any]) -> None:
+def _after(new: _New, place: tuple[Scope, str], ins: Values, outs: Values) -> None:
     scope, tensor = place
     readers = [n for n in scope.graph.node if tensor in reads(n)]
     ends = tensor in outputs(scope.graph)
@@ -153,7 +155,7 @@ def _after(new: _New, place: tuple[Scope, str], ins: Mapping[str, Any], outs: Ma
 
 
 def _append(
-    new: _New, place: tuple[Scope, str], ins: Mapping[str, Any], outs: Mapping[str, Any], readers: Sequence[Any] = ()
+    new: _New, place: tuple[Scope, str], ins: Values, outs: Values, readers: Sequence[onnx.NodeProto] = ()
 ) -> None:
     """The output keeps its name; what made it gets another, which the other readers see (``readers``: the new node)."""
     scope, tensor = place
@@ -166,7 +168,7 @@ def _append(
     new.put(scope, new.inputs(inner, ins), [tensor, *list(outs)[1:]])
 
 
-def _before(new: _New, text: str, ins: Mapping[str, Any], outs: Mapping[str, Any]) -> None:
+def _before(new: _New, text: str, ins: Values, outs: Values) -> None:
     scope, node, index = new.job.slot(text, "--before")
     tensor = node.input[index]
     result = new.result(tensor, outs)
@@ -174,7 +176,7 @@ def _before(new: _New, text: str, ins: Mapping[str, Any], outs: Mapping[str, Any
     new.put(scope, new.inputs(tensor, ins), [result, *list(outs)[1:]], _position(scope, [node]))
 
 
-def _between(new: _New, nodes: Sequence[str], ins: Mapping[str, Any], outs: Mapping[str, Any]) -> None:
+def _between(new: _New, nodes: Sequence[str], ins: Values, outs: Values) -> None:
     (scope, a), (other, b) = (_found(new.job.find("node", n, "--between")) for n in nodes)
     first, second = node_named(scope, a), node_named(other, b)
     shared = [o for o in first.output if o and o in reads(second)]
@@ -191,8 +193,8 @@ def _by_pairs(
     new: _New,
     sources: Sequence[Sequence[str]],
     targets: Sequence[Sequence[str]],
-    ins: dict[str, Any],
-    outs: dict[str, Any],
+    ins: Values,
+    outs: Values,
 ) -> None:
     """The connections as pairs of nodes; all names are looked up before anything is changed."""
     job, graph, main = new.job, new.job.model.graph, scopes(new.job.model)[0]
@@ -237,25 +239,25 @@ def _row(flag: str, row: Sequence[str]) -> Sequence[str]:
     return row
 
 
-def _mine(flag: str, own: str, name: str, variable: str, known: Mapping[str, Any], where: str) -> None:
+def _mine(flag: str, own: str, name: str, variable: str, known: Values, where: str) -> None:
     if own != name:
         raise ToolError(f"{flag}: {own!r} is not the new node, {name!r}", own, [name])
     if variable not in known:
         raise ToolError(f"{flag}: {variable!r} is not declared with {where}", variable, nearest(variable, known))
 
 
-def _info(name: str, said: Any) -> Any:
+def _info(name: str, said: Value) -> onnx.ValueInfoProto:
     word, shape = said
     word = word if isinstance(word, str) else _np_word(word)
     return onnx.helper.make_tensor_value_info(name, dtype(word), list(shape))
 
 
-def _np_word(dtype: Any) -> str:
+def _np_word(dtype: Value) -> str:
 
     return str(np.dtype(dtype))
 
 
-def _beside(values: dict[str, Any]) -> str:
+def _beside(values: dict[str, str]) -> str:
     path = values["input_onnx_file_path"]
     return path if path == "-" else str(Path(path).with_name(f"{Path(path).stem}_mod.onnx"))
 

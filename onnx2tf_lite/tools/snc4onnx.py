@@ -65,11 +65,7 @@ def combine(
     for index, pairs in enumerate(joins, 1):
         merger.join(index, pairs, keep_outputs)
         if output_of_onnx_file_in_the_process_of_fusion and job.output not in ("", "-"):
-            target = Path(job.output)
-            step = target.with_name(f"{target.stem}_{index}{target.suffix}")
-            if not job.dry_run:
-                write_model(merger.model, step, note=job.log.info, **job.storage)
-            job.log.info(f"after join {index}: {step}")
+            merger.write(index)
     merger.finish()
     job.model = merger.model
     job.test(merger.compare)
@@ -173,6 +169,14 @@ class _Merger:
         if not keep:
             walk.remove(self.model.graph.output, lambda v: v.name in joined.values())
         _append(self.model, part, self.titles[index])
+
+    def write(self, index: int) -> None:
+        """What is joined so far, beside the output."""
+        target = Path(self.job.output)
+        step = target.with_name(f"{target.stem}_{index}{target.suffix}")
+        if not self.job.dry_run:
+            write_model(self.model, step, note=self.job.log.info, **self.job.storage)
+        self.job.log.info(f"after join {index}: {step}")
 
     def _source(self, name: str, index: int) -> str:
         """The tensor that a source means: as it is called now, as its model called it, or ``model.name``."""

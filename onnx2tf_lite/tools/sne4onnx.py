@@ -103,7 +103,7 @@ def split(
     return parts
 
 
-def extract_or_split(split_at: Sequence[str] = (), max_bytes: int = 0, **values: Any) -> Any:
+def extract_or_split(split_at: Sequence[str] = (), max_bytes: int = 0, **values: Any) -> object:
     """What the command line calls."""
     cut = {k: values.pop(k, None) for k in ("input_op_names", "output_op_names")}
     if bool(split_at or max_bytes) == any(cut.values()) or (any(cut.values()) and not all(cut.values())):
@@ -134,7 +134,7 @@ def _tensors(job: Edit, names: Sequence[str], flag: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _need(graph: Any, starts: Sequence[str], ends: Sequence[str]) -> tuple[set[int], list[str], list[str]]:
+def _need(graph: onnx.GraphProto, starts: Sequence[str], ends: Sequence[str]) -> tuple[set[int], list[str], list[str]]:
     """Nodes between, model inputs that are needed besides ``starts``, and starts that are not."""
     maker = {o: i for i, n in enumerate(graph.node) for o in n.output if o}
     seen, queue, nodes = set(ends), list(ends), set[int]()
@@ -191,7 +191,7 @@ def _cut(
     remove(graph.value_info, lambda v: v.name in starts or v.name in ends)
 
 
-def _by_cuts(graph: Any, cuts: list[list[str]]) -> list[list[int]]:
+def _by_cuts(graph: onnx.GraphProto, cuts: list[list[str]]) -> list[list[int]]:
     done, groups = set[int](), list[list[int]]()
     for cut in cuts:
         nodes = _need(graph, [], cut)[0] - done
@@ -203,7 +203,7 @@ def _by_cuts(graph: Any, cuts: list[list[str]]) -> list[list[int]]:
     return groups + ([rest] if rest else [])
 
 
-def _by_size(graph: Any, limit: int) -> list[list[int]]:
+def _by_size(graph: onnx.GraphProto, limit: int) -> list[list[int]]:
     """Nodes in order, a new part wherever the weights would be more than the limit."""
     sizes, groups, held = {n: nbytes(t) for n, t in initializers(graph).items()}, [list[int]()], set[str]()
     for index, node in enumerate(graph.node):
@@ -218,7 +218,7 @@ def _by_size(graph: Any, limit: int) -> list[list[int]]:
     return groups
 
 
-def _ports(graph: Any, groups: list[list[int]]) -> list[tuple[list[str], list[str]]]:
+def _ports(graph: onnx.GraphProto, groups: list[list[int]]) -> list[tuple[list[str], list[str]]]:
     """Inputs and outputs of each part: what comes from earlier ones, and what later ones or the model need."""
     order = [*inputs(graph), *(o for n in graph.node for o in n.output if o)]
     made = [{o for i in group for o in graph.node[i].output if o} for group in groups]
@@ -267,7 +267,7 @@ def _verify_chain(job: Edit, whole: onnx.ModelProto, parts: list[onnx.ModelProto
 
 
 def _write_chain(job: Edit, path: Path, parts: list[onnx.ModelProto]) -> None:
-    lines: list[dict[str, Any]] = []
+    lines: list[dict[str, object]] = []
     for k, part in enumerate(parts, 1):
         target = path.with_name(f"{path.stem}_{k}{path.suffix or '.onnx'}")
         write_model(part, target, **job.storage, note=job.log.info)

@@ -27,7 +27,7 @@ from ..model.types import contradict, dtype, dtype_word, type_text, types
 from ._edit import Edit, edit
 from ._options import ATTRIBUTE_FORM, COMMON, CONSTANT_FORM, CONSTANTS, output
 from ._schema import make_node
-from ._values import given_tensor, shape
+from ._values import Value, Values, given_tensor, shape
 
 #: Usual ranks of inputs by the name that ONNX's definition gives them; others are images.
 RECURRENT = {"X": 3, "W": 3, "R": 3, "B": 2, "initial_h": 3, "initial_c": 3, "P": 2, "sequence_lens": 1}
@@ -41,7 +41,7 @@ _RANKS = {
 }
 RANKS = {name: rank for rank, names in _RANKS.items() for name in names.split()}
 
-Variables = Mapping[str, Any] | Iterable[tuple[str, Any]]
+Variables = Values | Iterable[tuple[str, Value]]
 
 
 @edit("* OUTPUT QUIET")
@@ -53,9 +53,9 @@ def generate(
     ir_version: int = 9,
     input_variables: Variables | None = None,
     output_variables: Variables | None = None,
-    attributes: Mapping[str, Any] | None = None,
+    attributes: Values | None = None,
     *,
-    constants: Mapping[str, Any] | None = None,
+    constants: Values | None = None,
     domain: str = "",
 ) -> onnx.ModelProto:
     """A model of one node, as ONNX's definition of its operator allows it; returns the model.
@@ -91,12 +91,12 @@ def generate(
     return job.model
 
 
-def _pairs(variables: Variables | None) -> list[tuple[str, Any]]:
+def _pairs(variables: Variables | None) -> list[tuple[str, Value]]:
     found = list(variables.items()) if isinstance(variables, Mapping) else list(variables or ())
     return [("" if n in ("", "-") else n, s) for n, s in found]
 
 
-def type_proto(said: Any) -> onnx.TypeProto:
+def type_proto(said: Value) -> onnx.TypeProto:
     """[dtype, shape] as a TypeProto; ``sequence(float32)`` is a dtype word too."""
     word, extents = said
     word = word if isinstance(word, str) else str(np.dtype(word))
@@ -105,7 +105,7 @@ def type_proto(said: Any) -> onnx.TypeProto:
     return onnx.helper.make_sequence_type_proto(made) if inner != word else made
 
 
-def usual(op: str, place: int, name: str, opset: int, domain: str = "") -> list[Any]:
+def usual(op: str, place: int, name: str, opset: int, domain: str = "") -> list[Value]:
     """[dtype, shape] of an input of which nothing is said but the name: float32 where the operator takes it, and the
     rank that this input usually has.  Raises ToolError where ONNX does not define the operator."""
     found = schema(op, opset, domain)
@@ -124,11 +124,11 @@ def usual(op: str, place: int, name: str, opset: int, domain: str = "") -> list[
     return [dtype_word(dtype(takes[0])), axes]
 
 
-def _info(name: str, said: Any) -> Any:
+def _info(name: str, said: Value) -> onnx.ValueInfoProto:
     return onnx.ValueInfoProto(name=name, type=type_proto(said))
 
 
-def _type_outputs(model: onnx.ModelProto, declared: Mapping[str, Any]) -> None:
+def _type_outputs(model: onnx.ModelProto, declared: Values) -> None:
     """Declared outputs as they are said, unless inference contradicts; the others as inferred."""
 
     inferred = types(infer(model).graph)
@@ -164,7 +164,7 @@ def listing(op: str = "") -> str:
     return "\n".join(lines)
 
 
-def _option(port: Any) -> str:
+def _option(port: onnx.defs.OpSchema.FormalParameter) -> str:
     return {"Optional": " (optional)", "Variadic": " (any number)"}.get(str(port.option).rpartition(".")[2], "")
 
 
@@ -189,8 +189,8 @@ def _attributes(rows: Sequence[Sequence[str]]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _variables(rows: Sequence[Sequence[str]]) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+def _variables(rows: Sequence[Sequence[str]]) -> list[tuple[str, Value]]:
+    found: list[tuple[str, Value]] = []
     for row in rows:
         if len(row) not in (1, 3):
             raise ToolError(f"{' '.join(row)!r}: a variable is NAME DTYPE SHAPE, NAME alone, or - for none")

@@ -75,7 +75,7 @@ def _port(code: str, given: Mapping[str, str], wanted: Sequence[str]) -> dict[st
     return {w: given[w] for w in wanted}
 
 
-def _image(model: ModelProto, name: str, code: str) -> dict[str, Any]:
+def _image(model: ModelProto, name: str, code: str) -> dict[str, Dim]:
     if name not in inputs(model.graph):
         raise unknown("--input", "graph input", name, inputs(model.graph))
     shape = dims(types(model.graph)[name])
@@ -126,9 +126,9 @@ def _slices(port: str, text: str, shape: Sequence[Dim]) -> list[tuple[int, int, 
     return found
 
 
-def _sizes(ports: Sequence[Port], axes: Mapping[str, str]) -> dict[str, Any]:
+def _sizes(ports: Sequence[Port], axes: Mapping[str, str]) -> dict[str, Dim]:
     """Batch, boxes and classes, and the order of axes of each port, from the extents."""
-    sizes: dict[str, Any] = {}
+    sizes: dict[str, Dim] = {}
     for port in ports:
         orders = [o for o in permutations(range(len(port.shape))) if _fits(port.shape, o, axes[port.name], sizes)]
         if not orders:
@@ -141,7 +141,7 @@ def _sizes(ports: Sequence[Port], axes: Mapping[str, str]) -> dict[str, Any]:
     return {names[letter]: size for letter, size in sizes.items() if letter in names}
 
 
-def _fits(shape: Sequence[Dim], order: Sequence[int], letters: str, known: Mapping[str, Any]) -> bool:
+def _fits(shape: Sequence[Dim], order: Sequence[int], letters: str, known: Mapping[str, Dim]) -> bool:
     """Do the axes in this order have these extents?  The batch stays first; axes beyond the letters have to be 1."""
     turned = [shape[a] for a in order]
     if order[0] != 0 or len(turned) < len(letters) or any(d != 1 for d in turned[len(letters) :]):
@@ -150,11 +150,11 @@ def _fits(shape: Sequence[Dim], order: Sequence[int], letters: str, known: Mappi
     return turned[: len(letters)] == wanted
 
 
-def _named(letters: str, known: Mapping[str, Any]) -> str:
+def _named(letters: str, known: Mapping[str, Dim]) -> str:
     return f"[{','.join(f'{c}={known[c]}' if c in known else c for c in letters)}]"
 
 
-def _text(shape: Sequence[Any] | None) -> str:
+def _text(shape: Sequence[Dim | None] | None) -> str:
     return "unknown" if shape is None else f"[{','.join('?' if d is None else str(d) for d in shape)}]"
 
 
