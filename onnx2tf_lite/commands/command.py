@@ -69,11 +69,7 @@ class Command:
 
 
 def command(
-    function: Function,
-    *rows: Option,
-    show: Function | None = None,
-    explains: Sequence[Function] = (),
-    **settings: Any,
+    function: Function, *rows: Option, show: Function | None = None, explains: Sequence[Function] = (), **settings: Any
 ) -> Command:
     """The command line of ``function``; ``show`` prints what it returns (a whole number is the exit code).
 

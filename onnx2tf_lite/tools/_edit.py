@@ -183,10 +183,7 @@ class Edit:
         self._test = run
 
     def same_outputs(
-        self,
-        feed: Turn | None = None,
-        result: Turn | None = None,
-        tensors: list[str] | None = None,
+        self, feed: Turn | None = None, result: Turn | None = None, tensors: list[str] | None = None
     ) -> None:
         """Ask that the result computes what the model did (arguments: see ``_verify.same_outputs``)."""
         from . import _verify

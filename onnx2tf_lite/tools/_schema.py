@@ -86,13 +86,7 @@ def _int(value: Value) -> int:
 
 
 def make_node(
-    op: str,
-    inputs: list[str],
-    outputs: list[str],
-    name: str,
-    attributes: Values,
-    opset: int,
-    domain: str = "",
+    op: str, inputs: list[str], outputs: list[str], name: str, attributes: Values, opset: int, domain: str = ""
 ) -> onnx.NodeProto:
     """A node whose operator exists, with attributes typed by its definition and as many inputs and outputs as it takes.
 

@@ -175,6 +175,16 @@ def tensor(name: str, word: str, value: Value) -> onnx.TensorProto:
     return onnx.numpy_helper.from_array(made, name)
 
 
+def value_info(name: str, said: Value) -> onnx.ValueInfoProto:
+    """A tensor from [dtype, shape]; ``sequence(float32)`` is a dtype word too."""
+    word, extents = said
+    word = word if isinstance(word, str) else str(np.dtype(word))
+    inner = word[len("sequence(") : -1] if word.startswith("sequence(") else word
+    made = onnx.helper.make_tensor_type_proto(dtype(inner), None if extents is None else list(extents))
+    kind = onnx.helper.make_sequence_type_proto(made) if inner != word else made
+    return onnx.ValueInfoProto(name=name, type=kind)
+
+
 def pack(array: np.ndarray) -> bytes:
     """The bytes of TensorProto.raw_data: little-endian, row-major, small types packed."""
     return bytes(onnx.numpy_helper.from_array(np.ascontiguousarray(array)).raw_data)

@@ -316,11 +316,7 @@ def _models(words: Sequence[str]) -> str | list[str]:
 _INPUT: Any = {"group": "input and output", "required": True, "convert": _models}
 main = command(
     inference,
-    option(
-        "-if --input_onnx_file_path FILE...",
-        "the model, or several: .onnx or .tflite",
-        **_INPUT,
-    ),
+    option("-if --input_onnx_file_path FILE...", "the model, or several: .onnx or .tflite", **_INPUT),
     option("-b --batch_size N", "size of an open first dimension (default: 1)", type=int),
     repeated("-fs --fixed_shapes [N...]", "the shape of an input; once per input, in order", type=int),
     option("-tlc --test_loop_count N", "how many runs are timed (default: 10)", type=int),

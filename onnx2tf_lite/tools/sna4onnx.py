@@ -19,9 +19,8 @@ from pathlib import Path
 
 from ..commands import command, option, repeated
 from ..errors import ToolError, nearest, unknown
-from ..model.lazy import np, onnx
+from ..model.lazy import onnx
 from ..model.names import fresh, names_in, node_named
-from ..model.types import dtype
 from ..model.walk import Scope, defined, is_function, outputs, producers, reads, replace_uses, scopes
 from . import _values
 from ._edit import Edit, edit
@@ -37,7 +36,7 @@ from ._options import (
     output,
 )
 from ._schema import make_node
-from ._values import Value, Values
+from ._values import Values, value_info
 
 
 @edit("* MODEL GRAPH OUTPUT QUIET")
@@ -190,11 +189,7 @@ def _between(new: _New, nodes: Sequence[str], ins: Values, outs: Values) -> None
 
 
 def _by_pairs(
-    new: _New,
-    sources: Sequence[Sequence[str]],
-    targets: Sequence[Sequence[str]],
-    ins: Values,
-    outs: Values,
+    new: _New, sources: Sequence[Sequence[str]], targets: Sequence[Sequence[str]], ins: Values, outs: Values
 ) -> None:
     """The connections as pairs of nodes; all names are looked up before anything is changed."""
     job, graph, main = new.job, new.job.model.graph, scopes(new.job.model)[0]
@@ -221,7 +216,7 @@ def _by_pairs(
         replace_uses(graph, {tensor: name}, [reader])
     for names, infos, done in ((ins, graph.input, connected), (outs, graph.output, {n for _, _, n in rewired})):
         for name in (n for n in names if n not in done and n not in new.held):
-            infos.append(_info(name, names[name]))
+            infos.append(value_info(name, names[name]))
             job.log.info(f"{name} is a{'n input' if names is ins else 'n output'} of the model")
     new.put(main, [connected.get(n, n) for n in ins] + [n for n in new.held if n not in ins], list(outs))
 
@@ -244,17 +239,6 @@ def _mine(flag: str, own: str, name: str, variable: str, known: Values, where: s
         raise ToolError(f"{flag}: {own!r} is not the new node, {name!r}", own, [name])
     if variable not in known:
         raise ToolError(f"{flag}: {variable!r} is not declared with {where}", variable, nearest(variable, known))
-
-
-def _info(name: str, said: Value) -> onnx.ValueInfoProto:
-    word, shape = said
-    word = word if isinstance(word, str) else _np_word(word)
-    return onnx.helper.make_tensor_value_info(name, dtype(word), list(shape))
-
-
-def _np_word(dtype: Value) -> str:
-
-    return str(np.dtype(dtype))
 
 
 def _beside(values: dict[str, str]) -> str:

@@ -252,16 +252,9 @@ class _Merger:
 
 def _append(model: onnx.ModelProto, part: onnx.ModelProto, title: str) -> None:
     """Everything of ``part`` behind what is there; of metadata and the like, the first wins."""
-    for field in (
-        "node",
-        "input",
-        "output",
-        "initializer",
-        "sparse_initializer",
-        "value_info",
-        "quantization_annotation",
-    ):
-        getattr(model.graph, field).extend(getattr(part.graph, field))
+    for field, values in part.graph.ListFields():
+        if field.name not in ("name", "doc_string", "metadata_props"):
+            getattr(model.graph, field.name).extend(values)
     model.ir_version = max(model.ir_version, part.ir_version)
     model.functions.extend(f for f in part.functions if f not in model.functions)
     there = {p.key for p in model.metadata_props}

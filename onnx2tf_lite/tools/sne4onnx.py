@@ -74,12 +74,7 @@ def extraction(
 
 
 @edit("MODEL GRAPH OUTPUT QUIET")
-def split(
-    job: Edit,
-    *,
-    split_at: Sequence[str] = (),
-    max_bytes: int = 0,
-) -> list[onnx.ModelProto]:
+def split(job: Edit, *, split_at: Sequence[str] = (), max_bytes: int = 0) -> list[onnx.ModelProto]:
     """Split at cuts ("a" or "a,b") or into parts of at most ``max_bytes`` of weights; returns the parts, in order.
 
     Writes ``<stem>_1.onnx`` and so on, and ``<stem>.json``: file, inputs, outputs and bytes of each part.

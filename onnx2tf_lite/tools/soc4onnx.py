@@ -21,12 +21,7 @@ from ._options import COMMON, INPUT, OUTPUT
 
 
 @edit("* MODEL OUTPUT GRAPH QUIET")
-def change(
-    job: Edit,
-    opset: int,
-    *,
-    force: bool = False,
-) -> onnx.ModelProto:
+def change(job: Edit, opset: int, *, force: bool = False) -> onnx.ModelProto:
     """Bring the default domain to ``opset``; with ``force`` change the number and no operator.  Returns the new model.
 
     :raises ToolError: an opset that does not exist, or nodes that it cannot express.

@@ -22,11 +22,7 @@ from ._options import COMMON, INPUT, OUTPUT
 
 @edit("MODEL GRAPH output_op_names OUTPUT QUIET")
 def outputs_delete(
-    job: Edit,
-    output_op_names: Sequence[str] = (),
-    *,
-    keep: bool = False,
-    prune_inputs: bool = False,
+    job: Edit, output_op_names: Sequence[str] = (), *, keep: bool = False, prune_inputs: bool = False
 ) -> onnx.ModelProto:
     """Delete the named outputs (names or globs), with ``keep`` all others; returns the new model."""
     graph = job.model.graph

@@ -21,13 +21,13 @@ from typing import Any
 from ..commands import command, option, repeated
 from ..errors import ToolError, nearest
 from ..model.infer import infer
-from ..model.lazy import np, onnx
+from ..model.lazy import onnx
 from ..model.schema import operators, schema
 from ..model.types import contradict, dtype, dtype_word, type_text, types
 from ._edit import Edit, edit
 from ._options import ATTRIBUTE_FORM, COMMON, CONSTANT_FORM, CONSTANTS, output
 from ._schema import make_node
-from ._values import Value, Values, given_tensor, shape
+from ._values import Value, Values, given_tensor, shape, value_info
 
 #: Usual ranks of inputs by the name that ONNX's definition gives them; others are images.
 RECURRENT = {"X": 3, "W": 3, "R": 3, "B": 2, "initial_h": 3, "initial_c": 3, "P": 2, "sequence_lens": 1}
@@ -74,7 +74,7 @@ def generate(
     node.domain = domain
     if plugin or not operators(domain):
         job.log.warning(f"ONNX has no definition of {op_type}: its inputs and attributes were not checked")
-    infos = [_info(n, s) for n, s in dict(ins).items() if n and n not in held]
+    infos = [value_info(n, s) for n, s in dict(ins).items() if n and n not in held]
     ends = [onnx.ValueInfoProto(name=n) for n in results if n]
     graph = onnx.helper.make_graph([node], op_name, infos, ends, list(held.values()))
     imports = [onnx.helper.make_opsetid(domain, opset)]
@@ -96,15 +96,6 @@ def _pairs(variables: Variables | None) -> list[tuple[str, Value]]:
     return [("" if n in ("", "-") else n, s) for n, s in found]
 
 
-def type_proto(said: Value) -> onnx.TypeProto:
-    """[dtype, shape] as a TypeProto; ``sequence(float32)`` is a dtype word too."""
-    word, extents = said
-    word = word if isinstance(word, str) else str(np.dtype(word))
-    inner = word[len("sequence(") : -1] if word.startswith("sequence(") else word
-    made = onnx.helper.make_tensor_type_proto(dtype(inner), None if extents is None else list(extents))
-    return onnx.helper.make_sequence_type_proto(made) if inner != word else made
-
-
 def usual(op: str, place: int, name: str, opset: int, domain: str = "") -> list[Value]:
     """[dtype, shape] of an input of which nothing is said but the name: float32 where the operator takes it, and the
     rank that this input usually has.  Raises ToolError where ONNX does not define the operator."""
@@ -124,17 +115,13 @@ def usual(op: str, place: int, name: str, opset: int, domain: str = "") -> list[
     return [dtype_word(dtype(takes[0])), axes]
 
 
-def _info(name: str, said: Value) -> onnx.ValueInfoProto:
-    return onnx.ValueInfoProto(name=name, type=type_proto(said))
-
-
 def _type_outputs(model: onnx.ModelProto, declared: Values) -> None:
     """Declared outputs as they are said, unless inference contradicts; the others as inferred."""
 
     inferred = types(infer(model).graph)
     for info in model.graph.output:
         said, known = declared.get(info.name), inferred.get(info.name)
-        own = type_proto(said) if said is not None else known
+        own = value_info(info.name, said).type if said is not None else known
         if own is None:
             raise ToolError(f"-ov: the type of {info.name} cannot be inferred: declare it", info.name)
         if what := contradict(own, known):

@@ -21,6 +21,7 @@ from typing import Any
 
 from ..commands import command, flag, option, repeated
 from ..errors import ToolError, unknown
+from ..model import names
 from ..model.lazy import onnx
 from ..model.names import fresh
 from ..model.walk import Scope, defined, inputs, outputs, rename_tensors, scopes
@@ -113,15 +114,9 @@ def _read(path: str) -> list[tuple[str, str]]:
 
 
 def _names(model: onnx.ModelProto, kinds: Iterable[str]) -> list[str]:
-    main, everywhere = model.graph, [s.graph for s in scopes(model)]
-    by_kind: dict[str, Callable[[], Iterable[str]]] = {
-        "node": lambda: (n.name for g in everywhere for n in g.node),
-        "tensor": lambda: (n for g in everywhere for n in defined(g)),
-        "input": lambda: inputs(main),
-        "output": lambda: outputs(main),
-        "dim": lambda: named_dims(model),
-    }
-    return [name for kind in kinds for name in by_kind[kind]() if name]
+    known = {"input": "graph input", "output": "graph output"}
+    listed = [named_dims(model) if k == "dim" else [n for _, n in names.known(model, known.get(k, k))] for k in kinds]
+    return [name for some in listed for name in some]
 
 
 def _apply(

@@ -31,10 +31,7 @@ from ._verify import NotRun, random_feeds, run
 
 @edit("MODEL GRAPH OUTPUT QUIET")
 def shape_inference(
-    job: Edit,
-    *,
-    set_dim: Mapping[str, int | str] | None = None,
-    run_shapes: Mapping[str, Sequence[int]] | None = None,
+    job: Edit, *, set_dim: Mapping[str, int | str] | None = None, run_shapes: Mapping[str, Sequence[int]] | None = None
 ) -> onnx.ModelProto:
     """Write what inference finds into value_info and outputs; returns the new model.
 
