@@ -62,7 +62,7 @@ def _lower(model: gs.Graph, settings: Settings) -> Graph:
 
 
 def _stored(graph: Graph, settings: Settings) -> Graph:
-    stored.settle(graph)
+    stored.canonicalise(graph)
     return graph
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .dims import Shape
 from .graph import Op, Value, short
-from .orders import AS_WRITTEN, Rule, View
+from .orders import AS_WRITTEN, Fill, Rule, View
 from .traits import Elements, Traits
 
 Result = tuple[Shape, np.dtype]
@@ -73,6 +73,16 @@ class Kind(Traits):
     def is_view(self) -> bool:
         """TRANSPOSE and RESHAPE: the same elements under other axes."""
         return isinstance(self.layout, View)
+
+    @property
+    def permutes(self) -> bool:
+        """TRANSPOSE: a view in another order of axes."""
+        return isinstance(self.layout, View) and self.layout.permutes
+
+    @property
+    def is_splat(self) -> bool:
+        """FILL: the result is one number everywhere."""
+        return isinstance(self.layout, Fill)
 
     def takes(self, dtype: np.dtype) -> bool:
         """True where the kernel computes with plain numbers of ``dtype``."""

@@ -238,16 +238,16 @@ class FullyConnected(Rule):
 
 @dataclass(frozen=True)
 class View(Rule):
-    """TRANSPOSE and RESHAPE: no operation at all for the layout stage, only a renaming of axes."""
+    """TRANSPOSE (``permutes``) and RESHAPE: no operation at all for the layout stage, only a renaming of axes."""
 
     anchored: bool = False
+    permutes: bool = False
 
 
 AS_WRITTEN = Rule()
 CHANNELS_LAST = Rule(channels_last=True)
 ELEMENTWISE = Elementwise()
 LAST_AXIS = AnyOrder(last=1)
-VIEW = View()
 
 
 def permute(sequence: Sequence[Any], order: Order) -> tuple[Any, ...]:
@@ -260,7 +260,6 @@ __all__ = [
     "CHANNELS_LAST",
     "ELEMENTWISE",
     "LAST_AXIS",
-    "VIEW",
     "AnyOrder",
     "Elementwise",
     "FullyConnected",

@@ -25,8 +25,10 @@ class Elements(Enum):
     """Where the elements of a result come from."""
 
     COPIED = "each is an element of the first operand, wherever that lies"
-    PICKED = "each is an element of some operand (or the zero of a pad), by place or by order"
-    CONVERTED = "each is an element of the operand in another representation"
+    PICKED = "each is an element of some operand, by place or by order"
+    PADDED = "each is an element of the first operand, or zero"
+    CONVERTED = "each is an element of the operand in another dtype"
+    ENCODED = "each stands for the number that an element of the operand is, or is the number that it stands for"
     COMPARED = "bools: how two operands compare"
     COMPUTED = "new numbers"
     DELEGATED = "what the bodies make of the operands"

@@ -12,7 +12,7 @@ from ..errors import ConversionError
 from ..ir.dims import Expr, Shape, is_static
 from ..ir.graph import Graph, Op, Origin, Placement, Value, building, current_graph, current_origin
 from ..ir.kinds import KINDS
-from ..ir.orders import AS_WRITTEN, VIEW, Order, Rule, every_port, identity, permute, tensor
+from ..ir.orders import AS_WRITTEN, Order, Rule, every_port, identity, permute, tensor
 from .families import Node, Variant, as_written, channels_last, discover, from_producers, from_readers
 from .problem import CL, Pin, Problem
 from .views import Atoms, Axes, Key, key_of, order_for, runs
@@ -119,10 +119,10 @@ class _Layout:
                 self._base(value)
 
     def _view(self, op: Op) -> tuple[Value, Axes] | None:
-        if op.kind.layout is not VIEW or op.inputs[0] not in self.views:
+        if not op.kind.is_view or op.inputs[0] not in self.views:
             return None
         base, axes = self.views[op.inputs[0]]
-        if op.kind.name == "TRANSPOSE":
+        if op.kind.permutes:
             return base, permute(axes, op.attrs["perm"])
         reshaped = self.atoms.reshape(axes, op.outputs[0].shape)
         return None if reshaped is None else (base, reshaped)
@@ -145,7 +145,7 @@ class _Layout:
             self.nodes.append(boundary(value.name, ~0, value))
             self.made[value] = f"input '{value.name}'"
         for op in self.computing:
-            rule = AS_WRITTEN if op.kind.layout is VIEW else op.kind.layout
+            rule = AS_WRITTEN if op.kind.is_view else op.kind.layout
             ports = {p: view(v) for p in every_port(op) if (v := tensor(op, p)) in self.views and v}
             self.nodes.append(Node(op, rule, ports))
             for value in op.outputs:
@@ -254,7 +254,7 @@ class _Layout:
             else:
                 inputs[port] = self._permute_constant(value, variant.orders.get(port, identity(value.rank)))
         attrs = node.rule.attrs(op, variant.orders)
-        if op.kind.layout is VIEW:
+        if op.kind.is_view:
             attrs = dict(op.attrs)
         op.inputs, op.attrs = inputs, attrs
         self._permute_weights(node, op, variant)

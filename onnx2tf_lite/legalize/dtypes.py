@@ -11,16 +11,15 @@ the operands and for the exact result; without it the model is refused, never si
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from ..errors import ConversionError, Problem
-from ..ir import build
-from ..ir.graph import Graph, Op, Value, building, current_origin, short
+from ..ir import build, rewrite
+from ..ir.graph import Graph, Op, Value, short
 from ..ir.intervals import dtype_range, fits
-from ..ir.kinds import KINDS
 from ..ir.ranges import Ranges
+from ..ir.traits import Elements
 from . import infinities, uint64
 from .ranks import collapse
 
@@ -40,7 +39,7 @@ def legalize(graph: Graph) -> Graph:
     problems: list[Problem] = []
     uint64.signed(graph, lambda op, what: problems.append(_problem(op, what)))
     infinities.restore(graph)
-    for part in [*graph.subgraphs(), graph]:
+    for part in rewrite.graphs(graph):
         _legalize(part, problems)
     if problems:
         raise ConversionError(*problems)
@@ -56,17 +55,15 @@ def _legalize(graph: Graph, problems: list[Problem]) -> None:
         for v in values
         if v in foreign
     ]
-    old, graph.ops = graph.ops, []
-    for op in old:
+    for op in rewrite.walk(graph):
         if not foreign.isdisjoint([*op.uses(), *op.outputs]):
             continue  # it is said of the tensor
         start = len(graph.ops)
-        with building(graph, op.origin):
-            try:
-                stage.place(op)
-            except ValueError as error:
-                problems.append(_problem(op, str(error)))
-                graph.ops.append(op)
+        try:
+            stage.place(op)
+        except ValueError as error:
+            problems.append(_problem(op, str(error)))
+            graph.ops.append(op)
         for added in graph.ops[start:]:
             stage.ranges.learn(added)
     graph.sweep()
@@ -99,7 +96,7 @@ class _Stage:
             if carrier is not None:
                 op, back = self._carried(op, carrier)
             elif expand is not None:
-                self._adopt(op, [expand(op)])
+                rewrite.replace(op, [expand(op)])
                 return
             else:
                 raise ValueError(self._reason(op, values))
@@ -107,24 +104,14 @@ class _Stage:
         if folded is None:
             self.graph.ops.append(op)
         else:
-            self._adopt(op, folded)
+            rewrite.replace(op, folded)
         for source, result in back:
-            self._define("CAST", source, result, to=result.dtype)
-
-    def _adopt(self, op: Op, results: Sequence[Value]) -> None:
-        """``results`` of operations just built take the place of those of ``op``."""
-        for fresh, value in zip(results, op.outputs, strict=True):
-            self._define("RESHAPE", fresh, value, shape=value.shape)
-
-    def _define(self, kind: str, source: Value, result: Value, **attrs: Any) -> None:
-        op = Op(KINDS[kind], [source], [result], attrs, current_origin())
-        result.producer = op
-        self.graph.ops.append(op)
+            rewrite.define("CAST", source, result, to=result.dtype)
 
     def cast(self, value: Value, dtype: np.dtype) -> Value:
         """``value`` as ``dtype``, which holds all of it: the source of a cast where there is one."""
         producer, interval = value.producer, self.ranges.of(value)
-        while producer is not None and producer.kind.name == "CAST":
+        while producer is not None and producer.kind.elements is Elements.CONVERTED:
             source = producer.inputs[0]
             if source is None or source.dtype.kind not in "iu" or not fits(self.ranges.of(source), value.dtype):
                 break

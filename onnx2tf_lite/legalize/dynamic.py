@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConversionError, Problem
-from ..ir import build, dims
+from ..ir import build, dims, rewrite
 from ..ir.dims import Atom, Call, Dim, Expr
-from ..ir.graph import Graph, Op, Value, building, constant
-from ..ir.kinds import KINDS
+from ..ir.graph import Graph, Op, Value, constant
 from ..ir.kinds.movement import end_mask
 
 CLAMPED = 2**31 - 1  # a slice bound beyond the extent: the kernel clamps it
@@ -27,26 +26,23 @@ CALLS = {"//": build.floor_div, "%": build.floor_mod, "min": build.minimum, "max
 
 def materialise(graph: Graph) -> Graph:
     """Replace every symbolic attribute of ``graph`` and its bodies, in place; DIMS operations disappear."""
-    for body in list(graph.subgraphs()):
-        _materialise(body)
-    _materialise(graph)
+    for part in rewrite.graphs(graph):
+        _materialise(part)
     return graph
 
 
 def _materialise(graph: Graph) -> None:
     stage = _Extents(graph)
-    old, graph.ops = graph.ops, []
     replaced: dict[Value, Value] = {}
-    for op in old:
+    for op in rewrite.walk(graph):
         op.replace_uses(replaced)
-        with building(graph, op.origin):
-            if op.kind.name == "DIMS":
-                _replace_dims(graph, stage, op, replaced)
-                continue
-            if op.kind.name == "STRIDED_SLICE":
-                op.attrs["end_mask"] = end_mask(op.attrs)  # to be read off the bounds while they are dims
-            for name in _symbolic_operands(op):
-                op.attrs[name] = _attribute(stage, op, name)
+        if op.kind.operator is None:
+            _replace_dims(graph, stage, op, replaced)
+            continue
+        if "end" in op.attrs:
+            op.attrs["end_mask"] = end_mask(op.attrs)  # to be read off the bounds while they are dims
+        for name in _symbolic_operands(op):
+            op.attrs[name] = _attribute(stage, op, name)
         graph.ops.append(op)
         for value in op.outputs:
             stage.offer(value)
@@ -62,17 +58,13 @@ def _replace_dims(graph: Graph, stage: _Extents, op: Op, replaced: dict[Value, V
     (result,) = op.outputs
     vector = stage.vector(op.attrs["dims"], ())
     if result in graph.outputs or result in stage.defining:
-        copy = Op(KINDS["IDENTITY"], [vector], [result], {"shape": result.shape}, op.origin)
-        result.producer = copy
-        graph.ops.append(copy)
+        rewrite.define("IDENTITY", vector, result, shape=result.shape)
     else:
         replaced[result] = vector
 
 
 def _symbolic_operands(op: Op) -> list[str]:
     """Attributes that TFLite takes as a tensor and that hold symbolic extents."""
-    if op.kind.name == "IDENTITY":
-        op.attrs["shape"] = op.outputs[0].shape
     return [
         name
         for name in op.kind.operands or ()

@@ -8,7 +8,7 @@ from typing import Any
 from ..ir import build, dims
 from ..ir.dims import Shape
 from ..ir.graph import Op, Value
-from ..ir.orders import AnyOrder, Elementwise
+from ..ir.orders import AnyOrder, Elementwise, Rule, View
 
 Runs = list[list[int]]
 
@@ -21,12 +21,10 @@ def collapse(op: Op) -> list[Value] | None:
     rank = max((v.rank for v in [*op.inputs, *op.outputs] if v is not None), default=0)
     if rank <= op.kind.max_rank:
         return None
-    if op.kind.name == "RESHAPE":  # only what lies before a chain of them matters
+    if op.kind.is_view and not op.kind.permutes:  # only what lies before a chain of them matters
         op.inputs = [_source(v) for v in op.inputs if v is not None]
         return None
-    method = METHODS.get(op.kind.name)
-    if method is None and isinstance(op.kind.layout, (Elementwise, AnyOrder)):
-        method = _elementwise if isinstance(op.kind.layout, Elementwise) else _by_axes
+    method = next((m for layout, m in METHODS.items() if isinstance(op.kind.layout, layout)), None)
     results = method(op) if method else None
     if results is None:
         raise ValueError(f"{op.kind.name} of rank {rank} has no TFLite kernel (at most {op.kind.max_rank})")
@@ -48,8 +46,8 @@ def _runs(labels: Sequence[Any], shape: Shape) -> Runs:
 
 def _source(value: Value) -> Value:
     """What ``value`` is a reshaping of."""
-    while value.producer is not None and value.producer.kind.name == "RESHAPE":
-        (source,) = value.producer.inputs
+    while (op := value.producer) is not None and op.kind.is_view and not op.kind.permutes:
+        (source,) = op.inputs
         assert source is not None
         value = source
     return value
@@ -156,4 +154,8 @@ def _whole(name: str, extent: dims.Dim) -> Any:
     return {"begin": 0, "pads": (0, 0), "multiples": 1, "strides": 1}.get(name, extent)
 
 
-METHODS: dict[str, Callable[[Op], list[Value] | None]] = {"TRANSPOSE": _transpose}
+METHODS: dict[type[Rule], Callable[[Op], list[Value] | None]] = {
+    View: _transpose,
+    Elementwise: _elementwise,
+    AnyOrder: _by_axes,
+}

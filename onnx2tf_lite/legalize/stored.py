@@ -12,38 +12,31 @@ and result, and some rescale by them.  Here each such operation gets a form that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ..ir import build as b
-from ..ir.graph import Graph, Op, Quant, Value, building, constant, current_graph, current_origin
-from ..ir.kinds import KINDS
+from ..ir import rewrite
+from ..ir.graph import Graph, Op, Quant, Value, constant
 from ..ir.traits import Elements
 
+CHOSEN = (Elements.COPIED, Elements.PICKED, Elements.PADDED)  # integers in, the same or fewer out
 
-def settle(graph: Graph) -> None:
+
+def canonicalise(graph: Graph) -> None:
     """Give every operation on stored integers such a form, in place."""
-    for part in [*graph.subgraphs(), graph]:
-        old, part.ops = part.ops, []
-        for op in old:
+    for part in rewrite.graphs(graph):
+        for op in rewrite.walk(part):
             stored = [*_stored(op.inputs), *_stored(op.outputs)]
             if not any(v.quant for v in stored) or _takes_them(op):
                 part.ops.append(op)
                 _hand_on(op)
-                continue
-            with building(part, op.origin):
-                quant = _shared(op)
-                picks = op.kind.elements in (Elements.COPIED, Elements.PICKED) and len(op.outputs) == 1
-                if picks and quant is not None:
-                    (result,) = op.outputs
-                    result.quant = quant
-                    _define("QUANTIZE", _on_reals(op, quant), result, quant=quant)
-                    continue
-                for source, result in zip(_on_i32(op), op.outputs, strict=True):
-                    same = source.dtype == result.dtype
-                    attrs = {"shape": result.shape} if same else {"to": result.dtype}
-                    _define("RESHAPE" if same else "CAST", source, result, **attrs)
+            elif op.kind.elements in CHOSEN and len(op.outputs) == 1 and (quant := _shared(op)) is not None:
+                (result,) = op.outputs
+                result.quant = quant
+                rewrite.define("QUANTIZE", _on_reals(op, quant), result, quant=quant)
+            else:
+                rewrite.replace(op, _on_i32(op))
 
 
 def _stored(values: Sequence[Value | None]) -> list[Value]:
@@ -54,7 +47,7 @@ def _takes_them(op: Op) -> bool:
     """True for operations that take integers whatever these stand for."""
     if op.kind.elements is Elements.COPIED:
         return all(op.kind.copies(v.dtype) for v in _stored(op.inputs[:1]))
-    return op.kind.elements in (Elements.CONVERTED, Elements.DELEGATED)
+    return op.kind.elements in (Elements.CONVERTED, Elements.ENCODED, Elements.DELEGATED)
 
 
 def _hand_on(op: Op) -> None:
@@ -80,7 +73,7 @@ def _real(value: Value, quant: Quant) -> Value:
 def _on_reals(op: Op, quant: Quant) -> Value:
     stored = _stored(op.inputs)
     operands = [_real(v, quant) if v in stored else v for v in op.inputs]  # type: ignore[arg-type]
-    if op.kind.name == "PAD":  # with the integer 0, which is another number
+    if op.kind.elements is Elements.PADDED:  # with the integer 0, which is another number
         return b.pad(operands[0], op.attrs["pads"], quant.real(np.zeros((), quant.dtype)))  # type: ignore[arg-type]
     return b.emit(op.kind.name, *operands, **op.attrs)
 
@@ -89,9 +82,3 @@ def _on_i32(op: Op) -> list[Value]:
     stored = _stored(op.inputs)
     operands = [b.cast(v, np.int32) if v in stored else v for v in op.inputs]
     return b.emit_all(op.kind.name, operands, **op.attrs)
-
-
-def _define(kind: str, source: Value, result: Value, **attrs: Any) -> None:
-    """``result`` as ``kind`` of ``source``."""
-    result.producer = Op(KINDS[kind], [source], [result], attrs, current_origin())
-    current_graph().ops.append(result.producer)

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import build
+from ..ir import build, rewrite
 from ..ir.graph import Graph, Op, Value, building, constant
-from ..ir.kinds import KINDS
 from ..ir.traits import Bits
 
 I64, U64, F32 = np.dtype(np.int64), np.dtype(np.uint64), np.dtype(np.float32)
@@ -180,26 +179,16 @@ def _values(graph: Graph) -> Iterable[Value]:
 
 
 def _rewrite(graph: Graph, wide: Wide, refuse: Callable[[Op, str], None]) -> None:
-    old, graph.ops = graph.ops, []
-    for op in old:
-        name, ordered = op.kind.name, op.kind.bits is Bits.ORDERED
-        form = FORMS.get(name, _flipped if ordered else None)
+    for op in rewrite.walk(graph):
+        name, bits = op.kind.name, op.kind.bits
+        form = FORMS.get(name, _flipped if bits is Bits.ORDERED else None)
         touched = any(v in wide for v in [*op.inputs, *op.outputs])
         if touched and form is not None:
-            with building(graph, op.origin):
-                for fresh, value in zip(form(op, wide), op.outputs, strict=True):
-                    _define(graph, "RESHAPE", fresh, value, op, shape=value.shape)
+            rewrite.replace(op, form(op, wide))
             continue
-        if touched and op.kind.bits is not Bits.SAME and name not in FORMS:
+        if touched and bits is not Bits.SAME and name not in FORMS:
             refuse(op, f"TFLite's {name} has no uint64 kernel, and none that is right for the same bits")
         graph.ops.append(op)
-
-
-def _define(graph: Graph, kind: str, source: Value, result: Value, cause: Op | None, **attrs: Any) -> Op:
-    op = Op(KINDS[kind], [source], [result], attrs, cause.origin if cause else None)
-    result.producer = op
-    graph.ops.append(op)
-    return op
 
 
 def _edges(graph: Graph, inputs: list[Value], outputs: list[tuple[int, Value]]) -> None:
@@ -208,7 +197,8 @@ def _edges(graph: Graph, inputs: list[Value], outputs: list[tuple[int, Value]]) 
     body, graph.ops = graph.ops, []
     for outer, value in inner.items():
         outer.dtype = U64
-        _define(graph, "BITCAST", outer, value, None, to=I64)
+        with building(graph):
+            rewrite.define("BITCAST", outer, value, to=I64)
     for op in body:
         op.replace_uses(inner)
     graph.ops += body
@@ -218,5 +208,6 @@ def _edges(graph: Graph, inputs: list[Value], outputs: list[tuple[int, Value]]) 
         end = graph.outputs[i] = Value(value.name, value.shape, U64)
         ends[value] = end
         value.name = graph.fresh_name(value.name)
-        _define(graph, "BITCAST", value, end, value.producer, to=U64)
+        with building(graph, value.producer.origin if value.producer else None):
+            rewrite.define("BITCAST", value, end, to=U64)
     graph.tensors = {n: ends.get(v, v) for n, v in graph.tensors.items()}

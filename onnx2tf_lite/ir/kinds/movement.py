@@ -15,8 +15,8 @@ from .. import dims, intervals
 from ..dims import Dim, Shape
 from ..graph import Op, Value
 from ..kind import Infer, Result, define
-from ..orders import AS_WRITTEN, CHANNELS_LAST, VIEW, AnyOrder, Rule
-from ..traits import MOVER, PICKER, Int8, Traits
+from ..orders import AS_WRITTEN, CHANNELS_LAST, AnyOrder, Rule, View
+from ..traits import MOVER, PICKER, Elements, Int8, Traits
 from .reduction import AT_RUN_TIME
 from .shapes import broadcast, like, same
 
@@ -63,7 +63,7 @@ rearranged(
     lambda inputs, attrs: like(inputs, [inputs[0].shape[a] for a in attrs["perm"]]),
     lambda attrs, x: np.transpose(x, attrs["perm"]),
     MOVER.but(trap=scalar),
-    VIEW,
+    View(permutes=True),
     types="",
     operands=(0, "perm"),
     options=("TransposeOptions", {}),
@@ -75,7 +75,7 @@ rearranged(
     _reshape,
     lambda attrs, x: np.reshape(x, attrs["shape"]),
     MOVER,
-    VIEW,
+    View(),
     types="",
     operands=(0, "shape"),
     options=("ReshapeOptions", {}),
@@ -271,7 +271,7 @@ _PADDED = "f32 i8 u8 i16 i32 i64 bool"
 define(
     "PAD",
     _padded,
-    PICKER.but(interval=intervals.zero_or, int8=Int8.MOVES),
+    PICKER.but(elements=Elements.PADDED, interval=intervals.zero_or, int8=Int8.MOVES),
     layout=AnyOrder(per_axis=("pads",)),
     types=_PADDED,
     max_rank=5,

@@ -42,11 +42,11 @@ def _operand(op: Op) -> str:
 
 
 # The result of QUANTIZE and the operand of DEQUANTIZE carry the parameters of ``quant`` in the file.
-_CONVERTED = whole(None, Bits.WRONG, elements=Elements.CONVERTED)
+_ENCODED = whole(None, Bits.WRONG, elements=Elements.ENCODED)
 define(
     "QUANTIZE",
     _quantized,
-    _CONVERTED.but(trap=lambda op: _carried(op.attrs["quant"], op.outputs[0])),
+    _ENCODED.but(trap=lambda op: _carried(op.attrs["quant"], op.outputs[0])),
     layout=_PerAxis(),
     types="",
     max_rank=8,
@@ -57,7 +57,7 @@ define(
 define(
     "DEQUANTIZE",
     _real,
-    _CONVERTED.but(trap=_operand),
+    _ENCODED.but(trap=_operand),
     layout=_PerAxis(),
     types="",
     max_rank=8,

@@ -1,0 +1,51 @@
+"""How a stage rewrites a program: it walks over the operations and puts something in the place of each.
+
+    for op in walk(graph):          # the builder appends to ``graph``, with the origin of ``op``
+        if ...:
+            replace(op, [build.abs_(op.inputs[0])])
+        else:
+            graph.ops.append(op)
+
+For rules that look at several operations at once there is :mod:`.editor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .graph import Graph, Op, Value, building, current_graph, current_origin
+from .kinds import KINDS
+
+
+def graphs(graph: Graph) -> list[Graph]:
+    """The bodies below a graph, and the graph itself last."""
+    return [*graph.subgraphs(), graph]
+
+
+def walk(graph: Graph) -> Iterator[Op]:
+    """The operations of one graph in order, each taken out of it: what stays or comes instead has to be appended.
+
+    While an operation is looked at, the builder's functions append to ``graph`` and give the operation's origin.
+    """
+    old, graph.ops = graph.ops, []
+    for op in old:
+        with building(graph, op.origin):
+            yield op
+
+
+def define(kind: str, source: Value, result: Value, **attrs: Any) -> Op:
+    """Append the operation ``result = kind(source)`` to the graph being built; ``result`` is there already."""
+    op = Op(KINDS[kind], [source], [result], attrs, current_origin())
+    result.producer = op
+    current_graph().ops.append(op)
+    return op
+
+
+def replace(op: Op, results: Sequence[Value]) -> None:
+    """Let ``results``, built for it, be those of ``op``: same shapes, and same dtypes or what casts to them."""
+    for source, result in zip(results, op.outputs, strict=True):
+        if source.dtype == result.dtype:
+            define("RESHAPE", source, result, shape=result.shape)
+        else:
+            define("CAST", source, result, to=result.dtype)
