@@ -14,7 +14,7 @@ import numpy as np
 
 from . import dims
 from .dims import Expr
-from .graph import Graph, Op, Value
+from .graph import Op, Value
 from .intervals import EXTENT, Interval, dtype_range, fits
 from .kinds import KINDS
 
@@ -23,25 +23,36 @@ TRANSFER: dict[str, Callable[..., Any]] = {n: k.interval for n, k in KINDS.items
 
 
 class Ranges:
-    """Intervals of the values of one graph; ask in program order, :meth:`learn` after every operation."""
+    """Intervals of values, found on demand from those that they are computed from, and remembered."""
 
-    def __init__(self, graph: Graph):
+    def __init__(self) -> None:
         self.known: dict[Value, Interval] = {}
-        for value in graph.inputs:
-            if value.dtype.kind in "iub":
-                self.known[value] = self._refined(value, dtype_range(value.dtype))
 
     def of(self, value: Value) -> Interval:
         """The interval of an integer value (of anything else: that of int64, which proves nothing)."""
-        if value not in self.known:
-            if value.dtype.kind not in "iub":
-                return dtype_range(np.dtype(np.int64))
-            data = value.data
-            if data is None:
-                self.known[value] = self._refined(value, dtype_range(value.dtype))
+        if value.dtype.kind not in "iub":
+            return dtype_range(np.dtype(np.int64))
+        pending = [value]
+        while pending:  # without recursion: chains can be long
+            op = None if pending[-1] in self.known else pending[-1].producer
+            unknown = [v for v in op.inputs if v is not None and self._open(v)] if op else []
+            if unknown:
+                pending += unknown
+            elif op:
+                self.learn(op)
             else:
-                self.known[value] = (int(data.min()), int(data.max())) if data.size else (0, 0)
+                top = pending.pop()
+                self.known.setdefault(top, self._given(top))
         return self.known[value]
+
+    def _open(self, value: Value) -> bool:
+        return value.dtype.kind in "iub" and value.producer is not None and value not in self.known
+
+    def _given(self, value: Value) -> Interval:
+        """A constant, or something that comes from outside."""
+        if value.data is None:
+            return self._refined(value, dtype_range(value.dtype))
+        return (int(value.data.min()), int(value.data.max())) if value.data.size else (0, 0)
 
     def exact(self, op: Op, inputs: Sequence[Value | None]) -> list[Interval]:
         """The intervals of the results as whole numbers, before any wrapping; of those of which something is known."""

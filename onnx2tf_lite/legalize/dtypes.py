@@ -81,7 +81,7 @@ class _Stage:
 
     def __init__(self, graph: Graph):
         self.graph = graph
-        self.ranges = Ranges(graph)
+        self.ranges = Ranges()
         self.casts: dict[tuple[Value, np.dtype], Value] = {}
 
     def place(self, op: Op) -> None:

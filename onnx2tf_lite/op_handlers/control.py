@@ -15,6 +15,7 @@ from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim
 from ..ir.graph import Value, content_of
+from ..ir.traits import Elements
 from ..model.edit import captures
 from ._branches import choose, known, lower_body
 from ._repeat import UNROLLED, Reshaped, grown, kept, repeat, unroll
@@ -59,8 +60,8 @@ def _squeezed(condition: Value, then: gs.Graph, otherwise: gs.Graph, scope: Scop
 
 def _compares(condition: Value, extent: Dim) -> bool:
     """True where ``condition`` is "extent == 1" of an extent that is no input's own (that the user can fix)."""
-    while condition.producer is not None and condition.producer.kind.name in ("RESHAPE", "CAST"):
-        condition = condition.producer.inputs[0]  # type: ignore[assignment]
+    while (op := condition.producer) is not None and (op.kind.is_view or op.kind.elements is Elements.CONVERTED):
+        condition = op.inputs[0]  # type: ignore[assignment]
     test = condition.producer
     if test is None or test.kind.name != "EQUAL" or dims.symbols([extent]) == {str(extent)}:
         return False

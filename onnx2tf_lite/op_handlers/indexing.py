@@ -9,32 +9,18 @@ import numpy as np
 from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim, Shape
-from ..ir.graph import Graph, Value, building, constant, content_of, current_graph
+from ..ir.graph import Graph, Value, building, constant, current_graph
+from ..ir.ranges import Ranges
 from .reductions import descending
 from .registry import Unsupported, fixed, op
 from .shapes import scalar
 
 I32, I64 = np.dtype(np.int32), np.dtype(np.int64)
-NEVER_NEGATIVE = {"ARG_MAX", "ARG_MIN", "TOPK_V2", "WHERE", "SHAPE", "DIMS"}
 
 
 def nonnegative(index: Value) -> bool:
     """True where no element can be negative."""
-    content = content_of(index)
-    if index.data is not None:
-        return bool(index.data.size == 0 or index.data.min() >= 0)
-    if content is not None and all(isinstance(d, int) and d >= 0 for d in content.ravel()):
-        return True
-    if index.bounds is not None or index.dtype.kind in "ub":
-        return index.dtype.kind in "ub" or index.bounds[0] >= 0  # type: ignore[index]
-    op = index.producer
-    if op is None:
-        return False
-    if op.kind.name in ("CAST", "RESHAPE", "TRANSPOSE", "GATHER", "SLICE", "BROADCAST_TO", "TILE"):
-        return op.inputs[0] is not None and op.inputs[0].dtype.kind != "f" and nonnegative(op.inputs[0])
-    if op.kind.name == "FLOOR_MOD":
-        return op.inputs[1] is not None and nonnegative(op.inputs[1])
-    return op.kind.name in NEVER_NEGATIVE
+    return Ranges().of(index)[0] >= 0
 
 
 def wrap(index: Value, extent: Dim | Sequence[Dim]) -> Value:

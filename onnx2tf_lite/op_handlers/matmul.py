@@ -18,9 +18,9 @@ from .registry import Unsupported, op
 
 def is_weights(y: Value) -> bool:
     """A constant matrix, or one number everywhere that was too large to be written out (see the pass ``tile``)."""
-    while y.producer is not None and y.producer.kind.name in ("TRANSPOSE", "RESHAPE"):
+    while y.producer is not None and y.producer.kind.is_view:
         y = y.producer.inputs[0]  # type: ignore[assignment]
-    return y.is_constant or (y.producer is not None and y.producer.kind.name == "FILL")
+    return y.is_constant or (y.producer is not None and y.producer.kind.is_splat)
 
 
 def product(x: Value, y: Value) -> Value:

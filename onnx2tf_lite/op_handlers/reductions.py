@@ -12,7 +12,9 @@ from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Shape
 from ..ir.graph import Value, constant
+from ..ir.kinds import KINDS
 from ..ir.kinds.reduction import AT_RUN_TIME
+from ..ir.traits import Elements
 from . import _maths as m
 from ._loops import iterate, put, scalar
 from .registry import Unsupported, const, op
@@ -71,10 +73,10 @@ def highest(dtype: np.dtype) -> Any:
     return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
 
 
-EXTREMES: dict[str, Callable[[np.dtype], Any]] = {"REDUCE_MAX": lowest, "REDUCE_MIN": highest}
 #: The value over no elements; what the kernels return for that differs.
 OVER_NOTHING: dict[str, Callable[[np.dtype], Any]] = {
-    **EXTREMES,
+    "REDUCE_MAX": lowest,
+    "REDUCE_MIN": highest,
     "SUM": lambda dtype: 0,
     "REDUCE_PROD": lambda dtype: 1,
     "MEAN": lambda dtype: np.nan,
@@ -93,10 +95,10 @@ def _reduce(kind: str, x: Value, axes: Axes, keepdims: int) -> Value:
         extents = () if dims.is_static(x.shape) else b.dims_of(b.gather(b.shape_of(x), axes))
     else:
         y, extents = b.reduce(kind, x, axes, bool(keepdims)), tuple(x.shape[a] for a in axes)
-    if kind not in EXTREMES or x.dtype.kind != "f" or dims.is_static(extents):
+    if KINDS[kind].elements is not Elements.PICKED or x.dtype.kind != "f" or dims.is_static(extents):
         return y
     empty = b.less(b.reduce("REDUCE_PROD", b.dims_value(extents), [0]), 1)  # the kernel's value for that is finite
-    return b.where(empty, x.dtype.type(EXTREMES[kind](x.dtype)), y)
+    return b.where(empty, x.dtype.type(OVER_NOTHING[kind](x.dtype)), y)
 
 
 def _real(function: Step) -> Step:

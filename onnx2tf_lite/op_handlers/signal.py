@@ -79,8 +79,8 @@ def _fast(x: Value, used: Dim, length: int) -> Value:
     *lead, _, _ = x.shape
     rows = b.reshape(x, (dims.product(lead), 1, used))
     spectrum = b.emit("RFFT2D", b.pad(rows, [(0, 0), (0, 0), (0, length - used)]), lengths=(1, length))
-    pair = [b.reshape(b.emit(kind, spectrum), (*lead, length // 2 + 1)) for kind in ("REAL", "IMAG")]
-    return b.pack(pair, -1)
+    parts = b.emit("REAL", spectrum), b.emit("IMAG", spectrum)
+    return b.pack([b.reshape(part, (*lead, length // 2 + 1)) for part in parts], -1)
 
 
 @op("DFT")

@@ -19,6 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from ..emitters.tflite import tables, writer
 from ..emitters.tflite.constants import Blob
+from ..ir.kinds import KINDS
 from ..ir.tensor_map import NAME, TensorMap
 
 OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
@@ -28,7 +29,7 @@ OUTPUTS_FIELD, OPERATORS_FIELD = 8, 10  # places of two fields in the vtable of 
 I32, U16, U32, U64 = (struct.Struct(f"<{code}").unpack_from for code in "iHIQ")
 
 
-MOVES = frozenset({"TRANSPOSE", "RESHAPE"})
+VIEWS = frozenset(kind.operator for kind in KINDS.values() if kind.is_view)
 
 
 class Unreadable(Exception):
@@ -209,12 +210,12 @@ class FlatFile:
     def around(self, tensor: int) -> tuple[Operator | None, list[Operator]]:
         """The operator before, and those behind, the moves (transposes and reshapes) that make ``tensor``."""
         source = self.producers.get(tensor)
-        while source is not None and source.name in MOVES:
+        while source is not None and source.name in VIEWS:
             source = self.producers.get(source.inputs[0])
         readers, queue = list[Operator](), [tensor]
         for place in queue:
             for reader in (op for op in self.operators if place in op.inputs):
-                if reader.name in MOVES:
+                if reader.name in VIEWS:
                     queue += reader.outputs
                 else:
                     readers.append(reader)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import ConversionError, Problem
+from ..ir.kinds import KINDS
 from ..ir.tensor_map import NAME, TensorMap
 from .flatfile import FlatFile, Operator, Tensor, Unreadable
 from .program import Program, match
@@ -33,8 +34,7 @@ RUNTIMES = {
     "keras": ("TensorFlow",),
 }
 LARGE = 64 << 20  # bytes of a file from which a changed copy lies on disk instead of in memory
-CHANNELS_LAST_KERNELS = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "MAX_POOL_2D", "AVERAGE_POOL_2D", "CONV_3D",
-                         "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH"}  # fmt: skip
+CHANNELS_LAST_KERNELS = frozenset(kind.operator for kind in KINDS.values() if kind.layout.channels_last)
 
 
 class TargetFailed(Exception):

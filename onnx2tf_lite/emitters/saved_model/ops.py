@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import ConversionError, Problem
 from ...ir.dims import Expr
 from ...ir.graph import Graph, Op, Quant, Value, short
+from ...ir.kinds import KINDS
 from .function import Function, Ref
 
 Counterpart = Callable[[Function, Op], "Ref | list[Ref]"]
@@ -55,9 +56,10 @@ def _same_operands(f: Function, op: Op, name: str) -> list[Ref]:
 
 
 def _activated(f: Function, x: Ref, name: str) -> Ref:
-    if name == "RELU_N1_TO_1":
-        return f.add("ClipByValue", x, f.const(-1, np.float32), f.const(1, np.float32))
-    return f.add({"RELU": "Relu", "RELU6": "Relu6"}[name], x)
+    clamp = KINDS[name]
+    if clamp.tensorflow is not None:
+        return f.add(clamp.tensorflow, x)
+    return f.add("ClipByValue", x, *(f.const(limit, np.float32) for limit in clamp.limits))
 
 
 # ------------------------------------------------------------------------------------------------ elementwise
