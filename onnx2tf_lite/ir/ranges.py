@@ -6,9 +6,8 @@ The transfer functions stand in the definitions of the operators; what is known 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 
@@ -16,10 +15,6 @@ from . import dims
 from .dims import Expr
 from .graph import Op, Value
 from .intervals import EXTENT, Interval, dtype_range, fits
-from .kinds import KINDS
-
-# for passes.int64, until it asks here for whole ranges
-TRANSFER: dict[str, Callable[..., Any]] = {n: k.interval for n, k in KINDS.items() if k.interval}
 
 
 class Ranges:

@@ -19,7 +19,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ..ir import build as b
-from ..ir.graph import Graph, Op, Value, building
+from ..ir import rewrite
+from ..ir.graph import Graph, Op, Value
 from ..ir.kinds.shapes import broadcast
 from .specials import LARGEST, NONE, Seen, Span, Spans, tests
 
@@ -47,14 +48,12 @@ def restore(graph: Graph) -> None:
 
 
 def _rewrite(graph: Graph, spans: Spans, seen: Seen) -> None:
-    old, graph.ops = graph.ops, []
-    for op in old:
+    for op in rewrite.walk(graph):
         form = FORMS.get(op.kind.name)
         told = spans.of(op.outputs[0]).special & seen.of.get(op.outputs[0], NONE) if form else NONE
         made = None
         if form is not None and told and op.outputs[0].dtype == np.float32:
-            with building(graph, op.origin):
-                made = form(op, spans, told)
+            made = form(op, spans, told)
         if made is None:
             graph.ops.append(op)
         else:

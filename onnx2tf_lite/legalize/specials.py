@@ -18,7 +18,7 @@ import numpy as np
 from ..ir.graph import Graph, Op, Value
 from ..ir.kinds import KINDS
 from ..ir.orders import LAST_AXIS, Elementwise
-from ..ir.traits import PRODUCTS, Elements
+from ..ir.traits import DOTS, Elements
 
 INF, LARGE = float("inf"), 1e9
 LARGEST = float(np.finfo(np.float32).max)  # what a kernel that clamps makes of infinity
@@ -122,7 +122,7 @@ class Spans:
     def _other(self, op: Op) -> Span:
         """By ``Kind.special`` and, where elements only move or add up, by the interval rule."""
         special = op.kind.special
-        read = [v for v in op.inputs if v is not None and not (v.is_constant and special == PRODUCTS)]  # no weights
+        read = [v for v in op.inputs if v is not None and not (v.is_constant and special == DOTS)]  # no weights
         floats = [self.of(v) for v in read if _float(v)]
         result = set[str]()
         for sign, column in {"+": special.plus, "-": special.minus, "n": special.nan}.items():
@@ -284,7 +284,7 @@ class Seen:
             return self._told(op, value, after)
         if op.kind.elements in (Elements.COPIED, Elements.PICKED):
             return after
-        if op.kind.special == PRODUCTS:  # a contraction: its kernel clamps, and mixes everything
+        if op.kind.special == DOTS:  # a contraction: its kernel clamps, and mixes everything
             return NONE if self.suspicion else after & {"n"}
         if by_rows(op):
             full = self.suspicion or self.spans.full(value)
