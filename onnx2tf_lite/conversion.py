@@ -224,7 +224,7 @@ class _Conversion:
         """The laid-out, fused program, the model that it is compared with, and what tuning did."""
         log = self.log
         with log.stage("load"):
-            model = passes.load(self.source)
+            model = passes.load(self.source, log.warn)
             nodes = {n.name for n in model.nodes}
             if missing := sorted(self.tuning.keep_nodes - nodes):
                 what = "no node has this name"

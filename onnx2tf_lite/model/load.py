@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import onnx_graphsurgeon as gs
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
-from ..errors import ConversionError, Problem
+from ..errors import ConversionError, Problem, ToolError
 from .surgeon import Importer, LazyTensor, own_extents
+from .walk import scopes, sort
 
 NEWEST = onnx.defs.onnx_opset_version()
 #: Tensors from this many bytes on stay outside the parsed message.
@@ -44,14 +45,18 @@ _BELOW: dict[str, dict[int, str]] = {
 _CONTENTS = {9: None, 4: TensorProto.FLOAT, 10: TensorProto.DOUBLE}
 
 
-def load(source: str | os.PathLike | ModelProto) -> gs.Graph:
-    """Read a model of any opset and IR version; weights stay by reference (:class:`~.proto.LazyTensor`)."""
+def load(source: str | os.PathLike | ModelProto, note: Callable[[str], object] = lambda text: None) -> gs.Graph:
+    """Read a model of any opset and IR version; weights stay by reference (:class:`~.surgeon.LazyTensor`).
+
+    ``note`` is told what was put in order: converters to float16 write their Casts at the end of the list of nodes.
+    """
     if isinstance(source, ModelProto):
         model, store = _light(source)
     else:
         model, store = _open(Path(source))
     where = "model" if isinstance(source, ModelProto) else str(source)
     opset = _opset(model, where)
+    _sort(model, where, note)
     _check(model, where)
     if model.functions:
         from onnx.inliner import inline_local_functions
@@ -61,6 +66,16 @@ def load(source: str | os.PathLike | ModelProto) -> gs.Graph:
     for tensor in graph.inputs:
         own_extents(tensor)
     return graph
+
+
+def _sort(model: ModelProto, where: str, note: Callable[[str], object]) -> None:
+    """Nodes behind those that they read, as ONNX asks for and ONNX Runtime does by itself."""
+    try:
+        unsorted = [sort(scope.graph) for scope in scopes(model)]
+    except ToolError as error:
+        raise _bad(where, f"not a valid ONNX model: {error}") from error
+    if any(unsorted):
+        note("the nodes of the model are not in the order in which they need each other: sorted")
 
 
 class Store:

@@ -66,18 +66,25 @@ _CONSTANT = {"value_float": np.float32, "value_floats": np.float32, "value_int":
 
 
 class Importer:
-    """Builds the graph. Names become unique over all bodies, so that a branch can be inlined without a thought."""
+    """Builds the graph. Names become unique over all bodies, so that a branch can be inlined without a thought; those
+    of the main graph, which users know, stay as they are."""
 
     def __init__(self, lazy: Callable[[TensorProto], LazyTensor] = LazyTensor):
         self.lazy, self.taken = lazy, set[str]()
+        self.depth = 0  # of bodies around what is built
 
     def model(self, model: ModelProto, opset: int) -> gs.Graph:
+        main = model.graph
+        self.taken = {t.name for t in main.initializer} | {n for p in main.node for n in p.output}
+        self.taken |= {v.name for v in main.input} | {s.values.name for s in main.sparse_initializer}
         graph = self.graph(model.graph, {}, {"opset": opset, "import_domains": list(model.opset_import)})
         graph.producer_name, graph.producer_version = model.producer_name, model.producer_version
         graph.ir_version = max(model.ir_version, 10)  # what opset 23 needs; see the pass `upgrade`
         return graph
 
     def unique(self, name: str) -> str:
+        if not self.depth:
+            return name
         fresh, k = name, 0
         while fresh in self.taken:
             k += 1
@@ -136,7 +143,10 @@ class Importer:
         if a.type == AttributeProto.SPARSE_TENSOR:
             return gs.Constant(a.sparse_tensor.values.name, dense(a.sparse_tensor))
         if a.type == AttributeProto.GRAPH:
-            return self.graph(a.g, scope, common)
+            self.depth += 1
+            body = self.graph(a.g, scope, common)
+            self.depth -= 1
+            return body
         if a.type in (AttributeProto.STRING, AttributeProto.STRINGS):
             found = [s.decode("utf-8", "surrogateescape") for s in (*a.strings, *([a.s] if a.HasField("s") else []))]
             return found if a.type == AttributeProto.STRINGS else found[0]

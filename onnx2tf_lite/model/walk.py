@@ -337,12 +337,12 @@ def remove(items: Any, unwanted: Callable[[Any], bool]) -> int:
     return count
 
 
-def sort(graph: Any) -> None:
-    """Put the nodes in topological order; those that are in order stay where they are.  A cycle is a ToolError."""
+def sort(graph: Any) -> bool:
+    """Put the nodes in topological order; False where they are.  A cycle is a ToolError."""
     maker = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     needs = [{maker[n] for n in reads(node) if n in maker} for node in graph.node]
     if all(all(n < i for n in wanted) for i, wanted in enumerate(needs)):
-        return
+        return False
     users: list[list[int]] = [[] for _ in needs]
     for i, wanted in enumerate(needs):
         for n in wanted:
@@ -362,6 +362,7 @@ def sort(graph: Any) -> None:
     copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
     del graph.node[:]
     graph.node.extend(copies)
+    return True
 
 
 def _cycle(needs: list[set[int]], done: set[int]) -> list[int]:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from . import restate
+from . import precision, restate
 from .inputs import InputSpec, describe
 from .known_errors import corrected, masked_outputs
 from .stepwise import Refused, Stepwise
@@ -33,6 +33,7 @@ class ReferenceFailed(Exception):
     """The original model cannot be run: nothing can be said about the files."""
 
 
+UNQUANTISED = "unquantised"
 STEPWISE = "ONNX Runtime, node by node"
 
 
@@ -71,7 +72,7 @@ class Reference:
             for tensor in node.outputs:
                 reference.layers[tensor.name] = number
                 reference.reads[tensor.name] = tuple(t.name for t in node.inputs if isinstance(t, gs.Variable))
-        reference.halves, reference.integers = restate.computes_in_halves(graph), restate.multiplies_bytes(graph)
+        reference.halves, reference.integers = precision.computes_in_halves(graph), precision.multiplies_bytes(graph)
         reference.masked = masked_outputs(graph)
         if any(n.op in QUANTISING for n in graph.nodes):
             reference.steps = quantisation_steps(graph)
@@ -92,7 +93,10 @@ class Reference:
 
     def open(self, tensors: Sequence[str] | None = None, rounding: str = "") -> Session:
         """A session that returns the outputs, or else the named ``tensors``; with ``rounding`` of its weights to those
-        that a kind of file has."""
+        that a kind of file has, or ``unquantised``.
+
+        :raises ReferenceFailed: where the quantisation of the model cannot be taken out.
+        """
         names = list(tensors or self.outputs)
         while self.engine != STEPWISE:
             try:
@@ -124,7 +128,7 @@ class Reference:
             "session.disable_prepacking", "1"
         )  # a second copy of the weights, for few runs
         model: Any = self.source
-        if rounding or self.halves or self.restated or (self.integers and restate.saturates()):
+        if rounding or self.halves or self.restated or (self.integers and precision.saturates()):
             model = self._model(names, rounding).SerializeToString()
         elif isinstance(model, Path) and names == self.outputs:
             model = str(model)
@@ -139,12 +143,14 @@ class Reference:
         """The model with ``names`` as its outputs, in the words that the reference needs."""
         model = self._exposed(names, weights=True)
         if self.halves:
-            restate.widen(model)
-        if self.integers and restate.saturates():
-            restate.unsign(model)
+            precision.widen(model)
+        if self.integers and precision.saturates():
+            precision.unsign(model)
         if self.restated:
             restate.restate(model)
-        if rounding:
+        if rounding == UNQUANTISED and not precision.unquantise(model):
+            raise ReferenceFailed("the model is quantised in a way that cannot be taken out")
+        if rounding not in ("", UNQUANTISED):
             round_weights(model, rounding)
         return model
 
@@ -190,7 +196,7 @@ class Session:
 
 
 def _wide(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32) if array.dtype.name in restate.HALVES else array
+    return array.astype(np.float32) if array.dtype.name in precision.HALVES else array
 
 
 def _errors() -> tuple[type[Exception], ...]:

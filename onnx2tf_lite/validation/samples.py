@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
@@ -16,7 +17,7 @@ from . import child, inputs
 from .extents import SIZES, generate
 from .inputs import InputSpec
 from .measure import change
-from .reference import STEPWISE, Reference, ReferenceFailed, Session
+from .reference import STEPWISE, UNQUANTISED, Reference, ReferenceFailed, Session
 from .targets import Target
 
 Arrays = dict[str, np.ndarray]
@@ -56,13 +57,15 @@ class Sample:
     """Inputs in ONNX order, the symbols that their shapes say, and what the reference makes of them.
 
     ``slack`` says by kind of file how far each tensor of the reference moves when its own weights are rounded as the
-    file's are; it is looked at where a file seems to differ.
+    file's are; it is looked at where a file seems to differ.  ``noise``: root mean square of what the quantisation of
+    the model does to the float tensors of the reference.
     """
 
     symbols: dict[str, int]
     feeds: Arrays
     expected: Arrays
     slack: dict[str, dict[str, float]] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -148,6 +151,22 @@ class Samples:
 
         for sample, slack in zip(self.samples, child.call(compute), strict=True):
             sample.slack.setdefault(kind, {}).update(slack)
+
+    def read_noise(self, names: Sequence[str]) -> None:
+        """The quantisation noise of a quantised model itself, where its quantisation can be taken out."""
+        wanted = [n for n in names if self.samples[0].expected[n].dtype.kind == "f"]
+
+        def compute() -> list[dict[str, float]]:
+            session = self.reference.open(wanted, rounding=UNQUANTISED)
+            real = (session.run(s.feeds) for s in self.samples)
+            return [
+                {n: float(np.sqrt(np.mean(np.square(s.expected[n] - r[n], dtype=np.float64)))) for n in wanted}
+                for r, s in zip(real, self.samples, strict=True)
+            ]
+
+        with suppress(ReferenceFailed):
+            for sample, noise in zip(self.samples, child.call(compute), strict=True):
+                sample.noise |= noise
 
 
 @dataclass

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
+from ..model.walk import sort
 from .known_errors import operators
 
 Arrays = dict[str, np.ndarray]
@@ -25,6 +26,7 @@ class Stepwise:
         from onnx.inliner import inline_local_functions
 
         self.model = inline_local_functions(model) if model.functions else model
+        sort(self.model.graph)
         self.engines: dict[str, set[str]] = {}
         self.sessions: dict[Any, Any] = {}
         self.held = {t.name: numpy_helper.to_array(t) for t in self.model.graph.initializer}

@@ -222,3 +222,31 @@ def test_500_mb_cost_neither_time_nor_memory(tmp_path: Path) -> None:
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert ops(graph) == {"MatMul": count}
     assert seconds < 1 and grown < 50_000, (seconds, grown)
+
+
+def test_nodes_out_of_order_are_sorted_and_noted() -> None:
+    proto = model("(float[2] x) => (float[2] y) { c = Neg (x) y = Relu (c) }")
+    nodes = list(proto.graph.node)[::-1]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    notes: list[str] = []
+    assert [n.op for n in passes.load(proto, notes.append).nodes] == ["Neg", "Relu"]
+    assert len(notes) == 1 and [n.op_type for n in proto.graph.node] == ["Relu", "Neg"], "the caller's stays as it is"
+
+
+def test_a_cycle_is_no_model() -> None:
+    proto = model("(float[2] x) => (float[2] y) { c = Neg (x) y = Relu (c) }")
+    proto.graph.node[0].input[0] = "y"
+    with pytest.raises(ConversionError, match="cycle"):
+        passes.load(proto)
+
+
+def test_names_of_the_main_graph_stay_whatever_bodies_call_theirs() -> None:
+    proto = model("""(float[3] x, bool c) => (float[3] r, float[3] t) {
+        q = If (c) <then_branch = a () => (float[3] r) { t = Relu (x) r = Exp (t) },
+                    else_branch = b () => (float[3] r) { t = Neg (x) r = Exp (t) }>
+        t = Sqrt (q)
+        r = Tanh (t) }""")
+    graph = passes.load(proto)
+    inner = [t.name for body in graph.nodes[0].attrs.values() for n in body.nodes for t in n.outputs]
+    assert [t.name for t in graph.outputs] == ["r", "t"] and len({*inner, "r", "t"}) == 6

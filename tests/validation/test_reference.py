@@ -9,7 +9,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from onnx2tf_lite import convert, passes, validation
-from onnx2tf_lite.validation import known_errors, restate
+from onnx2tf_lite.validation import known_errors, precision
 from onnx2tf_lite.validation.reference import Reference
 from onnx2tf_lite.validation.stepwise import Refused, Stepwise
 
@@ -53,7 +53,7 @@ INTEGER = """g (uint8[4,64] x) => (int32[4,16] y, int32[4,16] z) {
 def test_signed_weights_are_read_as_unsigned_where_products_saturate(monkeypatch: pytest.MonkeyPatch) -> None:
     w = np.random.default_rng(0).integers(-128, 128, (64, 16)).astype(np.int8)
     proto = model(INTEGER, w=w, three=np.array(3, np.uint8), four=np.array(4, np.int8))
-    monkeypatch.setattr(restate, "saturates", lambda: True)
+    monkeypatch.setattr(precision, "saturates", lambda: True)
     wide = reference(proto)
     used = wide._model(["y", "z"], "")
     kinds = {t.name: t.data_type for t in used.graph.initializer}
@@ -77,11 +77,11 @@ def test_the_probe_tells_a_saturating_product(cut: bool, monkeypatch: pytest.Mon
             return [np.full((rows, 16), depth // 2 * (min(pair, 32767) if cut else pair), np.int32)]
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Machine)
-    assert restate.saturates.__wrapped__() == cut
+    assert precision.saturates.__wrapped__() == cut
 
 
 def test_only_models_with_such_products_pay_for_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restate, "saturates", lambda: pytest.fail("a float model was probed"))
+    monkeypatch.setattr(precision, "saturates", lambda: pytest.fail("a float model was probed"))
     proto = model("g (float[1,8] x) => (float[1,4] y) { y = MatMul(x, w) }", w=(8, 4))
     assert reference(proto).open().run({"x": np.ones((1, 8), np.float32)})["y"].shape == (1, 4)
 
@@ -213,3 +213,39 @@ def test_masked_scores_are_infinite() -> None:
     assert np.isfinite(raw["qk"]).all() and raw["qk"].min() < -3e38, "the error is gone: drop the row"
     (truth,) = ReferenceEvaluator(proto).run(["qk"], feeds)
     np.testing.assert_array_equal(np.isneginf(own.open().run(feeds)["qk"]), np.isneginf(truth))
+
+
+def test_quantisation_can_be_taken_out() -> None:
+    """What is left are the float products of the weights that the integers stand for."""
+    rng = np.random.default_rng(0)
+    w, x = rng.integers(-127, 128, (8, 4)).astype(np.int8), rng.standard_normal((2, 8)).astype(np.float32)
+    scales = {"sx": np.array(0.05, np.float32), "sw": np.array([1e-3, 2e-3, 3e-3, 4e-3], np.float32)}
+    proto = model("""g (float[2,8] x) => (float[2,4] y) {
+        q = QuantizeLinear(x, sx, zx)
+        d = DequantizeLinear(q, sx, zx)
+        k = DequantizeLinear<axis=1>(w, sw, zw)
+        m = MatMul(d, k)
+        n = QuantizeLinear(m, sx, zx)
+        y = DequantizeLinear(n, sx, zx) }""",
+                  w=w, zx=np.array(3, np.int8), zw=np.zeros(4, np.int8), **scales)  # fmt: skip
+    found = reference(proto).open(["m", "y"], rounding="unquantised").run({"x": x})
+    np.testing.assert_allclose(found["y"], x @ (w * scales["sw"]), rtol=1e-5)
+    samples = validation.samples.Samples(reference(proto), validation.CheckOptions())
+    samples.draw([])
+    samples.read_noise(["y"])
+    assert 0.01 < samples.samples[0].noise["y"] < 0.03, "rounding to steps of 0.05, which is 0.014 on average, twice"
+
+
+def test_integer_convolutions_have_a_float_meaning() -> None:
+    rng = np.random.default_rng(0)
+    w, b = rng.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8), rng.integers(-900, 900, 4).astype(np.int32)
+    proto = model("""g (float[1,3,8,8] x) => (float[1,4,8,8] y) {
+        q = QuantizeLinear(x, s, z)
+        c = QLinearConv<pads=[1,1,1,1]>(q, s, z, w, sw, zw, s, z, b)
+        y = DequantizeLinear(c, s, z) }""", w=w, b=b, s=np.array(0.05, np.float32), z=np.array(120, np.uint8),
+        sw=np.array([0.001, 0.002, 0.003, 0.004], np.float32), zw=np.zeros(4, np.int8))  # fmt: skip
+    x = np.clip(rng.standard_normal((1, 3, 8, 8)), -2, 2).astype(np.float32)
+    own = reference(proto)
+    rounded = own.open().run({"x": x})["y"]
+    real = own.open(rounding="unquantised").run({"x": x})["y"]
+    assert 0 < np.abs(rounded - real).max() < 0.15, "three half steps of 0.05 at most, nothing saturates"
