@@ -131,7 +131,7 @@ STRUCTURE = {
 }
 
 
-@pytest.mark.parametrize("stage", ["lower", "layout", "shapes"])
+@pytest.mark.parametrize("stage", ["lower", "layout", "shapes", "a stage of a device"])
 @pytest.mark.parametrize("fault", [f for f in STRUCTURE if f != "operand"])
 def test_structure(fault, stage):
     plant, message = STRUCTURE[fault]
