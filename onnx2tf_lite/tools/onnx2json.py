@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from secrets import token_bytes
+from typing import Any
 
 from ..commands import Log, command, flag, option
 from ..errors import ToolError, naming
@@ -64,19 +65,12 @@ def convert(
     return document
 
 
-def write(
-    input_onnx_file_path: str,
-    output_json_path: str,
-    json_indent: int = 2,
-    *,
-    weights: str = "",
-    decode: bool = False,
-    non_verbose: bool = False,
-) -> None:
+def write(input_onnx_file_path: str, output_json_path: str, json_indent: int = 2, **options: Any) -> None:
     """The command: as :func:`convert`, without the dictionary, which takes a lot of memory."""
+    weights, decode = options.get("weights", ""), options.get("decode", False)
     model = _model(input_onnx_file_path, None, weights)
-    pieces = _text(model, json_indent, weights, decode)
-    _write(model, output_json_path, pieces, Log(non_verbose, output_json_path))
+    log = Log(options.get("non_verbose", False), output_json_path)
+    _write(model, output_json_path, _text(model, json_indent, weights, decode), log)
 
 
 def _model(path: str, graph: onnx.ModelProto | None, weights: str) -> onnx.ModelProto:

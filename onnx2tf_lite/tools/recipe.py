@@ -54,7 +54,7 @@ _TYPES: list[tuple[str, tuple[type, ...], str, dict[str, Any]]] = [
     (r"float", (int, float), "a number", {"type": "number"}),
     (r"str", (str,), "a text", {"type": "string"}),
     (r"(Sequence|list|tuple)\[.*", (list,), "a list", {"type": "array"}),
-    (r"(Mapping|dict)\[.*", (dict,), "a mapping", {"type": "object"}),
+    (r"(Mapping|dict)\[.*|Values", (dict,), "a mapping", {"type": "object"}),
 ]
 
 

@@ -162,26 +162,17 @@ def _cut(
 ) -> None:
     """Leave only these nodes, and what they read."""
     graph = model.graph
-    entries = {v.name: v for v in (*graph.input, *graph.output)}
-    ports = [
-        [entries[n] if n in entries else onnx.ValueInfoProto(name=n, type=known[n]) for n in names]
-        for names in (starts, ends)
-    ]
-    listed = {v.name for v in graph.input} & set(initializers(graph)) - set(starts)
-    old = [v for v in graph.input if v.name in listed]
+    infos = {v.name: onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in (*graph.input, *graph.output)}
+    listed = [v.name for v in graph.input if v.name in initializers(graph) and v.name not in starts]
     for index in reversed(range(len(graph.node))):
         if index not in nodes:
             del graph.node[index]
     needed = {n for node in graph.node for n in reads(node)} | set(ends)
     remove(graph.initializer, lambda t: t.name not in needed or t.name in starts)
     remove(graph.sparse_initializer, lambda s: s.values.name not in needed or s.values.name in starts)
-    kept = [v for v in old if v.name in needed]
-    copies = [
-        [onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in p] for p in ([*ports[0], *kept], ports[1])
-    ]
     del graph.input[:], graph.output[:]
-    graph.input.extend(copies[0])
-    graph.output.extend(copies[1])
+    for ports, names in ((graph.input, [*starts, *(n for n in listed if n in needed)]), (graph.output, ends)):
+        ports.extend(infos.get(n) or onnx.ValueInfoProto(name=n, type=known[n]) for n in names)
     drop_stale(graph)
     remove(graph.value_info, lambda v: v.name in starts or v.name in ends)
 
