@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import stat
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
-from onnx2tf_lite.commands import Parser, command, log, option
+from onnx2tf_lite.commands import log
 from onnx2tf_lite.model import write
 from onnx2tf_lite.model.infer import problem
 from onnx2tf_lite.model.names import find
@@ -22,7 +20,6 @@ from onnx2tf_lite.model.tensors import reference
 from onnx2tf_lite.model.walk import reads, replace_uses, scopes, sort
 from onnx2tf_lite.model.write import atomic
 from onnx2tf_lite.tools import ToolError, _schema, _values, _verify, load, save
-from onnx2tf_lite.tools._options import COMMON, INPUT, OUTPUT
 from onnx2tf_lite.tools.sod4onnx import outputs_delete
 
 from . import models
@@ -400,69 +397,3 @@ def test_definitions_are_kept(call: object, why: str) -> None:
     with pytest.raises(ToolError) as error:
         call()  # type: ignore[operator]
     assert re.search(why, str(error.value))
-
-
-# --- the command line ------------------------------------------------------------------------------------------------
-
-
-def collect(**values: object) -> dict:
-    """A function to make a command of.
-
-    examples:
-      none
-    """
-    return values
-
-
-def parsed(*words: str) -> dict:
-    made = command(
-        collect, INPUT, OUTPUT, option("-sv --some_value X...", "x"), option("--other N", "x", type=int), *COMMON
-    )
-    parser = made.parser()
-    return made.keywords(parser, parser.parse_args(list(words)))
-
-
-@pytest.mark.parametrize("spelling", ["-sv", "--some_value", "--some-value", "--some", "--some_v"])
-def test_spellings_of_a_flag(spelling: str) -> None:
-    assert parsed("-if", "a", "-of", "b", spelling, "1", "2") == {
-        "input_onnx_file_path": "a", "output_onnx_file_path": "b", "some_value": ["1", "2"],
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("value", ["-inf", "-1", "-1e5", "-.5", "-", "[-1,2]"])
-def test_values_that_look_like_flags(value: str) -> None:
-    assert parsed("-if", "a", "-of", "b", "-sv", value)["some_value"] == [value]
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["--single-file"], {"external_data": False}),
-        (["--external_data"], {"external_data": True}),
-        (["--no-check", "--missing-ok"], {"check": False, "missing_ok": True}),
-    ],
-)
-def test_common_flags(words: list[str], expected: dict) -> None:
-    found = parsed("-if", "a", "-of", "b", *words)
-    assert {k: v for k, v in found.items() if not k.endswith("path")} == expected
-
-
-def test_ambiguous_abbreviation_is_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = Parser(prog="p")
-    parser.add_argument("--some_value")
-    parser.add_argument("--some_other")
-    with pytest.raises(SystemExit) as stop:
-        parser.parse_args(["--some", "1"])
-    assert stop.value.code == 2 and "ambiguous" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("terminal", "no_color"), [(True, False), (True, True), (False, False)])
-def test_colours_in_a_terminal_only(terminal: bool, no_color: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream = io.StringIO()
-    stream.isatty = lambda: terminal  # type: ignore[method-assign]
-    monkeypatch.setattr(sys, "stdout", stream)
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    if no_color:
-        monkeypatch.setenv("NO_COLOR", "1")
-    log.Log().info("text")
-    assert stream.getvalue() == ("\033[32mINFO:\033[0m text\n" if terminal and not no_color else "INFO: text\n")
