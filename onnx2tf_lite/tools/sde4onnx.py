@@ -22,7 +22,7 @@ from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
 
 KINDS = {
-    "onnx.ModelProto": "model",
+    "ModelProto": "model",
     "GraphProto": "graph",
     "NodeProto": "node",
     "AttributeProto": "attribute",

@@ -160,7 +160,7 @@ def _axes(trace: Trace, node: gs.Node) -> tuple[int | None, ...] | None:
         return tuple(axes[p] for p in perm) if len(perm) == len(axes) else None
     if node.op in ("Squeeze", "Unsqueeze"):
         given = _numbers(node.inputs[1] if len(node.inputs) > 1 else None)
-        chosen = node.attrs.get("axes", None if given is None else [int(a) for a in given])
+        chosen = node.attrs.get("axes", None if given is None else [int(a) for a in np.ravel(given)])
         if chosen is None:
             return None
         if node.op == "Squeeze":
@@ -174,7 +174,7 @@ def _axes(trace: Trace, node: gs.Node) -> tuple[int | None, ...] | None:
         changed = [node.attrs.get("axis", 0)] if node.op in ("Concat", "Split") else known
         if changed is None:
             return None
-        gone = {int(a) % len(axes) for a in changed}
+        gone = {int(a) % len(axes) for a in np.ravel(changed)}  # a scalar, where an Unsqueeze made the list
         return tuple(None if i in gone else a for i, a in enumerate(axes))
     return None
 
