@@ -46,9 +46,8 @@ def edit(order: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
 
     ``order`` is the signature that users know: the positional parameters, in which MODEL, GRAPH, OUTPUT and QUIET stand
     for the ends of every tool (:data:`ENDS`) and ``*`` for the function's others; its keywords, and :data:`COMMON`,
-    follow.  Without MODEL the
-    function makes a model.  What the function leaves is checked and, if there is an output path, written; an error in
-    it or in the check leaves every file as it was.
+    follow.  Without MODEL the function makes a model.  What it leaves is checked and, if there is an output path,
+    written; an error leaves every file as it was.
     """
 
     def decorate(function: Callable[..., Made]) -> Callable[..., Made]:

@@ -14,7 +14,7 @@ def attribute(op: str, name: str, value: Value, opset: int, domain: str = "", wo
     """An attribute of the type that the operator's definition asks for; ``word``, a dtype, says the type of an operator
     that ONNX does not define, and the dtype of a tensor.
 
-    ``value`` is text as :mod:`._literals` reads it, or a Python or numpy value.  Raises ToolError for an attribute the
+    ``value`` is text as :mod:`._values` reads it, or a Python or numpy value.  Raises ToolError for an attribute the
     operator does not have, and for a value that is not of its type.
     """
     found = schema(op, opset, domain)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 from ..errors import ToolError
@@ -92,20 +91,16 @@ def random_feeds(model: onnx.ModelProto, seed: int = 0) -> Iterator[dict[str, np
     """Candidates of seeded inputs, in the order they are to be tried: free dimensions get one size after another, the
     batch 1 and then 2, integers stay below the tables they index.  Raises NotRun for inputs that are no tensors."""
     from ..errors import ConversionError
-    from ..ir.dims import symbol
     from ..model.load import load
     from ..validation.extents import generate
-    from ..validation.inputs import describe
+    from ..validation.inputs import default_place, describe
 
     wanted = inputs(model.graph)
     try:
         specs = [s for s in describe(load(_weights_as_inputs(model))) if s.name in wanted]
     except ConversionError as error:
         raise NotRun(str(error)) from error
-    shapes = {s.name: [d if isinstance(d, int) else symbol(d or f"{s.name}.{i}") for i, d in enumerate(s.shape)]
-              for s in specs}  # fmt: skip
-    places: Any = {name: SimpleNamespace(shape=tuple(shape)) for name, shape in shapes.items()}
-    for _, feeds in generate(specs, places, {}, seed):
+    for _, feeds in generate(specs, {s.name: default_place(s) for s in specs}, {}, seed):
         yield feeds
 
 

@@ -53,11 +53,7 @@ def convert(
     decode: bool = False,
     non_verbose: bool = False,
 ) -> _json.Document:
-    """The model as a dictionary; also written if there is an output path.
-
-    ``weights``: ``none``, ``hash`` and ``summary`` leave contents out, ``inline`` brings side files in; ``decode`` adds
-    readable copies of small tensors.
-    """
+    """The model as a dictionary; also written if there is an output path."""
     model = _model(input_onnx_file_path, onnx_graph, weights)
     document = _document(model, weights, decode)
     if output_json_path:

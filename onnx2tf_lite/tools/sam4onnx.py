@@ -41,8 +41,7 @@ def modify(
     assign: Sequence[str] = (),
     unset: Sequence[str] = (),
 ) -> onnx.ModelProto:
-    """Set and delete attributes of a node, give constants new values and declare output shapes; returns the new
-    model."""
+    """Change attributes, constants and declared shapes; returns the new model."""
     if (attributes or delete_attributes) and not op_name:
         raise ToolError("-a, -da: which node? give -on")
     nodes = job.match("node", [op_name], "-on") if op_name else []

@@ -43,11 +43,7 @@ def order_conversion(
     channels: Perm = (2, 1, 0),
     fold: bool = True,
 ) -> onnx.ModelProto:
-    """Permute the axes of inputs (name -> perm) and outputs, reorder (``channels``, default reversed) the channels at
-    an axis of inputs, divide inputs by 255 and normalise them by (mean, std) per channel; returns the new model.
-
-    ``fold``: reorder channels in the weights of a convolution, where that is exact.
-    """
+    """Change orders of axes and channels, and normalise inputs; returns the new model."""
     orders, swaps = dict(input_op_names_and_order_dims or {}), dict(channel_change_inputs or {})
     results, scales = dict(output_orders or {}), dict(normalize or {})
     if not (orders or swaps or results or scales):

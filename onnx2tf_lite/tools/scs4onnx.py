@@ -43,9 +43,7 @@ def shrinking(
     forced_extraction_constant_names: Sequence[str] = (),
     disable_auto_downcast: bool = False,
 ) -> tuple[onnx.ModelProto, list[str]]:
-    """Share equal constants (mode "shrink"), or turn those that occur more than once into graph inputs with a .npy file
-    each, beside the output (mode "npy"); the constants of the forced nodes, or the forced constants, in either mode.
-    Returns the new model and the paths of the .npy files."""
+    """Share, narrow and extract constants; returns the new model and the paths of the .npy files."""
     if mode not in ("shrink", "npy"):
         raise ToolError(f"-m: {mode!r} is neither shrink nor npy", mode)
     if forced_extraction_op_names and forced_extraction_constant_names:

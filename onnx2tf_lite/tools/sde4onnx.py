@@ -36,8 +36,7 @@ PATH = re.compile(r"(?<![\w./])/(?:[\w.@+-]+/)+[\w.@+-]+|\b[A-Za-z]:\\[^\s\"']+"
 
 @edit("MODEL GRAPH OUTPUT QUIET")
 def erase(job: Edit, *, keep: Sequence[str] = (), metadata: bool = False) -> onnx.ModelProto:
-    """Empty every doc string but those of the kinds in ``keep``; with ``metadata`` drop the metadata of everything
-    below the model as well.  Returns the new model."""
+    """Empty doc strings; returns the new model."""
     for kind in keep:
         if kind not in KINDS.values():
             raise ToolError(f"--keep: no kind {kind!r}", kind, nearest(kind, KINDS.values()))

@@ -40,8 +40,7 @@ def io_change(
     *,
     rename_dim: Mapping[str, int | str] | None = None,
 ) -> onnx.ModelProto:
-    """Give the named inputs and outputs these shapes (numbers and names; a negative number is a name), and dimensions
-    other names or numbers (``rename_dim``); returns the new model."""
+    """Declare other shapes of inputs and outputs; returns the new model."""
     graph = job.model.graph
     named: dict[str, int | str] = dict(rename_dim or {})
     extents = _extents(graph, _pairs("-i", "-is", input_names, input_shapes), named)

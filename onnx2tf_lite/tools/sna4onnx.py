@@ -265,7 +265,7 @@ main = command(
         "who reads an output: new node and its output, reader and its input now",
     ),
     option("--after TENSOR", "behind a tensor: everything that read it reads the new node"),
-    option("--before TEXT", "in front of one input: NODE.INDEX"),
+    option("--before NODE.INDEX", "in front of one input"),
     option("--between NODE NODE", "on the way from one node to another"),
     option("--append OUTPUT", "in front of a model output, which keeps its name"),
     option("--domain NAME", "domain of the operator (default: ONNX's own)"),

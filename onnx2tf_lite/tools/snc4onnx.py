@@ -47,8 +47,7 @@ def combine(
     keep_outputs: bool = False,
     simplify: bool | None = None,
 ) -> onnx.ModelProto:
-    """Combine the models; returns the one they make.  It is simplified if ``simplify`` (None: unless
-    ``disable_onnxsim``)."""
+    """Combine the models; returns the one they make, simplified if ``simplify`` (None: unless ``disable_onnxsim``)."""
     models = [copied(m) for m in onnx_graphs] or [read_model(p) for p in input_onnx_file_paths]
     prefixes = list(op_prefixes_after_merging)
     if len(models) < 2 or (prefixes and (len(prefixes) != len(models) or len(set(prefixes)) < len(models))):

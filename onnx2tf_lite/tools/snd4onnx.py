@@ -34,10 +34,7 @@ def remove(
     op_types: Sequence[str] = (),
     bridge: Sequence[str] = (),
 ) -> onnx.ModelProto:
-    """Delete the named nodes, those whose names ``match`` a glob, and all of ``op_types``; returns the new model.
-
-    The name of a graph output drops this output.  ``bridge``: ``node=input`` or ``node:output=input``, tensor names.
-    """
+    """Delete nodes, and outputs named among them; returns the new model."""
     chosen = _chosen(job, remove_node_names, match, op_types)
     bridges = _bridges(bridge, [title(n) for _, n in chosen])
     graph = job.model.graph

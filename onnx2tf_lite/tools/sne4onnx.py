@@ -46,10 +46,7 @@ def extraction(
     *,
     auto_inputs: bool = False,
 ) -> onnx.ModelProto:
-    """Extract what computes the tensors ``output_op_names`` from ``input_op_names``; returns the part.
-
-    ``auto_inputs``: model inputs that are needed too become inputs of the part.  ``has_external_data`` has no effect.
-    """
+    """Extract what computes the outputs from the inputs; returns the part."""
     starts, ends = (_tensors(job, n, f) for n, f in ((input_op_names, "-ion"), (output_op_names, "-oon")))
     if not ends:
         raise ToolError("-oon: no output is left")

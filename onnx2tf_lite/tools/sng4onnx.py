@@ -27,8 +27,7 @@ SCHEMES = ("type", "output", "scope")
 
 @edit("MODEL GRAPH OUTPUT * QUIET")
 def generate(job: Edit, has_external_data: bool = False, *, scheme: str = "type") -> onnx.ModelProto:
-    """Name the unnamed nodes after ``scheme``: "type" and a running number, their first "output", or its "scope".
-    ``has_external_data`` has no effect: side files are found without being told of.  Returns the new model."""
+    """Name the nodes without a name, and those that share one; returns the new model."""
     if scheme not in SCHEMES:
         raise ToolError(f"--scheme: {scheme!r} is none of {', '.join(SCHEMES)}", scheme)
     nodes = [node for scope in scopes(job.model) for node in scope.graph.node]

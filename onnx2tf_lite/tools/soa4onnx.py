@@ -36,8 +36,7 @@ def outputs_add(
     all_tensors: bool = False,
     scan_outputs: bool = False,
 ) -> onnx.ModelProto:
-    """Add the named tensors (or globs), the results of all nodes of ``op_types``, or all of the main graph's, in this
-    order and each once; returns the new model.  ``do_not_type_check`` has no effect."""
+    """Add tensors to the outputs, in the order asked and each once; returns the new model."""
     graph = job.model.graph
     if not (output_op_names or op_types or all_tensors):
         raise ToolError("nothing asked for: give -on, --type or --all")

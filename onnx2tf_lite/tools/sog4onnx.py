@@ -58,10 +58,7 @@ def generate(
     constants: Values | None = None,
     domain: str = "",
 ) -> onnx.ModelProto:
-    """A model of one node, as ONNX's definition of its operator allows it; returns the model.
-
-    Constants are inputs behind the others, unless they are named among the variables.
-    """
+    """Make a model of one node; constants are inputs behind the others, unless named among the variables."""
     if not (op_type and opset and op_name):
         raise ToolError("an operator needs a type, an opset and a name: -ot, -os, -on")
     held = {n: given_tensor(n, v) for n, v in (constants or {}).items()}

@@ -52,11 +52,7 @@ def rename(
     map_file: str = "",
     metadata: bool = False,
 ) -> onnx.ModelProto:
-    """Rename by ``[old, new]`` or a list of such pairs, and the pairs in ``map_file``; returns the new model.
-
-    ``kind`` chooses among node, tensor, input, output and dim (a named dimension); left out, ``mode`` does: full (nodes
-    and tensors), inputs, outputs.  ``metadata``: also values of the model's metadata that are such a name.
-    """
+    """Rename by pairs, and those in a file; ``kind``, or else ``mode``, says what.  Returns the new model."""
     pairs = _pairs(old_new) + (_read(map_file) if map_file else [])
     if not pairs or mode not in MODES or search_mode not in SEARCH or set(kind) - set(KINDS):
         raise ToolError(f"nothing to do: pairs {pairs}, mode {mode!r}, search mode {search_mode!r}, kind {kind!r}")

@@ -33,11 +33,7 @@ from ._verify import NotRun, random_feeds, run
 def shape_inference(
     job: Edit, *, set_dim: Mapping[str, int | str] | None = None, run_shapes: Mapping[str, Sequence[int]] | None = None
 ) -> onnx.ModelProto:
-    """Write what inference finds into value_info and outputs; returns the new model.
-
-    ``set_dim``: dimension name -> number or new name.  ``run_shapes``: graph input -> the shape it gets; what is then
-    still unknown is taken from a run on seeded inputs.
-    """
+    """Write what inference finds into value_info and outputs; returns the new model."""
     wanted = dict(set_dim or {})
     for name, shape in (run_shapes or {}).items():
         wanted |= _declare(job.model, name, list(shape))

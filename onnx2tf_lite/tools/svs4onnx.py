@@ -33,8 +33,7 @@ def variable_switch(
     all_uses: bool = False,
     swap: bool = False,
 ) -> onnx.ModelProto:
-    """Let the first reader of ``to_input_variable_name`` read ``from_output_variable_name``; with ``to``, "node.index",
-    this input; with ``all_uses`` every reader; with ``swap`` exchange both.  Returns the new model."""
+    """Let readers of one tensor read another; returns the new model."""
     if not (to or to_input_variable_name) or (to and (swap or all_uses)):
         raise ToolError("say what to rewire: either -tivn (with --all-uses or --swap), or --to NODE.INDEX")
     before = [(s, dead(s.graph)) for s in scopes(job.model)]
@@ -117,7 +116,7 @@ main = command(
     OUTPUT,
     option("-fovn --from_output_variable_name --from NAME", "the tensor that shall be read", required=True),
     option("-tivn --to_input_variable_name NAME", "the tensor that is read now"),
-    option("--to TEXT", "the input to rewire: NODE.INDEX"),
+    option("--to NODE.INDEX", "the input to rewire"),
     flag("--all-uses", "all that read -tivn, not only the first"),
     flag("--swap", "exchange the two tensors wherever one of them is read"),
     *COMMON,
