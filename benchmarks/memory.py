@@ -25,11 +25,10 @@ def write_dense_model(path: Path, megabytes: int) -> None:
     nodes, weights = [], []
     for i in range(layers):
         weights.append(numpy_helper.from_array(rng.normal(size=(2048, 2048)).astype(np.float32) / 45, f"w{i}"))
-        nodes += [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"m{i}"], f"dense{i}"),
-                  helper.make_node("Relu", [f"m{i}"], [f"x{i + 1}"], f"relu{i}")]  # fmt: skip
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(nodes, "dense", [info("x0", TensorProto.FLOAT, [1, 2048])],
-                              [info(f"x{layers}", TensorProto.FLOAT, [1, 2048])], weights)  # fmt: skip
+        nodes.append(helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"m{i}"], f"dense{i}"))
+        nodes.append(helper.make_node("Relu", [f"m{i}"], [f"x{i + 1}"], f"relu{i}"))
+    first, last = (helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, [1, 2048]) for i in (0, layers))
+    graph = helper.make_graph(nodes, "dense", [first], [last], weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
@@ -46,7 +45,7 @@ def main() -> None:
         # in a process of its own: a child's peak counts what its parent held when it was forked
         subprocess.run([sys.executable, __file__, "--write", path, "--megabytes", str(args.megabytes)], check=True)
         weights = path.stat().st_size / 2**20
-        command = [sys.executable, "-m", "onnx2tf_lite.cli", "-i", str(path), "-o", folder, "--outputs", "float32"]
+        command = [sys.executable, "-m", "onnx2tf_lite", "-i", str(path), "-o", folder, "--outputs", "float32"]
         base = measure([sys.executable, "-c", IMPORTS])[2]
         print(f"weights {weights:.0f} MB, imports alone {base:.0f} MB")
         for label, extra in (("conversion and check", []), ("conversion only", ["--no-check"])):

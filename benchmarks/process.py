@@ -43,17 +43,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=light_model("squeezenet"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        convert = [
-            sys.executable,
-            "-m",
-            "onnx2tf_lite.cli",
-            "-i",
-            str(args.model),
-            "-o",
-            folder,
-            "--outputs",
-            "float32",
-        ]
+        words = ["-i", str(args.model), "-o", folder, "--outputs", "float32"]
+        convert = [sys.executable, "-m", "onnx2tf_lite", *words]
         imports = [sys.executable, "-c", IMPORTS]
         # byte code as an installed package has it, whatever PYTHONDONTWRITEBYTECODE says
         compileall.compile_dir(str(Path(onnx2tf_lite.__file__).parent), quiet=1)

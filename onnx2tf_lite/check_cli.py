@@ -97,12 +97,10 @@ def contradictions(given: Mapping[str, Any]) -> Iterator[str]:
     """Options that would have no effect beside others."""
     images = "inputs" in given and Path(given["inputs"]).is_dir()
     random = "inputs" not in given
-    table = {
-        "mean": images, "std": images, "samples": images or random, "seed": random, "shape": images or random,
-        "worst": given.get("rows", "worst") == "worst",
-    }  # fmt: skip
-    for name, read in table.items():
-        if name in given and not read:
+    read = {"mean": images, "std": images, "samples": images or random, "seed": random, "shape": images or random}
+    read["worst"] = given.get("rows", "worst") == "worst"
+    for name, used in read.items():
+        if name in given and not used:
             other = "--rows" if name == "worst" else "these --inputs" if "inputs" in given else "random inputs"
             yield f"--{name} has no effect with {other}: leave one of the two out"
     if given.get("json") == "-" and given.keys() & {"rows", "worst"}:
@@ -120,8 +118,8 @@ def compare(onnx: str, target: Sequence[str], given: Mapping[str, Any]) -> Repor
         mean, std = given.get("mean", (0.0,)), given.get("std", (1.0,))
         data = images.read_folder(Path(path), reference.inputs, hints, mean, std, given.get("samples"))
     known = {name: given[name] for name in ("rtol", "atol", "metric", "seed", "samples", "budget") if name in given}
-    report = check(reference, list(target), data, layers="outputs_only" not in given, hints=hints,
-                   histograms="html" in given, **known)  # fmt: skip
+    known |= {"layers": "outputs_only" not in given, "histograms": "html" in given}
+    report = check(reference, list(target), data, hints=hints, **known)
     report.settings |= {"command": repeat(onnx, target, given), "inputs": path or "random"}
     return report
 

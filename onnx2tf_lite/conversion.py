@@ -91,8 +91,8 @@ def _explain() -> None:
     """The keywords of the table as parameters of :func:`convert`, for `help`, editors and `inspect.signature`."""
     own = inspect.signature(convert)
     rows = [row for row in ALIASES.values() if row.sets]
-    keywords = [inspect.Parameter(r.keyword, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=r.form)
-                for r in rows]  # fmt: skip
+    only = inspect.Parameter.KEYWORD_ONLY
+    keywords = [inspect.Parameter(row.keyword, only, default=None, annotation=row.form) for row in rows]
     *first, others = own.parameters.values()
     convert.__dict__["__signature__"] = own.replace(parameters=[*first, *keywords, others])
     lines = [f":param {row.keyword}: {row.option.help}." for row in rows]

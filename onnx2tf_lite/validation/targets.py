@@ -351,7 +351,7 @@ class SavedModel(_TensorFlow):
 
     def open(self, runtime: str, wanted: Sequence[str]) -> Any:
         from ..emitters.saved_model import signature_keys
-        from ..emitters.saved_model.network import Network
+        from ..emitters.saved_model.intermediates import Intermediates
 
         function, names = self._loaded(), self.program.names
         inputs, outputs = [s.name for s in self.reference.inputs], list(self.program.outputs)
@@ -360,7 +360,7 @@ class SavedModel(_TensorFlow):
         )  # ours follow from the names
         ends = [[(names[n], keys[n]) for n in end if n in names] for end in (inputs, outputs)]
         inner = [n for n in wanted if n not in dict(ends[1])]
-        return _Signature(function, dict(ends[0]), ends[1], Network(self.path, inner) if inner else None)
+        return _Signature(function, dict(ends[0]), ends[1], Intermediates(self.path, inner) if inner else None)
 
 
 class _Signature:

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from onnx2tf_lite import ConversionError, compile, convert, emitters
+from onnx2tf_lite.aliases import ALIASES
 from onnx2tf_lite.emitters import EMITTERS, Emitter
 from onnx2tf_lite.emitters.tflite import write
 from tests.validation.models import cnn, model
@@ -58,8 +59,8 @@ def test_no_kind_depends_on_which_came_first(source: onnx.ModelProto, tmp_path: 
     found: dict[str, set[bytes]] = {}
     wishes = [*permutations(EMITTERS, 2), *((name,) for name in EMITTERS), tuple(EMITTERS)]
     for i, wish in enumerate(wishes):
-        made = convert(onnx_graph=source, output_folder_path=tmp_path / str(i), outputs=wish, check="none",
-                       non_verbose=True)  # fmt: skip
+        asked = {"outputs": wish, "check": "none", "non_verbose": True}
+        made = convert(onnx_graph=source, output_folder_path=tmp_path / str(i), **asked)
         assert list(made.files) == [name for name in EMITTERS if name in wish]
         for kind, path in made.files.items():
             file = path if path.is_file() else path / "saved_model.pb"
@@ -80,5 +81,6 @@ def test_branches_share_constants_and_nothing_else() -> None:
 
 
 def test_every_branch_of_a_row_exists() -> None:
+    assert ",".join(EMITTERS) in ALIASES["outputs"].option.help, "the help is made of the rows"
     assert {row.branch for row in EMITTERS.values()} == set(compile.BRANCHES)
     assert emitters.default() == ["saved_model", "float32", "float16"]

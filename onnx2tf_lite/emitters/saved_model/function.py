@@ -27,13 +27,8 @@ class Ref(NamedTuple):
 
 
 Operand = Union[Ref, Sequence[Ref]]
-NUMERIC = [f"{p}int{n}" for p in ("", "u") for n in (8, 16, 32, 64)] + [
-    "float16",
-    "float32",
-    "float64",
-    "bool",
-    "complex64",
-]
+INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+NUMERIC = [*INTEGERS, "float16", "float32", "float64", "bool", "complex64"]
 Key = tuple[int, tuple[int, ...], tuple[int, ...]]  # identity of an array, permutation, shape
 
 
@@ -99,8 +94,9 @@ class Function:
             self.proto.ret[f"y{i}"] = ref.name
         signature.is_stateful = self.stateful
         digest = hashlib.sha256(self.proto.SerializeToString(deterministic=True)).hexdigest()[:12]
-        signature.name = f"{re.sub('[^A-Za-z0-9_]', '_', self.graph.name)}_{digest}"
-        return signature.name
+        name = f"{re.sub('[^A-Za-z0-9_]', '_', self.graph.name)}_{digest}"
+        signature.name = name
+        return name
 
     def __call__(self, value: Value | None) -> Ref:
         """The tensor of an IR value."""

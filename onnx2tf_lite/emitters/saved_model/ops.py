@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import pi, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -132,14 +133,17 @@ def _dilations(op: Op) -> tuple[int, ...]:
     return tuple(op.attrs.get("dilations") or (1,) * len(op.attrs["strides"]))
 
 
+def _steps(op: Op) -> dict[str, Any]:
+    return {"strides": _window(op.attrs["strides"]), "padding": op.attrs["padding"]}
+
+
 def _conv(f: Function, op: Op, weights: Ref, depth: int) -> Ref:
     """Weights [KH,KW,depth,O]; TensorFlow reads the number of groups off the shapes.
 
     Its optimiser fuses BiasAdd into a kernel that does not know groups; a plain sum stays.
     """
     assert op.inputs[0] is not None
-    y = f.add("Conv2D", f(op.inputs[0]), weights, strides=_window(op.attrs["strides"]), padding=op.attrs["padding"],
-              dilations=_window(_dilations(op)))  # fmt: skip
+    y = f.add("Conv2D", f(op.inputs[0]), weights, **_steps(op), dilations=_window(_dilations(op)))
     return _biased(f, y, op, "BiasAdd" if op.inputs[0].shape[-1] == depth else "AddV2")
 
 
@@ -150,22 +154,22 @@ def _conv_2d(f: Function, op: Op) -> Ref:
 
 def _depthwise(f: Function, op: Op) -> Ref:
     """[1,KH,KW,C*m]: output channel c*m+i belongs to channel c, in a depthwise and in a grouped convolution alike."""
-    weights, strides = op.inputs[1], op.attrs["strides"]
+    weights = op.inputs[1]
     assert weights is not None
     _, h, w, channels = (int(d) for d in weights.shape)  # type: ignore[arg-type]
-    if set(_dilations(op)) != {1} or len(set(strides)) != 1:
+    if set(_dilations(op)) != {1} or len(set(op.attrs["strides"])) != 1:
         return _conv(f, op, f.arranged(weights, shape=(h, w, 1, channels)), 1)
     multiplier = op.attrs["multiplier"]
     kernel = f.arranged(weights, shape=(h, w, channels // multiplier, multiplier))
-    y = f.add("DepthwiseConv2dNative", f(op.inputs[0]), kernel, strides=_window(strides), padding=op.attrs["padding"])
+    y = f.add("DepthwiseConv2dNative", f(op.inputs[0]), kernel, **_steps(op))
     return _biased(f, y, op)
 
 
 def _transpose_conv(f: Function, op: Op) -> Ref:
     """[O,KH,KW,C] as the weights [KH,KW,O,C] of the convolution whose gradient this is."""
     assert op.inputs[1] is not None
-    y = f.add("Conv2DBackpropInput", f.attribute(op, "output_shape"), f.arranged(op.inputs[1], perm=(1, 2, 0, 3)),
-              f(op.inputs[0]), strides=_window(op.attrs["strides"]), padding=op.attrs["padding"])  # fmt: skip
+    shape, weights = f.attribute(op, "output_shape"), f.arranged(op.inputs[1], perm=(1, 2, 0, 3))
+    y = f.add("Conv2DBackpropInput", shape, weights, f(op.inputs[0]), **_steps(op))
     return _biased(f, y, op)
 
 
@@ -176,21 +180,19 @@ def _kernel_3d(f: Function, op: Op) -> Ref:
 
 
 def _conv_3d(f: Function, op: Op) -> Ref:
-    y = f.add("Conv3D", f(op.inputs[0]), _kernel_3d(f, op), strides=_window(op.attrs["strides"]),
-              padding=op.attrs["padding"])  # fmt: skip
+    y = f.add("Conv3D", f(op.inputs[0]), _kernel_3d(f, op), **_steps(op))
     return _biased(f, y, op)
 
 
 def _conv_3d_transpose(f: Function, op: Op) -> Ref:
-    y = f.add("Conv3DBackpropInputV2", f.attribute(op, "output_shape"), _kernel_3d(f, op), f(op.inputs[0]),
-              strides=_window(op.attrs["strides"]), padding=op.attrs["padding"])  # fmt: skip
+    shape = f.attribute(op, "output_shape")
+    y = f.add("Conv3DBackpropInputV2", shape, _kernel_3d(f, op), f(op.inputs[0]), **_steps(op))
     return _biased(f, y, op)
 
 
 def _pool(name: str) -> Counterpart:
     def pool(f: Function, op: Op) -> Ref:
-        return f.add(name, f(op.inputs[0]), ksize=_window(op.attrs["kernel"]), strides=_window(op.attrs["strides"]),
-                     padding=op.attrs["padding"])  # fmt: skip
+        return f.add(name, f(op.inputs[0]), ksize=_window(op.attrs["kernel"]), **_steps(op))
 
     return pool
 
@@ -272,11 +274,13 @@ def _if(f: Function, op: Op) -> list[Ref]:
     then, otherwise = (_body(f, op.attrs[n]) for n in ("then", "otherwise"))
     captured = list(then.captured | otherwise.captured)
     operands = [*map(f, op.inputs[1:]), *map(f.capture, captured)]
-    return f.add_all(
-        "If" if then.stateful or otherwise.stateful else "StatelessIf", [f(op.inputs[0]), operands],
-        Tout=[f.library.enum[v.dtype] for v in op.outputs], output_shapes=[v.shape for v in op.outputs],
-        then_branch=then.seal(captured), else_branch=otherwise.seal(captured),
-    )  # fmt: skip
+    kind = "If" if then.stateful or otherwise.stateful else "StatelessIf"
+    types: dict[str, Any] = {
+        "Tout": [f.library.enum[v.dtype] for v in op.outputs],
+        "output_shapes": [v.shape for v in op.outputs],
+    }
+    bodies: dict[str, Any] = {"then_branch": then.seal(captured), "else_branch": otherwise.seal(captured)}
+    return f.add_all(kind, [f(op.inputs[0]), operands], **types, **bodies)
 
 
 def _while(f: Function, op: Op) -> list[Ref]:
@@ -285,11 +289,9 @@ def _while(f: Function, op: Op) -> list[Ref]:
     captured = list(condition.captured | body.captured)
     operands = [*map(f, op.inputs), *map(f.capture, captured)]
     shapes = [v.shape for v in op.outputs] + [f.library.variables[n].shape for n in captured]
-    results = f.add_all(
-        "While" if condition.stateful or body.stateful else "StatelessWhile", [operands], output_shapes=shapes,
-        cond=condition.seal(captured), body=body.seal(captured, returned=True),
-    )  # fmt: skip
-    return results[: len(op.outputs)]
+    kind = "While" if condition.stateful or body.stateful else "StatelessWhile"
+    bodies: dict[str, Any] = {"cond": condition.seal(captured), "body": body.seal(captured, returned=True)}
+    return f.add_all(kind, [operands], output_shapes=shapes, **bodies)[: len(op.outputs)]
 
 
 def _body(f: Function, graph: Graph) -> Function:

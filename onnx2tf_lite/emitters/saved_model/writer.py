@@ -111,10 +111,9 @@ def _signature(tf: Any, graph: Graph, keys: dict[str, str], library: Library, va
     def call(*feeds: Any) -> dict[str, Any]:
         tensors = [*feeds, *(v.read_value() for v in variables)]
         arguments = [node.name for node in library.graph_def.node if node.op == "Placeholder"]
-        results = tf.graph_util.import_graph_def(
-            library.graph_def, input_map=dict(zip(arguments, tensors, strict=True)), name="network",
-            return_elements=[f"call:{i}" for i in range(len(graph.outputs))],
-        )  # fmt: skip
+        given = dict(zip(arguments, tensors, strict=True))
+        wanted = [f"call:{i}" for i in range(len(graph.outputs))]
+        results = tf.graph_util.import_graph_def(library.graph_def, given, wanted, name="network")
         for tensor, value in zip(results, graph.outputs, strict=True):
             tensor.set_shape(partial(value.shape))
         return {keys[n]: tensor for n, tensor in zip(graph.output_names, results, strict=True)}

@@ -11,7 +11,7 @@ SAMPLE = 64  # elements compared before whole arrays are
 COMPARE_LIMIT = 1 << 22  # bytes of equal-sized constants that may be copied in order to compare them
 
 
-class Blob(schema.BufferT):
+class Blob(schema.BufferT):  # type: ignore[misc]  # generated code has no types
     """A buffer whose data lies outside the tables.  ``place`` is where its reference ended up, counted from the end."""
 
     def __init__(self, array: np.ndarray, dtype: np.dtype):
@@ -38,7 +38,8 @@ class Blob(schema.BufferT):
         else:
             builder.PrependUint32Slot(0, 1, 0)
         self.place = builder.Offset()
-        return schema.BufferEnd(builder)
+        end: int = schema.BufferEnd(builder)
+        return end
 
 
 class Pool:

@@ -18,14 +18,9 @@ from ...ir.kinds import KINDS, Kind
 from ...ir.tensor_map import NAME, TensorMap
 from .constants import Pool
 
-TENSOR_TYPES = {
-    np.dtype(name): getattr(schema.TensorType, code)
-    for name, code in {
-        "float32": "FLOAT32", "float16": "FLOAT16", "float64": "FLOAT64", "bool": "BOOL", "complex64": "COMPLEX64",
-        "int8": "INT8", "int16": "INT16", "int32": "INT32", "int64": "INT64",
-        "uint8": "UINT8", "uint16": "UINT16", "uint32": "UINT32", "uint64": "UINT64",
-    }.items()
-}  # fmt: skip
+NUMERIC = ["float16", "float32", "float64", "bool", "complex64"]
+INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+TENSOR_TYPES = {np.dtype(name): getattr(schema.TensorType, name.upper()) for name in NUMERIC + INTEGERS}
 ENUMS = {"padding": schema.Padding, "fusedActivationFunction": schema.ActivationFunctionType}
 HALF_MIN_SIZE = 256  # elements from which a float16 constant is smaller than its DEQUANTIZE operation
 HALF_MAX = 65504.0
@@ -61,10 +56,8 @@ class Tables:
         self.done.append(main.table())
         signature = schema.SignatureDefT()
         signature.signatureKey, signature.subgraphIndex = signature_key, 0
-        signature.inputs = [_tensor_map(v.name, main.tensor(v)) for v in graph.inputs]
-        signature.outputs = [
-            _tensor_map(n, main.tensor(v)) for n, v in zip(graph.output_names, graph.outputs, strict=True)
-        ]
+        signature.inputs = [_named(v.name, main.tensor(v)) for v in graph.inputs]
+        signature.outputs = [_named(n, main.tensor(v)) for n, v in zip(graph.output_names, graph.outputs, strict=True)]
         for i, body in enumerate(iter(lambda: self._next(), None), start=1):
             self.done.append(_Body(self, body, f"{body.name}.{i}/").table())
         model = schema.ModelT()
@@ -94,7 +87,7 @@ def _operator_code(code: int, version: int) -> schema.OperatorCodeT:
     return table
 
 
-def _tensor_map(name: str, index: int) -> schema.TensorMapT:
+def _named(name: str, index: int) -> schema.TensorMapT:
     table = schema.TensorMapT()
     table.name, table.tensorIndex = name, index
     return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from .runtime import tensorflow
 CALL = "network/call"  # the node that calls the model's function, as the writer names it
 
 
-class Network:
+class Intermediates:
     """``run`` gives the tensors called ``wanted`` (names of node results, as the tensor map of the folder has them)."""
 
     def __init__(self, folder: Path, wanted: Sequence[str]):
@@ -65,11 +65,11 @@ class Network:
         return dict(zip(self.wanted, results, strict=True))
 
 
-def _types(function: Any) -> Any:
+def _types(function: Any) -> Callable[[str], int]:
     """A function from the name of a tensor in ``function`` to its DataType, by the operator definitions."""
     from tensorflow.python.framework import op_def_registry
 
-    arguments = {a.name: a.type for a in function.signature.input_arg}
+    arguments: dict[str, int] = {a.name: a.type for a in function.signature.input_arg}
     nodes = {n.name: n for n in function.node_def}
 
     def find(name: str) -> int:
@@ -80,9 +80,9 @@ def _types(function: Any) -> Any:
         result = next(o for o in operator.output_arg if o.name == output)
         named = result.type_list_attr or result.type_attr
         if not named:
-            return result.type
+            return int(result.type)
         value = next(a.default_value for a in operator.attr if a.name == named)  # TensorFlow leaves out what is usual
         value = nodes[node].attr.get(named, value)
-        return value.list.type[int(position)] if result.type_list_attr else value.type
+        return int(value.list.type[int(position)] if result.type_list_attr else value.type)
 
     return find
