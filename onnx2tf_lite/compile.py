@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from .errors import ConversionError, Problem
+from .errors import ConversionError, Problem, did_you_mean
 from .fusion import fuse, qdq
 from .ir.editor import rewrite
 from .ir.graph import Graph, copy_graph
@@ -25,7 +25,6 @@ from .ir.verify import verify
 from .layout.stage import LayoutReport, assign
 from .legalize import dtypes, dynamic, stored
 from .op_handlers.lower import lower
-from .passes.manager import nearest
 
 
 @dataclass
@@ -57,7 +56,7 @@ def _lower(model: gs.Graph, settings: Settings) -> Graph:
     names = [v.name for v in graph.inputs] + graph.output_names
     if unknown := [n for n in settings.pins if n not in names]:
         what = "no input or output has this name"
-        raise ConversionError(*(Problem(f"'{n}'", what, nearest(n, names)) for n in unknown))
+        raise ConversionError(*(Problem(f"'{n}'", what, did_you_mean(n, names)) for n in unknown))
     return graph
 
 

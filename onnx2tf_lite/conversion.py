@@ -20,11 +20,10 @@ from .commands.strict import to_json
 from .commands.terminal import Terminal
 from .delivery import deliver, workshop
 from .emitters import EMITTERS, Emitter
-from .errors import ConversionError, Problem, ToolError
+from .errors import ConversionError, Problem, ToolError, did_you_mean
 from .ir.graph import Graph, Placement
 from .model.write import atomic
 from .options import Options, resolve
-from .passes.manager import nearest
 from .passes.shapes import cut
 from .report import TensorInfo, operators
 from .validation.report import HEADER, cells
@@ -139,7 +138,7 @@ class _Conversion:
         o = self.options
         if unknown := [kind for kind in o.outputs or () if kind not in EMITTERS]:
             what = "is unknown"
-            raise ConversionError(*(Problem(f"output {n!r}", what, nearest(n, EMITTERS)) for n in unknown))
+            raise ConversionError(*(Problem(f"output {n!r}", what, did_you_mean(n, EMITTERS)) for n in unknown))
         wanted = emitters.rows(emitters.default() if o.outputs is None else o.outputs)
         missing = [row for row in wanted if row.missing]
         if missing and o.outputs is not None:
@@ -228,7 +227,7 @@ class _Conversion:
             nodes = {n.name for n in model.nodes}
             if missing := sorted(self.tuning.keep_nodes - nodes):
                 what = "no node has this name"
-                raise ConversionError(*(Problem(f"keep_nodes '{n}'", what, nearest(n, nodes)) for n in missing))
+                raise ConversionError(*(Problem(f"keep_nodes '{n}'", what, did_you_mean(n, nodes)) for n in missing))
             reference = self.reference(model) if self.check else None
         with log.stage("tune"):
             model, tuned = passes.optimize(model, self.tuning, lambda name, i, n: log.step(f"tune: {name}"))

@@ -32,8 +32,8 @@ class ConversionError(Exception):
         super().__init__("\n".join(p.what if p.where == "model" else str(p) for p in self.problems))
 
 
-class ToolError(Exception):
-    """A request to a tuning tool that cannot be met; nothing was written.
+class ToolError(ConversionError):
+    """A request about a model, to a tuning tool say, that cannot be met; nothing was written.
 
     ``what`` says why, ``name`` is the name it is about, ``candidates`` are the names it may have meant, ``tool`` is the
     command (filled in by the tool that runs).
@@ -63,6 +63,14 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     close = difflib.get_close_matches(name, names, n=count, cutoff=0.3)
     inside = [k for k in names if name and name.lower() in k.lower()]
     return list(dict.fromkeys([*close, *inside, *names]))[:count]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A remedy for a name that does not exist."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    shown = close or known[:8]
+    return ("did you mean " if close else "there are: ") + ", ".join(shown) + ("?" if close else "")
 
 
 def unknown(flag: str, kind: str, name: str, known: Iterable[str]) -> ToolError:

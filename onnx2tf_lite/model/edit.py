@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx_graphsurgeon.ir.tensor import Tensor
+from onnx_graphsurgeon.ir.tensor import Tensor as Tensor
 
 _CONTROL = frozenset(("If", "Loop", "Scan", "SequenceMap"))
 
@@ -41,7 +41,7 @@ def tensors(graph: gs.Graph) -> Iterator[Tensor]:
 
 def title(node: gs.Node) -> str:
     """What a note or a message calls the node."""
-    return node.name or (node.outputs[0].name if len(node.outputs) else node.op)
+    return str(node.name or (node.outputs[0].name if len(node.outputs) else node.op))
 
 
 def arg(node: gs.Node, index: int) -> Tensor | None:
@@ -58,7 +58,7 @@ def value(tensor: Tensor | None, limit: int = 1 << 16) -> np.ndarray | None:
     """A constant's array, or None; a constant above `limit` bytes stays untouched on its disk."""
     if not isinstance(tensor, gs.Constant) or tensor._values.nbytes > limit:
         return None
-    return tensor.values
+    return np.asarray(tensor.values)
 
 
 def scalar(tensor: Tensor | None) -> float | None:
@@ -105,7 +105,7 @@ def set_outputs(node: gs.Node, tensors: Iterable[Tensor]) -> None:
     _relink(node, node.outputs, "inputs", list(tensors))
 
 
-def _relink(node: gs.Node, side: list, back: str, tensors: list[Tensor]) -> None:
+def _relink(node: gs.Node, side: list[Any], back: str, tensors: list[Tensor]) -> None:
     for tensor in side:
         users = getattr(tensor, back)
         list.pop(users, next(i for i, user in enumerate(users) if user is node))

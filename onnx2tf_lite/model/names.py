@@ -78,4 +78,5 @@ def match(model: ModelProto, kind: str, pattern: str, flag: str) -> list[tuple[S
 
 
 def node_named(scope: Scope, name: str) -> NodeProto:
-    return next(n for n in scope.graph.node if n.name == name)
+    found: NodeProto = next(n for n in scope.graph.node if n.name == name)
+    return found

@@ -1,7 +1,8 @@
-"""Reading a model: a file or standard input; tensors in side files stay there.
+"""Reading a model: a file or standard input, whole or without its weights; what is in side files stays there.
 
-In memory their reference carries the folder it is relative to, under onnx's own key ``basepath``; in files this key is
-never written nor believed.
+Without its weights: the file is mapped into memory and its wire format walked once; every big tensor's bytes stay where
+they are, and protobuf parses what is left, a few KB.  In memory a reference to a side file carries the folder it is
+relative to, under onnx's own key ``basepath``; in files this key is never written nor believed.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ToolError
 from .lazy import onnx
-from .tensors import _base
+from .tensors import Store, is_external, mapped, set_base
 from .walk import tensors
 
 if TYPE_CHECKING:
@@ -21,32 +22,53 @@ if TYPE_CHECKING:
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelProto:
-    """The model in a file, or on standard input for "-"; tensors in side files stay there (see :func:`fetch`).
+    """The model in a file, or on standard input for "-"; tensors in side files stay there (see :func:`.tensors.fetch`).
 
     Raises ToolError for what is not there or is not an ONNX model.
     """
-    name = str(path)
-    if name == "-":
-        data, folder = sys.stdin.buffer.read(), Path.cwd()
-    else:
-        try:
-            data, folder = Path(path).read_bytes(), Path(path).parent.resolve()
-        except OSError as error:
-            raise ToolError(f"{name}: cannot be read: {error.strerror}", name) from error
-    return parse(data, folder, "standard input" if name == "-" else name)
+    name = "standard input" if str(path) == "-" else str(path)
+    data, folder = (
+        (sys.stdin.buffer.read(), Path.cwd()) if str(path) == "-" else (bytes(_opened(path)[:]), Path(path).parent)
+    )
+    model = _parse(data, name)
+    for tensor in tensors(model):
+        if is_external(tensor):
+            set_base(tensor, str(folder.resolve()))
+    return model
 
 
-def parse(data: bytes, folder: Path, name: str) -> ModelProto:
+def map_model(path: str | os.PathLike[str]) -> tuple[ModelProto, Store]:
+    """The model in a file without its weights, and where these are.
+
+    Raises ToolError for what is not there or is not an ONNX model.
+    """
+    from .wire import without_weights
+
+    data = _opened(path)
+    try:
+        rest = without_weights(data)
+    except (ValueError, IndexError):
+        rest = bytes(data[:])  # protobuf has the last word
+    return _parse(rest, str(path)), Store(Path(path).parent, data)
+
+
+def _opened(path: str | os.PathLike[str]) -> Any:
+    try:
+        return mapped(Path(path))
+    except OSError as error:
+        usual = {FileNotFoundError: "no such file", IsADirectoryError: "is a folder, not an ONNX file"}
+        what = usual.get(type(error)) or error.strerror or str(error)
+        raise ToolError(f"{path}: cannot be read: {what}", str(path)) from error
+
+
+def _parse(data: bytes, name: str) -> ModelProto:
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.ModelProto.FromString(data)
+        model: ModelProto = onnx.ModelProto.FromString(data)
     except DecodeError as error:
-        what = "is a pointer of Git LFS" if data[:7] == b"version" else "is not an ONNX model, or is cut off"
+        what = "not an ONNX file but a pointer of Git LFS" if data[:7] == b"version" else "not an ONNX file, or cut off"
         raise ToolError(f"{name}: {what}", name) from error
     if not model.HasField("graph"):
-        raise ToolError(f"{name}: is not an ONNX model (no graph in it)", name)
-    for tensor in tensors(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            _base(tensor, str(folder))
+        raise ToolError(f"{name}: not an ONNX file (no graph in it)", name)
     return model

@@ -30,7 +30,7 @@ def elem_type(dtype: Any) -> int:
     return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
-class LazyTensor(LazyValues):
+class LazyTensor(LazyValues):  # type: ignore[misc]  # graphsurgeon has no types
     """The contents of a constant, by reference: `read` returns the raw bytes where they lie (a memory map)."""
 
     def __init__(self, proto: TensorProto, read: Callable[[], Any] | None = None):
@@ -63,6 +63,9 @@ def dense(sparse: onnx.SparseTensorProto) -> np.ndarray:
 
 #: Constant-1: what the attributes other than `value` (a tensor) and `sparse_value` hold, from version 12 on.
 _CONSTANT = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+
+
+Scope = dict[str, Tensor]
 
 
 class Importer:
@@ -115,7 +118,9 @@ class Importer:
             describe(tensor, infos[name].type)
         return tensor
 
-    def node(self, proto: onnx.NodeProto, scope: dict, infos: dict, common: dict) -> gs.Node | None:
+    def node(
+        self, proto: onnx.NodeProto, scope: Scope, infos: dict[str, onnx.ValueInfoProto], common: dict[str, Any]
+    ) -> gs.Node | None:
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         attrs = {a.name: self.attribute(a, scope, common) for a in proto.attribute}
         if proto.op_type == "Constant" and not domain:
@@ -136,7 +141,7 @@ class Importer:
             list.append(tensor.inputs, node)
         return node
 
-    def attribute(self, a: AttributeProto, scope: dict, common: dict) -> Any:
+    def attribute(self, a: AttributeProto, scope: Scope, common: dict[str, Any]) -> Any:
         """A tensor as constant, a body as graph, text as text; types and the like stay messages."""
         if a.type == AttributeProto.TENSOR:
             return gs.Constant(a.t.name, self.lazy(a.t))

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+import mmap
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConversionError, ToolError
+from ..errors import Problem, ToolError
 from .lazy import onnx
 
 if TYPE_CHECKING:
     from onnx import TensorProto
+
+
+#: The location (no file can be called so) of bytes in the model's own file.
+OWN = "\0file"
 
 
 def nbytes(tensor: TensorProto) -> int:
@@ -20,16 +26,15 @@ def nbytes(tensor: TensorProto) -> int:
         return sum(map(len, tensor.string_data))
     bits = 2 if word.endswith("INT2") else 4 if word.endswith(("INT4", "E2M1")) else 0
     bits = bits or onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8
-    return (math.prod(tensor.dims) * bits + 7) // 8
+    return int(math.prod(tensor.dims) * bits + 7) // 8
 
 
-def _base(tensor: TensorProto, folder: str | None) -> None:
-    """Set, or with None remove, the folder that a reference is relative to."""
+def set_base(tensor: TensorProto, folder: str) -> None:
+    """Set the folder that a reference is relative to."""
     for index in reversed(range(len(tensor.external_data))):
         if tensor.external_data[index].key == "basepath":
             del tensor.external_data[index]
-    if folder is not None:
-        tensor.external_data.add(key="basepath", value=folder)
+    tensor.external_data.add(key="basepath", value=folder)
 
 
 def is_external(tensor: TensorProto) -> bool:
@@ -57,15 +62,7 @@ def fetch(tensor: TensorProto) -> Any:
     Raises ToolError where the side file is missing, too short, or outside the model's folder.
     """
     if is_external(tensor):
-        from .load import Store
-
-        folder = reference(tensor).get("basepath")
-        try:
-            found = Store(Path(folder) if folder else None).lazy(tensor).read
-        except ConversionError as error:
-            raise ToolError(str(error), tensor.name) from error
-        assert found is not None
-        return found()
+        return Store(None).view(tensor)
     if tensor.HasField("raw_data"):
         return tensor.raw_data
     return onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor)).raw_data
@@ -87,3 +84,53 @@ def to_array(tensor: TensorProto) -> Any:
         inline(own)
         tensor = own
     return onnx.numpy_helper.to_array(tensor)
+
+
+def mapped(path: Path) -> Any:
+    """A file's bytes, mapped into memory.  Raises OSError."""
+    with path.open("rb") as file:
+        empty = os.fstat(file.fileno()).st_size == 0
+        return b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+class Store:
+    """Where contents lie that are not in the message: in the model's own file, in files of its folder."""
+
+    def __init__(self, folder: Path | None, own: Any = b""):
+        """``folder`` None: references say it themselves, by ``basepath``; ``own``: the bytes of the model's file."""
+        self.folder, self.own, self.maps = folder, own, dict[Path, Any]()
+
+    def view(self, tensor: TensorProto) -> memoryview:
+        """The bytes of a tensor, where they lie.
+
+        Raises ToolError where the file is missing, too short, or outside the model's folder.
+        """
+        said = reference(tensor)
+        location, need = said.get("location", ""), nbytes(tensor)
+        data = self.own if location == OWN else self._map(tensor.name, location, said.get("basepath", ""))
+        try:
+            start, length = int(said.get("offset", 0)), int(said.get("length", need))
+        except ValueError:
+            start = length = -1
+        if start < 0 or length != need or start + length > len(data):
+            what = f"{need} bytes are needed at offset {said.get('offset', 0)} of {location.strip(chr(0))!r}"
+            raise _bad(tensor.name, f"{what}, but the file has {len(data)} (length {length})")
+        return memoryview(data)[start : start + length]
+
+    def _map(self, name: str, location: str, base: str) -> Any:
+        folder = self.folder if self.folder is not None else Path(base) if base else None
+        if folder is None:
+            raise _bad(name, f"its data is in the file {location!r}", "give the path of the model, not a ModelProto")
+        parts, path = location.replace("\\", "/").split("/"), folder / location
+        named = not location or "\0" in location or os.path.isabs(location) or ".." in parts or ":" in parts[0]
+        if named or not path.resolve().is_relative_to(folder.resolve()):
+            raise _bad(name, f"external data {location!r} is outside the model's folder: refused")
+        if not path.is_file():
+            raise _bad(name, f"external data file {location!r} is missing", f"put it into {folder}")
+        if path not in self.maps:
+            self.maps[path] = mapped(path)
+        return self.maps[path]
+
+
+def _bad(name: str, what: str, remedy: str = "") -> ToolError:
+    return ToolError(str(Problem(f"tensor '{name}'", what, remedy)), name)

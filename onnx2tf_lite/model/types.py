@@ -57,7 +57,7 @@ def type_text(kind: TypeProto | None) -> str:
     if kind is None or which is None:
         return "unknown"
     if which != "tensor_type":
-        return which.removesuffix("_type")
+        return str(which).removesuffix("_type")
     elem = kind.tensor_type.elem_type
     word = onnx.TensorProto.DataType.Name(elem).lower() if elem else "unknown"
     shape = dims(kind)

@@ -117,7 +117,8 @@ def constant_value(node: NodeProto) -> TensorProto | None:
         return None
     [held] = node.attribute
     if held.name == "value":
-        return held.t
+        whole: TensorProto = held.t
+        return whole
     kind = {"value_float": "FLOAT", "value_int": "INT64", "value_string": "STRING"}.get(held.name.removesuffix("s"))
     if kind is None:
         return None

@@ -16,7 +16,7 @@ from functools import partial
 
 import onnx_graphsurgeon as gs
 
-from ..errors import ConversionError, Problem
+from ..errors import ConversionError, Problem, did_you_mean
 from ..model.load import load
 from ..model.opsets import TARGET
 from ..model.surgeon import LazyTensor, to_proto
@@ -24,7 +24,7 @@ from .batchnorm import BatchNorm
 from .clean import Clean
 from .fold import Fold
 from .fuse import FUSIONS, Fuse, explain
-from .manager import Listener, Pass, PassManager, PassOptions, PassReport, PassResult, nearest
+from .manager import Listener, Pass, PassManager, PassOptions, PassReport, PassResult
 from .names import Names
 from .shapes import Shapes
 from .simplify import Simplify
@@ -74,7 +74,9 @@ ROUNDS = 10
 
 
 def _known(names: Iterable[str]) -> None:
-    problems = [Problem(f"pass '{n}'", "there is no such pass", nearest(n, PASSES)) for n in names if n not in PASSES]
+    problems = [
+        Problem(f"pass '{n}'", "there is no such pass", did_you_mean(n, PASSES)) for n in names if n not in PASSES
+    ]
     if problems:
         raise ConversionError(*problems)
 

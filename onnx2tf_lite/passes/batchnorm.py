@@ -66,7 +66,7 @@ def _bias(node: gs.Node) -> np.ndarray:
 
 
 def _along(w: np.ndarray, axis: int, factor: np.ndarray) -> np.ndarray:
-    return w * factor.reshape([-1 if i == axis else 1 for i in range(w.ndim)])
+    return np.asarray(w * factor.reshape([-1 if i == axis else 1 for i in range(w.ndim)]))
 
 
 def _out(node: gs.Node) -> int:

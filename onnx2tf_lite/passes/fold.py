@@ -159,7 +159,7 @@ def _left(node: gs.Node) -> str:
 
 def _plain(tensor: gs.Constant) -> bool:
     dtype = np.dtype(tensor.dtype)
-    return dtype.isbuiltin == 1 and dtype.kind != "O"
+    return bool(dtype.isbuiltin == 1 and dtype.kind != "O")
 
 
 def _connected(nodes: list[gs.Node]) -> list[list[gs.Node]]:
@@ -182,7 +182,7 @@ def _growth(nodes: list[gs.Node], outputs: set[int]) -> int:
 
     born = sum(_size(n, t) or 0 for n in nodes for t in n.outputs if outlives(t))
     held = {id(t): t for n in nodes for t in n.inputs if isinstance(t, gs.Constant)}
-    return born - sum(t._values.nbytes for t in held.values() if not outlives(t))
+    return born - sum(int(t._values.nbytes) for t in held.values() if not outlives(t))
 
 
 def _fit(nodes: list[gs.Node], growth: int, outputs: set[int], budget: int) -> tuple[list[gs.Node], int, list[gs.Node]]:
@@ -218,7 +218,7 @@ def _evaluate(graph: gs.Graph, nodes: list[gs.Node], notes: list[str]) -> int:
     return count
 
 
-def _replace(edit: Edit, nodes: list[gs.Node], backend: Callable[[bytes, dict[str, np.ndarray]], list]) -> None:
+def _replace(edit: Edit, nodes: list[gs.Node], backend: Callable[[bytes, dict[str, np.ndarray]], list[Any]]) -> None:
     results = [t for n in nodes for t in n.outputs if t.name]
     part = gs.Graph(nodes, [], results, opset=edit.graph.opset, import_domains=edit.graph.import_domains)
     proto = to_proto(part, big="as_inputs", infos=False)
@@ -231,17 +231,17 @@ def _replace(edit: Edit, nodes: list[gs.Node], backend: Callable[[bytes, dict[st
         tensor.to_constant(np.asarray(array))
 
 
-def _onnxruntime(model: bytes, feeds: dict[str, np.ndarray]) -> list:
+def _onnxruntime(model: bytes, feeds: dict[str, np.ndarray]) -> list[Any]:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run(None, feeds)
+    return list(ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run(None, feeds))
 
 
-def _reference(model: bytes, feeds: dict[str, np.ndarray]) -> list:
+def _reference(model: bytes, feeds: dict[str, np.ndarray]) -> list[Any]:
     from onnx.reference import ReferenceEvaluator
 
     return list(ReferenceEvaluator(model).run(None, feeds))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import onnx_graphsurgeon as gs
@@ -155,11 +154,3 @@ class PassManager(Pass):
         else:
             self.reports.append(PassReport(one.name, result.modified, tuple(result.notes), seconds))
         return result
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A remedy for a name that does not exist."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    shown = close or known[:8]
-    return ("did you mean " if close else "there are: ") + ", ".join(shown) + ("?" if close else "")

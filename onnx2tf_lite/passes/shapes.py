@@ -8,10 +8,10 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 
-from ..errors import ConversionError, Problem
+from ..errors import ConversionError, Problem, did_you_mean
 from ..model.edit import Tensor, detach, graphs, needs, set_outputs, tensors
 from ..model.surgeon import describe, to_proto
-from .manager import Pass, PassResult, nearest, plural
+from .manager import Pass, PassResult, plural
 
 
 class Shapes(Pass):
@@ -40,7 +40,7 @@ def override(graph: gs.Graph, batch_size: int | None, input_shapes: dict[str, tu
     problems, wanted = [], dict[str, list[Any]]()
     for name, dims in input_shapes.items():
         if name not in inputs:
-            problems.append(Problem(f"input '{name}'", "the model has no such input", nearest(name, inputs)))
+            problems.append(Problem(f"input '{name}'", "the model has no such input", did_you_mean(name, inputs)))
         else:
             wanted[name] = list(dims)
     if batch_size is not None:
@@ -93,7 +93,9 @@ def cut(graph: gs.Graph, input_names: Iterable[str], output_names: Iterable[str]
     named.update((t.name, t) for n in graph.nodes for t in n.outputs if t.name)
     unknown = [n for n in [*input_names, *output_names] if n not in named]
     if unknown:
-        raise ConversionError(*(Problem(f"'{n}'", "no such tensor in the model", nearest(n, named)) for n in unknown))
+        raise ConversionError(
+            *(Problem(f"'{n}'", "no such tensor in the model", did_you_mean(n, named)) for n in unknown)
+        )
     before = len(graph.nodes), names(graph.inputs), names(graph.outputs)
     infer(graph)
     outputs = [named[n] for n in output_names] or list(graph.outputs)
@@ -167,7 +169,7 @@ def _made_up(dim: Any, users: set[str]) -> bool:
     return dim is None or (isinstance(dim, str) and dim.startswith("unk__") and dim not in users)
 
 
-def _known(dims: list | None, users: set[str]) -> list | None:
+def _known(dims: list[Any] | None, users: set[str]) -> list[Any] | None:
     return None if dims is None else [None if _made_up(d, users) else d for d in dims]
 
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConversionError, Problem
+from ..errors import ConversionError, Problem, did_you_mean
 from ..ir.graph import Placement, concrete
-from ..passes.manager import nearest
 from . import child, inputs
 from .extents import SIZES, generate
 from .inputs import InputSpec
@@ -85,7 +84,7 @@ class Samples:
         known = [s.name for s in specs]
         if unknown := [n for n in o.hints if n not in known]:
             raise ConversionError(
-                *(Problem(f"input '{n}'", "no such input to give a shape", nearest(n, known)) for n in unknown)
+                *(Problem(f"input '{n}'", "no such input to give a shape", did_you_mean(n, known)) for n in unknown)
             )
         for name, shape in o.hints.items():
             inputs.check_hint(name, shape, places[name])

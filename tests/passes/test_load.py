@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnx2tf_lite import passes
 from onnx2tf_lite.errors import ConversionError
-from onnx2tf_lite.model.load import LARGE
+from onnx2tf_lite.model.wire import LARGE
 
 from .conftest import feeds, model, ops, same, session
 
