@@ -82,6 +82,8 @@ def within(array: np.ndarray, needs: set[str] | frozenset[str]) -> np.ndarray:
         return np.asarray(np.abs(array) + 0.1)
     if "unsigned" in needs:
         return np.asarray(np.minimum(np.abs(array) * 40, 255))
+    if "size" in needs:  # a scale
+        return np.asarray(1 + np.abs(np.tanh(array)))
     if "unit" in needs:
         return np.asarray(np.tanh(array))
     if "nonzero" in needs:

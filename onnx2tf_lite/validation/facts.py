@@ -36,7 +36,13 @@ DOMAINS = {"Div": (1, "nonzero"), "Mod": (1, "nonzero"), "Reciprocal": (0, "nonz
 #: operator -> operand that is a length, of the axis (of operand 0) of RNN's time
 LENGTHS = {"LSTM": (4, 0), "GRU": (4, 0), "RNN": (4, 0), "ReverseSequence": (1, None)}
 #: operator -> operand that says sizes or bounds
-SIZES = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1, "Range": 1, "TopK": 1, "Resize": 3, "Upsample": 1}
+SIZES = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1, "Range": 1, "TopK": 1, "Resize": 3, "Split": 1}
+SCALES = 2  # operand of Resize
+#: Of these, what is asked for is the shape of the result.
+SHAPES = {"Reshape", "Expand", "ConstantOfShape", "Resize"}
+#: operator -> operand that is an axis
+AXES = {"CumSum": 1, "Squeeze": 1, "Unsqueeze": 1, "ReduceSum": 1}
+MANY = 1 << 30
 #: ONNX element type -> what a Cast to it says; it is not defined for floats outside the range of the integer
 TARGETS = {9: "mask", 2: "unsigned", 4: "unsigned", 12: "unsigned", 13: "unsigned"}
 ORDERED = {"Less", "LessOrEqual", "Greater", "GreaterOrEqual"}
@@ -51,7 +57,7 @@ class Facts:
     passed the larger it is; ``needs``: of "nonzero", "positive", "unsigned", "unit", "signed" (an operand of a
     division), "size", "mask" (a truth value), "picture" (it is convolved); ``limits``: (input, axis) that is as long as
     its values may be; ``steps``: (factor, offset) of what is done to it first; ``span``: what it is quantised to;
-    ``extents`` that the weights have, by axis.
+    ``extents`` that the weights have, by axis; ``exact``: the values that the declared result asks for.
     """
 
     high: int | None = None
@@ -63,6 +69,7 @@ class Facts:
     steps: list[tuple[float, float]] = field(default_factory=list)
     span: tuple[float, float] | None = None
     extents: dict[int, int] = field(default_factory=dict)
+    exact: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,8 +206,11 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
             found.needs.add(DOMAINS[node.op][1])
         if node.op in ("Div", "Mod"):
             found.needs.add("signed")
-        if SIZES.get(node.op) == slot:
+        if SIZES.get(node.op) == slot or (node.op == "Resize" and slot == SCALES):
             found.needs.add("size")
+            _asked(found, trace, node, slot)
+        if AXES.get(node.op) == slot and node.inputs[0].shape:
+            found.high = min(found.high or MANY, len(node.inputs[0].shape))
         if node.op in ("Where", "If", "Not", "And", "Or", "Xor") and slot == 0:
             found.needs.add("mask")
         if node.op == "Cast" and node.attrs.get("to") in TARGETS:
@@ -246,6 +256,21 @@ def _compare(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
         larger = node.op.startswith("Greater") == (slot == 0)
         rising = larger == (trace.factor > 0)
         found.bounds.append((values[-1 - len(values) // 4] if rising else values[len(values) // 4], rising))
+
+
+def _asked(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
+    """The sizes that an operator is told to make, where the model declares its results."""
+    shapes = [t.shape for t in node.outputs if t.shape and all(isinstance(d, int) for d in t.shape)]
+    if (trace.factor, trace.offset) != (1, 0) or not shapes:
+        return
+    axis, given = node.attrs.get("axis", 0 if node.op == "Split" else -1), node.inputs[0].shape
+    if node.op == "Resize" and slot == SCALES:
+        if given and all(isinstance(d, int) and d for d in given):
+            found.exact = tuple(new / old for new, old in zip(shapes[0], given, strict=True))
+    elif node.op in SHAPES:
+        found.exact = tuple(shapes[0])
+    elif node.op == "TopK" or (node.op == "Split" and len(shapes) == len(node.outputs)):
+        found.exact = tuple(s[axis] for s in (shapes if node.op == "Split" else shapes[:1]))
 
 
 def _length(found: Facts, node: gs.Node, homes: dict[int, Any]) -> None:

@@ -26,11 +26,11 @@ TYPED = {"to", "dtype", "output_dtype", "output_datatype", "softmax_precision"} 
 
 
 def computes_in_halves(graph: gs.Graph) -> bool:
-    """True where a float16 or bfloat16 tensor is computed with, and not only stored and converted."""
+    """True where a float16 or bfloat16 tensor is made or computed with, and not only stored."""
     for node in (n for g in bodies(graph) for n in g.nodes):
-        makers = [t.inputs[0] for t in node.inputs if t.inputs]
-        made = any(k in TYPED and v in TYPES for n in makers for k, v in n.attrs.items())
-        if node.op not in STORED and (made or any(_name(t.dtype) in HALVES for t in node.inputs)):
+        if any(k in TYPED and v in TYPES for k, v in node.attrs.items()):
+            return True
+        if node.op not in STORED and any(_name(t.dtype) in HALVES for t in node.inputs):
             return True
     return False
 

@@ -34,6 +34,7 @@ class ReferenceFailed(Exception):
 
 
 UNQUANTISED = "unquantised"
+ROUNDED = "rounded"  # in 16-bit floats, if the model computes in these
 STEPWISE = "ONNX Runtime, node by node"
 
 
@@ -93,17 +94,17 @@ class Reference:
 
     def open(self, tensors: Sequence[str] | None = None, rounding: str = "") -> Session:
         """A session that returns the outputs, or else the named ``tensors``; with ``rounding`` of its weights to those
-        that a kind of file has, or ``unquantised``.
+        that a kind of file has, or :data:`UNQUANTISED`, or :data:`ROUNDED` as ONNX Runtime does.
 
         :raises ReferenceFailed: where the quantisation of the model cannot be taken out.
         """
         names = list(tensors or self.outputs)
         while self.engine != STEPWISE:
             try:
-                return Session(self._ort(names, rounding), names, self)
+                return Session(self._ort(names, rounding), names, self, self.halves and rounding != ROUNDED)
             except _ort_errors() as error:
                 self.fall_back(_line(error))
-        return Session(Stepwise(self._model(names, rounding)), names, self)
+        return Session(Stepwise(self._model(names, rounding)), names, self, self.halves and rounding != ROUNDED)
 
     def fall_back(self, why: str) -> bool:
         """Take the next way to run the model, after ONNX Runtime refused it for the reason ``why``: with the refused
@@ -142,7 +143,7 @@ class Reference:
     def _model(self, names: list[str], rounding: str) -> onnx.ModelProto:
         """The model with ``names`` as its outputs, in the words that the reference needs."""
         model = self._exposed(names, weights=True)
-        if self.halves:
+        if self.halves and rounding != ROUNDED:
             precision.widen(model)
         if self.integers and precision.saturates():
             precision.unsign(model)
@@ -150,7 +151,7 @@ class Reference:
             restate.restate(model)
         if rounding == UNQUANTISED and not precision.unquantise(model):
             raise ReferenceFailed("the model is quantised in a way that cannot be taken out")
-        if rounding not in ("", UNQUANTISED):
+        if rounding not in ("", UNQUANTISED, ROUNDED):
             round_weights(model, rounding)
         return model
 
@@ -184,9 +185,10 @@ class Session:
     engine: Any
     names: list[str]
     reference: Reference
+    wide: bool = False  # float32 stands for 16-bit floats
 
     def run(self, feeds: Arrays) -> dict[str, np.ndarray]:
-        given = {n: _wide(a) for n, a in feeds.items()} if self.reference.halves else dict(feeds)
+        given = {n: _wide(a) for n, a in feeds.items()} if self.wide else dict(feeds)
         try:
             results = self.engine.run(self.names, given)
         except _errors() as error:

@@ -15,8 +15,9 @@ from ..ir.graph import Placement, concrete
 from . import child, inputs
 from .extents import SIZES, generate
 from .inputs import InputSpec
+from .judge import SLACK
 from .measure import change
-from .reference import STEPWISE, UNQUANTISED, Reference, ReferenceFailed, Session
+from .reference import ROUNDED, STEPWISE, UNQUANTISED, Reference, ReferenceFailed, Session
 from .targets import Target
 
 Arrays = dict[str, np.ndarray]
@@ -135,18 +136,24 @@ class Samples:
         self.held = set(wanted)
 
     def read_slack(self, kind: str, names: Sequence[str]) -> None:
-        """How well-conditioned the model is on the samples."""
+        """How well-conditioned the model is on the samples.
+
+        Of one that computes in 16-bit floats also how far what it means is from what it rounds to: either is right.
+        """
         if all(set(names) <= set(s.slack.get(kind, ())) for s in self.samples):
             return
         self.read(names)
         quantised = bool(self.reference.steps)
 
         def compute() -> list[dict[str, float]]:
-            session = self.reference.open(list(names), rounding="scales" if quantised else kind)
-            runs = (session.run(s.feeds) for s in self.samples)
-            return [
-                {n: change(moved[n], s.expected[n]) for n in names} for moved, s in zip(runs, self.samples, strict=True)
-            ]
+            found = [dict.fromkeys(names, 0.0) for _ in self.samples]
+            ways = [("scales" if quantised else kind, 1.0), *([(ROUNDED, 1 / SLACK)] if self.reference.halves else [])]
+            for rounding, share in ways:
+                session = self.reference.open(list(names), rounding)
+                for slack, sample in zip(found, self.samples, strict=True):
+                    moved = session.run(sample.feeds)
+                    slack |= {n: max(slack[n], share * change(moved[n], sample.expected[n])) for n in names}
+            return found
 
         for sample, slack in zip(self.samples, child.call(compute), strict=True):
             sample.slack.setdefault(kind, {}).update(slack)

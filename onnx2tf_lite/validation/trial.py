@@ -158,7 +158,8 @@ class Trial:
         }
         outputs = [result(k, p.target) for k, p in enumerate(parts)]
         model = Parts(self.reference.source).assemble(parts, kinds)
-        made = replace(self.reference, source=model, outputs=outputs, notes=[])
+        masked = frozenset(n for n in outputs if n.partition("/")[2] in self.reference.masked)
+        made = replace(self.reference, source=model, outputs=outputs, notes=[], masked=masked)
         session = made.open()
         if made.engine != self.reference.engine and len(parts) > 1:  # the slow one is for that part which is refused
             raise ReferenceFailed(made.notes[-1])

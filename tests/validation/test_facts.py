@@ -99,6 +99,25 @@ def test_a_reshape_says_an_extent() -> None:
     assert drawn(proto)["x"].shape[2] == 80
 
 
+SIZES = {
+    "reshape": ("(float[2,3,4] x, int64[2] k) => (float[6,4] y) { y = Reshape(x, k) }", [6, 4]),
+    "top": ("(float[2,6,4] x, int64[1] k) => (int64[2,5,4] y) { v, y = TopK<axis=1>(x, k) }", [5]),
+    "split": ("(float[9] x, int64[2] k) => (float[4] y, float[5] z) { y, z = Split(x, k) }", [4, 5]),
+    "scales": ("(float[2,4] x, float[2] k) => (float[2,6] y) { y = Resize(x, , k) }", [1, 1.5]),
+    "expand": ("(float[1,4] x, int64[2] k) => (float[3,4] y) { y = Expand(x, k) }", [3, 4]),
+}
+
+
+@pytest.mark.parametrize("text, expected", SIZES.values(), ids=SIZES)
+def test_declared_results_say_sizes(text: str, expected: list[float]) -> None:
+    assert drawn(model(f"g {text}"))["k"].tolist() == expected
+
+
+def test_booleans_are_of_both_kinds() -> None:
+    keep = drawn(model("g (bool[2,3,4] keep) => (bool[2,3,4] y) { y = Xor(keep, keep) }"))["keep"]
+    assert 0 < keep.mean() < 1
+
+
 def test_a_comparison_with_every_id_is_a_vocabulary() -> None:
     body = "u = Unsqueeze(ids, one)\n b = Equal(u, all)\n y = Cast<to=1>(b)"
     proto = model(

@@ -39,6 +39,20 @@ def test_halves_are_compared_with_what_they_mean() -> None:
     np.testing.assert_allclose(found, exact, atol=1e-5)
 
 
+def test_a_file_may_round_as_the_model_does() -> None:
+    """A constant that is computed in float16 before anything runs is 2e-4 off what it means."""
+    proto = model("""g (float16[1,64] x) => (float16[1,64] y) {
+        k = Sqrt(three)
+        y = Mul(x, k) }""", three=np.array(3, np.float16))  # fmt: skip
+    samples = validation.samples.Samples(reference(proto), validation.CheckOptions())
+    samples.draw([])
+    samples.read_slack("float32", ["y"])
+    (sample,) = samples.samples
+    assert sample.expected["y"].dtype == np.float32
+    top = np.abs(sample.expected["y"]).max()
+    assert 5e-5 * top < sample.slack["float32"]["y"] < 5e-4 * top
+
+
 def test_halves_that_are_only_stored_change_nothing() -> None:
     proto = model("g (float[1,8] x) => (float[1,8] y) { k = Cast<to=1>(w)\n y = MatMul(x, k) }",
                   w=np.ones((8, 8), np.float16))  # fmt: skip
