@@ -10,7 +10,7 @@
     TRANSPOSE(shared(TRANSPOSE(x)))            others may read this part; the results of the others nobody else reads
 
 The grammar is that of Python's expressions.  The two operands of a commutative operator match in either order.  What an
-operator, an attribute or a constant is, and who reads a tensor, a :class:`View` says: the language knows no graph.
+operator, an attribute or a constant is, and who reads a tensor, a :class:`GraphView` says: the language knows no graph.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class _Parser:
 # ------------------------------------------------------------------------------------------------ matching
 
 
-class View(Protocol[T, N]):
+class GraphView(Protocol[T, N]):
     """What the language has to know of a graph."""
 
     def operator(self, node: N) -> str:
@@ -228,7 +228,7 @@ class Match(Generic[T, N]):
 
     __slots__ = ("_inner", "_names", "bound", "nodes", "root", "view")
 
-    def __init__(self, names: frozenset[str], view: View[T, N], found: Found[T, N]):
+    def __init__(self, names: frozenset[str], view: GraphView[T, N], found: Found[T, N]):
         self.bound, self.nodes, self._inner = found
         self.root, self.view, self._names = self.nodes[0], view, names
 
@@ -259,7 +259,7 @@ class Match(Generic[T, N]):
         return next((t for t in self._inner if any(id(r) not in covered for r in self.view.readers(t))), None)
 
 
-def find(pattern: Pattern, root: N, view: View[T, N], near: set[int] | None = None) -> Match[T, N] | None:
+def find(pattern: Pattern, root: N, view: GraphView[T, N], near: set[int] | None = None) -> Match[T, N] | None:
     """The match with ``root`` as its last node; ``near`` collects the ids of the nodes that agreed in any attempt."""
     if view.operator(root) not in pattern.root.operators:
         return None
@@ -276,7 +276,7 @@ class _Search(Generic[T, N]):
     """Backtracking: the rest is a list, so that a choice made early can be taken back late."""
 
     pattern: Pattern
-    view: View[T, N]
+    view: GraphView[T, N]
     near: set[int] | None
 
     def node(self, want: Call, node: N, rest: Todo[T], found: Found[T, N]) -> Found[T, N] | None:

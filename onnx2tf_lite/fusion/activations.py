@@ -5,8 +5,6 @@ TFLite's ActivationFunctionType has RELU, RELU6 and RELU_N1_TO_1 (and others tha
 
 from __future__ import annotations
 
-from math import inf
-
 import numpy as np
 
 from ..ir import build as b
@@ -31,10 +29,10 @@ def limits(clip: Op) -> Limits | None:
     if clip.kind.clamps:
         return clip.kind.limits
     data = next(v.data for v in reversed(clip.inputs) if v is not None and v.data is not None)
-    if data.dtype != np.float32 or not data.size or (data != data.flat[0]).any():
+    if data.dtype != np.float32 or not data.size or (data != data.flat[0]).any() or clip.kind.evaluate is None:
         return None
-    limit = float(data.flat[0])
-    return (limit, inf) if clip.kind.name == "MAXIMUM" else (-inf, limit)
+    low, high = (np.asarray(clip.kind.evaluate(clip.attrs, np.float32(end), data.flat[0])).item() for end in REALS)
+    return low, high
 
 
 def then(inner: Limits | None, outer: Limits | None) -> Limits | None:

@@ -18,7 +18,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir.editor import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, constant
-from ..ir.rules import Match, NearMissError, again, has_one_reader, rule
+from ..ir.rules import Match, NearMissError, again, has_one_reader, made_by, rule
 from ..ir.traits import FixedScale, Int8
 from .cleanup import equal
 from .cleanup import same_integers as same_pair
@@ -36,6 +36,7 @@ def int8_of(quant: Quant) -> Quant | None:
 
 
 def is_int8(quant: Quant) -> bool:
+    """True for per-tensor parameters of int8."""
     return quant.dtype == I8 and int8_of(quant) is not None
 
 
@@ -46,8 +47,8 @@ def source(value: Value | None) -> Value | None:
     if value.data is not None:
         quant = value.quant and int8_of(value.quant)
         return None if quant is None or value.dtype.kind != "f" else integers(value, quant)
-    producer = value.producer
-    if producer is None or producer.kind.name != "DEQUANTIZE" or not is_int8(producer.attrs["quant"]):
+    producer = made_by(value, "DEQUANTIZE")
+    if producer is None or not is_int8(producer.attrs["quant"]):
         return None
     stored = producer.inputs[0]
     return stored if stored is not None and stored.quant and equal(stored.quant, producer.attrs["quant"]) else None
@@ -77,8 +78,8 @@ def quantize_int8(m: Match) -> Value | None:
 
 def shifted(x: Value) -> Value | None:
     """The int8 tensor that ``x``, uint8, was made of without a change of the real numbers."""
-    producer = x.producer
-    if producer is None or producer.kind.name != "QUANTIZE":
+    producer = made_by(x, "QUANTIZE")
+    if producer is None:
         return None
     origin, quant = producer.inputs[0], producer.attrs["quant"]
     signed = int8_of(quant)

@@ -7,6 +7,8 @@ left alone: W(x + c) as Wx + Wc loses digits where c is large against the sum.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from ..ir import build as b
@@ -17,6 +19,14 @@ from ..ir.traits import Weights
 SHARED_LIMIT = 1 << 16  # bytes of weights that may be duplicated
 SIGNS = {"ADD": 1.0, "SUB": -1.0}
 POWERS = {"MUL": 1, "DIV": -1}
+#: What an operation with a constant of that name is, as (factor, summand).
+AFFINE: dict[str, Callable[[np.ndarray], tuple[np.ndarray | None, np.ndarray]]] = {
+    "summand": lambda c: (None, c),
+    "subtrahend": lambda c: (None, -c),
+    "minuend": lambda c: (-np.ones(1), c),
+    "factor": lambda c: (c, np.zeros(1)),
+    "divisor": lambda c: (1 / c, np.zeros(1)),
+}
 
 _LINEAR = "result := linear(..., activation=None)"
 
@@ -67,26 +77,28 @@ def scaled(m: Match, weights: Value | None, factor: np.ndarray, axis: int | None
     return finite(result)
 
 
-def affine(root: Op, x: Value) -> tuple[np.ndarray | None, np.ndarray]:
-    """(factor, summand) such that ``root`` computes factor * x + summand per channel; no factor means 1."""
-    zero, kind = np.zeros(1), root.kind.name
-    if kind == "NEG":
-        return -np.ones(1), zero
-    first = root.inputs[0] is x
-    operand = root.inputs[1 if first else 0]
-    assert operand is not None
-    c = per_channel(operand, x.shape[-1])
+def affine(m: Match) -> tuple[np.ndarray | None, np.ndarray]:
+    """(factor, summand) such that the root computes factor * result + summand per channel; no factor means 1."""
+    found = next(((name, value) for name in AFFINE if (value := m.get(name)) is not None), None)
+    if found is None:
+        return -np.ones(1), np.zeros(1)  # NEG
+    name, constant = found
+    c = per_channel(constant, m.result.shape[-1])
     if c is None:
         raise NearMissError("the constant is not per channel")
     with np.errstate(all="ignore"):
-        if kind in SIGNS:
-            return (None if first or kind == "ADD" else -np.ones(1)), (c * SIGNS[kind] if first else c)
-        if kind == "DIV" and not first:
-            raise NearMissError("the linear operation is the divisor")
-        return c ** POWERS[kind], zero
+        return AFFINE[name](c)
 
 
-@rule(f"ADD|MUL|SUB|DIV({_LINEAR}, const(c))", f"SUB|DIV(const(c), {_LINEAR})", f"NEG({_LINEAR})", origin="result")
+@rule(
+    f"ADD({_LINEAR}, const(summand))",
+    f"SUB({_LINEAR}, const(subtrahend))",
+    f"SUB(const(minuend), {_LINEAR})",
+    f"MUL({_LINEAR}, const(factor))",
+    f"DIV({_LINEAR}, const(divisor))",
+    f"NEG({_LINEAR})",
+    origin="result",
+)
 def into_linear(m: Match) -> Value | None:
     """constant into the weights before it
 
@@ -95,7 +107,7 @@ def into_linear(m: Match) -> Value | None:
     linear = m.op("result")
     x, weights, *rest = linear.inputs
     old = rest[0] if rest else None
-    factor, summand = affine(m.root, m.result)
+    factor, summand = affine(m)
     channels = m.result.shape[-1]
     if not isinstance(channels, int) or (m.root.attrs.get("activation") and not linear.kind.fuses):
         return None
@@ -170,13 +182,14 @@ def _arithmetic(root: Op, kind: str, x: Value, y: Value, **attrs: object) -> Val
     return b.emit(kind, x, y, **{"activation": root.attrs.get("activation"), **attrs})
 
 
-@rule("ADD|SUB|MUL|DIV(x, const(c), activation=None)")
+@rule("ADD|SUB(x, const(zero), activation=None)", "MUL|DIV(x, const(one), activation=None)")
 def neutral(m: Match) -> Value | None:
     """x + 0, x * 1 and the like
 
     Both are x.
     """
-    return m.x if is_splat(m.c, 0 if m.root.kind.name in SIGNS else 1) else None
+    zero = m.get("zero")
+    return m.x if (is_splat(m.one, 1) if zero is None else is_splat(zero, 0)) else None
 
 
 RULES = [neutral, into_linear, from_input, merge_constants, distribute]

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from ..match import find
 from .graph import Graph, Op, Placement, Quant, Value, building
-from .rules import Match, NearMissError, Rule, is_splat
+from .rules import Match, NearMissError, Rule, is_splat, made_by
 
 TOLERANCE = 1e-6  # relative, of the numbers in a pattern: two float32 next to each other
 
@@ -61,25 +60,32 @@ class Editor:
     # -------------------------------------------------------------------------------- what patterns see
 
     def operator(self, node: Op) -> str:
+        """The kind of an operation; "" where it was made of an ONNX node that is to be kept."""
         return "" if node.origin is not None and node.origin.node in self.keep else node.kind.name
 
     def operands(self, node: Op) -> Sequence[Value | None]:
+        """Its inputs; extents that attributes hold are none."""
         return node.inputs
 
     def attributes(self, node: Op) -> Mapping[str, object]:
+        """Its attributes."""
         return node.attrs
 
     def producer(self, tensor: Value) -> Op | None:
+        """The operation whose only result it is."""
         found = tensor.producer
         return found if found is not None and len(found.outputs) == 1 else None
 
     def is_constant(self, tensor: Value) -> bool:
+        """True where it has data."""
         return tensor.is_constant
 
     def is_number(self, tensor: Value, wanted: float) -> bool:
+        """True for a splat of ``wanted``."""
         return is_splat(tensor, wanted, TOLERANCE)
 
     def readers(self, tensor: Value) -> Iterator[Op | None]:
+        """Its operations, and None for a graph output or what defines a symbol."""
         yield from self.uses.get(tensor, ())
         if tensor in self.pinned:
             yield None
@@ -201,7 +207,7 @@ class Editor:
 
     def _merge_duplicates(self) -> bool:
         """Let equal operations on equal operands be one; True where something changed."""
-        first: dict[Any, Op] = {}
+        first: dict[object, Op] = {}
         changed = False
         for operation in self.graph.ops:
             key = None if operation.kind.stateful or len(operation.outputs) != 1 else value_key(operation)
@@ -236,9 +242,10 @@ class Editor:
         value = self._survivor(place.value)
         if value in alive or value.is_constant:
             return replace(place, value=value)
-        if value.producer is None or value.producer.kind.name != "DEQUANTIZE":
+        maker = made_by(value, "DEQUANTIZE")
+        if maker is None or maker.inputs[0] is None:
             return None
-        source = self._survivor(value.producer.inputs[0])  # type: ignore[arg-type]
+        source = self._survivor(maker.inputs[0])
         if source not in alive or source.quant is None or source.quant.axis is not None:
             return None
         return replace(place, value=source, real=True)
@@ -275,7 +282,7 @@ def value_key(operation: Op) -> tuple[object, ...] | None:
         return None
 
 
-def _frozen(x: Any) -> Any:
+def _frozen(x: object) -> object:
     if isinstance(x, Value) and x.data is not None:
         small = x.data.size <= 64
         return x.dtype.str, x.shape, x.data.tobytes() if small else id(x.data), _frozen(x.quant)

@@ -8,12 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 F = np.float32
-Number = Any  # float32, or a scalar value of the IR
+Number = Any  # float32, an array of them, or a value of the IR: what the formulas compute with
+
+
+class Maths(Protocol):
+    """numpy, or ``ir.build``."""
+
+    def where(self, condition: Number, x: Number, y: Number, /) -> Number:
+        """x where the condition holds, else y."""
+
+    def less(self, x: Number, y: Number, /) -> Number:
+        """x < y."""
+
+    def less_equal(self, x: Number, y: Number, /) -> Number:
+        """x <= y."""
+
+    def greater(self, x: Number, y: Number, /) -> Number:
+        """x > y."""
+
+    def maximum(self, x: Number, y: Number, /) -> Number:
+        """The larger one."""
 
 
 @dataclass(frozen=True)
@@ -24,38 +43,38 @@ class Axis:
     That need not be whole: ONNX's own expected results are computed so, ONNX Runtime always takes ``out``.
     """
 
-    size: Any
-    out: Any
-    scale: Any
-    width: Any
+    size: Number
+    out: Number
+    scale: Number
+    width: Number
     roi: tuple[Number, Number] = (F(0), F(1))
 
 
-def _half_pixel(i: Any, a: Axis, m: Any) -> Any:
+def _half_pixel(i: Number, a: Axis, m: Maths) -> Number:
     return (i + F(0.5)) / a.scale - F(0.5)
 
 
-def _pytorch(i: Any, a: Axis, m: Any) -> Any:
+def _pytorch(i: Number, a: Axis, m: Maths) -> Number:
     return m.where(m.greater(a.out, F(1)), _half_pixel(i, a, m), F(0))
 
 
-def _symmetric(i: Any, a: Axis, m: Any) -> Any:
+def _symmetric(i: Number, a: Axis, m: Maths) -> Number:
     adjustment = a.out / (a.scale * a.size)
     return (F(1) - adjustment) * (a.size / F(2)) + _half_pixel(i, a, m)
 
 
-def _corners(i: Any, a: Axis, m: Any) -> Any:
+def _corners(i: Number, a: Axis, m: Maths) -> Number:
     return i * ((a.size - F(1)) / m.maximum(a.width - F(1), F(1)))
 
 
-def _crop(i: Any, a: Axis, m: Any) -> Any:
+def _crop(i: Number, a: Axis, m: Maths) -> Number:
     start, end = a.roi
     last = a.size - F(1)
     spread = i * (end - start) * last / m.maximum(a.width - F(1), F(1))
     return m.where(m.greater(a.width, F(1)), start * last + spread, (start + end) * F(0.5) * last)
 
 
-COORDINATES: dict[str, Callable[[Any, Axis, Any], Any]] = {
+COORDINATES: dict[str, Callable[[Number, Axis, Maths], Number]] = {
     "half_pixel": _half_pixel,
     "half_pixel_symmetric": _symmetric,
     "pytorch_half_pixel": _pytorch,
@@ -67,7 +86,7 @@ COORDINATES: dict[str, Callable[[Any, Axis, Any], Any]] = {
 SPANNING = ("align_corners", "tf_crop_and_resize")  # the rules that ask for the width
 
 # nearest_mode as a composition of floor and ceil, so that it reads the same for numpy and for the IR
-NEAREST: dict[str, Callable[[Any, Any], Any]] = {
+NEAREST: dict[str, Callable[[Number, Number], Number]] = {
     "floor": lambda x, f: f(x),
     "ceil": lambda x, f: -f(-x),
     "round_prefer_floor": lambda x, f: -f(-(x - F(0.5))),
@@ -75,12 +94,12 @@ NEAREST: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def linear(t: Any, a: float, m: Any) -> Any:
+def linear(t: Number, a: float, m: Maths) -> Number:
     """The triangle of half-width 1."""
     return m.maximum(1 - m.maximum(t, -t), 0)
 
 
-def cubic(t: Any, a: float, m: Any) -> Any:
+def cubic(t: Number, a: float, m: Maths) -> Number:
     """Keys' kernel of half-width 2 with parameter ``a``."""
     t = m.maximum(t, -t)
     near = (t * (a + 2) - (a + 3)) * t * t + 1
@@ -88,7 +107,7 @@ def cubic(t: Any, a: float, m: Any) -> Any:
     return m.where(m.less_equal(t, 1), near, m.where(m.less(t, 2), far, 0))
 
 
-KERNELS: dict[str, tuple[Callable[[Any, float, Any], Any], int]] = {"linear": (linear, 1), "cubic": (cubic, 2)}
+KERNELS: dict[str, tuple[Callable[[Number, float, Maths], Number], int]] = {"linear": (linear, 1), "cubic": (cubic, 2)}
 
 
 def matrix(

@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim, Shape
 from ..ir.graph import Graph, Value, building, constant, current_graph
 
-Step = Callable[[Value, list[Value], list[Any]], Sequence[Value]]
+Seen = list[Any]  # values, or None where an optional one is absent
+Step = Callable[[Value, list[Value], Seen], Sequence[Value]]
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def add_inputs(graph: Graph, like: Sequence[Value], growing: bool = False) -> li
     return [graph.add_input(f"{graph.name}/{graph.fresh_name('in')}", shape(v), v.dtype) for v in like]
 
 
-def _extents(attribute: Any) -> Iterator[Dim]:
+def _extents(attribute: object) -> Iterator[Dim]:
     if isinstance(attribute, tuple):
         for entry in attribute:
             yield from _extents(entry)
@@ -115,7 +117,7 @@ def put(buffer: Value, index: Value, row: Value) -> Value:
     return b.emit("DYNAMIC_UPDATE_SLICE", buffer, b.reshape(row, (1, *row.shape)), start)
 
 
-def zeros(shape: Shape, dtype: Any = np.float32) -> Value:
+def zeros(shape: Shape, dtype: DTypeLike = np.float32) -> Value:
     """Zeros: a constant where that is small, else made at run time."""
     dtype = np.dtype(dtype)
     if dims.is_static(shape) and dims.product(shape) <= 4096:  # type: ignore[operator]

@@ -13,7 +13,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim
-from ..ir.graph import Value, constant, current_graph
+from ..ir.graph import Graph, Value, constant, current_graph
 from ._branches import fresh, known, settled, visible
 from ._loops import add_inputs, nested, put, while_loop, zeros
 from ._structures import Item, Rows, as_rows, form, parts, rebuilt, told
@@ -140,8 +140,46 @@ def repeat(
     """
     go_on = constant(np.bool_(True)) if condition is None else b.reshape(condition, ())
     start = [v for item in carried for v in parts(item)]
+    inner, again, after, elements = _traced(scope, _flat(step, carried), start)
+    body = inner.graph
+    endless = known(go_on) == 1 and (again is body.inputs[1] or known(again) == 1)
+    columns = [_column(e, known(limit) if endless else None) for e in elements]
+    outside, captured = zip(*inner.captured.values(), strict=True) if inner.captured else ((), ())
+    state = [*start, *outside, *(v for c in columns for v in c.start), *([] if limit is None else [limit])]
+    _close(body, [again, *after], captured, columns, elements, [] if limit is None else [limit])
+    test, readable = _until(body, limit is not None), visible()
+    shapes = [tuple(d if dims.symbols([d]) <= readable else fresh() for d in v.shape) for v in body.inputs]
+    count, _, *final = while_loop([constant(np.int32(0)), go_on, *state], test, body, shapes)
+    values = iter(final)
+    results = [rebuilt(item, values) for item in carried]
+    for _ in captured:
+        next(values)
+    return [*results, *(c.finished([next(values) for _ in c.start], b.dims_of(count)[0]) for c in columns)]
 
-    def flat(inner: Scope, i: Value, go_on: Value, states: list[Value]) -> tuple[Value, list[Value], list[Item]]:
+
+def _close(
+    body: Graph,
+    after: Sequence[Value],
+    captured: Sequence[Value],
+    columns: Sequence[Column],
+    elements: Sequence[Item],
+    limits: Sequence[Value],
+) -> None:
+    """Give the body the rest of the state as inputs, and the next state as outputs."""
+    with nested(body):
+        rooms = [[add_inputs(body, [v], c.growing and not k)[0] for k, v in enumerate(c.start)] for c in columns]
+        limits = add_inputs(body, limits)
+        i = body.inputs[0]
+        filled = [v for c, room, e in zip(columns, rooms, elements, strict=True) for v in c.filled(room, i, e)]  # type: ignore[arg-type]
+        again, *carried_on = settled(after, body)
+        collected = settled(filled, body) if any(isinstance(c, Loose) for c in columns) else filled
+        body.outputs = [i + 1, again, *carried_on, *captured, *collected, *limits]
+
+
+def _flat(step: Step, carried: Sequence[Item]) -> Traced:
+    """One iteration on tensors: what is carried as its parts."""
+
+    def iteration(inner: Scope, i: Value, go_on: Value, states: list[Value]) -> tuple[Value, list[Value], list[Item]]:
         values = iter(states)
         again, *results = step(inner, i, go_on, [rebuilt(item, values) for item in carried])
         for k, (before, after) in enumerate(zip(carried, results, strict=False)):
@@ -150,38 +188,16 @@ def repeat(
         assert isinstance(again, Value)
         return again, [v for item in results[: len(carried)] for v in parts(item)], results[len(carried) :]
 
-    inner, again, after, elements = _traced(scope, flat, start)
-    body = inner.graph
-    endless = known(go_on) == 1 and (again is body.inputs[1] or known(again) == 1)
-    columns = [_column(e, known(limit) if endless else None) for e in elements]
-    captured = list(inner.captured.values())
-    state = [
-        *start,
-        *(outer for outer, _ in captured),
-        *(v for c in columns for v in c.start),
-        *([] if limit is None else [limit]),
-    ]
-    with nested(body):
-        rooms = [[add_inputs(body, [v], c.growing and not k)[0] for k, v in enumerate(c.start)] for c in columns]
-        limits = add_inputs(body, state[len(state) - (limit is not None) :])
-        i = body.inputs[0]
-        filled = [v for c, room, e in zip(columns, rooms, elements, strict=True) for v in c.filled(room, i, e)]  # type: ignore[arg-type]
-        again, *carried_on = settled([again, *after], body)
-        collected = settled(filled, body) if any(isinstance(c, Loose) for c in columns) else filled
-        body.outputs = [i + 1, again, *carried_on, *(into for _, into in captured), *collected, *limits]
+    return iteration
+
+
+def _until(body: Graph, limited: bool) -> Graph:
+    """The condition of the WHILE: what the last iteration said and, as its last state, a limit of iterations."""
     with nested("until") as test:
-        i, go_on_now, *rest = add_inputs(test, body.inputs)
-        below = None if limit is None else b.less(i, rest[-1])
-        decided = b.emit("IDENTITY", go_on_now, shape=()) if below is None else b.logical_and(go_on_now, below)
-        test.outputs = [decided]
-    readable = visible()
-    shapes = [tuple(d if dims.symbols([d]) <= readable else fresh() for d in v.shape) for v in body.inputs]
-    count, _, *final = while_loop([constant(np.int32(0)), go_on, *state], test, body, shapes)
-    values = iter(final)
-    results = [rebuilt(item, values) for item in carried]
-    for _ in captured:
-        next(values)
-    return [*results, *(c.finished([next(values) for _ in c.start], b.dims_of(count)[0]) for c in columns)]
+        i, go_on, *rest = add_inputs(test, body.inputs)
+        below = b.less(i, rest[-1]) if limited else None
+        test.outputs = [b.emit("IDENTITY", go_on, shape=()) if below is None else b.logical_and(go_on, below)]
+    return test
 
 
 Traced = Callable[[Scope, Value, Value, list[Value]], tuple[Value, list[Value], list[Item]]]

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..ir import build as b
 from ..ir.graph import Value
-from .registry import Unsupported, current_node, op, table
+from .registry import TensorAttribute, Unsupported, current_node, op, table
 
 ML = "ai.onnx.ml"
 NO_TEXT = "TFLite has no text tensors", "use numbers instead of strings, or take only the numeric outputs of the node"
@@ -25,7 +25,10 @@ def rows(x: Value) -> Value:
     return b.cast(x if x.rank > 1 else b.reshape(x, (1, -1)), np.float32)
 
 
-def numbers(attribute: Any) -> np.ndarray:
+Numbers = Sequence[float] | np.ndarray | TensorAttribute
+
+
+def numbers(attribute: Numbers) -> np.ndarray:
     """An attribute that is a list or a tensor of numbers."""
     array = np.asarray(getattr(attribute, "values", attribute))
     if array.dtype.kind in "OSU":
@@ -33,7 +36,8 @@ def numbers(attribute: Any) -> np.ndarray:
     return array
 
 
-def floats(attribute: Any) -> np.ndarray:
+def floats(attribute: Numbers) -> np.ndarray:
+    """The same as float32."""
     return numbers(attribute).astype(np.float32)
 
 
@@ -57,6 +61,7 @@ POST_TRANSFORMS: dict[str, Callable[[Value], Value] | None] = {
 
 
 def transformed(scores: Value, name: str) -> Value:
+    """Scores after the ``post_transform`` of that name."""
     function = POST_TRANSFORMS[name]
     if function is None:
         raise Unsupported(f"post_transform {name}", "use LOGISTIC, SOFTMAX or NONE")
@@ -86,7 +91,7 @@ def two_classes(
 # ------------------------------------------------------------------------------------------------ linear models
 
 
-def _linear(x: Value, coefficients: Any, intercepts: Any) -> Value:
+def _linear(x: Value, coefficients: Sequence[float], intercepts: Sequence[float]) -> Value:
     """[N, K] from K rows of coefficients."""
     x = rows(x)
     weights = floats(coefficients).reshape(-1, int(x.shape[1]))  # type: ignore[arg-type]
@@ -238,7 +243,7 @@ def label_encoder(
     default_int64: int = -1,
     default_float: float = -0.0,
     default_string: str = "_Unused",
-    default_tensor: Any = None,
+    default_tensor: TensorAttribute | None = None,
     **lists: Any,
 ) -> Value:
     """The value of the first key that an element equals, or the default."""

@@ -120,6 +120,7 @@ class Crop:
 
     @property
     def full(self) -> Dim:
+        """Extent before cropping."""
         return (self.size - 1) * self.stride + self.reach
 
     @property

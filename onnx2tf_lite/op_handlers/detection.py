@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim
 from ..ir.graph import Value
-from ._loops import iterate, put, scalar
+from ._loops import Seen, iterate, put, scalar
 from .registry import op
 
 KERNEL = "NON_MAX_SUPPRESSION_V4"
@@ -55,7 +53,7 @@ def _one_by_one(boxes: Value, scores: Value, limits: list[Value], classes: Dim, 
     """Indices [images*classes, room] and how many of them count, by a loop over an unknown number of classes."""
     rounds = scores.shape[0]
 
-    def step(i: Value, state: list[Value], seen: list[Any]) -> list[Value]:
+    def step(i: Value, state: list[Value], seen: Seen) -> list[Value]:
         places, one, *rest = seen
         operands = [b.gather(places, b.floor_div(i, scalar(classes))), b.gather(one, i), *rest]
         found = b.emit_all(KERNEL, operands, count=room)

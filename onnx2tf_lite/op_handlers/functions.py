@@ -7,7 +7,7 @@ handlers know and lowered in place of the node.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,15 @@ OURS = "definition"
 NEWEST = 2**31 - 1
 
 
-def schema_of(node: gs.Node, opset: int) -> Any:
+Schema = Any  # onnx.defs.OpSchema, whose stubs know nothing of definitions
+
+
+def schema_of(node: gs.Node, opset: int) -> Schema:
     """The onnx.defs.OpSchema of an operator that has a definition; of domains besides the default one the newest."""
     version = NEWEST if node.domain else opset
     if not defs.has(node.op, version, node.domain or ""):
         return None
-    schema: Any = defs.get_schema(node.op, version, node.domain or "")
+    schema: Schema = defs.get_schema(node.op, version, node.domain or "")
     return schema if schema.has_function or schema.has_context_dependent_function else None
 
 
@@ -42,7 +45,7 @@ def _type(value: Value | None) -> TypeProto:
     return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), shape)
 
 
-def _function(schema: Any, node: NodeProto, types: Sequence[TypeProto]) -> FunctionProto:
+def _function(schema: Schema, node: NodeProto, types: Sequence[TypeProto]) -> FunctionProto:
     """The newest body that the schema has, written for an opset of its own."""
     version = max(schema.all_function_opset_versions)
     if schema.has_function:
@@ -100,30 +103,36 @@ def definition(node: gs.Node, inputs: Sequence[Value | None], opset: int, prefix
     call = gs.Node(node.op, node.name, node.attrs, given, wanted, domain=node.domain or None)
     model: ModelProto = passes.to_proto(gs.Graph([call]))
     (proto,) = model.graph.node
-    held, fresh = {t.name: t for t in model.graph.initializer}, itertools.count()
-    for attribute in proto.attribute:
-        if attribute.HasField("g"):
-            _isolate(attribute.g, {}, held, fresh)
-    present = {a.name for a in proto.attribute}
-    schema = schema_of(node, opset)
-    proto.attribute.extend(
-        a.default_value for n, a in schema.attributes.items() if n not in present and a.default_value.name
-    )
+    _complete(proto, {t.name: t for t in model.graph.initializer}, schema_of(node, opset))
     types = [_type(v) for v in inputs]
-    function = _function(schema, proto, types)
+    function = _function(schema_of(node, opset), proto, types)
     function.domain = proto.domain = OURS
     del model.opset_import[:]
     model.opset_import.extend([*function.opset_import, helper.make_opsetid(OURS, 1)])
     model.functions.append(function)
-    model.graph.input.extend(
-        helper.make_value_info(t.name, kind) for t, kind in zip(given, types, strict=True) if t.name
-    )
+    known = [(t.name, kind) for t, kind in zip(given, types, strict=True) if t.name]
+    model.graph.input.extend(helper.make_value_info(*pair) for pair in known)
     model.graph.output.extend(helper.make_empty_tensor_value_info(t.name) for t in wanted if t.name)
     version = next((o.version for o in function.opset_import if not o.domain), opset)
     graph = Importer().model(inline_local_functions(model), version)
     graph = passes.run("upgrade", graph).graph
-    fixed = {t.name for t in given}
+    _rename(graph, prefix, {name for name, _ in known})
+    return graph
+
+
+def _complete(proto: NodeProto, held: Mapping[str, TensorProto], schema: Schema) -> None:
+    """Write the defaults of a node's attributes, as a definition refers to them, and cut its bodies off."""
+    fresh = itertools.count()
+    for attribute in proto.attribute:
+        if attribute.HasField("g"):
+            _isolate(attribute.g, {}, held, fresh)
+    present = {a.name for a in proto.attribute}
+    defaults = {name: a.default_value for name, a in schema.attributes.items() if a.default_value.name}
+    proto.attribute.extend(value for name, value in defaults.items() if name not in present)
+
+
+def _rename(graph: gs.Graph, prefix: str, fixed: Set[str]) -> None:
+    """Begin every name with ``prefix`` but those that are fixed."""
     for tensor in {id(t): t for g in graphs(graph) for t in g.tensors().values()}.values():
         if tensor.name and tensor.name not in fixed:
             tensor.name = f"{prefix}/{tensor.name}"
-    return graph

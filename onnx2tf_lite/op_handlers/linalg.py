@@ -5,15 +5,13 @@ Rows are not exchanged: each step marks the row of its pivot as used.  Axis name
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim
 from ..ir.graph import Value
-from ._loops import iterate
+from ._loops import Seen, iterate
 from .registry import op
 
 F32 = np.dtype(np.float32)
@@ -43,7 +41,7 @@ def det(x: Value) -> Value:
     *batch, n, _ = x.shape
     rows = dims.product(batch)
 
-    def step(k: Value, state: list[Value], outer: list[Any]) -> list[Value]:
+    def step(k: Value, state: list[Value], outer: Seen) -> list[Value]:
         a, unused, total = state
         column, mark, row, pivot = _pivot(a, unused, k, n)
         before = b.reduce("SUM", unused * b.cumsum(mark, 1, exclusive=True, reverse=True), [1], keepdims=True)
@@ -62,7 +60,7 @@ def inverse(x: Value) -> Value:
     diagonal = b.reshape(b.iota(n), (n, 1)), b.reshape(b.iota(n), (1, n))
     unit = b.broadcast_to(b.expand_rank(b.cast(b.equal(*diagonal), F32), 3), (rows, n, n))
 
-    def step(k: Value, state: list[Value], outer: list[Any]) -> list[Value]:
+    def step(k: Value, state: list[Value], outer: Seen) -> list[Value]:
         a, unused, order = state
         column, mark, row, pivot = _pivot(a, unused, k, n)
         row = row / pivot

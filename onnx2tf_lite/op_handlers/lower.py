@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from numpy.typing import DTypeLike
 
 from ..errors import ConversionError, Problem
 from ..ir import build, dims
@@ -20,7 +20,7 @@ from ..model.edit import needs
 from ._refusals import edge_problem, no_handler
 from ._structures import Choice, Item, parts, rebuilt, told
 from .functions import definition, schema_of
-from .registry import HANDLERS, NodeInfo, Unsupported, lowering_node
+from .registry import HANDLERS, NodeInfo, Registration, Unsupported, lowering_node
 
 NARROWED = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.float16): np.dtype(np.float32)}
 # what TFLite computes in float64; a model of nothing else stays float64
@@ -43,7 +43,7 @@ DOUBLE = frozenset(
 )
 
 
-def numpy_dtype(dtype: Any) -> np.dtype | None:
+def numpy_dtype(dtype: int | DTypeLike | None) -> np.dtype | None:
     """The numpy dtype of an ONNX element type or numpy dtype; None for strings and unknown."""
     if dtype is None:
         return None
@@ -75,6 +75,7 @@ class Scope:
         return dtype if self.doubles and dtype == np.float64 else ir_dtype(dtype)
 
     def find(self, name: str) -> Item | None:
+        """What a name stands for here; None for a name that nobody made."""
         if name in self.values or self.outer is None:
             return self.values.get(name)
         found = self.outer.find(name)
@@ -103,38 +104,50 @@ def lower(model: gs.Graph, listener: Callable[[int, int], None] | None = None) -
     """
     graph = Graph("main")
     scope = Scope(graph, doubles=all(not n.domain and n.op in DOUBLE for n in model.nodes))
-    problems: list[Problem] = []
+    problems = _declare_inputs(model, scope)
+    with building(graph):
+        if not problems:
+            lower_nodes(model, scope, problems, listener)
+        if not problems:
+            problems = _declare_outputs(model, scope)
+    if problems:
+        raise ConversionError(*problems)
+    graph.tensors = {n: v for n, v in scope.values.items() if isinstance(v, Value) and not v.is_constant}
+    return graph
+
+
+def _declare_inputs(model: gs.Graph, scope: Scope) -> list[Problem]:
+    problems = []
     for tensor in model.inputs:
         dtype = numpy_dtype(tensor.dtype)
         if dtype is None or tensor.shape is None:
             problems.append(edge_problem("input", tensor))
             continue
-        scope.values[tensor.name] = graph.add_input(tensor.name, input_shape(graph, tensor), scope.dtype(dtype))
-    with building(graph):
-        if not problems:
-            lower_nodes(model, scope, problems, listener)
-        if problems:
-            raise ConversionError(*problems)
-        for tensor in model.outputs:
-            value = _operand(scope, tensor)
-            if value is None:
-                raise ConversionError(Problem(f"output '{tensor.name}'", "is not computed by any node"))
-            if not isinstance(value, Value):
-                problems.append(edge_problem("output", tensor, value))
-                continue
-            if tensor.name in graph.output_names:
-                continue  # listed twice: outputs go by name, and there is one tensor of this name
-            passed = value in graph.inputs and value.name == tensor.name
-            if value.is_constant or value in graph.inputs or value in graph.outputs:
-                value = build.emit("IDENTITY", value, shape=value.shape)
-            if not passed:  # an input that is handed through keeps its name, the copy of it has another
-                scope.values[tensor.name], value.name = value, tensor.name
-            graph.outputs.append(value)
-            graph.output_names.append(tensor.name)
-    if problems:
-        raise ConversionError(*problems)
-    graph.tensors = {n: v for n, v in scope.values.items() if isinstance(v, Value) and not v.is_constant}
-    return graph
+        shape = input_shape(scope.graph, tensor)
+        scope.values[tensor.name] = scope.graph.add_input(tensor.name, shape, scope.dtype(dtype))
+    return problems
+
+
+def _declare_outputs(model: gs.Graph, scope: Scope) -> list[Problem]:
+    """Every output is a tensor of its own, under its name."""
+    graph, problems = scope.graph, []
+    for tensor in model.outputs:
+        value = _operand(scope, tensor)
+        if value is None:
+            return [Problem(f"output '{tensor.name}'", "is not computed by any node")]
+        if not isinstance(value, Value):
+            problems.append(edge_problem("output", tensor, value))
+            continue
+        if tensor.name in graph.output_names:
+            continue  # listed twice: outputs go by name, and there is one tensor of this name
+        passed = value in graph.inputs and value.name == tensor.name
+        if value.is_constant or value in graph.inputs or value in graph.outputs:
+            value = build.emit("IDENTITY", value, shape=value.shape)
+        if not passed:  # an input that is handed through keeps its name, the copy of it has another
+            scope.values[tensor.name], value.name = value, tensor.name
+        graph.outputs.append(value)
+        graph.output_names.append(tensor.name)
+    return problems
 
 
 def input_shape(graph: Graph, tensor: gs.Variable) -> dims.Shape:
@@ -162,12 +175,8 @@ def lower_nodes(
                 continue
         names = tuple("" if t.is_empty() else t.name for t in node.outputs)
         inputs: list[Item | None] = []
-        origin = Origin(node.name, node.op, tuple(t.name for t in node.inputs), names)
-        info = NodeInfo(names, tuple(numpy_dtype(t.dtype) if t.dtype is not None else None for t in node.outputs))
         try:
-            with building(current_graph(), origin), lowering_node(info):
-                inputs += [None if t.is_empty() else _operand(scope, t) for t in node.inputs]
-                results = _call(node, inputs, scope, model.opset)
+            results = _lower_node(node, names, inputs, scope, model.opset)
         except Exception as error:  # whatever it is, it is reported with its node, beside the others
             problems.extend(_problems(node, inputs, error))
             broken.update(names)
@@ -176,6 +185,17 @@ def lower_nodes(
             if name and value is not None:
                 scope.values[name] = value
                 _name(value, name, scope)
+
+
+def _lower_node(
+    node: gs.Node, names: tuple[str, ...], inputs: list[Item | None], scope: Scope, opset: int
+) -> Sequence[Item | None]:
+    """The results of a node; ``inputs`` receives its operands, for the message of a failure."""
+    origin = Origin(node.name, node.op, tuple(t.name for t in node.inputs), names)
+    info = NodeInfo(names, tuple(numpy_dtype(t.dtype) for t in node.outputs))
+    with building(current_graph(), origin), lowering_node(info):
+        inputs += [None if t.is_empty() else _operand(scope, t) for t in node.inputs]
+        return _call(node, inputs, scope, opset)
 
 
 def _name(value: Item, name: str, scope: Scope) -> None:
@@ -197,21 +217,24 @@ def _call(node: gs.Node, inputs: list[Item | None], scope: Scope, opset: int) ->
         return _expand(node, inputs, opset)  # type: ignore[arg-type]
     if entry is None:
         raise no_handler(node)
-    attrs = {k: v for k, v in node.attrs.items() if entry.anything or k in entry.attributes}
-    unknown = sorted(set(node.attrs) - set(attrs))
-    if unknown:
-        raise Unsupported(f"attribute {', '.join(unknown)} is not part of the operator's newest form")
-    if any(isinstance(a, gs.Graph) for a in attrs.values()):
-        attrs["scope"] = scope
+    attrs = _attributes(node, entry, scope)
     while inputs and inputs[-1] is None:
         inputs = inputs[:-1]
     try:
-        result = entry.handler(*inputs, **attrs)
+        entry.signature.bind(*inputs, **attrs)
     except TypeError as error:
-        if "argument" not in str(error) or error.__traceback__ is None or error.__traceback__.tb_next is not None:
-            raise
-        raise Unsupported(f"the node does not have the operator's inputs: {error}") from error
+        raise Unsupported(f"the node does not have the operator's inputs and attributes: {error}") from error
+    result = entry.handler(*inputs, **attrs)
     return [result] if isinstance(result, Value) else list(result)
+
+
+def _attributes(node: gs.Node, entry: Registration, scope: Scope) -> dict[str, object]:
+    """The keywords for the handler of a node; with bodies the names that these see."""
+    unknown = [] if entry.anything else sorted(set(node.attrs) - entry.attributes)
+    if unknown:
+        raise Unsupported(f"attribute {', '.join(unknown)} is not part of the operator's newest form")
+    bodies = any(isinstance(a, gs.Graph) for a in node.attrs.values())
+    return {**node.attrs, "scope": scope} if bodies else dict(node.attrs)
 
 
 def _only_tensors(inputs: Sequence[Item | None]) -> None:

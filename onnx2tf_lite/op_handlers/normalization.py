@@ -24,6 +24,7 @@ def per_channel(parameter: Value, rank: int) -> Value:
 
 
 def affine(x: Value, scale: Value | None, bias: Value | None) -> Value:
+    """x * scale + bias, of which either may be absent."""
     x = x if scale is None else x * scale
     return x if bias is None else x + bias
 

@@ -15,6 +15,7 @@ from ..ir import build as b
 from ..ir import dims
 from ..ir.graph import Quant, Value, constant
 from .convolution import Ints, conv
+from .matmul import matmul
 from .registry import Unsupported, current_node, op
 
 STORED = {np.dtype(t) for t in (np.int8, np.uint8, np.int16)}
@@ -154,7 +155,7 @@ def _weight(w: Value, terms: dims.Dim, axes: tuple[int, ...]) -> float:
 def matmul_integer(x: Value, y: Value, x_zero: Value | None = None, y_zero: Value | None = None) -> Value:
     """(x - x_zero) @ (y - y_zero) in int32; zero points per tensor, per row of x, per column of y."""
     left, right = _centred(x, x_zero, (-1, 1)), _centred(y, y_zero, (1, -1))
-    return _exact(lambda v: _handler("MatMul")(v, right), left, _weight(right, right.shape[-2], (-2,)))
+    return _exact(lambda v: matmul(v, right), left, _weight(right, right.shape[-2], (-2,)))
 
 
 @op("ConvInteger")
@@ -171,13 +172,6 @@ def conv_integer(x: Value, w: Value, x_zero: Value | None = None, w_zero: Value 
     return _exact(product, left, weight)
 
 
-def _handler(name: str) -> Callable[..., Any]:
-    """The handler of another operator."""
-    from .registry import HANDLERS
-
-    return HANDLERS["", name].handler
-
-
 @op("QLinearMatMul")
 def qlinear_matmul(
     x: Value, x_scale: Value, x_zero: Value, y: Value, y_scale: Value, y_zero: Value, scale: Value, zero: Value
@@ -185,7 +179,7 @@ def qlinear_matmul(
     """Parameters per tensor, per row of x or per column of y."""
     left = dequantize_linear(x, x_scale, x_zero, axis=-2)
     right = dequantize_linear(y, y_scale, y_zero, axis=-1)
-    return quantize_linear(_handler("MatMul")(left, right), scale, zero)
+    return quantize_linear(matmul(left, right), scale, zero)
 
 
 @op("QLinearConv")

@@ -6,7 +6,6 @@ The sequences are TFLite's own, so only distributions agree with other runtimes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -76,10 +75,10 @@ def dropout(
 ) -> tuple[Value, Value | None]:
     """Training: an element is kept and divided by 1 - ratio, or 0.  Inference: the operand, and a mask that is true."""
     training = _known(training_mode, False)
-    rate: Any = _known(ratio, 0.5)
-    if training is False or rate == 0:
+    known = _known(ratio, 0.5)
+    if training is False or known == 0:
         return x, b.fill(x.shape, True, bool) if current_node().wants(1) else None
-    rate = b.reshape(ratio, ()) if rate is None else rate
+    rate: b.Operand = b.reshape(ratio, ()) if known is None else known
     kept = b.greater_equal(_uniform(x.shape, 0.0, 1.0, seed), rate)
     if training is None:
         kept = b.logical_or(kept, b.logical_not(b.reshape(training_mode, ())))
@@ -87,7 +86,7 @@ def dropout(
     return b.where(kept, x / (1.0 - rate), 0.0), kept
 
 
-def _known(value: Value | None, default: Any) -> Any:
+def _known(value: Value | None, default: float) -> float | None:
     """The number that an optional operand is; None where only run time knows it."""
     if value is None:
         return default

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from ..ir.kinds import KINDS
 from ..ir.kinds.reduction import AT_RUN_TIME
 from ..ir.traits import Elements
 from . import _maths as m
-from ._loops import iterate, put, scalar
+from ._loops import Seen, iterate, put, scalar
 from .registry import Unsupported, const, op
 
 Step = Callable[[Value], Value]
@@ -63,18 +63,18 @@ def reduced_shape(shape: Shape, axes: Axes, keepdims: bool | int) -> Shape:
     return tuple(1 if i in axes else d for i, d in enumerate(shape) if keepdims or i not in axes)
 
 
-def lowest(dtype: np.dtype) -> Any:
+def lowest(dtype: np.dtype) -> float:
     """The identity of the maximum."""
     return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
 
 
-def highest(dtype: np.dtype) -> Any:
+def highest(dtype: np.dtype) -> float:
     """The identity of the minimum."""
     return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
 
 
 #: The value over no elements; what the kernels return for that differs.
-OVER_NOTHING: dict[str, Callable[[np.dtype], Any]] = {
+OVER_NOTHING: dict[str, Callable[[np.dtype], float]] = {
     "REDUCE_MAX": lowest,
     "REDUCE_MIN": highest,
     "SUM": lambda dtype: 0,
@@ -262,7 +262,7 @@ def _product_loop(x: Value, exclusive: bool, reverse: bool) -> Value:
     """The running product along axis 0, one row after the other."""
     count, *row = x.shape
 
-    def step(i: Value, state: list[Value], seen: list[Any]) -> list[Value]:
+    def step(i: Value, state: list[Value], seen: Seen) -> list[Value]:
         total, rows = state
         at = scalar(count) - 1 - i if reverse else i
         now = total * b.gather(seen[0], at)

@@ -9,11 +9,12 @@ order, and knows nothing of layout, opsets or names.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,12 @@ from ..ir.graph import Value
 Result = Value | Sequence[Value | None]
 Handler = Callable[..., Value | Sequence[Any]]
 H = TypeVar("H", bound=Handler)
+
+
+class TensorAttribute(Protocol):
+    """A tensor among the attributes of a node."""
+
+    values: np.ndarray
 
 
 class Unsupported(Exception):
@@ -38,9 +45,18 @@ class Registration:
     """A handler with what its signature says."""
 
     handler: Handler
-    attributes: frozenset[str]
-    anything: bool  # takes **attributes
+    signature: inspect.Signature
     tensors: bool = True  # of inputs; False: sequences and optionals as well
+
+    @cached_property
+    def attributes(self) -> frozenset[str]:
+        """The names of its attributes."""
+        return frozenset(p.name for p in self.signature.parameters.values() if p.kind is p.KEYWORD_ONLY)
+
+    @cached_property
+    def anything(self) -> bool:
+        """True where it takes attributes of any name."""
+        return any(p.kind is p.VAR_KEYWORD for p in self.signature.parameters.values())
 
 
 HANDLERS: dict[tuple[str, str], Registration] = {}
@@ -50,9 +66,7 @@ def op(*names: str, domain: str = "", tensors: bool = True) -> Callable[[H], H]:
     """Register a handler under ONNX operator names; without ``tensors`` it takes any ``_structures.Item``."""
 
     def register(handler: H) -> H:
-        parameters = inspect.signature(handler).parameters.values()
-        keywords = frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-        entry = Registration(handler, keywords, any(p.kind is p.VAR_KEYWORD for p in parameters), tensors)
+        entry = Registration(handler, inspect.signature(handler), tensors)
         for name in names:
             if (domain, name) in HANDLERS:
                 raise ValueError(f"{name} has two handlers")
@@ -89,7 +103,7 @@ def current_node() -> NodeInfo:
 
 
 @contextmanager
-def lowering_node(info: NodeInfo) -> Any:
+def lowering_node(info: NodeInfo) -> Iterator[None]:
     """``current_node()`` inside."""
     token = _node.set(info)
     try:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import reduce
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim, Expr
 from ..ir.graph import Value, constant, content_of
-from ._coordinates import COORDINATES, KERNELS, NEAREST, SPANNING, Axis, F, matrix
+from ._coordinates import COORDINATES, KERNELS, NEAREST, SPANNING, Axis, F, Number, matrix
 from ._loops import scalar
 from .registry import Unsupported, fixed, op
 from .sampling import TAPS
@@ -58,7 +57,7 @@ def resize(x: Value, roi: Value | None = None, scales: Value | None = None, size
     return _resized(x, grid, how, outside)
 
 
-def _numbers(vector: Value) -> list[Any]:
+def _numbers(vector: Value) -> list[Number]:
     """The elements: float32, or scalar values where only run time knows them."""
     if vector.data is not None:
         return [F(v) for v in vector.data.ravel()]
@@ -131,13 +130,13 @@ def _axes(x: Value, chosen: Sequence[int], scales: Value | None, sizes: Value | 
         return {a: Axis(n, out, _ratio(out, n), out) for a, n, out in zip(chosen, extents, wanted, strict=True)}
     if scales is None:
         raise Unsupported("neither scales nor sizes are given", "give one of them")
-    factors: Any = scales.data if scales.is_constant else content_of(scales)
+    factors = scales.data if scales.is_constant else content_of(scales)
     if factors is None or not dims.is_static(factors.ravel()):
         return _computed(chosen, extents, scales)
     return {a: _scaled(n, f) for a, n, f in zip(chosen, extents, np.asarray(factors, F).ravel(), strict=True)}
 
 
-def _ratio(out: Any, size: Any) -> Any:
+def _ratio(out: Dim, size: Dim) -> Number:
     """out / size: a number, an exact integer factor, or None where only run time knows."""
     if isinstance(out, int) and isinstance(size, int):
         return F(F(out) / F(size))
@@ -242,7 +241,7 @@ def _filtered(x: Value, axis: int, g: Axis, how: _How, place: Value) -> Value:
     return _weighed(b.gather(x, _index(taps, g.size), axis), axis, weights / total)
 
 
-def _scale(g: Axis) -> Any:
+def _scale(g: Axis) -> Number:
     return g.scale if g.scale is not None else b.cast(scalar(g.out), np.float32) / b.cast(scalar(g.size), np.float32)
 
 

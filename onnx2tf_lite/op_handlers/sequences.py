@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -115,7 +114,7 @@ def concat_from_sequence(sequence: List, *, axis: int, new_axis: int = 0) -> Val
 
 
 @op("SequenceMap", tensors=False)
-def sequence_map(first: List, *others: Value | List, body: gs.Graph, scope: Scope) -> list[Any]:
+def sequence_map(first: List, *others: Value | List, body: gs.Graph, scope: Scope) -> list[Item]:
     """Body: one element of each sequence, and the other operands as they are -> one element of each result."""
     operands = [first, *others]
     if isinstance(first, tuple):
@@ -133,7 +132,7 @@ def _body(body: gs.Graph, given: Sequence[Item], inner: Scope) -> list[Item]:
     return lower_body(body, inner)
 
 
-def _map_rows(operands: Sequence[Value | List], body: gs.Graph, scope: Scope) -> list[Any]:
+def _map_rows(operands: Sequence[Value | List], body: gs.Graph, scope: Scope) -> list[Item]:
     """SequenceMap of as many elements as run time says: a loop."""
     rows = [v if isinstance(v, Value) else as_rows(v, "a length that only run time knows") for v in operands]
     count = length(rows[0])  # type: ignore[arg-type]
@@ -153,7 +152,7 @@ def _map_rows(operands: Sequence[Value | List], body: gs.Graph, scope: Scope) ->
 
 
 @op("Optional", tensors=False)
-def optional(element: Item | None = None, *, type: Any = None) -> list[Item]:
+def optional(element: Item | None = None, *, type: object = None) -> list[Item]:
     return [ABSENT if element is None else element]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 from onnx import helper
 
 from ..ir import build as b
@@ -16,10 +16,10 @@ from ..ir.kinds.shapes import broadcast
 from ._narrow import narrow
 from ._structures import Item
 from .reductions import at_run_time, integers, reduced_shape, run_time_axes
-from .registry import Result, Unsupported, current_node, op
+from .registry import Result, TensorAttribute, Unsupported, current_node, op
 
 
-def scalar(dim: Dim, dtype: Any = np.int64) -> Value:
+def scalar(dim: Dim, dtype: DTypeLike = np.int64) -> Value:
     """An extent as a 0-d tensor."""
     return b.cast(b.reshape(b.dims_value([dim]), ()), dtype)
 
@@ -156,7 +156,7 @@ def tile(x: Value, repeats: Value) -> Value:
 
 
 @op("Constant")
-def constant_(*, value: Any = None, **plain: Any) -> Value:
+def constant_(*, value: TensorAttribute | None = None, **plain: float | Sequence[float]) -> Value:
     """``value`` is a tensor; value_float, value_ints, ... are plain numbers."""
     if value is not None:
         array = np.asarray(value.values)
@@ -166,7 +166,7 @@ def constant_(*, value: Any = None, **plain: Any) -> Value:
 
 
 @op("ConstantOfShape")
-def constant_of_shape(shape: Value, *, value: Any = None) -> Value:
+def constant_of_shape(shape: Value, *, value: TensorAttribute | None = None) -> Value:
     element = np.zeros(1, np.float32) if value is None else np.asarray(value.values)
     return b.fill(b.dims_of(shape), element.reshape(()), ir_type(helper.np_dtype_to_tensor_dtype(element.dtype)))
 

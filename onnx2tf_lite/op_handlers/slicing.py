@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -50,7 +49,7 @@ def _rows(axes: Value, rank: int) -> Value:
     return b.reduce("REDUCE_MAX", b.where(found, b.iota(axes.size), np.int32(-1)), [1])
 
 
-def _spread(values: Value, rows: Value, default: Any) -> Value:
+def _spread(values: Value, rows: Value, default: b.Operand) -> Value:
     """``values[rows]``; ``default`` where there is no row."""
     return b.where(b.less(rows, 0), default, b.gather(_narrowed(values), b.maximum(rows, 0)))
 

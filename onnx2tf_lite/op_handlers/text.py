@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ MODES = ("TF", "IDF", "TFIDF")
 @op("TfIdfVectorizer")
 def tfidf(x: Value, *, max_gram_length: int, max_skip_count: int, min_gram_length: int, mode: str,
           ngram_counts: Sequence[int], ngram_indexes: Sequence[int], pool_int64s: Sequence[int] | None = None,
-          pool_strings: Any = None, weights: Sequence[float] | None = None) -> Value:  # fmt: skip
+          pool_strings: Sequence[str] | None = None, weights: Sequence[float] | None = None) -> Value:  # fmt: skip
     """x[B,tokens] or [tokens] -> how often each n-gram of the pool occurs, with gaps of up to ``max_skip_count``.
 
     ``ngram_counts[n - 1]`` is where the pool's n-grams begin; result ``ngram_indexes[g]`` belongs to n-gram g.

@@ -16,7 +16,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir.graph import Value
 from .classical import ML, POST_TRANSFORMS, label, numbers, rows, transformed, two_classes
-from .registry import Unsupported, op
+from .registry import TensorAttribute, Unsupported, op
 
 LEAF = "LEAF"
 MODES: dict[str, Callable[[Value, Value], Value]] = {
@@ -32,8 +32,11 @@ AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
 NEUTRAL = {"MIN": np.inf, "MAX": -np.inf}
 
 
+Ints = Sequence[int]
+
+
 @dataclass(frozen=True)
-class Node:
+class TreeNode:
     """``mode`` compares x[feature] with ``split`` and leads to ``yes`` or ``no``; ``missing``: NaN goes to ``yes``."""
 
     mode: str
@@ -48,7 +51,7 @@ class Node:
 class Forest:
     """The nodes of all trees; ``weights`` maps (node, target) to what a row adds that ends there."""
 
-    nodes: list[Node]
+    nodes: list[TreeNode]
     roots: list[int]
     weights: dict[tuple[int, int], float]
     targets: int
@@ -92,7 +95,7 @@ class Forest:
             taken = b.logical_or(taken, b.logical_and(tracked, b.not_equal(value, value)))
         return taken
 
-    def _table(self, of: Callable[[Node], Any], dtype: type) -> np.ndarray:
+    def _table(self, of: Callable[[TreeNode], float], dtype: type) -> np.ndarray:
         return np.array([of(n) for n in self.nodes], dtype)
 
 
@@ -100,12 +103,12 @@ class Forest:
 
 
 @op("TreeEnsemble", domain=ML)
-def tree_ensemble(x: Value, *, tree_roots: Sequence[int], nodes_featureids: Sequence[int], nodes_splits: Any,
-                  nodes_modes: Any, nodes_truenodeids: Sequence[int], nodes_falsenodeids: Sequence[int],
-                  nodes_trueleafs: Sequence[int], nodes_falseleafs: Sequence[int], leaf_targetids: Sequence[int],
-                  leaf_weights: Any, n_targets: int = 1, aggregate_function: int = 1, post_transform: int = 0,
-                  membership_values: Any = None, nodes_hitrates: Any = None,
-                  nodes_missing_value_tracks_true: Sequence[int] | None = None) -> Value:  # fmt: skip
+def tree_ensemble(x: Value, *, tree_roots: Ints, nodes_featureids: Ints, nodes_splits: TensorAttribute,
+                  nodes_modes: TensorAttribute, nodes_truenodeids: Ints, nodes_falsenodeids: Ints,
+                  nodes_trueleafs: Ints, nodes_falseleafs: Ints, leaf_targetids: Ints, leaf_weights: TensorAttribute,
+                  n_targets: int = 1, aggregate_function: int = 1, post_transform: int = 0,
+                  membership_values: TensorAttribute | None = None, nodes_hitrates: TensorAttribute | None = None,
+                  nodes_missing_value_tracks_true: Ints | None = None) -> Value:  # fmt: skip
     """Inner nodes and leaves are numbered apart; here the leaves follow the inner nodes."""
     inner = len(nodes_featureids)
     modes = numbers(nodes_modes).tolist()
@@ -114,8 +117,8 @@ def tree_ensemble(x: Value, *, tree_roots: Sequence[int], nodes_featureids: Sequ
     no = [i + inner * leaf for i, leaf in zip(nodes_falsenodeids, nodes_falseleafs, strict=True)]
     missing = map(bool, nodes_missing_value_tracks_true or [0] * inner)
     columns = (names, nodes_featureids, numbers(nodes_splits).tolist(), yes, no, missing)
-    nodes = [Node(*row) for row in zip(*columns, strict=True)]
-    nodes += [Node(LEAF, yes=inner + i, no=inner + i) for i in range(len(leaf_targetids))]
+    nodes = [TreeNode(*row) for row in zip(*columns, strict=True)]
+    nodes += [TreeNode(LEAF, yes=inner + i, no=inner + i) for i in range(len(leaf_targetids))]
     leaves = zip(leaf_targetids, numbers(leaf_weights).tolist(), strict=True)
     forest = Forest(nodes, list(tree_roots), {(inner + i, t): w for i, (t, w) in enumerate(leaves)}, n_targets)
     if membership_values is not None:
@@ -123,7 +126,7 @@ def tree_ensemble(x: Value, *, tree_roots: Sequence[int], nodes_featureids: Sequ
     return transformed(forest.scores(rows(x), AGGREGATES[aggregate_function]), [*POST_TRANSFORMS][post_transform])
 
 
-def _unfold(nodes: list[Node], members: Sequence[int], values: np.ndarray) -> None:
+def _unfold(nodes: list[TreeNode], members: Sequence[int], values: np.ndarray) -> None:
     """Membership in a set as a chain of equalities; the sets follow each other, each ended by NaN."""
     sets = np.split(values, np.flatnonzero(np.isnan(values)) + 1)
     for place, chosen in zip(members, sets, strict=False):
@@ -152,7 +155,7 @@ def _forest(lists: dict[str, Any], role: str, targets: int) -> Forest:
     rows = zip(keys, modes, features, splits, *branches, missing, strict=True)
     for i, ((tree, _), mode, feature, split, yes, no, nan) in enumerate(rows):
         leads = (i, i) if mode == LEAF else (number[tree, yes], number[tree, no])
-        nodes.append(Node(mode, 0 if mode == LEAF else feature, split, *leads, bool(nan)))
+        nodes.append(TreeNode(mode, 0 if mode == LEAF else feature, split, *leads, bool(nan)))
     below = {child for n in nodes if n.mode != LEAF for child in (n.yes, n.no)}
     weights: dict[tuple[int, int], float] = {}
     given = numbers(lists.get(f"{role}_weights_as_tensor") or lists[f"{role}_weights"]).tolist()

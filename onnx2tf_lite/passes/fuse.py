@@ -21,7 +21,7 @@ from ..match import Pattern, find
 from ..model.edit import Edit, graphs, ints, scalar, shape, static, title
 from ..model.opsets import TARGET
 from .manager import Pass, PassOptions, PassResult
-from .match import ONNX, Fusion, Match, View
+from .match import ONNX, Fusion, Match, OnnxView
 
 
 class Fuse(Pass):
@@ -33,6 +33,7 @@ class Fuse(Pass):
 
     @property
     def summary(self) -> str:
+        """What the list of passes says."""
         return f"Fuse what exporters write for {self.fusion.what}."
 
     def requires(self, graph: gs.Graph) -> None:
@@ -42,11 +43,12 @@ class Fuse(Pass):
             raise ConversionError(Problem(f"pass '{self.name}'", what, "run the pass upgrade first"))
 
     def call(self, graph: gs.Graph) -> PassResult:
+        """Rewrite every match of a pattern; the notes hold the reasons against the first ones that were not."""
         count = 0
         reasons: list[str] = []
         for g in graphs(graph):
             edit, ops = Edit(g), {n.op for n in g.nodes}
-            view = View(edit)
+            view = OnnxView(edit)
             possible = [p for p in self.fusion.patterns if p.may_occur(ops)]
             for pattern, node in itertools.product(possible, g.nodes):
                 match = None if edit.dead(node) else find(pattern, node, view)
@@ -70,7 +72,7 @@ def explain(graph: gs.Graph, name: str) -> list[str]:
     """Why a fusion does not fire: per root the pattern that came nearest, or the check that failed."""
     fusion, lines = FUSIONS[name], []
     for g in graphs(graph):
-        view = View(Edit(g))
+        view = OnnxView(Edit(g))
         for node in g.nodes:
             tries: list[tuple[set[int], Pattern]] = [(set(), p) for p in fusion.patterns]
             found = next((m for near, p in tries if (m := find(p, node, view, near))), None)

@@ -22,33 +22,40 @@ Match = match.Match[Tensor, gs.Node]
 
 
 @dataclass(frozen=True)
-class View:
+class OnnxView:
     """A graphsurgeon graph under edit, as the pattern language sees it."""
 
     edit: Edit
 
     def operator(self, node: gs.Node) -> str:
+        """Its op_type; "" outside the default domain."""
         return "" if node.domain else str(node.op)
 
     def operands(self, node: gs.Node) -> Sequence[Tensor | None]:
+        """Its inputs, None where one is left out."""
         return [arg(node, i) for i in range(len(node.inputs))]
 
     def attributes(self, node: gs.Node) -> Mapping[str, object]:
+        """Its attributes as they are written: a default is absent."""
         return dict(node.attrs)
 
     def producer(self, tensor: Tensor) -> gs.Node | None:
+        """The node whose only output it is."""
         node = producer(tensor)
         return node if node is not None and len(node.outputs) == 1 else None
 
     def is_constant(self, tensor: Tensor) -> bool:
+        """True for an initializer."""
         return isinstance(tensor, gs.Constant)
 
     def is_number(self, tensor: Tensor, wanted: float) -> bool:
+        """True for a constant of one element that is ``wanted``, as precisely as exporters write numbers."""
         number = scalar(tensor)
         close = CLOSE_16 if tensor.dtype == np.float16 else CLOSE
         return number is not None and abs(number - wanted) <= close * max(abs(wanted), 1e-6)
 
     def readers(self, tensor: Tensor) -> Iterable[gs.Node | None]:
+        """Its nodes, those in bodies too, and None for a graph output."""
         return [*tensor.outputs, *([None] if id(tensor) in self.edit.outputs else [])]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from ...ir import build as b
 from ...ir.graph import Value
@@ -16,7 +15,7 @@ op = partial(registry.op, domain=DOMAIN)
 table = partial(registry.table, DOMAIN)
 
 
-def like(standard: Callable[..., Any]) -> Callable[[registry.H], registry.H]:
+def like(standard: registry.Handler) -> Callable[[registry.H], registry.H]:
     """A handler that passes its ``**attributes`` on takes those of ``standard``."""
 
     def declare(handler: registry.H) -> registry.H:

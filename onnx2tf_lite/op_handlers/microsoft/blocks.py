@@ -40,6 +40,7 @@ class Blocks:
 
     @property
     def count(self) -> int:
+        """Blocks per row."""
         return -(-self.columns // self.size)
 
     def zeros(self, stored: np.ndarray | None) -> np.ndarray:

@@ -6,7 +6,6 @@ stay real: the sums of stored integers are exact in ONNX Runtime, and rounded to
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -77,7 +76,7 @@ QLINEAR: dict[str, tuple[Callable[..., Value], int, int]] = {
 def _qlinear(function: Callable[..., Value], operands: int, first: int) -> Callable[..., Value]:
     """Inputs: ``first`` plain ones, (x, scale, zero) per operand, scale and zero of the result."""
 
-    @functools.wraps(function)  # the attributes are those of the real function
+    @like(function)
     def handler(*inputs: Value | None, **attributes: Any) -> Value:
         plain, rest = inputs[:first], [*inputs[first:], None][: 3 * operands + 2]
         triples = [rest[i : i + 3] for i in range(0, 3 * operands, 3)]
