@@ -26,6 +26,7 @@ def graphs(graph: gs.Graph) -> Iterator[gs.Graph]:
 
 
 def bodies(node: gs.Node) -> list[gs.Graph]:
+    """The graphs that a node holds, in the order of its attributes."""
     if node.op not in _CONTROL and not node.domain:  # asked of every node in every pass
         return []
     return [value for value in node.attrs.values() if isinstance(value, gs.Graph)]
@@ -51,6 +52,7 @@ def arg(node: gs.Node, index: int) -> Tensor | None:
 
 
 def producer(tensor: Tensor | None) -> gs.Node | None:
+    """The node that makes a tensor; None for inputs and constants."""
     return tensor.inputs[0] if tensor is not None and len(tensor.inputs) else None
 
 
@@ -74,6 +76,7 @@ def ints(tensor: Tensor | None) -> list[int] | None:
 
 
 def shape(tensor: Tensor | None) -> tuple[Any, ...] | None:
+    """The dimensions: numbers, names, None where nothing is known; None without a rank."""
     found = None if tensor is None else tensor.shape
     return None if found is None else tuple(found)
 
@@ -98,10 +101,12 @@ def nbytes(tensor: Tensor) -> int | None:
 
 
 def set_inputs(node: gs.Node, tensors: Iterable[Tensor]) -> None:
+    """Let a node read other tensors; both sides know."""
     _relink(node, node.inputs, "outputs", list(tensors))
 
 
 def set_outputs(node: gs.Node, tensors: Iterable[Tensor]) -> None:
+    """Let a node make other tensors; both sides know."""
     _relink(node, node.outputs, "inputs", list(tensors))
 
 
@@ -152,6 +157,7 @@ class Edit:
 
     @property
     def names(self) -> set[str]:
+        """Every name of a tensor in the graph and its bodies."""
         if self._names is None:  # only a pass that creates something pays for this
             self._names = {t.name for g in graphs(self.graph) for t in tensors(g)}
         return self._names
@@ -166,9 +172,11 @@ class Edit:
         return fresh
 
     def const(self, array: Any, base: str, dtype: Any = None) -> gs.Constant:
+        """A new constant, under a name close to `base`."""
         return gs.Constant(self.name(base), np.asarray(array, dtype, order="C"))
 
     def i64(self, values: Any, base: str) -> gs.Constant:
+        """A new int64 constant."""
         return self.const(values, base, np.int64)
 
     def add(
@@ -192,6 +200,7 @@ class Edit:
         return result
 
     def place(self, nodes: Iterable[gs.Node], at: gs.Node, after: bool = False) -> None:
+        """Queue nodes before, or after, one of the graph."""
         self._queues[after].setdefault(id(at), []).extend(nodes)
         self.changes += 1
 
@@ -230,11 +239,13 @@ class Edit:
         result.to_constant(array)
 
     def delete(self, node: gs.Node) -> None:
+        """Take a node out; it leaves the graph with :meth:`commit`."""
         self._dead.add(id(node))
         detach(node)
         self.changes += 1
 
     def dead(self, node: gs.Node) -> bool:
+        """Was the node deleted?"""
         return id(node) in self._dead
 
     def commit(self) -> int:

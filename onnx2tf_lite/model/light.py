@@ -71,6 +71,7 @@ def _fill_node(copy: NodeProto, node: NodeProto, big: Callable[[TensorProto], bo
 
 
 def digest(model: ModelProto) -> bytes:
+    """A hash of all that the message says; side files are not looked at."""
     return blake2b(model.SerializeToString(deterministic=True)).digest()
 
 

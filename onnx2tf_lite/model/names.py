@@ -78,5 +78,6 @@ def match(model: ModelProto, kind: str, pattern: str, flag: str) -> list[tuple[S
 
 
 def node_named(scope: Scope, name: str) -> NodeProto:
+    """The node of a scope with that name."""
     found: NodeProto = next(n for n in scope.graph.node if n.name == name)
     return found

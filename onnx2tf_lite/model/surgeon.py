@@ -22,11 +22,13 @@ BIG = 1024
 
 @cache
 def numpy_type(elem_type: int) -> np.dtype:
+    """The numpy dtype of a TensorProto element type."""
     return np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
 
 
 @cache
 def elem_type(dtype: Any) -> int:
+    """The TensorProto element type of a numpy dtype."""
     return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
@@ -77,6 +79,7 @@ class Importer:
         self.depth = 0  # of bodies around what is built
 
     def model(self, model: ModelProto, opset: int) -> gs.Graph:
+        """The graph of a model whose functions are inlined."""
         main = model.graph
         self.taken = {t.name for t in main.initializer} | {n for p in main.node for n in p.output}
         self.taken |= {v.name for v in main.input} | {s.values.name for s in main.sparse_initializer}
@@ -86,6 +89,7 @@ class Importer:
         return graph
 
     def unique(self, name: str) -> str:
+        """``name``, or inside a body one like it that nobody has."""
         if not self.depth:
             return name
         fresh, k = name, 0
@@ -96,6 +100,7 @@ class Importer:
         return fresh
 
     def graph(self, proto: GraphProto, outer: dict[str, Tensor], common: dict[str, Any]) -> gs.Graph:
+        """A graph or body; ``outer`` are the tensors it sees, ``common`` what all graphs of a model share."""
         held: dict[str, Any] = {t.name: self.lazy(t) for t in proto.initializer}
         held |= {s.values.name: dense(s) for s in proto.sparse_initializer}
         scope = outer | {name: gs.Constant(self.unique(name), values) for name, values in held.items()}
@@ -113,6 +118,7 @@ class Importer:
         )
 
     def variable(self, name: str, infos: dict[str, onnx.ValueInfoProto]) -> gs.Variable:
+        """A tensor under a unique name, of the type that is declared for it."""
         tensor = gs.Variable(self.unique(name))
         if name in infos:
             describe(tensor, infos[name].type)
@@ -121,6 +127,7 @@ class Importer:
     def node(
         self, proto: onnx.NodeProto, scope: Scope, infos: dict[str, onnx.ValueInfoProto], common: dict[str, Any]
     ) -> gs.Node | None:
+        """A node, its results added to ``scope``; None for a Constant, which is one of these results."""
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         attrs = {a.name: self.attribute(a, scope, common) for a in proto.attribute}
         if proto.op_type == "Constant" and not domain:
@@ -191,6 +198,7 @@ def own_extents(tensor: Tensor) -> None:
 
 
 def value_info(tensor: Tensor, shaped: bool = True) -> onnx.ValueInfoProto:
+    """The declaration of a tensor; not ``shaped``: without its dimensions."""
     if getattr(tensor, "type", "tensor_type") != "tensor_type":
         return onnx.ValueInfoProto(name=tensor.name, type=tensor.type_proto)
     if tensor.dtype is None:
@@ -199,6 +207,7 @@ def value_info(tensor: Tensor, shaped: bool = True) -> onnx.ValueInfoProto:
 
 
 def array_proto(tensor: gs.Constant) -> TensorProto:
+    """A constant as message: the one it came in, where nobody changed it."""
     held = tensor._values
     if isinstance(held, LazyTensor) and held.read is None and held.proto.name == tensor.name:
         return held.proto
@@ -206,6 +215,7 @@ def array_proto(tensor: gs.Constant) -> TensorProto:
 
 
 def attribute(key: str, item: Any, body: Callable[[gs.Graph], GraphProto]) -> AttributeProto:
+    """An attribute as message; ``body`` makes those of graphs."""
     if isinstance(item, AttributeProto):
         return item
     if isinstance(item, gs.Graph):

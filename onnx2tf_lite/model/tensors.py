@@ -38,6 +38,7 @@ def set_base(tensor: TensorProto, folder: str) -> None:
 
 
 def is_external(tensor: TensorProto) -> bool:
+    """Do the contents lie in another file?"""
     return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 

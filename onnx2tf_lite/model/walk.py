@@ -31,9 +31,11 @@ class Scope:
 
     @property
     def in_function(self) -> bool:
+        """Does it belong to a model-local function?"""
         return is_function(self.graph) or (self.outer is not None and self.outer.in_function)
 
     def address(self, name: str) -> str:
+        """A name of this scope as users say it: ``if0/then_branch:name``."""
         return f"{self.path}:{name}" if self.path else name
 
 
@@ -79,6 +81,7 @@ def bodies(node: NodeProto) -> list[tuple[str, GraphProto]]:
 
 
 def is_function(graph: Any) -> bool:
+    """Is it a FunctionProto (names only, no initializers)?"""
     return isinstance(graph, onnx.FunctionProto)
 
 
@@ -91,6 +94,7 @@ def inputs(graph: Any) -> list[str]:
 
 
 def outputs(graph: Any) -> list[str]:
+    """Names of the outputs."""
     return list(graph.output) if is_function(graph) else [v.name for v in graph.output]
 
 
@@ -147,6 +151,7 @@ def defined(graph: Any) -> list[str]:
 
 
 def producers(graph: Any) -> dict[str, NodeProto]:
+    """Tensor -> the node that makes it."""
     return {name: node for node in graph.node for name in node.output if name}
 
 
@@ -247,10 +252,10 @@ def tensors(model: ModelProto) -> Iterator[TensorProto]:
                 yield from attribute.tensors
 
 
-def live(graph: Any) -> set[str]:
-    """The tensors that the graph's outputs depend on."""
-    made = producers(graph)
-    found, queue = set(outputs(graph)), outputs(graph)
+def live(graph: Any, roots: Iterable[str] | None = None) -> set[str]:
+    """The tensors that the graph's outputs, or ``roots``, depend on."""
+    made, queue = producers(graph), [*(outputs(graph) if roots is None else roots)]
+    found = set(queue)
     while queue:
         node = made.get(queue.pop())
         if node is not None:
@@ -282,41 +287,22 @@ class Swept:
 def sweep(graph: Any, keep: Iterable[str] = (), prune_inputs: bool = False) -> Swept:
     """Remove the nodes and initializers that no output needs, except those that define something in ``keep``, and
     what these need; with ``prune_inputs`` unused graph inputs too."""
-    keep, swept = set(keep), Swept()
-    needed = live(graph)
-    made, queue = producers(graph), [n for n in keep if n not in needed]
-    while queue:  # a dead node that stays keeps what it reads
-        name = queue.pop()
-        if name in needed:
-            continue
-        needed.add(name)
-        if name in made:
-            queue += reads(made[name])
-    for index in reversed(range(len(graph.node))):
-        node = graph.node[index]
-        if node.output and not any(n in needed for n in node.output if n):
-            swept.nodes.append(title(node))
-            del graph.node[index]
-    swept.nodes.reverse()
+    needed = live(graph, [*outputs(graph), *keep])
+
+    def idle(node: NodeProto) -> bool:
+        return bool(node.output) and not any(n in needed for n in node.output if n)
+
+    swept = Swept([title(n) for n in graph.node if idle(n)])
+    remove(graph.node, idle)
     if is_function(graph):
         return swept
-    gone = set()
-    for index in reversed(range(len(graph.initializer))):
-        tensor = graph.initializer[index]
-        if tensor.name not in needed:
-            swept.initializers.append(tensor.name)
-            swept.bytes += nbytes(tensor)
-            gone.add(tensor.name)
-            del graph.initializer[index]
-    for index in reversed(range(len(graph.sparse_initializer))):
-        if graph.sparse_initializer[index].values.name not in needed:
-            del graph.sparse_initializer[index]
-    for index in reversed(range(len(graph.input))):
-        name = graph.input[index].name
-        if name in gone or (prune_inputs and name not in needed):
-            if name not in gone:
-                swept.inputs.insert(0, name)
-            del graph.input[index]
+    unread = {t.name: nbytes(t) for t in graph.initializer if t.name not in needed}
+    swept.initializers, swept.bytes = list(unread), sum(unread.values())
+    swept.inputs = [v.name for v in graph.input if prune_inputs and v.name not in needed and v.name not in unread]
+    gone = {*unread, *swept.inputs}
+    remove(graph.initializer, lambda t: t.name in gone)
+    remove(graph.sparse_initializer, lambda s: s.values.name not in needed)
+    remove(graph.input, lambda v: v.name in gone)
     drop_stale(graph)
     return swept
 
@@ -342,8 +328,19 @@ def sort(graph: Any) -> bool:
     """Put the nodes in topological order; False where they are.  A cycle is a ToolError."""
     maker = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     needs = [{maker[n] for n in reads(node) if n in maker} for node in graph.node]
-    if all(all(n < i for n in wanted) for i, wanted in enumerate(needs)):
+    if all(n < i for i, wanted in enumerate(needs) for n in wanted):
         return False
+    order = _order(needs)
+    if len(order) < len(needs):
+        raise ToolError(f"this makes a cycle: {' -> '.join(title(graph.node[i]) for i in _cycle(needs, set(order)))}")
+    copies = [onnx.NodeProto.FromString(graph.node[i].SerializeToString()) for i in order]
+    del graph.node[:]
+    graph.node.extend(copies)
+    return True
+
+
+def _order(needs: list[set[int]]) -> list[int]:
+    """Numbers so that each follows those it needs, the smallest first; without what is in a cycle or behind one."""
     users: list[list[int]] = [[] for _ in needs]
     for i, wanted in enumerate(needs):
         for n in wanted:
@@ -351,19 +348,12 @@ def sort(graph: Any) -> bool:
     left = [len(wanted) for wanted in needs]
     ready, order = [i for i, n in enumerate(left) if n == 0], []
     while ready:
-        i = heapq.heappop(ready)
-        order.append(i)
-        for user in users[i]:
+        order.append(heapq.heappop(ready))
+        for user in users[order[-1]]:
             left[user] -= 1
             if left[user] == 0:
                 heapq.heappush(ready, user)
-    if len(order) < len(needs):
-        raise ToolError(f"this makes a cycle: {' -> '.join(title(graph.node[i]) for i in _cycle(needs, set(order)))}")
-    nodes = [graph.node[i] for i in order]
-    copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
-    return True
+    return order
 
 
 def _cycle(needs: list[set[int]], done: set[int]) -> list[int]:

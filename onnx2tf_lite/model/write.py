@@ -152,6 +152,7 @@ def _whole_files(found: list[TensorProto]) -> set[Path]:
 
 
 def whole_location(source: Path, pairs: list[tuple[Any, TensorProto]]) -> str:
+    """The location under which tensors refer to a side file."""
     return next(reference(t)["location"] for _, t in pairs if is_external(t) and _source(t) == source)
 
 

@@ -120,11 +120,8 @@ class Fold(Pass):
         made: set[int] = set()
         unsized = False
         for node in self.mine(graph):
-            inner = [n for body in bodies(node) for g in graphs(body) for n in g.nodes]
             reads, results = needs(node), [t for t in node.outputs if t.name]
-            if not reads or node.op in LISTS or any(n.op in KEEP or n.domain for n in (node, *inner)):
-                continue
-            if not all(id(t) in made or (isinstance(t, gs.Constant) and _plain(t)) for t in reads):
+            if not _decided(node, reads, made):
                 continue
             sizes = [_size(node, t) for t in results]
             room = max([WORKSPACE, *(nbytes(t) or 0 for t in reads)])
@@ -136,6 +133,14 @@ class Fold(Pass):
                 found.append(node)
                 made.update(id(t) for t in results)
         return found, unsized
+
+
+def _decided(node: gs.Node, reads: list[Tensor], made: set[int]) -> bool:
+    """Is the result decided by what is constant, or ``made`` of constants?"""
+    inner = [n for body in bodies(node) for g in graphs(body) for n in g.nodes]
+    if not reads or node.op in LISTS or any(n.op in KEEP or n.domain for n in (node, *inner)):
+        return False
+    return all(id(t) in made or (isinstance(t, gs.Constant) and _plain(t)) for t in reads)
 
 
 # -- what it costs ----------------------------------------------------------------------------------------------------

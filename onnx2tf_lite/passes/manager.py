@@ -45,6 +45,7 @@ def counted(graph: gs.Graph, counts: dict[str, int], prefix: str = "") -> PassRe
 
 
 def plural(count: int, what: str) -> str:
+    """ "1 node", "2 nodes" for "node(s)"."""
     return f"{count} {what.replace('(s)', '' if count == 1 else 's')}"
 
 
@@ -90,6 +91,7 @@ class Pass:
 
     @property
     def remedy(self) -> str:
+        """What to do about an error of the pass itself."""
         return f"a defect of the pass; disable it by name ({self.name}) and report the model"
 
     def mine(self, graph: gs.Graph) -> list[gs.Node]:

@@ -35,34 +35,15 @@ class Shapes(Pass):
 
 
 def override(graph: gs.Graph, batch_size: int | None, input_shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    """Give the inputs the dimensions the user wants; returns the names of those that changed."""
-    inputs = {t.name: t for t in graph.inputs}
-    problems, wanted = [], dict[str, list[Any]]()
-    for name, dims in input_shapes.items():
-        if name not in inputs:
-            problems.append(Problem(f"input '{name}'", "the model has no such input", did_you_mean(name, inputs)))
-        else:
-            wanted[name] = list(dims)
-    if batch_size is not None:
-        for name, tensor in inputs.items():
-            if tensor.shape and name not in wanted and not isinstance(tensor.shape[0], int):
-                wanted[name] = [batch_size, *tensor.shape[1:]]
-        if not wanted and not any(t.shape and t.shape[0] == batch_size for t in graph.inputs):
-            said = ", ".join(f"{t.name}: {_text(t.shape)}" for t in graph.inputs)
-            problems.append(Problem("batch size", f"no input has a free first dimension ({said})"))
+    """Give the inputs the dimensions the user wants; returns the names of those that changed.
+
+    Raises ConversionError for unknown inputs, and for dimensions that contradict the model's or each other.
+    """
+    inputs, problems = {t.name: t for t in graph.inputs}, list[Problem]()
+    wanted = _asked(inputs, batch_size, input_shapes, problems)
     changed, symbols = [], dict[str, int]()
     for name, asked in wanted.items():
-        old = [None] * len(asked) if inputs[name].shape is None else inputs[name].shape
-        pairs = list(zip(old, asked, strict=False))
-        if len(old) != len(asked) or any(_number(a) and _number(b) and a != b for a, b in pairs):
-            what = f"{_text(asked)} contradicts the model's {_text(old)}"
-            problems.append(Problem(f"input '{name}'", what, "only free dimensions can be given a size"))
-            continue
-        new = [b if _number(b) or isinstance(b, str) else a for a, b in pairs]
-        for a, b in zip(old, new, strict=True):
-            if isinstance(a, str) and isinstance(b, int) and symbols.setdefault(a, b) != b:
-                problems.append(Problem(f"input '{name}'", f"dimension '{a}' is {symbols[a]} elsewhere and {b} here"))
-        wanted[name] = new
+        wanted[name] = _joined(name, inputs[name].shape, asked, symbols, problems)
     if problems:
         raise ConversionError(*problems)
     for name, tensor in inputs.items():  # a symbol means the same everywhere
@@ -74,6 +55,41 @@ def override(graph: gs.Graph, batch_size: int | None, input_shapes: dict[str, tu
     return changed
 
 
+def _asked(
+    inputs: dict[str, Tensor], batch_size: int | None, shapes: dict[str, tuple[int, ...]], problems: list[Problem]
+) -> dict[str, list[Any]]:
+    """The shapes that the user gives, and those that his batch size makes."""
+    for name in [name for name in shapes if name not in inputs]:
+        problems.append(Problem(f"input '{name}'", "the model has no such input", did_you_mean(name, inputs)))
+    wanted = {name: list(dims) for name, dims in shapes.items() if name in inputs}
+    if batch_size is None:
+        return wanted
+    for name, tensor in inputs.items():
+        if tensor.shape and name not in wanted and not isinstance(tensor.shape[0], int):
+            wanted[name] = [batch_size, *tensor.shape[1:]]
+    if not wanted and not any(t.shape and t.shape[0] == batch_size for t in inputs.values()):
+        said = ", ".join(f"{t.name}: {_text(t.shape)}" for t in inputs.values())
+        problems.append(Problem("batch size", f"no input has a free first dimension ({said})"))
+    return wanted
+
+
+def _joined(
+    name: str, known: list[Any] | None, asked: list[Any], symbols: dict[str, int], problems: list[Problem]
+) -> list[Any]:
+    """The model's dimensions with the sizes that are asked for; ``symbols`` learns which names these give a size."""
+    old = [None] * len(asked) if known is None else known
+    pairs = list(zip(old, asked, strict=False))
+    if len(old) != len(asked) or any(_number(a) and _number(b) and a != b for a, b in pairs):
+        what = f"{_text(asked)} contradicts the model's {_text(old)}"
+        problems.append(Problem(f"input '{name}'", what, "only free dimensions can be given a size"))
+        return asked
+    new = [b if _number(b) or isinstance(b, str) else a for a, b in pairs]
+    for a, b in zip(old, new, strict=True):
+        if isinstance(a, str) and isinstance(b, int) and symbols.setdefault(a, b) != b:
+            problems.append(Problem(f"input '{name}'", f"dimension '{a}' is {symbols[a]} elsewhere and {b} here"))
+    return new
+
+
 def _number(dim: Any) -> bool:
     return isinstance(dim, int) and dim >= 0
 
@@ -83,26 +99,50 @@ def _text(dims: Iterable[Any] | None) -> str:
 
 
 def cut(graph: gs.Graph, input_names: Iterable[str], output_names: Iterable[str]) -> int:
-    """Keep what lies between the named tensors; returns the number of nodes removed."""
+    """Keep what lies between the named tensors; returns the number of nodes removed.
+
+    Raises ConversionError for names that do not exist, and where the outputs depend on other inputs too.
+    """
     input_names, output_names = list(input_names), list(output_names)
-
-    def names(tensors: Iterable[Tensor]) -> list[str]:
-        return [t.name for t in tensors]
-
     named: dict[str, Tensor] = {t.name: t for t in [*graph.inputs, *graph.outputs]}
     named.update((t.name, t) for n in graph.nodes for t in n.outputs if t.name)
     unknown = [n for n in [*input_names, *output_names] if n not in named]
     if unknown:
-        raise ConversionError(
-            *(Problem(f"'{n}'", "no such tensor in the model", did_you_mean(n, named)) for n in unknown)
-        )
-    before = len(graph.nodes), names(graph.inputs), names(graph.outputs)
+        what = "no such tensor in the model"
+        raise ConversionError(*(Problem(f"'{n}'", what, did_you_mean(n, named)) for n in unknown))
+    before = _surface(graph)
     infer(graph)
     outputs = [named[n] for n in output_names] or list(graph.outputs)
     ends = {id(named[n]) for n in input_names}
-    needed: set[int] = set()
-    reached: set[int] = set()
-    stack = list(outputs)
+    needed, reached = _between(outputs, ends)
+    left = [t.name for t in graph.inputs if id(t) in reached - ends]
+    if input_names and left:
+        what = "the outputs also depend on the inputs " + ", ".join(left)
+        raise ConversionError(Problem("cut", what, "name these too, or cut where they are separated"))
+    graph.inputs, graph.outputs = [named[n] for n in input_names] or graph.inputs, outputs
+    _keep(graph, needed)
+    after = _surface(graph)
+    return 0 if after == before else max(before[0] - after[0], 1)
+
+
+def _surface(graph: gs.Graph) -> tuple[int, list[str], list[str]]:
+    return len(graph.nodes), [t.name for t in graph.inputs], [t.name for t in graph.outputs]
+
+
+def _keep(graph: gs.Graph, needed: set[int]) -> None:
+    """Remove all nodes but these, and what makes the inputs."""
+    for node in graph.nodes:
+        if id(node) not in needed:
+            detach(node)
+    graph.nodes = [n for n in graph.nodes if id(n) in needed]
+    for tensor in graph.inputs:  # also an output of a node that is still needed for its other outputs
+        for node in list(tensor.inputs):
+            set_outputs(node, [gs.Variable.empty() if t is tensor else t for t in node.outputs])
+
+
+def _between(outputs: list[Tensor], ends: set[int]) -> tuple[set[int], set[int]]:
+    """The nodes, and the tensors, that the outputs need when the ``ends`` are given; all by id."""
+    needed, reached, stack = set[int](), set[int](), list(outputs)
     while stack:
         tensor = stack.pop()
         if id(tensor) in reached:
@@ -112,21 +152,7 @@ def cut(graph: gs.Graph, input_names: Iterable[str], output_names: Iterable[str]
             if id(node) not in needed:
                 needed.add(id(node))
                 stack += needs(node)
-    left = [t.name for t in graph.inputs if id(t) in reached - ends]
-    if input_names and left:
-        what = "the outputs also depend on the inputs " + ", ".join(left)
-        raise ConversionError(Problem("cut", what, "name these too, or cut where they are separated"))
-    graph.inputs = [named[n] for n in input_names] or graph.inputs
-    graph.outputs = outputs
-    for node in graph.nodes:
-        if id(node) not in needed:
-            detach(node)
-    graph.nodes = [n for n in graph.nodes if id(n) in needed]
-    for tensor in graph.inputs:  # also an output of a node that is still needed for its other outputs
-        for node in list(tensor.inputs):
-            set_outputs(node, [gs.Variable.empty() if t is tensor else t for t in node.outputs])
-    after = len(graph.nodes), names(graph.inputs), names(graph.outputs)
-    return 0 if after == before else max(before[0] - after[0], 1)
+    return needed, reached
 
 
 def infer(graph: gs.Graph, trust: bool = True) -> int:

@@ -21,28 +21,29 @@ class Upgrade(Pass):
 
     def call(self, graph: gs.Graph) -> PassResult:
         opset, stamp = graph.opset, max(graph.opset, TARGET)
-        found = [
-            (g, n)
-            for g in graphs(graph)
-            for n in g.nodes
-            if not n.domain and (n.op == "Dropout" or due(n, opset, stamp))
-        ]
-        if any(t.shape is None for _, n in found if n.op in NEED_SHAPES for t in n.inputs if t.name):
-            infer(graph)
-        changed: Counter[str] = Counter()
-        names = Edit(graph).names if found else set()
-        edits = {id(g): Edit(g, names) for g, _ in found}
-        for g, node in found:
-            op = node.op
-            upgrade(edits[id(g)], node, opset, stamp)
-            changed[op] += op != "Dropout" or _inference(edits[id(g)], node, opset)
-        for edit in edits.values():
-            edit.commit()
+        every = [(g, n) for g in graphs(graph) for n in g.nodes if not n.domain]
+        changed = _rewrite(graph, [(g, n) for g, n in every if n.op == "Dropout" or due(n, opset, stamp)], stamp)
         for g in graphs(graph):
             g.opset, g.ir_version = stamp, max(g.ir_version or 0, 10)
         ops = ", ".join(f"{op} x{n}" for op, n in sorted(changed.items()) if n)
         notes = [f"opset {opset} to {stamp}: {plural(changed.total(), 'operator(s)')} ({ops})"] if ops else []
         return PassResult(graph, bool(ops) or stamp != opset, notes)
+
+
+def _rewrite(graph: gs.Graph, found: list[tuple[gs.Graph, gs.Node]], stamp: int) -> Counter[str]:
+    """Bring nodes, each beside the body it is in, to the newest form; how many of each operator."""
+    opset, changed = graph.opset, Counter[str]()
+    if any(t.shape is None for _, n in found if n.op in NEED_SHAPES for t in n.inputs if t.name):
+        infer(graph)
+    names = Edit(graph).names if found else set()
+    edits = {id(g): Edit(g, names) for g, _ in found}
+    for g, node in found:
+        op = node.op
+        upgrade(edits[id(g)], node, opset, stamp)
+        changed[op] += op != "Dropout" or _inference(edits[id(g)], node, opset)
+    for edit in edits.values():
+        edit.commit()
+    return changed
 
 
 def _inference(e: Edit, node: gs.Node, opset: int) -> bool:
