@@ -90,10 +90,7 @@ def _round(model: onnx.ModelProto, marks: Marks, was: Mapping[str, Dims], guess:
         if rule is None or shape is None:
             continue
         old = was.get(node.input[0]) or [None] * len(shape)
-        moving = {i: o for i, (d, o) in enumerate(zip(shape, old, strict=True)) if d in marks or (d is None and o)}
-        for _, extent, axis in marks.values() if guess and len(marks) == 1 else ():
-            if extent and rule is _reshape and axis < len(shape) and shape[axis] is None:
-                moving.setdefault(axis, extent)
+        moving = _moving(shape, old, marks, guess and rule is _reshape)
         for slot, value in rule(Site(model, node, moving, old, was.get(node.output[0], []), held)).items():
             text = value or "none" if isinstance(value, str) else str(value.tolist())
             notes.append(f"{node.op_type} '{title(node)}': {_brief(to_array(held[node.input[slot]]))} -> {text}")
@@ -101,6 +98,15 @@ def _round(model: onnx.ModelProto, marks: Marks, was: Mapping[str, Dims], guess:
     if notes:
         sweep(graph, keep=unread)
     return notes
+
+
+def _moving(shape: Dims, old: Dims, marks: Marks, guess: bool) -> dict[int, Any]:
+    """The axes that a mark has reached, and what their extents were."""
+    found = {i: o for i, (d, o) in enumerate(zip(shape, old, strict=True)) if d in marks or (d is None and o)}
+    for _, extent, axis in marks.values() if guess and len(marks) == 1 else ():
+        if extent and axis < len(shape) and shape[axis] is None:
+            found.setdefault(axis, extent)
+    return found
 
 
 def _brief(array: np.ndarray) -> str:

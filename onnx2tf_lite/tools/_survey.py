@@ -13,7 +13,7 @@ from ..model.infer import infer
 from ..model.lazy import onnx
 from ..model.tensors import is_external, nbytes
 from ..model.types import dtype, dtype_word
-from ..model.walk import bodies, is_function, scopes, tensors, title
+from ..model.walk import bodies, is_function, reads, scopes, tensors, title
 from . import _flops
 from ._edit import copied, set_shape
 
@@ -129,11 +129,7 @@ def survey(
 ) -> Survey:
     """Count; ``shapes`` fixes inputs, by name.  Weights in side files are not looked at."""
     inferred = _sized(model, shapes or {})
-    nodes = [(_label(node), bool(s.path)) for s in scopes(inferred) for node in s.graph.node]
-    rows = {label: Row() for label, _ in sorted(nodes)}
-    for label, inside in nodes:
-        rows[label].nodes += not inside
-        rows[label].inside += inside
+    rows = _rows(inferred)
     graphs: list[onnx.GraphProto] = [s.graph for s in scopes(inferred) if not is_function(s.graph)]
     constants = [c for g in graphs for c in _constants(g, rows)]
     every = [e for g in graphs for e in _results(g)]
@@ -149,11 +145,21 @@ def survey(
         inputs=[_end(v) for v in inferred.graph.input if v.name not in held],
         outputs=[_end(v) for v in inferred.graph.output],
         tensors=len(every),
-        unknown_shapes=sum(e.shape is None for e in every),
-        dynamic_shapes=sum(e.shape is not None and not e.fixed for e in every),
+        unknown_shapes=[e.shape for e in every].count(None),
+        dynamic_shapes=len([e for e in every if e.shape is not None and not e.fixed]),
         uncounted=_costs([n for g in graphs for n in g.node], known, rows),
         peak_bytes=_peak(inferred.graph),
     )
+
+
+def _rows(model: onnx.ModelProto) -> dict[str, Row]:
+    """How many there are of each operator."""
+    nodes = [(_label(node), bool(s.path)) for s in scopes(model) for node in s.graph.node]
+    rows = {label: Row() for label, _ in sorted(nodes)}
+    for label, inside in nodes:
+        rows[label].nodes += not inside
+        rows[label].inside += inside
+    return rows
 
 
 def _header(model: onnx.ModelProto) -> dict[str, Any]:
@@ -266,14 +272,14 @@ def _peak(graph: onnx.GraphProto) -> int | None:
     sizes = {name: _size(ends.get(name)) for name in (*live, *(o for n in graph.node for o in n.output if o))}
     if None in sizes.values():
         return None
-    last = {name: i for i, node in enumerate(graph.node) for n in _inner([node]) for name in n.input}
+    last = {name: i for i, node in enumerate(graph.node) for name in reads(node)}
     last |= {v.name: len(graph.node) for v in graph.output}
-    peak = sum(sizes[n] or 0 for n in live)
+    taken = [sum(sizes[n] or 0 for n in live)]
     for i, node in enumerate(graph.node):
-        live |= {o for o in node.output if o}
-        peak = max(peak, sum(sizes[n] or 0 for n in live))
+        live |= set(node.output) - {""}
+        taken.append(sum(sizes[n] or 0 for n in live))
         live = {n for n in live if last.get(n, -1) > i}
-    return peak
+    return max(taken)
 
 
 def _size(end: End | None) -> int | None:

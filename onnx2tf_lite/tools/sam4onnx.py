@@ -119,17 +119,22 @@ def _constant(job: Edit, name: str, value: Value, nodes: Sequence[tuple[walk.Sco
     if chosen and not mine:
         raise ToolError(f"{flag}: {', '.join(n for _, n in nodes)} does not read {found!r}", found)
     if mine and (len(mine) < len(readers) or found in walk.outputs(scope.graph)):
-        taken = names_in(job.model)
-        made.name = next(n for i in count(1) if (n := f"{found}_mod_{i}") not in taken)
-        walk.add_constant(job.model, scope.graph, made)
-        for node in mine:
-            node.input[:] = [made.name if i == found else i for i in node.input]
-        job.log.info(f"{scope.address(found)} has other readers: {', '.join(n.name for n in mine)} read {made.name}")
+        _own_copy(job, scope, made, mine)
     else:
         tensor.CopyFrom(made)
         for info in () if walk.is_function(scope.graph) else (v for v in scope.graph.input if v.name == found):
             info.type.CopyFrom(onnx.helper.make_tensor_type_proto(made.data_type, list(made.dims)))
     job.log.info(f"{scope.address(found)}: {_brief(old)} -> {_brief(to_array(made))}")
+
+
+def _own_copy(job: Edit, scope: walk.Scope, made: onnx.TensorProto, readers: Sequence[onnx.NodeProto]) -> None:
+    """A constant of their own for some of the readers of one."""
+    old, taken = made.name, names_in(job.model)
+    made.name = next(n for i in count(1) if (n := f"{old}_mod_{i}") not in taken)
+    walk.add_constant(job.model, scope.graph, made)
+    for node in readers:
+        node.input[:] = [made.name if i == old else i for i in node.input]
+    job.log.info(f"{scope.address(old)} has other readers: {', '.join(n.name for n in readers)} read {made.name}")
 
 
 def _plain(model: onnx.ModelProto, name: str) -> None:

@@ -60,7 +60,7 @@ def inference(
 
     many = not isinstance(input_onnx_file_path, str)
     paths = list(input_onnx_file_path) if many else [str(input_onnx_file_path)]
-    if test_loop_count < 0 or warm_up < 0:
+    if min(test_loop_count, warm_up) < 0:
         raise ToolError("-tlc, --warm-up: the number of runs cannot be negative")
     if compare and len(paths) < 2:
         raise ToolError("--compare: give at least two models")
@@ -70,17 +70,14 @@ def inference(
     given = _given(input_numpy_file_paths_for_testing or (), numpy_ndarrays_for_testing)
     feeds: list[Arrays] = []
     for path, engine in zip(paths, engines, strict=True):
-        same = feeds[0] if compare and feeds else None
+        same = feeds[:1] if compare else []  # a second model gets what the first one got
         feeds.append(_feeds(path, engine, batch_size, fixed_shapes, given, seed, same, log))
     jobs = [partial(engine.run, fed) for engine, fed in zip(engines, feeds, strict=True)]
     turns = [measure(some, loops, warm_up) for some in ([jobs] if compare else [[job] for job in jobs])]
     timings, results = [t for turn in turns for t in turn[0]], [r for turn in turns for r in turn[1]]
     for path, engine, fed, timing, result in zip(paths, engines, feeds, timings, results, strict=True):
         _tell(log, path, engine, fed, timing, result)
-        if profile := engine.close():
-            log.pair("profile", profile)
-        if output_numpy_file:
-            _keep(engine.outputs, result, log)
+        _keep(engine.outputs, result if output_numpy_file else [], log)
     differences = _differences(engines, results) if compare else []
     _compare(log, paths, timings, differences)
     if json:
@@ -130,7 +127,7 @@ def _feeds(
     fixed: Sequence[Sequence[int]] | None,
     given: Mapping[str | int, np.ndarray],
     seed: int | None,
-    same: Arrays | None,
+    same: Sequence[Arrays],
     log: Log,
 ) -> Arrays:
     names = [e.name for e in engine.inputs]
@@ -145,8 +142,8 @@ def _feeds(
     feeds: Arrays = {}
     for k, end in enumerate(engine.inputs):
         array = given.get(end.name, given.get(k))
-        if same is not None and array is None:
-            array = same.get(end.name, list(same.values())[k] if len(same) == len(names) else None)
+        for first in same if array is None else ():
+            array = first.get(end.name, list(first.values())[k] if len(first) == len(names) else None)
             array = None if array is None else _turned(array, end)
         if array is None:
             array = _made(end, _shape(end, batch, fixed[k] if fixed else None), seed, specs.get(end.name))
@@ -249,10 +246,12 @@ def _tell(log: Log, path: str, engine: Onnx | TFLite, feeds: Arrays, timing: Tim
     log.pair("elapsed time per pred", f"{spread}, min {min(timing.runs):.4f}, max {max(timing.runs):.4f} ms")
     if timing.outliers:
         log.pair("outliers", f"{timing.outliers} of {len(timing.runs)} runs")
+    if profile := engine.close():
+        log.pair("profile", profile)
 
 
 def _keep(outputs: Sequence[End], results: Results, log: Log) -> None:
-    for end, result in zip(outputs, results, strict=True):
+    for end, result in zip(outputs, results, strict=False):
         name = f"result_{re.sub('[/:;]', '_', end.name)}.npy"
         if not isinstance(result, np.ndarray):
             log.warning(f"{name}: output {end.name!r} is no tensor: not written")

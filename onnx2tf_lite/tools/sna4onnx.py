@@ -193,23 +193,8 @@ def _by_pairs(
 ) -> None:
     """The connections as pairs of nodes; all names are looked up before anything is changed."""
     job, graph, main = new.job, new.job.model.graph, scopes(new.job.model)[0]
-    connected: dict[str, str] = {}
-    for row in sources:
-        node, tensor, own, name = _row("-csoon", row)
-        _mine("-csoon", own, new.name, name, ins, "-aoiv")
-        if node not in ("", "-", tensor) or tensor not in defined(graph):
-            maker = node_named(main, _in_main(job, "-csoon", node))
-            if tensor not in maker.output:
-                raise unknown("-csoon", f"output of {node!r}", tensor, maker.output)
-        connected[name] = tensor
-    rewired: list[tuple[onnx.NodeProto, str, str]] = []
-    for row in targets:
-        own, name, node, tensor = _row("-cdoin", row)
-        _mine("-cdoin", own, new.name, name, outs, "-aoov")
-        reader = node_named(main, _in_main(job, "-cdoin", node))
-        if tensor not in reads(reader):
-            raise unknown("-cdoin", f"input of {node!r}", tensor, reads(reader))
-        rewired.append((reader, tensor, name))
+    connected = dict(_source(new, row, ins) for row in sources)
+    rewired = [_target(new, row, outs) for row in targets]
     for name in (n for n in (*ins, *outs) if n not in connected and n in new.taken):
         raise ToolError(f"-aoiv: there is a tensor {name!r} already", name)
     for reader, tensor, name in rewired:
@@ -219,6 +204,28 @@ def _by_pairs(
             infos.append(value_info(name, names[name]))
             job.log.info(f"{name} is a{'n input' if names is ins else 'n output'} of the model")
     new.put(main, [connected.get(n, n) for n in ins] + [n for n in new.held if n not in ins], list(outs))
+
+
+def _source(new: _New, row: Sequence[str], ins: Values) -> tuple[str, str]:
+    """The input of the new node, and the tensor that it reads."""
+    node, tensor, own, name = _row("-csoon", row)
+    _mine("-csoon", own, new.name, name, ins, "-aoiv")
+    main = scopes(new.job.model)[0]
+    if node not in ("", "-", tensor) or tensor not in defined(main.graph):
+        maker = node_named(main, _in_main(new.job, "-csoon", node))
+        if tensor not in maker.output:
+            raise unknown("-csoon", f"output of {node!r}", tensor, maker.output)
+    return name, tensor
+
+
+def _target(new: _New, row: Sequence[str], outs: Values) -> tuple[onnx.NodeProto, str, str]:
+    """Who reads an output of the new node, what it reads now, and that output."""
+    own, name, node, tensor = _row("-cdoin", row)
+    _mine("-cdoin", own, new.name, name, outs, "-aoov")
+    reader = node_named(scopes(new.job.model)[0], _in_main(new.job, "-cdoin", node))
+    if tensor not in reads(reader):
+        raise unknown("-cdoin", f"input of {node!r}", tensor, reads(reader))
+    return reader, tensor, name
 
 
 def _in_main(job: Edit, flag: str, node: str) -> str:

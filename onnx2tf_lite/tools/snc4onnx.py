@@ -52,11 +52,7 @@ def combine(
     prefixes = list(op_prefixes_after_merging)
     if len(models) < 2 or (prefixes and (len(prefixes) != len(models) or len(set(prefixes)) < len(models))):
         raise ToolError(f"-opam: {len(models)} models and the prefixes {prefixes}: one each, all different")
-    paths = [*input_onnx_file_paths] or [f"model {i + 1}" for i in range(len(models))]
-    for index, path in enumerate(paths):
-        prefix = f'"{prefixes[index]}"' if prefixes else "None"
-        job.log.info(f"MODEL_INDX={index + 1}: {path}, prefix={prefix}")
-    titles = prefixes or _titles(paths)
+    titles = _titles(job, [*input_onnx_file_paths] or [f"model {i + 1}" for i in range(len(models))], prefixes)
     joins = [_pairs(list(words)) for words in srcop_destop] if srcop_destop else _readable(io, titles)
     if len(joins) != len(models) - 1:
         raise ToolError(f"-sd: {len(models)} models need {len(models) - 1} -sd, one for each join, not {len(joins)}")
@@ -73,8 +69,13 @@ def combine(
     return job.model
 
 
-def _titles(paths: Sequence[str]) -> list[str]:
-    """What models without a prefix are called: their file names, made different."""
+def _titles(job: Edit, paths: Sequence[str], prefixes: list[str]) -> list[str]:
+    """What models are called: by their prefix, or their file names, made different."""
+    for number, path in enumerate(paths, 1):
+        prefix = f'"{prefixes[number - 1]}"' if prefixes else "None"
+        job.log.info(f"MODEL_INDX={number}: {path}, prefix={prefix}")
+    if prefixes:
+        return prefixes
     taken: set[str] = set()
     return [fresh(Path(p).stem.replace(" ", "_") or "model", taken) for p in paths]
 

@@ -65,13 +65,12 @@ def _chosen(
     if "" in names:
         raise unknown("-rn", "node", "", (n.name for _, n in every))
     ends = set(outputs(job.model.graph)) - {n.name for n in job.model.graph.node}
-    places = [place for name in names if name not in ends and (place := job.find("node", name, "-rn"))]
-    found = [(s, _only(s, n)) for s, n in places]
+    places = [job.find("node", name, "-rn") for name in names if name not in ends]
+    found = [(s, _only(s, n)) for s, n in filter(None, places)]
     found += [(s, node_named(s, n)) for s, n in job.match("node", globs, "--match")]
     ops = {n.op_type for _, n in every}
-    for op in op_types:
-        if op not in ops and not job.missing_ok:
-            raise ToolError(f"--type: the model has no {op!r}", op, nearest(op, ops))
+    if missing := [op for op in op_types if op not in ops and not job.missing_ok]:
+        raise ToolError(f"--type: the model has no {missing[0]!r}", missing[0], nearest(missing[0], ops))
     found += [(s, n) for op in op_types for s, n in every if n.op_type == op]
     return list({(id(s.graph), tuple(n.output)): (s, n) for s, n in found}.values())
 

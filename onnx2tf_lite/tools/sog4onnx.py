@@ -63,7 +63,8 @@ def generate(
         raise ToolError("an operator needs a type, an opset and a name: -ot, -os, -on")
     held = {n: given_tensor(n, v) for n, v in (constants or {}).items()}
     ins, outs = _pairs(input_variables), _pairs(output_variables)
-    ins = [(n, s if s or not n or n in held else usual(op_type, i, n, opset, domain)) for i, (n, s) in enumerate(ins)]
+    said = [bool(s) or not n or n in held for n, s in ins]
+    ins = [(n, s if said[i] else usual(op_type, i, n, opset, domain)) for i, (n, s) in enumerate(ins)]
     names = [n for n, _ in ins] + [n for n in held if n not in dict(ins)]
     results = [n for n, _ in outs] or [f"{op_name}_output"]
     plugin = op_type.endswith("_TRT")  # of TensorRT, in ONNX's own domain and unknown to it
@@ -72,14 +73,13 @@ def generate(
     if plugin or not operators(domain):
         job.log.warning(f"ONNX has no definition of {op_type}: its inputs and attributes were not checked")
     infos = [value_info(n, s) for n, s in dict(ins).items() if n and n not in held]
-    ends = [onnx.ValueInfoProto(name=n) for n in results if n]
-    graph = onnx.helper.make_graph([node], op_name, infos, ends, list(held.values()))
     imports = [onnx.helper.make_opsetid(domain, opset)]
     oldest = onnx.helper.find_min_ir_version_for(imports, ignore_unknown=True)
     if ir_version < oldest:
         job.log.info(f"IR version {oldest}: opset {opset} needs it")
+    graph = onnx.helper.make_graph([node], op_name, infos, [], list(held.values()))
     job.model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=max(ir_version, oldest))
-    _type_outputs(job.model, dict(outs))
+    _add_outputs(job.model, results, dict(outs))
     for info in (*graph.input, *job.model.graph.output):
         job.log.info(f"{info.name}: {type_text(info.type)}")
     if plugin:
@@ -112,8 +112,9 @@ def usual(op: str, place: int, name: str, opset: int, domain: str = "") -> list[
     return [dtype_word(dtype(takes[0])), axes]
 
 
-def _type_outputs(model: onnx.ModelProto, declared: Values) -> None:
+def _add_outputs(model: onnx.ModelProto, results: Iterable[str], declared: Values) -> None:
     """Declared outputs as they are said, unless inference contradicts; the others as inferred."""
+    model.graph.output.extend(onnx.ValueInfoProto(name=n) for n in results if n)
 
     inferred = types(infer(model).graph)
     for info in model.graph.output:
