@@ -217,13 +217,13 @@ def _normalise(job: Edit, name: str, mean: Sequence[float], std: Sequence[float]
         raise ToolError(f"--normalize: {name!r} is {dtype_word(elem)}; only a float can be normalised", name)
     if len(shape) < 2 or shape[1] != len(mean) or len(mean) != len(std):
         raise ToolError(f"--normalize: axis 1 of {name!r} {shape} does not have {len(mean)} channels", name)
-    part = normalization(f"normalize_{name}", mean, std, 255.0, ("B", "H", "W"), 11).graph
+    part = normalization(name="normalize", mean=mean, std=std).graph
     own = {n: fresh(f"{name}_{n}", taken) for n in walk.defined(part) if n != part.input[0].name}
     own[part.input[0].name] = name
-    for tensor in part.initializer:  # of images in float32; the input may be of another rank and type
-        axes = [1, tensor.dims[1], *[1] * (len(shape) - 2)] if tensor.dims else []
-        values = to_array(tensor).astype(numpy_dtype(elem)).reshape(axes)
-        walk.add_constant(job.model, graph, onnx.numpy_helper.from_array(values, own[tensor.name]))
+    kind, axes = numpy_dtype(elem), [1, -1, *[1] * (len(shape) - 2)]
+    for word, values in {"scale": [255.0], "mean": mean, "std": std}.items():  # the part's are float32, of rank 4
+        array = np.array(values, kind).reshape(axes)
+        walk.add_constant(job.model, graph, onnx.numpy_helper.from_array(array, own[word]))
     for node in part.node:
         node.input[:], node.output[:] = ([own[n] for n in names] for names in (node.input, node.output))
         node.name = fresh(node.name, taken)

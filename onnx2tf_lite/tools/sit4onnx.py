@@ -77,7 +77,8 @@ def inference(
     timings, results = [t for turn in turns for t in turn[0]], [r for turn in turns for r in turn[1]]
     for path, engine, fed, timing, result in zip(paths, engines, feeds, timings, results, strict=True):
         _tell(log, path, engine, fed, timing, result)
-        _keep(engine.outputs, result if output_numpy_file else [], log)
+        if output_numpy_file:
+            _keep(engine.outputs, result, log)
     differences = _differences(engines, results) if compare else []
     _compare(log, paths, timings, differences)
     if json:
@@ -251,7 +252,7 @@ def _tell(log: Log, path: str, engine: Onnx | TFLite, feeds: Arrays, timing: Tim
 
 
 def _keep(outputs: Sequence[End], results: Results, log: Log) -> None:
-    for end, result in zip(outputs, results, strict=False):
+    for end, result in zip(outputs, results, strict=True):
         name = f"result_{re.sub('[/:;]', '_', end.name)}.npy"
         if not isinstance(result, np.ndarray):
             log.warning(f"{name}: output {end.name!r} is no tensor: not written")

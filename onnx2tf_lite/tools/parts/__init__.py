@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from onnx import ModelProto
@@ -60,6 +60,8 @@ class Part:
     code: str
     name: str
     function: Callable[..., ModelProto]
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """Where they are others than the function's."""
     since: int = 11
     """The oldest opset that has its operators; the newest is that of the installed onnx."""
 
@@ -70,7 +72,8 @@ class Part:
     @property
     def options(self) -> dict[str, Any]:
         """Name -> default."""
-        return {name: p.default for name, p in inspect.signature(self.function).parameters.items()}
+        known = {n: p.default for n, p in inspect.signature(self.function).parameters.items()} | self.defaults
+        return {name: default for name, default in known.items() if name != "name"}
 
     def make(self, **options: Any) -> ModelProto:
         """The model.
@@ -84,27 +87,26 @@ class Part:
         if not self.since <= opset <= onnx_opset_version():
             raise OptionError(f"opset {opset}: {self.code} exists for {self.since} to {onnx_opset_version()}")
         try:
-            return self.function(**options)
+            return self.function(**self.defaults | options)
         except (ValueError, TypeError) as error:
             raise OptionError(f"{self.code}: {error}", self.code) from error
 
 
+_BGR = {"name": "normalization_bgr_imagenet", "mean": yard.IMAGENET_MEAN[::-1], "std": yard.IMAGENET_STD[::-1]}
+_ROWS = (
+    Part("Z001", "normalization_rgb_imagenet", yard.normalization),
+    Part("Z002", "normalization_bgr_imagenet", yard.normalization, _BGR),
+    Part("Z003", "single_class_nms", yard.single_class_nms),
+    Part("Z004", "multi_class_nms", yard.multi_class_nms),
+    Part("Z005", "resize_by_factor", yard.resize_by),
+    Part("Z006", "resize_to_scales", yard.resize_to_scales),
+    Part("Z007", "myriad_nms", yard.myriad_nms),
+    Part("Z008", "tensorrt_n_batch_resize", yard.resize_n_batch),
+    Part("Z009", "barracuda_gather_nd", yard.gather_nd),
+    Part("Z010", "barracuda_split", yard.split),
+)
 #: Every part by its number.
-PARTS: dict[str, Part] = {
-    code: Part(code, name, function)
-    for code, name, function in (
-        ("Z001", "normalization_rgb_imagenet", yard.normalization_rgb_imagenet),
-        ("Z002", "normalization_bgr_imagenet", yard.normalization_bgr_imagenet),
-        ("Z003", "single_class_nms", yard.single_class_nms),
-        ("Z004", "multi_class_nms", yard.multi_class_nms),
-        ("Z005", "resize_by_factor", yard.resize_by),
-        ("Z006", "resize_to_scales", yard.resize_to_scales),
-        ("Z007", "myriad_nms", yard.myriad_nms),
-        ("Z008", "tensorrt_n_batch_resize", yard.resize_n_batch),
-        ("Z009", "barracuda_gather_nd", yard.gather_nd),
-        ("Z010", "barracuda_split", yard.split),
-    )
-}
+PARTS: dict[str, Part] = {part.code: part for part in _ROWS}
 
 
 def make(code: str, **options: Any) -> ModelProto:

@@ -21,7 +21,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FORMATS = {"xyxy": 0, "yxyx": 0, "cxcywh": 1}
 
 
-def normalization_rgb_imagenet(
+def normalization(
     *,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
@@ -30,35 +30,12 @@ def normalization_rgb_imagenet(
     height: Dim = "H",
     width: Dim = "W",
     opset: int = 11,
+    name: str = "normalization_rgb_imagenet",
 ) -> ModelProto:
-    """ImageNet's normalisation of RGB images.
+    """ImageNet's normalisation: of RGB images in Z001, of BGR images in Z002.
 
     Pixels f32[B,C,H,W] in 0..scale -> (pixels / scale - mean) / std, one mean and one std per channel.
     """
-    return normalization("normalization_rgb_imagenet", mean, std, scale, (batch, height, width), opset)
-
-
-def normalization_bgr_imagenet(
-    *,
-    mean: Sequence[float] = IMAGENET_MEAN[::-1],
-    std: Sequence[float] = IMAGENET_STD[::-1],
-    scale: float = 255.0,
-    batch: Dim = 1,
-    height: Dim = "H",
-    width: Dim = "W",
-    opset: int = 11,
-) -> ModelProto:
-    """ImageNet's normalisation of BGR images.
-
-    As Z001, for images whose channels are in the order B, G, R.
-    """
-    return normalization("normalization_bgr_imagenet", mean, std, scale, (batch, height, width), opset)
-
-
-def normalization(
-    name: str, mean: Sequence[float], std: Sequence[float], scale: float, size: tuple[Dim, Dim, Dim], opset: int
-) -> ModelProto:
-    """Z001 under a name; ``size`` is B, H, W."""
     if len(mean) != len(std):
         raise ValueError(f"{len(mean)} means and {len(std)} standard deviations: one of each per channel")
     if not scale or not all(std):
@@ -67,7 +44,7 @@ def normalization(
         "scale": F32(scale),
         **{n: np.reshape(v, (1, -1, 1, 1)).astype(F32) for n, v in (("mean", mean), ("std", std))},
     }
-    dims = dict(zip(("batch", "height", "width"), size, strict=True)) | {"channels": len(mean)}
+    dims: dict[str, Dim] = {"batch": batch, "channels": len(mean), "height": height, "width": width}
     return fill("Z001", opset, constants, dims, name=name)
 
 
