@@ -27,7 +27,7 @@ CONSTANT_FORM = "{name: array} or {name: (dtype, value)}"
 def output(default: str = "", form: str = "", **settings: Any) -> Option:
     """Where the result goes; required unless there is a default (``form``: in words)."""
     text, shown = 'the result; "-": standard output', default or form
-    given: dict[str, Any] = {"default": default} if default else {"required": not shown}
+    given: dict[str, object] = {"default": default} if default else {"required": not shown}
     words = f"{text} (default: {shown})" if shown else text
     return option("-of --output_onnx_file_path FILE", words, group=_ENDS, **{**given, **settings})
 

@@ -186,7 +186,7 @@ def first_run(made: Any, names: list[str], candidates: Iterator[dict[str, np.nda
     raise NotRun(why or "it has no inputs to try")
 
 
-def _difference(got: Any, reference: Any, compare: Callable[[np.ndarray, np.ndarray], str]) -> str:
+def _difference(got: object, reference: object, compare: Callable[[np.ndarray, np.ndarray], str]) -> str:
     """Tensors, sequences of tensors, and what an optional output without a value gives."""
     if isinstance(reference, list):
         if not isinstance(got, list) or len(got) != len(reference):

@@ -48,7 +48,7 @@ _OURS = re.compile(
 )
 _STEP = {"on": "str", "as": "str"}
 #: annotation -> what a YAML value has to be, and its JSON schema
-_TYPES: list[tuple[str, tuple[type, ...], str, dict[str, Any]]] = [
+_TYPES: list[tuple[str, tuple[type, ...], str, dict[str, str]]] = [
     (r"bool", (bool,), "true or false", {"type": "boolean"}),
     (r"int", (int,), "a whole number", {"type": "integer"}),
     (r"float", (int, float), "a number", {"type": "number"}),
@@ -157,7 +157,7 @@ def _check(name: str, step: Step) -> None:
             raise ToolError(f"{name}:{step.line}: {step.verb} needs {key!r}", key)
 
 
-def _type(annotation: str) -> tuple[str, tuple[type, ...], str, dict[str, Any]] | None:
+def _type(annotation: str) -> tuple[str, tuple[type, ...], str, dict[str, str]] | None:
     return next((t for t in _TYPES if re.fullmatch(t[0], annotation.removesuffix(" | None"))), None)
 
 
@@ -177,7 +177,7 @@ def _parameters(verb: str) -> tuple[dict[str, str], list[str]]:
     return known, required + (["models"] if "onnx_graphs" in found else [])
 
 
-def schema() -> dict[str, Any]:
+def schema() -> dict[str, object]:
     """The JSON schema of recipes."""
     steps = []
     for verb in [*(v for v, row in VERBS.items() if row.edits), "part"]:
@@ -242,7 +242,7 @@ def _run(step: Step, held: dict[str, onnx.ModelProto], job: Edit) -> onnx.ModelP
     row = VERBS[step.verb]
     function = row.function()
     accepted = inspect.signature(function).parameters
-    given: dict[str, Any] = {"non_verbose": job.log.quiet, "check": job.checks, "missing_ok": job.missing_ok}
+    given: dict[str, object] = {"non_verbose": job.log.quiet, "check": job.checks, "missing_ok": job.missing_ok}
     if "onnx_graphs" in accepted:
         given["onnx_graphs"] = [_model(n, held) for n in step.values["models"]]
     elif "onnx_graph" in accepted:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..commands import command, flag, option, repeated
 from ..errors import ToolError
@@ -30,6 +29,7 @@ from ._options import COMMON, INPUT, OUTPUT, named
 from ._values import integers, literal, numpy_dtype
 
 Perm = Sequence[int]
+Scale = tuple[Sequence[float], Sequence[float]]
 
 
 @edit("* MODEL OUTPUT GRAPH QUIET")
@@ -39,7 +39,7 @@ def order_conversion(
     channel_change_inputs: Mapping[str, int] | None = None,
     *,
     output_orders: Mapping[str, Perm] | None = None,
-    normalize: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    normalize: Mapping[str, Scale] | None = None,
     channels: Perm = (2, 1, 0),
     fold: bool = True,
 ) -> onnx.ModelProto:
@@ -231,7 +231,7 @@ def _normalise(job: Edit, name: str, mean: Sequence[float], std: Sequence[float]
     job.log.info(f"{name}: now takes 0..255, normalised by mean {list(mean)} and std {list(std)}")
 
 
-def _fed(array: Any, perm: Perm | None, axis: int | None, scale: Any, channels: Perm) -> Any:
+def _fed(array: np.ndarray, perm: Perm | None, axis: int | None, scale: Scale | None, channels: Perm) -> np.ndarray:
     """What the new model is fed so that the old inner input is ``array``."""
     if scale is not None:
         mean, std = (np.array(v, np.float64).reshape([1, len(v), *[1] * (array.ndim - 2)]) for v in scale)
@@ -241,7 +241,7 @@ def _fed(array: Any, perm: Perm | None, axis: int | None, scale: Any, channels: 
     return array.transpose(perm) if perm is not None else array
 
 
-def _scale(mean: str, std: str) -> tuple[Any, Any]:
+def _scale(mean: str, std: str) -> Scale:
     return literal(mean), literal(std)
 
 

@@ -13,7 +13,6 @@ examples:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..commands import command, option, repeated
 from ..commands.words import assignments, dim
@@ -27,6 +26,7 @@ from ._options import COMMON, INPUT, OUTPUT
 from ._resize import set_extents
 from .ssi4onnx import set_dims
 
+Dims = Sequence[int | str | None]
 Shapes = Sequence[Sequence[int | str]]
 
 
@@ -90,7 +90,7 @@ def _pairs(a: str, b: str, names: Sequence[str], shapes: Shapes) -> list[tuple[s
     return list(zip(names, plain, strict=True))
 
 
-def _ranked(flag: str, name: str, old: list[Any] | None, new: Sequence[Any]) -> list[Any]:
+def _ranked(flag: str, name: str, old: Dims | None, new: Dims) -> Dims:
     if old is None:
         raise ToolError(f"{flag}: the model declares no rank for {name!r}", name)
     if len(old) != len(new):

@@ -274,7 +274,7 @@ def _differences(engines: Sequence[Onnx | TFLite], results: Sequence[Results]) -
     return found
 
 
-def _difference(a: Any, b: Any) -> str:
+def _difference(a: object, b: object) -> str:
     from ._latency import End
 
     if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):

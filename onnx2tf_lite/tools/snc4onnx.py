@@ -13,7 +13,7 @@ examples:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ class _Merger:
         if prefixed:
             self._prefix(self.model, 0, lambda name: True)
 
-    def _prefix(self, model: onnx.ModelProto, index: int, clashes: Any) -> None:
+    def _prefix(self, model: onnx.ModelProto, index: int, clashes: Callable[[str], bool]) -> None:
         """Put the prefix before every name that ``clashes``: tensors and nodes in all bodies, functions."""
         title, taken = self.titles[index], names_in(model) | names_in(self.model)
         everywhere, changed = walk.scopes(model), {}
@@ -315,7 +315,7 @@ def _simplify(job: Edit) -> None:
     job.log.info(f"simplified with onnxsim: {before} -> {len(model.graph.node)} nodes (-dos leaves that out)")
 
 
-def _lift_constants(graph: Any) -> None:
+def _lift_constants(graph: onnx.GraphProto) -> None:
     """Constant nodes become initializers, as older versions of onnxsim made them."""
     for index in reversed(range(len(graph.node))):
         node = graph.node[index]

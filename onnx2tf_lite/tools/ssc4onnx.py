@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import json as json_format
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ..commands import Log, command, flag, option
 from ..commands.words import shapes
@@ -140,7 +140,7 @@ def _differ(page: _Page, before: Survey, after: Survey) -> None:
 
     labels = sorted({*before.rows, *after.rows})
     pairs = [(label, count(before.rows, label), count(after.rows, label)) for label in labels]
-    totals: list[tuple[str, int, int, Any]] = [
+    totals: list[tuple[str, int, int, Callable[[int], str]]] = [
         ("Total number of OPs", before.nodes, after.nodes, str),
         ("Total params", before.parameters, after.parameters, number),
         ("MACs", before.macs, after.macs, number),
@@ -181,7 +181,7 @@ def number(count: int) -> str:
     return f"{count:,}"
 
 
-def signed(count: int, form: Any) -> str:
+def signed(count: int, form: Callable[[int], str]) -> str:
     return ("+" if count > 0 else "") + form(count) if count else "0"
 
 

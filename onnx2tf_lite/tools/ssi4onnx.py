@@ -53,9 +53,12 @@ def shape_inference(
     return job.model
 
 
-def named_dims(model: onnx.ModelProto) -> dict[str, list[Any]]:
+Dim = Any  # a Dimension message
+
+
+def named_dims(model: onnx.ModelProto) -> dict[str, list[Dim]]:
     """Every named dimension of the model -> the places (Dimension messages) that have it."""
-    found: dict[str, list[Any]] = {}
+    found: dict[str, list[Dim]] = {}
     for scope in scopes(model):
         graph = scope.graph
         infos = graph.value_info if is_function(graph) else (*graph.input, *graph.output, *graph.value_info)
@@ -113,7 +116,7 @@ def _fill(model: onnx.ModelProto, inferred: onnx.ModelProto) -> None:
                 scope.graph.value_info.append(onnx.ValueInfoProto(name=name, type=known[name]))
 
 
-def _merge(info: Any, found: onnx.TypeProto) -> None:
+def _merge(info: onnx.ValueInfoProto, found: onnx.TypeProto) -> None:
     """Fill the gaps of a declared type."""
     own, shape = info.type.tensor_type, found.tensor_type.shape
     if not info.type.WhichOneof("value") or contradict(info.type, found) or not own.HasField("shape"):
