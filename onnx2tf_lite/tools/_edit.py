@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from ..commands import Log
 from ..errors import ToolError, ambiguous, naming, unknown
@@ -20,9 +20,11 @@ from ..model.walk import Scope
 from ..model.write import atomic, copy_unchanged, write_model
 from ._verify import NotRun
 
+if TYPE_CHECKING:  # numpy is not to be loaded for help
+    #: Arrays of one model by name -> those of the other.
+    Turn = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+
 Made = TypeVar("Made")
-#: Arrays of one model by name -> those of the other.
-Turn = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 Row = tuple[str, str, Any]
 #: What a tool takes besides its own parameters: name, type, default.
 ENDS: dict[str, Row] = {

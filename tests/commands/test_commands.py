@@ -110,6 +110,31 @@ def test_examples_that_are_broken_are_the_same_commands(tool: str, monkeypatch: 
     assert [n[: len(w)] for n, w in zip(narrow, wide, strict=True)] == wide
 
 
+@pytest.mark.parametrize("tool", [*commands(), "tune"])
+def test_help_is_quick(tool: str) -> None:
+    """Counted, not timed: what takes the time is the import of anything big."""
+    code = f"""if True:
+        import sys
+        from onnx2tf_lite.tools.{tool} import main
+        try:
+            main(["--help"])
+        except SystemExit:
+            pass
+        print(*sys.modules)
+    """
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert not set(done.stdout.splitlines()[-1].split()) & {
+        "numpy",
+        "onnx",
+        "onnxruntime",
+        "onnxsim",
+        "rich",
+        "yaml",
+        "shtab",
+    }
+
+
 # --- words -----------------------------------------------------------------------------------------------------------
 
 WORDS = [
