@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .commands import command, flag, group, option, words
+from .commands.terminal import silence
 from .errors import ConversionError, ToolError
 
 if TYPE_CHECKING:
@@ -85,7 +86,10 @@ def run(onnx: str, target: Sequence[str], **given: Any) -> int:
 
             require()
         report = compare(onnx, target, given)
-        show(report, given)
+        try:
+            show(report, given)
+        except BrokenPipeError:  # the verdict stands, whoever reads it
+            silence(sys.stdout)
     except (ConversionError, OSError, ToolError) as error:
         for problem in error.problems if isinstance(error, ConversionError) else [error]:
             print(f"onnx2tf-check: {problem}", file=sys.stderr)

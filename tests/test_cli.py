@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from onnx2tf_lite import cli, compile, convert
+from onnx2tf_lite import cli, compile, conversion, convert
 from onnx2tf_lite.aliases import ALIASES, Alias
 from onnx2tf_lite.options import Options
 from tests.validation.models import cnn
@@ -235,3 +235,35 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^batchnorm +\S", capsys.readouterr().out, re.MULTILINE)
     assert run("--list-ops") == 0
     assert {"Conv", "Softmax", "If"} <= set(capsys.readouterr().out.split())
+
+
+def test_a_reader_that_has_gone_does_not_stop_the_work(path: str) -> None:
+    command = [sys.executable, "-m", "onnx2tf_lite", "-i", path, *FLAT]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert (process.communicate()[1], process.returncode) == (b"", 0)
+    assert Path("saved_model/net_float32.tflite").exists()
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path: Path) -> None:
+    proto = cnn()
+    for node in proto.graph.node:
+        node.output[:] = ["größe" if n == "scores" else n for n in node.output]
+    proto.graph.output[0].name = "größe"
+    onnx.save(proto, tmp_path / "net.onnx")
+    command = [sys.executable, "-m", "onnx2tf_lite", "-i", "net.onnx", *FLAT]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0 and rb"output gr\xf6\xdfe: float32" in done.stdout
+
+
+def test_an_interrupt_is_one_line(
+    path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(conversion.validation, "check", interrupted)
+    assert run("-i", path, *FLAT) == 130
+    assert capsys.readouterr().err == "onnx2tf: interrupted\n" and os.listdir() == ["net.onnx"]

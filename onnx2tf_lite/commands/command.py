@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -98,13 +99,19 @@ def _explained(function: Function, rows: Sequence[Option]) -> Iterator[str]:
 
 
 def guarded(name: str, work: Callable[[], object]) -> int:
-    """0 (or the number that ``work`` returns); 1 and one line on standard error for a ToolError."""
+    """0 (or the number that ``work`` returns); one line on standard error and 1 for a ToolError, 130 if interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
     try:
         code = work()
         sys.stdout.flush()
     except ToolError as error:
         print(line("ERROR", f"{name}: {error}", sys.stderr), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # who read the output has seen enough (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,11 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 LEVELS = ("debug", "info", "warn", "error")
+
+
+def silence(stream: TextIO) -> None:
+    """What is printed from here on goes nowhere: the reader has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Terminal:
@@ -37,8 +43,13 @@ class Terminal:
         print(text, file=sys.stderr)
 
     def _print(self, level: int, text: str) -> None:
-        if self.level <= level:
+        if self.level > level:
+            return
+        try:
             print(text, file=self.stream, flush=True)
+        except BrokenPipeError:  # who read it has seen enough; the work goes on, and nobody is told
+            self.level = len(LEVELS)
+            silence(self.stream)
 
     @contextmanager
     def progress(self) -> Iterator[None]:

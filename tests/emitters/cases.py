@@ -151,7 +151,7 @@ def same(names: str, spec: str, suffix: str = "", **attrs: Any) -> None:
 
 
 same("ABS NEG SIN COS SQUARE SIGN RELU RELU6 RELU_N1_TO_1 TANH LOGISTIC", "f32[N,3,4]")
-same("HARD_SWISH ELU FLOOR CEIL ROUND EXP SOFTMAX LOG_SOFTMAX IDENTITY SHAPE", "f32[N,3,4]")
+same("HARD_SWISH ELU FLOOR CEIL ROUND EXP SOFTMAX LOG_SOFTMAX SHAPE", "f32[N,3,4]")
 same("LOG SQRT RSQRT", "f32[N,3,4]0.1:9")
 same("LOGICAL_NOT", "bool[N,4]")
 same("MAXIMUM MINIMUM EQUAL NOT_EQUAL LESS LESS_EQUAL GREATER GREATER_EQUAL", "f32[N,1,4] f32[3,1]")
@@ -291,6 +291,7 @@ CASES |= {
     "DEQUANTIZE-i8": ("i8[N,3,4]-99:99", lambda x: b.dequantize(x, quant(np.int8, 0.031, -5))),
     "DEQUANTIZE-axis": ("i8[N,3,4]-99:99", lambda x: b.dequantize(x, PER_AXIS)),
     # control flow
+    "IDENTITY": ("f32[N,3,4]", lambda x: b.emit("IDENTITY", x, shape=x.shape)),
     "IF": ("bool[] f32[N,4]", branch),
     "WHILE": ("i32[]3:4 f32[N,4]", loop),
     "WHILE-no-steps": ("i32[]0:1 f32[N,4]", loop),

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import pty
+import subprocess
 import sys
 from pathlib import Path
 
@@ -148,6 +149,15 @@ def test_options_without_effect_are_errors(words: list[str], capsys: pytest.Capt
     assert run("-t", "net_float32.tflite", *words) == 2
     out, err = capsys.readouterr()
     assert out == "" and "no effect" in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("file", "code"), [("net_float32.tflite", 0), ("bent.tflite", 1)])
+def test_a_reader_that_has_gone_does_not_change_the_verdict(file: str, code: int) -> None:
+    command = [sys.executable, "-m", "onnx2tf_lite.check_cli", "-i", "net.onnx", "-t", file]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert (process.communicate()[1], process.returncode) == (b"", code)
 
 
 def test_help_explains_tolerances_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
