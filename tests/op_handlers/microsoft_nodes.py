@@ -68,10 +68,15 @@ def declare(model: onnx.ModelProto, arrays: Sequence[np.ndarray]) -> onnx.ModelP
 
 def expectation(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What ONNX Runtime gives; it must have the operator."""
-    import onnxruntime as ort
-
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
+    found: dict[str, np.ndarray] = harness.referenced(_expectation, model, feeds)
+    return found
+
+
+def _expectation(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -9,7 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from onnx2tf_lite.errors import ConversionError
-from tests.harness import compile_model
+from tests.harness import compile_model, new_runtime
 from tests.op_handlers.ml_nodes import check_ml, ml_model
 
 X = np.array([[1, -4, 2], [0, 0, 0], [-3, -1, -2], [0.5, 0.25, 0.75]], np.float32)
@@ -55,6 +55,7 @@ CASES: dict[str, tuple[str, list[np.ndarray], dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@new_runtime
 @pytest.mark.parametrize("name", CASES)
 def test_as_onnx_runtime(name: str) -> None:
     op_type, inputs, options = CASES[name]

@@ -15,6 +15,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx2tf_lite import ConversionError, convert
+from tests.harness import new_runtime
 from tests.models import golden
 
 LEVELS = {
@@ -156,6 +157,7 @@ def test_statically_quantised(form: str, types: tuple[str, str], level: str, tmp
     assert set(kinds) - int8 <= with_zero_points, found
 
 
+@new_runtime
 @pytest.mark.parametrize("level", ["as_written", *LEVELS])
 @pytest.mark.parametrize("weight_type", ["QUInt8", "QInt8"])
 @pytest.mark.parametrize("make", [perceptron, convolutions], ids=lambda f: f.__name__)

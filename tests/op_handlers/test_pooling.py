@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.harness import new_runtime
 from tests.op_handlers.nodes import check_node, normal, whole
 
 WINDOWS = {
@@ -29,7 +30,7 @@ def test_max_pool(case: str, dynamic: str) -> None:
     check_node("MaxPool", [normal(2, 3, 10, 9) - 3], dynamic=DYNAMIC[dynamic], **WINDOWS[case])
 
 
-@pytest.mark.parametrize("include", [0, 1], ids=["", "include_pad"])
+@pytest.mark.parametrize("include", [pytest.param(0, id=""), pytest.param(1, id="include_pad", marks=new_runtime)])
 @pytest.mark.parametrize("dynamic", DYNAMIC)
 @pytest.mark.parametrize("case", WINDOWS)
 def test_average_pool(case: str, dynamic: str, include: int) -> None:

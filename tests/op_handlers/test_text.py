@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onnx2tf_lite.errors import ConversionError
-from tests.harness import compile_model
+from tests.harness import compile_model, new_runtime
 from tests.op_handlers.nodes import check_node, node_model
 
 POOL: dict[str, Any] = {
@@ -18,6 +18,7 @@ POOL: dict[str, Any] = {
 TOKENS = np.array([[1, 1, 3, 3, 3, 7, 8], [8, 6, 7, 5, 6, 8, 2], [1, 1, 2, 1, 1, 2, 4]], np.int32)
 
 
+@new_runtime
 @pytest.mark.parametrize("dynamic", [(), (0, (0, 1))], ids=["static", "dynamic"])
 @pytest.mark.parametrize("skip", [0, 2, 9])
 @pytest.mark.parametrize("grams", [(1, 1), (1, 2), (2, 3)], ids=str)

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnx2tf_lite.errors import ConversionError
-from tests.harness import compile_model
+from tests.harness import compile_model, new_runtime
 from tests.op_handlers.ml_nodes import check_ml, ml_model
 
 MODES = ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"]
@@ -83,6 +83,7 @@ def test_classes(transform: str) -> None:
     )
 
 
+@new_runtime
 @pytest.mark.parametrize("transform", ["NONE", "SOFTMAX", "LOGISTIC"])
 @pytest.mark.parametrize("base", [{}, {"base_values": [0.2]}], ids=["plain", "base"])
 @pytest.mark.parametrize("low", [-1.0, 0.0], ids=["scores", "probabilities"])

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from onnx2tf_lite import passes
+from tests.harness import OLD_RUNTIME
 from tests.models import golden
 
 from .conftest import LIGHT, ops, same, session
@@ -23,6 +24,8 @@ def test_real(model: golden.Model) -> None:
     after = passes.to_proto(graph)
     onnx.checker.check_model(after)
     assert after.ByteSize() < model.path.stat().st_size * 1.15
+    if OLD_RUNTIME and "QuantizeLinear" in ops(graph):
+        pytest.skip("this ONNX Runtime lacks QuantizeLinear of the opset that passes write")
     old, new = session(str(model.path)), session(after)
     for given in model.feeds():
         same(old.run(None, given), new.run(None, given), rtol=1e-4)
