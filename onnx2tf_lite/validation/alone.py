@@ -19,7 +19,7 @@ from .channels import channel_axis
 from .isolate import Layer, Layers
 from .judge import Difference
 from .measure import Array
-from .operands import SCALES, Seen
+from .operands import SCALES, Seen, normal
 from .parts import SHAPE_ONLY, Part
 from .reference import ReferenceFailed
 from .run import Run, narrow
@@ -78,6 +78,7 @@ class Bench:
     def check(self) -> dict[str, Alone]:
         """Every layer, by the ONNX name of its result."""
         self.look()
+        normal((), 0)  # made here, the children share it
         layers = [layer for n in self.layers.counterpart.values() if (layer := self.layers.layer(n))]
         start = time.perf_counter()
         for group in self.groups(layers):
@@ -154,7 +155,7 @@ class Bench:
     def wanted(self, alone: Alone) -> int:
         """How many sets of operands a layer needs."""
         part, shape = alone.part, self.seen[alone.layer.name].shape
-        if part is None:
+        if part is None or not part.reads:
             return 1
         count = max((-(-rows // max(self.seen[n].size, 1)) for n, rows in part.tables.items()), default=1)
         if any(self.seen[n].dtype == np.bool_ for n in alone.layer.reads):

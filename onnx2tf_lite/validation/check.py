@@ -143,7 +143,7 @@ class _Check:
 
 def _preload() -> None:
     """What the children need, imported once, before they are forked."""
-    for module in ("onnxruntime", "ai_edge_litert.interpreter"):
+    for module in ("onnxruntime", "ai_edge_litert.interpreter", "numpy.random"):
         import_module(module)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import mmap
 import struct
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -262,12 +262,12 @@ class FlatFile:
             queue += fresh
         return Segment(target, tuple(sorted(boundary)), tuple(sorted(needed)))
 
-    def extract(self, segments: Sequence[Segment], shapes: Mapping[int, Sequence[int]]) -> bytes:
+    def extract(self, segments: Sequence[Segment], shapes: Sequence[Sequence[int]]) -> bytes:
         """A model of independent parts: its inputs are the boundaries of all segments in order, its outputs their
-        targets and behind those :meth:`conditions`.  ``shapes`` of the boundary tensors."""
-        part = _Part(self)
+        targets and behind those :meth:`conditions`.  ``shapes`` of its inputs."""
+        part, left = _Part(self), iter(shapes)
         for number, segment in enumerate(segments):
-            part.add(number, segment, shapes)
+            part.add(number, segment, left)
         return part.pack()
 
     def conditions(self, segments: Sequence[Segment]) -> list[int]:
@@ -361,10 +361,10 @@ class _Part:
         self.buffers: dict[int, int] = {0: 0}
         self.blobs: list[Blob] = []
 
-    def add(self, number: int, segment: Segment, shapes: Mapping[int, Sequence[int]]) -> None:
+    def add(self, number: int, segment: Segment, shapes: Iterator[Sequence[int]]) -> None:
         copies: dict[int, int] = {-1: -1}
         for tensor in segment.boundary:
-            copies[tensor] = self.tensor(tensor, f"{number}/", shapes[tensor])
+            copies[tensor] = self.tensor(tensor, f"{number}/", next(shapes))
             self.inputs.append(copies[tensor])
         for index in segment.operators:
             op = self.file.operators[index]

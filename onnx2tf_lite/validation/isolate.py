@@ -107,6 +107,9 @@ class Layers:
         """An ONNX tensor as the file has it."""
         stored = self.target.program.names[name]
         place = self.place(name, array.shape)
+        if is_order(place):
+            moved = array.transpose(np.argsort(place.perm))  # of any extents, also of smaller ones than the file's
+            return self.target.store(name, np.asarray(moved, order="C"), stored)
         known = inputs.bind([(place.shape, array.shape)], symbols)
         return self.target.store(name, place.store(array, known), stored)
 
@@ -115,6 +118,8 @@ class Layers:
         array = self.target.real(self.target.program.names[name], array, like)
         try:
             place = self.place(name, shape)
+            if is_order(place) and array.ndim == len(place.perm):
+                return array.transpose(place.perm)
             return place.restore(array, inputs.bind([(place.shape, shape)], symbols))
         except (TargetFailed, ValueError):  # another number of elements: the comparison says so
             return array
@@ -134,12 +139,15 @@ class Runs:
         """What the layers make of ``operands``, those of all of them one after the other, as the file has them; and
         which way each IF operator went."""
         if not self.content:
-            boundary = [t for segment in self.segments for t in segment.boundary]
-            shapes = {t: a.shape for t, a in zip(boundary, operands, strict=True)}
-            self.content = self.target.file.extract(self.segments, shapes)
+            self.content = self.target.file.extract(self.segments, [a.shape for a in operands])
         if runtime not in self.runners:
             self.runners[runtime] = self.target.part(runtime, self.content)
         found = self.runners[runtime].run({str(k): a for k, a in enumerate(operands)})
         count = len(self.segments)
         went = [(op, bool(found[str(count + k)])) for k, op in enumerate(self.conditions)]
         return [found[str(k)] for k in range(count)], went
+
+
+def is_order(place: Placement) -> bool:
+    """True where nothing but the order of the axes differs."""
+    return len(place.perm) == len(place.split) == len(place.shape) == len(place.value.shape) > 0

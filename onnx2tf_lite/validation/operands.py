@@ -85,8 +85,10 @@ def _pool() -> Array:
 def normal(shape: tuple[int, ...], seed: int) -> Array:
     """Float32 numbers of mean 0 and variance 1, from another place of the pool for every ``seed``."""
     size = int(np.prod(shape, dtype=np.int64))
-    start = seed * 7919 % (POOL - min(size, POOL) + 1)
-    return np.resize(_pool()[start:], size).reshape(shape)  # a copy
+    if size > POOL:
+        return np.resize(_pool(), size).reshape(shape)
+    start = seed * 7919 % (POOL - size + 1)
+    return _pool()[start : start + size].reshape(shape).copy()
 
 
 def draw(name: str, seen: Seen, number: int, free: bool = False, rows: int = 0) -> Array:

@@ -30,7 +30,8 @@ class Part:
 
     ``nodes`` by their places in the graph; ``reads`` the tensors at which it begins, ``measured`` those of which only
     the shape counts; ``free``: it takes any floats; ``tables``: operand -> rows of the table that it points into;
-    ``operators`` that it consists of, those of bodies included; ``weights``: initializers that it reads.
+    ``operators`` that it consists of, those of bodies included; ``weights``: initializers that it reads;
+    ``least``: extent to which images are made smaller for it (see ``crop``), 0 for none.
     """
 
     target: str
@@ -41,6 +42,11 @@ class Part:
     tables: Mapping[str, int]
     operators: frozenset[str]
     weights: tuple[str, ...]
+    least: int = 0
+
+    def operand(self, name: str) -> str:
+        """The input of the model of parts for a tensor at which this one begins."""
+        return f"{'any' if self.free else 'like'}{self.least or ''}/{name}"
 
 
 class Parts:
@@ -120,8 +126,8 @@ class Parts:
     def assemble(self, parts: Sequence[Part], kinds: Mapping[str, tuple[np.dtype, tuple[int, ...]]]) -> onnx.ModelProto:
         """The model of the parts.
 
-        Its inputs are called as :func:`operand` says, its outputs as :func:`result`; ``kinds`` are dtypes and shapes of
-        the inputs.
+        Its inputs are called as :meth:`Part.operand` says, its outputs as :func:`result`; ``kinds`` are dtypes and
+        shapes of the inputs.
         """
         model = onnx.ModelProto(ir_version=max(self.model.ir_version, 4))  # from there on weights are no inputs
         model.opset_import.extend(self.model.opset_import)
@@ -142,7 +148,7 @@ class Parts:
             elem = onnx.helper.np_dtype_to_tensor_dtype(dtype)
             graph.input.append(onnx.helper.make_tensor_value_info(name, elem, shape))
         for number, part in enumerate(parts):
-            names = {n: operand(n, part.free) for n in (*part.reads, *part.measured)}
+            names = {n: part.operand(n) for n in (*part.reads, *part.measured)}
             for index in part.nodes:
                 for name in self.nodes[index].output:
                     if name and name not in names:
@@ -161,11 +167,6 @@ class Parts:
 
 def _value(node: onnx.NodeProto) -> onnx.TensorProto | None:
     return next((a.t for a in node.attribute if a.name == "value"), None)
-
-
-def operand(name: str, free: bool) -> str:
-    """The input for a tensor at which parts begin."""
-    return f"{'any' if free else 'like'}/{name}"
 
 
 def result(number: int, name: str) -> str:

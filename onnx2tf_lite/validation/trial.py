@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from .channels import closed
-from .isolate import Layer, Layers, Runs
+from .crop import cropped, smaller
+from .isolate import Layer, Layers, Runs, is_order
 from .judge import Difference, Tolerance, compare
 from .measure import Array, change
 from .operands import Seen, draw
-from .parts import Part, Parts, operand, result
+from .parts import Part, Parts, result
 from .reference import Reference, ReferenceFailed, Session, jitter
 from .run import narrow
 
@@ -83,7 +84,7 @@ class Trial:
         """In ONNX order; of round ``number``, or without a part as end to end."""
         if part is None:
             return self.values[name]
-        return draw(name, self.seen[name], number, part.free, self.tables.get(name, 0))
+        return draw(name, cropped(self.seen[name], part.least), number, part.free, self.tables.get(name, 0))
 
     def given(self, name: str, part: Part, number: int, shake: int, seen: bool) -> Array:
         """An operand of a part of the original model: what the one of the file stands for there."""
@@ -95,7 +96,7 @@ class Trial:
             first = self.layers.counterpart[index]
             drawn = self.operand(first, None if seen else part, number)
             if first != name or self.layers.target.file.tensors[index].quantised:
-                shape = self.values[name].shape if seen else self.seen[name].shape
+                shape = self.values[name].shape if seen else cropped(self.seen[name], part.least).shape
                 stored = self.layers.store(first, narrow(drawn), self.symbols)
                 drawn = self.layers.restore(name, stored, shape, dtype, self.symbols)
         return np.asarray((jitter(drawn, shake) if shake else drawn).astype(dtype, copy=False), order="C")
@@ -113,11 +114,17 @@ class Trial:
                     break
                 part, other = self.part(model, layer)
                 if part is not None and not other:
-                    found[layer.name] = layer, part
+                    found[layer.name] = layer, replace(part, least=self._least(model, layer, part))
                     break
                 beyond |= other
                 layer = self.layers.layer(asked.name, beyond)
         return found
+
+    def _least(self, model: Parts, layer: Layer, part: Part) -> int:
+        ends = [self.layers.place(n, self.seen[n].shape) for n in (*part.reads, *layer.reads, layer.name)]
+        if not set(part.reads) <= set(layer.reads) or not all(is_order(place) for place in ends):
+            return 0
+        return smaller(model, part, self.layers.target.file, layer.segment, self.seen)
 
     def part(self, model: Parts, layer: Layer, seen: bool = False) -> tuple[Part | None, set[int]]:
         """The layer in the original model, and the tensors at which only the file's begins.
@@ -144,7 +151,7 @@ class Trial:
         found = []
         for number in numbers:
             for shake in shakes:
-                feeds = {operand(n, p.free): self.given(n, p, number, shake, seen)
+                feeds = {p.operand(n): self.given(n, p, number, shake, seen)
                          for p in parts for n in (*p.reads, *p.measured)}  # fmt: skip
                 results = session.run(feeds)
                 found.append({p.target: narrow(results[o]) for p, o in zip(parts, outputs, strict=True)})
@@ -152,7 +159,7 @@ class Trial:
 
     def session(self, parts: Sequence[Part], seen: bool) -> tuple[Session, list[str]]:
         kinds = {
-            operand(n, p.free): (self.seen[n].dtype, self.values[n].shape if seen else self.seen[n].shape)
+            p.operand(n): (self.seen[n].dtype, self.values[n].shape if seen else cropped(self.seen[n], p.least).shape)
             for p in parts
             for n in (*p.reads, *p.measured)
         }
@@ -205,11 +212,11 @@ class Trial:
 
     def operands(self, found: Found, number: int) -> list[Array]:
         """What the layers of the file read, one after the other."""
-        stored, operands = dict[tuple[str, bool], Array](), list[Array]()
+        stored, operands = dict[str, Array](), list[Array]()
         for layer in found.layers.values():
             part = found.parts.get(layer.name)
             for name in layer.reads:
-                key = name, bool(part and part.free)
+                key = part.operand(name) if part else name
                 if key not in stored:
                     drawn = narrow(self.operand(name, part, number))
                     stored[key] = self.layers.store(name, drawn, self.symbols)
