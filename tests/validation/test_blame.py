@@ -11,7 +11,8 @@ import pytest
 
 from tests.models import golden
 
-from .plant import PLANTS, Model, plant
+from .kinds import PLANTS
+from .plant import Model, plant
 
 COMMITTED = ("exports/vit.ts13", "exports/fpn_bilinear.dynamo", "exports/mini_detr.dynamo")
 REAL = ("real/yolox_nano_416", "real/vittrack", "real/mobilenet_v2_qdq")

@@ -17,8 +17,8 @@ import pytest
 from onnx2tf_lite import check_cli as cli
 from onnx2tf_lite import convert
 
+from .editor import Editor
 from .models import cnn
-from .plant import Editor
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,9 @@ from onnx2tf_lite.validation import child
 from onnx2tf_lite.validation.reference import Reference, ReferenceFailed
 from onnx2tf_lite.validation.samples import Samples
 
+from .editor import Editor
+from .kinds import int8_scale
 from .models import cnn, model
-from .plant import Editor, int8_scale
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from onnx2tf_lite import convert, validation
 from onnx2tf_lite.validation.program import fit
 
+from .editor import Editor
 from .models import cnn, model
-from .plant import Editor
 
 
 def strip(source: Path, target: Path, rename: dict[bytes, bytes] | None = None) -> Path:

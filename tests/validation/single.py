@@ -1,0 +1,71 @@
+"""Single weights, biases, entries of tables and attributes, changed in a written .tflite, bodies included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from .editor import Editor
+
+#: Kind -> (operators, the operand that is changed).
+PLACES = {
+    "weight": (("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL", "CONV_3D"), 1),
+    "bias": (("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), 2),
+    "table": (("GATHER",), 0),
+    "constant": (("ADD", "SUB", "MUL", "DIV", "PRELU", "MAXIMUM", "MINIMUM"), 1),
+}
+RELU, NONE = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.NONE
+
+
+def places(edit: Editor, kind: str) -> Iterator[tuple[int, int, int]]:
+    """(subgraph, operator, operand) of every constant of this kind."""
+    names, position = PLACES[kind]
+    for number, graph in enumerate(edit.model.subgraphs):
+        edit.graph = graph
+        for op in edit.indices(*names):
+            operands = graph.operators[op].inputs
+            if (
+                len(operands) > position
+                and operands[position] >= 0
+                and (data := edit.data(int(operands[position]))) is not None
+                and data.size
+                and np.any(data)
+            ):
+                yield number, op, position
+
+
+def element(edit: Editor, kind: str, rng: np.random.Generator) -> tuple[int, int] | None:
+    """One element changed by the largest magnitude of its tensor; where it was: subgraph and operator."""
+    found = list(places(edit, kind))
+    if not found:
+        return None
+    number, op, position = found[rng.integers(len(found))]
+    edit.graph = edit.model.subgraphs[number]
+    data = edit.data(int(edit.graph.operators[op].inputs[position]))
+    assert data is not None
+    bent = data.copy()
+    place, most = rng.integers(bent.size), np.abs(data.astype(np.float64)).max()
+    value = float(bent.reshape(-1)[place])
+    bent.reshape(-1)[place] = value - most if value > 0 else value + most  # towards the middle, where 8 bits end
+    edit.put(op, position, bent)
+    return number, op
+
+
+def attribute(edit: Editor, rng: np.random.Generator) -> tuple[int, int] | None:
+    """An attribute that leaves every shape as it is."""
+    found = []
+    for number, graph in enumerate(edit.model.subgraphs):
+        for op, table in enumerate(graph.operators):
+            found += [(number, op, name) for name in ("fusedActivationFunction", "beta", "alpha", "halfPixelCenters")
+                      if hasattr(table.builtinOptions, name)]  # fmt: skip
+    if not found:
+        return None
+    number, op, name = found[rng.integers(len(found))]
+    options: Any = edit.model.subgraphs[number].operators[op].builtinOptions
+    old = getattr(options, name)
+    changed = {"fusedActivationFunction": NONE if old else RELU, "halfPixelCenters": not old}
+    setattr(options, name, changed.get(name, 2 * old + 0.1 if isinstance(old, float) else old))
+    return number, op
