@@ -21,7 +21,7 @@ file is decided by sqnr, one of its layers alone is held to 15 dB; a quantised O
 
 exit codes:
   0  every file matches
-  1  a file differs
+  1  a file differs, or less of it was reached than --require-coverage asks for
   2  the model or a file could not be run, or the command line is wrong
 """
 
@@ -63,6 +63,8 @@ OPTIONS = [
         option("--metric", "what decides; default by kind of file", choices=METRICS),
         option("--rtol R", "relative limit, for any metric; see below", type=words.limit),
         option("--atol A", "absolute limit of max and rmse; default 1e-6", type=words.limit),
+        option("--require-coverage PERCENT", "of layers, branches and weights to be reached; default 0",
+               type=words.limit),
         option("--budget BYTES", "memory for the tensors of a run; beyond, layers come in chunks; default 1GB",
                type=words.size),
     ),
@@ -121,7 +123,8 @@ def compare(onnx: str, target: Sequence[str], given: Mapping[str, Any]) -> Repor
     if path is not None and Path(path).is_dir():
         mean, std = given.get("mean", (0.0,)), given.get("std", (1.0,))
         data = images.read_folder(Path(path), reference.inputs, hints, mean, std, given.get("samples"))
-    known = {name: given[name] for name in ("rtol", "atol", "metric", "seed", "samples", "budget") if name in given}
+    passed = ("rtol", "atol", "metric", "seed", "samples", "budget", "require_coverage")
+    known = {name: given[name] for name in passed if name in given}
     known |= {"layers": "outputs_only" not in given, "histograms": "html" in given}
     report = check(reference, list(target), data, hints=hints, **known)
     report.settings |= {"command": repeat(onnx, target, given), "inputs": path or "random"}

@@ -162,6 +162,7 @@ class _Conversion:
             hints=o.shape_hints,
             rtol=o.rtol,
             atol=o.atol,
+            require_coverage=o.require_coverage,
         )
 
     def run(self) -> ConversionResult:

@@ -27,6 +27,7 @@ class Options:
     ``keep_nodes``       names of nodes that tuning neither folds, fuses nor removes
     ``check``            ``outputs``, ``layers`` or ``none``
     ``rtol``, ``atol``   limit of the check: ``rtol * max|reference| + atol`` per tensor; None: by the kind of file
+    ``require_coverage`` percent of layers, branches and weights that the check has to reach
     ``test_data``        arrays by input name, or an .npz or .npy file; None: seeded random inputs
     ``shape_hints``      input name -> shape of the random inputs
     ``html``             where the page of the check goes
@@ -48,6 +49,7 @@ class Options:
     check: str = "outputs"
     rtol: float | None = None
     atol: float | None = None
+    require_coverage: float = 0.0
     test_data: Any = None
     shape_hints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     html: Any = None

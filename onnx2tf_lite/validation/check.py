@@ -127,6 +127,7 @@ class _Check:
         packages = ("onnx2tf_lite", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
         return {
             "layers": o.layers, "seed": o.seed, "samples": o.samples, "budget": o.budget,
+            "require_coverage": o.require_coverage,
             "rtol": o.rtol, "atol": o.atol, "metric": o.metric, "shapes": {n: list(s) for n, s in o.hints.items()},
             "inputs": "random" if o.data is None else "given",
             "versions": {p: _version(p) for p in packages},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 from .alone import Alone
 from .flatfile import FlatFile, Tensor
@@ -13,6 +14,7 @@ from .report import Coverage, Gap
 
 #: Operators whose first operand is a table that the second one points into.
 LOOKUPS = {"GATHER", "EMBEDDING_LOOKUP"}
+FLOATS = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8}
 
 
 def cover(layers: Layers, found: Mapping[str, Alone]) -> Coverage:
@@ -67,16 +69,31 @@ def _gaps(found: Mapping[str, Alone]) -> Iterator[Gap]:
 
 
 def _branches(file: FlatFile, found: Mapping[str, Alone], result: Coverage) -> None:
-    """Of every IF both bodies."""
+    """Of every IF both bodies; the weights in what they consist of, and in loops, count where they ran."""
     ran: dict[int, set[bool]] = {}
     for alone in found.values():
-        for index, flags in alone.branches.items():
-            ran.setdefault(index, set()).update(flags)
-    for op in file.operators:
-        if op.name != "IF":
-            continue
-        result.all_branches += 2
-        result.branches += len(ran.get(op.index, ()))
-        name = file.tensors[op.outputs[0]].name
-        result.gaps += [Gap(f"the branch of '{name}' for {str(side).lower()}", "no operands led there")
-                        for side in (True, False) if side not in ran.get(op.index, ())]  # fmt: skip
+        for index in alone.layer.segment.operators:
+            ran.setdefault(index, set()).update(alone.branches.get(index, ()))
+    for body, index, way in file.bodies():
+        op = file.operators[index]
+        reached = index in ran and (op.name != "IF" or way in ran[index])
+        size = sum(_sizes(file, body))
+        result.all_weights += size
+        result.weights += size * reached
+        if op.name == "IF":
+            result.all_branches += 1
+            result.branches += reached
+        if not reached:
+            what = f"the branch for {str(way).lower()}" if op.name == "IF" else "a loop"
+            result.gaps.append(Gap(f"{what} of '{file.tensors[op.outputs[0]].name}'", "no operands led there"))
+
+
+def _sizes(file: FlatFile, body: int) -> Iterator[int]:
+    """Elements of the float constants of a body, and of the bodies in it."""
+    graph = file.root.Subgraphs(body)
+    for i in range(graph.TensorsLength()):
+        tensor = graph.Tensors(i)
+        if tensor.Type() in FLOATS and file.bytes_of(tensor.Buffer()).size:
+            yield int(np.prod(tensor.ShapeAsNumpy(), dtype=np.int64))
+    for inner, _, _ in file.bodies(graph):
+        yield from _sizes(file, inner)

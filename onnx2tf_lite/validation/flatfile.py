@@ -25,6 +25,9 @@ from ..ir.tensor_map import NAME, TensorMap
 OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 DTYPES = {code: dtype for dtype, code in tables.TENSOR_TYPES.items()}
 INT4 = schema.TensorType.INT4
+#: Options of control flow -> its bodies; of an IF also the condition for which each is run.
+BODIES = {schema.IfOptions: {"Then": True, "Else": False}, schema.WhileOptions: {"Cond": True, "Body": True}}
+OPTIONS: dict[int, Any] = {getattr(schema.BuiltinOptions, kind.__name__): kind for kind in BODIES}
 OUTPUTS_FIELD, OPERATORS_FIELD = 8, 10  # places of two fields in the vtable of SubGraph, by the schema
 I32, U16, U32, U64 = (struct.Struct(f"<{code}").unpack_from for code in "iHIQ")
 
@@ -206,6 +209,16 @@ class FlatFile:
             if op.name == "TRANSPOSE" and self.tensors[op.inputs[1]].constant:
                 perm = self.bytes_of(self.tensors[op.inputs[1]].buffer).view(np.int32)
                 yield self.tensors[op.outputs[0]], _ints(perm)
+
+    def bodies(self, graph: Any = None) -> Iterator[tuple[int, int, bool]]:
+        """(subgraph, operator of ``graph`` whose body it is, which way of an IF); bodies of bodies not."""
+        graph = graph or self.graph
+        for i in range(graph.OperatorsLength()):
+            kind = OPTIONS.get(graph.Operators(i).BuiltinOptionsType())
+            if kind is not None:
+                options, ways = kind(), BODIES[kind]
+                options.Init(graph.Operators(i).BuiltinOptions().Bytes, graph.Operators(i).BuiltinOptions().Pos)
+                yield from ((getattr(options, f"{way}SubgraphIndex")(), i, flag) for way, flag in ways.items())
 
     def around(self, tensor: int) -> tuple[Operator | None, list[Operator]]:
         """The operator before, and those behind, the moves (transposes and reshapes) that make ``tensor``."""

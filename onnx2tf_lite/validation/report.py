@@ -142,7 +142,7 @@ class FileReport:
     ``runtimes``    every one the file was run in; ``seconds`` the time in each (loading, running, comparing)
     ``outputs``     a row for every output; ``layers`` in the order of the ONNX graph, outputs included (or empty)
     ``operators``   how many of each operator the file has, bodies of control flow included; ``transposes`` those left
-    ``coverage``    what of the file was run on its own; None where that is not possible
+    ``coverage``    what of the file was run on its own; None where that is not possible; ``required`` percent
     ``error``       why it did not run; ``notes`` what else is to be known (unmatched tensors, assumed permutations)
     """
 
@@ -154,6 +154,7 @@ class FileReport:
     outputs: list[Row] = field(default_factory=list)
     layers: list[Row] = field(default_factory=list)
     coverage: Coverage | None = None
+    required: float = 0.0
     error: str = ""
     source: str = "default"
     metric: str = "max"
@@ -166,7 +167,17 @@ class FileReport:
 
     @property
     def ok(self) -> bool:
-        return not self.error and bool(self.rows) and all(r.ok for r in [*self.outputs, *self.layers])
+        return not self.error and self.agrees and self.reached
+
+    @property
+    def agrees(self) -> bool:
+        """True where all that was compared is right."""
+        return bool(self.rows) and all(r.ok for r in [*self.outputs, *self.layers])
+
+    @property
+    def reached(self) -> bool:
+        """True where as much was compared as was required."""
+        return (self.coverage.percent if self.coverage else 0.0) >= self.required
 
     @property
     def rows(self) -> list[Row]:
@@ -221,6 +232,9 @@ class FileReport:
         rows, bad = self.rows, self.first_divergence
         if not rows:
             return f"{self.path}: no tensor of the file could be matched with one of the model"
+        if bad is None and not self.reached:
+            seen = f"{self.coverage}{self._missed()}" if self.coverage else "it can be run from end to end only"
+            return f"{self.path}: NOT REACHED, {self.required:g} % is required: {seen}"
         if bad is None:
             return f"{self.path}: {self._match(rows)}"
         place = f"first at {bad.op} '{bad.node}', tensor '{bad.tensor}'" if self.layers else f"output '{bad.tensor}'"
@@ -244,10 +258,12 @@ class FileReport:
         assumed = sum(r.assumed for r in rows)
         guess = f"; permutation assumed for {assumed} of them" if assumed else ""
         reach = f": {self.coverage}" if self.coverage else ""
+        return f"matches{reach} ({count}; {seen} the limit {self._limit(rows)}){only}{guess}{self._missed()}"
+
+    def _missed(self) -> str:
         gaps = self.coverage.gaps if self.coverage else []
         more = f" and {len(gaps) - NAMED} more" if len(gaps) > NAMED else ""
-        missed = f"; not reached: {', '.join(map(str, gaps[:NAMED]))}{more}" if gaps else ""
-        return f"matches{reach} ({count}; {seen} the limit {self._limit(rows)}){only}{guess}{missed}"
+        return f"; not reached: {', '.join(map(str, gaps[:NAMED]))}{more}" if gaps else ""
 
     def _limit(self, rows: list[Row]) -> str:
         text = self.tolerance + (f" {self.reason}" if "user" in self.reason else "")
@@ -307,7 +323,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the verdicts and the blame in words; infinities and NaN are left for the writer."""
-        words = [{"verdict": f.verdict, "blame": f.blame, "ok": f.ok} for f in self.files]
+        words = [{"verdict": f.verdict, "blame": f.blame, "ok": f.ok, "reached": f.reached} for f in self.files]
         data = asdict(self) | {"ok": self.ok, "exit_code": self.exit_code, "verdicts": [f.verdict for f in self.files]}
         data["files"] = [found | more for found, more in zip(data["files"], words, strict=True)]
         return data

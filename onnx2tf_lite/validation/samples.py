@@ -37,7 +37,8 @@ class CheckOptions:
     ``samples``: how many random ones; None: two sizes for a dynamic model, and as many (up to four) as show every case
     of its inputs, else one.  ``rtol``, ``atol``, ``metric``:
     see ``compare``.  ``budget``: bytes of reference tensors held at once; beyond, layers are compared in chunks.
-    ``histograms``: of the worst layers even where they agree.
+    ``histograms``: of the worst layers even where they agree.  ``require_coverage``: percent of layers, branches and
+    weights without which a file does not match.
     """
 
     layers: bool = False
@@ -50,6 +51,7 @@ class CheckOptions:
     samples: int | None = None
     budget: int = BUDGET
     histograms: bool = False
+    require_coverage: float = 0.0
 
 
 @dataclass

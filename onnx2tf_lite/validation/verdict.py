@@ -60,7 +60,8 @@ class Verdict:
             notes.append(f"{len(self.unmatched)} tensors of the same name have other shapes and were left out: {few}")
         report = FileReport(
             self.target.kind, self.target.path.name, str(self.limit), self.limit.why, RUNTIMES[self.target.kind],
-            coverage=self.coverage, error=self.error, source=self.limit.source, metric=self.limit.metric,
+            coverage=self.coverage, required=self.whole.options.require_coverage, error=self.error,
+            source=self.limit.source, metric=self.limit.metric,
             matched=self.program.matched, size=self.target.size, operators=self.target.operators,
             transposes=self.target.transposes, seconds=self.seconds, notes=notes,
         )  # fmt: skip

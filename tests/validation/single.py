@@ -17,6 +17,8 @@ PLACES = {
     "table": (("GATHER",), 0),
     "constant": (("ADD", "SUB", "MUL", "DIV", "PRELU", "MAXIMUM", "MINIMUM"), 1),
 }
+FUSES = ("ADD", "SUB", "MUL", "DIV", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D",
+         "AVERAGE_POOL_2D")  # fmt: skip
 RELU, NONE = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.NONE
 
 
@@ -60,7 +62,8 @@ def attribute(edit: Editor, rng: np.random.Generator) -> tuple[int, int] | None:
     for number, graph in enumerate(edit.model.subgraphs):
         for op, table in enumerate(graph.operators):
             found += [(number, op, name) for name in ("fusedActivationFunction", "beta", "alpha", "halfPixelCenters")
-                      if hasattr(table.builtinOptions, name)]  # fmt: skip
+                      if hasattr(table.builtinOptions, name)
+                      and (name != "fusedActivationFunction" or edit.name(table) in FUSES)]  # fmt: skip
     if not found:
         return None
     number, op, name = found[rng.integers(len(found))]
