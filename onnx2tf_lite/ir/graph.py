@@ -231,6 +231,7 @@ class Graph:
 
     ``tensors`` maps ONNX tensor names to the value that is their counterpart, in ONNX axis order, before layout;
     ``placements`` does so afterwards, graph inputs and outputs included.
+    ``body_of``: of a body the ONNX node, by its first result, and the attribute: ``y/then_branch``.
     ``definitions`` says where a symbol can be read at run time when no shape mentions it: element ``index`` of a 1-D
     integer value.
     """
@@ -243,6 +244,7 @@ class Graph:
     tensors: dict[str, Value] = field(default_factory=dict)
     placements: dict[str, Placement] = field(default_factory=dict)
     definitions: dict[str, tuple[Value, int]] = field(default_factory=dict)
+    body_of: str = ""
     counter: int = 0
 
     def fresh_name(self, stem: str) -> str:

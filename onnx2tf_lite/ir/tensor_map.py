@@ -5,7 +5,8 @@ is zlib-compressed JSON::
 
     {"version": 1,
      "tensors": [[ONNX name, stored name, perm, stored shape, split, shape, dtype, real], ...],
-     "nodes": [ONNX node name, ...], "operators": [index into nodes or -1, for every operator of the file]}
+     "nodes": [ONNX node name, ...], "operators": [index into nodes or -1, for every operator of the file],
+     "bodies": [[number of the subgraph, ONNX node and attribute, its tensors as above], ...]}   (where there are any)
 
 In a tensor's line 0 stands for the usual value (the same name, no permutation, no reshape, float32, not quantised) and
 zeros at the end are left out.  A symbolic extent is ``[[factor, symbol or [function, extent, extent], ...], ...]``.
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,15 @@ Stored = Callable[[Value], "str | None"]
 
 @dataclass(frozen=True)
 class TensorMap:
-    """ONNX tensor -> its placement and its name in the file; the ONNX node of every operator (empty: of none)."""
+    """ONNX tensor -> its placement and its name in the file; the ONNX node of every operator (empty: of none).
+
+    ``bodies``: number of a subgraph -> what it is in the model (``Graph.body_of``), and its own map.
+    """
 
     places: Mapping[str, Placement]
     names: Mapping[str, str]
     operators: tuple[str, ...] = ()
+    bodies: Mapping[int, tuple[str, TensorMap]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, graph: Graph, stored: Stored, operators: Iterable[str] = ()) -> TensorMap:
@@ -54,6 +59,11 @@ class TensorMap:
             "nodes": list(nodes),
             "operators": [nodes.get(n, -1) for n in self.operators],
         }
+        if self.bodies:
+            data["bodies"] = [
+                [number, body_of, [_line(n, body.names[n], p, shapes) for n, p in body.places.items()]]
+                for number, (body_of, body) in self.bodies.items()
+            ]
         return zlib.compress(json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode(), 9)
 
     @classmethod
@@ -68,13 +78,21 @@ class TensorMap:
             raise ValueError(f"not a tensor map: {error}") from error
         if data["version"] != VERSION:
             raise ValueError(f"tensor map of version {data['version']}, this program reads {VERSION}")
-        places, names = {}, {}
-        for line in data["tensors"]:
-            name, stored, *rest = line + [0] * (8 - len(line))
-            names[name] = stored = stored or name
-            places[name] = _place(stored, shapes.get(stored, ()), *rest)
         nodes = data["nodes"]
-        return cls(places, names, tuple(nodes[i] if i >= 0 else "" for i in data["operators"]))
+        bodies = {number: (body_of, cls(*_tensors(lines, shapes))) for number, body_of, lines in data.get("bodies", ())}
+        return cls(*_tensors(data["tensors"], shapes), tuple(nodes[i] if i >= 0 else "" for i in data["operators"]),
+                   bodies)  # fmt: skip
+
+
+def _tensors(
+    lines: Iterable[list[Any]], shapes: Mapping[str, Sequence[int]]
+) -> tuple[dict[str, Placement], dict[str, str]]:
+    places, names = {}, {}
+    for line in lines:
+        name, stored, *rest = line + [0] * (8 - len(line))
+        names[name] = stored = stored or name
+        places[name] = _place(stored, shapes.get(stored, ()), *rest)
+    return places, names
 
 
 def _line(name: str, stored: str, place: Placement, shapes: bool) -> list[Any]:

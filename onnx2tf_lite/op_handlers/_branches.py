@@ -11,7 +11,7 @@ from ..errors import ConversionError, Problem
 from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim, Shape
-from ..ir.graph import Graph, Value, content_of, current_graph
+from ..ir.graph import Graph, Value, content_of, current_graph, current_origin
 from ._loops import add_inputs, nested, share_extents
 from ._structures import Choice, Item, form, parts, rebuilt, told
 from .lower import Scope, _operand, lower_nodes
@@ -79,6 +79,10 @@ def choose(condition: Value, sides: tuple[Side, Side], scope: Scope) -> list[Ite
         with nested(name) as graph:
             scopes.append(Scope(graph, scope))
             results.append(side(scopes[-1]))
+            values = scopes[-1].values.items()
+            graph.tensors = {n: v for n, v in values if isinstance(v, Value) and not v.is_constant}
+            origin = current_origin()
+            graph.body_of = f"{origin.outputs[0]}/{name}_branch" if origin else ""
     whys = [_disagreement(*pair) for pair in zip(*results, strict=True)]
     for inner, items in zip(scopes, results, strict=True):
         with nested(inner.graph) as graph:
@@ -91,9 +95,9 @@ def choose(condition: Value, sides: tuple[Side, Side], scope: Scope) -> list[Ite
         types = [_joined(*pair) for pair in zip(then.outputs, otherwise.outputs, strict=True)]
         operands = [condition, *_same_inputs(scopes), *share_extents([then, otherwise])]
         joined = b.emit_all("IF", operands, then=then, otherwise=otherwise, results=types)
-    values = iter(joined)
+    pieces = iter(joined)
     return [
-        rebuilt(item, values) if not why else Choice(condition, (_only(sides[0], k), _only(sides[1], k)), why, _sink)
+        rebuilt(item, pieces) if not why else Choice(condition, (_only(sides[0], k), _only(sides[1], k)), why, _sink)
         for k, (item, why) in enumerate(zip(results[0], whys, strict=True))
     ]
 

@@ -14,11 +14,15 @@ from .report import Coverage, Gap
 
 #: Operators whose first operand is a table that the second one points into.
 LOOKUPS = {"GATHER", "EMBEDDING_LOOKUP"}
+EMPTY: Mapping[int, Coverage] = {}
 FLOATS = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8}
 
 
-def cover(layers: Layers, found: Mapping[str, Alone]) -> Coverage:
-    """Of the file's layers those that were run on their own, and what took part in that."""
+def cover(layers: Layers, found: Mapping[str, Alone], bodies: Mapping[int, Coverage] = EMPTY) -> Coverage:
+    """Of the file's layers those that were run on their own, and what took part in that.
+
+    ``bodies``: number of a subgraph -> what was reached of the layers in it.
+    """
     file = layers.target.file
     wanted = [n for i, n in layers.counterpart.items() if i in file.producers]
     result = Coverage(sum(n in found for n in wanted), len(wanted))
@@ -32,7 +36,7 @@ def cover(layers: Layers, found: Mapping[str, Alone]) -> Coverage:
     result.gaps += list(_gaps(found))
     if (lost := [t.name for t in _weights(file) if t.index not in shares]) and found:
         result.gaps.append(Gap(f"weights {', '.join(lost[:5])}", "no layer that was run on its own reads them"))
-    _branches(file, found, result)
+    _branches(file, found, bodies, result)
     return result
 
 
@@ -68,7 +72,7 @@ def _gaps(found: Mapping[str, Alone]) -> Iterator[Gap]:
             yield Gap(f"{rows - looked} of {rows} rows of the table of layer {name}", "the time of the check was over")
 
 
-def _branches(file: FlatFile, found: Mapping[str, Alone], result: Coverage) -> None:
+def _branches(file: FlatFile, found: Mapping[str, Alone], bodies: Mapping[int, Coverage], result: Coverage) -> None:
     """Of every IF both bodies; the weights in what they consist of, and in loops, count where they ran."""
     ran: dict[int, set[bool]] = {}
     for alone in found.values():
@@ -77,9 +81,12 @@ def _branches(file: FlatFile, found: Mapping[str, Alone], result: Coverage) -> N
     for body, index, way in file.bodies():
         op = file.operators[index]
         reached = index in ran and (op.name != "IF" or way in ran[index])
-        size = sum(_sizes(file, body))
-        result.all_weights += size
-        result.weights += size * reached
+        if body in bodies:
+            result.add(bodies[body])
+        else:
+            size = sum(_sizes(file, body))
+            result.all_weights += size
+            result.weights += size * reached
         if op.name == "IF":
             result.all_branches += 1
             result.branches += reached

@@ -95,9 +95,9 @@ class Segment:
 
 
 class FlatFile:
-    """A .tflite file, mapped into memory."""
+    """A .tflite file, mapped into memory; its main program, or one of its bodies, by the number of the subgraph."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, subgraph: int = 0):
         self.path = path
         try:
             with open(path, "rb") as file:
@@ -108,7 +108,7 @@ class FlatFile:
             raise Unreadable("cannot be loaded: it is not a .tflite file (its identifier is missing)")
         try:
             self.root = schema.Model.GetRootAs(self.data, 0)
-            self.graph = self.root.Subgraphs(0)
+            self.graph = self.root.Subgraphs(subgraph)
             self.codes = [self.root.OperatorCodes(i) for i in range(self.root.OperatorCodesLength())]
             self.names = [self._name(code) for code in self.codes]
             self.buffers = _Table(self.data, self.root._tab.Pos).tables(12)
@@ -117,7 +117,7 @@ class FlatFile:
             self.operators = self._operators(self.graph)
             self.inputs = _ints(self.graph.InputsAsNumpy())
             self.outputs = _ints(self.graph.OutputsAsNumpy())
-            self.signature = self._signature()
+            self.signature = self._signature(subgraph)
         except (struct.error, ValueError, IndexError, AttributeError, TypeError, UnicodeDecodeError) as error:
             raise Unreadable("cannot be loaded: the file is damaged or cut off") from error
 
@@ -147,11 +147,11 @@ class FlatFile:
         name = OPERATORS.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
         return f"CUSTOM {(code.CustomCode() or b'').decode()}" if name == "CUSTOM" else name
 
-    def _signature(self) -> tuple[dict[str, int], dict[str, int]]:
+    def _signature(self, subgraph: int) -> tuple[dict[str, int], dict[str, int]]:
         """Inputs and outputs by the names of the first signature of subgraph 0; by tensor names where there is none."""
         for i in range(self.root.SignatureDefsLength()):
             entry = self.root.SignatureDefs(i)
-            if entry.SubgraphIndex() == 0:
+            if entry.SubgraphIndex() == subgraph:
                 ends = [[entry.Inputs(k) for k in range(entry.InputsLength())],
                         [entry.Outputs(k) for k in range(entry.OutputsLength())]]  # fmt: skip
                 return tuple({m.Name().decode(): m.TensorIndex() for m in end} for end in ends)  # type: ignore[return-value]
@@ -174,9 +174,15 @@ class FlatFile:
         for i in range(self.root.MetadataLength()):
             entry = self.root.Metadata(i)
             if entry.Name() == NAME.encode():
-                shapes = {t.name: t.shape for t in self.tensors}
+                shapes = {t.name: t.shape for t in self._everywhere()}
                 return TensorMap.from_bytes(self.bytes_of(entry.Buffer()).tobytes(), shapes)
         return None
+
+    def _everywhere(self) -> Iterator[Tensor]:
+        """The tensors of all subgraphs."""
+        for i in range(self.root.SubgraphsLength()):
+            graph = _Table(self.data, self.root.Subgraphs(i)._tab.Pos)
+            yield from (self._tensor(k, place) for k, place in enumerate(graph.tables(4)))
 
     @cached_property
     def by_name(self) -> dict[str, int]:

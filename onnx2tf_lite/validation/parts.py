@@ -139,11 +139,7 @@ class Parts:
             if name in self.sparse:
                 graph.sparse_initializer.append(self.sparse[name])
                 continue
-            tensor = graph.initializer.add()
-            tensor.CopyFrom(self.weights[name])
-            tensor.name = name
-            if uses_external_data(tensor):
-                load_external_data_for_tensor(tensor, str(self.folder))
+            self.copy_weight(name, graph)
         for name, (dtype, shape) in kinds.items():
             elem = onnx.helper.np_dtype_to_tensor_dtype(dtype)
             graph.input.append(onnx.helper.make_tensor_value_info(name, elem, shape))
@@ -163,6 +159,14 @@ class Parts:
                     node.output[i] = name and result(number, name)
             graph.output.append(onnx.ValueInfoProto(name=result(number, part.target)))
         return model
+
+    def copy_weight(self, name: str, graph: onnx.GraphProto) -> None:
+        """An initializer of another graph, its data with it."""
+        tensor = graph.initializer.add()
+        tensor.CopyFrom(self.weights[name])
+        tensor.name = name
+        if uses_external_data(tensor):
+            load_external_data_for_tensor(tensor, str(self.folder))
 
 
 def _value(node: onnx.NodeProto) -> onnx.TensorProto | None:

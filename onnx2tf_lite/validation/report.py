@@ -47,6 +47,11 @@ class Coverage:
         pairs = ((self.layers, self.all_layers), (self.branches, self.all_branches), (self.weights, self.all_weights))
         return min(100 * part / whole if whole else 100.0 for part, whole in pairs)
 
+    def add(self, other: Coverage) -> None:
+        """That of a body."""
+        for name in ("layers", "all_layers", "branches", "all_branches", "weights", "all_weights", "gaps"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
     def __str__(self) -> str:
         parts = [f"{self.layers} of {self.all_layers} layers"]
         if self.all_branches:

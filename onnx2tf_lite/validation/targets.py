@@ -91,14 +91,17 @@ class TFLite:
     inside = True
     forks = True
 
-    def __init__(self, path: Path, reference: Reference, kind: str = ""):
+    def __init__(self, path: Path, reference: Reference, kind: str = "", subgraph: int = 0):
+        """``subgraph``: a body of the program instead, and ``reference`` what it is in the model."""
         self.path, self.reference = path, reference
         try:
-            self.file = FlatFile(path)
+            self.file = FlatFile(path, subgraph)
             table = self.file.tensor_map
         except (Unreadable, ValueError) as error:
             raise TargetFailed(str(error)) from error
         self.kind = kind or ("float32" if reference.steps and self.file.kind == "quantised" else self.file.kind)
+        if table is not None and subgraph:
+            table = table.bodies[subgraph][1]
         if table is not None:
             self.program = Program.read(table, reference.outputs)
         else:

@@ -12,9 +12,10 @@ import numpy as np
 
 from . import child
 from .alone import Alone, Bench
+from .bodies import branches
 from .coverage import cover
 from .judge import Difference, compare, tolerance
-from .reference import ReferenceFailed
+from .reference import Reference, ReferenceFailed
 from .report import CARRIES, INTRODUCES, Coverage, FileReport, Row
 from .run import Run, badness
 from .samples import Samples
@@ -40,6 +41,7 @@ class Verdict:
         self.run = Run(self.whole, self.target, self.limit)
         self.error = ""
         self.coverage: Coverage | None = None
+        self.inner: dict[str, tuple[Reference, Alone]] = {}  # layers of branches that are wrong
         self.seconds: dict[str, float] = {}
 
     def report(self) -> FileReport:
@@ -75,13 +77,14 @@ class Verdict:
         if self.error:
             return layers
         alone = self.each_alone()
-        wrong = any(a.difference.what for a in alone.values())
+        wrong = bool(self.inner) or any(a.difference.what for a in alone.values())
         if wrong or not self.right:
             layers = self.look_closer(layers, wrong)
         if layers and not self.error:
             self.isolate()
             self.blame(alone)
             self.draw()
+            self.blame_branches()
         return layers
 
     def each_alone(self) -> dict[str, Alone]:
@@ -90,8 +93,12 @@ class Verdict:
             return {}
         start = time.perf_counter()
         bench = Bench(self.run, self.target, {(r.tensor, r.shape): r.stored_shape for r in self.rows.values()})
-        found = bench.check()
-        self.coverage = cover(bench.layers, found)
+        found, inner = bench.check(), dict[int, Coverage]()
+        for number, branch in branches(self.run, self.target):
+            inside = branch.check()
+            inner[number] = cover(branch.layers, inside)
+            self.inner |= {n: (branch.reference, a) for n, a in inside.items() if a.difference.what}
+        self.coverage = cover(bench.layers, found, inner)
         self.seconds["layers on their own"] = time.perf_counter() - start
         return found
 
@@ -102,6 +109,14 @@ class Verdict:
             if row is not None:
                 role = INTRODUCES if found.difference.what else row.role
                 self.rows[name] = replace(row, alone=found.difference, role=role)
+
+    def blame_branches(self) -> None:
+        """Layers inside branches that are wrong: end to end nothing is known of them."""
+        for name, (reference, found) in self.inner.items():
+            node, op = reference.nodes[name]
+            self.rows[name] = Row(node, op, name, (), (), None, "float32", Difference(), found.runtime,
+                                  alone=found.difference, role=INTRODUCES, covers=(node,))  # fmt: skip
+            self.layers.append(name)
 
     @property
     def inside(self) -> bool:

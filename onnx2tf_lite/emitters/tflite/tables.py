@@ -7,6 +7,7 @@ Every constant becomes a :class:`Blob`, which writes no data into the flatbuffer
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class Tables:
         self.indices: dict[Graph, int] = {}
         self.codes: dict[tuple[int, int], int] = {}
         self.done: list[schema.SubGraphT] = []
+        self.bodies: dict[int, tuple[str, TensorMap]] = {}
 
     def index(self, graph: Graph) -> int:
         """The subgraph index of ``graph``, which will be written."""
@@ -59,7 +61,10 @@ class Tables:
         signature.inputs = [_named(v.name, main.tensor(v)) for v in graph.inputs]
         signature.outputs = [_named(n, main.tensor(v)) for n, v in zip(graph.output_names, graph.outputs, strict=True)]
         for i, body in enumerate(iter(lambda: self._next(), None), start=1):
-            self.done.append(_Body(self, body, f"{body.name}.{i}/").table())
+            inner = _Body(self, body, f"{body.name}.{i}/")
+            self.done.append(inner.table())
+            if body.body_of and body.placements:
+                self.bodies[i] = body.body_of, inner.tensor_map()
         model = schema.ModelT()
         model.version, model.description = 3, "onnx2tf_lite"
         model.operatorCodes = [_operator_code(*key) for key in self.codes]
@@ -70,7 +75,7 @@ class Tables:
 
     def _metadata(self, main: _Body) -> list[schema.MetadataT] | None:
         """Where the ONNX tensors are, for the checker; nothing for a graph that comes from no model."""
-        table = main.tensor_map()
+        table = replace(main.tensor_map(), bodies=self.bodies)
         if not table.places:
             return None
         entry = schema.MetadataT()

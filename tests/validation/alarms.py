@@ -1,0 +1,144 @@
+"""False alarms: files that are right, and whether the check says so.
+
+    python -m tests.validation.alarms [--every 12] [--only real,exports,float16,quantised,conformance] [name ...]
+
+Converted and checked with the defaults are all real models and exports, one case in ``--every`` of ONNX's own suite,
+and float16 versions and versions quantised by onnxruntime.quantization of ten models.  An alarm is a check that ends
+with another exit code than 0; a model that the converter refuses is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from onnx2tf_lite import ConversionError, convert
+from tests.conformance import cases
+from tests.models import golden
+
+#: Of which there are float16 and quantised versions.
+TEN = ("real/mnist_8", "real/super_resolution_espcn", "real/yunet_n_dynamic", "real/vittrack", "real/basic_pitch_nmp",
+       "real/deeplab_v3_mnv2_257", "real/go1_joystick_policy", "exports/fpn_bilinear.ts17", "exports/vit.ts13",
+       "light/squeezenet")  # fmt: skip
+Make = Callable[[Path, golden.Model], Path]
+
+
+def halved(folder: Path, model: golden.Model) -> Path:
+    """Computed in float16, its inputs and outputs too."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    path = folder / "float16.onnx"
+    onnx.save(convert_float_to_float16(onnx.load(model.path)), path)
+    return path
+
+
+class _Reader:
+    """Calibration data: what the index of the model says, or random numbers."""
+
+    def __init__(self, model: golden.Model):
+        import onnxruntime as ort
+
+        self.left = list(model.feeds()) or [_random(ort.InferenceSession(str(model.path)), seed) for seed in range(4)]
+
+    def get_next(self) -> Any:
+        return self.left.pop() if self.left else None
+
+
+def _random(session: Any, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shapes = {i.name: [d if isinstance(d, int) else 1 for d in i.shape] for i in session.get_inputs()}
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def quantised(form: str, activations: str = "", weights: str = "QInt8", channels: bool = False) -> Make:
+    """By onnxruntime.quantization: ``QDQ``, ``QOperator``, or ``dynamic``."""
+
+    def make(folder: Path, model: golden.Model) -> Path:
+        from onnxruntime import quantization as q
+
+        path = folder / "quantised.onnx"
+        types = {"weight_type": q.QuantType[weights], "per_channel": channels}
+        if form == "dynamic":
+            q.quantize_dynamic(model.path, path, **types)
+        else:
+            q.quantize_static(model.path, path, _Reader(model), quant_format=q.QuantFormat[form],
+                              activation_type=q.QuantType[activations], **types)  # fmt: skip
+        return path
+
+    return make
+
+
+VERSIONS: dict[str, Make] = {
+    "S8S8": quantised("QDQ", "QInt8"),
+    "U8S8": quantised("QDQ", "QUInt8"),
+    "U8U8": quantised("QDQ", "QUInt8", "QUInt8"),
+    "S8S8 per channel": quantised("QDQ", "QInt8", channels=True),
+    "QOperator": quantised("QOperator", "QUInt8"),
+    "dynamic": quantised("dynamic"),
+}
+
+
+def sources(only: set[str], every: int, folder: Path) -> Iterator[tuple[str, Any, Any]]:
+    """(name, path or model, inputs or None)."""
+    groups = {"real": golden.real(), "exports": golden.exports()}
+    for group in [g for g in groups if g in only]:
+        for model in [m for m in groups[group] if m.present]:
+            yield model.name, model.path, None
+    if "conformance" in only:
+        for case in [c for c in cases.cases().values() if c.in_scope and not c.random][::every]:
+            yield f"conformance/{case.name}", case.model, None
+    known = {m.name: m for m in golden.everything()}
+    versions = {"float16": halved} if "float16" in only else {}
+    versions |= VERSIONS if "quantised" in only else {}
+    for model in [known[n] for n in TEN if n in known and known[n].present]:
+        for version, make in versions.items():
+            try:
+                path = make(folder, model)
+            except Exception as error:  # whatever the quantiser cannot do is not what is measured here
+                print(f"{model.name} {version}: not made ({type(error).__name__}: {str(error)[:80]})", flush=True)
+                continue
+            yield f"{model.name} {version}", path, None
+
+
+def alarm(source: Any, inputs: Any, folder: Path) -> str | None:
+    """What the check says of a file; None where it matches, '' where nothing was written."""
+    given = {"input_onnx_file_path": source} if isinstance(source, Path) else {"onnx_graph": source}
+    try:
+        result = convert(output_folder_path=folder, outputs=("float32",), test_data=inputs, non_verbose=True, **given)
+    except ConversionError:
+        return ""
+    if result.exit_code == 0 or result.check is None:
+        return None
+    return result.check.error or "; ".join(f.verdict for f in result.check.files)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="parts of the names of models; default: all")
+    parser.add_argument("--only", default="real,exports,conformance,float16,quantised", help="groups, with commas")
+    parser.add_argument("--every", type=int, default=12, metavar="N", help="of the conformance suite; 1: all of it")
+    args = parser.parse_args()
+    logging.disable(logging.WARNING)
+    count, alarms = 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, source, inputs in sources(set(args.only.split(",")), args.every, Path(folder)):
+            if args.names and not any(part in name for part in args.names):
+                continue
+            said = alarm(source, inputs, Path(folder) / "out")
+            count += said != ""
+            if said:
+                alarms += 1
+                print(f"ALARM {name}: {said[:400]}", flush=True)
+    print(f"{alarms} alarms of {count} files")
+    raise SystemExit(bool(alarms))
+
+
+if __name__ == "__main__":
+    main()
