@@ -275,7 +275,9 @@ class FileReport:
         moved = max((r.difference.slack for r in rows), default=0.0)
         if not moved:
             return text
-        return f"{text}, or {SLACK} x what such rounding does to the original model: {moved:.0e} of max|ref|"
+        unit = 2.0**-11 if self.kind == "float16" else 2.0**-22
+        amplified = f"ill-conditioned here: the model amplifies rounding by {moved / unit:,.0f}"
+        return f"{text}, or {SLACK} x what rounding does to the original model, {moved:.0e} of max|ref|; {amplified}"
 
 
 NAMED = 5  # culprits that a sentence names

@@ -65,6 +65,7 @@ def _file(number: int, file: FileReport) -> str:
         f'<section id="file{number}"><h2>{_badge(file.ok)} {escape(file.path)}</h2>',
         f'<p class="hint">{escape(how)}<br>{escape(rule)}</p>',
         f'<p class="blame">{escape(file.blame)}</p>' if file.blame else "",
+        _reach(file),
         _list(file.notes),
     ]
     if file.rows:
@@ -79,6 +80,22 @@ def _file(number: int, file: FileReport) -> str:
     if moves:
         parts.append(f'<div class="scroll">{_table(("result", "perm", "bytes", "reason"), moves)}</div>')
     return "".join([*parts, "</section>"])
+
+
+def _reach(file: FileReport) -> str:
+    """What of the file was run on its own, and what was not."""
+    c = file.coverage
+    if c is None:
+        return '<p class="reach">Run from end to end only: its layers cannot be run on their own.</p>'
+    shares = (("layers", c.layers, c.all_layers), ("branches", c.branches, c.all_branches),
+              ("weights", c.weights, c.all_weights))  # fmt: skip
+    bars = "".join(
+        f'<span>{what}</span><meter min="0" max="{whole}" value="{part}"></meter><span>{part:,} of {whole:,}</span>'
+        for what, part, whole in shares
+        if whole
+    )
+    gaps = f"<p>Not reached:</p>{_list([str(g) for g in c.gaps])}" if c.gaps else ""
+    return f'<h3>What was reached</h3><div class="reach">{bars}</div>{gaps}'
 
 
 def _layers(rows: Sequence[Row], plot: str) -> str:
@@ -106,7 +123,7 @@ def _numbers(row: Row) -> dict[str, float]:
     d = row.difference
     by_name = {"layer": row.index, "max|diff|": d.max_abs, "of max|ref|": d.max_rel, "RMSE": d.rmse,
                "cosine": d.cosine, "SQNR": d.sqnr, "within %": d.within,
-               "introduced": row.isolated.max_rel if row.isolated else -1.0}  # fmt: skip
+               "introduced": max((d.max_rel for d in (row.isolated, row.alone) if d), default=-1.0)}  # fmt: skip
     limits = {math.inf: "Infinity", -math.inf: "-Infinity"}
     return {k: limits.get(v, v) for k, v in by_name.items()}  # type: ignore[misc]
 

@@ -17,12 +17,12 @@ ROLES = {
     CARRIES: ("differs, only carries the error", "#d98a0b", "circle"),
     INTRODUCES: ("introduces the error", "#c0291f", "diamond"),
 }
-ISOLATED, LIMIT, REFERENCE, RESULT = "#7b4fc9", "#9aa5b1", "#2a6fdb", "#d9730d"
+ISOLATED, ALONE, LIMIT, REFERENCE, RESULT = "#7b4fc9", "#17794a", "#9aa5b1", "#2a6fdb", "#d9730d"
 FLOOR, CEILING = 1e-9, 1e2  # of a logarithmic axis: exact agreement, and NaN or a wrong shape
 DECIBELS = (0.0, 180.0)
 LAYOUT = {
     "template": "plotly_white",
-    "margin": {"l": 60, "r": 20, "t": 36, "b": 44},
+    "margin": {"l": 60, "r": 20, "t": 76, "b": 44},  # at the top the tool bar, under it the legend
     "legend": {"orientation": "h", "y": 1, "yanchor": "bottom"},
 }
 
@@ -39,14 +39,16 @@ def along(file: FileReport, name: str) -> str:
     noise = file.metric == "sqnr"
     places = {id(r): r.index if r.index >= 0 else i for i, r in enumerate(file.rows)}
     traces = []
-    for role, (label, colour, marker) in ROLES.items():
+    for role, (label, colour, shape) in ROLES.items():
         rows = [r for r in file.rows if (AGREES if r.ok else r.role) == role]
         points = [(places[id(r)], r, r.difference) for r in rows]
-        traces += _points(points, noise, label, {"color": colour, "symbol": marker, "size": 5 if role == AGREES else 9})
+        traces += _points(points, noise, label, {"color": colour, "symbol": shape, "size": 5 if role == AGREES else 9})
     alone = [(places[id(r)], r, r.isolated) for r in file.rows if r.isolated]
-    traces += _points(
-        alone, noise, "the layer alone, on exact inputs", {"color": ISOLATED, "symbol": "x-thin-open", "size": 8}
-    )
+    marker = {"color": ISOLATED, "symbol": "x-thin-open", "size": 8}
+    traces += _points(alone, noise, "the layer alone, on exact inputs", marker)
+    made = [(places[id(r)], r, r.alone) for r in file.rows if r.alone]
+    marker = {"color": ALONE, "symbol": "cross-thin-open", "size": 7}
+    traces += _points(made, noise, "the layer alone, on operands made for it", marker)
     if not noise:
         limits = [(places[id(r)], d.limit * d.max_rel / d.max_abs) for r in file.rows
                   if 0 < (d := r.difference).max_abs < math.inf and d.limit and d.max_rel < math.inf]  # fmt: skip

@@ -1,0 +1,120 @@
+"""Layers on their own: their operands, where they begin, what is said of those that were not reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnx2tf_lite import convert, validation
+from onnx2tf_lite.validation.crop import PERIOD, cropped
+from onnx2tf_lite.validation.operands import SCALES, Seen, draw
+
+from .models import cnn, model
+
+FLOAT = Seen(np.dtype(np.float32), (2, 3, 40, 50), low=0.0, high=6.0, mean=1.0, std=2.0)
+
+
+def checked(proto: onnx.ModelProto, folder: Path, **settings: object) -> validation.FileReport:
+    made = convert(onnx_graph=proto, output_folder_path=folder, outputs=["float32"], check="none", non_verbose=True)
+    (file,) = validation.check(proto, made.files["float32"], layers=False, **settings).files
+    return file
+
+
+# ------------------------------------------------------------------------------------------------ operands
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_operands_are_the_same_on_both_sides_and_others_in_every_round(free: bool) -> None:
+    first, again, later = (draw("x", FLOAT, n, free) for n in (0, 0, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, later)
+    assert first.shape == FLOAT.shape and first.dtype == np.float32
+    assert not np.array_equal(first, draw("y", FLOAT, 0, free))
+
+
+def test_a_layer_that_takes_any_floats_gets_both_signs_and_several_sizes() -> None:
+    size = np.hypot(FLOAT.mean, FLOAT.std)
+    for number, scale in enumerate(SCALES):
+        drawn = draw("x", FLOAT, number, free=True)
+        assert np.std(drawn) == pytest.approx(abs(scale) * size, rel=0.05)
+        if number % 2:
+            assert np.array_equal(drawn, -draw("x", FLOAT, number - 1, free=True))
+
+
+def test_a_layer_that_does_not_gets_what_was_seen() -> None:
+    drawn = draw("x", FLOAT, 0)
+    assert drawn.min() == 0 and drawn.max() == 6 and np.mean((drawn > 0) & (drawn < 6)) > 0.6
+
+
+def test_conditions_take_both_ways_everywhere() -> None:
+    seen = Seen(np.dtype(bool), (4, 5))
+    mixed, opposite, true, false = (draw("c", seen, n) for n in range(4))
+    assert np.array_equal(mixed, ~opposite) and true.all() and not false.any() and 0 < mixed.sum() < 20
+    one, other = (draw("c", Seen(np.dtype(bool), ()), n) for n in range(2))
+    assert one != other and one.shape == ()
+
+
+@given(rows=st.integers(1, 60), size=st.integers(1, 9))
+def test_every_row_of_a_table_is_looked_up(rows: int, size: int) -> None:
+    seen = Seen(np.dtype(np.int64), (size,), kept=np.zeros(size, np.int64))
+    found = [draw("ids", seen, n, rows=rows) for n in range(-(-rows // size))]
+    assert set(np.concatenate(found)) == set(range(rows))
+
+
+def test_whole_numbers_may_be_shapes_and_stay_as_they_are() -> None:
+    kept = np.array([1, -1, 50])
+    assert np.array_equal(draw("shape", Seen(kept.dtype, kept.shape, kept=kept), 5), kept)
+
+
+@given(extent=st.integers(1, 500), least=st.integers(12, 60))
+def test_smaller_images_meet_strides_as_the_full_ones_do(extent: int, least: int) -> None:
+    seen = Seen(np.dtype(np.float32), (1, 3, extent, 7))
+    height = cropped(seen, least).shape[2]
+    assert height <= extent and height >= min(extent, least) and height < max(least + PERIOD, 1)
+    assert all((extent - height) % stride == 0 for stride in (1, 2, 3, 4, 6))
+
+
+# ------------------------------------------------------------------------------------------------ layers
+
+
+def test_every_layer_is_reached(tmp_path: Path) -> None:
+    file = checked(cnn(), tmp_path)
+    assert file.ok and str(file.coverage) == "6 of 6 layers, 100 % of the weights"
+    assert checked(cnn(), tmp_path, budget=1).coverage == file.coverage, "a layer at a time"
+
+
+def test_a_channel_that_nothing_opens_is_said(tmp_path: Path) -> None:
+    bias = np.array([0, 0, -1e30, 0], np.float32)
+    proto = model("g (float[1,8] x) => (float[1,4] y) { h = Gemm(x, w, b)\n y = Relu(h) }", w=(8, 4), b=bias)
+    file = checked(proto, tmp_path)
+    assert file.ok and file.coverage is not None and file.coverage.weights == 0.75 * file.coverage.all_weights
+    assert "1 of 4 channels of layer y" in file.verdict and "75 % of the weights" in file.verdict
+
+
+def test_equal_constants_of_the_model_may_be_one_tensor_of_the_file(tmp_path: Path) -> None:
+    """Both states of an LSTM begin as zeros of a computed shape: the file has them once."""
+    proto = model(
+        """g (float[5,B,3] x) => (float[5,1,B,4] y) {
+          s = Shape(x)
+          n = Slice(s, one, two)
+          to = Concat<axis=0>(one, n, four)
+          h = ConstantOfShape(to)
+          c = ConstantOfShape(to)
+          y, yh, yc = LSTM<hidden_size=4>(x, w, r, b, , h, c)
+        }""",
+        w=(1, 16, 3), r=(1, 16, 4), b=(1, 32), one=np.array([1]), two=np.array([2]), four=np.array([4]),
+    )  # fmt: skip
+    file = checked(proto, tmp_path)
+    assert file.ok and file.coverage is not None and file.coverage.percent == 100, file.verdict
+
+
+def test_a_layer_that_the_file_computes_of_other_tensors(tmp_path: Path) -> None:
+    """Tan becomes Sin / Cos, which the model has too: both sides have to begin at x."""
+    proto = model("g (float[4,5] x) => (float[4,5] s, float[4,5] c, float[4,5] t) "
+                  "{ s = Sin(x)\n c = Cos(x)\n t = Tan(x) }")  # fmt: skip
+    file = checked(proto, tmp_path)
+    assert file.ok and str(file.coverage) == "3 of 3 layers, 100 % of the weights"
