@@ -18,7 +18,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir.editor import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, constant
-from ..ir.rules import Match, NearMissError, again, has_one_reader, made_by, rule
+from ..ir.rules import Match, NearMissError, again, has_one_reader, rule
 from ..ir.traits import FixedScale, Int8
 from .cleanup import equal
 from .cleanup import same_integers as same_pair
@@ -47,7 +47,7 @@ def source(value: Value | None) -> Value | None:
     if value.data is not None:
         quant = value.quant and int8_of(value.quant)
         return None if quant is None or value.dtype.kind != "f" else integers(value, quant)
-    producer = made_by(value, "DEQUANTIZE")
+    producer = value.made_by("DEQUANTIZE")
     if producer is None or not is_int8(producer.attrs["quant"]):
         return None
     stored = producer.inputs[0]
@@ -78,7 +78,7 @@ def quantize_int8(m: Match) -> Value | None:
 
 def shifted(x: Value) -> Value | None:
     """The int8 tensor that ``x``, uint8, was made of without a change of the real numbers."""
-    producer = made_by(x, "QUANTIZE")
+    producer = x.made_by("QUANTIZE")
     if producer is None:
         return None
     origin, quant = producer.inputs[0], producer.attrs["quant"]

@@ -15,80 +15,13 @@ import numpy as np
 
 from . import dims
 from .dims import Dim, Expr, Shape
-from .graph import SMALL, Op, Quant, Value, constant, content_of, current_graph, current_origin
+from .emit import Operand as Operand
+from .emit import emit as emit
+from .emit import emit_all as emit_all
+from .emit import lift as lift
+from .graph import Quant, Value, constant, content_of, current_graph
 from .kinds import KINDS
 from .kinds.shapes import broadcast
-
-FOLD_LIMIT = 1 << 20  # a folded constant may exceed its operands by this many bytes
-
-Operand = Any  # Value | np.ndarray | number
-
-
-def lift(x: Operand, dtype: Any = None) -> Value:
-    """``x`` as a value; a number or array becomes a constant of ``dtype``."""
-    return x if isinstance(x, Value) else constant(x, dtype if dtype is not None else None)
-
-
-def emit_all(kind: str, inputs: Sequence[Value | None], /, **attrs: Any) -> list[Value]:
-    """Append an operation (or fold it) and return its results."""
-    definition = KINDS[kind]
-    types = definition.results(inputs, attrs)
-    present = [v for v in inputs if v is not None]
-    folded = _fold(kind, present, attrs, types)
-    if folded is not None:
-        return folded
-    graph, origin = current_graph(), current_origin()
-    stem = origin.outputs[0] if origin and origin.outputs else kind.lower()
-    op = Op(definition, list(inputs), [], dict(attrs), origin)
-    contents = _contents(kind, present, attrs, types)
-    numbers = [c for c in contents if c is not None and dims.is_static(c.ravel())]
-    if len(numbers) == len(types):
-        return [constant(np.array(c.tolist(), t[1]).reshape(c.shape)) for c, t in zip(numbers, types, strict=True)]
-    for (shape, dtype), content in zip(types, contents, strict=True):
-        value = Value(graph.fresh_name(stem), tuple(shape), np.dtype(dtype), producer=op, content=content)
-        op.outputs.append(value)
-    graph.ops.append(op)
-    return op.outputs
-
-
-def emit(kind: str, *inputs: Value | None, **attrs: Any) -> Value:
-    """:func:`emit_all` for operations with one result."""
-    return emit_all(kind, inputs, **attrs)[0]
-
-
-def _fold(kind: str, inputs: list[Value], attrs: dict[str, Any], types: list[Any]) -> list[Value] | None:
-    evaluate = KINDS[kind].evaluate
-    if evaluate is None or any(v.data is None for v in inputs) or any(not dims.is_static(s) for s, _ in types):
-        return None
-    if any(isinstance(d, Expr) for a in attrs.values() if isinstance(a, tuple) for d in a):
-        return None
-    data = [v.data for v in inputs if v.data is not None]
-    size = sum(dims.evaluate(dims.product(s), {}) * np.dtype(d).itemsize for s, d in types)
-    if size > sum(a.nbytes for a in data) + FOLD_LIMIT:
-        return None
-    with np.errstate(all="ignore"):
-        try:
-            result = evaluate(attrs, *data)
-        except TypeError:
-            return None
-    arrays = result if isinstance(result, (list, tuple)) else [result]
-    return [constant(np.asarray(a, d).reshape(s)) for a, (s, d) in zip(arrays, types, strict=True)]
-
-
-def _contents(kind: str, inputs: list[Value], attrs: dict[str, Any], types: list[Any]) -> list[np.ndarray | None]:
-    unknown: list[np.ndarray | None] = [None] * len(types)
-    function = KINDS[kind].symbolic
-    if function is None or any(not isinstance(d, int) for s, _ in types for d in s):
-        return unknown
-    known = [content_of(v) for v in inputs]
-    if any(k is None for k in known) or any(dims.evaluate(dims.product(s), {}) > SMALL for s, _ in types):
-        return unknown
-    try:
-        result = function({**attrs, "dtype": types[0][1]}, *known)
-    except (TypeError, ZeroDivisionError):
-        return unknown
-    arrays = result if isinstance(result, (list, tuple)) else [result]
-    return [np.asarray(a, object).reshape(s) for a, (s, _) in zip(arrays, types, strict=True)]
 
 
 def axis_of(axis: int, rank: int) -> int:
@@ -207,9 +140,9 @@ def _align(operands: Sequence[Operand]) -> list[Value]:
     return [expand_rank(v, rank) if v.rank else v for v in values]
 
 
-def _nary(kind: str) -> Callable[..., Value]:
+def _nary(kind: str, **defaults: Any) -> Callable[..., Value]:
     def function(*operands: Operand, **attrs: Any) -> Value:
-        return emit(kind, *_align(operands), **attrs)
+        return emit(kind, *_align(operands), **{**defaults, **attrs})
 
     function.__name__ = kind.lower()
     function.__doc__ = f"{kind} of broadcasting operands of one dtype."
@@ -263,20 +196,11 @@ elu = _unary("ELU")
 logical_not = _unary("LOGICAL_NOT")
 
 
-def _arithmetic(kind: str) -> Callable[..., Value]:
-    function = _nary(kind)
-
-    def with_activation(x: Operand, y: Operand, activation: str | None = None) -> Value:
-        return function(x, y, activation=activation)
-
-    with_activation.__doc__ = f"{kind} of two broadcasting operands, with an optional fused activation."
-    return with_activation
-
-
-add = _arithmetic("ADD")
-sub = _arithmetic("SUB")
-mul = _arithmetic("MUL")
-div = _arithmetic("DIV")
+# ``activation``: the name of one that the kernel is to apply to the result
+add = _nary("ADD", activation=None)
+sub = _nary("SUB", activation=None)
+mul = _nary("MUL", activation=None)
+div = _nary("DIV", activation=None)
 
 
 def leaky_relu(x: Value, alpha: float) -> Value:

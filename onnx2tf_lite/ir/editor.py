@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from ..match import find
 from .graph import Graph, Op, Placement, Quant, Value, building
-from .rules import Match, NearMissError, Rule, is_splat, made_by
+from .rules import Match, NearMissError, Rule, is_splat
 
 TOLERANCE = 1e-6  # relative, of the numbers in a pattern: two float32 next to each other
 
@@ -242,7 +242,7 @@ class Editor:
         value = self._survivor(place.value)
         if value in alive or value.is_constant:
             return replace(place, value=value)
-        maker = made_by(value, "DEQUANTIZE")
+        maker = value.made_by("DEQUANTIZE")
         if maker is None or maker.inputs[0] is None:
             return None
         source = self._survivor(maker.inputs[0])

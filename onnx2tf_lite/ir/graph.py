@@ -55,13 +55,14 @@ class Quant:
     def real(self, stored: np.ndarray) -> np.ndarray:
         """The float32 numbers that ``stored``, integers of any shape with :attr:`axis`, stand for."""
         scale, zero = self._parameters(stored.ndim)
-        return ((stored.astype(np.int64) - zero) * scale.astype(np.float32)).astype(np.float32)
+        return np.asarray((stored.astype(np.int64) - zero) * scale.astype(np.float32), np.float32)
 
     def stored(self, real: np.ndarray) -> np.ndarray:
         """The integers of ``real`` numbers: round half to even, then saturate (ONNX QuantizeLinear)."""
         scale, zero = self._parameters(real.ndim)
         info = np.iinfo(self.dtype)
-        return np.clip(np.round(real / scale.astype(real.dtype)) + zero, info.min, info.max).astype(self.dtype)
+        rounded = np.round(real / scale.astype(real.dtype)) + zero
+        return np.asarray(np.clip(rounded, info.min, info.max), self.dtype)
 
     def _parameters(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
         """Scale and zero point in a form that broadcasts with a tensor of ``rank``."""
@@ -120,31 +121,35 @@ class Value:
 
     # Arithmetic appends operations to the graph being built; plain numbers take the dtype of the tensor.
     def __add__(self, other: Any) -> Value:
-        return _build().add(self, other)
+        return _built("add", self, other)
 
     def __radd__(self, other: Any) -> Value:
-        return _build().add(other, self)
+        return _built("add", other, self)
 
     def __sub__(self, other: Any) -> Value:
-        return _build().sub(self, other)
+        return _built("sub", self, other)
 
     def __rsub__(self, other: Any) -> Value:
-        return _build().sub(other, self)
+        return _built("sub", other, self)
 
     def __mul__(self, other: Any) -> Value:
-        return _build().mul(self, other)
+        return _built("mul", self, other)
 
     def __rmul__(self, other: Any) -> Value:
-        return _build().mul(other, self)
+        return _built("mul", other, self)
 
     def __truediv__(self, other: Any) -> Value:
-        return _build().div(self, other)
+        return _built("div", self, other)
 
     def __rtruediv__(self, other: Any) -> Value:
-        return _build().div(other, self)
+        return _built("div", other, self)
 
     def __neg__(self) -> Value:
-        return _build().neg(self)
+        return _built("neg", self)
+
+    def made_by(self, kind: str) -> Op | None:
+        """The operation that computes this value, where it is of this kind."""
+        return self.producer if self.producer is not None and self.producer.is_a(kind) else None
 
     def nbytes(self, hint: int = 1) -> int:
         """Bytes with every symbolic extent counted as ``hint``."""
@@ -166,6 +171,10 @@ class Op:
     outputs: list[Value]
     attrs: dict[str, Any]
     origin: Origin | None = None
+
+    def is_a(self, kind: str) -> bool:
+        """True for an operation of this kind: for patterns; what an operator does is asked of its traits."""
+        return self.kind.name == kind
 
     def uses(self) -> list[Value]:
         """Every value read, also those that an attribute holds because a shape is only known at run time."""
@@ -322,10 +331,12 @@ def copy_graph(graph: Graph) -> Graph:
     )
 
 
-def _build() -> Any:
+def _built(verb: str, *operands: Any) -> Value:
+    """The builder's verb on these operands; the builder imports this module."""
     from . import build
 
-    return build
+    result: Value = getattr(build, verb)(*operands)
+    return result
 
 
 _current: ContextVar[Graph] = ContextVar("graph")

@@ -46,6 +46,8 @@ class Kind(Traits):
     ``tensorflow``
         name of the raw TensorFlow op with the same operands, and in ``tf_attrs`` its attributes that operands do not
         determine; ``emitters.saved_model.ops`` has the form of all others.
+    ``empty(dtype)``
+        the value of a reduction over no elements.
     ``evaluate(attrs, *arrays)``
         numpy result, for constant folding.
     ``symbolic(attrs, *arrays)``
@@ -67,6 +69,7 @@ class Kind(Traits):
     tf_attrs: dict[str, Any] = field(default_factory=dict)
     evaluate: Evaluate | None = None
     symbolic: Evaluate | None = None
+    empty: Callable[[np.dtype], float] | None = None
     operator: str | None
 
     @property

@@ -87,12 +87,6 @@ def is_splat(value: Value, wanted: float, tolerance: float = 0) -> bool:
     return isclose(data.flat[0], wanted, rel_tol=tolerance) and bool(np.all(data == data.flat[0]))
 
 
-def made_by(value: Value | None, kind: str) -> Op | None:
-    """The operation that computes ``value``, where it is of that kind."""
-    producer = None if value is None else value.producer
-    return producer if producer is not None and producer.kind.name == kind else None
-
-
 def has_one_reader(m: Match, value: Value) -> bool:
     """True where one operation reads ``value`` and nobody outside the graph does."""
     readers = [*m.view.readers(value)]

@@ -27,7 +27,8 @@ from .specials import LARGEST, NONE, Seen, Span, Spans, tests
 PLUS, MINUS = np.float32(np.inf), np.float32(-np.inf)
 TOP = np.float32(LARGEST)
 SIGNS = frozenset("+-")
-ADD, MULTIPLY = "STABLEHLO_ADD", "STABLEHLO_MULTIPLY"
+ADD = "STABLEHLO_ADD"  # kernels that do not clamp
+MULTIPLY = "STABLEHLO_MULTIPLY"
 #: The operation, and what is both special and seen of its result -> its result; None where it is right as it is.
 Form = Callable[[Op, Spans, frozenset[str]], "Value | None"]
 
@@ -40,7 +41,7 @@ def restore(graph: Graph) -> None:
         asked = Seen(graph, Spans(graph), suspicion=True)
         suspects = {v: Span(special=asked.of[v]) for v in graph.inputs if v in asked.of}
     spans = Spans(graph, suspects)
-    if not any(spans.of(v).special for g in parts for op in g.ops if op.kind.name in FORMS for v in op.outputs):
+    if not any(spans.of(v).special for g in parts for op in g.ops if FORMS.get(op.kind.name) for v in op.outputs):
         return
     seen = Seen(graph, spans)
     for part in parts:
@@ -80,7 +81,7 @@ def _infinite(x: Value, signs: frozenset[str]) -> Value:
 
 def _added(op: Op, spans: Spans, told: frozenset[str]) -> Value | None:
     x, y = _both(op)
-    subtract = op.kind.name == "SUB"
+    subtract = op.is_a("SUB")
     signs = [spans.of(v).special & SIGNS for v in (x, y)]
     if not any(signs) or not told & SIGNS:
         return None

@@ -99,54 +99,54 @@ def _transpose(op: Op) -> list[Value] | None:
     return [_restored(build.transpose(small, [order.index(r) for r in runs]), op)]
 
 
-_NEUTRAL: dict[str, Callable[[Any, Any], bool]] = {
-    "begin": lambda entry, extent: entry == 0,
-    "pads": lambda entry, extent: entry == (0, 0),
-    "multiples": lambda entry, extent: entry == 1,
-    "strides": lambda entry, extent: entry == 1,
-    "size": lambda entry, extent: entry == extent,
-    "end": lambda entry, extent: entry == extent,
-    "shape": lambda entry, extent: entry == extent,
-}
-
-
 def _by_axes(op: Op) -> list[Value] | None:
     """Operations with attributes per axis: axes that no attribute touches are merged with such neighbours."""
-    rule = op.kind.layout
-    assert isinstance(rule, AnyOrder)
-    data = [v for i, v in enumerate(op.inputs) if v is not None and i not in rule.fixed]
+    layout = op.kind.layout
+    assert isinstance(layout, AnyOrder)
+    data = [v for i, v in enumerate(op.inputs) if v is not None and i not in layout.fixed]
     rank = data[0].rank
-    if any(v.rank != rank for v in data) or rule.last > 1:
+    if any(v.rank != rank for v in data) or layout.last > 1:
         return None
-    touched: set[int] = {rank - 1} if rule.last else set()
-    reduces = bool(rule.drops) and isinstance(op.attrs[rule.drops], tuple)
-    for name in rule.axis:
-        value = op.attrs[name]
-        touched |= set(value) if isinstance(value, tuple) else {value}
-    for name in rule.per_axis:
-        if name in op.attrs and op.attrs[name] is not None:
-            entries = zip(op.attrs[name], data[0].shape, strict=True)
-            touched |= {i for i, (entry, extent) in enumerate(entries) if not _NEUTRAL[name](entry, extent)}
+    touched = _touched(op, layout, data[0].shape)
+    reduces = bool(layout.drops) and isinstance(op.attrs[layout.drops], tuple)
     labels = [("all" if reduces else i) if i in touched else None for i in range(rank)]
     runs = _runs(labels, data[0].shape)
     if len(runs) > op.kind.max_rank:
         return None
+    merged = [
+        v if i in layout.fixed or v is None else _reshape(v, _merged(v.shape, runs)) for i, v in enumerate(op.inputs)
+    ]
+    results = build.emit_all(op.kind.name, merged, **_attributes(op, layout, runs, touched, data[0].shape))
+    return [_restored(value, op, i) for i, value in enumerate(results)]
+
+
+def _touched(op: Op, layout: AnyOrder, shape: Shape) -> set[int]:
+    """The axes that an attribute names, or does something to."""
+    touched = {len(shape) - 1} if layout.last else set()
+    for name in layout.axis:
+        value = op.attrs[name]
+        touched |= set(value) if isinstance(value, tuple) else {value}
+    for name in layout.per_axis:
+        if op.attrs.get(name) is not None:
+            entries = zip(op.attrs[name], shape, strict=True)
+            touched |= {i for i, (entry, extent) in enumerate(entries) if entry != _whole(name, extent)}
+    return touched
+
+
+def _attributes(op: Op, layout: AnyOrder, runs: Runs, touched: set[int], shape: Shape) -> dict[str, Any]:
+    """The attributes with one axis for every run."""
     place = {a: i for i, run in enumerate(runs) for a in run}
     attrs = dict(op.attrs)
-    for name in rule.axis:
+    for name in layout.axis:
         value = attrs[name]
         attrs[name] = tuple(sorted({place[a] for a in value})) if isinstance(value, tuple) else place[value]
-    for name in rule.per_axis:
-        if attrs.get(name) is not None:
+    for name in layout.per_axis:
+        if (entries := attrs.get(name)) is not None:
+            wholes = (_whole(name, extent) for extent in _merged(shape, runs))
             attrs[name] = tuple(
-                attrs[name][run[0]] if run[0] in touched else _whole(name, _merged(data[0].shape, [run])[0])
-                for run in runs
+                entries[run[0]] if run[0] in touched else whole for run, whole in zip(runs, wholes, strict=True)
             )
-    merged = [
-        v if i in rule.fixed or v is None else _reshape(v, _merged(v.shape, runs)) for i, v in enumerate(op.inputs)
-    ]
-    results = build.emit_all(op.kind.name, merged, **attrs)
-    return [_restored(value, op, i) for i, value in enumerate(results)]
+    return attrs
 
 
 def _whole(name: str, extent: dims.Dim) -> Any:

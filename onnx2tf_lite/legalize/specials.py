@@ -16,7 +16,6 @@ from types import MappingProxyType
 import numpy as np
 
 from ..ir.graph import Graph, Op, Value
-from ..ir.kinds import KINDS
 from ..ir.orders import LAST_AXIS, Elementwise
 from ..ir.traits import DOTS, Elements
 
@@ -164,26 +163,25 @@ def _made(value: Value | None, kind: str) -> Op | None:
     """The operation of this kind that made ``value``, seen through views."""
     while value is not None and value.producer is not None and value.producer.kind.is_view:
         value = value.producer.inputs[0]
-    producer = value.producer if value is not None else None
-    return producer if producer is not None and producer.kind is KINDS[kind] else None
+    return value.made_by(kind) if value is not None else None
 
 
 def _padded_window(op: Op, spans: Spans) -> bool:
     """True for a maximum over windows of numbers with -inf around them: every window has a number."""
-    pad = _made(op.inputs[0], "PADV2") if op.kind is KINDS["MAX_POOL_2D"] else None
+    pad = _made(op.inputs[0], "PADV2") if op.is_a("MAX_POOL_2D") else None
     return pad is not None and "-" not in spans.of(operands(pad)[0]).special
 
 
 def _exponentials(op: Op) -> bool:
     """True for a softmax by hand: the sum of exp(x - max x) has a term that is 1."""
-    exponential = _made(op.inputs[0], "EXP") if op.kind is KINDS["SUM"] else None
+    exponential = _made(op.inputs[0], "EXP") if op.is_a("SUM") else None
     shift = _made(exponential.inputs[0], "SUB") if exponential is not None else None
     return shift is not None and _below_zero(shift)
 
 
 def _below_zero(op: Op) -> bool:
     """True for x - max x."""
-    most = _made(op.inputs[1], "REDUCE_MAX") if op.kind is KINDS["SUB"] else None
+    most = _made(op.inputs[1], "REDUCE_MAX") if op.is_a("SUB") else None
     return most is not None and most.inputs[0] is op.inputs[0]
 
 

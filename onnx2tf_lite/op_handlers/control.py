@@ -62,8 +62,8 @@ def _compares(condition: Value, extent: Dim) -> bool:
     """True where ``condition`` is "extent == 1" of an extent that is no input's own (that the user can fix)."""
     while (op := condition.producer) is not None and (op.kind.is_view or op.kind.elements is Elements.CONVERTED):
         condition = op.inputs[0]  # type: ignore[assignment]
-    test = condition.producer
-    if test is None or test.kind.name != "EQUAL" or dims.symbols([extent]) == {str(extent)}:
+    test = condition.made_by("EQUAL")
+    if test is None or dims.symbols([extent]) == {str(extent)}:
         return False
     return {known(v) for v in test.inputs} == {1, extent}
 

@@ -13,7 +13,7 @@ from ..ir import dims
 from ..ir.dims import Shape
 from ..ir.graph import Value, constant
 from ..ir.kinds import KINDS
-from ..ir.kinds.reduction import AT_RUN_TIME
+from ..ir.kinds.reduction import AT_RUN_TIME, highest
 from ..ir.traits import Elements
 from . import _maths as m
 from ._loops import Seen, iterate, put, scalar
@@ -63,32 +63,17 @@ def reduced_shape(shape: Shape, axes: Axes, keepdims: bool | int) -> Shape:
     return tuple(1 if i in axes else d for i, d in enumerate(shape) if keepdims or i not in axes)
 
 
-def lowest(dtype: np.dtype) -> float:
-    """The identity of the maximum."""
-    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
-
-
-def highest(dtype: np.dtype) -> float:
-    """The identity of the minimum."""
-    return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
-
-
-#: The value over no elements; what the kernels return for that differs.
-OVER_NOTHING: dict[str, Callable[[np.dtype], float]] = {
-    "REDUCE_MAX": lowest,
-    "REDUCE_MIN": highest,
-    "SUM": lambda dtype: 0,
-    "REDUCE_PROD": lambda dtype: 1,
-    "MEAN": lambda dtype: np.nan,
-    "REDUCE_ANY": lambda dtype: False,
-    "REDUCE_ALL": lambda dtype: True,
-}
+def over_nothing(kind: str, dtype: np.dtype) -> float:
+    """The value of a reduction over no elements; what the kernels return for that differs."""
+    empty = KINDS[kind].empty
+    assert empty is not None, kind
+    return empty(dtype)
 
 
 def _reduce(kind: str, x: Value, axes: Axes, keepdims: int) -> Value:
     """A kernel, or its value over the empty set."""
     if x.size == 0 if isinstance(axes, Value) else any(x.shape[a] == 0 for a in axes):
-        return b.fill(reduced_shape(x.shape, axes, keepdims), OVER_NOTHING[kind](x.dtype), x.dtype)
+        return b.fill(reduced_shape(x.shape, axes, keepdims), over_nothing(kind, x.dtype), x.dtype)
     if isinstance(axes, Value):
         shape = reduced_shape(x.shape, axes, keepdims)
         y = b.emit(f"{kind}{AT_RUN_TIME}", x, axes, shape=shape, keepdims=bool(keepdims))
@@ -98,7 +83,7 @@ def _reduce(kind: str, x: Value, axes: Axes, keepdims: int) -> Value:
     if KINDS[kind].elements is not Elements.PICKED or x.dtype.kind != "f" or dims.is_static(extents):
         return y
     empty = b.less(b.reduce("REDUCE_PROD", b.dims_value(extents), [0]), 1)  # the kernel's value for that is finite
-    return b.where(empty, x.dtype.type(OVER_NOTHING[kind](x.dtype)), y)
+    return b.where(empty, x.dtype.type(over_nothing(kind, x.dtype)), y)
 
 
 def _real(function: Step) -> Step:

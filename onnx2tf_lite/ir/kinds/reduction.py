@@ -38,11 +38,29 @@ def _mean(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
     return np.trunc(np.mean(x, axis=axis, keepdims=keepdims))
 
 
+Empty = Callable[[np.dtype], float]
+
+
+def lowest(dtype: np.dtype) -> float:
+    """The identity of the maximum."""
+    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min
+
+
+def highest(dtype: np.dtype) -> float:
+    """The identity of the minimum."""
+    return np.inf if dtype.kind == "f" else np.iinfo(dtype).max
+
+
+def always(value: float) -> Empty:
+    """The same number in every dtype."""
+    return lambda dtype: value
+
+
 AT_RUN_TIME = "_AT"  # ends the name of a kind whose parameters are operands instead of attributes
 
 
 def reducer(
-    name: str, function: Callable[..., Any], types: str, versions: str, tensorflow: str, traits: Traits
+    name: str, function: Callable[..., Any], types: str, versions: str, tensorflow: str, empty: Empty, traits: Traits
 ) -> None:
     """Define a reduction of whole axes, and the same along axes that only run time knows."""
     form: dict[str, Any] = {
@@ -50,7 +68,7 @@ def reducer(
         "options": ("ReducerOptions", {"keepDims": "keepdims"}),
         "versions": versions,
     }
-    form |= {"tensorflow": tensorflow, "tf_attrs": {"keep_dims": "keepdims"}, "max_rank": 6}
+    form |= {"empty": empty, "tensorflow": tensorflow, "tf_attrs": {"keep_dims": "keepdims"}, "max_rank": 6}
     evaluate = _evaluate(function)  # XNNPACK fails to prepare above rank 6
     symbolic = evaluate if function in (np.sum, np.prod) else None
     layout = AnyOrder(axis=("axes",), drops="axes")
@@ -70,13 +88,13 @@ _INTEGERS = "f32 i8 u8 i16 i32 i64"
 _NUMBERS, _8 = "f32 i32 i64", "2:qi8|qu8 3:qi16"
 _EXTREME = PICKER.but(bits=Bits.ORDERED, int8=Int8.MOVES)
 _MEAN = computed(TOTALS, REALS, intervals.first, Bits.WRONG, Int8.RESCALES)
-reducer("MEAN", _mean, _NUMBERS, _8, "Mean", _MEAN)
-reducer("SUM", np.sum, _NUMBERS, _8, "Sum", computed(TOTALS, REALS, intervals.summed, Bits.SAME, None))
-reducer("REDUCE_MAX", np.max, _INTEGERS, "2:i8 3:i16", "Max", _EXTREME)
-reducer("REDUCE_MIN", np.min, _INTEGERS, "2:i8 3:i16", "Min", _EXTREME)
-reducer("REDUCE_PROD", np.prod, _INTEGERS, "2:i8|i16", "Prod", computed(DOTS, REALS, None, Bits.SAME, None))
-reducer("REDUCE_ANY", np.any, "bool", "", "Any", whole(None, Bits.WRONG))
-reducer("REDUCE_ALL", np.all, "bool", "", "All", whole(None, Bits.WRONG))
+reducer("MEAN", _mean, _NUMBERS, _8, "Mean", always(np.nan), _MEAN)
+reducer("SUM", np.sum, _NUMBERS, _8, "Sum", always(0), computed(TOTALS, REALS, intervals.summed, Bits.SAME, None))
+reducer("REDUCE_MAX", np.max, _INTEGERS, "2:i8 3:i16", "Max", lowest, _EXTREME)
+reducer("REDUCE_MIN", np.min, _INTEGERS, "2:i8 3:i16", "Min", highest, _EXTREME)
+reducer("REDUCE_PROD", np.prod, _INTEGERS, "2:i8|i16", "Prod", always(1), computed(DOTS, REALS, None, Bits.SAME, None))
+reducer("REDUCE_ANY", np.any, "bool", "", "Any", always(False), whole(None, Bits.WRONG))
+reducer("REDUCE_ALL", np.all, "bool", "", "All", always(True), whole(None, Bits.WRONG))
 
 
 def _arg(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
