@@ -65,15 +65,15 @@ def dims_of(x: Operand) -> Shape:
 
 def reshape(x: Operand, shape: Sequence[Dim]) -> Value:
     """``x`` with another shape; one entry may be -1."""
-    x, shape = lift(x), tuple(shape)
+    source, shape = lift(x), tuple(shape)
     if shape.count(-1) == 1:
         rest = dims.product([d for d in shape if d != -1])
-        shape = tuple(dims.floordiv(x.size, rest) if isinstance(d, int) and d == -1 else d for d in shape)
-    if shape == x.shape:
-        return x
-    value = emit("RESHAPE", x, shape=shape)
-    if x.quant is not None and value.data is not None:
-        value.quant = _reshaped_quant(x.quant, x.shape, shape)
+        shape = tuple(dims.floordiv(source.size, rest) if isinstance(d, int) and d == -1 else d for d in shape)
+    if shape == source.shape:
+        return source
+    value = emit("RESHAPE", source, shape=shape)
+    if source.quant is not None and value.data is not None:
+        value.quant = _reshaped_quant(source.quant, source.shape, shape)
     return value
 
 
@@ -93,12 +93,12 @@ def _reshaped_quant(quant: Quant, old: Shape, new: Shape) -> Quant | None:
 
 def transpose(x: Operand, perm: Sequence[int]) -> Value:
     """``x`` with axis ``perm[i]`` as axis ``i``."""
-    x, perm = lift(x), tuple(int(p) for p in perm)
-    if perm == tuple(range(x.rank)):
-        return x
-    value = emit("TRANSPOSE", x, perm=perm)
-    if x.quant is not None and value.data is not None:
-        value.quant = x.quant.along(None if x.quant.axis is None else perm.index(x.quant.axis))
+    source, perm = lift(x), tuple(int(p) for p in perm)
+    if perm == tuple(range(source.rank)):
+        return source
+    value = emit("TRANSPOSE", source, perm=perm)
+    if source.quant is not None and value.data is not None:
+        value.quant = source.quant.along(None if source.quant.axis is None else perm.index(source.quant.axis))
     return value
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .dims import Shape
 from .graph import Op, Value, short
-from .orders import AS_WRITTEN, Fill, Rule, View
+from .orders import AS_WRITTEN, Fill, Layout, Renamed
 from .traits import Elements, Traits
 
 Result = tuple[Shape, np.dtype]
@@ -57,7 +57,7 @@ class Kind(Traits):
 
     name: str
     infer: Infer
-    layout: Rule = AS_WRITTEN
+    layout: Layout = AS_WRITTEN
     types: str
     typed: tuple[int, ...] | None = (0,)  # None: every operand
     operands: tuple[int | str, ...] | None = None
@@ -75,12 +75,12 @@ class Kind(Traits):
     @property
     def is_view(self) -> bool:
         """TRANSPOSE and RESHAPE: the same elements under other axes."""
-        return isinstance(self.layout, View)
+        return isinstance(self.layout, Renamed)
 
     @property
     def permutes(self) -> bool:
         """TRANSPOSE: a view in another order of axes."""
-        return isinstance(self.layout, View) and self.layout.permutes
+        return isinstance(self.layout, Renamed) and self.layout.permutes
 
     @property
     def is_splat(self) -> bool:

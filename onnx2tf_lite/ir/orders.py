@@ -1,8 +1,9 @@
-"""Layout rules: in which physical axis orders an operator can work.
+"""Layouts of operators: in which physical axis orders an operator can work.
 
 An *order* is a tuple: physical axis ``i`` holds logical axis ``order[i]`` (the permutation of ``numpy.transpose``).  A
-rule is asked "can port p work in this order, and what follows for the other ports?"; it answers with an order for every
-tensor of the operator, or None.  Ports: input ``i`` is ``i``, output ``j`` is ``~j``.  Nothing here looks at sizes.
+layout is asked "can port p work in this order, and what follows for the other ports?"; it answers with an order for
+every tensor of the operator, or None.  Ports: input ``i`` is ``i``, output ``j`` is ``~j``.  Nothing here looks at
+sizes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Order = tuple[int, ...]
 Orders = dict[int, Order]
 
 
-def identity(rank: int) -> Order:
+def natural(rank: int) -> Order:
     """The order in which the handler wrote the tensor."""
     return tuple(range(rank))
 
@@ -34,8 +35,8 @@ def every_port(op: Op) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """Base and strictest rule: every tensor in the order the handler wrote (an anchor).
+class Layout:
+    """Base and strictest layout: every tensor in the order the handler wrote (an anchor).
 
     ``channels_last`` says to which of the two families the anchor belongs: kernels that exist in channels-last form
     only, or ONNX order.
@@ -46,11 +47,11 @@ class Rule:
 
     def orders(self, op: Op, port: int, order: Order) -> Orders | None:
         """Orders of all ports when ``port`` is in ``order``; None where the kernel cannot."""
-        return self.written(op) if order == identity(len(order)) else None
+        return self.written(op) if order == natural(len(order)) else None
 
     def written(self, op: Op) -> Orders:
         """Orders of all ports as the handler wrote them."""
-        return {p: identity(v.rank) for p in every_port(op) if (v := tensor(op, p)) is not None}
+        return {p: natural(v.rank) for p in every_port(op) if (v := tensor(op, p)) is not None}
 
     def attrs(self, op: Op, orders: Orders) -> dict[str, Any]:
         """Attributes of ``op`` rewritten for ``orders``."""
@@ -58,7 +59,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Elementwise(Rule):
+class Elementwise(Layout):
     """Any order, the same on all operands of the result's rank; scalars take no part."""
 
     anchored: bool = False
@@ -67,11 +68,11 @@ class Elementwise(Rule):
         rank = op.outputs[0].rank
         if len(order) != rank:
             return None
-        return {p: order if v.rank == rank else identity(v.rank) for p in every_port(op) if (v := tensor(op, p))}
+        return {p: order if v.rank == rank else natural(v.rank) for p in every_port(op) if (v := tensor(op, p))}
 
 
 @dataclass(frozen=True)
-class AnyOrder(Rule):
+class AnyOrder(Layout):
     """Any order; attributes that name axes are renumbered.
 
     ``axis``: attributes with one axis or a tuple of axes; ``per_axis``: attributes with one entry per axis; inputs in
@@ -99,7 +100,7 @@ class AnyOrder(Rule):
             value = tensor(op, p)
             assert value is not None
             if p in self.fixed or (p >= 0 and value.rank != rank):
-                result[p] = identity(value.rank)
+                result[p] = natural(value.rank)
             else:
                 result[p] = short if p < 0 else order
         return result
@@ -143,7 +144,7 @@ def _restore(order: Order, dropped: frozenset[int], rank: int) -> Order:
 
 
 @dataclass(frozen=True)
-class Gather(Rule):
+class Gather(Layout):
     """GATHER along ``axis``: the data in any order; the index axes stay together where the axis was."""
 
     anchored: bool = False
@@ -154,7 +155,7 @@ class Gather(Rule):
         axis, batch = op.attrs["axis"], op.attrs.get("batch_dims", 0)
         width = index.rank - batch
         if batch or port == 1:
-            return self.written(op) if order == identity(len(order)) else None
+            return self.written(op) if order == natural(len(order)) else None
         if port < 0:
             inside = [i for i, a in enumerate(order) if axis <= a < axis + width]
             if [order[i] for i in inside] != list(range(axis, axis + width)) or (
@@ -169,14 +170,14 @@ class Gather(Rule):
         result: list[int] = []
         for a in order:
             result += range(axis, axis + width) if a == axis else [a if a < axis else a + width - 1]
-        return {0: order, 1: identity(index.rank), ~0: tuple(result)}
+        return {0: order, 1: natural(index.rank), ~0: tuple(result)}
 
     def attrs(self, op: Op, orders: Orders) -> dict[str, Any]:
         return op.attrs | {"axis": orders[0].index(op.attrs["axis"])}
 
 
 @dataclass(frozen=True)
-class Fill(Rule):
+class Fill(Layout):
     """FILL: one number everywhere looks the same in any order."""
 
     anchored: bool = False
@@ -189,7 +190,7 @@ class Fill(Rule):
 
 
 @dataclass(frozen=True)
-class MatMul(Rule):
+class MatMul(Layout):
     """BATCH_MATMUL: batch axes first and in equal order everywhere; each operand's matrix may lie transposed."""
 
     anchored: bool = False
@@ -202,9 +203,9 @@ class MatMul(Rule):
         normal = batch + (rank - 2, rank - 1)
         if port < 0 and order != normal:
             return None
-        if any(v is None or v.rank != rank for v in op.inputs) and batch != identity(rank - 2):
+        if any(v is None or v.rank != rank for v in op.inputs) and batch != natural(rank - 2):
             return None
-        result = {p: normal if v.rank == rank else identity(v.rank) for p in every_port(op) if (v := tensor(op, p))}
+        result = {p: normal if v.rank == rank else natural(v.rank) for p in every_port(op) if (v := tensor(op, p))}
         result[port] = order
         return result
 
@@ -220,7 +221,7 @@ class MatMul(Rule):
 
 
 @dataclass(frozen=True)
-class FullyConnected(Rule):
+class FullyConnected(Layout):
     """FULLY_CONNECTED with constant weights: leading axes in any order.
 
     The *contents* of the last axis may come and go in any order too, because the columns and rows of the weights are
@@ -233,19 +234,19 @@ class FullyConnected(Rule):
         rank = op.outputs[0].rank
         if len(order) != rank or order[-1] != rank - 1:
             return None
-        return {p: order if p in (0, ~0) else identity(v.rank) for p in every_port(op) if (v := tensor(op, p))}
+        return {p: order if p in (0, ~0) else natural(v.rank) for p in every_port(op) if (v := tensor(op, p))}
 
 
 @dataclass(frozen=True)
-class View(Rule):
+class Renamed(Layout):
     """TRANSPOSE (``permutes``) and RESHAPE: no operation at all for the layout stage, only a renaming of axes."""
 
     anchored: bool = False
     permutes: bool = False
 
 
-AS_WRITTEN = Rule()
-CHANNELS_LAST = Rule(channels_last=True)
+AS_WRITTEN = Layout()
+CHANNELS_LAST = Layout(channels_last=True)
 ELEMENTWISE = Elementwise()
 LAST_AXIS = AnyOrder(last=1)
 
@@ -264,14 +265,14 @@ __all__ = [
     "Elementwise",
     "FullyConnected",
     "Gather",
+    "Layout",
     "Mapping",
     "MatMul",
     "Order",
     "Orders",
-    "Rule",
-    "View",
+    "Renamed",
     "every_port",
-    "identity",
+    "natural",
     "permute",
     "tensor",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """Layout assignment: where data moves is decided once for the whole graph, with the fewest bytes.
 
-``views``     Transpose and Reshape as renamings   ``families``  two candidate orders per operation
+``views``     Transpose and Reshape as renamings   ``candidates``  two candidate orders per operation
 ``problem``   the choice as an optimisation problem
 ``cut``       its exact solution                   ``stage``     solve and rewrite
 """

@@ -7,7 +7,7 @@ from collections import deque
 INFINITE = 1 << 200
 
 
-class Network:
+class FlowNetwork:
     """A directed network; node 0 is the source, node 1 the sink."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from .cut import INFINITE, Network
+from .cut import INFINITE, FlowNetwork
 
 CF, CL = 0, 1
 
@@ -23,7 +23,7 @@ class Pin:
 
 
 @dataclass
-class Problem:
+class Labelling:
     """``unary[node]`` = (cost under CF, cost under CL), None where forbidden; ``values`` = [(weight, pins)]."""
 
     unary: list[tuple[int | None, int | None]] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Problem:
         A conflict is an order that one node wants as CF and another as CL: that is not submodular, so it is counted as
         two orders.  CF is the source side.
         """
-        network = Network()
+        network = FlowNetwork()
         nodes = [network.node() for _ in self.unary]
         for node, (cf, cl) in zip(nodes, self.unary, strict=True):
             for tail, head, cost in ((0, node, cl), (node, 1, cf)):

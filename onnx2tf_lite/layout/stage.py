@@ -12,9 +12,9 @@ from ..errors import ConversionError
 from ..ir.dims import Expr, Shape, is_static
 from ..ir.graph import Graph, Op, Origin, Placement, Value, building, current_graph, current_origin
 from ..ir.kinds import KINDS
-from ..ir.orders import AS_WRITTEN, Order, Rule, every_port, identity, permute, tensor
-from .families import Node, Variant, as_written, channels_last, discover, from_producers, from_readers
-from .problem import CL, Pin, Problem
+from ..ir.orders import AS_WRITTEN, Layout, Order, every_port, natural, permute, tensor
+from .candidates import Candidate, Vertex, as_written, channels_last, discover, from_producers, from_readers
+from .problem import CL, Labelling, Pin
 from .views import Atoms, Axes, Key, key_of, order_for, runs
 
 TRANSPOSE_COST = 4096  # bytes that a transpose costs beyond the data it moves
@@ -76,7 +76,7 @@ class _Choice:
 
     cost: int
     labels: list[int]
-    problem: Problem
+    problem: Labelling
     conflicts: int
 
 
@@ -86,7 +86,7 @@ class _Layout:
         self.atoms = Atoms()
         self.views: dict[Value, tuple[Value, Axes]] = {}
         self.shapes: dict[Value, Shape] = {}  # of bases, as the handlers wrote them
-        self.nodes: list[Node] = []
+        self.nodes: list[Vertex] = []
         self.made: dict[Value, str] = {}  # base -> who produced it
         self.stored: dict[Value, dict[Key, tuple[Value, Axes]]] = {}  # base -> orders that exist, the produced first
         self.reshaped: dict[tuple[Value, tuple[object, ...]], Value] = {}
@@ -132,22 +132,22 @@ class _Layout:
             base, axes = self.views[value]
             return base, self.atoms.refined(axes)
 
-        def boundary(name: str, port: int, value: Value) -> Node:
-            node = Node(None, Rule(), {port: view(value)}, name in self.pins)
+        def boundary(name: str, port: int, value: Value) -> Vertex:
+            node = Vertex(None, Layout(), {port: view(value)}, name in self.pins)
             if node.pinned:
                 rank = value.rank
                 last = self.pins[name] == "channels_last" and rank > 2
-                variant = Variant({port: channels_last(rank) if last else identity(rank)})
-                node.variants = [variant, variant]
+                candidate = Candidate({port: channels_last(rank) if last else natural(rank)})
+                node.candidates = [candidate, candidate]
             return node
 
         for value in self.graph.inputs:
             self.nodes.append(boundary(value.name, ~0, value))
             self.made[value] = f"input '{value.name}'"
         for op in self.computing:
-            rule = AS_WRITTEN if op.kind.is_view else op.kind.layout
+            layout = AS_WRITTEN if op.kind.is_view else op.kind.layout
             ports = {p: view(v) for p in every_port(op) if (v := tensor(op, p)) in self.views and v}
-            self.nodes.append(Node(op, rule, ports))
+            self.nodes.append(Vertex(op, layout, ports))
             for value in op.outputs:
                 self.made[value] = _label(op)
         for name, value in zip(_output_names(self.graph), self.graph.outputs, strict=True):
@@ -156,32 +156,32 @@ class _Layout:
 
     # ---------------------------------------------------------------- solving
 
-    def _solve(self) -> list[Variant]:
-        """The chosen variants: a minimum cut between the two families, then expansion moves until none helps.
+    def _solve(self) -> list[Candidate]:
+        """The chosen candidates: a minimum cut between the two candidates, then expansion moves until none helps.
 
-        Each repetition is an expansion move: every operation may keep its variant or take the one of the program as
+        Each repetition is an expansion move: every operation may keep its candidate or take the one of the program as
         written (so that the stage never makes a program worse), of its producers, or of its readers.
         """
         best = self._cut()
         moves = [as_written, from_producers, from_readers]
         failed = 0
         while failed < len(moves) and best.cost >= TRANSPOSE_COST:  # below it nothing moves
-            before = [node.variants for node in self.nodes]
+            before = [node.candidates for node in self.nodes]
             for node, label in zip(self.nodes, best.labels, strict=True):
-                node.variants = [node.variants[label]] * 2
+                node.candidates = [node.candidates[label]] * 2
             moves[failed](self.nodes)
             expanded = self._cut()
             if expanded.cost < best.cost:
                 best, failed = expanded, 0
                 continue
             failed += 1
-            for node, variants in zip(self.nodes, before, strict=True):
-                node.variants = variants
+            for node, candidates in zip(self.nodes, before, strict=True):
+                node.candidates = candidates
         self.report.conflicts += best.conflicts
         for weighed, pins in best.problem.values:
             orders = {pin.keys[best.labels[pin.node]] for pin in pins}
             self.report.cost_bytes += (weighed - TRANSPOSE_COST) * (max(len(orders), 1) - 1)
-        chosen = [node.variants[label] for node, label in zip(self.nodes, best.labels, strict=True)]
+        chosen = [node.candidates[label] for node, label in zip(self.nodes, best.labels, strict=True)]
         return [v for v in chosen if v is not None]
 
     def _cut(self) -> _Choice:
@@ -190,38 +190,38 @@ class _Layout:
         cost, labels = min((problem.cost(choice), choice) for choice in (labels, [CL] * len(labels)))
         return _Choice(cost, labels, problem, conflicts)
 
-    def _problem(self) -> Problem:
+    def _problem(self) -> Labelling:
         values: dict[Value, list[Pin]] = {base: [] for base in self.shapes}
         unary: list[tuple[int | None, int | None]] = []
         for index, node in enumerate(self.nodes):
-            written = [v is not None and all(o == identity(len(o)) for o in v.orders.values()) for v in node.variants]
+            written = [v is not None and all(o == natural(len(o)) for o in v.orders.values()) for v in node.candidates]
             free = node.op is None and not node.pinned  # a tie leaves a boundary in ONNX order
             unary.append((int(free and not written[0]), int(free and not written[1])))
             for port, (base, _) in node.ports.items():
                 values[base].append(Pin(index, (node.key(0, port), node.key(1, port))))
-        return Problem(unary, [(weight(v, self.shapes[v]) + TRANSPOSE_COST, pins) for v, pins in values.items()])
+        return Labelling(unary, [(weight(v, self.shapes[v]) + TRANSPOSE_COST, pins) for v, pins in values.items()])
 
     # ---------------------------------------------------------------- rewriting
 
-    def _rewrite(self, chosen: list[Variant]) -> None:
+    def _rewrite(self, chosen: list[Candidate]) -> None:
         tensors = self.graph.tensors
         logical = {name: value.shape for name, value in tensors.items()}
         self.graph.ops = []
         outputs = iter(range(len(self.graph.outputs)))
         placed: dict[str, tuple[Value, Axes]] = {}
         with building(self.graph):
-            for node, variant in zip(self.nodes, chosen, strict=True):
+            for node, candidate in zip(self.nodes, chosen, strict=True):
                 if node.op is not None:
-                    self._rewrite_op(node, node.op, variant)
+                    self._rewrite_op(node, node.op, candidate)
                 elif ~0 in node.ports:
-                    self._produce(node, variant, ~0)
+                    self._produce(node, candidate, ~0)
                 else:
                     index = next(i for i in outputs if self.graph.outputs[i] in self.views)
                     name, written = _output_names(self.graph)[index], self.graph.outputs[index]
-                    value = self._output(self._fetch(node, variant, 0, name), index)
+                    value = self._output(self._fetch(node, candidate, 0, name), index)
                     self.graph.outputs[index] = value
                     if tensors.get(name) is written:  # not so where an input is handed through
-                        placed[name] = value, node.axes(variant, 0)
+                        placed[name] = value, node.axes(candidate, 0)
         for name, value in tensors.items():
             if value in self.views:  # else nothing reads it, and it is gone
                 base, axes = self.views[value]
@@ -235,7 +235,7 @@ class _Layout:
 
     def _place(self, name: str, shape: Shape, axes: Axes, value: Value, physical: Axes) -> None:
         """Record how the ONNX tensor is read back: by whole axes where possible, else by atoms."""
-        order = order_for(axes, key_of(physical), identity(len(axes)))
+        order = order_for(axes, key_of(physical), natural(len(axes)))
         if order is not None and value.shape == permute(shape, order):
             self.graph.placements[name] = Placement(value, value.shape, tuple(np.argsort(order).tolist()), shape)
             return
@@ -244,39 +244,41 @@ class _Layout:
         split = self.atoms.shape(tuple((a,) for a in have))
         self.graph.placements[name] = Placement(value, split, perm, shape)
 
-    def _rewrite_op(self, node: Node, op: Op, variant: Variant) -> None:
+    def _rewrite_op(self, node: Vertex, op: Op, candidate: Candidate) -> None:
         inputs = list(op.inputs)
         for port, value in enumerate(op.inputs):
             if value is None:
                 continue
             if port in node.ports:
-                inputs[port] = self._fetch(node, variant, port, _label(op), op.origin)
+                inputs[port] = self._fetch(node, candidate, port, _label(op), op.origin)
             else:
-                inputs[port] = self._permute_constant(value, variant.orders.get(port, identity(value.rank)))
-        attrs = node.rule.attrs(op, variant.orders)
+                inputs[port] = self._permute_constant(value, candidate.orders.get(port, natural(value.rank)))
+        attrs = node.layout.attrs(op, candidate.orders)
         if op.kind.is_view:
             attrs = dict(op.attrs)
         op.inputs, op.attrs = inputs, attrs
-        self._permute_weights(node, op, variant)
+        self._permute_weights(node, op, candidate)
         for port in node.ports:
             if port < 0:
-                self._produce(node, variant, port)
+                self._produce(node, candidate, port)
         self.graph.ops.append(op)
 
-    def _produce(self, node: Node, variant: Variant, port: int) -> None:
+    def _produce(self, node: Vertex, candidate: Candidate, port: int) -> None:
         base, _ = node.ports[port]
-        axes = node.axes(variant, port)
+        axes = node.axes(candidate, port)
         base.shape = self.atoms.shape(axes)
-        if base.rank > 1 and variant.orders[port] != identity(base.rank):
+        if base.rank > 1 and candidate.orders[port] != natural(base.rank):
             base.content = None
         if base.quant is not None and base.quant.axis is not None:
-            base.quant = base.quant.along(variant.orders[port].index(base.quant.axis))
+            base.quant = base.quant.along(candidate.orders[port].index(base.quant.axis))
         self.stored[base] = {key_of(axes): (base, axes)}
 
-    def _fetch(self, node: Node, variant: Variant, port: int, consumer: str, origin: Origin | None = None) -> Value:
-        """The value at a port in the order and shape that the variant wants."""
+    def _fetch(
+        self, node: Vertex, candidate: Candidate, port: int, consumer: str, origin: Origin | None = None
+    ) -> Value:
+        """The value at a port in the order and shape that the candidate wants."""
         base, _ = node.ports[port]
-        axes = node.axes(variant, port)
+        axes = node.axes(candidate, port)
         key = key_of(axes)
         orders = self.stored[base]
         with building(current_graph(), origin):
@@ -297,7 +299,7 @@ class _Layout:
         pieces: Axes
         if set(filled) == {a for a in have if a} and len(have) == len(want):
             pieces = have
-            order = order_for(have, key_of(want), identity(len(have)))
+            order = order_for(have, key_of(want), natural(len(have)))
             assert order is not None
             spare = iter([i for i, a in enumerate(have) if not a])
             order = tuple(have.index(a) if a else next(spare) for a in want)
@@ -343,7 +345,7 @@ class _Layout:
     # ---------------------------------------------------------------- constants
 
     def _permute_constant(self, value: Value, order: Order) -> Value:
-        if value.data is None or order == identity(value.rank):
+        if value.data is None or order == natural(value.rank):
             return value
         cache = id(value), order
         if cache not in self.permuted:
@@ -354,9 +356,9 @@ class _Layout:
             self.permuted[cache] = Value(value.name, data.shape, value.dtype, data=data, quant=quant)
         return self.permuted[cache]
 
-    def _permute_weights(self, node: Node, op: Op, variant: Variant) -> None:
+    def _permute_weights(self, node: Vertex, op: Op, candidate: Candidate) -> None:
         """Columns (or rows and bias) of constant weights in the order in which the contents arrive (or leave)."""
-        for port, key in variant.inner.items():
+        for port, key in candidate.inner.items():
             written = node.ports[port][1][-1]
             if key == written:
                 continue

@@ -8,7 +8,7 @@ from typing import Any
 from ..ir import build, dims
 from ..ir.dims import Shape
 from ..ir.graph import Op, Value
-from ..ir.orders import AnyOrder, Elementwise, Rule, View
+from ..ir.orders import AnyOrder, Elementwise, Layout, Renamed
 
 Runs = list[list[int]]
 
@@ -154,8 +154,8 @@ def _whole(name: str, extent: dims.Dim) -> Any:
     return {"begin": 0, "pads": (0, 0), "multiples": 1, "strides": 1}.get(name, extent)
 
 
-METHODS: dict[type[Rule], Callable[[Op], list[Value] | None]] = {
-    View: _transpose,
+METHODS: dict[type[Layout], Callable[[Op], list[Value] | None]] = {
+    Renamed: _transpose,
     Elementwise: _elementwise,
     AnyOrder: _by_axes,
 }

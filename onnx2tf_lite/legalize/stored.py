@@ -72,7 +72,7 @@ def _real(value: Value, quant: Quant) -> Value:
 
 def _on_reals(op: Op, quant: Quant) -> Value:
     stored = _stored(op.inputs)
-    operands = [_real(v, quant) if v in stored else v for v in op.inputs]  # type: ignore[arg-type]
+    operands = [_real(v, quant) if v in stored else v for v in op.inputs]
     if op.kind.elements is Elements.PADDED:  # with the integer 0, which is another number
         return b.pad(operands[0], op.attrs["pads"], quant.real(np.zeros((), quant.dtype)))  # type: ignore[arg-type]
     return b.emit(op.kind.name, *operands, **op.attrs)

@@ -71,7 +71,7 @@ def long_division(x: Value, y: Value, unsigned: bool) -> tuple[Value, Value]:
         digit = to_integer(to_float(rest) / divisor * (1 - 2.0**-20))
         total, rest = digit if total is None else total + digit, rest - digit * y
     last = build.cast(build.greater_equal(order(rest), order(y)), I64)
-    return total + last, rest - last * y  # type: ignore[operator]
+    return total + last, rest - last * y
 
 
 def quotient(x: Value, y: Value, floor: bool = False) -> Value:

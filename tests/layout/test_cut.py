@@ -8,12 +8,12 @@ import random
 import numpy as np
 import pytest
 
-from onnx2tf_lite.layout.problem import CF, CL, Pin, Problem
+from onnx2tf_lite.layout.problem import CF, CL, Labelling, Pin
 
 
-def random_problem(rng: random.Random, nodes: int, values: int, orders: int = 4) -> Problem:
-    """Byte weights, unary costs, forbidden labels; keys of the two families are disjoint or equal (submodular)."""
-    problem = Problem()
+def random_problem(rng: random.Random, nodes: int, values: int, orders: int = 4) -> Labelling:
+    """Byte weights, unary costs, forbidden labels; keys of the two candidates are disjoint or equal (submodular)."""
+    problem = Labelling()
     for _ in range(nodes):
         costs: list[int | None] = [rng.choice([0, 0, 0, 1, rng.randrange(5000)]) for _ in range(2)]
         if rng.random() < 0.15:
@@ -29,12 +29,12 @@ def random_problem(rng: random.Random, nodes: int, values: int, orders: int = 4)
     return problem
 
 
-def allowed(problem: Problem):
+def allowed(problem: Labelling):
     choices = [[label for label in (CF, CL) if pair[label] is not None] for pair in problem.unary]
     return itertools.product(*choices)
 
 
-def brute_force(problem: Problem) -> int:
+def brute_force(problem: Labelling) -> int:
     return min(problem.cost(labels) for labels in allowed(problem))
 
 
@@ -55,7 +55,7 @@ def test_conflicting_orders_are_bounded_and_counted() -> None:
     for _ in range(200):
         problem = random_problem(rng, 6, 5)
         for weight, pins in problem.values[:2]:
-            pins.append(Pin(rng.randrange(6), ("cl0", "cf0")))  # another node's families the other way round
+            pins.append(Pin(rng.randrange(6), ("cl0", "cf0")))  # another node's candidates the other way round
             assert weight
         labels, bound, conflicts = problem.solve()
         seen += bool(conflicts)
@@ -76,7 +76,7 @@ def test_unit_weights_are_caught() -> None:
     wrong = 0
     for _ in range(200):
         problem = random_problem(rng, 7, 7)
-        blind = Problem(problem.unary, [(1, pins) for _, pins in problem.values])
+        blind = Labelling(problem.unary, [(1, pins) for _, pins in problem.values])
         wrong += problem.cost(blind.solve()[0]) != brute_force(problem)
     assert wrong > 20
 

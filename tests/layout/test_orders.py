@@ -11,7 +11,7 @@ import pytest
 from onnx2tf_lite.ir import kinds
 from onnx2tf_lite.ir.graph import Graph, Op, Quant, Value, building, constant
 from onnx2tf_lite.ir.kind import KINDS
-from onnx2tf_lite.ir.orders import every_port, identity
+from onnx2tf_lite.ir.orders import every_port, natural
 from onnx2tf_lite.ir.orders import tensor as tensor_at
 
 from .interpreter import MEANING, run_op
@@ -73,7 +73,7 @@ REDUCTIONS = ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "REDUCE_
 
 
 def cases() -> list[Any]:
-    """(kind, inputs, attrs) for every kind with a rule that moves, and variants with other ranks or options."""
+    """(kind, inputs, attrs) for every kind with a rule that moves, and candidates with other ranks or options."""
     found: list[tuple[str, str, list[Any], dict[str, Any]]] = []
     for name, kind in KINDS.items():
         if kind.layout.anchored or kind.is_view or name == "GATHER" or name == "BROADCAST_TO":
@@ -127,7 +127,7 @@ def test_equivariance(name: str, inputs: list[Any], attrs: dict[str, Any]) -> No
             continue
         assert orders[port] == order, "a rule may not answer with another order than it was asked for"
         assert sorted(orders) == sorted(every_port(op))
-        taken += order != identity(tensor.rank)
+        taken += order != natural(tensor.rank)
         op.attrs = op.kind.layout.attrs(op, orders)
         got = run_op(op, [a.transpose(orders[i]) for i, a in enumerate(arrays)])
         for j, (g, e) in enumerate(zip(got, expected, strict=True)):

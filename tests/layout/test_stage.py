@@ -10,7 +10,7 @@ import pytest
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.graph import Graph, Value, building
 from onnx2tf_lite.layout import assign, stage
-from onnx2tf_lite.layout.problem import Problem
+from onnx2tf_lite.layout.problem import Labelling
 
 from .interpreter import run
 from .programs import random_program
@@ -36,16 +36,16 @@ def run_by_name(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndar
 
 
 @pytest.fixture
-def solved(monkeypatch: pytest.MonkeyPatch) -> list[Problem]:
+def solved(monkeypatch: pytest.MonkeyPatch) -> list[Labelling]:
     """The optimisation problems that a test's runs of the stage posed."""
-    problems: list[Problem] = []
-    solve = Problem.solve
-    monkeypatch.setattr(Problem, "solve", lambda self: (problems.append(self), solve(self))[1])
+    problems: list[Labelling] = []
+    solve = Labelling.solve
+    monkeypatch.setattr(Labelling, "solve", lambda self: (problems.append(self), solve(self))[1])
     return problems
 
 
 @pytest.mark.parametrize("block", range(30))
-def test_random_programs(block: int, solved: list[Problem]) -> None:
+def test_random_programs(block: int, solved: list[Labelling]) -> None:
     """Numerics of every tensor equal, emitted bytes = the solver's value = the brute-forced minimum."""
     for seed in range(block * 50, block * 50 + 50):  # 1,500 programs in all
         graph = random_program(seed)

@@ -69,12 +69,12 @@ def _ratio(a: Dim, b: Dim) -> Dim | dims.Ratio:
 
 
 def _quotient(attrs: Mapping[str, Any], a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return _object(_ratio if attrs["dtype"].kind == "f" else _truncated)(attrs, a, b)
+    return np.asarray(_object(_ratio if attrs["dtype"].kind == "f" else _truncated)(attrs, a, b))
 
 
 def _integer_division(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     quotient = np.abs(a) // np.abs(b)
-    return np.where((a < 0) == (b < 0), quotient, -quotient).astype(a.dtype)
+    return np.asarray(np.where((a < 0) == (b < 0), quotient, -quotient), a.dtype)
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -52,7 +52,8 @@ def _batch_matmul(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
 
 
 def _evaluate(attrs: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.matmul(np.swapaxes(x, -1, -2) if attrs["adj_x"] else x, np.swapaxes(y, -1, -2) if attrs["adj_y"] else y)
+    x = np.swapaxes(x, -1, -2) if attrs["adj_x"] else x
+    return np.asarray(np.matmul(x, np.swapaxes(y, -1, -2) if attrs["adj_y"] else y))
 
 
 define(

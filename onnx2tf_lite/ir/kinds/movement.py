@@ -15,7 +15,7 @@ from .. import dims, intervals
 from ..dims import Dim, Shape
 from ..graph import Op, Value
 from ..kind import Infer, Result, define
-from ..orders import AS_WRITTEN, CHANNELS_LAST, AnyOrder, Rule, View
+from ..orders import AS_WRITTEN, CHANNELS_LAST, AnyOrder, Layout, Renamed
 from ..traits import MOVER, PICKER, Elements, Int8, Traits
 from .reduction import AT_RUN_TIME
 from .shapes import broadcast, like, same
@@ -39,7 +39,7 @@ def _activated(op: Op) -> str:
 
 
 def rearranged(
-    name: str, infer: Infer, function: Callable[..., Any], traits: Traits, layout: Rule, types: str, **rest: Any
+    name: str, infer: Infer, function: Callable[..., Any], traits: Traits, layout: Layout, types: str, **rest: Any
 ) -> None:
     """Define an operator that does the same to numbers and to dims."""
     define(
@@ -63,7 +63,7 @@ rearranged(
     lambda inputs, attrs: like(inputs, [inputs[0].shape[a] for a in attrs["perm"]]),
     lambda attrs, x: np.transpose(x, attrs["perm"]),
     MOVER.but(trap=scalar),
-    View(permutes=True),
+    Renamed(permutes=True),
     types="",
     operands=(0, "perm"),
     options=("TransposeOptions", {}),
@@ -75,7 +75,7 @@ rearranged(
     _reshape,
     lambda attrs, x: np.reshape(x, attrs["shape"]),
     MOVER,
-    View(),
+    Renamed(),
     types="",
     operands=(0, "shape"),
     options=("ReshapeOptions", {}),

@@ -35,7 +35,7 @@ def _evaluate_at(function: Callable[..., Any]) -> Callable[..., Any]:
 def _mean(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
     if x.dtype.kind == "f":
         return np.asarray(np.mean(x, axis=axis, keepdims=keepdims, dtype=np.float64))
-    return np.trunc(np.mean(x, axis=axis, keepdims=keepdims))
+    return np.asarray(np.trunc(np.mean(x, axis=axis, keepdims=keepdims)))
 
 
 Empty = Callable[[np.dtype], float]
@@ -126,12 +126,12 @@ arg("ARG_MIN", np.argmin)
 
 def _softmax(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
 def _log_softmax(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     shifted = x - x.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
 define(

@@ -57,8 +57,8 @@ def _gelu(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     from math import erf
 
     if attrs["approximate"]:
-        return (0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))).astype(x.dtype)
-    return (0.5 * x * (1 + np.vectorize(erf, otypes=[np.float64])(x / np.sqrt(2)))).astype(x.dtype)
+        return np.asarray(0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))), x.dtype)
+    return np.asarray(0.5 * x * (1 + np.vectorize(erf, otypes=[np.float64])(x / np.sqrt(2))), x.dtype)
 
 
 def _leaky_relu(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
@@ -66,7 +66,7 @@ def _leaky_relu(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
 
 
 def _hard_swish(x: np.ndarray) -> np.ndarray:
-    return x * np.clip(x + 3, 0, 6) / 6
+    return np.asarray(x * np.clip(x + 3, 0, 6) / 6)
 
 
 def _elu(x: np.ndarray) -> np.ndarray:
