@@ -202,7 +202,6 @@ CASES |= {
     # movement
     "TRANSPOSE": ("f32[N,3,4,5]", lambda x: b.transpose(x, (0, 3, 1, 2))),
     "TRANSPOSE-bool": ("bool[N,3,4]", lambda x: b.transpose(x, (2, 0, 1))),
-    "IDENTITY": ("f32[N,3,4]", lambda x: b.emit("IDENTITY", x, shape=x.shape)),
     "RESHAPE": ("f32[N,3,4]", lambda x: b.reshape(x, (x.shape[0], 12))),
     "RESHAPE-two-unknown": ("f32[N,3,4] f32[N]", lambda x, y: b.reshape(x, (x.shape[0] * 2, 2, 3))),
     "CONCATENATION": ("f32[N,3] f32[N,4]", lambda x, y: b.concat([x, y], 1)),
