@@ -16,6 +16,9 @@ from onnx_graphsurgeon.ir.tensor import LazyValues
 
 from .edit import Tensor, graphs, tensors
 
+#: Floats of 16 bits, and the attributes that name an element type.
+HALF_FLOATS = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
+TYPE_ATTRIBUTES = {"to", "dtype", "output_dtype", "output_datatype", "softmax_precision", "stash_type"}
 #: Constants above this many bytes are inputs in a weight-free proto.
 BIG = 1024
 

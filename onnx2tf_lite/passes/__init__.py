@@ -4,8 +4,9 @@
     graph, reports = passes.optimize(graph, passes.PassOptions(batch_size=1))
     passes.run("batchnorm", graph)                       # any one pass by itself
 
-`onnx2tf --list-passes` prints them all. Overrides, cuts and shape inference come first, then `upgrade`; then folding,
-needless copies, cleaning and inference until nothing changes; the fusions, `batchnorm`, onnxsim and `names`.
+`onnx2tf --list-passes` prints them all. 16-bit floats are widened first; then overrides, cuts and shape inference, and
+`upgrade`; then folding, needless copies, cleaning and inference until nothing changes; the fusions, `batchnorm`,
+onnxsim and `names`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from .shapes import Shapes
 from .simplify import Simplify
 from .tile import Tile
 from .upgrade import Upgrade
+from .widen import Widen
 
 __all__ = [
     "PASSES",
@@ -61,7 +63,7 @@ class Entry:
 
 def _registry() -> Iterator[Entry]:
     fusions = [partial(Fuse, fusion) for fusion in FUSIONS.values()]
-    makers: list[Callable[[PassOptions], Pass]] = [Shapes, Upgrade, Fold, Tile, Clean, *fusions]
+    makers: list[Callable[[PassOptions], Pass]] = [Widen, Shapes, Upgrade, Fold, Tile, Clean, *fusions]
     for make in (*makers, BatchNorm, Simplify, Names):
         one = make(PassOptions())
         yield Entry(one.name, one.summary, make)
@@ -94,7 +96,7 @@ def default_pipeline(options: PassOptions | None = None, listener: Listener | No
         group.append(Shapes(PassOptions(keep_nodes=o.keep_nodes)))  # no second cut
     fixpoint = PassManager(group, steps=ROUNDS, name="fold, tile, clean")
     last = some(*FUSIONS, "batchnorm", "clean", "simplify", "names")
-    return PassManager([*some("shapes", "upgrade"), fixpoint, *last], name="passes", listener=listener)
+    return PassManager([*some("widen", "shapes", "upgrade"), fixpoint, *last], name="passes", listener=listener)
 
 
 def optimize(

@@ -51,13 +51,16 @@ def masks(rng: np.random.Generator, shape: Sequence[int], empty: bool) -> np.nda
     return np.asarray(drawn)
 
 
-def lengths(rng: np.random.Generator, shape: Sequence[int], longest: int, empty: bool) -> np.ndarray:
-    """From 1 to ``longest``, which is the first; with ``empty`` the last is 0."""
+def lengths(rng: np.random.Generator, shape: Sequence[int], longest: int, short: bool) -> np.ndarray:
+    """From 1 to ``longest``, which is the first; if ``short`` the last is 1.
+
+    0 has no defined result: ONNX Runtime's final state is zero then, where nothing was ever added to the initial one.
+    """
     drawn = rng.integers(min(1, longest), longest + 1, shape)
     flat = drawn.reshape(-1)
     if flat.size:
         flat[0] = longest
-        flat[-1] = 0 if empty else flat[-1]
+        flat[-1] = min(1, longest) if short else flat[-1]
     return flat.reshape(shape)
 
 

@@ -35,13 +35,14 @@ DOMAINS = {"Div": (1, "nonzero"), "Mod": (1, "nonzero"), "Reciprocal": (0, "nonz
            "Sqrt": (0, "positive"), "Acos": (0, "unit"), "Asin": (0, "unit"), "Atanh": (0, "unit")}  # fmt: skip
 #: operator -> operand that is a length, of the axis (of operand 0) of RNN's time
 LENGTHS = {"LSTM": (4, 0), "GRU": (4, 0), "RNN": (4, 0), "ReverseSequence": (1, None)}
-#: operator -> operand that says sizes or bounds
-SIZES = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1, "Range": 1, "TopK": 1, "Resize": 3, "Split": 1}
+#: operator -> operand that says sizes, numbers or steps
+SIZES = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1, "Range": 1, "TopK": 1, "Resize": 3, "Split": 1,
+         "OneHot": 1, "Pad": 1, "Slice": 4, "Loop": 0}  # fmt: skip
 SCALES = 2  # operand of Resize
 #: Of these, what is asked for is the shape of the result.
 SHAPES = {"Reshape", "Expand", "ConstantOfShape", "Resize"}
-#: operator -> operand that is an axis
-AXES = {"CumSum": 1, "Squeeze": 1, "Unsqueeze": 1, "ReduceSum": 1}
+#: operator -> operand with axes
+AXES = {"CumSum": 1, "CumProd": 1, "Squeeze": 1, "Unsqueeze": 1, "ReduceSum": 1, "Slice": 3}
 MANY = 1 << 30
 #: ONNX element type -> what a Cast to it says; it is not defined for floats outside the range of the integer
 TARGETS = {9: "mask", 2: "unsigned", 4: "unsigned", 12: "unsigned", 13: "unsigned"}
@@ -209,8 +210,8 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
         if SIZES.get(node.op) == slot or (node.op == "Resize" and slot == SCALES):
             found.needs.add("size")
             _asked(found, trace, node, slot)
-        if AXES.get(node.op) == slot and node.inputs[0].shape:
-            found.high = min(found.high or MANY, len(node.inputs[0].shape))
+        if AXES.get(node.op) == slot and (shape := (node.outputs if node.op == "Unsqueeze" else node.inputs)[0].shape):
+            found.high, found.distinct = min(found.high or MANY, len(shape)), True
         if node.op in ("Where", "If", "Not", "And", "Or", "Xor") and slot == 0:
             found.needs.add("mask")
         if node.op == "Cast" and node.attrs.get("to") in TARGETS:
@@ -264,13 +265,18 @@ def _asked(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
     if (trace.factor, trace.offset) != (1, 0) or not shapes:
         return
     axis, given = node.attrs.get("axis", 0 if node.op == "Split" else -1), node.inputs[0].shape
-    if node.op == "Resize" and slot == SCALES:
-        if given and all(isinstance(d, int) and d for d in given):
-            found.exact = tuple(new / old for new, old in zip(shapes[0], given, strict=True))
-    elif node.op in SHAPES:
+    known = bool(given) and all(isinstance(d, int) and d for d in given)
+    if node.op == "Resize" and slot == SCALES and known:
+        found.exact = tuple(new / old for new, old in zip(shapes[0], given, strict=True))
+    elif node.op == "Pad" and known:
+        more = [new - old for new, old in zip(shapes[0], given, strict=True)]
+        found.exact = (*(m // 2 for m in more), *(m - m // 2 for m in more))
+    elif node.op in SHAPES and slot != SCALES:
         found.exact = tuple(shapes[0])
-    elif node.op == "TopK" or (node.op == "Split" and len(shapes) == len(node.outputs)):
-        found.exact = tuple(s[axis] for s in (shapes if node.op == "Split" else shapes[:1]))
+    elif node.op in ("TopK", "OneHot"):
+        found.exact = (shapes[0][axis],)
+    elif node.op == "Split" and len(shapes) == len(node.outputs):
+        found.exact = tuple(s[axis] for s in shapes)
 
 
 def _length(found: Facts, node: gs.Node, homes: dict[int, Any]) -> None:

@@ -46,14 +46,14 @@ class InputSpec:
         """
         size = tuple(shape)
         cases = self.cases if np.prod(size) == 1 else ()
-        if self.facts.exact and size == (len(self.facts.exact),):
-            drawn: np.ndarray = np.asarray(self.facts.exact)
+        if self.facts.exact and np.prod(size) == len(self.facts.exact):
+            drawn: np.ndarray = np.reshape(self.facts.exact, size)
         elif cases:
             drawn = np.full(size, cases[turn % len(cases)])
         elif self.is_mask:
             drawn = draw.masks(rng, size, empty=turn % 2 == 1)
         elif longest is not None:
-            drawn = draw.lengths(rng, size, longest, empty=turn % 2 == 1)
+            drawn = draw.lengths(rng, size, longest, short=turn % 2 == 1)
         elif self.is_picture(size):
             drawn = draw.pictures(rng, size, size[1] not in draw.CHANNELS, self.pixels)
         elif self.dtype.kind == "b":

@@ -19,6 +19,8 @@ from .operands import TAKES_ANY
 SHAPE_ONLY = {"Shape", "Size"}
 #: Operators that look rows of a table up: operand with the places.
 LOOKUPS = {"Gather": 1}
+T = onnx.TensorProto
+NARROW = {T.UINT8, T.INT8, T.UINT16, T.INT16, T.UINT32, T.UINT64}
 MOVES = {"Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 #: Results that differ from run to run.
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -96,7 +98,7 @@ class Parts:
         operators = frozenset(op for i in order for op in _operators(self.nodes[i]))
         if operators & RANDOM:
             return None
-        free = operators <= TAKES_ANY and all(not self.nodes[i].domain for i in order)
+        free = operators <= TAKES_ANY and not any(self.nodes[i].domain or _counts(self.nodes[i]) for i in order)
         beginnings = tuple(reads), tuple(n for n in measured if n not in reads)
         return Part(target, order, *beginnings, free, self._tables(order, reads), operators, tuple(weights))
 
@@ -167,6 +169,11 @@ class Parts:
         tensor.name = name
         if uses_external_data(tensor):
             load_external_data_for_tensor(tensor, str(self.folder))
+
+
+def _counts(node: onnx.NodeProto) -> bool:
+    """True where floats become integers of a small range, outside of which that is not defined."""
+    return node.op_type == "Cast" and any(a.name == "to" and a.i in NARROW for a in node.attribute)
 
 
 def _value(node: onnx.NodeProto) -> onnx.TensorProto | None:

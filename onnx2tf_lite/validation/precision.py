@@ -14,21 +14,19 @@ import onnx_graphsurgeon as gs
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ..model.edit import graphs as bodies
+from ..model.surgeon import HALF_FLOATS, TYPE_ATTRIBUTES
 from .restate import attribute, changed, graphs
 
 HALVES = {"float16", "bfloat16"}
-TYPES = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
 STORED = {"Cast", "DequantizeLinear", "Identity"}  # operators that compute nothing with their operand
 
 # ----------------------------------------------------------------------------------------------- 16-bit floats
-
-TYPED = {"to", "dtype", "output_dtype", "output_datatype", "softmax_precision"}  # attributes that are element types
 
 
 def computes_in_halves(graph: gs.Graph) -> bool:
     """True where a float16 or bfloat16 tensor is made or computed with, and not only stored."""
     for node in (n for g in bodies(graph) for n in g.nodes):
-        if any(k in TYPED and v in TYPES for k, v in node.attrs.items()):
+        if any(k in TYPE_ATTRIBUTES and v in HALF_FLOATS for k, v in node.attrs.items()):
             return True
         if node.op not in STORED and any(_name(t.dtype) in HALVES for t in node.inputs):
             return True
@@ -43,16 +41,16 @@ def widen(model: ModelProto) -> None:
     """float32 in the place of float16 and bfloat16: what the model means, without a rounding after each operator."""
     for graph in graphs(model.graph):
         for info in [*graph.input, *graph.output, *graph.value_info]:
-            if info.type.tensor_type.elem_type in TYPES:
+            if info.type.tensor_type.elem_type in HALF_FLOATS:
                 info.type.tensor_type.elem_type = TensorProto.FLOAT
         held = [a.t for n in graph.node for a in n.attribute if a.HasField("t")]
         for tensor in [*graph.initializer, *held]:
-            if tensor.data_type in TYPES:
+            if tensor.data_type in HALF_FLOATS:
                 wide = numpy_helper.to_array(tensor).astype(np.float32)
                 tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
         for node in graph.node:
             for said in node.attribute:
-                if said.name in TYPED and said.i in TYPES:
+                if said.name in TYPE_ATTRIBUTES and said.i in HALF_FLOATS:
                     said.i = TensorProto.FLOAT
 
 

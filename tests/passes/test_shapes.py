@@ -196,7 +196,7 @@ def test_a_pass_that_breaks_the_order_is_caught() -> None:
 
 
 def test_registry() -> None:
-    assert list(passes.PASSES)[:2] == ["shapes", "upgrade"] and list(passes.PASSES)[-1] == "names"
+    assert list(passes.PASSES)[:3] == ["widen", "shapes", "upgrade"] and list(passes.PASSES)[-1] == "names"
     assert all(e.summary.endswith(".") and len(e.summary) < 120 for e in passes.PASSES.values())
 
 

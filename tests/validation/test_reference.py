@@ -263,3 +263,13 @@ def test_integer_convolutions_have_a_float_meaning() -> None:
     rounded = own.open().run({"x": x})["y"]
     real = own.open(rounding="unquantised").run({"x": x})["y"]
     assert 0 < np.abs(rounded - real).max() < 0.15, "three half steps of 0.05 at most, nothing saturates"
+
+
+def test_integer_arithmetic_is_asked_what_it_defines() -> None:
+    """No division by zero, and no negative number as an unsigned one, end to end and layer by layer."""
+    proto = model("""g (int64[6] a, int64[6] b, float[3] f) => (int64[6] d, int64[6] m, uint8[3] u) {
+        d = Div(a, b)
+        m = Mod(a, b)
+        u = Cast<to=2>(f) }""")  # fmt: skip
+    result = convert(onnx_graph=proto, outputs=["float32"], disable_model_save=True, non_verbose=True, check="layers")
+    assert result.exit_code == 0
