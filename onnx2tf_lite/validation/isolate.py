@@ -111,7 +111,10 @@ class Layers:
             moved = array.transpose(np.argsort(place.perm))  # of any extents, also of smaller ones than the file's
             return self.target.store(name, np.asarray(moved, order="C"), stored)
         known = inputs.bind([(place.shape, array.shape)], symbols)
-        return self.target.store(name, place.store(array, known), stored)
+        try:
+            return self.target.store(name, place.store(array, known), stored)
+        except ValueError as error:  # of extents that depend on data only one can be told
+            raise TargetFailed(f"the place of {name} is not known at this size") from error
 
     def restore(self, name: str, array: Array, shape: tuple[int, ...], like: np.dtype[Any], symbols: Symbols) -> Array:
         """The ONNX tensor of ``shape``, in real numbers, from what the file has; that itself where it cannot be."""

@@ -273,3 +273,14 @@ def test_integer_arithmetic_is_asked_what_it_defines() -> None:
         u = Cast<to=2>(f) }""")  # fmt: skip
     result = convert(onnx_graph=proto, outputs=["float32"], disable_model_save=True, non_verbose=True, check="layers")
     assert result.exit_code == 0
+
+
+def test_layers_of_extents_that_depend_on_data_are_seen_end_to_end() -> None:
+    """Two such extents of one tensor: no operand can be made for what reads it."""
+    proto = model("""g (float[6,8] x, int64[2] ends) => (float[P,Q] y) {
+        z = Slice(x, none, ends)
+        p = Pad(z, ones)
+        e = Exp(p)
+        y = Transpose<perm=[1,0]>(e) }""", none=np.array([0, 0]), ones=np.array([1, 1, 1, 1]))  # fmt: skip
+    result = convert(onnx_graph=proto, outputs=["float32"], disable_model_save=True, non_verbose=True, check="layers")
+    assert result.exit_code == 0
