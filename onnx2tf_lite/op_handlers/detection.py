@@ -13,6 +13,7 @@ from .registry import op
 
 KERNEL = "NON_MAX_SUPPRESSION_V4"
 TINY = np.finfo(np.float32).tiny
+FAR = np.float32(1e18)  # farther than any box; its square is a number still
 
 
 @op("NonMaxSuppression")
@@ -32,7 +33,7 @@ def non_max_suppression(
     images, classes, count = scores.shape
     boxes = b.pinned(boxes, (images, count, 4))
     room = dims.minimum(count, b.dims_of(b.reshape(most, (1,)))[0]) if most is not None else 0
-    boxes = _corners(boxes) if center_point_box else boxes
+    boxes = _apart(_corners(boxes) if center_point_box else boxes)
     limits = [_above(iou), b.reshape(threshold if threshold is not None else b.lift(np.float32(-np.inf)), ())]
     if isinstance(images, int) and isinstance(classes, int):
         found = [
@@ -68,10 +69,25 @@ def _entry(x: Value, index: int) -> Value:
 
 
 def _above(iou: Value | None) -> Value:
-    """ONNX suppresses what overlaps more than the threshold, the kernel what reaches it: a float just above."""
+    """ONNX suppresses what overlaps more than the threshold, the kernel what reaches it: a float just above.
+
+    Not above 1, as far as any box overlaps with itself: the kernel would choose the same box for ever."""
     if iou is None:
         return b.lift(TINY)
-    return b.maximum(b.reshape(iou, ()) * np.float32(1 + 2**-23), TINY)
+    return b.minimum(b.maximum(b.reshape(iou, ()) * np.float32(1 + 2**-23), TINY), np.float32(1))
+
+
+def _apart(boxes: Value) -> Value:
+    """Boxes without an area, each moved to a place of its own and given one.
+
+    ONNX lets them overlap with nothing; the kernel drops what it has chosen since it overlaps with itself, and so would
+    choose such a box for ever."""
+    y1, x1, y2, x2 = b.split(boxes, [1] * 4, -1)
+    count = boxes.shape[1]
+    place = (b.reshape(b.iota(count, np.float32), (1, count, 1)) + np.float32(1)) * FAR
+    zero = b.fill((1, count, 1), np.float32(0))
+    moved = b.concat([place, zero, place + FAR / 2, zero + np.float32(1)], -1)
+    return b.where(b.equal((y2 - y1) * (x2 - x1), np.float32(0)), moved, boxes)
 
 
 def _corners(boxes: Value) -> Value:

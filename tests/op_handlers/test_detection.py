@@ -40,3 +40,14 @@ def test_an_open_number_of_images_and_classes(centre: int) -> None:
     inputs = [*candidates(2, 3, 20, bool(centre)), i64(5), np.array([0.3], F32), np.array([0.7], F32)]
     dynamic = [(i, axis) for i in (0, 1) for axis in range(3)]
     check_node("NonMaxSuppression", inputs, center_point_box=centre, dynamic=dynamic)
+
+
+@pytest.mark.parametrize("dynamic", [(), ((0, 1), (1, 2))], ids=["static", "dynamic"])
+@pytest.mark.parametrize("iou", [0.0, 0.3, 1.0])
+def test_boxes_without_an_area_and_a_limit_of_one(iou: float, dynamic: tuple) -> None:
+    """Each is chosen once: the kernel would choose what does not overlap with itself for ever."""
+    boxes, scores = candidates(1, 2, 20)
+    boxes[0, 3, 2] = boxes[0, 3, 0]
+    boxes[0, 7, 3] = boxes[0, 7, 1]
+    boxes[0, 11:14] = 0
+    check_node("NonMaxSuppression", [boxes, scores, i64(20), np.array([iou], F32)], const=(2, 3), dynamic=dynamic)
