@@ -165,12 +165,14 @@ class Edit:
                 fill(file)
 
     def _verify(self) -> None:
-        check(self.model, lambda: None if self.makes else self.before, self.log.warning)
-        if self._test is not None:
-            try:
+        try:
+            check(self.model, lambda: None if self.makes else self.before, self.log.warning)
+            if self._test is not None:
                 self.log.info(self._test())
-            except NotRun as error:
-                self.log.warning(f"the result was not run, as the model cannot be: {error}")
+        except NotRun as error:
+            self.log.warning(f"the result was not run, as the model cannot be: {error}")
+        except ToolError as error:
+            raise ToolError(f"{error.what} (--no-check to insist)", error.name, error.candidates, error.tool) from error
 
     # --- for the edit ------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ for that axis, as far as inference can tell; what is left, or was wrong, is foun
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,27 +82,32 @@ def _resolve(model: onnx.ModelProto, extents: Mapping[str, Extent]) -> None:
 
 def _round(model: onnx.ModelProto, marks: Marks, was: Mapping[str, Dims], guess: bool) -> list[str]:
     """Rewrite the constants of every node that a mark has reached; nothing is said where nothing is left to do."""
-    graph, known, held = model.graph, types(infer(model).graph), constants(model.graph)
+    graph, held = model.graph, constants(model.graph)
+    shapes = {n: dims(t) for n, t in types(infer(model).graph).items()}
     unread, notes = dead(graph), []
     for node in list(graph.node):
-        rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-        shape = dims(known.get(node.input[0])) if rule is not None and len(node.input) > 1 else None
-        if rule is None or shape is None:
+        rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") and len(node.input) > 1 else None
+        if rule is None or shapes.get(node.input[0]) is None:
             continue
-        old = was.get(node.input[0]) or [None] * len(shape)
-        moving = _moving(shape, old, marks, guess and rule is _reshape)
-        for slot, value in rule(Site(model, node, moving, old, was.get(node.output[0], []), held)).items():
+        moves = [_moving(shapes.get(n), was.get(n), marks, guess and rule is _reshape) for n in node.input]
+        site = Site(model, node, moves, shapes, was.get(node.input[0]) or [], was.get(node.output[0], []), held)
+        for slot, value in rule(site).items():
+            old = node.input[slot]
             text = value or "none" if isinstance(value, str) else str(value.tolist())
-            notes.append(f"{node.op_type} '{title(node)}': {_brief(to_array(held[node.input[slot]]))} -> {text}")
-            node.input[slot] = value if isinstance(value, str) else _constant(model, node.input[slot], value)
+            said = _brief(to_array(held[old])) if old in held else old
+            notes.append(f"{node.op_type} '{title(node)}': {said} -> {text}")
+            node.input[slot] = value if isinstance(value, str) else _constant(model, old, value)
     if notes:
         sweep(graph, keep=unread)
     return notes
 
 
-def _moving(shape: Dims, old: Dims, marks: Marks, guess: bool) -> dict[int, Any]:
+def _moving(shape: Dims | None, old: Dims | None, marks: Marks, guess: bool) -> dict[int, Any]:
     """The axes that a mark has reached, and what their extents were."""
-    found = {i: o for i, (d, o) in enumerate(zip(shape, old, strict=True)) if d in marks or (d is None and o)}
+    if shape is None:
+        return {}
+    pairs = zip(shape, old or [None] * len(shape), strict=True)
+    found = {i: o for i, (d, o) in enumerate(pairs) if d in marks or (d is None and o)}
     for _, extent, axis in marks.values() if guess and len(marks) == 1 else ():
         if extent and axis < len(shape) and shape[axis] is None:
             found.setdefault(axis, extent)
@@ -124,15 +129,20 @@ def _constant(model: onnx.ModelProto, name: str, value: np.ndarray) -> str:
 
 @dataclass
 class Site:
-    """A node whose first input has axes of another extent now: ``moving``, axis -> what it was.  ``old`` and ``result``
-    are the shapes of its first input and output as they were."""
+    """A node whose inputs may have axes of another extent now: ``moves``, of each axis -> what it was.  ``shapes`` are
+    those of all tensors now, ``old`` and ``result`` those of the first input and output as they were."""
 
     model: onnx.ModelProto
     node: onnx.NodeProto
-    moving: dict[int, Any]
+    moves: list[dict[int, Any]]
+    shapes: Mapping[str, Dims | None]
     old: Dims
     result: Dims
     held: Mapping[str, onnx.TensorProto]
+
+    @property
+    def moving(self) -> dict[int, Any]:
+        return self.moves[0]
 
     def value(self, slot: int) -> Any:
         """A copy of a constant input; None where the input is left out or made at run time."""
@@ -152,20 +162,28 @@ def _reshape(site: Site) -> Fixes:
     if target is None or (zero and 0 in target) or len(result) != target.size:
         return {}
     for axis, old in site.moving.items():
-        numbers = all(isinstance(d, int) for d in (*site.old, *result))
-        before = math.prod(site.old[:axis]) if numbers else 0
-        products = [math.prod(result[:j]) if numbers else 0 for j in range(len(result))]
-        if axis < target.size and target[axis] == old and products[axis] == before:
-            target[axis] = 0
-        elif numbers and result:
-            place = products.index(before) if before in products else sum(p < before for p in products) - 1
-            if target[place] > 0:
-                target = np.where(target == -1, result, target)
-                target[place] = -1
+        target = _replaced(target, axis, old, site)
     changed = _changed(site, 1, target)
     for attribute in zero if changed else ():  # there was no zero: it said nothing
         site.node.attribute.remove(attribute)
     return changed
+
+
+def _replaced(target: np.ndarray, axis: int, old: Any, site: Site) -> np.ndarray:
+    """The target with the element that stands for one axis replaced; which one that is follows from the extents before
+    it, so they have to be known."""
+    result = site.result
+    numbers = all(isinstance(d, int) for d in (*site.old, *result))
+    before = math.prod(site.old[:axis]) if numbers else 0
+    products = [math.prod(result[:j]) if numbers else 0 for j in range(len(result))]
+    if axis < target.size and target[axis] == old and products[axis] == before:
+        target[axis] = 0
+    elif numbers and result:
+        place = products.index(before) if before in products else sum(p < before for p in products) - 1
+        if target[place] > 0:
+            target = np.where(target == -1, result, target)
+            target[place] = -1
+    return target
 
 
 def _expand(site: Site) -> Fixes:
@@ -197,19 +215,53 @@ def _resize(site: Site) -> Fixes:
     axes = [axis for axis, old in site.moving.items() if sizes is not None and sizes.size > axis and sizes[axis] == old]
     if axes != [0] or any(a.name == "axes" for a in site.node.attribute):
         return {}
-    model, node, taken = site.model, site.node, names_in(site.model)
-    shape, first, whole = (fresh(f"{node.output[0]}_{word}", taken) for word in ("shape", "batch", "sizes"))
-    bounds = [_constant(model, f"{node.output[0]}_{w}", np.array([v])) for w, v in (("start", 0), ("end", 1))]
-    rest = _constant(model, node.input[3], sizes[1:])
-    made = [
-        onnx.helper.make_node("Shape", [node.input[0]], [shape], shape),
-        onnx.helper.make_node("Slice", [shape, *bounds], [first], first),
-        onnx.helper.make_node("Concat", [first, rest], [whole], whole, axis=0),
+    return {3: _with_extent(site, site.node.input[0], 0, sizes)}
+
+
+def _concat(site: Site) -> Fixes:
+    """What there is once, beside what there is for each sample, is repeated: the class token of a transformer."""
+    along = next(onnx.helper.get_attribute_value(a) for a in site.node.attribute if a.name == "axis")
+    shapes = [site.shapes.get(n) or [] for n in site.node.input]
+    leaders = [
+        (n, a) for n, move in zip(site.node.input, site.moves, strict=True) for a in move if a != along % len(shapes[0])
     ]
-    place = next(i for i, n in enumerate(model.graph.node) if n is node)
-    for new in reversed(made):
-        model.graph.node.insert(place, new)
-    return {3: whole}
+    fixes: Fixes = {}
+    for slot, shape in enumerate(shapes):
+        for leader, axis in leaders[:1]:
+            if axis < len(shape) and shape[axis] == 1:
+                target = _with_extent(site, leader, axis, np.ones(len(shape), np.int64))
+                fixes[slot] = fresh(f"{site.node.input[slot]}_repeated", names_in(site.model))
+                made = onnx.helper.make_node("Expand", [site.node.input[slot], target], [fixes[slot]], fixes[slot])
+                _insert(site, [made])
+    return fixes
+
+
+def _with_extent(site: Site, source: str, axis: int, sizes: np.ndarray) -> str:
+    """A tensor with these sizes, but for that of one axis, which is that of ``source`` at run time."""
+    name, taken = site.node.output[0], names_in(site.model)
+    shape, extent, whole = (fresh(f"{name}_{word}", taken) for word in ("shape", "extent", "sizes"))
+    place = _constant(site.model, f"{name}_axis", np.array([axis]))
+    ends = [
+        _constant(site.model, f"{name}_rest", part) if part.size else "" for part in (sizes[:axis], sizes[axis + 1 :])
+    ]
+    parts = [part for part in (ends[0], extent, ends[1]) if part]
+    make = onnx.helper.make_node
+    _insert(
+        site,
+        [
+            make("Shape", [source], [shape], shape),
+            make("Gather", [shape, place], [extent], extent),
+            make("Concat", parts, [whole], whole, axis=0),
+        ],
+    )
+    return whole
+
+
+def _insert(site: Site, nodes: Sequence[onnx.NodeProto]) -> None:
+    """Nodes before that of the site."""
+    place = next(i for i, n in enumerate(site.model.graph.node) if n is site.node)
+    for new in reversed(nodes):
+        site.model.graph.node.insert(place, new)
 
 
 def _recurrent(site: Site) -> Fixes:
@@ -223,5 +275,6 @@ RULES: dict[str, Callable[[Site], Fixes]] = {
     "Expand": _expand,
     "Slice": _slice,
     "Resize": _resize,
+    "Concat": _concat,
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
 }

@@ -10,7 +10,7 @@ from ..errors import ToolError
 from ..model.lazy import np, onnx
 from ..model.light import SMALL, light
 from ..model.tensors import fetch, inline, is_external, nbytes, refer, reference
-from ..model.types import dims, dtype
+from ..model.types import dims, dtype, types
 from ..model.walk import initializers, inputs, outputs, remove, scopes
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -141,16 +141,53 @@ def same_outputs(
     feeds, wanted = first_run(first, names, random_feeds(before, seed))
     expected = result(wanted) if result else wanted
     given = feeds | wanted if tensors else feeds
-    try:
-        got = run(after, feed(given) if feed else given, list(expected))
-    except NotRun as error:
-        raise ToolError(f"the result does not run, and the model did before: {error}") from error
+    got = _run_again(after, feed(given) if feed else given, list(expected))
     name, what = difference(got, expected)
     if what:
         if difference(dict(zip(names, first.run(names, feeds), strict=True)), wanted)[1]:
             raise NotRun("it gives something else each time")
         raise ToolError(f"output {name!r} is not what it was: {what}", name)
     return f"{len(expected)} output(s) as before (ONNX Runtime, seeded inputs)"
+
+
+def still_runs(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
+    """Run the result with the inputs that the model ran with before, or, where it has others now, with those of its
+    own.  Raises ToolError where it does not run, NotRun where the model never did; returns what was found, in words."""
+    feeds, _ = sample(before)
+    if _fits(after, feeds):
+        _run_again(after, feeds)
+        return "the result runs (ONNX Runtime, seeded inputs)"
+    try:
+        feeds, _ = sample(after)
+    except NotRun as error:
+        raise ToolError(f"the result does not run, and the model did before: {error}") from error
+    return f"the result runs with {_shapes(feeds)} (ONNX Runtime, seeded inputs)"
+
+
+def _run_again(model: onnx.ModelProto, feeds: Results, names: list[str] | None = None) -> dict[str, Any]:
+    try:
+        return run(model, feeds, names)
+    except NotRun as error:
+        what = f"the result does not run with {_shapes(feeds)}, and the model did before: {error}"
+        raise ToolError(what) from error
+
+
+def _shapes(feeds: Results) -> str:
+    return ", ".join(f"{n}{list(a.shape)}" for n, a in feeds.items()) or "no inputs"
+
+
+def _fits(model: onnx.ModelProto, feeds: Results) -> bool:
+    """Are these the inputs of the model, of shapes that it takes?"""
+    names, known = inputs(model.graph), types(model.graph)
+    shapes = {n: dims(known.get(n)) for n in names}
+    return feeds.keys() == set(names) and all(
+        shape is None
+        or (
+            len(shape) == feeds[n].ndim
+            and all(not isinstance(d, int) or d == m for d, m in zip(shape, feeds[n].shape, strict=True))
+        )
+        for n, shape in shapes.items()
+    )
 
 
 def difference(got: Results, expected: Results) -> tuple[str, str]:
@@ -165,14 +202,9 @@ def difference(got: Results, expected: Results) -> tuple[str, str]:
     return "", ""
 
 
-def still_runs(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
-    """Raise ToolError if ONNX Runtime ran the model before the edit and does not run it now; NotRun if it never did."""
-    first_run(session(before), outputs(before.graph), random_feeds(before))
-    try:
-        first_run(session(after), outputs(after.graph), random_feeds(after))
-    except NotRun as error:
-        raise ToolError(f"the result does not run, and the model did before: {error}") from error
-    return "the result runs (ONNX Runtime, seeded inputs)"
+def sample(model: onnx.ModelProto) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The first seeded inputs that ONNX Runtime runs a model with, and its outputs.  Raises NotRun."""
+    return first_run(session(model), outputs(model.graph), random_feeds(model))
 
 
 def first_run(made: Any, names: list[str], candidates: Iterator[dict[str, np.ndarray]]) -> tuple[Any, dict[str, Any]]:

@@ -13,17 +13,17 @@ examples:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..commands import command, flag, option
 from ..errors import ToolError, unknown
 from ..model.lazy import np, onnx
 from ..model.types import dims, types
-from ..model.walk import constants, inputs, outputs, title
+from ..model.walk import constants, inputs, title
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
 from ._resize import set_extents
-from ._verify import NotRun, first_run, random_feeds, run, session
+from ._verify import NotRun, random_feeds, run, sample
 
 #: How many samples the check stacks.
 SAMPLES = 3
@@ -47,10 +47,7 @@ def initialize(
     job.log.info(f"batch: {', '.join(f'axis {k} of {n}' for n, k in batched.items())}")
     for note in set_extents(job.model, dict.fromkeys(batched.items(), extent), guess=job.checks):
         job.log.info(note)
-    if job.checks:
-        _compare(job, batched, extent)
-    for info in job.model.graph.output:
-        job.log.info(f"output {info.name}: {dims(info.type)}")
+    job.test(lambda: _compare(job, batched, extent))
     return job.model
 
 
@@ -63,7 +60,8 @@ def _batched(job: Edit, asked: Sequence[str], axis: int) -> dict[str, int]:
     if not ranked:
         raise ToolError(f"no input has an axis {axis}")
     first = shapes[ranked[0]][axis]
-    chosen = _asked(asked, shapes, axis) or {n: axis for n in ranked if shapes[n][axis] == first}
+    named = {n: s.index(first) for n, s in shapes.items() if isinstance(first, str) and first in s}
+    chosen = _asked(asked, shapes, axis) or named | {n: axis for n in ranked if shapes[n][axis] == first}
     sizes = {n: shapes[n][k] for n, k in chosen.items()}
     if len(set(sizes.values())) > 1:
         raise ToolError(f"--inputs: one batch, and several sizes: {', '.join(f'{n} {d}' for n, d in sizes.items())}")
@@ -86,13 +84,9 @@ def _asked(asked: Sequence[str], shapes: Mapping[str, Sequence[object]], axis: i
     return chosen
 
 
-def _compare(job: Edit, batched: Mapping[str, int], extent: int | str) -> None:
-    """Single runs of the model, stacked, against one run of the result."""
-    try:
-        feeds, results = _singles(job.before, batched, extent)
-    except (NotRun, StopIteration) as error:
-        job.log.warning(f"the result was not run, as the model cannot be: {error}")
-        return
+def _compare(job: Edit, batched: Mapping[str, int], extent: int | str) -> str:
+    """Single runs of the model, stacked, against one run of the result, whose outputs are declared accordingly."""
+    feeds, results = _singles(job.before, batched, extent)
     name, axis = next(iter(batched.items()))
     size = feeds[0][name].shape[axis]
     rows = extent if isinstance(extent, int) else SAMPLES * size
@@ -106,35 +100,50 @@ def _compare(job: Edit, batched: Mapping[str, int], extent: int | str) -> None:
         if what:
             raise ToolError(f"output {name!r} is not that of single runs, stacked: {what}{_suspects(job, size)}", name)
         _say(job, name, axes, extent)
-    job.log.info(f"{len(got)} output(s) as in {len(feeds)} single runs, stacked (ONNX Runtime, seeded inputs)")
+    return f"{len(got)} output(s) as in {len(feeds)} single runs, stacked (ONNX Runtime, seeded inputs)"
 
 
 def _singles(
     before: onnx.ModelProto, batched: Mapping[str, int], extent: int | str
 ) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
     """Inputs and outputs of as many single runs as the stack needs; what has no batch is the same in all."""
-    made = session(before)
-    first, result = first_run(made, outputs(before.graph), random_feeds(before))
+    first, result = sample(before)
     name, axis = next(iter(batched.items()))
     count = -(-extent // first[name].shape[axis]) if isinstance(extent, int) else SAMPLES
     feeds, results = [first], [result]
     for seed in range(1, count):
-        other = next(f for f in random_feeds(before, seed) if all(f[n].shape == a.shape for n, a in first.items()))
+        same = (f for f in random_feeds(before, seed) if all(f[n].shape == a.shape for n, a in first.items()))
+        other = next(same, first)
         feeds.append({n: a if n in batched else first[n] for n, a in other.items()})
         results.append(run(before, feeds[-1]))
     return feeds, results
 
 
 def _stacked(array: np.ndarray, alone: Sequence[np.ndarray], rows: int, size: int) -> tuple[list[int], str]:
-    """The batch axis of an output, if it has one, and how it differs from the single results, stacked."""
+    """The batch axis of an output, if it has one, and how it differs from the single results, stacked.
+
+    How long an axis is may depend on the data: then it is not the batch."""
     from ..validation.judge import Tolerance, compare
 
-    axes = [i for i, (m, n) in enumerate(zip(array.shape, alone[0].shape, strict=False)) if m != n]
+    axes = sorted({i for a in alone for i, (m, n) in enumerate(zip(array.shape, a.shape, strict=False)) if m != n})
     if not axes and _is_shape(array, alone[0], rows, size):
         return axes, ""
-    stacked = _stack(alone, axes[0], rows, size) if len(axes) == 1 else alone[0]
     limit = Tolerance(1e-4, "the same operators, with other kernels for more rows")
-    return axes[:1], compare(array, stacked, limit).what
+    stacked = _stack(alone, axes[0], rows, size) if len(axes) == 1 else alone[0]
+    what = compare(array, stacked, limit).what
+    if len(axes) == 1 and what and any(np.array_equal(array, n) for n in _numbered(alone, axes[0], rows, size)):
+        return [], ""
+    return axes[:1] if len({a.shape for a in alone}) == 1 else [], what
+
+
+def _numbered(alone: Sequence[np.ndarray], axis: int, rows: int, size: int) -> Iterator[np.ndarray]:
+    """The single results, stacked, as they would be if one of their columns were the number of the sample, as it is
+    where their length depends on the data (NonMaxSuppression, NonZero)."""
+    if alone[0].ndim != 2 or alone[0].dtype.kind not in "iu":
+        return
+    for column in np.eye(alone[0].shape[1 - axis], dtype=alone[0].dtype):
+        shift = column if axis == 0 else column[:, None]
+        yield _stack([a + k * size * shift for k, a in enumerate(alone)], axis, rows, size)
 
 
 def _is_shape(array: np.ndarray, alone: np.ndarray, rows: int, size: int) -> bool:
@@ -148,17 +157,18 @@ def _say(job: Edit, name: str, places: Sequence[int], extent: int | str) -> None
     was = dims(types(job.before.graph).get(name))
     info = next(v for v in job.model.graph.output if v.name == name)
     now = dims(info.type)
-    if was is None or now is None or len(was) != len(now):
-        return
-    for axis, (dim, old, found) in enumerate(zip(info.type.tensor_type.shape.dim, was, now, strict=True)):
-        said = extent if axis in places else old
-        if found is None and said is not None:
-            setattr(dim, "dim_value" if isinstance(said, int) else "dim_param", said)
+    if was is not None and now is not None and len(was) == len(now):
+        for axis, (dim, old, found) in enumerate(zip(info.type.tensor_type.shape.dim, was, now, strict=True)):
+            said = extent if axis in places else old
+            if found is None and said is not None:
+                setattr(dim, "dim_value" if isinstance(said, int) else "dim_param", said)
+    job.log.info(f"output {name}: {dims(info.type)}")
 
 
 def _stack(arrays: Sequence[np.ndarray], axis: int, rows: int, size: int) -> np.ndarray:
-    """One behind the other; of that, what ``rows`` samples take where ``size`` of them are in each."""
-    return np.take(np.concatenate(arrays, axis), range(rows * arrays[0].shape[axis] // size), axis)
+    """One behind the other; of arrays of one length what ``rows`` samples take where ``size`` of them are in each."""
+    whole, lengths = np.concatenate(arrays, axis), {a.shape[axis] for a in arrays}
+    return np.take(whole, range(rows * lengths.pop() // size), axis) if len(lengths) == 1 else whole
 
 
 #: Operator -> the input slots that may hold a shape or a state with the old batch size in it.

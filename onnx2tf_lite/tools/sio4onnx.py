@@ -19,11 +19,12 @@ from ..commands.words import assignments, dim
 from ..errors import ToolError
 from ..model.infer import infer
 from ..model.lazy import onnx
+from ..model.light import light
 from ..model.types import dims, types
 from ..model.walk import producers, title
 from ._edit import Edit, edit, port, set_shape
 from ._options import COMMON, INPUT, OUTPUT
-from ._resize import set_extents
+from ._resize import forget, set_extents
 from .ssi4onnx import set_dims
 
 Dims = Sequence[int | str | None]
@@ -99,19 +100,28 @@ def _ranked(flag: str, name: str, old: Dims | None, new: Dims) -> Dims:
 
 
 def _output(job: Edit, name: str, shape: list[int | str]) -> None:
-    """Declare an output; a number that the model computes differently is an error."""
-    info = port(job.model.graph, "graph output", name, "-o")
-    known = dims(job.types().get(name)) or [None] * len(shape)
-    _ranked("-os", name, known, shape)
+    """Declare an output; a number that the model computes differently is an error.  A name that inputs have, too, is
+    renamed everywhere; another one is that of this output only, though others may be declared with it."""
+    graph = job.model.graph
+    info = port(graph, "graph output", name, "-o")
+    declared = _ranked("-os", name, dims(job.types().get(name)) or [None] * len(shape), shape)
+    common = {d for v in graph.input for d in dims(v.type) or () if isinstance(d, str)}
+    computed = _computed(job.model, name) or [None] * len(shape)
+    known = [a if a is not None else b if b in common else None for a, b in zip(computed, declared, strict=True)]
     wrong = [i for i, (a, b) in enumerate(zip(known, shape, strict=True)) if isinstance(a, int) and a != b]
     if wrong:
         node = producers(job.model.graph).get(name)
         maker = f": {node.op_type} '{title(node)}' makes {known}" if node is not None else f": it is {known}"
         raise ToolError(f"-os: {name!r} cannot be {shape}{maker}", name)
-    renamed = {a: b for a, b in zip(known, shape, strict=True) if isinstance(a, str) and a != b}
-    if renamed:
-        set_dims(job.model, renamed)
+    set_dims(job.model, {a: b for a, b in zip(known, shape, strict=True) if isinstance(a, str) and a != b})
     set_shape(info, shape)
+
+
+def _computed(model: onnx.ModelProto, name: str) -> Dims | None:
+    """The shape that follows from those of the inputs, whatever is declared."""
+    bare = light(model, lambda t: False)[0]
+    forget(bare)
+    return dims(types(infer(bare).graph).get(name))
 
 
 def _shapes(rows: Sequence[Sequence[str]]) -> list[list[int | str]]:

@@ -29,7 +29,7 @@ from ..model.types import contradict, types
 from ..model.write import write_model
 from ._edit import Edit, copied, edit
 from ._options import COMMON, output
-from ._verify import difference, first_run, random_feeds, run, session
+from ._verify import difference, random_feeds, run, sample
 
 
 @edit("srcop_destop op_prefixes_after_merging input_onnx_file_paths onnx_graphs OUTPUT * QUIET")
@@ -227,8 +227,7 @@ class _Merger:
     def compare(self) -> str:
         """Run the models one after another, and the result."""
         model = self.job.model
-        made = session(model)
-        feeds, got = first_run(made, walk.outputs(model.graph), random_feeds(model))
+        feeds, got = sample(model)
         known = dict(feeds)
         for part, names in zip(self.parts, self.names, strict=True):
             entries = walk.inputs(part.graph)

@@ -34,7 +34,7 @@ from ..model.walk import defined, drop_stale, initializers, inputs, outputs, rea
 from ..model.write import atomic, write_model
 from ._edit import Edit, copied, edit
 from ._options import COMMON, INPUT, output
-from ._verify import NotRun, difference, first_run, random_feeds, run, session
+from ._verify import NotRun, difference, run, sample
 
 
 @edit("input_op_names output_op_names MODEL GRAPH OUTPUT * QUIET")
@@ -236,7 +236,7 @@ def _verify_chain(job: Edit, whole: onnx.ModelProto, parts: list[onnx.ModelProto
         if found:
             raise ToolError(f"part {k} is not a valid model: {found}")
     try:
-        feeds, expected = first_run(session(whole), outputs(whole.graph), random_feeds(whole))
+        feeds, expected = sample(whole)
     except NotRun as error:
         job.log.warning(f"the parts were not run, as the model cannot be: {error}")
         return

@@ -58,6 +58,8 @@ class InputSpec:
             drawn = draw.pictures(rng, size, size[1] not in draw.CHANNELS, self.pixels)
         elif self.dtype.kind == "b":
             drawn = rng.integers(0, 2, size)
+        elif self.dtype.kind in "OU":
+            return rng.integers(0, high, size).astype(str).astype(object)
         elif self.dtype.kind in "fc" or self.dtype.name == "bfloat16":
             drawn = self._floats(size, rng)
         else:

@@ -20,6 +20,7 @@ from onnx2tf_lite.model.tensors import reference
 from onnx2tf_lite.model.walk import reads, replace_uses, scopes, sort
 from onnx2tf_lite.model.write import atomic
 from onnx2tf_lite.tools import ToolError, _schema, _values, _verify, load, save
+from onnx2tf_lite.tools.sam4onnx import modify
 from onnx2tf_lite.tools.sod4onnx import outputs_delete
 
 from . import models
@@ -278,6 +279,40 @@ def test_changed_outputs_are_found() -> None:
     after.graph.node[1].input[1] = "gone"
     with pytest.raises(ToolError, match="the result does not run"):
         _verify.same_outputs(before, after)
+
+
+def halved() -> onnx.ModelProto:
+    """x -> MaxPool/2 -> Resize x2 -> + x."""
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["p"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Resize", ["p", "", "s"], ["u"], "up", mode="nearest"),
+        helper.make_node("Add", ["x", "u"], ["y"], "add"),
+    ]
+    scales = numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "s")
+    ends = [models.info(n, models.F, [1, 1, "h", "w"]) for n in "xy"]
+    return models.model(nodes, ends[:1], ends[1:], [scales], opset=13)
+
+
+def test_the_result_runs_with_what_the_model_ran_with() -> None:
+    """With other strides the sum fits at one lucky size, which is no size that it ran with before."""
+    with pytest.raises(ToolError, match=r"does not run with x\[1, 1, \d+, \d+\].*--no-check"):
+        modify(onnx_graph=halved(), op_name="pool", attributes={"strides": [1, 1]}, non_verbose=True)
+
+
+def test_texts_are_inputs() -> None:
+    nodes = [
+        helper.make_node("Equal", ["x", "k"], ["y"], "eq"),
+        helper.make_node("Cast", ["x"], ["z"], "cast", to=TensorProto.FLOAT),
+    ]
+    texts = numpy_helper.from_array(np.array(["a", "b"], object), "k")
+    ends = [models.info("x", TensorProto.STRING, [2])]
+    results = [models.info("y", TensorProto.BOOL, [2]), models.info("z", models.F, [2])]
+    model = models.model(nodes, ends, results, [texts], opset=19)
+    other = onnx.ModelProto.FromString(model.SerializeToString())
+    assert "2 output(s) as before" in _verify.same_outputs(model, other)
+    other.graph.node[0].input[1] = "x"
+    with pytest.raises(ToolError, match="output 'y' is not what it was"):
+        _verify.same_outputs(model, other)
 
 
 def test_a_random_model_says_nothing() -> None:

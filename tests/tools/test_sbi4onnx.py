@@ -229,3 +229,51 @@ def test_different_sizes_are_no_batch() -> None:
     before = models.model(nodes, [info("x", F, [1, 4]), info("w", F, [4, 2])], [info("y", F, [1, 2])])
     with pytest.raises(ToolError, match="one batch, and several sizes: x 1, w 4"):
         batched(before, input_names=["x", "w"])
+
+
+def picks(kind: str) -> ModelProto:
+    """Models whose number of rows depends on the data; one of the columns is the sample's."""
+    if kind == "NonZero":
+        return models.model([node("NonZero", ["b"], ["y"])], [info("b", F, [1, 6])], [info("y", I64, [2, "M"])])
+    most = numpy_helper.from_array(np.array([3]), "most")
+    iou = numpy_helper.from_array(np.array([0.5], np.float32), "iou")
+    made = node("NonMaxSuppression", ["b", "s", "most", "iou"], ["y"], "nms")
+    ends = [info("b", F, [1, 6, 4]), info("s", F, [1, 2, 6])]
+    return models.model([made], ends, [info("y", I64, ["M", 3])], [most, iou])
+
+
+@pytest.mark.parametrize("kind", ["NonZero", "NonMaxSuppression"])
+@pytest.mark.parametrize("text", ["N", "4"])
+def test_rows_that_depend_on_the_data(kind: str, text: str) -> None:
+    before = picks(kind)
+    after = batched(before, text)
+    assert shape(after.graph.output[0]) == shape(before.graph.output[0])
+    given, axis = [models.feeds(before, seed) for seed in range(4)], int(kind == "NonZero")
+    for k, feeds in enumerate(given if kind == "NonZero" else ()):
+        feeds["b"][0, :k] = 0
+    single = [next(iter(models.run(before, g).values())) for g in given]
+    for k, rows in enumerate(single):
+        np.moveaxis(rows, axis, 0)[:, 0] += k
+    got = models.run(after, {n: np.concatenate([g[n] for g in given]) for n in given[0]})
+    np.testing.assert_array_equal(got["y"], np.concatenate(single, axis))
+
+
+def test_what_is_there_once_is_repeated() -> None:
+    """The class token of a transformer, as exported: a constant, and one that an Expand of the old batch made."""
+    token = numpy_helper.from_array(np.arange(4, dtype=np.float32).reshape(1, 1, 4), "token")
+    sizes = numpy_helper.from_array(np.array([1, 1, 4]), "sizes")
+    nodes = [
+        node("Expand", ["token", "sizes"], ["t"], "expand"),
+        node("Concat", ["t", "x", "token"], ["y"], "cat", axis=1),
+    ]
+    before = one(*nodes, shape=[1, 2, 4], out=[1, 4, 4], inits=[token, sizes])
+    after = batched(before)
+    assert shape(after.graph.output[0]) == ["N", 4, 4]
+    assert_stacks(before, after, [models.feeds(before, seed) for seed in range(3)], {"x": 0})
+
+
+def test_the_batch_is_where_its_name_is() -> None:
+    nodes = [node("Transpose", ["s"], ["t"], perm=[1, 0, 2]), node("Add", ["x", "t"], ["y"])]
+    ends = [info("x", F, ["batch", 1, 3]), info("s", F, [1, "batch", 3])]
+    after = batched(models.model(nodes, ends, [info("y", F, ["batch", 1, 3])]))
+    assert [shape(v) for v in after.graph.input] == [["N", 1, 3], [1, "N", 3]]

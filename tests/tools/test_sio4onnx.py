@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 
 from onnx2tf_lite.tools import ToolError
 from onnx2tf_lite.tools.sio4onnx import io_change
@@ -170,3 +170,23 @@ def test_a_baked_in_size_is_an_error() -> None:
     before = models.model([layer], [info("x", F, [2, 3])], [info("y", F, [2, 3])], [models.weights("k", 2, 3)])
     with pytest.raises(ToolError, match="mul"):
         changed(before, {"x": [4, 3]})
+
+
+def shared_name() -> ModelProto:
+    """Two results of other lengths whose dimension has one name, as dynamic_axes writes it."""
+    nodes = [node("Compress", ["x", f"c{i}"], [f"y{i}"], f"comp{i}", axis=0) for i in (1, 2)]
+    picks = [numpy_helper.from_array(np.array([1, 1, i, 0], bool), f"c{2 - i}") for i in (1, 0)]
+    return models.model(nodes, [info("x", F, ["n"])], [info("y1", F, ["dim"]), info("y2", F, ["dim"])], picks)
+
+
+@pytest.mark.parametrize("own", [([3], [2]), (["a"], ["b"])])
+def test_a_name_that_outputs_share_is_changed_for_one(own: tuple[list[Any], list[Any]]) -> None:
+    size = 4 if own[0] == [3] else "n"
+    after = changed(shared_name(), {"x": [size]}, dict(zip(["y1", "y2"], own, strict=True)))
+    assert shapes(after) == {"x": [size], "y1": own[0], "y2": own[1]}
+
+
+def test_a_length_that_the_inputs_say_is_not_changed() -> None:
+    before = models.model([node("Neg", ["x"], ["y"], "neg")], [info("x", F, ["n"])], [info("y", F, ["m"])])
+    with pytest.raises(ToolError, match=r"'y' cannot be \[3\]: Neg 'neg' makes \[4\]"):
+        changed(before, {"x": [4]}, {"y": [3]})
