@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from .errors import ConversionError, Problem, did_you_mean
+from .errors import ConversionError, Problem, boundary, did_you_mean
 from .fusion import fuse, qdq
 from .ir.editor import rewrite
 from .ir.graph import Graph, copy_graph
@@ -118,7 +118,7 @@ def run(
     """
     settings = settings or Settings()
     for name, stage in stages:
-        with around(name):
+        with around(name), boundary(f"stage '{name}'"):
             program = stage(program, settings)
             verify(program, name)
     return program

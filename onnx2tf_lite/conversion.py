@@ -20,7 +20,7 @@ from .commands.strict import to_json
 from .commands.terminal import Terminal
 from .delivery import deliver, workshop
 from .emitters import EMITTERS, Emitter
-from .errors import ConversionError, Problem, ToolError, did_you_mean
+from .errors import ConversionError, Problem, ToolError, boundary, did_you_mean
 from .ir.graph import Graph, Placement
 from .model.write import atomic
 from .options import Options, resolve
@@ -177,6 +177,10 @@ class _Conversion:
                 result = self._made(work)
                 if self.folder is not None:
                     deliver(work, self.folder, [row.name for row in self.wanted if not row.suffix])
+            except ConversionError as error:
+                if not any(problem.ours for problem in error.problems):
+                    raise
+                raise ConversionError(*validation.refusal.judged(error.problems, self.source)) from error
             except OSError as error:
                 where = f"file '{error.filename}'" if error.filename else "a file"
                 raise ConversionError(Problem(where, f"cannot be read or written: {error.strerror}")) from error
@@ -195,7 +199,7 @@ class _Conversion:
             if any(f.stat().st_size > LARGE_FILE for f in files.values()):
                 gc.collect()  # and graphs are cyclic
             if reference is not None:
-                with log.stage("check"):
+                with log.stage("check"), boundary("check"):
                     found = validation.check(reference, files, options=self.check, listener=log.step)
         ends = [TensorInfo.of(v.name, program.places[v.name]) for v in inputs]
         results = [TensorInfo.of(n, program.places[n]) for n in program.outputs]
@@ -223,14 +227,14 @@ class _Conversion:
     def build(self) -> tuple[Graph, validation.Reference | None, list[passes.PassReport]]:
         """The laid-out, fused program, the model that it is compared with, and what tuning did."""
         log = self.log
-        with log.stage("load"):
+        with log.stage("load"), boundary("model"):
             model = passes.load(self.source, log.warn)
             nodes = {n.name for n in model.nodes}
             if missing := sorted(self.tuning.keep_nodes - nodes):
                 what = "no node has this name"
                 raise ConversionError(*(Problem(f"keep_nodes '{n}'", what, did_you_mean(n, nodes)) for n in missing))
             reference = self.reference(model) if self.check else None
-        with log.stage("tune"):
+        with log.stage("tune"), boundary("stage 'tune'"):
             model, tuned = passes.optimize(model, self.tuning, lambda name, i, n: log.step(f"tune: {name}"))
         graph = compile.run(model, compile.STAGES, self.settings, log.stage)
         for warning in self.settings.warnings:
@@ -243,7 +247,7 @@ class _Conversion:
         for branch, program in compile.branches(graph, self.branches, self.settings, self.log.stage):
             for row in [row for row in self.wanted if row.branch == branch]:
                 files[row.name] = row.path(work, self.stem) if row.suffix else work / row.name
-                with self.log.stage(row.name):
+                with self.log.stage(row.name), boundary(f"output '{row.name}'"):
                     row.write(program, files[row.name])
         return files, operators(program), validation.Program.of(program)
 

@@ -19,6 +19,8 @@ class Problem:
     where: str
     what: str
     remedy: str = ""
+    ours: bool = False
+    """True where the converter made a mistake, as far as it knows (see ``validation.refusal``)."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}" + (f" -> {self.remedy}" if self.remedy else "")
@@ -45,6 +47,42 @@ class ToolError(ConversionError):
 
     def __str__(self) -> str:
         return self.what + (f"; nearest: {', '.join(map(repr, self.candidates))}" if self.candidates else "")
+
+
+#: What to do about a mistake of the converter.
+REPORT = "this is a mistake of the converter: please report it with the model"
+#: What interpreter and libraries raise where a number, a depth or a size is beyond them: what is wrong, and the remedy.
+LIMITS: dict[type[Exception], tuple[str, str]] = {
+    RecursionError: ("it is nested too deeply", "flatten the bodies and functions of the model"),
+    MemoryError: ("it needs more memory than there is", "fix smaller input shapes, or convert a part of the model"),
+    OverflowError: ("a number is too large", "TFLite counts in 32 bits: check the sizes and attributes"),
+    UnicodeError: ("a name or text is not UTF-8", "give it another name"),
+}
+
+
+def mistake(where: str, what: str, remedy: str = REPORT) -> Problem:
+    """What nobody foresaw."""
+    return Problem(where, what, remedy, ours=True)
+
+
+def unforeseen(where: str, error: Exception, before: str = "") -> Problem:
+    """What is to be said of an error that is not ours: a limit that was reached, or else a mistake."""
+    said = " ".join(str(error).split())[:400]
+    for kind, (what, remedy) in LIMITS.items():
+        if isinstance(error, kind):
+            return Problem(where, f"{what} ({said})" if said else what, remedy)
+    return mistake(where, f"{before}{type(error).__name__}: {said}")
+
+
+@contextmanager
+def boundary(where: str) -> Iterator[None]:
+    """Around a stage, whose errors leave as one :class:`ConversionError` that says ``where``; those of files stay."""
+    try:
+        yield
+    except (ConversionError, OSError):
+        raise
+    except Exception as error:  # whatever it is, it is told, not swallowed
+        raise ConversionError(unforeseen(where, error)) from error
 
 
 @contextmanager

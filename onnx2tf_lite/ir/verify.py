@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConversionError, Problem
+from ..errors import ConversionError, mistake
 from . import dims
 from .dims import Dim, Expr
 from .graph import Graph, Op, Value, short
@@ -33,8 +33,7 @@ def verify(graph: Graph, stage: str = STAGES[-1]) -> None:
     level = STAGES.index(stage) if stage in STAGES else len(STAGES) - 1
     faults = [fault for part in (graph, *graph.subgraphs()) for fault in _faults(part, level)]
     if faults:
-        remedy = "this is a mistake of the converter: please report it with the model"
-        raise ConversionError(*(Problem(f"after {stage}: {_name(w)}", what, remedy) for w, what in faults[:MAX_FAULTS]))
+        raise ConversionError(*(mistake(f"after {stage}: {_name(w)}", what) for w, what in faults[:MAX_FAULTS]))
 
 
 def _name(where: Op | Graph) -> str:

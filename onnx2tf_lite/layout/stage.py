@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConversionError
+from ..errors import ConversionError, mistake
 from ..ir.dims import Expr, Shape, is_static
 from ..ir.graph import Graph, Op, Origin, Placement, Value, building, current_graph, current_origin
 from ..ir.kinds import KINDS
@@ -54,7 +54,7 @@ def assign(graph: Graph, pins: Mapping[str, str] | None = None) -> LayoutReport:
     _Layout(graph, dict.fromkeys(passed, "onnx") | dict(pins or {}), report).run()
     if report.emitted_bytes != report.cost_bytes:  # the postcondition of layout assignment, always on
         what = f"{report.emitted_bytes} bytes of transposes were emitted, the solver promised {report.cost_bytes}"
-        raise ConversionError(f"layout: {what}: this is a mistake of the converter, please report it with the model")
+        raise ConversionError(mistake("layout", what))
     return report
 
 

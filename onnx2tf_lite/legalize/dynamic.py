@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConversionError, Problem
+from ..errors import ConversionError, mistake
 from ..ir import build, dims, rewrite
 from ..ir.dims import Atom, Call, Dim, Expr
 from ..ir.graph import Graph, Op, Value, constant
@@ -249,10 +249,9 @@ class _Extents:
             return CALLS[atom.op](*map(self.cell, atom.args))
         if atom not in self.definitions:
             raise ConversionError(
-                Problem(
+                mistake(
                     f"graph '{self.graph.name}'",
                     f"the extent {atom} is needed at run time, but no value of this graph has it as an axis",
-                    "this is a mistake of the converter: please report it with the model",
                 )
             )
         value, index = self.definitions[atom]

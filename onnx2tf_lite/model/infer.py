@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ToolError
+from .inference import infer_shapes, said
 from .lazy import onnx
 from .light import light, skeleton
 from .types import contradict, type_text, types
@@ -21,16 +21,13 @@ if TYPE_CHECKING:
 def infer(model: ModelProto, strict: bool = False) -> ModelProto:
     """A copy without large constants in which value_info holds every type that shape inference finds."""
     copy = skeleton(model)
-    try:
-        found = onnx.shape_inference.infer_shapes(copy, check_type=strict, strict_mode=strict, data_prop=True)
-        for scope in scopes(found):
-            for kind in types(scope.graph).values():
-                for dim in kind.tensor_type.shape.dim:
-                    if dim.dim_param.startswith("unk__"):  # a name that inference made up
-                        dim.ClearField("value")
-        return found
-    except (onnx.shape_inference.InferenceError, RuntimeError) as error:
-        raise ToolError(f"shape inference: {_said(error)}") from error
+    found = infer_shapes(copy, check_type=strict, strict=strict)
+    for scope in scopes(found):
+        for kind in types(scope.graph).values():
+            for dim in kind.tensor_type.shape.dim:
+                if dim.dim_param.startswith("unk__"):  # a name that inference made up
+                    dim.ClearField("value")
+    return found
 
 
 def problem(model: ModelProto) -> str:
@@ -47,7 +44,7 @@ def problem(model: ModelProto) -> str:
         else:
             onnx.checker.check_model(copy)
     except onnx.checker.ValidationError as error:
-        return f"onnx.checker: {_said(error)}"
+        return f"onnx.checker: {said(error)}"
     try:
         infer(model, strict=True)
     except ToolError as error:
@@ -64,13 +61,6 @@ def check(model: ModelProto, before: Callable[[], ModelProto | None], warn: Call
     if old is None or not problem(old):
         raise ToolError(f"the result is not a valid model: {found}")
     warn(f"the model was not valid before, and is not now: {found}")
-
-
-def _said(error: Exception) -> str:
-    lines = [part.strip() for part in str(error).splitlines() if part.strip()]
-    text = " ".join(part for part in lines if not part.startswith(("==>", "Bad node spec")))[:400]
-    nodes = re.findall(r"Bad node spec for node\. Name: (\S*)", str(error))
-    return text + (f" (node {', '.join(nodes)})" if nodes and nodes[0] not in text else "")
 
 
 def retype(model: ModelProto) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import onnx
@@ -13,11 +14,14 @@ from onnx import ModelProto, TensorProto
 from ..errors import ConversionError, Problem, ToolError
 from .light import light
 from .read import map_model
+from .sound import faults
 from .surgeon import Importer, LazyTensor, own_extents
 from .tensors import Store, is_external, nbytes, refer, reference
 from .walk import scopes, sort, tensors
 from .wire import LARGE
 
+#: Faults of a model that are told at once.
+MOST = 20
 NEWEST = onnx.defs.onnx_opset_version()
 #: The location (no file can be called so) of tensors in a caller's ModelProto.
 _PROTO = "\0proto"
@@ -34,18 +38,36 @@ def load(source: str | os.PathLike[str] | ModelProto, note: Callable[[str], obje
     Raises ConversionError for what is not a model, or is in places where it must not be.
     """
     where = "model" if isinstance(source, ModelProto) else str(source)
-    model, lazy = _light(source) if isinstance(source, ModelProto) else _mapped(Path(source))
+    if isinstance(source, ModelProto):
+        _possible(source)
+        model, lazy = _light(source)
+    else:
+        model, lazy = _mapped(Path(source))
+        _possible(model)
     opset = _opset(model, where)
     _sort(model, where, note)
     _check(model, where)
     if model.functions:
-        from onnx.inliner import inline_local_functions
-
-        model = inline_local_functions(model)
+        model = _inlined(model, where)
     graph = Importer(lazy).model(model, opset)
     for tensor in graph.inputs:
         own_extents(tensor)
     return graph
+
+
+def _possible(model: ModelProto) -> None:
+    if problems := list(islice(faults(model), MOST)):
+        raise ConversionError(*problems)
+
+
+def _inlined(model: ModelProto, where: str) -> ModelProto:
+    from onnx.inliner import inline_local_functions
+
+    try:
+        found: ModelProto = inline_local_functions(model)
+    except RuntimeError as error:
+        raise _bad(where, f"its functions cannot be written out: {error}") from error
+    return found
 
 
 def _sort(model: ModelProto, where: str, note: Callable[[str], object]) -> None:

@@ -47,6 +47,8 @@ def map_model(path: str | os.PathLike[str]) -> tuple[ModelProto, Store]:
     data = _opened(path)
     try:
         rest = without_weights(data)
+    except RecursionError as error:
+        raise ToolError(f"{path}: bodies are nested too deeply: flatten them", str(path)) from error
     except (ValueError, IndexError):
         rest = bytes(data[:])  # protobuf has the last word
     return _parse(rest, str(path)), Store(Path(path).parent, data)

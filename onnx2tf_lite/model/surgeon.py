@@ -181,6 +181,7 @@ def describe(tensor: gs.Variable, kind: onnx.TypeProto) -> None:
     if inner.HasField("shape"):
         dims = inner.shape.dim
         tensor.shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims]
+        tensor.shape = [None if isinstance(d, int) and d < 0 else d for d in tensor.shape]  # -1 is written for unknown
 
 
 #: What exporters write as the name of an extent that they do not know; it says nothing of another one.

@@ -13,7 +13,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import DTypeLike
 
-from ..errors import ConversionError, Problem
+from ..errors import ConversionError, Problem, mistake, unforeseen
 from ..ir import build, dims
 from ..ir.graph import Graph, Origin, Value, building, constant, current_graph, current_origin
 from ..model.edit import needs
@@ -255,6 +255,8 @@ def _expand(node: gs.Node, inputs: list[Value | None], opset: int) -> list[Item 
     lower_nodes(body, scope, problems)
     if problems:
         causes = "; ".join(f"{p.where}: {p.what}" for p in problems)
+        if ours := [p for p in problems if p.ours]:
+            raise ConversionError(mistake(f"definition of {node.op} '{node.name}'", causes, ours[0].remedy))
         raise Unsupported(f"in its definition, {causes}", problems[0].remedy)
     for operation in graph.ops[start:]:
         operation.origin = current_origin()
@@ -299,6 +301,5 @@ def _problems(node: gs.Node, inputs: Sequence[Item | None], error: Exception) ->
     if isinstance(error, Unsupported):
         return [Problem(where, error.what, error.remedy)]
     if not isinstance(error, ValueError):
-        what = f"the handler failed: {type(error).__name__}: {error}"
-        return [Problem(where, what, "this is a mistake of the converter: please report it with the model")]
+        return [unforeseen(where, error, "the handler failed: ")]
     return [Problem(where, str(error), "check the model with onnx.checker and onnxruntime")]

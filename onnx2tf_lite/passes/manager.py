@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import onnx_graphsurgeon as gs
 
-from ..errors import ConversionError, Problem
+from ..errors import LIMITS, ConversionError, mistake, unforeseen
 from ..model.edit import graphs
 
 
@@ -86,7 +86,7 @@ class Pass:
                 early = next((t for t in node.inputs if id(t) in late), None)
                 if early is not None:
                     what = f"{node.op} '{node.name}' reads '{early.name}' before it is made"
-                    raise ConversionError(Problem(f"pass '{self.name}'", what, self.remedy))
+                    raise ConversionError(mistake(f"pass '{self.name}'", what, self.remedy))
                 late.difference_update(id(t) for t in node.outputs)
 
     @property
@@ -145,10 +145,12 @@ class PassManager(Pass):
             result = one(graph)
         except ConversionError:
             raise
+        except tuple(LIMITS) as e:
+            raise ConversionError(unforeseen(f"pass '{one.name}'", e)) from e
         except Exception as e:
             before = ", ".join(r.name for r in self.reports) or "none"
             what = f"{type(e).__name__}: {e} (passes before it: {before})"
-            raise ConversionError(Problem(f"pass '{one.name}'", what, one.remedy)) from e
+            raise ConversionError(mistake(f"pass '{one.name}'", what, one.remedy)) from e
         seconds = time.perf_counter() - start
         if isinstance(one, PassManager):
             self.reports += one.reports

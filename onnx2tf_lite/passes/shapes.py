@@ -8,8 +8,9 @@ from typing import Any
 import onnx
 import onnx_graphsurgeon as gs
 
-from ..errors import ConversionError, Problem, did_you_mean
+from ..errors import ConversionError, Problem, ToolError, did_you_mean
 from ..model.edit import Tensor, detach, graphs, needs, set_outputs, tensors
+from ..model.inference import infer_shapes
 from ..model.surgeon import describe, to_proto
 from .manager import Pass, PassResult, plural
 
@@ -164,12 +165,10 @@ def infer(graph: gs.Graph, trust: bool = True) -> int:
     """
     proto = to_proto(graph, big="as_inputs", infos=False)
     try:
-        done = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError) as e:
-        what = " ".join(str(e).split())[:400]
-        raise ConversionError(
-            Problem("shape inference", what, "the model contradicts itself; is an override wrong?")
-        ) from e
+        done = infer_shapes(proto)
+    except ToolError as error:
+        remedy = "the model contradicts itself; is an override wrong?"
+        raise ConversionError(Problem("model", error.what, remedy)) from error
     found: dict[str, onnx.TypeProto] = {}
     _collect(done.graph, found)
     users = {d for t in graph.inputs for d in t.shape or () if isinstance(d, str)}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 import onnx
 import onnx_graphsurgeon as gs
 
+from .. import child
 from ..model.edit import graphs, static, tensors
 from ..model.surgeon import Importer, to_proto
 from .clean import Clean
@@ -15,6 +18,7 @@ from .manager import Pass, PassManager, PassOptions, PassResult, plural
 from .shapes import Shapes
 
 ROUNDS = 5
+LIMITS = child.Limits(seconds=120, memory=2 << 30)
 #: What is tried in turn when onnxsim fails on a valid model.
 PARTS: dict[str, dict[str, bool]] = {
     "": {},
@@ -63,9 +67,8 @@ class Simplify(Pass):
         threshold = f"{max(self.options.fold_budget >> 10, 1)}KB"
         for part, switches in PARTS.items():
             try:
-                done, _ = onnxsim.simplify(
-                    proto, perform_optimization=False, tensor_size_threshold=threshold, **switches
-                )
+                work = partial(onnxsim.simplify, proto, perform_optimization=False, tensor_size_threshold=threshold)
+                done = _simplified(partial(work, **switches))
                 onnx.checker.check_model(done)
             except Exception as e:  # a library of 13 MB of C++: any error of its own must not be ours
                 notes.append(f"onnxsim{part} failed: {' '.join(str(e).split())[:160]}")
@@ -76,6 +79,12 @@ class Simplify(Pass):
             notes.append(f"onnxsim{part} changed the inputs or outputs: not used")
         notes.append("the model is left as it was")
         return False
+
+
+def _simplified(work: Callable[[], tuple[onnx.ModelProto, bool]]) -> onnx.ModelProto:
+    """onnxsim's model, made in a child with limits: it runs whatever is constant, however large it becomes."""
+    data: bytes = child.call(lambda: work()[0].SerializeToString(), limits=LIMITS)
+    return onnx.ModelProto.FromString(data)
 
 
 def _restore(graph: gs.Graph, done: onnx.ModelProto) -> None:

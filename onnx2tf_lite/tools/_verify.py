@@ -70,9 +70,9 @@ def _plain(data_type: int) -> bool:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    from ..validation.reference import _ort_errors
+    from ..validation.reference import ort_errors
 
-    return _ort_errors()
+    return ort_errors()
 
 
 def run(model: onnx.ModelProto, feeds: Results, names: list[str] | None = None) -> dict[str, Any]:

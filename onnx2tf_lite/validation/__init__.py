@@ -3,17 +3,17 @@
 ``inputs``    arrays that suit a model           ``reference``  the original model in ONNX Runtime
 ``samples``   the reference's side of a check    ``targets``    the files in their runtimes
 ``program``   where the model is in a file       ``flatfile``   .tflite: other outputs, parts
-``child``     work in a process that may die     ``run``        a file's side of it, in a child
-``measure``   how two tensors differ: numbers    ``judge``      whether that is too much: limits
+``run``       a file's side of it, in a child    ``judge``      whether that is too much: limits
+``measure``   how two tensors differ: numbers
 ``phrase``    the same in words                  ``isolate``    layers of a file as a model of parts
 ``parts``     the same of the original model     ``operands``   what they are run on
 ``alone``     every layer on its own             ``trial``      its side in a child
 ``channels``  results that no operand moved      ``coverage``   what of a file was reached
 ``verdict``   all of it for one file             ``check``      all of it
-``report``    what it found (``page``: in HTML)
+``report``    what it found (``page``: in HTML)   ``refusal``    why nobody runs the model
 """
 
-from . import page
+from . import page, refusal
 from .check import check
 from .judge import Tolerance, tolerance
 from .program import Program
@@ -23,5 +23,5 @@ from .samples import CheckOptions
 
 __all__ = [
     "CheckOptions", "FileReport", "Move", "Program", "Reference", "Report", "Row", "Tolerance", "check", "page",
-    "tolerance",
+    "refusal", "tolerance",
 ]  # fmt: skip

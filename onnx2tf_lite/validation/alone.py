@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import child
+from .. import child
 from .channels import channel_axis
 from .isolate import Layer, Layers
 from .judge import Difference

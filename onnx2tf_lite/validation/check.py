@@ -20,8 +20,9 @@ from typing import Any
 
 import onnx
 
+from .. import child
 from ..emitters import EMITTERS
-from . import child, inputs
+from . import inputs
 from .reference import Reference, ReferenceFailed
 from .report import FileReport, Report
 from .samples import CheckOptions, Samples

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from .. import child
 from . import precision, restate
 from .inputs import InputSpec, describe
 from .known_errors import corrected, masked_outputs
@@ -26,6 +27,8 @@ QUANTISING = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinear
 #: The quantised result of one of these has the step of its input.
 CARRIES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Relu", "Clip", "MaxPool", "Cast"}
 
+#: For a child that runs the model, besides what its size adds.
+SECONDS, MEMORY, LARGEST = 20, 5 << 28, 1 << 34
 LARGE = 256  # elements of a weight; anything smaller may be a shape or a scale
 
 
@@ -46,7 +49,7 @@ class Reference:
     number of that node; ``reads`` to the tensors that it reads; ``steps`` the quantised ones to their step.
     ``halves``: it computes in float16 or bfloat16 and is run in float32, as the files are; ``integers``: it multiplies
     bytes; ``masked``: tensors that ONNX Runtime is known to write wrongly; ``restated``: what ONNX Runtime refuses is
-    run in other words.
+    run in other words.  ``size``: bytes of the constants.
     """
 
     source: Path | onnx.ModelProto
@@ -62,6 +65,7 @@ class Reference:
     integers: bool = False
     masked: frozenset[str] = frozenset()
     restated: bool = False
+    size: int = 0
 
     @classmethod
     def of(cls, source: Path | onnx.ModelProto, graph: gs.Graph) -> Reference:
@@ -74,6 +78,7 @@ class Reference:
                 reference.layers[tensor.name] = number
                 reference.reads[tensor.name] = tuple(t.name for t in node.inputs if isinstance(t, gs.Variable))
         reference.halves, reference.integers = precision.computes_in_halves(graph), precision.multiplies_bytes(graph)
+        reference.size = sum(t._values.nbytes for t in graph.tensors().values() if isinstance(t, gs.Constant))
         reference.masked = masked_outputs(graph)
         if any(n.op in QUANTISING for n in graph.nodes):
             reference.steps = quantisation_steps(graph)
@@ -81,6 +86,12 @@ class Reference:
         if reference.halves:
             reference.notes.append("the model computes in 16-bit floats: compared with what it means in float32")
         return reference
+
+    def limits(self, inputs: int) -> child.Limits:
+        """What running the model may take, by the bytes of its weights and of its ``inputs``: far more than real models
+        need, and little enough for a machine to go on where a small model asks for a loop without an end."""
+        size = min(self.size + inputs, LARGEST)
+        return child.Limits(SECONDS + 10 * (size >> 20), MEMORY + 64 * size)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -102,7 +113,7 @@ class Reference:
         while self.engine != STEPWISE:
             try:
                 return Session(self._ort(names, rounding), names, self, self.halves and rounding != ROUNDED)
-            except _ort_errors() as error:
+            except ort_errors() as error:
                 self.fall_back(_line(error))
         return Session(Stepwise(self._model(names, rounding)), names, self, self.halves and rounding != ROUNDED)
 
@@ -202,14 +213,14 @@ def _wide(array: np.ndarray) -> np.ndarray:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    return (Refused, *_ort_errors())
+    return (Refused, *ort_errors())
 
 
 def _line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _ort_errors() -> tuple[type[Exception], ...]:
+def ort_errors() -> tuple[type[Exception], ...]:
     """ORT's exceptions have no common base."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+
+from ..errors import ToolError
+from ..model.inference import infer_shapes
 
 
 def graphs(graph: GraphProto) -> Iterator[GraphProto]:
@@ -45,7 +47,10 @@ def restate(model: ModelProto) -> bool:
 
 
 def _shapes(model: ModelProto) -> dict[str, list[int | None]]:
-    done = onnx.shape_inference.infer_shapes(model)
+    try:
+        done = infer_shapes(model, data=False)
+    except ToolError:  # the model contradicts itself: what it declares has to do
+        done = model
     infos = [*done.graph.input, *done.graph.value_info, *done.graph.output]
     found = {i.name: [d.dim_value or None for d in i.type.tensor_type.shape.dim] for i in infos}
     return found | {t.name: list(t.dims) for t in model.graph.initializer}

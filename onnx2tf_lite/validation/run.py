@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import child
 from ..ir.graph import Placement
-from . import child, inputs
+from . import inputs
 from .judge import Tolerance, compare
 from .measure import Array, Histogram
 from .report import Row

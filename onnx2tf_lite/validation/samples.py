@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -10,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import child
 from ..errors import ConversionError, Problem, did_you_mean
 from ..ir.graph import Placement, concrete
-from . import child, inputs
+from . import inputs
 from .extents import SIZES, generate
 from .inputs import InputSpec
 from .judge import SLACK
@@ -94,9 +96,14 @@ class Samples:
         given = None if o.data is None else inputs.from_user(o.data, specs, places)
         layers = self.names(targets)  # also where they are not compared: how large their operands are
         search = _Search(self, places, layers, targets)
-        self.samples, state = child.call(lambda: search.run(given))
+        self.samples, state = child.call(lambda: search.run(given), limits=self.reference.limits(search.size(given)))
         self.reference.adopt(state)
         self.held = set.intersection(*(set(s.expected) for s in self.samples))
+
+    @property
+    def limits(self) -> child.Limits:
+        """Of a child that runs the model, or a file, on all samples."""
+        return self.reference.limits(sum(a.nbytes for s in self.samples for a in s.feeds.values()))
 
     def names(self, targets: Iterable[Target]) -> list[str]:
         """Every tensor of the model with a counterpart in one of the files, in graph order."""
@@ -133,7 +140,7 @@ class Samples:
             session = self.reference.open(wanted)
             return [session.run(s.feeds) for s in self.samples]
 
-        for sample, values in zip(self.samples, child.call(compute), strict=True):
+        for sample, values in zip(self.samples, child.call(compute, limits=self.limits), strict=True):
             sample.expected = values
         self.held = set(wanted)
 
@@ -157,7 +164,7 @@ class Samples:
                     slack |= {n: max(slack[n], share * change(moved[n], sample.expected[n])) for n in names}
             return found
 
-        for sample, slack in zip(self.samples, child.call(compute), strict=True):
+        for sample, slack in zip(self.samples, child.call(compute, limits=self.limits), strict=True):
             sample.slack.setdefault(kind, {}).update(slack)
 
     def read_noise(self, names: Sequence[str]) -> None:
@@ -173,7 +180,7 @@ class Samples:
             ]
 
         with suppress(ReferenceFailed):
-            for sample, noise in zip(self.samples, child.call(compute), strict=True):
+            for sample, noise in zip(self.samples, child.call(compute, limits=self.limits), strict=True):
                 sample.noise |= noise
 
 
@@ -200,6 +207,13 @@ class _Search:
         else:
             found = self.drawn()
         return found, self.reference.state
+
+    def size(self, given: Sequence[tuple[dict[str, int], Arrays]] | None) -> int:
+        """Bytes of the inputs, as far as they are known before one is drawn."""
+        if given is not None:
+            return sum(a.nbytes for _, arrays in given for a in arrays.values())
+        shapes = {s: [d for d in self.places[s.name].shape if isinstance(d, int)] for s in self.specs}
+        return sum(spec.dtype.itemsize * math.prod(shape) for spec, shape in shapes.items())
 
     def drawn(self) -> list[Sample]:
         cases = max((s.turns for s in self.specs), default=1)

@@ -333,7 +333,7 @@ class SavedModel(_TensorFlow):
     @cached_property
     def program(self) -> Program:
         """Of a foreign one, by the shapes in its signature, which TensorFlow has to read."""
-        from .child import call
+        from ..child import call
 
         ends = call(lambda: self._signature(), self.forks)
         return match(self.reference.inputs, self.reference.outputs, (), ends, (), True)
@@ -396,7 +396,7 @@ class Keras(_TensorFlow):
 
     @cached_property
     def program(self) -> Program:
-        from .child import call
+        from ..child import call
 
         ends = call(lambda: self._signature(), self.forks)
         return match(self.reference.inputs, self.reference.outputs, (), ends, (), True)

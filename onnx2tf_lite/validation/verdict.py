@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from . import child
+from .. import child
 from .alone import Alone, Bench
 from .bodies import branches
 from .coverage import cover
@@ -194,7 +194,7 @@ class Verdict:
 
     def take(self, runtimes: Sequence[str], names: Sequence[str]) -> None:
         """The rows of one child."""
-        found = child.call(lambda: self.run.rows(runtimes, names), self.target.forks)
+        found = child.call(lambda: self.run.rows(runtimes, names), self.target.forks, self.run.whole.limits)
         self.unmatched |= found.unmatched
         self.error = found.failed or self.error
         for runtime, took in found.seconds.items():

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from onnx2tf_lite import convert, validation
+from onnx2tf_lite import child, convert, validation
 from onnx2tf_lite.conversion import ConversionResult
-from onnx2tf_lite.validation import child
 from onnx2tf_lite.validation.reference import Reference, ReferenceFailed
 from onnx2tf_lite.validation.samples import Samples
 

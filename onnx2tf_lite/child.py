@@ -17,9 +17,18 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a child may use: seconds, and bytes of memory beyond those that it shares with its parent."""
+
+    seconds: int
+    memory: int
 
 
 class Died(Exception):
@@ -28,17 +37,18 @@ class Died(Exception):
     def __init__(self, signal_number: int):
         self.signal = signal_number
         name = signal.Signals(signal_number).name if signal_number else "exit"
-        super().__init__(
-            f"aborted with signal {signal_number} ({name})" if signal_number else "the process ended early"
-        )
+        what = f"aborted with signal {signal_number} ({name})" if signal_number else "the process ended early"
+        late = hasattr(signal, "SIGALRM") and signal_number == signal.SIGALRM
+        super().__init__("did not end within the time that it was given" if late else what)
 
 
 def can_fork() -> bool:
     return hasattr(os, "fork")
 
 
-def call(function: Callable[[], Any], forked: bool = True) -> Any:
-    """``function()`` in a child; what it raises is raised here; :class:`Died` where it takes the child down."""
+def call(function: Callable[[], Any], forked: bool = True, limits: Limits | None = None) -> Any:
+    """``function()`` in a child; what it raises is raised here; :class:`Died` where it takes the child down, or the
+    child is not ready within the ``limits``."""
     if not (forked and can_fork()):
         return function()
     descriptor = _file()
@@ -47,7 +57,7 @@ def call(function: Callable[[], Any], forked: bool = True) -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: the child has its own
             pid = os.fork()
         if pid == 0:
-            _serve(function, descriptor)
+            _serve(function, descriptor, limits)
         try:
             _, status = os.waitpid(pid, 0)
         except BaseException:
@@ -73,7 +83,7 @@ def _file() -> int:
         return os.dup(file.fileno())
 
 
-def _serve(function: Callable[[], Any], descriptor: int) -> None:
+def _serve(function: Callable[[], Any], descriptor: int, limits: Limits | None) -> None:
     """The child's life.  It never returns, and never runs what the parent wants to run at its end."""
     try:
         faulthandler.disable()  # a death is reported by the parent
@@ -81,6 +91,8 @@ def _serve(function: Callable[[], Any], descriptor: int) -> None:
         for standard in (0, 1, 2):  # the runtimes log there and have no switch for it
             os.dup2(null, standard)
         _no_core()
+        if limits is not None:
+            _bound(limits)
         gc.disable()  # a collection would touch, and so copy, all that is shared with the parent
         try:
             answer: tuple[bool, Any] = (True, function())
@@ -102,6 +114,17 @@ def _no_core() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _bound(limits: Limits) -> None:
+    """Hold this process to ``limits``: the system ends it when its time is over, and gives it no more memory."""
+    signal.alarm(limits.seconds)
+    if sys.platform == "linux":
+        import resource
+
+        with open("/proc/self/statm", encoding="ascii") as file:
+            held = int(file.read().split()[5]) * resource.getpagesize()  # data and stack
+        resource.setrlimit(resource.RLIMIT_DATA, (held + limits.memory,) * 2)
 
 
 def _portable(error: Exception) -> Exception:

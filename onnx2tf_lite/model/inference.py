@@ -1,0 +1,132 @@
+"""onnx's shape inference, which is C++ in our own process and believes what a model says.
+
+Where a model says nothing unusual it is called as it is.  Numbers that its arithmetic was not made for (it indexes by
+axes and multiplies extents as they come), or sizes that grow with every node, make it run in a child process with
+limits: what ends the child is an error here, and not the end of the user's process.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from .. import child
+from ..errors import ToolError
+from .lazy import onnx
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
+
+LIMITS = child.Limits(seconds=10, memory=1 << 30)
+#: Numbers up to here are sizes; the largest and the least of int64, which exporters write for "to the end", are not.
+LARGE = 2**31
+END = {2**63 - 1, -(2**63), -(2**63) + 1}
+#: Elements of a computed shape from which data propagation is no longer quick.
+LENGTH = 1 << 14
+#: Axes beyond the rank are indices into memory to the inference of these.
+UNCHECKED = {"LayerNormalization"}
+
+
+def infer_shapes(model: ModelProto, check_type: bool = False, strict: bool = False, data: bool = True) -> ModelProto:
+    """The model with the types that onnx infers; ``data``: also from the values of small integer tensors.
+
+    :raises ToolError: onnx finds a contradiction, or does not come to an end.
+    """
+    usual = _usual(model)
+
+    def work() -> ModelProto:
+        found: ModelProto = onnx.shape_inference.infer_shapes(model, check_type, strict, data_prop=data)
+        return found
+
+    try:
+        return work() if usual else _parsed(child.call(lambda: work().SerializeToString(), limits=LIMITS))
+    except child.Died as error:
+        raise ToolError(f"shape inference {error}: sizes, axes or attributes of the model make no sense") from error
+    except MemoryError as error:
+        raise ToolError("shape inference needs too much memory: sizes in the model make no sense") from error
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError) as error:
+        raise ToolError(f"shape inference: {said(error)}") from error
+
+
+def said(error: Exception) -> str:
+    """What onnx says, in one line, with the node."""
+    lines = [part.strip() for part in str(error).splitlines() if part.strip()]
+    text = " ".join(part for part in lines if not part.startswith(("==>", "Bad node spec")))[:400]
+    nodes = re.findall(r"Bad node spec for node\. Name: (\S*)", str(error))
+    return text + (f" (node {', '.join(nodes)})" if nodes and nodes[0] not in text else "")
+
+
+def _parsed(data: bytes) -> ModelProto:
+    return onnx.ModelProto.FromString(data)
+
+
+def _usual(model: ModelProto) -> bool:
+    """Is there nothing that inference could stumble over?"""
+    lengths: dict[str, int] = {}
+    return not any(_strange(body, lengths) for body in [model.graph, *model.functions])
+
+
+def _strange(graph: Any, lengths: dict[str, int]) -> bool:
+    """``lengths``: of integer tensors that are known, at most."""
+    if hasattr(graph, "initializer"):  # functions have none
+        if any(map(_odd_type, (*graph.input, *graph.output, *graph.value_info))):
+            return True
+        for tensor in graph.initializer:
+            if _odd_tensor(tensor):
+                return True
+            lengths[tensor.name] = _elements(tensor)
+    return any(_odd_node(node, lengths) for node in graph.node)
+
+
+def _odd_type(info: ValueInfoProto) -> bool:
+    return any(_odd(d.dim_value) or d.dim_value < 0 for d in info.type.tensor_type.shape.dim)
+
+
+def _odd_tensor(tensor: TensorProto) -> bool:
+    if any(_odd(d) or d < 0 for d in tensor.dims):
+        return True
+    if tensor.data_type != onnx.TensorProto.INT64 or not (tensor.raw_data or tensor.int64_data):
+        return False
+    numbers = memoryview(tensor.raw_data[: len(tensor.raw_data) // 8 * 8]).cast("q") if tensor.raw_data else None
+    return any(_odd(n) and n not in END for n in (tensor.int64_data if numbers is None else numbers))
+
+
+def _odd(number: int) -> bool:
+    return not -LARGE < number < LARGE
+
+
+def _elements(tensor: TensorProto) -> int:
+    total = 1
+    for dim in tensor.dims:
+        total *= dim
+    return total
+
+
+def _odd_node(node: NodeProto, lengths: dict[str, int]) -> bool:
+    for a in node.attribute:
+        if a.HasField("g") and _strange(a.g, lengths):
+            return True
+        if a.HasField("t") and _odd_tensor(a.t):
+            return True
+        if any(_odd(n) and n not in END for n in a.ints) or (_odd(a.i) and (node.op_type != "Shape")):
+            return True
+        if a.name == "axis" and a.i < -1 and node.op_type in UNCHECKED:
+            return True
+        if a.name == "value_ints":
+            lengths.update(dict.fromkeys(node.output, len(a.ints)))
+        elif a.HasField("t"):
+            lengths.update(dict.fromkeys(node.output, _elements(a.t)))
+    return _grown(node, lengths)
+
+
+def _grown(node: NodeProto, lengths: dict[str, int]) -> bool:
+    """Take over the length of the result; does it become long?"""
+    read = [lengths[name] for name in node.input if name in lengths]
+    if node.op_type == "Shape":
+        length = 8
+    elif read:
+        length = sum(read) if node.op_type == "Concat" else max(read)
+    else:
+        return False
+    lengths.update(dict.fromkeys(node.output, length))
+    return node.op_type == "Concat" and length > LENGTH
