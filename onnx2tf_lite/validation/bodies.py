@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 
-from .. import passes
-from . import child, inputs
+from .. import child, passes
+from . import inputs
 from .alone import Bench
 from .parts import Parts, needs
 from .reference import Reference, ReferenceFailed
