@@ -14,8 +14,11 @@ from ..errors import ToolError
 from .log import line
 from .parser import Parser, usage
 from .table import Option, Settings
+from .terminal import silence
 
 Function = Callable[..., Any]
+#: The environment variable with which an internal error is a traceback.
+DEBUG = "ONNX2TF_LITE_DEBUG"
 
 
 class Command:
@@ -99,7 +102,10 @@ def _explained(function: Function, rows: Sequence[Option]) -> Iterator[str]:
 
 
 def guarded(name: str, work: Callable[[], object]) -> int:
-    """0 (or the number that ``work`` returns); one line on standard error and 1 for a ToolError, 130 if interrupted."""
+    """0 (or the number that ``work`` returns); one line on standard error and 1 for an error, 130 if interrupted.
+
+    What is no ToolError is a fault of the package: the line says so, and with DEBUG in the environment it is raised.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
@@ -113,6 +119,16 @@ def guarded(name: str, work: Callable[[], object]) -> int:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # who read the output has seen enough (`| head`)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
+        return 1
+    except OSError as error:  # a full disk, say
+        print(line("ERROR", f"{name}: {error}", sys.stderr), file=sys.stderr)
+        silence(sys.stdout)  # what is left cannot be written there either
+        return 1
+    except Exception as error:
+        if DEBUG in os.environ:
+            raise
+        what = f"{type(error).__name__}: {error} (a fault of this package; {DEBUG}=1 shows where)"
+        print(line("ERROR", f"{name}: internal error: {what}", sys.stderr), file=sys.stderr)
         return 1
     return code if isinstance(code, int) else 0

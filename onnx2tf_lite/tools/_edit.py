@@ -153,7 +153,7 @@ class Edit:
             return
         if self.output:
             self._write(unchanged)
-        self.log.info("Finish!")
+            self.log.info("Finish!")
 
     def _write(self, unchanged: bool) -> None:
         if unchanged and self.storage["external_data"] is None and "-" not in (self.path, self.output):

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import ToolError
 from ..model.lazy import np, onnx
+from ..model.read import read_model
 from ..model.types import dtype, dtype_word
 from ._values import numpy_dtype
 from ._verify import _errors
@@ -64,8 +65,10 @@ class Onnx:
         options.intra_op_num_threads, options.enable_profiling = threads, profile
         if found and "trt_engine_cache_enable" in found[0][1]:
             found[0][1]["trt_engine_cache_path"] = str(Path(path).resolve().parent)
+        self.source = read_model(path) if path == "-" else path  # which can be read once only
         try:
-            self.session = ort.InferenceSession(path, options, providers=[*found, CPU])
+            given = path if isinstance(self.source, str) else self.source.SerializeToString()
+            self.session = ort.InferenceSession(given, options, providers=[*found, CPU])
         except _errors() as error:
             raise ToolError(f"{path}: ONNX Runtime: {_line(error)}", path) from error
         self.providers: list[str] = self.session.get_providers()
@@ -150,7 +153,7 @@ class TFLite:
 
 def open_model(path: str, provider: str, threads: int, profile: bool) -> Onnx | TFLite:
     """Raises ToolError for what is not there, and for what the runtime does not take."""
-    if not Path(path).is_file():
+    if path != "-" and not Path(path).is_file():
         raise ToolError(f"{path}: no such file", path)
     return TFLite(path, threads) if path.endswith(".tflite") else Onnx(path, provider, threads, profile)
 

@@ -18,6 +18,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from pathlib import Path
 from secrets import token_bytes
 from typing import Any
 
@@ -93,6 +94,13 @@ def _write(model: onnx.ModelProto, path: str, pieces: Iterable[str], log: Log) -
         with atomic(path) as file:
             for piece in pieces:
                 size += file.write(piece.encode())
+    beside = [t for _, t in _json.tensors(model) if is_external(t)]
+    if (
+        beside
+        and path != "-"
+        and Path(reference(beside[0]).get("basepath", "")).resolve() != Path(path).resolve().parent
+    ):
+        log.warning(f"the weights of {len(beside)} tensor(s) stay in the model's side file, not beside the JSON")
     log.info(f"{len(model.graph.node)} nodes, {len(model.graph.initializer)} initializers: {size} bytes of JSON")
     log.info("Finish!")
 

@@ -78,7 +78,7 @@ def read(path: str) -> tuple[dict[str, str], list[Step]]:
 
     name = "recipe" if path == "-" else path
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text()
+        text = sys.stdin.read() if path == "-" else _located(path).read_text()
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise ToolError(f"{name}: cannot be read: {error.strerror}", name) from error
@@ -101,6 +101,12 @@ def read(path: str) -> tuple[dict[str, str], list[Step]]:
     if not isinstance(root, yaml.SequenceNode) or not root.value:
         raise ToolError(f"{name}: a recipe is a list of steps, each a verb with its parameters", name)
     return models, [_step(name, node) for node in root.value]
+
+
+def _located(path: str) -> Path:
+    """A file, or a recipe that the package has, by its name."""
+    own = Path(__file__).parent / "parts" / "recipes" / Path(path).with_suffix(".yaml").name
+    return own if not Path(path).exists() and own.exists() and not Path(path).parent.name else Path(path)
 
 
 def _step(name: str, node: Any) -> Step:

@@ -146,7 +146,8 @@ def _key(tensor: onnx.TensorProto) -> Key:
 def _extract(model: onnx.ModelProto, names: list[str], output: str) -> dict[str, np.ndarray]:
     """Turn constants into graph inputs called like their files; path -> values."""
     graph, taken, found = model.graph, names_in(model), dict[str, np.ndarray]()
-    target = Path("model" if output in ("", "-") else output)
+    target = Path("" if output == "-" else output)
+    prefix = f"{target.stem}_" if target.stem else ""
     for name in names:
         tensor = walk.constants(graph).get(name)
         if tensor is None:
@@ -157,7 +158,7 @@ def _extract(model: onnx.ModelProto, names: list[str], output: str) -> dict[str,
         array = to_array(tensor)
         if array.dtype.isbuiltin != 1:
             raise ToolError(f"{name!r} is {dtype_word(tensor.data_type)}, which a .npy file does not hold", name)
-        stem = fresh(f"{target.stem}_exported_{re.sub(r'[:;/,]', '_', name)}", taken)
+        stem = fresh(f"{prefix}exported_{re.sub(r'[:;/,]', '_', name)}", taken)
         info = onnx.helper.make_tensor_value_info(f"{stem}.npy", tensor.data_type, list(tensor.dims))
         found[str(target.parent / info.name)] = array
         walk.replace_uses(graph, {name: info.name})

@@ -139,7 +139,7 @@ def _feeds(
             raise ToolError(f"-ifp: more arrays than inputs ({', '.join(names)})")
     if fixed and len(fixed) != len(names):
         raise ToolError(f"-fs: {len(fixed)} shapes; the model has {len(names)} inputs: {', '.join(names)}")
-    specs = _specs(path) if seed is not None else {}
+    specs = _specs(engine) if seed is not None else {}
     feeds: Arrays = {}
     for k, end in enumerate(engine.inputs):
         array = given.get(end.name, given.get(k))
@@ -181,16 +181,17 @@ def _made(end: End, shape: tuple[int, ...], seed: int | None, spec: InputSpec | 
     return made.astype(kind)
 
 
-def _specs(path: str) -> dict[str, InputSpec]:
+def _specs(engine: Onnx | TFLite) -> dict[str, InputSpec]:
     """What is known of each input of an ONNX model: the bounds of ids."""
     from ..errors import ConversionError
     from ..model.load import load
     from ..validation.inputs import describe
 
-    if path.endswith(".tflite"):
+    source = getattr(engine, "source", None)
+    if source is None:  # a .tflite
         return {}
     try:
-        return {s.name: s for s in describe(load(path))}
+        return {s.name: s for s in describe(load(source))}
     except ConversionError:  # what runs need not be what we can read: without bounds then
         return {}
 

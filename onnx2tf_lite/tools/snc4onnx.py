@@ -50,7 +50,9 @@ def combine(
     """Combine the models; returns the one they make, simplified if ``simplify`` (None: unless ``disable_onnxsim``)."""
     models = [copied(m) for m in onnx_graphs] or [read_model(p) for p in input_onnx_file_paths]
     prefixes = list(op_prefixes_after_merging)
-    if len(models) < 2 or (prefixes and (len(prefixes) != len(models) or len(set(prefixes)) < len(models))):
+    if len(models) < 2:
+        raise ToolError(f"-if: at least two models are combined, not {len(models)}")
+    if prefixes and (len(prefixes) != len(models) or len(set(prefixes)) < len(models)):
         raise ToolError(f"-opam: {len(models)} models and the prefixes {prefixes}: one each, all different")
     titles = _titles(job, [*input_onnx_file_paths] or [f"model {i + 1}" for i in range(len(models))], prefixes)
     joins = [_pairs(list(words)) for words in srcop_destop] if srcop_destop else _readable(io, titles)
@@ -280,7 +282,7 @@ def _one_opset(models: list[onnx.ModelProto], asked: int, job: Edit) -> list[onn
     for target in [asked] if asked else sorted(set(versions), reverse=True):
         try:
             made = [
-                change(target, onnx_graph=m, non_verbose=True, check=False) if v not in (0, target) else m
+                change(target, onnx_graph=m, non_verbose=True, check=job.checks) if v not in (0, target) else m
                 for m, v in zip(models, versions, strict=True)
             ]
         except ToolError as error:

@@ -126,7 +126,8 @@ def _source(scope: Scope, node: onnx.NodeProto, result: str, bridges: dict[tuple
         if asked not in node.input:
             raise ToolError(f"--bridge: {asked!r} is no input of {name!r}", asked, nearest(asked, node.input))
         return asked
-    moving: list[str] = list(dict.fromkeys(i for i in node.input if i and i not in fixed))
+    given: list[str] = list(dict.fromkeys(i for i in node.input if i))
+    moving = given if len(given) == 1 else [i for i in given if i not in fixed]
     if len(moving) == 1 and (only or result == node.output[0]):
         return moving[0]
     if len(moving) == 1:

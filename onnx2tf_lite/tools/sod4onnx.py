@@ -26,6 +26,8 @@ def outputs_delete(
 ) -> onnx.ModelProto:
     """Delete the named outputs (names or globs), with ``keep`` all others; returns the new model."""
     graph = job.model.graph
+    if not output_op_names:
+        raise ToolError("-on: which outputs? give their names")
     named = {name for _, name in job.match("graph output", output_op_names, "-on")}
     gone = [n for n in outputs(graph) if (n in named) != keep]
     if len(gone) == len(graph.output):

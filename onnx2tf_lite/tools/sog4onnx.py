@@ -75,6 +75,8 @@ def generate(
     infos = [value_info(n, s) for n, s in dict(ins).items() if n and n not in held]
     imports = [onnx.helper.make_opsetid(domain, opset)]
     oldest = onnx.helper.find_min_ir_version_for(imports, ignore_unknown=True)
+    if ir_version > onnx.IR_VERSION:
+        raise ToolError(f"-ir: there is no IR version {ir_version}: the newest is {onnx.IR_VERSION}")
     if ir_version < oldest:
         job.log.info(f"IR version {oldest}: opset {opset} needs it")
     graph = onnx.helper.make_graph([node], op_name, infos, [], list(held.values()))

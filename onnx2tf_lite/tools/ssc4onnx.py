@@ -143,14 +143,17 @@ def _differ(page: _Page, before: Survey, after: Survey) -> None:
     totals: list[tuple[str, int, int, Callable[[int], str]]] = [
         ("Total number of OPs", before.nodes, after.nodes, str),
         ("Total params", before.parameters, after.parameters, number),
-        ("MACs", before.macs, after.macs, number),
         ("Tensors without a shape", before.unknown_shapes, after.unknown_shapes, str),
         ("Model Size", before.bytes, after.bytes, size),
     ]
+    open_ = before.uncounted or after.uncounted
     page.table(
         ["OP Type", "Before", "After", "Difference"],
         [[label, str(old), str(new), signed(new - old, str)] for label, old, new in pairs],
-        [[title, form(old), form(new), signed(new - old, form)] for title, old, new, form in totals],
+        [
+            *([title, form(old), form(new), signed(new - old, form)] for title, old, new, form in totals),
+            ["MACs", _macs(before), _macs(after), "" if open_ else signed(after.macs - before.macs, number)],
+        ],
     )
     page.pair("before", before.file or "(none)")
     page.pair("after", after.file)
@@ -159,6 +162,11 @@ def _differ(page: _Page, before: Survey, after: Survey) -> None:
     for kind, old, new in (("inputs", before.inputs, after.inputs), ("outputs", before.outputs, after.outputs)):
         if old != new:
             page.pair(f"{kind} differ", f"{_all(old)} -> {_all(new)}")
+
+
+def _macs(s: Survey) -> str:
+    """Where a shape is open, what could not be counted is said."""
+    return number(s.macs) + (f" (without {s.uncounted} OPs)" if s.uncounted else "")
 
 
 def _all(ends: Sequence[End]) -> str:

@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "onnx-tune parts") -> in
     if count == 1 and {"-h", "--help"} & set(words):
         words, count = ["-h"], 1
     found = parser.parse_args(words[:count])
+    if not found.part and found.action != "list":
+        parser.error(f"which part? {prog} {found.action} Z001 to Z010")
     action, title = ACTIONS[found.action], f"{prog} {found.action} {found.part}"
     return guarded(title.strip(), lambda: action(found.part, words[count:], title))
 
