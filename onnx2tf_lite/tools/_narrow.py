@@ -19,27 +19,28 @@ def narrow(model: onnx.ModelProto) -> list[str]:
     """Store int64 constants as int32 and float64 ones as float32, in place, where all values survive and all readers
     take them; says which.  Constants in side files are left alone, as their bytes are not this model's."""
     opsets = {e.domain or "ai.onnx": e.version for e in model.opset_import}
-    notes = []
-    for scope in scopes(model):
-        if is_function(scope.graph):
-            continue
-        fixed = set(_fixed(scope))
-        wanted = {i for n in scope.graph.node for i in n.input} - fixed
-        found = {n: t for n, t in constants(scope.graph).items() if n in wanted and _shrinks(t)}
-        readers = [n for n in scope.graph.node if found.keys() & set(n.input)]
-        while bad := {i for n in readers for i in n.input if i in found and not _accepts(n, i, found, opsets)}:
-            found = {n: t for n, t in found.items() if n not in bad}
-        for name, tensor in found.items():
-            size = nbytes(tensor)
-            values, target = to_array(tensor), onnx.TensorProto.DataType.Value(_target(tensor))
-            kept = tensor.name
-            made = values.astype(onnx.helper.tensor_dtype_to_np_dtype(target))
-            tensor.CopyFrom(onnx.numpy_helper.from_array(made, kept))
-            for info in scope.graph.value_info:
-                if info.name == name:
-                    info.type.tensor_type.elem_type = target
-            notes.append(f"{scope.address(name)}: stored in {nbytes(tensor)} bytes instead of {size}")
-    return notes
+    homes = [s for s in scopes(model) if not is_function(s.graph)]
+    return [_store(s, name, tensor) for s in homes for name, tensor in _narrowable(s, opsets).items()]
+
+
+def _narrowable(scope: Scope, opsets: dict[str, int]) -> dict[str, onnx.TensorProto]:
+    """The constants of a graph that survive and that every reader takes; one that is refused may take others along."""
+    wanted = {i for n in scope.graph.node for i in n.input} - set(_fixed(scope))
+    found = {n: t for n, t in constants(scope.graph).items() if n in wanted and _shrinks(t)}
+    readers = [n for n in scope.graph.node if found.keys() & set(n.input)]
+    while bad := {i for n in readers for i in n.input if i in found and not _accepts(n, i, found, opsets)}:
+        found = {n: t for n, t in found.items() if n not in bad}
+    return found
+
+
+def _store(scope: Scope, name: str, tensor: onnx.TensorProto) -> str:
+    size, target = nbytes(tensor), onnx.TensorProto.DataType.Value(_target(tensor))
+    made = to_array(tensor).astype(onnx.helper.tensor_dtype_to_np_dtype(target))
+    tensor.CopyFrom(onnx.numpy_helper.from_array(made, tensor.name))
+    for info in scope.graph.value_info:
+        if info.name == name:
+            info.type.tensor_type.elem_type = target
+    return f"{scope.address(name)}: stored in {nbytes(tensor)} bytes instead of {size}"
 
 
 def _target(tensor: onnx.TensorProto) -> str:

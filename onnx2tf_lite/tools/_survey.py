@@ -133,8 +133,7 @@ def survey(
     graphs: list[onnx.GraphProto] = [s.graph for s in scopes(inferred) if not is_function(s.graph)]
     constants = [c for g in graphs for c in _constants(g, rows)]
     every = [e for g in graphs for e in _results(g)]
-    known = {c.name: c.shape for c in constants}
-    known |= {n: tuple(map(int, e.shape or ())) for g in graphs for n, e in _ends(g).items() if e.fixed}
+    known = {c.name: c.shape for c in constants} | {n: s for g in graphs for n, s in _fixed(g)}
     held = {t.name for t in model.graph.initializer}
     return Survey(
         file=file,
@@ -145,8 +144,8 @@ def survey(
         inputs=[_end(v) for v in inferred.graph.input if v.name not in held],
         outputs=[_end(v) for v in inferred.graph.output],
         tensors=len(every),
-        unknown_shapes=[e.shape for e in every].count(None),
-        dynamic_shapes=len([e for e in every if e.shape is not None and not e.fixed]),
+        unknown_shapes=sum(e.shape is None for e in every),
+        dynamic_shapes=sum(e.shape is not None and not e.fixed for e in every),
         uncounted=_costs([n for g in graphs for n in g.node], known, rows),
         peak_bytes=_peak(inferred.graph),
     )
@@ -219,6 +218,13 @@ def _inner(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
         yield node
         for _, body in bodies(node):
             yield from _inner(body.node)
+
+
+def _fixed(graph: onnx.GraphProto) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The tensors of which every extent is known."""
+    for name, end in _ends(graph).items():
+        if end.fixed:
+            yield name, tuple(map(int, end.shape or ()))
 
 
 def _ends(graph: onnx.GraphProto) -> dict[str, End]:

@@ -31,22 +31,7 @@ def session(model: onnx.ModelProto, extra_outputs: list[str] | None = None) -> A
     for scope in scopes(model):
         if any(n.op_type == "Split" and not all(n.output) for n in scope.graph.node):
             raise NotRun("ONNX Runtime crashes on a Split with an output left out")
-    copy, pairs = light(model, lambda t: nbytes(t) >= 1 << 20 and t.HasField("raw_data"))
-    names = {t.name for t in copy.graph.initializer}
-    folder = next((reference(t)["basepath"] for _, t in pairs if "basepath" in reference(t)), "")
-    given: dict[str, np.ndarray] = {}
-    for own, tensor in pairs:
-        data = fetch(tensor)
-        if is_external(tensor) and reference(tensor)["basepath"] == folder:
-            refer(own, reference(tensor)["location"], reference(tensor))  # the runtime maps the file
-        elif len(data) < 1 << 20 or own.name not in names or tensor.name in given or not _plain(tensor.data_type):
-            own.CopyFrom(tensor)
-            if is_external(tensor):
-                inline(own)
-        else:
-            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-            given[tensor.name] = np.frombuffer(data, dtype).reshape(tuple(tensor.dims))
-            refer(own, "none", {})
+    copy, folder, given = _weights_apart(model)
     copy.graph.output.extend(onnx.ValueInfoProto(name=n) for n in extra_outputs or [])
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -63,6 +48,27 @@ def session(model: onnx.ModelProto, extra_outputs: list[str] | None = None) -> A
         raise NotRun(str(error).strip().splitlines()[0]) from error
     made._given = given  # the runtime reads them where they are
     return made
+
+
+def _weights_apart(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str, dict[str, np.ndarray]]:
+    """A copy of which large weights are where they were: in side files of a folder, or arrays by name."""
+    copy, pairs = light(model, lambda t: nbytes(t) >= 1 << 20 and t.HasField("raw_data"))
+    names = {t.name for t in copy.graph.initializer}
+    folder = next((reference(t)["basepath"] for _, t in pairs if "basepath" in reference(t)), "")
+    given: dict[str, np.ndarray] = {}
+    for own, tensor in pairs:
+        data = fetch(tensor)
+        if is_external(tensor) and reference(tensor)["basepath"] == folder:
+            refer(own, reference(tensor)["location"], reference(tensor))  # the runtime maps the file
+        elif len(data) < 1 << 20 or own.name not in names or tensor.name in given or not _plain(tensor.data_type):
+            own.CopyFrom(tensor)
+            if is_external(tensor):
+                inline(own)
+        else:
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+            given[tensor.name] = np.frombuffer(data, dtype).reshape(tuple(tensor.dims))
+            refer(own, "none", {})
+    return copy, folder, given
 
 
 def _plain(data_type: int) -> bool:

@@ -169,26 +169,36 @@ def _plan(model: onnx.ModelProto, name: str, rank: int, channels: int) -> list[t
     readers = walk.consumers(graph).get(name, [])
     if not readers or name in walk.outputs(graph):
         return None
-    free = {v.name for v in graph.input} if model.ir_version >= 4 else set()  # may be others at run time
-    held = {n: t for n, t in walk.constants(graph).items() if n not in free}
+    held = _lasting(model)
     for node in readers:
         slots = [i for i, n in enumerate(node.input) if n in held]
         if node.domain or walk.reads(node).count(name) != 1 or not slots:
             return None
         shape = list(held[node.input[slots[0]]].dims)
         at = len(shape) - (rank - 1)  # where the channels are in an operand that broadcasts
-        if node.op_type == "Conv" and slots[0] == 1 and not any(a.name == "group" and a.i > 1 for a in node.attribute):
+        if _sums_channels(node, slots[0]):
             found.append((node, 1, 1))
         elif node.op_type in ("Add", "Sub", "Mul", "Div") and len(shape) <= rank:
-            if math.prod(shape) != 1 and shape != [channels if i == at else 1 for i in range(len(shape))]:
-                return None
-            behind = _plan(model, node.output[0], rank, channels)
+            along = shape == [channels if i == at else 1 for i in range(len(shape))]
+            behind = _plan(model, node.output[0], rank, channels) if along or math.prod(shape) == 1 else None
             if behind is None:
                 return None
             found += [(node, slots[0], at)] * (math.prod(shape) > 1) + behind
         else:
             return None
     return found
+
+
+def _lasting(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The constants that are not inputs, which may be others at run time."""
+    free = {v.name for v in model.graph.input} if model.ir_version >= 4 else set()
+    return {n: t for n, t in walk.constants(model.graph).items() if n not in free}
+
+
+def _sums_channels(node: onnx.NodeProto, slot: int) -> bool:
+    """A convolution of all channels, whose weights (axis 1) can be reordered instead."""
+    grouped = any(a.name == "group" and a.i > 1 for a in node.attribute)
+    return node.op_type == "Conv" and slot == 1 and not grouped
 
 
 def _reorder(job: Edit, node: onnx.NodeProto, slot: int, axis: int, order: list[int]) -> None:

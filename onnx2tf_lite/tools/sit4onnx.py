@@ -56,14 +56,9 @@ def inference(
     Of several models a list of these; with ``compare`` they are run in turn on the same inputs, and times and outputs
     are compared with those of the first.  Raises ToolError for what cannot be run.
     """
-    from ._latency import measure
-
     many = not isinstance(input_onnx_file_path, str)
     paths = list(input_onnx_file_path) if many else [str(input_onnx_file_path)]
-    if min(test_loop_count, warm_up) < 0:
-        raise ToolError("-tlc, --warm-up: the number of runs cannot be negative")
-    if compare and len(paths) < 2:
-        raise ToolError("--compare: give at least two models")
+    _possible(paths, test_loop_count, warm_up, compare)
     log, loops = Log(non_verbose or json, "-" if json else ""), test_loop_count or 10
     settings = onnx_execution_provider, intra_op_num_threads, enable_profiling, require_provider
     engines = [_opened(path, *settings, log) for path in paths]
@@ -73,8 +68,7 @@ def inference(
         same = feeds[:1] if compare else []  # a second model gets what the first one got
         feeds.append(_feeds(path, engine, batch_size, fixed_shapes, given, seed, same, log))
     jobs = [partial(engine.run, fed) for engine, fed in zip(engines, feeds, strict=True)]
-    turns = [measure(some, loops, warm_up) for some in ([jobs] if compare else [[job] for job in jobs])]
-    timings, results = [t for turn in turns for t in turn[0]], [r for turn in turns for r in turn[1]]
+    timings, results = _timed([jobs] if compare else [[job] for job in jobs], loops, warm_up)
     for path, engine, fed, timing, result in zip(paths, engines, feeds, timings, results, strict=True):
         _tell(log, path, engine, fed, timing, result)
         if output_numpy_file:
@@ -85,6 +79,21 @@ def inference(
         _report(paths, engines, timings, differences)
     log.info("Finish!")
     return results if many else list(results[0])
+
+
+def _timed(turns: Sequence[list[Any]], loops: int, warm_up: int) -> tuple[list[Timing], list[Results]]:
+    """Jobs of one turn are timed alternately."""
+    from ._latency import measure
+
+    found = [measure(jobs, loops, warm_up) for jobs in turns]
+    return [t for timings, _ in found for t in timings], [r for _, results in found for r in results]
+
+
+def _possible(paths: Sequence[str], loops: int, warm_up: int, compare: bool) -> None:
+    if min(loops, warm_up) < 0:
+        raise ToolError("-tlc, --warm-up: the number of runs cannot be negative")
+    if compare and len(paths) < 2:
+        raise ToolError("--compare: give at least two models")
 
 
 def _opened(path: str, provider: str, threads: int, profile: bool, required: bool, log: Log) -> Onnx | TFLite:

@@ -68,11 +68,17 @@ def _chosen(
     places = [job.find("node", name, "-rn") for name in names if name not in ends]
     found = [(s, _only(s, n)) for s, n in filter(None, places)]
     found += [(s, node_named(s, n)) for s, n in job.match("node", globs, "--match")]
+    found += _of_types(job, op_types, every)
+    return list({(id(s.graph), tuple(n.output)): (s, n) for s, n in found}.values())
+
+
+def _of_types(
+    job: Edit, op_types: Sequence[str], every: Sequence[tuple[Scope, onnx.NodeProto]]
+) -> list[tuple[Scope, onnx.NodeProto]]:
     ops = {n.op_type for _, n in every}
     if missing := [op for op in op_types if op not in ops and not job.missing_ok]:
         raise ToolError(f"--type: the model has no {missing[0]!r}", missing[0], nearest(missing[0], ops))
-    found += [(s, n) for op in op_types for s, n in every if n.op_type == op]
-    return list({(id(s.graph), tuple(n.output)): (s, n) for s, n in found}.values())
+    return [(s, n) for op in op_types for s, n in every if n.op_type == op]
 
 
 def _only(scope: Scope, name: str) -> onnx.NodeProto:

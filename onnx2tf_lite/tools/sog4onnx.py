@@ -15,7 +15,7 @@ examples:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..commands import command, option, repeated
@@ -62,9 +62,8 @@ def generate(
     if not (op_type and opset and op_name):
         raise ToolError("an operator needs a type, an opset and a name: -ot, -os, -on")
     held = {n: given_tensor(n, v) for n, v in (constants or {}).items()}
-    ins, outs = _pairs(input_variables), _pairs(output_variables)
-    said = [bool(s) or not n or n in held for n, s in ins]
-    ins = [(n, s if said[i] else usual(op_type, i, n, opset, domain)) for i, (n, s) in enumerate(ins)]
+    outs = _pairs(output_variables)
+    ins = _said(_pairs(input_variables), held, lambda i, n: usual(op_type, i, n, opset, domain))
     names = [n for n, _ in ins] + [n for n in held if n not in dict(ins)]
     results = [n for n, _ in outs] or [f"{op_name}_output"]
     plugin = op_type.endswith("_TRT")  # of TensorRT, in ONNX's own domain and unknown to it
@@ -74,13 +73,8 @@ def generate(
         job.log.warning(f"ONNX has no definition of {op_type}: its inputs and attributes were not checked")
     infos = [value_info(n, s) for n, s in dict(ins).items() if n and n not in held]
     imports = [onnx.helper.make_opsetid(domain, opset)]
-    oldest = onnx.helper.find_min_ir_version_for(imports, ignore_unknown=True)
-    if ir_version > onnx.IR_VERSION:
-        raise ToolError(f"-ir: there is no IR version {ir_version}: the newest is {onnx.IR_VERSION}")
-    if ir_version < oldest:
-        job.log.info(f"IR version {oldest}: opset {opset} needs it")
     graph = onnx.helper.make_graph([node], op_name, infos, [], list(held.values()))
-    job.model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=max(ir_version, oldest))
+    job.model = onnx.helper.make_model(graph, opset_imports=imports, ir_version=_version(job, ir_version, imports))
     _add_outputs(job.model, results, dict(outs))
     for info in (*graph.input, *job.model.graph.output):
         job.log.info(f"{info.name}: {type_text(info.type)}")
@@ -88,6 +82,23 @@ def generate(
         job.unchecked = f"ONNX has no {op_type}"
     job.test(lambda: "The model is checked!")
     return job.model
+
+
+def _said(
+    ins: Sequence[tuple[str, Value]], held: Mapping[str, object], guess: Callable[[int, str], Value]
+) -> list[tuple[str, Value]]:
+    """Inputs with what is said of them, or else guessed."""
+    return [(n, s if s or not n or n in held else guess(i, n)) for i, (n, s) in enumerate(ins)]
+
+
+def _version(job: Edit, asked: int, imports: Sequence[onnx.OperatorSetIdProto]) -> int:
+    """The IR version asked for, or what the opset needs."""
+    oldest = int(onnx.helper.find_min_ir_version_for(list(imports), ignore_unknown=True))
+    if asked > onnx.IR_VERSION:
+        raise ToolError(f"-ir: there is no IR version {asked}: the newest is {onnx.IR_VERSION}")
+    if asked < oldest:
+        job.log.info(f"IR version {oldest}: opset {imports[0].version} needs it")
+    return max(asked, oldest)
 
 
 def _pairs(variables: Variables | None) -> list[tuple[str, Value]]:
