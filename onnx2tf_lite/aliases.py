@@ -44,6 +44,7 @@ class Alias:
 
     @property
     def keyword(self) -> str:
+        """Under which keyword of the function a caller may give it."""
         return self.option.dest if self.sets else self.option.flags[-1].lstrip("-")
 
     def __str__(self) -> str:

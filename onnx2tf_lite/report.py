@@ -22,12 +22,14 @@ class TensorInfo:
 
     @classmethod
     def of(cls, name: str, place: Placement) -> TensorInfo:
+        """By where ``place`` puts the tensor."""
         perm = tuple(int(i) for i in np.argsort(place.perm))
         plain = [tuple(d if isinstance(d, int) else str(d) for d in s) for s in (place.shape, place.value.shape)]
         return cls(name, place.value.dtype.name, plain[0], plain[1], perm)
 
     @property
     def moved(self) -> bool:
+        """True where the axes of the file are not those of the model."""
         return self.perm != tuple(range(len(self.perm)))
 
     def __str__(self) -> str:

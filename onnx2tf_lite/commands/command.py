@@ -34,6 +34,7 @@ class Command:
         self.description, self.epilog = (doc, "") if start < 0 else (doc[:start].rstrip(), doc[start:].strip())
 
     def parser(self, prog: str = "") -> Parser:
+        """The argparse parser of the rows, for the command or for a subcommand of that ``prog``."""
         parser = Parser(prog=prog or self.name, description=self.description, epilog=self.epilog, **self.settings)
         self.fill(parser)
         parser.usage = parser.usage or usage(parser)

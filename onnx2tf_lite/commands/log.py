@@ -11,10 +11,12 @@ BLUE, PLAIN = "\033[34m", "\033[0m"
 
 
 def coloured(stream: TextIO) -> bool:
+    """A terminal whose user has not asked for plain text (NO_COLOR)."""
     return stream.isatty() and "NO_COLOR" not in os.environ
 
 
 def line(label: str, text: str, stream: TextIO) -> str:
+    """``LABEL: text``, the label in its colour where the stream shows colours."""
     return f"{COLOURS[label]}{label}:{PLAIN} {text}" if coloured(stream) else f"{label}: {text}"
 
 
@@ -25,6 +27,7 @@ class Log:
         self.quiet, self.stream = quiet, sys.stderr if output == "-" else sys.stdout
 
     def info(self, text: str) -> None:
+        """A line that ``quiet`` leaves out."""
         if not self.quiet:
             print(line("INFO", text, self.stream), file=self.stream)
 
@@ -38,4 +41,5 @@ class Log:
             print(text, file=self.stream)
 
     def warning(self, text: str) -> None:
+        """A line that is never left out."""
         print(line("WARNING", text, self.stream), file=self.stream)

@@ -19,6 +19,7 @@ _NUMBER = re.compile(r"-(?:\d[\w.+-]*|\.\d+\S*|inf|infinity)$", re.IGNORECASE)
 
 
 def width() -> int:
+    """Columns for help: those of the terminal, within reason."""
     return max(NARROWEST, min(shutil.get_terminal_size().columns - 2, WIDEST))
 
 
@@ -121,9 +122,11 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = _NUMBER
 
     def add_version(self, flags: str = "--version") -> None:
+        """A flag that prints the version of the package and ends."""
         self.add_argument(*flags.split(), action=Version, nargs=0, default=argparse.SUPPRESS, help="print the version")
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse does, of words in which long flags are written as in the table."""
         words = [self._spelled(word) for word in (sys.argv[1:] if args is None else args)]
         return super().parse_known_args(words, namespace)
 

@@ -34,6 +34,7 @@ class Option:
         return long.lstrip("-").replace("-", "_")
 
     def add_to(self, parser: argparse._ActionsContainer) -> None:
+        """Declare it to argparse; a value that was not given stays out of the namespace."""
         if self.flags:
             parser.add_argument(*self.flags, **{"help": self.help, "default": argparse.SUPPRESS, **self.settings})
 

@@ -29,17 +29,21 @@ class Terminal:
         self.bar: Any = None
 
     def debug(self, text: str) -> None:
+        """What only who looks for the cause of something wants to read."""
         self._print(0, text)
 
     def info(self, text: str) -> None:
+        """What happens."""
         self._print(1, text)
 
     def warn(self, text: str) -> None:
+        """To stderr, and kept in ``warnings``."""
         self.warnings.append(text)
         if self.level <= 2:
             print(f"warning: {text}", file=sys.stderr)
 
     def error(self, text: str) -> None:
+        """To stderr, at every verbosity."""
         print(text, file=sys.stderr)
 
     def _print(self, level: int, text: str) -> None:

@@ -17,8 +17,6 @@ from ..ir.rules import Match, NearMissError, again, has_one_reader, is_splat, ru
 from ..ir.traits import Weights
 
 SHARED_LIMIT = 1 << 16  # bytes of weights that may be duplicated
-SIGNS = {"ADD": 1.0, "SUB": -1.0}
-POWERS = {"MUL": 1, "DIV": -1}
 #: What an operation with a constant of that name is, as (factor, summand).
 AFFINE: dict[str, Callable[[np.ndarray], tuple[np.ndarray | None, np.ndarray]]] = {
     "summand": lambda c: (None, c),
@@ -77,13 +75,13 @@ def scaled(m: Match, weights: Value | None, factor: np.ndarray, axis: int | None
     return finite(result)
 
 
-def affine(m: Match) -> tuple[np.ndarray | None, np.ndarray]:
-    """(factor, summand) such that the root computes factor * result + summand per channel; no factor means 1."""
-    found = next(((name, value) for name in AFFINE if (value := m.get(name)) is not None), None)
+def affine(m: Match, channels: object) -> tuple[np.ndarray | None, np.ndarray]:
+    """(factor, summand) such that the pattern computes factor * x + summand per channel; no factor means 1."""
+    found = next(((name, m.bound[name]) for name in AFFINE if name in m.bound), None)
     if found is None:
         return -np.ones(1), np.zeros(1)  # NEG
     name, constant = found
-    c = per_channel(constant, m.result.shape[-1])
+    c = per_channel(constant, channels)
     if c is None:
         raise NearMissError("the constant is not per channel")
     with np.errstate(all="ignore"):
@@ -107,8 +105,8 @@ def into_linear(m: Match) -> Value | None:
     linear = m.op("result")
     x, weights, *rest = linear.inputs
     old = rest[0] if rest else None
-    factor, summand = affine(m)
     channels = m.result.shape[-1]
+    factor, summand = affine(m, channels)
     if not isinstance(channels, int) or (m.root.attrs.get("activation") and not linear.kind.fuses):
         return None
     if old is not None and (old.data is None or old.quant is not None):
@@ -121,31 +119,33 @@ def into_linear(m: Match) -> Value | None:
     return again(linear, x, weights, finite(bias), activation=m.root.attrs.get("activation"))
 
 
-@rule("linear(scale := MUL|DIV(x, const(c), activation=None), ...)")
+_SCALE = "linear(scale := {}, activation=None), ...)"
+
+
+@rule(_SCALE.format("MUL(x, const(factor)"), _SCALE.format("DIV(x, const(divisor)"))
 def from_input(m: Match) -> Value | None:
     """factor into the weights behind it
 
     W (c x) = (W c) x, with c per input channel.
     """
-    scale = m.op("scale")
     _, weights, *bias = m.root.inputs
     assert weights is not None
     if m.x.shape != m.scale.shape or m.x.is_constant:
         return None
-    factor = per_channel(m.c, m.x.shape[-1])
-    if factor is None:
-        raise NearMissError("the factor is not per channel")
+    factor, _ = affine(m, m.x.shape[-1])
+    assert factor is not None
     axis = axes_of(m.root).inputs
     if axis is None:  # depthwise: result c * multiplier + i belongs to channel c
         axis, factor = 3, np.repeat(factor, m.root.attrs["multiplier"]) if factor.size > 1 else factor
     if factor.size > 1 and factor.size != weights.shape[axis]:
         raise NearMissError("the convolution has groups")
-    with np.errstate(all="ignore"):
-        factor = factor ** POWERS[scale.kind.name]
     return again(m.root, m.x, scaled(m, weights, factor, axis), *bias)
 
 
-@rule(*(f"{k}(inner := {k}(x, const(a), activation=None), const(c))" for k in ("ADD|SUB", "MUL|DIV")))
+@rule(
+    "ADD|SUB(inner := ADD|SUB(x, const(s), activation=None), const(c))",
+    "MUL|DIV(inner := MUL|DIV(x, const(a), activation=None), const(c))",
+)
 def merge_constants(m: Match) -> Value | None:
     """two constants in one
 
@@ -153,11 +153,11 @@ def merge_constants(m: Match) -> Value | None:
     """
     if m.x.dtype != np.float32 or m.x.is_constant:
         return None
-    a, c = numbers(m.a), numbers(m.c)
-    inner, outer = m.op("inner").kind.name, m.root.kind.name
+    added = m.get("s") is not None
+    a, c = numbers(m.s if added else m.a), numbers(m.c)
+    inner, outer = (1 if op.kind.commutes else -1 for op in (m.op("inner"), m.root))  # SUB and DIV do not
     with np.errstate(all="ignore"):
-        added = inner in SIGNS
-        both = a * SIGNS[inner] + c * SIGNS[outer] if added else a ** POWERS[inner] * c ** POWERS[outer]
+        both = a * inner + c * outer if added else a**inner * c**outer
     if both.size > max(a.size, c.size):
         raise NearMissError("the constant would grow")
     return _arithmetic(m.root, "ADD" if added else "MUL", m.x, finite(both))

@@ -12,6 +12,7 @@ from math import inf
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import dims
 from .dims import Dim, Expr, Shape
@@ -19,7 +20,7 @@ from .emit import Operand as Operand
 from .emit import emit as emit
 from .emit import emit_all as emit_all
 from .emit import lift as lift
-from .graph import Quant, Value, constant, content_of, current_graph
+from .graph import ARITHMETIC, Quant, Value, constant, content_of, current_graph
 from .kinds import KINDS
 from .kinds.shapes import broadcast
 
@@ -201,6 +202,7 @@ add = _nary("ADD", activation=None)
 sub = _nary("SUB", activation=None)
 mul = _nary("MUL", activation=None)
 div = _nary("DIV", activation=None)
+ARITHMETIC |= {"add": add, "sub": sub, "mul": mul, "div": div, "neg": neg}
 
 
 def leaky_relu(x: Value, alpha: float) -> Value:
@@ -213,7 +215,7 @@ def gelu(x: Value, approximate: bool = False) -> Value:
     return emit("GELU", x, approximate=approximate)
 
 
-def cast(x: Operand, dtype: Any) -> Value:
+def cast(x: Operand, dtype: DTypeLike) -> Value:
     """``x`` in another dtype; float to integer truncates and saturates."""
     x = lift(x)
     return x if x.dtype == np.dtype(dtype) else emit("CAST", x, to=np.dtype(dtype))
@@ -251,7 +253,7 @@ def reduce(kind: str, x: Value, axes: Sequence[int], keepdims: bool = False) -> 
     return emit(kind, x, axes=axes, keepdims=bool(keepdims)) if axes else x
 
 
-def arg(kind: str, x: Value, axis: int, dtype: Any = np.int32) -> Value:
+def arg(kind: str, x: Value, axis: int, dtype: DTypeLike = np.int32) -> Value:
     """ARG_MAX or ARG_MIN along ``axis``, which vanishes; the first of equal elements."""
     return emit(kind, x, axis=axis_of(axis, x.rank), to=np.dtype(dtype))
 
@@ -344,12 +346,12 @@ def broadcast_to(x: Operand, shape: Sequence[Dim]) -> Value:
     return x if x.shape == shape else emit("BROADCAST_TO", expand_rank(x, len(shape)), shape=shape)
 
 
-def fill(shape: Sequence[Dim], value: Operand, dtype: Any = None) -> Value:
+def fill(shape: Sequence[Dim], value: Operand, dtype: DTypeLike | None = None) -> Value:
     """A tensor of one value."""
     return emit("FILL", reshape(lift(value, dtype), ()), shape=tuple(shape))
 
 
-def iota(count: Dim, dtype: Any = np.int32) -> Value:
+def iota(count: Dim, dtype: DTypeLike = np.int32) -> Value:
     """0, 1, ..., count - 1."""
     dtype = np.dtype(dtype)
     if isinstance(count, int):

@@ -14,12 +14,12 @@ from math import prod
 from operator import mul
 from typing import Union
 
-Atom = Union[str, "Call"]
+Atom = Union[str, "DimFunction"]
 Monomial = tuple[Atom, ...]  # sorted, with repetition: (H, H, W) is H*H*W
 
 
 @dataclass(frozen=True)
-class Call:
+class DimFunction:
     """An opaque integer function of dims: ``//``, ``%``, ``min`` or ``max``."""
 
     op: str
@@ -151,14 +151,14 @@ def floordiv(a: Dim, b: Dim) -> Dim:
         whole, rest = (whole + quotient, rest) if quotient is not None else (whole, rest + part)
     if rest == 0 or (isinstance(rest, int) and isinstance(b, int)):
         return whole + (rest // b if rest else 0)
-    return whole + _poly([((Call("//", (rest, b)),), 1)])
+    return whole + _poly([((DimFunction("//", (rest, b)),), 1)])
 
 
 def modulo(a: Dim, b: Dim) -> Dim:
     """``a % b``."""
     if isinstance(a, int) and isinstance(b, int):
         return a % b
-    return 0 if exact_div(a, b) is not None else _poly([((Call("%", (a, b)),), 1)])
+    return 0 if exact_div(a, b) is not None else _poly([((DimFunction("%", (a, b)),), 1)])
 
 
 def ceildiv(a: Dim, b: Dim) -> Dim:
@@ -180,7 +180,7 @@ def _extreme(op: str, a: Dim, b: Dim) -> Dim:
     difference = a - b
     if isinstance(difference, int):
         return (a if difference <= 0 else b) if op == "min" else (a if difference >= 0 else b)
-    return _poly([((Call(op, tuple(sorted((a, b), key=str))),), 1)])
+    return _poly([((DimFunction(op, tuple(sorted((a, b), key=str))),), 1)])
 
 
 def product(dims: Sequence[Dim]) -> Dim:
@@ -254,13 +254,13 @@ def nonnegative(dim: Dim) -> bool:
 def _grows(dim: Dim) -> bool:
     """It grows with every symbol and is >= 0 at 1."""
     terms = _terms(dim)
-    atoms = [a for monomial, _ in terms for a in monomial if isinstance(a, Call)]
+    atoms = [a for monomial, _ in terms for a in monomial if isinstance(a, DimFunction)]
     if any(factor < 0 for monomial, factor in terms if monomial) or not all(map(_nonnegative_call, atoms)):
         return False  # an opaque atom of non-negative arguments is non-negative, but may be 0
-    return sum(factor for monomial, factor in terms if not any(isinstance(a, Call) for a in monomial)) >= 0
+    return sum(factor for monomial, factor in terms if not any(isinstance(a, DimFunction) for a in monomial)) >= 0
 
 
-def _nonnegative_call(call: Call) -> bool:
+def _nonnegative_call(call: DimFunction) -> bool:
     if call.op == "%" and isinstance(call.args[1], int):
         return call.args[1] > 0
     return (any if call.op == "max" else all)(map(nonnegative, call.args))
@@ -272,7 +272,7 @@ def _without_quotients(dim: Dim) -> Dim:
     for monomial, factor in _terms(dim):
         term = _poly([(monomial, factor)])
         call = monomial[0] if len(monomial) == 1 else None
-        if isinstance(call, Call) and call.op == "//" and isinstance(call.args[1], int):
+        if isinstance(call, DimFunction) and call.op == "//" and isinstance(call.args[1], int):
             a, k = call.args[0], call.args[1]
             if k > 0 and factor % k == 0:
                 term = (a if factor < 0 else a - k + 1) * (factor // k)

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import dims
 from .dims import Expr
-from .graph import SMALL, Op, Value, constant, content_of, current_graph, current_origin
+from .graph import SMALL, Attrs, Op, Value, constant, content_of, current_graph, current_origin
 from .kinds import KINDS
 
 FOLD_LIMIT = 1 << 20  # a folded constant may exceed its operands by this many bytes
@@ -20,7 +21,7 @@ FOLD_LIMIT = 1 << 20  # a folded constant may exceed its operands by this many b
 Operand = Any  # Value | np.ndarray | number
 
 
-def lift(x: Operand, dtype: Any = None) -> Value:
+def lift(x: Operand, dtype: DTypeLike | None = None) -> Value:
     """``x`` as a value; a number or array becomes a constant of ``dtype``."""
     return x if isinstance(x, Value) else constant(x, dtype if dtype is not None else None)
 
@@ -52,7 +53,7 @@ def emit(kind: str, *inputs: Value | None, **attrs: Any) -> Value:
     return emit_all(kind, inputs, **attrs)[0]
 
 
-def _fold(kind: str, inputs: list[Value], attrs: dict[str, Any], types: list[Any]) -> list[Value] | None:
+def _fold(kind: str, inputs: list[Value], attrs: Attrs, types: list[Any]) -> list[Value] | None:
     evaluate = KINDS[kind].evaluate
     if evaluate is None or any(v.data is None for v in inputs) or any(not dims.is_static(s) for s, _ in types):
         return None
@@ -71,7 +72,7 @@ def _fold(kind: str, inputs: list[Value], attrs: dict[str, Any], types: list[Any
     return [constant(np.asarray(a, d).reshape(s)) for a, (s, d) in zip(arrays, types, strict=True)]
 
 
-def _contents(kind: str, inputs: list[Value], attrs: dict[str, Any], types: list[Any]) -> list[np.ndarray | None]:
+def _contents(kind: str, inputs: list[Value], attrs: Attrs, types: list[Any]) -> list[np.ndarray | None]:
     unknown: list[np.ndarray | None] = [None] * len(types)
     function = KINDS[kind].symbolic
     if function is None or any(not isinstance(d, int) for s, _ in types for d in s):

@@ -6,7 +6,7 @@ of a value wrote, and only ``TRANSPOSE`` and ``RESHAPE`` change it.  ``layout/``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .dims import Dim, Expr, Shape, evaluate, is_static, product, show, symbol
 
@@ -33,6 +34,7 @@ def short(dtype: np.dtype) -> str:
     return SHORT.get(dtype.name, dtype.name)
 
 
+Attrs = dict[str, Any]  # of an operation
 SMALL = 256  # elements of a tensor whose contents are tracked symbolically
 
 
@@ -89,6 +91,14 @@ class Origin:
         return f"{self.op_type} {self.node!r}"
 
 
+#: What the builder gives Python's operators to call: it lies above this module.
+ARITHMETIC: dict[str, Callable[..., Value]] = {}
+
+
+def _operator(name: str, swapped: bool = False) -> Callable[[Value, object], Value]:
+    return lambda x, y: ARITHMETIC[name](y, x) if swapped else ARITHMETIC[name](x, y)
+
+
 @dataclass(eq=False)
 class Value:
     """A tensor: ``shape`` of ints and symbolic dims, numpy ``dtype``; a constant has ``data``, others a ``producer``.
@@ -109,43 +119,27 @@ class Value:
 
     @property
     def rank(self) -> int:
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def size(self) -> Dim:
+        """The number of elements."""
         return product(self.shape)
 
     @property
     def is_constant(self) -> bool:
+        """True where the elements are known before the program runs."""
         return self.data is not None
 
     # Arithmetic appends operations to the graph being built; plain numbers take the dtype of the tensor.
-    def __add__(self, other: Any) -> Value:
-        return _built("add", self, other)
-
-    def __radd__(self, other: Any) -> Value:
-        return _built("add", other, self)
-
-    def __sub__(self, other: Any) -> Value:
-        return _built("sub", self, other)
-
-    def __rsub__(self, other: Any) -> Value:
-        return _built("sub", other, self)
-
-    def __mul__(self, other: Any) -> Value:
-        return _built("mul", self, other)
-
-    def __rmul__(self, other: Any) -> Value:
-        return _built("mul", other, self)
-
-    def __truediv__(self, other: Any) -> Value:
-        return _built("div", self, other)
-
-    def __rtruediv__(self, other: Any) -> Value:
-        return _built("div", other, self)
+    __add__, __radd__ = _operator("add"), _operator("add", swapped=True)
+    __sub__, __rsub__ = _operator("sub"), _operator("sub", swapped=True)
+    __mul__, __rmul__ = _operator("mul"), _operator("mul", swapped=True)
+    __truediv__, __rtruediv__ = _operator("div"), _operator("div", swapped=True)
 
     def __neg__(self) -> Value:
-        return _built("neg", self)
+        return ARITHMETIC["neg"](self)
 
     def made_by(self, kind: str) -> Op | None:
         """The operation that computes this value, where it is of this kind."""
@@ -169,7 +163,7 @@ class Op:
     kind: Kind
     inputs: list[Value | None]
     outputs: list[Value]
-    attrs: dict[str, Any]
+    attrs: Attrs
     origin: Origin | None = None
 
     def is_a(self, kind: str) -> bool:
@@ -257,6 +251,7 @@ class Graph:
     counter: int = 0
 
     def fresh_name(self, stem: str) -> str:
+        """A name that no other value of the graph has."""
         self.counter += 1
         return f"{stem}#{self.counter}"
 
@@ -265,6 +260,7 @@ class Graph:
         return symbol(self.fresh_name(stem))
 
     def add_input(self, name: str, shape: Shape, dtype: np.dtype) -> Value:
+        """A new input, the last one."""
         value = Value(name, shape, np.dtype(dtype))
         self.inputs.append(value)
         return value
@@ -331,14 +327,6 @@ def copy_graph(graph: Graph) -> Graph:
     )
 
 
-def _built(verb: str, *operands: Any) -> Value:
-    """The builder's verb on these operands; the builder imports this module."""
-    from . import build
-
-    result: Value = getattr(build, verb)(*operands)
-    return result
-
-
 _current: ContextVar[Graph] = ContextVar("graph")
 _origin: ContextVar[Origin | None] = ContextVar("origin", default=None)
 
@@ -349,6 +337,7 @@ def current_graph() -> Graph:
 
 
 def current_origin() -> Origin | None:
+    """The ONNX node that operations are being built for."""
     return _origin.get()
 
 
@@ -363,7 +352,7 @@ def building(graph: Graph, origin: Origin | None = None) -> Iterator[Graph]:
         _origin.reset(tokens[1])
 
 
-def constant(data: object, dtype: Any = None, name: str = "const", quant: Quant | None = None) -> Value:
+def constant(data: object, dtype: DTypeLike | None = None, name: str = "const", quant: Quant | None = None) -> Value:
     """A constant value; numpy scalars and nested lists are accepted.  Nothing is copied."""
     array = np.asarray(data, dtype)
     return Value(name, array.shape, array.dtype, data=array, quant=quant)

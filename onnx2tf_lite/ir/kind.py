@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from .dims import Shape
-from .graph import Op, Value, short
+from .graph import Attrs, Op, Value, short
 from .orders import AS_WRITTEN, Fill, Layout, Renamed
 from .traits import Elements, Traits
 
 Result = tuple[Shape, np.dtype]
-Infer = Callable[[Sequence[Any], Mapping[str, Any]], "Result | list[Result]"]
-Evaluate = Callable[..., "np.ndarray | Sequence[np.ndarray]"]
+Infer = Callable[[Sequence[Any], Attrs], "Result | list[Result]"]
+Evaluate = Callable[..., Any]  # of attributes and arrays: a result, or several
+Fields = dict[str, Any]  # of a row, or of the TFLite options in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +62,12 @@ class Kind(Traits):
     types: str
     typed: tuple[int, ...] | None = (0,)  # None: every operand
     operands: tuple[int | str, ...] | None = None
-    options: tuple[str, dict[str, Any]] | None = None
+    options: tuple[str, Fields] | None = None
     versions: str = ""
     features: Mapping[str, Callable[[Op], bool]] = field(default_factory=dict)
     max_rank: int
     tensorflow: str | None = None
-    tf_attrs: dict[str, Any] = field(default_factory=dict)
+    tf_attrs: Fields = field(default_factory=dict)
     evaluate: Evaluate | None = None
     symbolic: Evaluate | None = None
     empty: Callable[[np.dtype], float] | None = None
@@ -95,7 +96,7 @@ class Kind(Traits):
         """True where the kernel copies elements of ``dtype`` without a look at what they stand for."""
         return self.elements is Elements.COPIED and self.takes(dtype)
 
-    def results(self, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> list[Result]:
+    def results(self, inputs: Sequence[Any], attrs: Attrs) -> list[Result]:
         """(shape, dtype) of every result."""
         found = self.infer(inputs, attrs)
         return found if isinstance(found, list) else [found]

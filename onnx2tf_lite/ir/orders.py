@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .graph import Op, Value
+    from .graph import Attrs, Op, Value
 
 Order = tuple[int, ...]
 Orders = dict[int, Order]
@@ -53,7 +53,7 @@ class Layout:
         """Orders of all ports as the handler wrote them."""
         return {p: natural(v.rank) for p in every_port(op) if (v := tensor(op, p)) is not None}
 
-    def attrs(self, op: Op, orders: Orders) -> dict[str, Any]:
+    def attrs(self, op: Op, orders: Orders) -> Attrs:
         """Attributes of ``op`` rewritten for ``orders``."""
         return dict(op.attrs)
 
@@ -65,6 +65,7 @@ class Elementwise(Layout):
     anchored: bool = False
 
     def orders(self, op: Op, port: int, order: Order) -> Orders | None:
+        """The same order for every operand of full rank; None for an order of another rank."""
         rank = op.outputs[0].rank
         if len(order) != rank:
             return None
@@ -88,6 +89,7 @@ class AnyOrder(Layout):
     drops: str = ""
 
     def orders(self, op: Op, port: int, order: Order) -> Orders | None:
+        """The same order for every operand that has the rank of the data; None where ``last`` axes would move."""
         rank = op.inputs[self._data(op)].rank  # type: ignore[union-attr]
         dropped = self._dropped(op)
         if dropped and port < 0:
@@ -114,7 +116,8 @@ class AnyOrder(Layout):
         axes = op.attrs[self.drops]
         return frozenset(axes) if isinstance(axes, tuple) else frozenset([axes])
 
-    def attrs(self, op: Op, orders: Orders) -> dict[str, Any]:
+    def attrs(self, op: Op, orders: Orders) -> Attrs:
+        """``axis`` and ``per_axis`` attributes by physical axes."""
         order = orders[self._data(op)]
         attrs = dict(op.attrs)
         for name in self.axis:
@@ -143,6 +146,17 @@ def _restore(order: Order, dropped: frozenset[int], rank: int) -> Order:
     return tuple(full)
 
 
+def _gathered_from(order: Order, axis: int, width: int) -> Order:
+    """The order of the data that gives a result in ``order``, which has ``width`` axes instead of ``axis``; else ()."""
+    inside = [i for i, a in enumerate(order) if axis <= a < axis + width]
+    together = inside == list(range(inside[0], inside[0] + width)) if inside else True
+    if not together or [order[i] for i in inside] != list(range(axis, axis + width)):
+        return ()
+    outer = [a if a < axis else a - width + 1 for a in order if not axis <= a < axis + width]
+    place = inside[0] if inside else (outer.index(axis - 1) + 1 if axis else 0)
+    return tuple(outer[:place] + [axis] + outer[place:])
+
+
 @dataclass(frozen=True)
 class Gather(Layout):
     """GATHER along ``axis``: the data in any order; the index axes stay together where the axis was."""
@@ -150,6 +164,7 @@ class Gather(Layout):
     anchored: bool = False
 
     def orders(self, op: Op, port: int, order: Order) -> Orders | None:
+        """Any order of the data, and of the result any in which the axes of the indices lie together."""
         data, index = op.inputs
         assert data is not None and index is not None
         axis, batch = op.attrs["axis"], op.attrs.get("batch_dims", 0)
@@ -157,14 +172,7 @@ class Gather(Layout):
         if batch or port == 1:
             return self.written(op) if order == natural(len(order)) else None
         if port < 0:
-            inside = [i for i, a in enumerate(order) if axis <= a < axis + width]
-            if [order[i] for i in inside] != list(range(axis, axis + width)) or (
-                inside and inside != list(range(inside[0], inside[0] + width))
-            ):
-                return None
-            outer = [a if a < axis else a - width + 1 for a in order if not axis <= a < axis + width]
-            place = inside[0] if inside else (outer.index(axis - 1) + 1 if axis else 0)
-            order = tuple(outer[:place] + [axis] + outer[place:])
+            order = _gathered_from(order, axis, width)
         if len(order) != data.rank:
             return None
         result: list[int] = []
@@ -172,7 +180,8 @@ class Gather(Layout):
             result += range(axis, axis + width) if a == axis else [a if a < axis else a + width - 1]
         return {0: order, 1: natural(index.rank), ~0: tuple(result)}
 
-    def attrs(self, op: Op, orders: Orders) -> dict[str, Any]:
+    def attrs(self, op: Op, orders: Orders) -> Attrs:
+        """``axis`` by physical axes."""
         return op.attrs | {"axis": orders[0].index(op.attrs["axis"])}
 
 
@@ -183,9 +192,11 @@ class Fill(Layout):
     anchored: bool = False
 
     def orders(self, op: Op, port: int, order: Order) -> Orders | None:
+        """Any order of the result."""
         return self.written(op) | {~0: order} if port < 0 else None
 
-    def attrs(self, op: Op, orders: Orders) -> dict[str, Any]:
+    def attrs(self, op: Op, orders: Orders) -> Attrs:
+        """``shape`` in physical order."""
         return op.attrs | {"shape": permute(op.attrs["shape"], orders[~0])}
 
 
@@ -196,6 +207,7 @@ class MatMul(Layout):
     anchored: bool = False
 
     def orders(self, op: Op, port: int, order: Order) -> Orders | None:
+        """Batch axes alike everywhere; only an operand that was asked for itself has its matrix transposed."""
         rank = op.outputs[0].rank
         batch = order[:-2]
         if len(order) != rank or any(a >= rank - 2 for a in batch):
@@ -215,7 +227,8 @@ class MatMul(Layout):
             return None
         return orders | {port: order}
 
-    def attrs(self, op: Op, orders: Orders) -> dict[str, Any]:
+    def attrs(self, op: Op, orders: Orders) -> Attrs:
+        """``adj_x`` and ``adj_y`` as the operands lie."""
         swapped = {p: len(orders[p]) > 1 and orders[p][-1] < orders[p][-2] for p in (0, 1)}
         return op.attrs | {n: op.attrs[n] != swapped[p] for p, n in ((0, "adj_x"), (1, "adj_y"))}
 
@@ -231,6 +244,7 @@ class FullyConnected(Layout):
     anchored: bool = False
 
     def orders(self, op: Op, port: int, order: Order) -> Orders | None:
+        """Any order that leaves the last axis in place; weights and bias as written."""
         rank = op.outputs[0].rank
         if len(order) != rank or order[-1] != rank - 1:
             return None

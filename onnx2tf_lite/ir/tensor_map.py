@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from .dims import Call, Dim, Expr, Shape
+from .dims import Dim, DimFunction, Expr, Shape
 from .graph import Graph, Placement, Value
 
 NAME = "onnx2tf_lite.map"
@@ -152,4 +152,4 @@ def _undim(dim: Any) -> Dim:
 
 
 def _atom(atom: Any) -> Any:
-    return atom if isinstance(atom, str) else Call(atom[0], tuple(_undim(a) for a in atom[1:]))
+    return atom if isinstance(atom, str) else DimFunction(atom[0], tuple(_undim(a) for a in atom[1:]))

@@ -5,6 +5,6 @@
 ``cut``       its exact solution                   ``stage``     solve and rewrite
 """
 
-from .stage import LayoutReport, Move, assign
+from .stage import LayoutReport, Transposition, assign
 
-__all__ = ["LayoutReport", "Move", "assign"]
+__all__ = ["LayoutReport", "Transposition", "assign"]

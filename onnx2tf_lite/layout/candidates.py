@@ -44,6 +44,7 @@ class Vertex:
         return tuple(axes)
 
     def key(self, label: int, port: int) -> Key:
+        """What the tensor at ``port`` looks like under ``label``: equal keys need no TRANSPOSE between them."""
         candidate = self.candidates[label]
         assert candidate is not None
         if port not in candidate.keys:

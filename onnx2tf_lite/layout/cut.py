@@ -16,6 +16,7 @@ class FlowNetwork:
         self.arcs: list[list[int]] = [[], []]
 
     def node(self) -> int:
+        """A new node."""
         self.arcs.append([])
         return len(self.arcs) - 1
 

@@ -22,7 +22,7 @@ UNKNOWN_EXTENT = 64  # stands for a symbolic dim other than the first when bytes
 
 
 @dataclass(frozen=True)
-class Move:
+class Transposition:
     """A TRANSPOSE that remains: the value, its bytes, and the two operations that disagree."""
 
     value: str
@@ -35,7 +35,7 @@ class Move:
 class LayoutReport:
     """``cost_bytes`` is what the solver promises, ``emitted_bytes`` what the TRANSPOSEs in the program move."""
 
-    transposes: list[Move] = field(default_factory=list)
+    transposes: list[Transposition] = field(default_factory=list)
     cost_bytes: int = 0
     emitted_bytes: int = 0
     conflicts: int = 0
@@ -312,7 +312,7 @@ class _Layout:
         axes = permute(pieces, order)
         moved = self._emit("TRANSPOSE", value, perm=order)
         nbytes = weight(base, self.shapes[base])
-        self.report.transposes.append(Move(base.name, nbytes, self.made[base], consumer))
+        self.report.transposes.append(Transposition(base.name, nbytes, self.made[base], consumer))
         self.report.emitted_bytes += nbytes
         return moved, axes
 

@@ -26,6 +26,7 @@ class Atoms:
     parts: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def new(self, size: Dim) -> int:
+        """A new atom of that extent."""
         self.sizes.append(size)
         return len(self.sizes) - 1
 
@@ -45,12 +46,15 @@ class Atoms:
         return tuple(self.leaves(a) for a in axes)
 
     def extent(self, atoms: Iterable[int]) -> Dim:
+        """The product of their extents."""
         return product([self.sizes[a] for a in atoms])
 
     def shape(self, axes: Axes) -> Shape:
+        """The extent of every axis."""
         return tuple(self.extent(a) for a in axes)
 
     def split(self, atom: int, outer: Dim, inner: Dim) -> tuple[int, int]:
+        """The two parts that ``atom`` now consists of."""
         self.parts[atom] = self.new(outer), self.new(inner)
         return self.parts[atom]
 

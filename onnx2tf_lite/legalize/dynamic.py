@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ConversionError, mistake
 from ..ir import build, dims, rewrite
-from ..ir.dims import Atom, Call, Dim, Expr
+from ..ir.dims import Atom, Dim, DimFunction, Expr
 from ..ir.graph import Graph, Op, Value, constant
 from ..ir.kinds.movement import end_mask
 
@@ -245,7 +245,7 @@ class _Extents:
         whole = Expr((((atom,), 1),))
         if whole != dim:
             return self.cell(whole)
-        if isinstance(atom, Call):
+        if isinstance(atom, DimFunction):
             return CALLS[atom.op](*map(self.cell, atom.args))
         if atom not in self.definitions:
             raise ConversionError(

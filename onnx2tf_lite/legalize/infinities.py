@@ -22,7 +22,7 @@ from ..ir import build as b
 from ..ir import rewrite
 from ..ir.graph import Graph, Op, Value
 from ..ir.kinds.shapes import broadcast
-from .specials import LARGEST, NONE, Seen, Span, Spans, tests
+from .specials import LARGEST, NONE, Span, Spans, Visible, tests
 
 PLUS, MINUS = np.float32(np.inf), np.float32(-np.inf)
 TOP = np.float32(LARGEST)
@@ -38,17 +38,17 @@ def restore(graph: Graph) -> None:
     parts = [graph, *graph.subgraphs()]
     suspects = {}
     if any(tests(op) for part in parts for op in part.ops):
-        asked = Seen(graph, Spans(graph), suspicion=True)
+        asked = Visible(graph, Spans(graph), suspicion=True)
         suspects = {v: Span(special=asked.of[v]) for v in graph.inputs if v in asked.of}
     spans = Spans(graph, suspects)
     if not any(spans.of(v).special for g in parts for op in g.ops if FORMS.get(op.kind.name) for v in op.outputs):
         return
-    seen = Seen(graph, spans)
+    seen = Visible(graph, spans)
     for part in parts:
         _rewrite(part, spans, seen)
 
 
-def _rewrite(graph: Graph, spans: Spans, seen: Seen) -> None:
+def _rewrite(graph: Graph, spans: Spans, seen: Visible) -> None:
     for op in rewrite.walk(graph):
         form = FORMS.get(op.kind.name)
         told = spans.of(op.outputs[0]).special & seen.of.get(op.outputs[0], NONE) if form else NONE

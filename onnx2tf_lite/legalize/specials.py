@@ -17,7 +17,7 @@ import numpy as np
 
 from ..ir.graph import Graph, Op, Value
 from ..ir.orders import LAST_AXIS, Elementwise
-from ..ir.traits import DOTS, Elements
+from ..ir.traits import DOTS, Elements, Special
 
 INF, LARGE = float("inf"), 1e9
 LARGEST = float(np.finfo(np.float32).max)  # what a kernel that clamps makes of infinity
@@ -123,12 +123,7 @@ class Spans:
         special = op.kind.special
         read = [v for v in op.inputs if v is not None and not (v.is_constant and special == DOTS)]  # no weights
         floats = [self.of(v) for v in read if _float(v)]
-        result = set[str]()
-        for sign, column in {"+": special.plus, "-": special.minus, "n": special.nan}.items():
-            if any(sign in s.special for s in floats):
-                result |= set(column)
-        if sum(len(s.special & {"+", "-"}) for s in floats) > 1:
-            result |= set(special.clash)
+        result = _by_table(special, [s.special for s in floats])
         if by_rows(op) and not self.full(op.inputs[0]) and not floats[0].special & {"+", "n"}:
             result.discard("n")
         if _padded_window(op, self):
@@ -152,6 +147,17 @@ class Spans:
         op = value.producer
         parts = [v for v in operands(op) if "-" in self.of(v).special] if op is not None and itself(op) else []
         return len(parts) != 1 or self.full(parts[0])
+
+
+def _columns(special: Special) -> dict[str, str]:
+    return {"+": special.plus, "-": special.minus, "n": special.nan}
+
+
+def _by_table(special: Special, operands: Sequence[frozenset[str]]) -> set[str]:
+    """What is among the results, by what is among each operand."""
+    there = NONE.union(*operands)
+    result = set[str]().union(*(column for sign, column in _columns(special).items() if sign in there))
+    return result.union(special.clash) if sum(len(s & {"+", "-"}) for s in operands) > 1 else result
 
 
 def itself(op: Op) -> bool:
@@ -244,7 +250,7 @@ def _monotone(op: Op, spans: Sequence[Span]) -> bool:
     return bool(np.all(steps >= 0) or np.all(steps <= 0))
 
 
-class Seen:
+class Visible:
     """Which of ``"+-n"`` the readers of a value can tell from the numbers that a clamping kernel gives instead.
 
     ``suspicion``: only what the model itself asks for, by a comparison with infinity or of a value with itself.
@@ -287,9 +293,7 @@ class Seen:
         if by_rows(op):
             full = self.suspicion or self.spans.full(value)
             return (ALL if full else ALL - {"-"}) if "n" in after else NONE
-        special = op.kind.special
-        columns = {"+": special.plus, "-": special.minus, "n": special.nan}
-        return frozenset(s for s, column in columns.items() if after & set(column))
+        return frozenset(s for s, column in _columns(op.kind.special).items() if after & set(column))
 
     def _told(self, op: Op, value: Value, after: frozenset[str]) -> frozenset[str]:
         """What ``op`` gives otherwise for the special number than for what stands in its place."""

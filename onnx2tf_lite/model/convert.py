@@ -13,7 +13,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 
 from ..errors import ConversionError, ToolError
 from .downgrade import ANEW, LOWEST, RULED, downgrade
-from .edit import Edit, Tensor
+from .edit import GraphEdit, Tensor
 from .infer import infer
 from .light import skeleton
 from .names import names_in
@@ -86,7 +86,7 @@ class Place:
         if self.opset < wanted and not due(mine, self.opset, wanted):
             return False
         before, attrs = _facts(mine), dict(mine.attrs)
-        edit = Edit(graph, self.taken)
+        edit = GraphEdit(graph, self.taken)
         form = upgrade(edit, mine, self.opset, wanted) or self.opset
         done, waiting = set[int](), [(mine, form)]
         while waiting:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from .edit import Edit, Tensor, arg, set_inputs, set_outputs, shape, value
+from .edit import GraphEdit, Tensor, arg, set_inputs, set_outputs, shape, value
 from .opsets import INPUTS, Rule, refuse, to_attributes
 from .surgeon import elem_type
 
@@ -29,7 +29,7 @@ WORDS = {
 }
 
 
-def downgrade(e: Edit, node: gs.Node, opset: int, wanted: int) -> None:
+def downgrade(e: GraphEdit, node: gs.Node, opset: int, wanted: int) -> None:
     """Bring a node, in place, from its form in an opset to that in an older one; new nodes are of the newest form.
 
     Raises ConversionError for what the older opset cannot say.
@@ -51,7 +51,7 @@ def downgrade(e: Edit, node: gs.Node, opset: int, wanted: int) -> None:
         set_inputs(node, [t if t.name else none for t in node.inputs])
 
 
-def _older(e: Edit, node: gs.Node, opset: int, wanted: int) -> None:
+def _older(e: GraphEdit, node: gs.Node, opset: int, wanted: int) -> None:
     """What holds for many operators."""
     change, why = MEANING.get(node.op, (0, ""))
     if wanted < change <= opset:
@@ -109,14 +109,14 @@ def _check_types(node: gs.Node, old: Any) -> None:
 
 
 # -- rules of one operator ------------------------------------------------------------------------------------------
-def _cast_like(e: Edit, node: gs.Node, wanted: int) -> None:
+def _cast_like(e: GraphEdit, node: gs.Node, wanted: int) -> None:
     dtype = node.inputs[1].dtype if node.inputs[1].dtype is not None else node.outputs[0].dtype
     if dtype is None:
         refuse(node, "the type it casts to is not known")
     e.become(node, "Cast", node.inputs[:1], to=elem_type(dtype))
 
 
-def _softmax(e: Edit, node: gs.Node, wanted: int) -> None:
+def _softmax(e: GraphEdit, node: gs.Node, wanted: int) -> None:
     """Before 13 it worked on all axes from `axis` on: over the last axis, once that is said, the same in any opset;
     another axis is brought to the end."""
     x, y = node.inputs[0], node.outputs[0]
@@ -134,7 +134,7 @@ def _softmax(e: Edit, node: gs.Node, wanted: int) -> None:
     e.add("Transpose", [made], node, result=y, after=True, perm=swap)
 
 
-def _shape(e: Edit, node: gs.Node, wanted: int) -> None:
+def _shape(e: GraphEdit, node: gs.Node, wanted: int) -> None:
     """Shape-15 of a part: the Slice of a whole one."""
     start, end = (node.attrs.pop(name, None) for name in ("start", "end"))
     if start is None and end is None:
@@ -146,7 +146,7 @@ def _shape(e: Edit, node: gs.Node, wanted: int) -> None:
     e.add("Slice", [whole, *bounds], node, result=y, after=True)
 
 
-def _reshape(e: Edit, node: gs.Node, wanted: int) -> None:
+def _reshape(e: GraphEdit, node: gs.Node, wanted: int) -> None:
     """A shape without a zero says the same whatever a zero means."""
     if not node.attrs.pop("allowzero", 0):
         return
@@ -155,7 +155,7 @@ def _reshape(e: Edit, node: gs.Node, wanted: int) -> None:
         refuse(node, "a zero in its shape is an extent of zero ('allowzero'), which it has no word for there")
 
 
-def _split(e: Edit, node: gs.Node, wanted: int) -> None:
+def _split(e: GraphEdit, node: gs.Node, wanted: int) -> None:
     """Split-18: parts by number, of which the last may be smaller."""
     count, axis = node.attrs.pop("num_outputs", None), node.attrs.get("axis", 0)
     if count is None:
@@ -170,14 +170,14 @@ def _split(e: Edit, node: gs.Node, wanted: int) -> None:
         set_inputs(node, [node.inputs[0], e.i64(sizes, f"{node.outputs[0].name}/sizes")])
 
 
-def _grid_sample(e: Edit, node: gs.Node, wanted: int) -> None:
+def _grid_sample(e: GraphEdit, node: gs.Node, wanted: int) -> None:
     mode = node.attrs.get("mode", "linear")
     if len(shape(node.inputs[0]) or ()) != 4:
         refuse(node, "it takes images of two dimensions only, there")
     node.attrs["mode"] = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
 
 
-def _spread(e: Edit, node: gs.Node, part: Tensor, rest: Tensor, picks: list[int]) -> Tensor:
+def _spread(e: GraphEdit, node: gs.Node, part: Tensor, rest: Tensor, picks: list[int]) -> Tensor:
     """A list for all axes from one for some: entries, by position, of ``part`` followed by ``rest``."""
     held = [value(part), value(rest)]
     if all(a is not None for a in held):
@@ -195,7 +195,7 @@ def _axes(node: gs.Node, said: Any) -> tuple[list[int], int]:
     return [int(a) % len(dims) for a in said], len(dims)
 
 
-def _pad(e: Edit, node: gs.Node, wanted: int) -> None:
+def _pad(e: GraphEdit, node: gs.Node, wanted: int) -> None:
     """Pad-18: pads of some axes."""
     if arg(node, 3) is None:
         return set_inputs(node, node.inputs[:3])
@@ -207,7 +207,7 @@ def _pad(e: Edit, node: gs.Node, wanted: int) -> None:
     return set_inputs(node, [node.inputs[0], pads, *node.inputs[2:3]])
 
 
-def _resize(e: Edit, node: gs.Node, wanted: int) -> None:
+def _resize(e: GraphEdit, node: gs.Node, wanted: int) -> None:
     """Resize-18: scales or sizes, and the region, of some axes."""
     said = node.attrs.pop("axes", None)
     if said is None:
@@ -231,7 +231,7 @@ def _resize(e: Edit, node: gs.Node, wanted: int) -> None:
     set_inputs(node, [x, *lists[: len(node.inputs) - 1]])
 
 
-def _asymmetric(e: Edit, node: gs.Node, wanted: int) -> None:
+def _asymmetric(e: GraphEdit, node: gs.Node, wanted: int) -> None:
     """Resize-11: before, the coordinates were asymmetric; nearest took the floor, and the ceiling where it shrank."""
     scales = arg(node, 2)
     mode, nearest = node.attrs.get("mode", "nearest"), node.attrs.get("nearest_mode", "round_prefer_floor")
@@ -243,7 +243,7 @@ def _asymmetric(e: Edit, node: gs.Node, wanted: int) -> None:
     e.become(node, "Resize", [node.inputs[0], scales], mode=mode)
 
 
-def _upsample(e: Edit, node: gs.Node, wanted: int) -> None:
+def _upsample(e: GraphEdit, node: gs.Node, wanted: int) -> None:
     """Resize-10 was called Upsample, which only grows."""
     factors = value(node.inputs[1])
     if factors is None or (factors < 1).any():
@@ -251,13 +251,13 @@ def _upsample(e: Edit, node: gs.Node, wanted: int) -> None:
     e.become(node, "Upsample", node.inputs, **node.attrs)
 
 
-def _scatter(e: Edit, node: gs.Node, wanted: int) -> None:
+def _scatter(e: GraphEdit, node: gs.Node, wanted: int) -> None:
     if node.attrs.pop("reduction", "none") != "none":
         refuse(node, "it has no reduction there")
     e.become(node, "Scatter", node.inputs, **node.attrs)
 
 
-def _roi_align(e: Edit, node: gs.Node, wanted: int) -> None:
+def _roi_align(e: GraphEdit, node: gs.Node, wanted: int) -> None:
     """RoiAlign-16 moves by half a pixel unless told otherwise."""
     if node.attrs.pop("coordinate_transformation_mode", "half_pixel") != "output_half_pixel":
         refuse(node, "before 16 coordinates are not moved by half a pixel")

@@ -144,7 +144,7 @@ def needs(node: gs.Node) -> list[Tensor]:
     return [t for t in [*node.inputs, *captures(node)] if t.name]
 
 
-class Edit:
+class GraphEdit:
     """One pass's changes to one graph: queued next to existing nodes, and put in place by :meth:`commit`."""
 
     def __init__(self, graph: gs.Graph, names: set[str] | None = None):

@@ -12,13 +12,13 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
-from .edit import Edit, arg, set_inputs, shape, title
+from .edit import GraphEdit, arg, set_inputs, shape, title
 
 #: The opset whose forms the handlers know.
 TARGET = 23
 #: A change of one node, in place; the number is the opset it is of (upwards) or the one asked for (downwards).
 #: Raises ConversionError for what cannot be said in the other form.
-Rule = Callable[[Edit, gs.Node, int], Any]
+Rule = Callable[[GraphEdit, gs.Node, int], Any]
 
 _REDUCE = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 #: operator -> (opset since which these are inputs, {input slot: attribute before that, "" for none})
@@ -79,7 +79,7 @@ def dims_of(node: gs.Node, index: int = 0) -> tuple[Any, ...]:
     return found
 
 
-def to_inputs(e: Edit, node: gs.Node, opset: int) -> None:
+def to_inputs(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """Upwards: attributes become constant inputs."""
     for slot, name in INPUTS[node.op][1].items():
         held = node.attrs.pop(name, MISSING.get((node.op, name)))
@@ -92,7 +92,7 @@ def to_inputs(e: Edit, node: gs.Node, opset: int) -> None:
         set_inputs(node, filled)
 
 
-def to_attributes(e: Edit, node: gs.Node, opset: int) -> None:
+def to_attributes(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """Downwards: constant inputs become attributes."""
     slots = INPUTS[node.op][1]
     for slot, name in slots.items():

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from .edit import Edit, arg, scalar, set_inputs, set_outputs, shape, static, title, value
+from .edit import GraphEdit, arg, scalar, set_inputs, set_outputs, shape, static, title, value
 from .opsets import INPUTS, Rule, dims_of, rank_of, refuse, to_inputs
 
 I64, F32 = np.int64, np.float32
@@ -29,7 +29,7 @@ def due(node: gs.Node, opset: int, wanted: int) -> list[tuple[int, Rule]]:
     return [(6, _drop("consumed_inputs")), *found] if stale else found
 
 
-def upgrade(e: Edit, node: gs.Node, opset: int, wanted: int) -> int:
+def upgrade(e: GraphEdit, node: gs.Node, opset: int, wanted: int) -> int:
     """Bring a node, in place, to its form in a newer opset; returns the opset of the last change, 0 for none."""
     form = 0
     while steps := due(node, opset, wanted):
@@ -40,7 +40,7 @@ def upgrade(e: Edit, node: gs.Node, opset: int, wanted: int) -> int:
     return form
 
 
-def used(e: Edit, tensor: gs.Tensor) -> bool:
+def used(e: GraphEdit, tensor: gs.Tensor) -> bool:
     """Does anybody read the tensor?"""
     return bool(tensor.name and (len(tensor.outputs) or id(tensor) in e.outputs))
 
@@ -59,13 +59,13 @@ def _default(attr: str, wanted: Any) -> Rule:
 def _renamed(attr: str, to: dict[str, str]) -> Rule:
     """A value of a string attribute is called differently now."""
 
-    def rule(e: Edit, node: gs.Node, opset: int) -> None:
+    def rule(e: GraphEdit, node: gs.Node, opset: int) -> None:
         node.attrs.update({attr: to[old]} if (old := node.attrs.get(attr)) in to else {})
 
     return rule
 
 
-def _whole(e: Edit, node: gs.Node, opset: int) -> None:
+def _whole(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """LpPool-1, GlobalLpPool-1: p was a float."""
     p = node.attrs.get("p", 2)
     if int(p) != p:
@@ -74,7 +74,7 @@ def _whole(e: Edit, node: gs.Node, opset: int) -> None:
 
 
 # -- rules of one operator ------------------------------------------------------------------------------------------
-def _broadcast(e: Edit, node: gs.Node, opset: int) -> None:
+def _broadcast(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """Add, And, ... below 7: B stands at `axis` of A. Numpy's rule wants trailing ones for that."""
     broadcast, axis = (node.attrs.pop(a, None) for a in ("broadcast", "axis"))
     if broadcast and axis is not None:
@@ -82,7 +82,7 @@ def _broadcast(e: Edit, node: gs.Node, opset: int) -> None:
         _trailing(e, node, len(a) - axis % len(a) - len(b))
 
 
-def _trailing(e: Edit, node: gs.Node, count: int) -> None:
+def _trailing(e: GraphEdit, node: gs.Node, count: int) -> None:
     """Give input 1 `count` more dimensions of size 1 behind the others."""
     source = node.inputs[1]
     if count > 0 and static(source) not in ((), (1,)):
@@ -90,13 +90,13 @@ def _trailing(e: Edit, node: gs.Node, count: int) -> None:
         set_inputs(node, [node.inputs[0], e.add("Unsqueeze", [source, axes], node)])
 
 
-def _prelu(e: Edit, node: gs.Node, opset: int) -> None:
+def _prelu(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """PRelu below 7: a slope of shape [C] belongs to axis 1."""
     if rank_of(node, 1) == 1:
         _trailing(e, node, rank_of(node) - 2)
 
 
-def _softmax(e: Edit, node: gs.Node, opset: int) -> None:
+def _softmax(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """Softmax, LogSoftmax, Hardmax below 13: over all axes from `axis` (default 1) on, as if flattened to 2-D."""
     axis = node.attrs.get("axis", 1)
     x, y = node.inputs[0], node.outputs[0]
@@ -114,12 +114,12 @@ def _softmax(e: Edit, node: gs.Node, opset: int) -> None:
     e.add("Reshape", [result, e.add("Shape", [x], node)], node, result=y, after=True)
 
 
-def _scales(e: Edit, node: gs.Node, opset: int) -> None:
+def _scales(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """Upsample-1: two attributes, of a 4-D image."""
     node.attrs["scales"] = [1.0, 1.0, node.attrs.pop("height_scale"), node.attrs.pop("width_scale")]
 
 
-def _resize(e: Edit, node: gs.Node, opset: int) -> None:
+def _resize(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """Upsample-1..9 and Resize-10: asymmetric; nearest takes the floor, and where it shrinks the ceiling.
 
     The ceiling is ONNX Runtime's reading of Resize-10 and that of ONNX's own test for it (the standard is silent).
@@ -140,18 +140,18 @@ def _resize(e: Edit, node: gs.Node, opset: int) -> None:
     e.become(node, "Resize", [x, gs.Variable.empty(), scales], **attrs)
 
 
-def _split(e: Edit, node: gs.Node, opset: int) -> None:
+def _split(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """Split below 18: equal parts are asked for by number."""
     if arg(node, 1) is None:
         node.attrs["num_outputs"] = len(node.outputs)
 
 
-def _slice(e: Edit, node: gs.Node, opset: int) -> None:
+def _slice(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """Slice-1: no axes means the first ones."""
     node.attrs.setdefault("axes", list(range(len(node.attrs["starts"]))))
 
 
-def _spatial(e: Edit, node: gs.Node, opset: int) -> None:
+def _spatial(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """BatchNormalization below 9: spatial=0, parameters for each place of a channel, is plain arithmetic."""
     if node.attrs.pop("spatial", 1) or any(used(e, t) for t in node.outputs[1:]):
         return
@@ -163,7 +163,7 @@ def _spatial(e: Edit, node: gs.Node, opset: int) -> None:
     e.become(node, "Add", [e.add("Mul", [normal, scale], node), bias])
 
 
-def _statistics(e: Edit, node: gs.Node, opset: int) -> None:
+def _statistics(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """BatchNormalization below 14: statistics as outputs mean training."""
     wanted = [used(e, t) for t in node.outputs]
     if any(wanted[3:]):
@@ -173,7 +173,7 @@ def _statistics(e: Edit, node: gs.Node, opset: int) -> None:
     set_outputs(node, node.outputs[: 3 if any(wanted[1:]) else 1])
 
 
-def _groupnorm(e: Edit, node: gs.Node, opset: int) -> None:
+def _groupnorm(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """GroupNormalization-18: scale and bias per group; from 21 on per channel."""
     channels, groups = dims_of(node)[1], node.attrs["num_groups"]
     if not isinstance(channels, int):
@@ -182,7 +182,7 @@ def _groupnorm(e: Edit, node: gs.Node, opset: int) -> None:
     set_inputs(node, [node.inputs[0], *(e.add("Gather", [t, group], node) for t in node.inputs[1:])])
 
 
-def _tile(e: Edit, node: gs.Node, opset: int) -> None:
+def _tile(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """Tile-1: a number of copies along one axis."""
     copies, axis = (scalar(t) for t in node.inputs[1:])
     if copies is None or axis is None:
@@ -192,12 +192,12 @@ def _tile(e: Edit, node: gs.Node, opset: int) -> None:
     set_inputs(node, [node.inputs[0], e.i64(repeats, f"{node.outputs[0].name}/repeats")])
 
 
-def _cast(e: Edit, node: gs.Node, opset: int) -> None:
+def _cast(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """Cast-1: the type by name."""
     node.attrs["to"] = TensorProto.DataType.Value(str(node.attrs["to"]).upper())
 
 
-def _scan(e: Edit, node: gs.Node, opset: int) -> None:
+def _scan(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """Scan-8: axis 0 of everything is the batch, axis 1 of sequences is time: a Scan over the batch of Scans."""
     if arg(node, 0) is not None:
         refuse(node, "sequence_lens have no newer form", "export the model with opset 9 or later")
@@ -212,7 +212,7 @@ def _scan(e: Edit, node: gs.Node, opset: int) -> None:
     e.become(node, "Scan", operands, body=each, num_scan_inputs=len(operands))
 
 
-def _upsample(e: Edit, node: gs.Node, opset: int) -> None:
+def _upsample(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """Upsample became Resize."""
     e.become(node, "Resize", node.inputs, **node.attrs)
 

@@ -14,13 +14,13 @@ from ..ir.dims import Dim, Shape
 from ..ir.graph import Graph, Value, content_of, current_graph, current_origin
 from ._loops import add_inputs, nested, share_extents
 from ._structures import Choice, Item, form, parts, rebuilt, told
-from .lower import Scope, _operand, lower_nodes
+from .lower import Bindings, _operand, lower_nodes
 from .registry import Unsupported
 
-Side = Callable[[Scope], list[Item]]  # lowers a branch into the scope of a body
+Side = Callable[[Bindings], list[Item]]  # lowers a branch into the scope of a body
 
 
-def lower_body(model: gs.Graph, scope: Scope) -> list[Item]:
+def lower_body(model: gs.Graph, scope: Bindings) -> list[Item]:
     """The outputs of a body lowered into the current graph."""
     problems: list[Problem] = []
     lower_nodes(model, scope, problems)
@@ -70,14 +70,14 @@ def settled(values: Sequence[Value], graph: Graph) -> list[Value]:
     return result
 
 
-def choose(condition: Value, sides: tuple[Side, Side], scope: Scope) -> list[Item]:
+def choose(condition: Value, sides: tuple[Side, Side], scope: Bindings) -> list[Item]:
     """The results of one of two branches, which run time chooses."""
     condition = b.reshape(condition, ())
     sides = _once(sides[0]), _once(sides[1])
     scopes, results = [], []
     for side, name in zip(sides, ("then", "else"), strict=True):
         with nested(name) as graph:
-            scopes.append(Scope(graph, scope))
+            scopes.append(Bindings(graph, scope))
             results.append(side(scopes[-1]))
             values = scopes[-1].values.items()
             graph.tensors = {n: v for n, v in values if isinstance(v, Value) and not v.is_constant}
@@ -104,9 +104,9 @@ def choose(condition: Value, sides: tuple[Side, Side], scope: Scope) -> list[Ite
 
 def _once(side: Side) -> Side:
     """Two readers in one body share what the branch computes."""
-    done: list[tuple[Scope, list[Item]]] = []
+    done: list[tuple[Bindings, list[Item]]] = []
 
-    def lowered(scope: Scope) -> list[Item]:
+    def lowered(scope: Bindings) -> list[Item]:
         found = next((items for seen, items in done if seen is scope), None)
         if found is None:
             found = side(scope)
@@ -116,7 +116,7 @@ def _once(side: Side) -> Side:
     return lowered
 
 
-def _only(side: Side, index: int) -> Callable[[Scope], Item]:
+def _only(side: Side, index: int) -> Callable[[Bindings], Item]:
     return lambda scope: side(scope)[index]
 
 
@@ -135,7 +135,7 @@ def _joined(a: Value, c: Value) -> tuple[Shape, np.dtype]:
     return tuple(x if x == y and dims.symbols([x]) <= readable else fresh() for x, y in pairs), a.dtype
 
 
-def _same_inputs(scopes: Sequence[Scope]) -> list[Value]:
+def _same_inputs(scopes: Sequence[Bindings]) -> list[Value]:
     """Give all bodies the same inputs, in one order: what any of them reads from outside.  The operands."""
     outer = {name: pair[0] for scope in scopes for name, pair in scope.captured.items()}
     for scope in scopes:
@@ -144,7 +144,7 @@ def _same_inputs(scopes: Sequence[Scope]) -> list[Value]:
     return list(outer.values())
 
 
-def _sink(node: gs.Node, choices: dict[str, Choice], scope: Scope, opset: int) -> list[Item | None]:
+def _sink(node: gs.Node, choices: dict[str, Choice], scope: Bindings, opset: int) -> list[Item | None]:
     """A node that reads results of an If on which the branches disagree, lowered into the branches themselves.
 
     They are lowered once more for each such reader; in the end their results, which no-one else reads, vanish.
@@ -154,7 +154,7 @@ def _sink(node: gs.Node, choices: dict[str, Choice], scope: Scope, opset: int) -
     part = gs.Graph([node], outputs=[t for t in node.outputs if not t.is_empty()], opset=opset)
 
     def through(side: int) -> Side:
-        def lowered(inner: Scope) -> list[Item]:
+        def lowered(inner: Bindings) -> list[Item]:
             inner.values.update({name: choice.branches[side](inner) for name, choice in alike.items()})
             return lower_body(part, inner)
 

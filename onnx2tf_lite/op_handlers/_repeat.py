@@ -17,13 +17,13 @@ from ..ir.graph import Graph, Value, constant, current_graph
 from ._branches import fresh, known, settled, visible
 from ._loops import add_inputs, nested, put, while_loop, zeros
 from ._structures import Item, Rows, as_rows, form, parts, rebuilt, told
-from .lower import Scope
+from .lower import Bindings
 from .registry import Unsupported
 
 UNROLLED = 1000  # iterations that are written out at the most
 
 # (scope of the body, i32 iteration, condition, carried values) -> condition, new carried values and scan elements
-Step = Callable[[Scope, Value, Value, list[Item]], list[Item]]
+Step = Callable[[Bindings, Value, Value, list[Item]], list[Item]]
 
 
 class Reshaped(Exception):
@@ -34,7 +34,7 @@ class Reshaped(Exception):
         self.index, self.after = index, after
 
 
-def kept(scope: Scope, items: Sequence[Item]) -> list[str]:
+def kept(scope: Bindings, items: Sequence[Item]) -> list[str]:
     """Names under which a body finds these."""
     names = [current_graph().fresh_name("kept") for _ in items]
     scope.values.update(zip(names, items, strict=True))
@@ -44,12 +44,12 @@ def kept(scope: Scope, items: Sequence[Item]) -> list[str]:
 # ------------------------------------------------------------------------------------------------ written out
 
 
-def unrolled(scope: Scope, body: Callable[[Scope], list[Item]]) -> list[Item]:
+def unrolled(scope: Bindings, body: Callable[[Bindings], list[Item]]) -> list[Item]:
     """One iteration in the graph that is being built."""
-    return body(Scope(current_graph(), scope))
+    return body(Bindings(current_graph(), scope))
 
 
-def unroll(scope: Scope, step: Step, carried: list[Item], count: int, condition: Value | None) -> list[Item] | None:
+def unroll(scope: Bindings, step: Step, carried: list[Item], count: int, condition: Value | None) -> list[Item] | None:
     """Final carried values and scan outputs after ``count`` iterations; None where a condition is not known in time."""
     go_on: Item = constant(np.bool_(True)) if condition is None else condition
     states, elements = list(carried), list[list[Value]]()
@@ -132,7 +132,7 @@ def _column(element: Item, rows: Dim | None) -> Column:
 
 
 def repeat(
-    scope: Scope, step: Step, carried: Sequence[Item], limit: Value | None, condition: Value | None
+    scope: Bindings, step: Step, carried: Sequence[Item], limit: Value | None, condition: Value | None
 ) -> list[Item]:
     """Final carried values, then the scan outputs [iterations, ...], of a WHILE.
 
@@ -179,7 +179,9 @@ def _close(
 def _flat(step: Step, carried: Sequence[Item]) -> Traced:
     """One iteration on tensors: what is carried as its parts."""
 
-    def iteration(inner: Scope, i: Value, go_on: Value, states: list[Value]) -> tuple[Value, list[Value], list[Item]]:
+    def iteration(
+        inner: Bindings, i: Value, go_on: Value, states: list[Value]
+    ) -> tuple[Value, list[Value], list[Item]]:
         values = iter(states)
         again, *results = step(inner, i, go_on, [rebuilt(item, values) for item in carried])
         for k, (before, after) in enumerate(zip(carried, results, strict=False)):
@@ -200,10 +202,10 @@ def _until(body: Graph, limited: bool) -> Graph:
     return test
 
 
-Traced = Callable[[Scope, Value, Value, list[Value]], tuple[Value, list[Value], list[Item]]]
+Traced = Callable[[Bindings, Value, Value, list[Value]], tuple[Value, list[Value], list[Item]]]
 
 
-def _traced(scope: Scope, step: Traced, start: list[Value]) -> tuple[Scope, Value, list[Value], list[Item]]:
+def _traced(scope: Bindings, step: Traced, start: list[Value]) -> tuple[Bindings, Value, list[Value], list[Item]]:
     """The body lowered for shapes of the state that hold in every iteration; its condition, new state and the rest.
 
     Extents that an iteration changes are fresh symbols; which ones those are is found by trying.
@@ -217,7 +219,7 @@ def _traced(scope: Scope, step: Traced, start: list[Value]) -> tuple[Scope, Valu
             for k, v in enumerate(start):
                 shape = tuple(fresh() if (k, axis) in changing else d for axis, d in enumerate(v.shape))
                 states.append(graph.add_input(f"{graph.name}/state{k}", shape, v.dtype))
-            inner = Scope(graph, scope)
+            inner = Bindings(graph, scope)
             again, after, rest = step(inner, i, go_on, states)
             again = b.reshape(again, ())
         found = {(k, axis) for k, pair in enumerate(zip(states, after, strict=True)) for axis in _changed(*pair)}

@@ -22,7 +22,7 @@ from ..ir.graph import Value
 from .registry import Unsupported
 
 if TYPE_CHECKING:
-    from .lower import Scope
+    from .lower import Bindings
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Choice:
     condition: Value
     branches: tuple[Branch, Branch]
     why: str
-    sink: Callable[[gs.Node, dict[str, Choice], Scope, int], list[Item | None]]
+    sink: Callable[[gs.Node, dict[str, Choice], Bindings, int], list[Item | None]]
 
 
 Item = Union[Value, tuple[Value, ...], Rows, Absent, Choice]
-Branch = Callable[["Scope"], Item]
+Branch = Callable[["Bindings"], Item]
 List = Union[tuple[Value, ...], Rows]  # a sequence
 
 

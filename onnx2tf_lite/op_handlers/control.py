@@ -20,14 +20,14 @@ from ..model.edit import captures
 from ._branches import choose, known, lower_body
 from ._repeat import UNROLLED, Reshaped, grown, kept, repeat, unroll
 from ._structures import Item, told
-from .lower import Scope, _operand
+from .lower import Bindings, _operand
 from .registry import Unsupported, op
 
 ENDLESS = 2**31 - 1  # a trip count from here on is no limit
 
 
 @op("If")
-def if_(condition: Value, *, then_branch: gs.Graph, else_branch: gs.Graph, scope: Scope) -> Sequence[Item]:
+def if_(condition: Value, *, then_branch: gs.Graph, else_branch: gs.Graph, scope: Bindings) -> Sequence[Item]:
     """The results of one branch; a condition that is known leaves only that branch."""
     flag = known(condition)
     if isinstance(flag, (bool, int, np.bool_)):
@@ -39,7 +39,7 @@ def if_(condition: Value, *, then_branch: gs.Graph, else_branch: gs.Graph, scope
     return choose(condition, sides, scope)
 
 
-def _squeezed(condition: Value, then: gs.Graph, otherwise: gs.Graph, scope: Scope) -> Value | None:
+def _squeezed(condition: Value, then: gs.Graph, otherwise: gs.Graph, scope: Bindings) -> Value | None:
     """torch's ``squeeze(dim)`` of a computed extent: If(extent == 1, Squeeze(x), x), or None.
 
     TFLite fixes ranks, so the extent is taken to be 1, and SPLIT_V stops the program where it is not.
@@ -70,7 +70,7 @@ def _compares(condition: Value, extent: Dim) -> bool:
 
 @op("Loop", tensors=False)
 def loop(
-    trips: Value | None = None, condition: Value | None = None, *carried: Item, body: gs.Graph, scope: Scope
+    trips: Value | None = None, condition: Value | None = None, *carried: Item, body: gs.Graph, scope: Bindings
 ) -> list[Item]:
     """Body: (i64 iteration, condition, *carried) -> (condition, *carried, *scan elements).
 
@@ -78,7 +78,7 @@ def loop(
     sequence becomes one tensor.
     """
 
-    def step(inner: Scope, i: Value, go_on: Value, states: list[Item]) -> list[Item]:
+    def step(inner: Bindings, i: Value, go_on: Value, states: list[Item]) -> list[Item]:
         given = [b.cast(i, np.int64), go_on, *states]
         inner.values.update({t.name: v for t, v in zip(body.inputs, given, strict=True)})
         return lower_body(body, inner)
@@ -100,7 +100,7 @@ def loop(
     raise Unsupported(f"the iterations change the lengths of {', '.join(map(told, carried))}")
 
 
-def _lists(body: gs.Graph, carried: Sequence[Item], scope: Scope) -> bool:
+def _lists(body: gs.Graph, carried: Sequence[Item], scope: Bindings) -> bool:
     """Are there sequences in the loop, which are simpler where the iteration is a number?"""
     read = [scope.find(t.name) for n in body.nodes for t in (*n.inputs, *captures(n)) if not t.is_empty()]
     return any(isinstance(item, tuple) for item in (*carried, *read))
@@ -115,7 +115,7 @@ def scan(
     scan_input_directions: Sequence[int] | None = None,
     scan_output_axes: Sequence[int] | None = None,
     scan_output_directions: Sequence[int] | None = None,
-    scope: Scope,
+    scope: Bindings,
 ) -> list[Item]:
     """Body: (*carried, *elements of the scan inputs) -> (*carried, *scan elements)."""
     count = len(operands) - num_scan_inputs
@@ -125,7 +125,7 @@ def scan(
     moved = [b.reverse(v, [0]) if r else v for v, r in zip(moved, back, strict=True)]
     names = kept(scope, moved)
 
-    def step(inner: Scope, i: Value, go_on: Value, states: list[Item]) -> list[Item]:
+    def step(inner: Bindings, i: Value, go_on: Value, states: list[Item]) -> list[Item]:
         elements = [b.gather(inner.find(name), i) for name in names]
         inner.values.update({t.name: v for t, v in zip(body.inputs, [*states, *elements], strict=True)})
         return [go_on, *lower_body(body, inner)]

@@ -61,11 +61,11 @@ def ir_dtype(dtype: np.dtype) -> np.dtype:
 
 
 @dataclass
-class Scope:
+class Bindings:
     """Names visible while a graph is lowered; a name of an outer scope becomes an input of the body on first use."""
 
     graph: Graph
-    outer: Scope | None = None
+    outer: Bindings | None = None
     doubles: bool = False  # float64 is not narrowed
     values: dict[str, Item] = field(default_factory=dict)
     captured: dict[str, tuple[Value, Value]] = field(default_factory=dict)  # name -> (outer value, body input)
@@ -103,7 +103,7 @@ def lower(model: gs.Graph, listener: Callable[[int, int], None] | None = None) -
     :raises ConversionError: with *every* node that cannot be expressed.
     """
     graph = Graph("main")
-    scope = Scope(graph, doubles=all(not n.domain and n.op in DOUBLE for n in model.nodes))
+    scope = Bindings(graph, doubles=all(not n.domain and n.op in DOUBLE for n in model.nodes))
     problems = _declare_inputs(model, scope)
     with building(graph):
         if not problems:
@@ -116,7 +116,7 @@ def lower(model: gs.Graph, listener: Callable[[int, int], None] | None = None) -
     return graph
 
 
-def _declare_inputs(model: gs.Graph, scope: Scope) -> list[Problem]:
+def _declare_inputs(model: gs.Graph, scope: Bindings) -> list[Problem]:
     problems = []
     for tensor in model.inputs:
         dtype = numpy_dtype(tensor.dtype)
@@ -128,7 +128,7 @@ def _declare_inputs(model: gs.Graph, scope: Scope) -> list[Problem]:
     return problems
 
 
-def _declare_outputs(model: gs.Graph, scope: Scope) -> list[Problem]:
+def _declare_outputs(model: gs.Graph, scope: Bindings) -> list[Problem]:
     """Every output is a tensor of its own, under its name."""
     graph, problems = scope.graph, []
     for tensor in model.outputs:
@@ -162,7 +162,7 @@ def input_shape(graph: Graph, tensor: gs.Variable) -> dims.Shape:
 
 
 def lower_nodes(
-    model: gs.Graph, scope: Scope, problems: list[Problem], listener: Callable[[int, int], None] | None = None
+    model: gs.Graph, scope: Bindings, problems: list[Problem], listener: Callable[[int, int], None] | None = None
 ) -> None:
     """Lower the nodes of one graph into the current IR graph; values appear in ``scope``."""
     broken: set[str] = set()  # results of nodes that failed: their readers are not the cause
@@ -188,7 +188,7 @@ def lower_nodes(
 
 
 def _lower_node(
-    node: gs.Node, names: tuple[str, ...], inputs: list[Item | None], scope: Scope, opset: int
+    node: gs.Node, names: tuple[str, ...], inputs: list[Item | None], scope: Bindings, opset: int
 ) -> Sequence[Item | None]:
     """The results of a node; ``inputs`` receives its operands, for the message of a failure."""
     origin = Origin(node.name, node.op, tuple(t.name for t in node.inputs), names)
@@ -198,7 +198,7 @@ def _lower_node(
         return _call(node, inputs, scope, opset)
 
 
-def _name(value: Item, name: str, scope: Scope) -> None:
+def _name(value: Item, name: str, scope: Bindings) -> None:
     """Call a new result as in the model; a body that is written out in its reader's graph is there many times."""
     if scope.outer is not None and scope.outer.graph is scope.graph:
         return
@@ -206,7 +206,7 @@ def _name(value: Item, name: str, scope: Scope) -> None:
         value.name = name if "#" in value.name else value.name
 
 
-def _call(node: gs.Node, inputs: list[Item | None], scope: Scope, opset: int) -> Sequence[Item | None]:
+def _call(node: gs.Node, inputs: list[Item | None], scope: Bindings, opset: int) -> Sequence[Item | None]:
     undecided = {t.name: v for t, v in zip(node.inputs, inputs, strict=True) if isinstance(v, Choice)}
     for choice in undecided.values():
         return choice.sink(node, undecided, scope, opset)
@@ -228,7 +228,7 @@ def _call(node: gs.Node, inputs: list[Item | None], scope: Scope, opset: int) ->
     return [result] if isinstance(result, Value) else list(result)
 
 
-def _attributes(node: gs.Node, entry: Registration, scope: Scope) -> dict[str, object]:
+def _attributes(node: gs.Node, entry: Registration, scope: Bindings) -> dict[str, object]:
     """The keywords for the handler of a node; with bodies the names that these see."""
     unknown = [] if entry.anything else sorted(set(node.attrs) - entry.attributes)
     if unknown:
@@ -249,7 +249,7 @@ def _expand(node: gs.Node, inputs: list[Value | None], opset: int) -> list[Item 
     """The node through ONNX's own definition of it."""
     graph = current_graph()
     body = definition(node, inputs, opset, graph.fresh_name(node.outputs[0].name))
-    scope = Scope(graph, values={f"i{i}": v for i, v in enumerate(inputs) if v is not None})
+    scope = Bindings(graph, values={f"i{i}": v for i, v in enumerate(inputs) if v is not None})
     problems: list[Problem] = []
     start = len(graph.ops)
     lower_nodes(body, scope, problems)
@@ -268,7 +268,7 @@ def _expand(node: gs.Node, inputs: list[Value | None], opset: int) -> list[Item 
     return [None if t.is_empty() else next(results) for t in node.outputs]
 
 
-def _operand(scope: Scope, tensor: gs.Tensor) -> Item | None:
+def _operand(scope: Bindings, tensor: gs.Tensor) -> Item | None:
     if isinstance(tensor, gs.Constant) and tensor.name not in scope.values:
         array = np.asarray(tensor.values)
         wanted = scope.dtype(array.dtype)

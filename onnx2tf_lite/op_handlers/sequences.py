@@ -17,7 +17,7 @@ from ._branches import known, lower_body
 from ._loops import scalar
 from ._repeat import kept, repeat, unrolled
 from ._structures import ABSENT, Absent, Item, List, Rows, as_rows, length, told
-from .lower import Scope
+from .lower import Bindings
 from .registry import Unsupported, op
 
 
@@ -114,7 +114,7 @@ def concat_from_sequence(sequence: List, *, axis: int, new_axis: int = 0) -> Val
 
 
 @op("SequenceMap", tensors=False)
-def sequence_map(first: List, *others: Value | List, body: gs.Graph, scope: Scope) -> list[Item]:
+def sequence_map(first: List, *others: Value | List, body: gs.Graph, scope: Bindings) -> list[Item]:
     """Body: one element of each sequence, and the other operands as they are -> one element of each result."""
     operands = [first, *others]
     if isinstance(first, tuple):
@@ -127,18 +127,18 @@ def sequence_map(first: List, *others: Value | List, body: gs.Graph, scope: Scop
     return _map_rows(operands, body, scope)
 
 
-def _body(body: gs.Graph, given: Sequence[Item], inner: Scope) -> list[Item]:
+def _body(body: gs.Graph, given: Sequence[Item], inner: Bindings) -> list[Item]:
     inner.values.update({t.name: v for t, v in zip(body.inputs, given, strict=True)})
     return lower_body(body, inner)
 
 
-def _map_rows(operands: Sequence[Value | List], body: gs.Graph, scope: Scope) -> list[Item]:
+def _map_rows(operands: Sequence[Value | List], body: gs.Graph, scope: Bindings) -> list[Item]:
     """SequenceMap of as many elements as run time says: a loop."""
     rows = [v if isinstance(v, Value) else as_rows(v, "a length that only run time knows") for v in operands]
     count = length(rows[0])  # type: ignore[arg-type]
     names = kept(scope, rows)
 
-    def step(inner: Scope, i: Value, go_on: Value, states: list[Item]) -> list[Item]:
+    def step(inner: Bindings, i: Value, go_on: Value, states: list[Item]) -> list[Item]:
         given: list[Item] = []
         for name in names:
             found = inner.find(name)

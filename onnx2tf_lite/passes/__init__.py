@@ -53,7 +53,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Entry:
+class PassEntry:
     """A line of the registry."""
 
     name: str
@@ -61,16 +61,16 @@ class Entry:
     make: Callable[[PassOptions], Pass]
 
 
-def _registry() -> Iterator[Entry]:
+def _registry() -> Iterator[PassEntry]:
     fusions = [partial(Fuse, fusion) for fusion in FUSIONS.values()]
     makers: list[Callable[[PassOptions], Pass]] = [Widen, Shapes, Upgrade, Fold, Tile, Clean, *fusions]
     for make in (*makers, BatchNorm, Simplify, Names):
         one = make(PassOptions())
-        yield Entry(one.name, one.summary, make)
+        yield PassEntry(one.name, one.summary, make)
 
 
 #: Every pass by name, in pipeline order.
-PASSES: dict[str, Entry] = {entry.name: entry for entry in _registry()}
+PASSES: dict[str, PassEntry] = {entry.name: entry for entry in _registry()}
 #: Fixpoint groups end by themselves; this is for the case that two passes disagree.
 ROUNDS = 10
 

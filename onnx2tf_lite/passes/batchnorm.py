@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..model.edit import Edit, arg, graphs, producer, set_inputs, set_outputs, shape, title
+from ..model.edit import GraphEdit, arg, graphs, producer, set_inputs, set_outputs, shape, title
 from .manager import Pass, PassResult, counted
 
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -22,9 +22,10 @@ class BatchNorm(Pass):
     name = "batchnorm"
 
     def call(self, graph: gs.Graph) -> PassResult:
+        """Fold them where the statistics are constant."""
         counts = dict.fromkeys(_WAYS, 0)
         for g in graphs(graph):
-            edit, mine = Edit(g), self.mine(g)
+            edit, mine = GraphEdit(g), self.mine(g)
             linear = {id(n) for n in mine if n.op in LINEAR}
             for node in (n for n in mine if n.op == "BatchNormalization" and not n.attrs.get("training_mode", 0)):
                 what = next((what for what, change in _WAYS.items() if change(edit, node, linear)), None)
@@ -74,7 +75,7 @@ def _out(node: gs.Node) -> int:
     return {"Conv": 0, "Gemm": 0 if node.attrs.get("transB", 0) else 1}.get(node.op, 1)
 
 
-def _store(edit: Edit, node: gs.Node, w: np.ndarray, b: np.ndarray) -> None:
+def _store(edit: GraphEdit, node: gs.Node, w: np.ndarray, b: np.ndarray) -> None:
     dtype = node.inputs[1].dtype
     name = node.inputs[1].name
     inputs = [node.inputs[0], edit.const(w, f"{name}/bn", dtype)]
@@ -83,7 +84,7 @@ def _store(edit: Edit, node: gs.Node, w: np.ndarray, b: np.ndarray) -> None:
     set_inputs(node, [*inputs, edit.const(b, f"{name}/bn_bias", dtype)])
 
 
-def _before(edit: Edit, node: gs.Node, linear: set[int]) -> bool:
+def _before(edit: GraphEdit, node: gs.Node, linear: set[int]) -> bool:
     """Linear -> BatchNormalization: W' = a W, b' = a bias + b."""
     x, affine = node.inputs[0], _affine(node)
     maker, rank = producer(x), len(shape(x) or ())
@@ -110,7 +111,7 @@ def _before(edit: Edit, node: gs.Node, linear: set[int]) -> bool:
     return True
 
 
-def _behind(edit: Edit, node: gs.Node, linear: set[int]) -> bool:
+def _behind(edit: GraphEdit, node: gs.Node, linear: set[int]) -> bool:
     """BatchNormalization -> linear: W' = W a over the input channels, b' = bias + W b; not where padding adds zeros."""
     y, affine = node.outputs[0], _affine(node)
     if affine is None or len(y.outputs) != 1 or id(y) in edit.outputs:
@@ -138,7 +139,7 @@ def _behind(edit: Edit, node: gs.Node, linear: set[int]) -> bool:
     return True
 
 
-def _arithmetic(edit: Edit, node: gs.Node, linear: set[int]) -> bool:
+def _arithmetic(edit: GraphEdit, node: gs.Node, linear: set[int]) -> bool:
     """One Mul and one Add, each if it does something; what is not constant of them is computed in the graph."""
     x, y = node.inputs[0], node.outputs[0]
     dims = shape(x)
@@ -163,7 +164,7 @@ def _arithmetic(edit: Edit, node: gs.Node, linear: set[int]) -> bool:
     return True
 
 
-def _in_graph(edit: Edit, node: gs.Node, wide: list[int]) -> None:
+def _in_graph(edit: GraphEdit, node: gs.Node, wide: list[int]) -> None:
     x, scale, bias, mean, var = node.inputs
     epsilon = edit.const(np.array(node.attrs.get("epsilon", 1e-5), var.dtype or np.float32), f"{var.name}/epsilon")
     spread = edit.add("Sqrt", [edit.add("Add", [var, epsilon], node, like=var)], node, like=var)

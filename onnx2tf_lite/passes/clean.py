@@ -10,7 +10,20 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import AttributeProto
 
-from ..model.edit import Edit, arg, bodies, detach, graphs, ints, producer, same_shape, set_inputs, shape, static, value
+from ..model.edit import (
+    GraphEdit,
+    arg,
+    bodies,
+    detach,
+    graphs,
+    ints,
+    producer,
+    same_shape,
+    set_inputs,
+    shape,
+    static,
+    value,
+)
 from ..model.surgeon import LazyTensor, numpy_type
 from .fold import KEEP
 from .manager import Pass, PassResult, counted
@@ -25,6 +38,7 @@ class Clean(Pass):
     name = "clean"
 
     def call(self, graph: gs.Graph) -> PassResult:
+        """Remove what has no effect, in the graph and its bodies."""
         counts = Counter({"dead node(s)": eliminate_dead(graph), "duplicate constant(s)": _constants(graph)})
         changes = {"merged pair(s)": _merge, "no-op(s)": _no_ops, "common subexpression(s)": _common}
         for g in graphs(graph):
@@ -115,7 +129,7 @@ _NO_OP: dict[str, Callable[[gs.Node], gs.Tensor | None]] = {
 
 
 def _no_ops(graph: gs.Graph, nodes: list[gs.Node]) -> int:
-    edit, count = Edit(graph), 0
+    edit, count = GraphEdit(graph), 0
     for node in nodes:
         source = _NO_OP[node.op](node) if node.op in _NO_OP else None
         if source is None or getattr(source, "type", "tensor_type") != "tensor_type":
@@ -173,7 +187,7 @@ def _constants(graph: gs.Graph) -> int:
     outputs = {id(t) for g in graphs(graph) for t in g.outputs}
     read = {id(t): t for g in graphs(graph) for n in g.nodes for t in n.inputs if isinstance(t, gs.Constant)}
     first: dict[Any, list[gs.Constant]] = {}
-    edit, count = Edit(graph), 0
+    edit, count = GraphEdit(graph), 0
     for tensor in read.values():
         alike = first.setdefault(_content(tensor), [])
         small = tensor._values.nbytes <= SMALL
@@ -195,7 +209,7 @@ def _bytes(tensor: gs.Constant) -> np.ndarray:
 
 def _common(graph: gs.Graph, nodes: list[gs.Node]) -> int:
     """Common subexpressions: a node that does what an earlier one did reads like it."""
-    edit, seen, count = Edit(graph), dict[Any, gs.Node](), 0
+    edit, seen, count = GraphEdit(graph), dict[Any, gs.Node](), 0
     for node in nodes:
         attrs = [_attribute(item) for item in node.attrs.items()]
         if node.op in KEEP or None in attrs or any(id(t) in edit.outputs for t in node.outputs):

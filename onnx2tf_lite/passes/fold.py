@@ -15,7 +15,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..model.edit import (
-    Edit,
+    GraphEdit,
     Tensor,
     arg,
     bodies,
@@ -63,6 +63,7 @@ class Fold(Pass):
         self.left = self.options.fold_budget  # for the life of the pass: a fixpoint group cannot spend it twice
 
     def call(self, graph: gs.Graph) -> PassResult:
+        """Compute what depends on constants alone."""
         spared: list[str] = []
         counts = {
             "static shape(s)": sum(map(self._shapes, graphs(graph))),
@@ -82,7 +83,7 @@ class Fold(Pass):
 
     def _shapes(self, graph: gs.Graph) -> int:
         """Shape and Size, and Gather and Slice of a Shape, if known; shapes that Reshape asks for."""
-        edit = Edit(graph)
+        edit = GraphEdit(graph)
         for node in self.mine(graph):
             if node.op in _DIMENSIONS and (answer := _numbers(_DIMENSIONS[node.op](node))) is not None:
                 edit.freeze(node, answer)
@@ -205,7 +206,7 @@ def _fit(nodes: list[gs.Node], growth: int, outputs: set[int], budget: int) -> t
 # -- evaluation -------------------------------------------------------------------------------------------------------
 def _evaluate(graph: gs.Graph, nodes: list[gs.Node], notes: list[str]) -> int:
     """Put results in the place of nodes: all in one onnxruntime session, or one by one with onnx's own evaluator."""
-    edit, reason = Edit(graph), ""
+    edit, reason = GraphEdit(graph), ""
     try:
         if nodes:
             _replace(edit, nodes, _onnxruntime)
@@ -223,7 +224,9 @@ def _evaluate(graph: gs.Graph, nodes: list[gs.Node], notes: list[str]) -> int:
     return count
 
 
-def _replace(edit: Edit, nodes: list[gs.Node], backend: Callable[[bytes, dict[str, np.ndarray]], list[Any]]) -> None:
+def _replace(
+    edit: GraphEdit, nodes: list[gs.Node], backend: Callable[[bytes, dict[str, np.ndarray]], list[Any]]
+) -> None:
     results = [t for n in nodes for t in n.outputs if t.name]
     part = gs.Graph(nodes, [], results, opset=edit.graph.opset, import_domains=edit.graph.import_domains)
     proto = to_proto(part, big="as_inputs", infos=False)
@@ -308,7 +311,7 @@ def _target(node: gs.Node) -> list[int] | None:
 
 def _inline(graph: gs.Graph, node: gs.Node, taken: gs.Graph) -> None:
     """Put a body without inputs in the place of its node (names are unique over all bodies, see load)."""
-    edit, results = Edit(graph), list(node.outputs)
+    edit, results = GraphEdit(graph), list(node.outputs)
     node.attrs = {key: body for key, body in node.attrs.items() if body is not taken}
     edit.delete(node)
     edit.place(taken.nodes, node)

@@ -18,7 +18,7 @@ from onnx_graphsurgeon.ir.tensor import Tensor
 
 from ..errors import ConversionError, Problem
 from ..match import Pattern, find
-from ..model.edit import Edit, graphs, ints, scalar, shape, static, title
+from ..model.edit import GraphEdit, graphs, ints, scalar, shape, static, title
 from ..model.opsets import TARGET
 from .manager import Pass, PassOptions, PassResult
 from .match import ONNX, Fusion, Match, OnnxView
@@ -47,7 +47,7 @@ class Fuse(Pass):
         count = 0
         reasons: list[str] = []
         for g in graphs(graph):
-            edit, ops = Edit(g), {n.op for n in g.nodes}
+            edit, ops = GraphEdit(g), {n.op for n in g.nodes}
             view = OnnxView(edit)
             possible = [p for p in self.fusion.patterns if p.may_occur(ops)]
             for pattern, node in itertools.product(possible, g.nodes):
@@ -72,7 +72,7 @@ def explain(graph: gs.Graph, name: str) -> list[str]:
     """Why a fusion does not fire: per root the pattern that came nearest, or the check that failed."""
     fusion, lines = FUSIONS[name], []
     for g in graphs(graph):
-        view = OnnxView(Edit(g))
+        view = OnnxView(GraphEdit(g))
         for node in g.nodes:
             tries: list[tuple[set[int], Pattern]] = [(set(), p) for p in fusion.patterns]
             found = next((m for near, p in tries if (m := find(p, node, view, near))), None)
@@ -122,8 +122,8 @@ def _trailing(tensor: Tensor, rank: int) -> tuple[int, ...] | None:
     return tuple(dims[-rank:]) if len(dims) >= rank and math.prod(dims[:-rank]) == 1 else None
 
 
-def _normalise(op: str) -> Callable[[Edit, Match], None]:
-    def rewrite(edit: Edit, match: Match) -> None:
+def _normalise(op: str) -> Callable[[GraphEdit, Match], None]:
+    def rewrite(edit: GraphEdit, match: Match) -> None:
         tail, x, scale, bias = _tail(match), match.x, match.get("scale"), match.bound.get("bias")  # RMS has none
         factor = np.ones(tail, x.dtype or np.float32) if scale is None else scale.values.reshape(tail)
         inputs: list[Tensor] = [x, edit.const(factor, f"{title(match.root)}/scale")]
@@ -162,17 +162,17 @@ def _linear(match: Match) -> str | None:
     return "slope or offset is not one number" if None in numbers else None
 
 
-def _unary(op: str) -> Callable[[Edit, Match], None]:
+def _unary(op: str) -> Callable[[GraphEdit, Match], None]:
     return lambda edit, match: edit.become(match.root, op, [match.x])
 
 
-def _hard_sigmoid(edit: Edit, match: Match) -> None:
+def _hard_sigmoid(edit: GraphEdit, match: Match) -> None:
     slope, offset = scalar(match.get("slope")), scalar(match.get("offset"))
     alpha, beta = (1 / 6, 0.5) if slope is None else (slope, offset)
     edit.become(match.root, "HardSigmoid", [match.x], alpha=alpha, beta=beta)
 
 
-def _gelu(edit: Edit, match: Match) -> None:
+def _gelu(edit: GraphEdit, match: Match) -> None:
     exact = any(n.op == "Erf" for n in match.nodes)
     edit.become(match.root, "Gelu", [match.x], approximate="none" if exact else "tanh")
 
@@ -250,7 +250,7 @@ def _shuffles(match: Match) -> str | None:
     return None if same else "its sizes are those of another rearrangement"
 
 
-def _shuffle(edit: Edit, match: Match) -> None:
+def _shuffle(edit: GraphEdit, match: Match) -> None:
     found = _SHUFFLES[_perm(match)]
     block = match.blocks.shape[found.slot]
     edit.become(match.root, found.op, [match.x], **found.attrs, blocksize=block)

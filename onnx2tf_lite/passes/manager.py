@@ -76,6 +76,7 @@ class Pass:
         """What must hold before."""
 
     def call(self, graph: gs.Graph) -> PassResult:
+        """Do it; the result says whether anything changed, and what to tell."""
         raise NotImplementedError
 
     def ensures(self, graph: gs.Graph) -> None:
@@ -123,6 +124,7 @@ class PassManager(Pass):
         """Every pass has said it for itself."""
 
     def call(self, graph: gs.Graph) -> PassResult:
+        """Every pass in order, in rounds, each reported."""
         notes: list[str] = []
         modified, idle = False, 0
         for index, one in enumerate(self.passes * self.steps):

@@ -12,7 +12,7 @@ from onnx_graphsurgeon.ir.tensor import Tensor
 
 from .. import match
 from ..match import Language, Pattern
-from ..model.edit import Edit, arg, producer, scalar
+from ..model.edit import GraphEdit, arg, producer, scalar
 
 ONNX = Language(lambda word: [word] if onnx.defs.has(word) else [], frozenset(("Add", "Mul", "Min", "Max")))
 #: 0.7071 is written with between four and sixteen digits, and in float16 it is no better known than this.
@@ -25,7 +25,7 @@ Match = match.Match[Tensor, gs.Node]
 class OnnxView:
     """A graphsurgeon graph under edit, as the pattern language sees it."""
 
-    edit: Edit
+    edit: GraphEdit
 
     def operator(self, node: gs.Node) -> str:
         """Its op_type; "" outside the default domain."""
@@ -67,7 +67,7 @@ class Fusion:
     name: str
     what: str
     patterns: tuple[Pattern, ...]
-    rewrite: Callable[[Edit, Match], None]
+    rewrite: Callable[[GraphEdit, Match], None]
     check: Callable[[Match], str | None] | None = None
 
     def against(self, found: Match) -> str | None:

@@ -18,6 +18,7 @@ class Names(Pass):
     name = "names"
 
     def call(self, graph: gs.Graph) -> PassResult:
+        """Rename, graph by graph."""
         every = list(graphs(graph))
         nodes = [n for g in every for n in g.nodes]
         named = _unique(nodes, lambda n: f"{n.name or n.op}_", start=0)

@@ -21,6 +21,7 @@ class Shapes(Pass):
     name = "shapes"
 
     def call(self, graph: gs.Graph) -> PassResult:
+        """Apply the overrides and cuts of the options, then infer."""
         notes = []
         o = self.options
         removed = (o.input_names or o.output_names) and cut(graph, o.input_names, o.output_names)

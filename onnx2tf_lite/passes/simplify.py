@@ -38,6 +38,7 @@ class Simplify(Pass):
         self.own = PassManager([Fold(plain), Clean(plain), Shapes(plain)], steps=8, name="simplify")
 
     def call(self, graph: gs.Graph) -> PassResult:
+        """Run onnxsim where the options ask for it."""
         mode = self.options.simplify
         if mode not in ("auto", "always", "never"):
             raise ValueError(f"simplify={mode!r}: auto, always or never")

@@ -9,7 +9,7 @@ from typing import Any
 
 import onnx_graphsurgeon as gs
 
-from ..model.edit import Edit, Tensor, graphs, ints, producer, set_inputs, shape, static
+from ..model.edit import GraphEdit, Tensor, graphs, ints, producer, set_inputs, shape, static
 from .manager import Pass, PassResult, counted
 
 BROADCASTING = frozenset([
@@ -24,9 +24,10 @@ class Tile(Pass):
     name = "tile"
 
     def call(self, graph: gs.Graph) -> PassResult:
+        """Leave out copies that the reader would make itself."""
         copies = gathers = 0
         for g in graphs(graph):
-            edit = Edit(g)
+            edit = GraphEdit(g)
             for node in self.mine(g):
                 if node.op == "GatherElements":
                     gathers += _gather(edit, node)
@@ -76,7 +77,7 @@ def _joined(shapes: list[Any]) -> list[Any] | None:
     return dims
 
 
-def _gather(edit: Edit, node: gs.Node) -> bool:
+def _gather(edit: GraphEdit, node: gs.Node) -> bool:
     """GatherElements-13 whose index differs along `axis` only, and covers the data in all other axes."""
     data, index = node.inputs
     source = index

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..model.edit import Edit, arg, graphs, scalar, set_outputs
+from ..model.edit import GraphEdit, arg, graphs, scalar, set_outputs
 from ..model.opsets import TARGET
 from ..model.upgrade import NEED_SHAPES, due, upgrade, used
 from .manager import Pass, PassResult, plural
@@ -20,6 +20,7 @@ class Upgrade(Pass):
     name = "upgrade"
 
     def call(self, graph: gs.Graph) -> PassResult:
+        """Rewrite every node of an older opset."""
         opset, stamp = graph.opset, max(graph.opset, TARGET)
         every = [(g, n) for g in graphs(graph) for n in g.nodes if not n.domain]
         changed = _rewrite(graph, [(g, n) for g, n in every if n.op == "Dropout" or due(n, opset, stamp)], stamp)
@@ -35,8 +36,8 @@ def _rewrite(graph: gs.Graph, found: list[tuple[gs.Graph, gs.Node]], stamp: int)
     opset, changed = graph.opset, Counter[str]()
     if any(t.shape is None for _, n in found if n.op in NEED_SHAPES for t in n.inputs if t.name):
         infer(graph)
-    names = Edit(graph).names if found else set()
-    edits = {id(g): Edit(g, names) for g, _ in found}
+    names = GraphEdit(graph).names if found else set()
+    edits = {id(g): GraphEdit(g, names) for g, _ in found}
     for g, node in found:
         op = node.op
         upgrade(edits[id(g)], node, opset, stamp)
@@ -46,7 +47,7 @@ def _rewrite(graph: gs.Graph, found: list[tuple[gs.Graph, gs.Node]], stamp: int)
     return changed
 
 
-def _inference(e: Edit, node: gs.Node, opset: int) -> bool:
+def _inference(e: GraphEdit, node: gs.Node, opset: int) -> bool:
     """Dropout is the identity at inference, its mask all true; training_mode (12) that is, or may be, true stays."""
     training = arg(node, 2)
     if training is not None and scalar(training) != 0:

@@ -19,6 +19,7 @@ class Widen(Pass):
     name = "widen"
 
     def call(self, graph: gs.Graph) -> PassResult:
+        """Widen them in the graph and its bodies."""
         every = list(graphs(graph))
         count = sum(map(_attributes, (node for g in every for node in g.nodes)))
         ends = [t for g in every for t in [*g.inputs, *g.outputs]]

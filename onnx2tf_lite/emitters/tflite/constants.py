@@ -22,6 +22,7 @@ class Blob(schema.BufferT):  # type: ignore[misc]  # generated code has no types
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the data in the file."""
         return self.array.size * self.dtype.itemsize
 
     def bytes(self) -> memoryview:

@@ -47,6 +47,7 @@ class Tables:
         return self.indices[graph]
 
     def opcode(self, kind: Kind, version: int) -> int:
+        """The index of an operator at a version in the model's list, which it joins at its first use."""
         assert kind.operator is not None, f"{kind.name} has no TFLite operator"
         key = (getattr(schema.BuiltinOperator, kind.operator), version)
         return self.codes.setdefault(key, len(self.codes))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..graph import Op, Value
+from ..graph import Attrs, Op, Value
 from ..kind import Result, define
 from ..traits import REALS, UNKNOWN, Bits, Elements, computed
 
 
-def _declared(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
+def _declared(inputs: Sequence[Value], attrs: Attrs) -> list[Result]:
     return list(attrs["results"])
 
 

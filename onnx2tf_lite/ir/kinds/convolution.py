@@ -7,13 +7,13 @@ Axis names: N batch, H W D space, C channels, O output channels, K kernel.  Conv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .. import dims, intervals
 from ..dims import Dim
-from ..graph import Op, Value
-from ..kind import Result, define
+from ..graph import Attrs, Op, Value
+from ..kind import Fields, Result, define
 from ..orders import CHANNELS_LAST
 from ..traits import DOTS, MOVER, PICKER, REALS, TOTALS, Bits, Int8, Traits, Weights, computed, real
 from .shapes import same
@@ -28,7 +28,7 @@ def window_extent(size: Dim, kernel: Dim, stride: int, dilation: int, padding: s
     return dims.floordiv(size - (kernel - 1) * dilation - 1, stride) + 1
 
 
-def _space(inputs: Sequence[Value], attrs: Mapping[str, Any], kernel: Sequence[Dim]) -> tuple[Dim, ...]:
+def _space(inputs: Sequence[Value], attrs: Attrs, kernel: Sequence[Dim]) -> tuple[Dim, ...]:
     rank = len(kernel)
     dilations = attrs.get("dilations", (1,) * rank)
     return tuple(
@@ -37,7 +37,7 @@ def _space(inputs: Sequence[Value], attrs: Mapping[str, Any], kernel: Sequence[D
     )
 
 
-def _conv(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _conv(inputs: Sequence[Value], attrs: Attrs) -> Result:
     o, *kernel, c = inputs[1].shape
     have = inputs[0].shape[-1]
     if isinstance(have, int) and isinstance(c, int) and have % c:
@@ -45,12 +45,12 @@ def _conv(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return (inputs[0].shape[0], *_space(inputs, attrs, kernel), o), inputs[0].dtype
 
 
-def _steps(names: str) -> dict[str, Any]:
+def _steps(names: str) -> Fields:
     """TFLite option fields for strides alone."""
     return {f"stride{n}": (lambda op, i=i: op.attrs["strides"][i]) for i, n in enumerate(names)}
 
 
-def _strides(names: str) -> dict[str, Any]:
+def _strides(names: str) -> Fields:
     """TFLite option fields for strides and dilations, e.g. "HW"."""
     return {
         f"{what}{n}{tail}": (lambda op, a=attr, i=i: op.attrs[a][i])
@@ -89,7 +89,7 @@ define(
 )
 
 
-def _depthwise(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _depthwise(inputs: Sequence[Value], attrs: Attrs) -> Result:
     _, *kernel, o = inputs[1].shape
     return (inputs[0].shape[0], *_space(inputs, attrs, kernel), o), inputs[0].dtype
 
@@ -112,7 +112,7 @@ define(
 )
 
 
-def _transposed(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _transposed(inputs: Sequence[Value], attrs: Attrs) -> Result:
     return tuple(attrs["output_shape"]), inputs[0].dtype
 
 
@@ -132,7 +132,7 @@ define(
 )
 
 
-def _conv3d(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _conv3d(inputs: Sequence[Value], attrs: Attrs) -> Result:
     *kernel, _, o = inputs[1].shape
     return (inputs[0].shape[0], *_space(inputs, attrs, kernel), o), inputs[0].dtype
 
@@ -166,7 +166,7 @@ define(
 # ------------------------------------------------------------------------------------------------ pools
 
 
-def _pool(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _pool(inputs: Sequence[Value], attrs: Attrs) -> Result:
     return (inputs[0].shape[0], *_space(inputs, attrs, attrs["kernel"]), inputs[0].shape[-1]), inputs[0].dtype
 
 
@@ -185,7 +185,7 @@ pool("AVERAGE_POOL_2D", computed(TOTALS, REALS, intervals.first, Bits.WRONG, Int
 # ------------------------------------------------------------------------------------------------ images
 
 
-def _resized(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _resized(inputs: Sequence[Value], attrs: Attrs) -> Result:
     n, _, _, c = inputs[0].shape
     return (n, *attrs["size"], c), inputs[0].dtype
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
 from math import pi
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from .. import dims
 from ..dims import Dim
-from ..graph import Op
+from ..graph import Attrs, Op
 from ..intervals import (
     corners,
     divided,
@@ -20,7 +19,7 @@ from ..intervals import (
     monotone,
     shifted_right,
 )
-from ..kind import define
+from ..kind import Evaluate, Fields, define
 from ..orders import ELEMENTWISE
 from ..traits import (
     BOUNDED,
@@ -39,11 +38,11 @@ from ..traits import (
 from .shapes import broadcast, compared, joined, same
 
 
-def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+def _plain(function: Evaluate) -> Evaluate:
     return lambda attrs, *arrays: function(*arrays)
 
 
-def _object(function: Callable[..., Any]) -> Callable[..., Any]:
+def _object(function: Evaluate) -> Evaluate:
     """Element by element on dims."""
     vectorised = np.frompyfunc(function, 2, 1)
     return lambda attrs, *arrays: np.asarray(vectorised(*arrays), object)
@@ -68,7 +67,7 @@ def _ratio(a: Dim, b: Dim) -> Dim | dims.Ratio:
     return dims.Ratio(a, b) if exact is None else exact
 
 
-def _quotient(attrs: Mapping[str, Any], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _quotient(attrs: Attrs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(_object(_ratio if attrs["dtype"].kind == "f" else _truncated)(attrs, a, b))
 
 
@@ -114,9 +113,7 @@ def _unequal(op: Op) -> str:
     return f"the kernel does not broadcast: {op.inputs}" if len(shapes) > 1 else ""
 
 
-def binary(
-    name: str, function: Callable[..., Any], on_dims: Callable[..., Any] | None, types: str, traits: Traits, **rest: Any
-) -> None:
+def binary(name: str, function: Evaluate, on_dims: Evaluate | None, types: str, traits: Traits, **rest: Any) -> None:
     """Define a function of two broadcasting operands; ``on_dims`` is the same of dims, where it is decidable."""
     symbolic = _object(on_dims) if on_dims else None
     form = {
@@ -130,11 +127,11 @@ def binary(
     define(name, traits=traits, **{**form, "evaluate": _plain(function), **rest})
 
 
-def _form(options: str, versions: str, tensorflow: str | None, **fields: str) -> dict[str, Any]:
+def _form(options: str, versions: str, tensorflow: str | None, **fields: str) -> Fields:
     return {"options": (f"{options}Options", fields), "versions": versions, "tensorflow": tensorflow}
 
 
-def _fused(options: str, versions: str, tensorflow: str | None) -> dict[str, Any]:
+def _fused(options: str, versions: str, tensorflow: str | None) -> Fields:
     return _form(options, versions, tensorflow, fusedActivationFunction="activation")
 
 
@@ -225,9 +222,7 @@ binary("STABLEHLO_MAXIMUM", np.maximum, None, _WIDE, _BODY, tensorflow="Maximum"
 binary("STABLEHLO_MINIMUM", np.minimum, None, _WIDE, _BODY, tensorflow="Minimum")
 
 
-def comparison(
-    name: str, function: Callable[..., Any], on_dims: Callable[..., Any] | None, tf: str, traits: Traits
-) -> None:
+def comparison(name: str, function: Evaluate, on_dims: Evaluate | None, tf: str, traits: Traits) -> None:
     """Define a comparison of two broadcasting operands."""
     types = "f32 i32 i64 bool" if traits.commutes else "f32 i32 i64"
     binary(name, function, on_dims, types, traits, infer=compared, **_form(tf, "2:qi8", tf))

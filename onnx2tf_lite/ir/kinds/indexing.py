@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from .. import intervals
 from ..dims import Dim
-from ..graph import Op, Value, current_graph, short
+from ..graph import Attrs, Op, Value, current_graph, short
 from ..kind import Result, define
 from ..orders import Gather
 from ..traits import DOTS, MOVER, PICKER, REALS, TOTALS, Bits, computed, whole
@@ -59,13 +58,13 @@ def _targets(op: Op) -> str:
 # ------------------------------------------------------------------------------------------------ reading
 
 
-def _gather(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _gather(inputs: Sequence[Value], attrs: Attrs) -> Result:
     data, index = inputs
     axis, batch = attrs["axis"], attrs["batch_dims"]
     return data.shape[:axis] + index.shape[batch:] + data.shape[axis + 1 :], data.dtype
 
 
-def _take(attrs: Mapping[str, Any], x: np.ndarray, index: np.ndarray) -> np.ndarray:
+def _take(attrs: Attrs, x: np.ndarray, index: np.ndarray) -> np.ndarray:
     if attrs["batch_dims"]:
         raise TypeError("batched gather is not folded")
     return np.take(x, index.astype(np.int64), attrs["axis"])
@@ -86,7 +85,7 @@ define(
 )
 
 
-def _gather_nd(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _gather_nd(inputs: Sequence[Value], attrs: Attrs) -> Result:
     data, index = inputs
     return index.shape[:-1] + data.shape[index.shape[-1] :], data.dtype  # type: ignore[index]
 
@@ -104,7 +103,7 @@ define(
 )
 
 
-def _where(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _where(inputs: Sequence[Value], attrs: Attrs) -> Result:
     return (current_graph().fresh_symbol("nonzero"), inputs[0].rank), I64
 
 
@@ -121,7 +120,7 @@ define(
 )
 
 
-def _unique(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
+def _unique(inputs: Sequence[Value], attrs: Attrs) -> list[Result]:
     return [((current_graph().fresh_symbol("unique"),), inputs[0].dtype), (inputs[0].shape, I32)]
 
 
@@ -137,7 +136,7 @@ define(
 )
 
 
-def _suppressed(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
+def _suppressed(inputs: Sequence[Value], attrs: Attrs) -> list[Result]:
     return [((attrs["count"],), I32), ((), I32)]
 
 
@@ -206,7 +205,7 @@ define(
 )
 
 
-def _one_hot(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _one_hot(inputs: Sequence[Value], attrs: Attrs) -> Result:
     index, on = inputs[0], inputs[1]
     axis = attrs["axis"]
     return (*index.shape[:axis], attrs["depth"], *index.shape[axis:]), on.dtype

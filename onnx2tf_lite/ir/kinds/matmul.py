@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from .. import dims, intervals
-from ..graph import Value
+from ..graph import Attrs, Value
 from ..kind import Result, define
 from ..orders import FullyConnected, MatMul
 from ..traits import DOTS, REALS, Bits, Int8, Weights, computed
@@ -16,7 +15,7 @@ from .convolution import linear
 from .shapes import broadcast
 
 
-def _fully_connected(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _fully_connected(inputs: Sequence[Value], attrs: Attrs) -> Result:
     *lead, k = inputs[0].shape
     out, depth = inputs[1].shape
     if isinstance(k, int) and isinstance(depth, int) and k != depth:
@@ -42,7 +41,7 @@ define(
 )
 
 
-def _batch_matmul(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _batch_matmul(inputs: Sequence[Value], attrs: Attrs) -> Result:
     (*a, m, k), (*b, k2, n) = inputs[0].shape, inputs[1].shape
     m, k = (k, m) if attrs["adj_x"] else (m, k)
     k2, n = (n, k2) if attrs["adj_y"] else (k2, n)
@@ -51,7 +50,7 @@ def _batch_matmul(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return (*broadcast(tuple(a), tuple(b)), m, n), inputs[0].dtype
 
 
-def _evaluate(attrs: Mapping[str, Any], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _evaluate(attrs: Attrs, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x = np.swapaxes(x, -1, -2) if attrs["adj_x"] else x
     return np.asarray(np.matmul(x, np.swapaxes(y, -1, -2) if attrs["adj_y"] else y))
 

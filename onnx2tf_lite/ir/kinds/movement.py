@@ -6,15 +6,15 @@ stage ``legalize.dynamic`` turns symbolic ones into run-time tensors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import dims, intervals
 from ..dims import Dim, Shape
-from ..graph import Op, Value
-from ..kind import Infer, Result, define
+from ..graph import Attrs, Op, Value
+from ..kind import Evaluate, Infer, Result, define
 from ..orders import AS_WRITTEN, CHANNELS_LAST, AnyOrder, Layout, Renamed
 from ..traits import MOVER, PICKER, Elements, Int8, Traits
 from .reduction import AT_RUN_TIME
@@ -39,7 +39,7 @@ def _activated(op: Op) -> str:
 
 
 def rearranged(
-    name: str, infer: Infer, function: Callable[..., Any], traits: Traits, layout: Layout, types: str, **rest: Any
+    name: str, infer: Infer, function: Evaluate, traits: Traits, layout: Layout, types: str, **rest: Any
 ) -> None:
     """Define an operator that does the same to numbers and to dims."""
     define(
@@ -50,7 +50,7 @@ def rearranged(
 # ------------------------------------------------------------------------------------------------ views
 
 
-def _reshape(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _reshape(inputs: Sequence[Value], attrs: Attrs) -> Result:
     shape: Shape = tuple(attrs["shape"])
     want, have = dims.product(shape), inputs[0].size
     if isinstance(want, int) and isinstance(have, int) and want != have:
@@ -98,7 +98,7 @@ define(
 # ------------------------------------------------------------------------------------------------ joining and cutting
 
 
-def _concatenation(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _concatenation(inputs: Sequence[Value], attrs: Attrs) -> Result:
     axis = attrs["axis"]
     if any(v.rank != inputs[0].rank or v.dtype != inputs[0].dtype for v in inputs):
         raise ValueError(f"operands differ in rank or dtype: {', '.join(map(str, inputs))}")
@@ -112,7 +112,7 @@ def _concatenation(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return like(inputs, shape)
 
 
-def _pack(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _pack(inputs: Sequence[Value], attrs: Attrs) -> Result:
     axis = attrs["axis"]
     return like(inputs, (*inputs[0].shape[:axis], len(inputs), *inputs[0].shape[axis:]))
 
@@ -143,12 +143,12 @@ rearranged(
 )
 
 
-def _split(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
+def _split(inputs: Sequence[Value], attrs: Attrs) -> list[Result]:
     axis, shape = attrs["axis"], inputs[0].shape
     return [like(inputs, (*shape[:axis], size, *shape[axis + 1 :])) for size in attrs["sizes"]]
 
 
-def _parts(attrs: Mapping[str, Any], x: np.ndarray) -> list[np.ndarray]:
+def _parts(attrs: Attrs, x: np.ndarray) -> list[np.ndarray]:
     return np.split(x, np.cumsum(attrs["sizes"])[:-1].astype(int), attrs["axis"])
 
 
@@ -183,7 +183,7 @@ rearranged(
 )
 
 
-def _window(attrs: Mapping[str, Any]) -> tuple[slice, ...]:
+def _window(attrs: Attrs) -> tuple[slice, ...]:
     return tuple(slice(b, b + s) for b, s in zip(attrs["begin"], attrs["size"], strict=True))
 
 
@@ -191,14 +191,14 @@ def _stride_size(begin: Dim, end: Dim, stride: int) -> Dim:
     return dims.ceildiv(end - begin, stride) if stride > 0 else dims.ceildiv(begin - end, -stride)
 
 
-def _strided(attrs: Mapping[str, Any]) -> tuple[slice, ...]:
+def _strided(attrs: Attrs) -> tuple[slice, ...]:
     return tuple(
         slice(b, None if s < 0 and e < 0 else e, s)
         for b, e, s in zip(attrs["begin"], attrs["end"], attrs["strides"], strict=True)
     )
 
 
-def end_mask(attrs: Mapping[str, Any]) -> int:
+def end_mask(attrs: Attrs) -> int:
     """Bits of the axes whose reversed slice runs through element 0; a run-time ``end`` says so itself."""
     if isinstance(attrs["end"], Value):
         return 0
@@ -206,7 +206,7 @@ def end_mask(attrs: Mapping[str, Any]) -> int:
     return sum(1 << i for i, (end, stride) in enumerate(axes) if stride < 0 and isinstance(end, int) and end < 0)
 
 
-def _strided_shape(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _strided_shape(inputs: Sequence[Value], attrs: Attrs) -> Result:
     bounds = zip(attrs["begin"], attrs["end"], attrs["strides"], strict=True)
     return like(inputs, [_stride_size(*bound) for bound in bounds])
 
@@ -263,7 +263,7 @@ define(
 # ------------------------------------------------------------------------------------------------ padding
 
 
-def _padded(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _padded(inputs: Sequence[Value], attrs: Attrs) -> Result:
     return like(inputs, [d + low + high for d, (low, high) in zip(inputs[0].shape, attrs["pads"], strict=True)])
 
 
@@ -314,7 +314,7 @@ define(
 # ------------------------------------------------------------------------------------------------ repeating and turning
 
 
-def _broadcast_to(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _broadcast_to(inputs: Sequence[Value], attrs: Attrs) -> Result:
     broadcast(inputs[0].shape, tuple(attrs["shape"]))
     return like(inputs, attrs["shape"])
 
@@ -372,13 +372,13 @@ define(
 # ------------------------------------------------------------------------------------------------ blocks of pixels
 
 
-def _blocks(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _blocks(inputs: Sequence[Value], attrs: Attrs) -> Result:
     n, h, w, c = inputs[0].shape
     b = attrs["block"]
     return like(inputs, (n, h * b, w * b, dims.floordiv(c, b * b)))
 
 
-def _unblocks(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _unblocks(inputs: Sequence[Value], attrs: Attrs) -> Result:
     n, h, w, c = inputs[0].shape
     b = attrs["block"]
     return like(inputs, (n, dims.floordiv(h, b), dims.floordiv(w, b), c * b * b))

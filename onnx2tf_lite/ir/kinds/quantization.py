@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..graph import Op, Quant, Value
+from ..graph import Attrs, Op, Quant, Value
 from ..intervals import fits
 from ..kind import Result, define
 from ..orders import AnyOrder, Orders
 from ..traits import Bits, Elements, whole
 
 
-def _quantized(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _quantized(inputs: Sequence[Value], attrs: Attrs) -> Result:
     return inputs[0].shape, attrs["quant"].dtype
 
 
-def _real(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _real(inputs: Sequence[Value], attrs: Attrs) -> Result:
     return inputs[0].shape, np.dtype(np.float32)
 
 
 class _PerAxis(AnyOrder):
     """Any order; the axis of per-channel parameters is renumbered."""
 
-    def attrs(self, op: Op, orders: Orders) -> dict[str, Any]:
+    def attrs(self, op: Op, orders: Orders) -> Attrs:
         quant: Quant = op.attrs["quant"]
         return op.attrs | {"quant": quant.along(None if quant.axis is None else orders[0].index(quant.axis))}
 

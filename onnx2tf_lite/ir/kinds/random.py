@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from ..kind import define
+from ..kind import Fields, define
 from ..traits import NEVER, REALS, Bits, Limits, real, whole
 
 F32, I64 = np.dtype(np.float32), np.dtype(np.int64)
-_SEEDS: dict[str, Any] = {"seed": "seed", "seed2": "seed"}
+_SEEDS: Fields = {"seed": "seed", "seed2": "seed"}
 
 
 def random(name: str, tensorflow: str, limits: Limits) -> None:

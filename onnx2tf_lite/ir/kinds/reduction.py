@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any
 
 import numpy as np
 
 from .. import intervals
-from ..graph import Op, Value
-from ..kind import Result, define
+from ..graph import Attrs, Op, Value
+from ..kind import Evaluate, Fields, Result, define
 from ..orders import LAST_AXIS, AnyOrder
 from ..traits import DOTS, PICKER, REALS, TOTALS, Bits, Elements, FixedScale, Int8, Traits, computed, real, whole
 from .shapes import same
 
 
-def reduced(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def reduced(inputs: Sequence[Value], attrs: Attrs) -> Result:
     """The axes in ``axes`` become 1 (``keepdims``) or vanish."""
     shape, axes = inputs[0].shape, set(attrs["axes"])
     if attrs["keepdims"]:
@@ -24,11 +23,11 @@ def reduced(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
     return tuple(d for i, d in enumerate(shape) if i not in axes), inputs[0].dtype
 
 
-def _evaluate(function: Callable[..., Any]) -> Callable[..., Any]:
+def _evaluate(function: Evaluate) -> Evaluate:
     return lambda attrs, x: np.asarray(function(x, axis=tuple(attrs["axes"]), keepdims=attrs["keepdims"]), x.dtype)
 
 
-def _evaluate_at(function: Callable[..., Any]) -> Callable[..., Any]:
+def _evaluate_at(function: Evaluate) -> Evaluate:
     return lambda attrs, x, axes: _evaluate(function)({**attrs, "axes": np.unique(axes)}, x)
 
 
@@ -60,10 +59,10 @@ AT_RUN_TIME = "_AT"  # ends the name of a kind whose parameters are operands ins
 
 
 def reducer(
-    name: str, function: Callable[..., Any], types: str, versions: str, tensorflow: str, empty: Empty, traits: Traits
+    name: str, function: Evaluate, types: str, versions: str, tensorflow: str, empty: Empty, traits: Traits
 ) -> None:
     """Define a reduction of whole axes, and the same along axes that only run time knows."""
-    form: dict[str, Any] = {
+    form: Fields = {
         "types": types,
         "options": ("ReducerOptions", {"keepDims": "keepdims"}),
         "versions": versions,
@@ -97,12 +96,12 @@ reducer("REDUCE_ANY", np.any, "bool", "", "Any", always(False), whole(None, Bits
 reducer("REDUCE_ALL", np.all, "bool", "", "All", always(True), whole(None, Bits.WRONG))
 
 
-def _arg(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _arg(inputs: Sequence[Value], attrs: Attrs) -> Result:
     shape = inputs[0].shape
     return shape[: attrs["axis"]] + shape[attrs["axis"] + 1 :], attrs["to"]
 
 
-def arg(name: str, function: Callable[..., Any]) -> None:
+def arg(name: str, function: Evaluate) -> None:
     """Define the index of an extreme along one axis."""
     camel = name.title().replace("_", "")
     define(
@@ -124,12 +123,12 @@ arg("ARG_MAX", np.argmax)
 arg("ARG_MIN", np.argmin)
 
 
-def _softmax(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+def _softmax(attrs: Attrs, x: np.ndarray) -> np.ndarray:
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
-def _log_softmax(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+def _log_softmax(attrs: Attrs, x: np.ndarray) -> np.ndarray:
     shifted = x - x.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
@@ -160,7 +159,7 @@ define(
 )
 
 
-def _cumsum(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+def _cumsum(attrs: Attrs, x: np.ndarray) -> np.ndarray:
     axis = attrs["axis"]
     x = np.flip(x, axis) if attrs["reverse"] else x
     if attrs["exclusive"]:
@@ -184,7 +183,7 @@ define(
 )
 
 
-def _topk(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> list[Result]:
+def _topk(inputs: Sequence[Value], attrs: Attrs) -> list[Result]:
     shape = (*inputs[0].shape[:-1], attrs["k"])
     return [(shape, inputs[0].dtype), (shape, np.dtype(np.int32))]
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
-from typing import Any
 
 import numpy as np
 
 from .. import dims
 from ..dims import Dim, Expr, Shape
-from ..graph import Value
+from ..graph import Attrs, Value
 from ..kind import Result
 
 BOOL = np.dtype(bool)
@@ -39,19 +38,19 @@ def _broadcast_dim(x: Dim, y: Dim, a: Shape, b: Shape) -> Dim:
     return x if isinstance(x, int) else y
 
 
-def same(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def same(inputs: Sequence[Value], attrs: Attrs) -> Result:
     """Shape and dtype of the first operand."""
     return inputs[0].shape, inputs[0].dtype
 
 
-def joined(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def joined(inputs: Sequence[Value], attrs: Attrs) -> Result:
     """Broadcast shape; all operands have one dtype."""
     if any(v.dtype != inputs[0].dtype for v in inputs):
         raise ValueError(f"operands of different dtypes: {', '.join(str(v) for v in inputs)}")
     return broadcast(*(v.shape for v in inputs)), inputs[0].dtype
 
 
-def compared(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def compared(inputs: Sequence[Value], attrs: Attrs) -> Result:
     """Broadcast shape, bool."""
     return joined(inputs, attrs)[0], BOOL
 

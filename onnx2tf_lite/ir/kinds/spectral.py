@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..graph import Value
+from ..graph import Attrs, Value
 from ..kind import Result, define
 from ..traits import DOTS, PASSES, REALS, real
 
 
-def _spectrum(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _spectrum(inputs: Sequence[Value], attrs: Attrs) -> Result:
     *lead, rows, _ = inputs[0].shape
     return (*lead, rows, attrs["lengths"][1] // 2 + 1), np.dtype(np.complex64)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any
 
 import numpy as np
 
 from .. import dims
 from ..dims import Dim
-from ..graph import Op, Value
+from ..graph import Attrs, Op, Value
 from ..intervals import (
     absolute,
     converted,
@@ -18,7 +17,7 @@ from ..intervals import (
     signed,
     squared,
 )
-from ..kind import Result, define
+from ..kind import Evaluate, Result, define
 from ..orders import ELEMENTWISE
 from ..traits import (
     BOUNDED,
@@ -36,7 +35,7 @@ from ..traits import (
 from .shapes import same
 
 
-def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+def _plain(function: Evaluate) -> Evaluate:
     return lambda attrs, *arrays: function(*arrays)
 
 
@@ -53,7 +52,7 @@ def _rounded(function: Callable[[Dim, Dim], Dim] | None) -> Callable[..., np.nda
     return lambda attrs, x: np.asarray(np.frompyfunc(one, 1, 1)(x), object)
 
 
-def _gelu(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+def _gelu(attrs: Attrs, x: np.ndarray) -> np.ndarray:
     from math import erf
 
     if attrs["approximate"]:
@@ -61,7 +60,7 @@ def _gelu(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     return np.asarray(0.5 * x * (1 + np.vectorize(erf, otypes=[np.float64])(x / np.sqrt(2))), x.dtype)
 
 
-def _leaky_relu(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+def _leaky_relu(attrs: Attrs, x: np.ndarray) -> np.ndarray:
     return np.where(x < 0, x * np.float32(attrs["alpha"]), x)
 
 
@@ -73,7 +72,7 @@ def _elu(x: np.ndarray) -> np.ndarray:
     return np.where(x < 0, np.expm1(np.minimum(x, 0)), x)
 
 
-def _cast(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+def _cast(attrs: Attrs, x: np.ndarray) -> np.ndarray:
     """As the CAST kernel: float to integer truncates and saturates."""
     to = attrs["to"]
     if x.dtype.kind == "f" and to.kind in "iu":
@@ -85,14 +84,14 @@ def _cast(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     return x.astype(to)
 
 
-def _cast_dims(attrs: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
+def _cast_dims(attrs: Attrs, x: np.ndarray) -> np.ndarray:
     """Extents are small: every numeric cast keeps them, a cast to bool is not an extent."""
     if attrs["to"].kind == "b" or attrs["to"].itemsize < 4:
         raise TypeError("not an extent")
     return x if attrs["to"].kind == "f" else _rounded(dims.floordiv)(attrs, x)
 
 
-def _bits(inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Result:
+def _bits(inputs: Sequence[Value], attrs: Attrs) -> Result:
     """A narrower dtype adds a last axis, a wider one takes it away."""
     shape, have, want = inputs[0].shape, inputs[0].dtype.itemsize, attrs["to"].itemsize
     return (shape if have == want else (*shape, have // want) if have > want else shape[:-1]), attrs["to"]
@@ -102,7 +101,7 @@ def _uint64(op: Op) -> str:
     return "uint64 has no kernel" if op.attrs["to"] == np.uint64 else ""
 
 
-def unary(name: str, function: Callable[..., Any], types: str, versions: str, tf: str | None, traits: Traits) -> None:
+def unary(name: str, function: Evaluate, types: str, versions: str, tf: str | None, traits: Traits) -> None:
     """Define a function of each element."""
     form = {"layout": ELEMENTWISE, "types": types, "versions": versions, "tensorflow": tf, "max_rank": 8}
     define(name, same, traits, evaluate=_plain(function), **form)
@@ -134,7 +133,7 @@ unary("ELU", _elu, "f32", "", "Elu", real(". + . . n", (-1, inf), Int8.RESCALES)
 unary("LOGICAL_NOT", np.logical_not, "bool", "", "LogicalNot", whole(None, Bits.WRONG))
 
 
-def rounding(name: str, function: Callable[..., Any], on_dims: Callable[[Dim, Dim], Dim] | None) -> None:
+def rounding(name: str, function: Evaluate, on_dims: Callable[[Dim, Dim], Dim] | None) -> None:
     """Define a function to whole numbers; ``on_dims`` rounds a ratio of dims."""
     form = {"layout": ELEMENTWISE, "types": "f32", "tensorflow": name.title(), "max_rank": 8}
     define(name, same, real(PASSES, REALS, None), evaluate=_plain(function), symbolic=_rounded(on_dims), **form)
