@@ -8,6 +8,8 @@ limits: what ends the child is an error here, and not the end of the user's proc
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .. import child
@@ -17,9 +19,9 @@ from .lazy import onnx
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-LIMITS = child.Limits(seconds=10, memory=1 << 30)
-#: Numbers up to here are sizes; the largest and the least of int64, which exporters write for "to the end", are not.
-LARGE = 2**31
+LIMITS = child.Limits(seconds=5, memory=1 << 29)
+#: Numbers up to here are usual sizes; the ends of int64, which exporters write for "to the end", are not.
+LARGE = 1 << 20
 END = {2**63 - 1, -(2**63), -(2**63) + 1}
 #: Elements of a computed shape from which data propagation is no longer quick.
 LENGTH = 1 << 14
@@ -32,14 +34,18 @@ def infer_shapes(model: ModelProto, check_type: bool = False, strict: bool = Fal
 
     :raises ToolError: onnx finds a contradiction, or does not come to an end.
     """
-    usual = _usual(model)
 
-    def work() -> ModelProto:
+    def work(data: bool) -> ModelProto:
         found: ModelProto = onnx.shape_inference.infer_shapes(model, check_type, strict, data_prop=data)
         return found
 
     try:
-        return work() if usual else _parsed(child.call(lambda: work().SerializeToString(), limits=LIMITS))
+        if _usual(model):
+            return work(data)
+        if data:
+            with suppress(child.Died, MemoryError):  # without the values it is told less, and needs less
+                return _limited(lambda: work(True))
+        return _limited(lambda: work(False))
     except child.Died as error:
         raise ToolError(f"shape inference {error}: sizes, axes or attributes of the model make no sense") from error
     except MemoryError as error:
@@ -56,7 +62,8 @@ def said(error: Exception) -> str:
     return text + (f" (node {', '.join(nodes)})" if nodes and nodes[0] not in text else "")
 
 
-def _parsed(data: bytes) -> ModelProto:
+def _limited(work: Callable[[], ModelProto]) -> ModelProto:
+    data: bytes = child.call(lambda: work().SerializeToString(), limits=LIMITS)
     return onnx.ModelProto.FromString(data)
 
 

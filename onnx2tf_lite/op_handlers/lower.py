@@ -43,6 +43,9 @@ DOUBLE = frozenset(
 )
 
 
+LARGEST = 2**31 - 1  # extent of a TFLite tensor
+
+
 def numpy_dtype(dtype: int | DTypeLike | None) -> np.dtype | None:
     """The numpy dtype of an ONNX element type or numpy dtype; None for strings and unknown."""
     if dtype is None:
@@ -225,7 +228,11 @@ def _call(node: gs.Node, inputs: list[Item | None], scope: Bindings, opset: int)
     except TypeError as error:
         raise Unsupported(f"the node does not have the operator's inputs and attributes: {error}") from error
     result = entry.handler(*inputs, **attrs)
-    return [result] if isinstance(result, Value) else list(result)
+    results = [result] if isinstance(result, Value) else list(result)
+    for value in results:
+        if isinstance(value, Value) and (large := [d for d in value.shape if isinstance(d, int) and d > LARGEST]):
+            raise Unsupported(f"its result has the extent {large[0]:,}, and TFLite counts in 32 bits", "fix the sizes")
+    return results
 
 
 def _attributes(node: gs.Node, entry: Registration, scope: Bindings) -> dict[str, object]:

@@ -12,6 +12,8 @@ from ..ir.graph import Value
 from .registry import Unsupported, op
 
 MODES = ("TF", "IDF", "TFIDF")
+#: Gaps up to which a program with one search for each is of use.
+WRITTEN = 1000
 
 
 @op("TfIdfVectorizer")
@@ -29,7 +31,7 @@ def tfidf(x: Value, *, max_gram_length: int, max_skip_count: int, min_gram_lengt
     found = []
     for n, (start, end) in enumerate(zip(ngram_counts, ends, strict=True), start=1):
         pool = np.reshape(np.asarray(pool_int64s[start:end], np.int32), (-1, n))
-        skips = range(max_skip_count + 1 if n > 1 else 1) if min_gram_length <= n <= max_gram_length else []
+        skips = range(_skips(tokens.shape[1], n, max_skip_count)) if min_gram_length <= n <= max_gram_length else []
         counts = b.fill((tokens.shape[0], len(pool)), np.float32(0))
         for skip in skips if len(pool) else []:
             counts = counts + _occurrences(tokens, pool, skip + 1)
@@ -43,6 +45,16 @@ def tfidf(x: Value, *, max_gram_length: int, max_skip_count: int, min_gram_lengt
     if mode != "TF" and weights is not None:
         result = result * (columns @ np.asarray(weights, np.float32))
     return b.reshape(result, (*x.shape[:-1], size))
+
+
+def _skips(length: dims.Dim, n: int, most: int) -> int:
+    """How many gaps, from 0 to ``most``, the tokens of an n-gram can have within ``length`` tokens."""
+    count = most + 1 if n > 1 else 1
+    if n > 1 and isinstance(length, int):
+        count = min(count, max((length - 1) // (n - 1), 1))
+    if count > WRITTEN:
+        raise Unsupported(f"it looks for n-grams with {count:,} gaps, each of them written out", "fix the input shape")
+    return count
 
 
 def _occurrences(tokens: Value, pool: np.ndarray, step: int) -> Value:
