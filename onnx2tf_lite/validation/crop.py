@@ -56,7 +56,7 @@ def _span(node: onnx.NodeProto, model: Parts) -> int:
     kernel = attributes.get("kernel_shape") or list(model.weights[node.input[1]].dims[2:] if len(node.input) > 1
                                                     and node.input[1] in model.weights else [PERIOD])  # fmt: skip
     holes = attributes.get("dilations") or [1] * len(kernel)
-    return max(d * (k - 1) + 1 for d, k in zip(holes, kernel, strict=True)) + max(attributes.get("pads") or [0])
+    return int(max(d * (k - 1) + 1 for d, k in zip(holes, kernel, strict=True)) + max(attributes.get("pads") or [0]))
 
 
 def cropped(seen: Seen, least: int) -> Seen:

@@ -22,7 +22,8 @@ SAME_VALUES = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transp
                "Cast", "Gather", "GatherElements", "GatherND", "Tile", "Split", "Pad", "Dropout",
                "ReduceMax", "ReduceMin"}  # fmt: skip
 SAME_AXES = {"Identity", "Cast", "Dropout", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Abs", "Neg", "Exp", "Log", "Sqrt",
-             "Pow", "Floor", "Not", "Clip", "Softmax", "QuantizeLinear", "DequantizeLinear"}  # fmt: skip
+             "Pow", "Floor", "Not", "Clip", "Softmax", "QuantizeLinear", "DequantizeLinear",
+             "DynamicQuantizeLinear"}  # fmt: skip
 #: What may lie between a constant and its reader.
 CARRIERS = {"Cast", "Identity", "Unsqueeze", "DequantizeLinear"}
 ARITHMETIC = {"Add", "Sub", "Mul", "Div"}

@@ -64,7 +64,7 @@ class Tensor:
     def real(self, array: np.ndarray) -> np.ndarray:
         """The numbers that stored integers stand for."""
         zero = self._along(self.zero, array.ndim) if self.zero.size else 0
-        return ((array.astype(np.float32) - zero) * self._along(self.scale, array.ndim)).astype(np.float32)
+        return np.asarray((array.astype(np.float32) - zero) * self._along(self.scale, array.ndim), np.float32)
 
     def stored(self, array: np.ndarray) -> np.ndarray:
         """The integers that stand for real numbers, rounded half to even and saturated as QUANTIZE does."""
@@ -161,7 +161,7 @@ class FlatFile:
         """The data of a buffer, in place."""
         entry = self.root.Buffers(buffer)
         if entry.DataLength():
-            return entry.DataAsNumpy()
+            return np.asarray(entry.DataAsNumpy())
         return (
             np.frombuffer(self.data, np.uint8, entry.Size(), entry.Offset())
             if entry.Offset() > 1

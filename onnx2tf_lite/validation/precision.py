@@ -122,8 +122,10 @@ def _moved(fresh: dict[str, TensorProto], tensor: TensorProto) -> str:
 
 # ----------------------------------------------------------------------------------------------- quantisation taken out
 
-#: operator -> its float counterpart
-FLOAT = {"QLinearConv": "Conv", "QLinearMatMul": "MatMul"}
+#: operator -> its float counterpart, and the place of its bias (0: it has none)
+FLOAT = {"QLinearConv": ("Conv", 8), "QLinearMatMul": ("MatMul", 0), "QGemm": ("Gemm", 6)}
+#: operator -> operand with the scale of its quantised result; the next one is the zero point
+RESULT_SCALE = {"QuantizeLinear": 1, "QLinearConv": 6, "QLinearMatMul": 6, "QGemm": 7}
 QUANTISED = re.compile("Q[A-Z].*|.*Integer.*|(De|Dynamic)?[Qq]uantize.*")
 
 
@@ -164,16 +166,20 @@ def _unquantised(node: NodeProto, held: dict[str, np.ndarray], fresh: dict[str, 
             return None
         fresh[f"{name}/real"] = _real(attribute(node, "axis", 1), *known)
         return [helper.make_node("Identity", [f"{name}/real"], [name])]
-    weights, scale, zero = operands[3:6]
-    if node.op_type not in FLOAT or weights is None or scale is None or operands[1] is None:
+    if node.op_type not in FLOAT:
         return None
-    fresh[f"{name}/real"] = _real(0 if node.op_type == "QLinearConv" else -1, weights, scale, zero)
+    weights, scale, zero = operands[3:6]
+    if weights is None or scale is None or operands[1] is None:
+        return None
+    by_rows = node.op_type == "QLinearConv" or bool(attribute(node, "transB", 0))
+    fresh[f"{name}/real"] = _real(0 if by_rows else -1, weights, scale, zero)
     inputs = [node.input[0], f"{name}/real"]
-    if len(node.input) > 8 and node.input[8]:
-        fresh[f"{name}/bias"] = (operands[8] * np.ravel(scale) * operands[1]).astype(np.float32)
+    operator, bias = FLOAT[node.op_type]
+    if bias and len(node.input) > bias and node.input[bias]:
+        fresh[f"{name}/bias"] = (operands[bias] * np.ravel(scale) * operands[1]).astype(np.float32)
         inputs.append(f"{name}/bias")
     made = changed(node, set())
-    made.op_type = FLOAT[node.op_type]
+    made.op_type, made.domain = operator, ""
     del made.input[:]
     made.input.extend(inputs)
     return [made]

@@ -238,11 +238,14 @@ def round_weights(model: onnx.ModelProto, kind: str) -> None:
     """Large float weights as float16 can hold them, or else jittered; as ``scales`` every float constant.
 
     The rounding of inputs is lost on a quantised model, whose first operator rounds them again; that of a scale tips
-    values that lie between two steps, and so shows what half-way cases do to the layers behind.
+    values that lie between two steps, and so shows what half-way cases do to the layers behind.  What a Resize reads
+    stays: sizes depend on it.
     """
+    sizes = {name for n in model.graph.node if n.op_type in ("Resize", "Upsample") for name in n.input[1:]}
     least = 1 if kind == "scales" else LARGE
-    constants = [a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"]
-    for tensor in [*model.graph.initializer, *constants]:
+    made = {n.output[0]: n for n in model.graph.node if n.op_type == "Constant"}
+    constants = [a.t for o, n in made.items() if o not in sizes for a in n.attribute if a.name == "value"]
+    for tensor in [*(t for t in model.graph.initializer if t.name not in sizes), *constants]:
         if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= least:
             weights = onnx.numpy_helper.to_array(tensor)
             rounded = weights.astype(np.float16).astype(np.float32) if kind == "float16" else jitter(weights)

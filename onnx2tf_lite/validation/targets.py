@@ -260,7 +260,7 @@ class _Results(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         index = self.indices[name]
         try:
-            return self.engine.get_tensor(index)
+            return np.asarray(self.engine.get_tensor(index))
         except ValueError as error:
             detail = next(d for d in self.engine.get_tensor_details() if d["index"] == index)
             if 0 not in detail["shape"]:

@@ -31,7 +31,7 @@ def library() -> str:
     """plotly's own script, which needs no network."""
     from plotly.offline import get_plotlyjs
 
-    return get_plotlyjs()
+    return str(get_plotlyjs())
 
 
 def along(file: FileReport, name: str) -> str:
@@ -129,4 +129,4 @@ def _figure(traces: list[dict[str, Any]], name: str, **layout: Any) -> str:
 
     figure = Figure(traces, LAYOUT | layout)
     config = {"displaylogo": False, "responsive": True}
-    return figure.to_html(config=config, include_plotlyjs=False, full_html=False, div_id=name)
+    return str(figure.to_html(config=config, include_plotlyjs=False, full_html=False, div_id=name))
