@@ -58,25 +58,6 @@ def fully_connected(m: Match) -> Value | None:
     return b.fully_connected(m.x, matrix if m.root.attrs["adj_y"] else b.transpose(matrix, (1, 0)))
 
 
-_GATE = "ADD(x, 3, activation=RELU6)"
-_SLOPE = "ADD(MUL(x, 0.16666667, activation=None), 0.5, activation=RELU)"
-
-
-@rule(
-    f"MUL(x, MUL({_GATE}, 0.16666667, activation=None), activation=None)",
-    f"MUL(x, DIV({_GATE}, 6, activation=None), activation=None)",
-    f"MUL(MUL(x, {_GATE}, activation=None), 0.16666667, activation=None)",
-    f"DIV(MUL(x, {_GATE}, activation=None), 6, activation=None)",
-    f"MUL(x, MINIMUM({_SLOPE}, 1), activation=None)",
-)
-def hard_swish(m: Match) -> Value | None:
-    """HARD_SWISH
-
-    x * clip(x + 3, 0, 6) / 6 = x * clip(x / 6 + 1 / 2, 0, 1).
-    """
-    return b.hard_swish(m.x)
-
-
 @rule("DIV(1, ADD(EXP(NEG(x)), 1, activation=None), activation=None)")
 def logistic(m: Match) -> Value | None:
     """LOGISTIC
@@ -105,4 +86,4 @@ def power(m: Match) -> Value | None:
     return b.square(m.x) if square else None
 
 
-RULES = [global_pool, drop_unit_axes, keep_leading_axes, fully_connected, hard_swish, logistic, rsqrt, power]
+RULES = [global_pool, drop_unit_axes, keep_leading_axes, fully_connected, logistic, rsqrt, power]

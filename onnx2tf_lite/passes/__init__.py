@@ -61,10 +61,20 @@ class PassEntry:
     make: Callable[[PassOptions], Pass]
 
 
+class Int64(Pass):
+    """Index arithmetic in int32 where that is proven to fit: a part of the stage legalize, which is never left out."""
+
+    name = "int64"
+
+    def call(self, graph: gs.Graph) -> PassResult:
+        """Say so: scripts that name the pass mean what was done in ONNX before."""
+        return PassResult(graph, False, ["done by the stage legalize; disabling it changes nothing"])
+
+
 def _registry() -> Iterator[PassEntry]:
     fusions = [partial(Fuse, fusion) for fusion in FUSIONS.values()]
     makers: list[Callable[[PassOptions], Pass]] = [Widen, Shapes, Upgrade, Fold, Tile, Clean, *fusions]
-    for make in (*makers, BatchNorm, Simplify, Names):
+    for make in (*makers, BatchNorm, Int64, Simplify, Names):
         one = make(PassOptions())
         yield PassEntry(one.name, one.summary, make)
 

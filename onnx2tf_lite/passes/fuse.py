@@ -194,7 +194,23 @@ def _halves(inner: str) -> tuple[str, ...]:
     )
 
 
-_SIX = "Clip(Add(x, 3), 0, 6)"
+_GATES = ("Clip(Add(x, 3), 0, 6)", "Min(Relu(Add(x, 3)), 6)")
+_SLOPES = tuple(
+    form.format(f"Add({scaled}, 0.5)")
+    for scaled in ("Mul(x, 0.16666667)", "Div(x, 6)")
+    for form in ("Clip({}, 0, 1)", "Min(Relu({}), 1)")
+)
+
+
+def _sixths(gate: str) -> tuple[str, ...]:
+    """x * gate / 6 in all groupings."""
+    return (
+        f"Div(Mul(x, {gate}), 6)",
+        f"Mul(Mul(x, {gate}), 0.16666667)",
+        f"Mul(x, Div({gate}, 6))",
+        f"Mul(x, Mul({gate}, 0.16666667))",
+        f"Mul(Div(x, 6), {gate})",
+    )
 
 
 # -- pixel shuffle ----------------------------------------------------------------------------------------------------
@@ -259,14 +275,13 @@ def _shuffle(edit: GraphEdit, match: Match) -> None:
 # -- the table --------------------------------------------------------------------------------------------------------
 _AFFINE = ("Add(Mul(CORE, const(scale)), const(bias))", "Mul(CORE, const(scale))", "CORE")
 _HARD_SWISH = (
-    f"Div(Mul(x, {_SIX}), 6)",
-    f"Mul(Mul(x, {_SIX}), 0.16666667)",
-    f"Mul(x, Div({_SIX}, 6))",
-    f"Mul(x, Mul({_SIX}, 0.16666667))",
-    f"Mul(Div(x, 6), {_SIX})",
-    "Mul(x, HardSigmoid(x))",
+    *(p for gate in _GATES for p in _sixths(gate)),
+    *(f"Mul(x, {slope})" for slope in (*_SLOPES, "HardSigmoid(x)")),
 )
-_HARD_SIGMOID = ("Clip(Add(Mul(x, const(slope)), const(offset)), 0, 1)", f"Div({_SIX}, 6)", f"Mul({_SIX}, 0.16666667)")
+_HARD_SIGMOID = (
+    "Clip(Add(Mul(x, const(slope)), const(offset)), 0, 1)",
+    *(p for gate in _GATES for p in (f"Div({gate}, 6)", f"Mul({gate}, 0.16666667)")),
+)
 _LN, _RMSN = "LayerNormalization", "RMSNormalization"
 _LAYER = _chains("d", "d = Sub(x, ReduceMean(x, axes)); ", _AFFINE)
 _RMS = _chains("x", "", _AFFINE[1:])

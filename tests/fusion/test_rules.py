@@ -62,10 +62,6 @@ def case(name: str, function: Callable[..., Any], expected: str, *inputs: Any) -
     return pytest.param(function, inputs or (X,), expected, id=name)
 
 
-def gate(x: Any) -> Any:
-    return b.relu6(x + 3.0)
-
-
 FUSED = [
     # activations
     *(case(f"{name}-into-{after}", lambda x, f=f, a=a: a(f(x)), kind) for name, a, after, f, kind in [
@@ -138,9 +134,6 @@ FUSED = [
          "RESHAPE FULLY_CONNECTED"),
     case("flattened-and-back", lambda x: b.reshape(dense(b.reshape(x, (64, 3))), (1, 8, 8, 5)) + vector(5),
          "FULLY_CONNECTED"),
-    case("hard_swish-mul", lambda x: x * (gate(x) * F32(1 / 6)), "HARD_SWISH"),
-    case("hard_swish-div", lambda x: b.div(x * gate(x), 6.0), "HARD_SWISH"),
-    case("hard_swish-sigmoid", lambda x: x * b.clip(x * F32(1 / 6) + 0.5, 0.0, 1.0), "HARD_SWISH"),
     case("logistic", lambda x: b.div(1.0, b.exp(b.neg(x)) + 1.0), "LOGISTIC"),
     case("rsqrt", lambda x: b.div(1.0, b.sqrt(b.exp(x))), "EXP RSQRT"),
     case("square", lambda x: b.power(x, 2.0), "SQUARE"),
@@ -203,8 +196,6 @@ NEAR = [
     case("matmul-adjoint-operand", lambda x: b.matmul(x, vector(16).reshape(8, 2), adj_x=True), "BATCH_MATMUL"),
     case("reshape-of-rows", lambda x: b.reshape(dense(b.reshape(x, (8, 24))), (1, 8, 5)),
          "RESHAPE FULLY_CONNECTED RESHAPE"),
-    case("hard_swish-other-bound", lambda x: b.div(x * b.relu6(x + 2.0), 6.0), "ADD MUL DIV"),
-    case("hard_swish-other-value", lambda x: b.div(b.tanh(x) * gate(x), 6.0), "TANH ADD MUL DIV"),
     case("lossy-casts", lambda x: b.cast(b.cast(x, np.int32), F32), "CAST CAST"),
     case("wrapping-casts", lambda x: b.cast(b.cast(x, np.int8), np.int32), "CAST CAST", (X, np.int32)),
     case("cube", lambda x: b.power(x, 3.0), "POW"),

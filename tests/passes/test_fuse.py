@@ -19,6 +19,7 @@ NUMBERS = {
     "hw": np.array([2, 3]), "g2": np.ones((4, 8), F) * 2, "bad": np.ones((6, 1, 1), F), "g4": np.ones((1, 1, 8), F) * 3,
 }  # fmt: skip
 SIX = "a = Add (x, three)  q = Clip (a, zero, six)"
+RELU6 = "a = Add (x, three)  r = Relu (a)  q = Min (r, six)"
 MEAN = "m = ReduceMean (x, last)  d = Sub (x, m)"
 SPREAD = "w = ReduceMean (s, last)  e = Add (w, eps)  r = Sqrt (e)"
 
@@ -28,6 +29,11 @@ FUSES = [
     ("hardswish", f"{SIX}  p = Mul (q, x)  y = Mul (p, sixth)", "HardSwish"),
     ("hardswish", f"{SIX}  p = Div (q, six)  y = Mul (x, p)", "HardSwish"),
     ("hardswish", "h = HardSigmoid <alpha = 0.16666667, beta = 0.5> (x)  y = Mul (h, x)", "HardSwish"),
+    ("hardswish", f"{RELU6}  p = Mul (q, sixth)  y = Mul (x, p)", "HardSwish"),
+    ("hardswish", f"{RELU6}  p = Mul (x, q)  y = Div (p, six)", "HardSwish"),
+    ("hardswish", "a = Mul (x, sixth)  s = Add (a, half)  q = Clip (s, zero, one)  y = Mul (x, q)", "HardSwish"),
+    ("hardswish", "a = Div (x, six)  s = Add (half, a)  r = Relu (s)  q = Min (one, r)  y = Mul (q, x)", "HardSwish"),
+    ("hardsigmoid", f"{RELU6}  y = Div (q, six)", "HardSigmoid"),
     ("hardsigmoid", f"{SIX}  y = Div (q, six)", "HardSigmoid"),
     ("hardsigmoid", "a = Mul (x, slope)  q = Add (a, half)  y = Clip (q, zero, one)", "HardSigmoid"),
     ("mish", "a = Exp (x)  q = Add (one, a)  s = Log (q)  t = Tanh (s)  y = Mul (t, x)", "Mish"),
@@ -51,6 +57,8 @@ FUSES = [
 NEAR = [
     ("hardswish", "a = Add (x, three)  q = Clip (a, zero, five)  p = Mul (x, q)  y = Div (p, six)", None),
     ("hardswish", f"{SIX}  p = Mul (x, q)  y = Div (p, near6)", None),
+    ("hardswish", "a = Add (x, two)  r = Relu (a)  q = Min (r, six)  p = Mul (x, q)  y = Div (p, six)", None),
+    ("hardswish", f"{RELU6}  t = Tanh (x)  p = Mul (t, q)  y = Div (p, six)", None),
     ("hardswish", "h = HardSigmoid (x)  y = Mul (h, x)", "alpha=0.2"),
     ("hardswish", f"{SIX}  p = Mul (x, q)  z = Div (p, six)  y = Add (z, q)", "'q' is read elsewhere"),
     ("hardsigmoid", "a = Mul (x, b)  q = Add (a, half)  y = Clip (q, zero, one)", "not one number"),
