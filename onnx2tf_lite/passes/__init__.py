@@ -67,8 +67,8 @@ class Int64(Pass):
     name = "int64"
 
     def call(self, graph: gs.Graph) -> PassResult:
-        """Say so: scripts that name the pass mean what was done in ONNX before."""
-        return PassResult(graph, False, ["done by the stage legalize; disabling it changes nothing"])
+        """Say so: scripts that leave the pass out go on running, and nothing changes for them."""
+        return PassResult(graph, False, ["done by the stage legalize"])
 
 
 def _registry() -> Iterator[PassEntry]:
@@ -105,7 +105,7 @@ def default_pipeline(options: PassOptions | None = None, listener: Listener | No
     if "shapes" not in o.disabled:
         group.append(Shapes(PassOptions(keep_nodes=o.keep_nodes)))  # no second cut
     fixpoint = PassManager(group, steps=ROUNDS, name="fold, tile, clean")
-    last = some(*FUSIONS, "batchnorm", "clean", "simplify", "names")
+    last = some(*FUSIONS, "batchnorm", "clean", "int64", "simplify", "names")
     return PassManager([*some("widen", "shapes", "upgrade"), fixpoint, *last], name="passes", listener=listener)
 
 
