@@ -38,7 +38,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     "SoftmaxCrossEntropyLoss.reduction": _SUMS,
     "ScatterElements.reduction": _UPDATES,
     "ScatterND.reduction": _UPDATES,
-    **{f"{op}.direction": ("forward", "reverse", "bidirectional") for op in ("RNN", "GRU", "LSTM")},
+    # "foward" is how GRU-1 and RNN-1 spell their own default
+    **{f"{op}.direction": ("forward", "foward", "reverse", "bidirectional") for op in ("RNN", "GRU", "LSTM")},
 }
 #: Least and greatest integer, each of them where there are several; in the same spelling.
 _SIZE, _COUNT, _SWITCH = (1, 2**31 - 1), (0, 2**31 - 1), (0, 1)
