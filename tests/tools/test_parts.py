@@ -380,7 +380,7 @@ def test_write(tmp_path: Path) -> None:
     assert onnx.load(path) == parts.make("Z004", boxes=8400, iou=0.7, max_boxes=100, batch="N", box_format="cxcywh")
 
 
-WRONG = [("write Z011", 1), ("write Z004 --iou 2", 1), ("write Z010 --parts [1,2]", 1), ("show", 1)]
+WRONG = [("write Z011", 1), ("write Z004 --iou 2", 1), ("write Z010 --parts [1,2]", 1)]
 
 
 @pytest.mark.parametrize(("line", "code"), WRONG, ids=[line for line, _ in WRONG])
