@@ -35,7 +35,8 @@ class Tolerance:
     ``source`` says who set it: ``default``, ``user`` or ``loosened`` (by the user, beyond ``default``, which is then
     kept so that a match that needed it can say so).  ``alone`` is the ``rtol`` for a layer on exact inputs, where that
     is stricter than what errors may add up to; ``farthest``: how many times the limit even the elements beyond
-    ``share`` may differ, of a layer alone twice: rounding tips a value by a step, a wrong weight one channel by many.
+    ``share`` may differ, of a layer alone twice where it counts in steps, else four times: rounding tips a value by a
+    step and moves what a clamp cuts off, a wrong weight moves one channel by much more.
     """
 
     rtol: float
@@ -54,9 +55,7 @@ class Tolerance:
     def isolated(self) -> Tolerance:
         """What is asked of one layer that was run on the reference's values."""
         alone = self if self.alone is None else replace(self, rtol=self.alone, default=None)
-        if self.steps:
-            return replace(alone, farthest=2.0)
-        return replace(alone, share=1.0) if self.metric == "max" else alone
+        return replace(alone, farthest=2.0 if self.steps else 4.0) if self.metric == "max" else alone
 
     def __str__(self) -> str:
         return phrase.limit(self.metric, self.rtol, self.atol, self.share, self.steps)
