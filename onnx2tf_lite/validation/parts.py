@@ -23,6 +23,7 @@ T = onnx.TensorProto
 NARROW = {T.UINT8, T.INT8, T.UINT16, T.INT16, T.UINT32, T.UINT64}
 MOVES = {"Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 #: Results that differ from run to run.
+DISCRETE = {"NonMaxSuppression"}  # a rounding of made boxes decides what is kept, and all that follows
 RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
@@ -96,7 +97,7 @@ class Parts:
             queue += fresh
         order = tuple(sorted(nodes))
         operators = frozenset(op for i in order for op in _operators(self.nodes[i]))
-        if operators & RANDOM:
+        if operators & (RANDOM | DISCRETE):
             return None
         free = operators <= TAKES_ANY and not any(self.nodes[i].domain or _counts(self.nodes[i]) for i in order)
         beginnings = tuple(reads), tuple(n for n in measured if n not in reads)

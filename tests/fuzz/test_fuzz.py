@@ -7,12 +7,24 @@ import pytest
 from . import campaign, mutate, trial
 
 COUNT, SEED, PART = 500, 7, 50
+#: Inputs that are a fault still, and why; one that is mended has to leave the list.
+KNOWN = {
+    (
+        113,
+        "node/test_reduce_log_sum_exp_do_not_keepdims_random_expanded",
+    ): "the model fixes an input of 480 MB, which the "
+    "check draws and both runtimes hold: 3.4 GB; sizes are bounded only where the check may choose them",
+}
 
 
 @pytest.mark.parametrize("start", range(0, COUNT, PART))
 def test_no_input_is_a_fault(start: int) -> None:
-    bad = [r for r in campaign.run(range(start, start + PART), SEED, jobs=1) if r.faults]
+    bad = [r for r in campaign.run(range(start, start + PART), SEED, jobs=1) if bool(r.faults) != known(r)]
     assert not bad, "\n".join(f"{r.number} {r.name}: {r.faults} {r.excerpt}" for r in bad)
+
+
+def known(result: campaign.Result) -> bool:
+    return (result.number, result.name) in KNOWN
 
 
 def test_a_seed_says_everything() -> None:
