@@ -248,7 +248,7 @@ class _Conversion:
             for row in [row for row in self.wanted if row.branch == branch]:
                 files[row.name] = row.path(work, self.stem) if row.suffix else work / row.name
                 with self.log.stage(row.name), boundary(f"output '{row.name}'"):
-                    row.write(program, files[row.name])
+                    row.write(program, files[row.name], self.options)
         return files, operators(program), validation.Program.of(program)
 
     def reference(self, model: gs.Graph) -> validation.Reference:

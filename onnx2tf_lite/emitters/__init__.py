@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..ir.graph import Graph
+    from ..options import Options
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Emitter:
 
     ``name``        in ``outputs``, in the report and on the command line
     ``branch``      of the program that it is written from (``compile.BRANCHES``)
-    ``write``       writes the program to a path, which does not exist yet; it must not change the program
+    ``write``       writes the program as the options ask, to a path that does not exist yet; the program stays as it is
     ``suffix``      the file is ``<model><suffix>``; without one its files lie in the output folder itself
     ``checked_as``  the form of file whose runtimes and tolerance the check takes (``validation.compare.TOLERANCES``)
     ``article``     what it is called in a sentence
@@ -33,7 +34,7 @@ class Emitter:
 
     name: str
     branch: str
-    write: Callable[[Graph, Path], object]
+    write: Callable[[Graph, Path, Options], object]
     suffix: str
     checked_as: str
     article: str = ""
@@ -52,19 +53,19 @@ class Emitter:
         return f"{self.article or self.name} needs {self.package}: pip install 'onnx2tf_lite[{self.package}]'"
 
 
-def _saved_model(program: Graph, path: Path) -> None:
+def _saved_model(program: Graph, path: Path, options: Options) -> None:
     from .saved_model import write
 
     write(program, path)
 
 
-def _float32(program: Graph, path: Path) -> None:
+def _float32(program: Graph, path: Path, options: Options) -> None:
     from .tflite import write
 
     write(program, path)
 
 
-def _float16(program: Graph, path: Path) -> None:
+def _float16(program: Graph, path: Path, options: Options) -> None:
     from .tflite import write
 
     write(program, path, float16=True)
