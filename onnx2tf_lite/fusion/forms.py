@@ -42,7 +42,7 @@ def keep_leading_axes(m: Match) -> Value | None:
     """
     rows, weights, *bias = m.op("fc").inputs
     assert rows is not None and weights is not None
-    fits = m.x.rank and m.x.shape[-1] == weights.shape[-1] == rows.shape[-1]
+    fits = 0 < m.x.rank <= m.op("fc").kind.max_rank and m.x.shape[-1] == weights.shape[-1] == rows.shape[-1]
     return again(m.op("fc"), m.x, weights, *bias) if fits else None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..ir import build, dims
 from ..ir.dims import Shape
 from ..ir.graph import Op, Value
-from ..ir.orders import AnyOrder, Elementwise, Layout, Renamed
+from ..ir.orders import AnyOrder, Elementwise, FullyConnected, Layout, Renamed
 
 Runs = list[list[int]]
 
@@ -154,8 +154,17 @@ def _whole(name: str, extent: dims.Dim) -> Any:
     return {"begin": 0, "pads": (0, 0), "multiples": 1, "strides": 1}.get(name, extent)
 
 
+def _fully_connected(op: Op) -> list[Value] | None:
+    """Rows are alike, whatever axes they lie on."""
+    x, *weights = op.inputs
+    assert x is not None
+    rows = _reshape(x, (dims.product(x.shape[:-1]), x.shape[-1]))
+    return [_restored(build.emit_all(op.kind.name, [rows, *weights], **op.attrs)[0], op)]
+
+
 METHODS: dict[type[Layout], Callable[[Op], list[Value] | None]] = {
     Renamed: _transpose,
     Elementwise: _elementwise,
     AnyOrder: _by_axes,
+    FullyConnected: _fully_connected,
 }

@@ -92,7 +92,8 @@ class Network:
         if reverse and ragged:
             x = self._reversed(x)
         gates = b.fully_connected(x, pick(self.w, d), self._bias(d, fold))
-        state = [self._initial(v, d, batch) for v in self.initial]
+        lengths = b.pinned(b.cast(self.lengths, np.int32), (batch,)) if self.lengths is not None else None
+        state = [self._initial(v, d, batch, lengths) for v in self.initial]
 
         def advance(i: Value, t: Value | None, states: State, seen: list[Value | None]) -> tuple[Value, State]:
             every, lengths, *rest = seen
@@ -106,7 +107,6 @@ class Network:
                 b.where(alive, n, o) for n, o in zip(new, states, strict=True)
             ]
 
-        lengths = b.pinned(b.cast(self.lengths, np.int32), (batch,)) if self.lengths is not None else None
         invariants = [gates, lengths, *parameters]
         if steps == 1:
             h, state = advance(b.lift(np.int32(0)), None, state, invariants)
@@ -137,10 +137,14 @@ class Network:
         kept = b.narrow(r, 0, 0, fold * self.hidden)
         return w + b.pad(kept, [(0, w.shape[0] - kept.shape[0])])
 
-    def _initial(self, value: Value | None, d: int, batch: Dim) -> Value:
+    def _initial(self, value: Value | None, d: int, batch: Dim, lengths: Value | None) -> Value:
+        """[B,H]; zero for a sequence without steps: the standard leaves that open, ONNX Runtime returns zeros."""
         if value is None:
             return zeros((batch, self.hidden))
-        return b.pinned(pick(b.transpose(value, (1, 0, 2)) if self.layout else value, d), (batch, self.hidden))
+        given = b.pinned(pick(b.transpose(value, (1, 0, 2)) if self.layout else value, d), (batch, self.hidden))
+        if lengths is None or (lengths.data is not None and lengths.data.all()):
+            return given
+        return b.where(b.less(np.int32(0), b.reshape(lengths, (*lengths.shape, 1))), given, np.float32(0))
 
 
 def pick(x: Value, d: int) -> Value:

@@ -50,6 +50,14 @@ def test_directions(name: str, direction: str, lengths: bool, dynamic: str) -> N
     check(name, inputs, DYNAMIC[dynamic], direction=direction)
 
 
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("name", GATES)
+def test_a_sequence_without_steps_ends_in_zeros(name: str, direction: str) -> None:
+    inputs = operands(name, 1 + (direction == "bidirectional"), lengths=True, initial=True)
+    inputs[4] = np.array([0, STEPS, 0], np.int32)
+    check(name, inputs, direction=direction)
+
+
 CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "peepholes": ("LSTM", {"peepholes": True, "initial": True}, {}),
     "clip": ("LSTM", {"initial": True}, {"clip": 0.7}),
