@@ -258,6 +258,18 @@ def test_names_that_the_terminal_cannot_show(tmp_path: Path) -> None:
     assert done.returncode == 0 and rb"output gr\xf6\xdfe: float32" in done.stdout
 
 
+def test_a_file_name_that_is_no_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ONNX Runtime cannot be told it; without a check nobody has to be."""
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.onnx"))
+    odd.write_bytes(cnn().SerializeToString())
+    assert run("-i", str(odd), "-o", str(tmp_path / "out"), *FLAT) == 1
+    assert r"b\xff.onnx': ONNX Runtime opens no file of such a name" in capsys.readouterr().err.replace(
+        "'\n    ", "': "
+    )
+    assert not (tmp_path / "out").exists()
+    assert run("-i", str(odd), "-o", str(tmp_path / "out"), *FLAT, "--no-check") == 0
+
+
 def test_an_interrupt_is_one_line(
     path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,7 +31,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..commands import command, flag, option, parameter
 from ..errors import ToolError, nearest
@@ -40,6 +40,9 @@ from ..model.read import read_model
 from ._edit import Edit, edit
 from ._options import COMMON
 from ._verbs import VERBS
+
+if TYPE_CHECKING:
+    import yaml
 
 #: Parameters that the runner fills in.
 _OURS = re.compile(
@@ -78,16 +81,16 @@ def read(path: str) -> tuple[dict[str, str], list[Step]]:
 
     name = "recipe" if path == "-" else path
     try:
-        text = sys.stdin.read() if path == "-" else _located(path).read_text()
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(sys.stdin.buffer.read() if path == "-" else _located(path).read_bytes())
+        loader.name = name
+        root = loader.get_single_node()
     except OSError as error:
         raise ToolError(f"{name}: cannot be read: {error.strerror}", name) from error
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ToolError(f"{name}{line}: not YAML: {error.problem}", name) from error
+    except yaml.YAMLError as error:
+        raise _no_yaml(name, error) from error
     models: dict[str, str] = {}
     if isinstance(root, yaml.MappingNode):
-        parts = {k.value: v for k, v in root.value}
+        parts = {_word(k): v for k, v in root.value}
         for key in parts:
             if key not in ("models", "steps"):
                 at = next(k.start_mark.line for k, _ in root.value if k.value == key) + 1
@@ -116,7 +119,7 @@ def _step(name: str, node: Any) -> Step:
     if isinstance(node, yaml.ScalarNode):
         verb, body = node.value, None
     elif isinstance(node, yaml.MappingNode) and len(node.value) == 1:
-        verb, body = node.value[0][0].value, node.value[0][1]
+        verb, body = _word(node.value[0][0]), node.value[0][1]
     else:
         raise ToolError(f"{name}:{line}: a step is one verb and its parameters")
     if isinstance(body, yaml.ScalarNode) and body.tag.endswith(":null"):
@@ -124,9 +127,27 @@ def _step(name: str, node: Any) -> Step:
     if body is not None and not isinstance(body, yaml.MappingNode):
         raise ToolError(f"{name}:{line}: the parameters of {verb!r} are a mapping, NAME: VALUE")
     pairs = body.value if body is not None else []
-    step = Step(verb, line, {k.value: _plain(v) for k, v in pairs}, {k.value: k.start_mark.line + 1 for k, _ in pairs})
+    step = Step(
+        verb, line, {_word(k): _plain(v) for k, v in pairs}, {_word(k): k.start_mark.line + 1 for k, _ in pairs}
+    )
     _check(name, step)
     return step
+
+
+def _no_yaml(name: str, error: yaml.YAMLError) -> ToolError:
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    said = str(problem or error).splitlines()[0]
+    return ToolError(f"{name}{f':{mark.line + 1}' if mark else ''}: not YAML: {said}", name)
+
+
+def _word(key: yaml.Node) -> str:
+    """The text of a key.
+
+    :raises ToolError: for a list or a mapping, which YAML allows there.
+    """
+    if isinstance(key.value, str):
+        return key.value
+    raise ToolError(f"{key.start_mark.name}:{key.start_mark.line + 1}: a key is one word, not a list or a mapping")
 
 
 def _plain(node: Any) -> Any:
@@ -134,12 +155,14 @@ def _plain(node: Any) -> Any:
     import yaml
 
     if isinstance(node, yaml.MappingNode):
-        return {k.value: _plain(v) for k, v in node.value}
+        return {_word(k): _plain(v) for k, v in node.value}
     if isinstance(node, yaml.SequenceNode):
         return [_plain(v) for v in node.value]
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError) as error:  # a date with a month 99
+        raise ToolError(f"{node.start_mark.name}:{node.start_mark.line + 1}: {error}") from error
     finally:
         loader.dispose()
 

@@ -6,6 +6,7 @@ processors without VNNI and are wrong there by up to 15 %, stay out of it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from .. import child
+from ..errors import ConversionError, Problem
 from . import precision, restate
 from .inputs import InputSpec, describe
 from .known_errors import corrected, masked_outputs
@@ -69,7 +71,14 @@ class Reference:
 
     @classmethod
     def of(cls, source: Path | onnx.ModelProto, graph: gs.Graph) -> Reference:
-        """``graph`` is the loaded model before any pass."""
+        """``graph`` is the loaded model before any pass.
+
+        :raises ConversionError: for a file whose name ONNX Runtime cannot be told.
+        """
+        if isinstance(source, Path) and (name := os.fsencode(source).decode("utf-8", "backslashreplace")) != str(
+            source
+        ):
+            raise ConversionError(Problem(f"model '{name}'", "ONNX Runtime opens no file of such a name", "rename it"))
         nodes = [n for n in graph.nodes if n.op != "Constant"]
         made = {t.name: (n.name or n.outputs[0].name, n.op) for n in nodes for t in n.outputs if t.name}
         reference = cls(source, [t.name for t in graph.outputs], describe(graph), made)

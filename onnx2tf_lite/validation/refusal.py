@@ -43,6 +43,8 @@ def refusal(source: Path | onnx.ModelProto) -> str:
 
 def _checked(source: Path | onnx.ModelProto) -> str:
     """What onnx has against a model; whatever its readers raise is that too."""
+    from onnx.reference import ReferenceEvaluator
+
     model = source if isinstance(source, onnx.ModelProto) else onnx.load(str(source), load_external_data=False)
     try:
         infer_shapes(model, check_type=True, strict=True)
@@ -50,7 +52,7 @@ def _checked(source: Path | onnx.ModelProto) -> str:
         return f"onnx: {error.what}"
     try:
         onnx.checker.check_model(model)
-        onnx.reference.ReferenceEvaluator(model)
+        ReferenceEvaluator(model)
     except Exception as error:
         return f"onnx: {said(error)}"
     return ""
