@@ -154,14 +154,15 @@ def _commas(numbers: Sequence[float]) -> str:
 def show(report: Report, given: Mapping[str, Any]) -> None:
     """The table, or JSON alone where that goes to standard output; files that are wanted."""
     from .model.write import atomic
+    from .validation import page
     from .validation import show as terminal
 
-    files = {given[name]: text for name, text in (("html", report.to_html), ("json", None)) if name in given}
     text = terminal.to_text(report)
-    for path, make in files.items():
-        if path != "-":
-            with atomic(path) as file:
-                file.write((make() if make else f"{text}\n").encode())
+    makers = {"html": lambda: page.render(report), "json": lambda: f"{text}\n"}
+    for name, make in makers.items():
+        if given.get(name, "-") != "-":
+            with atomic(given[name]) as file:
+                file.write(make().encode())
     if given.get("json") == "-":
         print(text)
     else:

@@ -220,7 +220,7 @@ class _Conversion:
         if found:
             found.conversion = {name: part for name, part in report.items() if name != "check"}
             if self.options.html is not None:
-                self.write_page(found.to_html())
+                self.write_page(validation.page.render(found))
         written = {row.name: row.path(self.folder, self.stem) for row in self.wanted} if self.folder else {}
         return ConversionResult(written, ends, results, program.places, found, report, log.warnings)
 

@@ -366,7 +366,7 @@ def test_an_older_page_stays_where_a_new_one_cannot_be_written(
     page = tmp_path / "page.html"
     page.write_text("the older one")
     monkeypatch.setattr(conversion.validation.page, "require", lambda: None)
-    monkeypatch.setattr(conversion.validation.Report, "to_html", lambda self: "a new one")
+    monkeypatch.setattr(conversion.validation.page, "render", lambda report: "a new one")
     quiet(path, html=page)
     assert page.read_text() == "a new one"
 

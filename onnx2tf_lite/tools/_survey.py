@@ -23,7 +23,7 @@ NO_NUMBERS = ("string", "undefined", "")
 
 
 @dataclass
-class Row:
+class OperatorRow:
     """One operator type. ``nodes`` counts the main graph, ``inside`` bodies and functions; ``macs`` and ``flops`` are
     of one run of each, as far as shapes are known."""
 
@@ -70,7 +70,7 @@ class Survey:
     producer: str
     ir_version: int
     opsets: dict[str, int]
-    rows: dict[str, Row]
+    rows: dict[str, OperatorRow]
     constants: list[Constant]
     inputs: list[End]
     outputs: list[End]
@@ -151,10 +151,10 @@ def survey(
     )
 
 
-def _rows(model: onnx.ModelProto) -> dict[str, Row]:
+def _rows(model: onnx.ModelProto) -> dict[str, OperatorRow]:
     """How many there are of each operator."""
     nodes = [(_label(node), bool(s.path)) for s in scopes(model) for node in s.graph.node]
-    rows = {label: Row() for label, _ in sorted(nodes)}
+    rows = {label: OperatorRow() for label, _ in sorted(nodes)}
     for label, inside in nodes:
         rows[label].nodes += not inside
         rows[label].inside += inside
@@ -179,7 +179,7 @@ def _results(graph: onnx.GraphProto) -> list[End]:
     return [ends.get(name, End(name, "", None)) for node in graph.node for name in node.output if name]
 
 
-def _costs(nodes: Iterable[onnx.NodeProto], shapes: _flops.Shapes, rows: Mapping[str, Row]) -> int:
+def _costs(nodes: Iterable[onnx.NodeProto], shapes: _flops.Shapes, rows: Mapping[str, OperatorRow]) -> int:
     """Add what the nodes compute to their rows; of how many that is not known."""
     uncounted = 0
     for node in nodes:
@@ -251,7 +251,7 @@ def _kind(kind: onnx.TypeProto) -> tuple[str, list[int | str] | None]:
     return dtype_word(tensor.elem_type), dims
 
 
-def _constants(graph: onnx.GraphProto, rows: dict[str, Row]) -> list[Constant]:
+def _constants(graph: onnx.GraphProto, rows: dict[str, OperatorRow]) -> list[Constant]:
     """The constants of one graph, each once; their bytes also at the operators that read them."""
     users: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in _inner(graph.node):  # a body may read what is outside

@@ -27,7 +27,7 @@ from ..model.walk import inputs
 from ._options import GRAPH, INPUT, QUIET
 
 if TYPE_CHECKING:
-    from ._survey import End, Row, Survey
+    from ._survey import End, OperatorRow, Survey
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -135,7 +135,7 @@ def _some(users: Sequence[str]) -> str:
 
 
 def _differ(page: _Page, before: Survey, after: Survey) -> None:
-    def count(rows: Mapping[str, Row], label: str) -> int:
+    def count(rows: Mapping[str, OperatorRow], label: str) -> int:
         return rows[label].nodes + rows[label].inside if label in rows else 0
 
     labels = sorted({*before.rows, *after.rows})

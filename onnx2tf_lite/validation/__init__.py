@@ -1,8 +1,10 @@
 """The written files against ONNX Runtime, on the same inputs.
 
 ``inputs``    arrays that suit a model           ``reference``  the original model in ONNX Runtime
-``samples``   the reference's side of a check    ``targets``    the files in their runtimes
+``facts``     ... by what the model does with    ``traces``     them, followed through the graph
+``samples``   the reference's side of a check    ``written``    a file that is checked, its runtimes
 ``program``   where the model is in a file       ``flatfile``   .tflite: other outputs, parts
+``opening``   what kind of file it is: a ``tflite_file`` or a ``tensorflow_file``
 ``run``       a file's side of it, in a child    ``judge``      whether that is too much: limits
 ``measure``   how two tensors differ: numbers
 ``phrase``    the same in words                  ``isolate``    layers of a file as a model of parts

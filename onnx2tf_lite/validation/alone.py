@@ -20,11 +20,12 @@ from .isolate import Layer, Layers
 from .judge import Difference
 from .measure import Array
 from .operands import SCALES, Seen, normal
-from .parts import SHAPE_ONLY, Part
+from .parts import SHAPE_ONLY, ModelPart
 from .reference import ReferenceFailed
 from .run import Run, narrow
-from .targets import RUNTIMES, TargetFailed, TFLite
-from .trial import Found, Trial
+from .tflite_file import TFLiteFile
+from .trial import Outcome, Trial
+from .written import RUNTIMES, FileFailed
 
 BODIES = {"If", "Loop", "Scan"}  # they also read what their bodies do
 FEW = 64  # results per channel, below which one set of operands leaves much to chance
@@ -46,7 +47,7 @@ class Alone:
     runtime: str
     number: int = 0
     made: bool = True
-    part: Part | None = None
+    part: ModelPart | None = None
     channels: Array | None = None
     rows: tuple[int, int] = (0, 0)
     branches: dict[int, set[bool]] = field(default_factory=dict)
@@ -55,7 +56,7 @@ class Alone:
 class Bench:
     """The layers of one file on their own."""
 
-    def __init__(self, run: Run, target: TFLite, shapes: Shapes):
+    def __init__(self, run: Run, target: TFLiteFile, shapes: Shapes):
         """``shapes``: see :class:`Layers`."""
         self.run, self.target, self.reference = run, target, run.reference
         known = target.program.names
@@ -92,6 +93,7 @@ class Bench:
 
     @property
     def runtimes(self) -> tuple[str, ...]:
+        """What runs the file."""
         return RUNTIMES[self.target.kind]
 
     # ------------------------------------------------------------------------------------------ end to end
@@ -173,20 +175,20 @@ class Bench:
     def take(
         self,
         layers: Sequence[Layer],
-        work: Callable[[Sequence[Layer]], Found],
-        keep: Callable[[Found], None] | None = None,
+        work: Callable[[Sequence[Layer]], Outcome],
+        keep: Callable[[Outcome], None] | None = None,
     ) -> None:
         """``work`` in a child, and in halves where one of the layers makes it fail; nothing is known of that one."""
         try:
-            found: Found = child.call(lambda: work(layers))
-        except (child.Died, TargetFailed, ReferenceFailed):
+            found: Outcome = child.call(lambda: work(layers))
+        except (child.Died, FileFailed, ReferenceFailed):
             half = len(layers) // 2
             for some in (layers[:half], layers[half:]) if half else ():
                 self.take(some, work, keep)
             return
         (keep or self.keep)(found)
 
-    def keep(self, found: Found) -> None:
+    def keep(self, found: Outcome) -> None:
         """Remember the worst of each layer, and what took part."""
         for name, differences in found.differences.items():
             part = found.parts.get(name)

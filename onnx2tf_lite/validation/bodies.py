@@ -17,10 +17,11 @@ from .parts import Parts, needs
 from .reference import Reference, ReferenceFailed
 from .run import Run
 from .samples import Sample, Samples
-from .targets import TargetFailed, TFLite
+from .tflite_file import TFLiteFile
+from .written import FileFailed
 
 
-def branches(run: Run, target: TFLite) -> Iterator[tuple[int, Bench]]:
+def branches(run: Run, target: TFLiteFile) -> Iterator[tuple[int, Bench]]:
     """(number of the subgraph, its layers) of every branch whose tensors the file's map has."""
     table = target.file.tensor_map
     if table is None or not table.bodies:
@@ -36,11 +37,11 @@ def branches(run: Run, target: TFLite) -> Iterator[tuple[int, Bench]]:
             continue
         try:
             yield number, _bench(run, target, number, model, body)
-        except (TargetFailed, ReferenceFailed, child.Died):
+        except (FileFailed, ReferenceFailed, child.Died):
             continue  # the coverage says that nothing of it was run on its own
 
 
-def _bench(run: Run, target: TFLite, number: int, model: Parts, body: onnx.GraphProto) -> Bench:
+def _bench(run: Run, target: TFLiteFile, number: int, model: Parts, body: onnx.GraphProto) -> Bench:
     own = {t.name for t in body.initializer} | {t for n in body.node for t in n.output}
     read = dict.fromkeys(n for node in body.node for n in needs(node) if n not in own)
     outside = [n for n in read if n not in model.weights]
@@ -56,7 +57,7 @@ def _bench(run: Run, target: TFLite, number: int, model: Parts, body: onnx.Graph
         kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         whole.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
     reference = Reference.of(whole, passes.load(whole))
-    inner = TFLite(target.path, reference, target.kind, number)
+    inner = TFLiteFile(target.path, reference, target.kind, number)
     samples = Samples(reference, run.whole.options)
     symbols = inputs.bind([(inner.program.places[n].shape, a.shape) for n, a in values.items()
                            if n in inner.program.places], run.whole.samples[0].symbols)  # fmt: skip

@@ -8,18 +8,18 @@ from functools import reduce
 import numpy as np
 
 from .measure import Array
-from .parts import Part
+from .parts import ModelPart
 
 #: Operators that may hide what lies before them.
 HIDES = frozenset({"Relu", "Clip", "Max", "Min", "HardSigmoid", "HardSwish", "Where", "ThresholdedRelu", "Shrink"})
 
 
-def channel_axis(rank: int, part: Part) -> int:
+def channel_axis(rank: int, part: ModelPart) -> int:
     """The axis along which a layer's results belong to different weights."""
     return 1 if rank > 2 and any("Conv" in op or "Pool" in op for op in part.operators) else rank - 1
 
 
-def closed(results: Sequence[Array], part: Part) -> Array | None:
+def closed(results: Sequence[Array], part: ModelPart) -> Array | None:
     """The channels of a layer with weights that are the same number throughout, in all ``results``; None where nothing
     in it hides what lies before."""
     if not part.weights or not part.operators & HIDES or not results or results[0].ndim < 2:

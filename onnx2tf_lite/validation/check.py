@@ -23,11 +23,12 @@ import onnx
 from .. import child
 from ..emitters import EMITTERS
 from . import inputs
+from .opening import open_file
 from .reference import Reference, ReferenceFailed
 from .report import FileReport, Report
 from .samples import CheckOptions, Samples
-from .targets import Target, TargetFailed, open_target
 from .verdict import Verdict
+from .written import FileFailed, WrittenFile
 
 Listener = Callable[[str], None]
 Source = str | Path | onnx.ModelProto | Reference
@@ -112,14 +113,14 @@ class _Check:
         report.engine = self.reference.engine
         return report
 
-    def open(self, kind: str, path: Path) -> Target | FileReport:
+    def open(self, kind: str, path: Path) -> WrittenFile | FileReport:
         """A file, or the report that says why it cannot be one."""
         try:
             row = EMITTERS.get(kind)
-            target = open_target(row.checked_as if row else kind, path, self.reference)
+            target = open_file(row.checked_as if row else kind, path, self.reference)
             target.program  # noqa: B018  (a foreign SavedModel is loaded for it)
             return target
-        except (TargetFailed, child.Died) as error:
+        except (FileFailed, child.Died) as error:
             return FileReport(kind, path.name, "", "", (), error=str(error))
 
     def settings(self) -> dict[str, Any]:

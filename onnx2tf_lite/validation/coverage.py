@@ -80,18 +80,18 @@ def _branches(file: FlatFile, found: Mapping[str, Alone], bodies: Mapping[int, C
             ran.setdefault(index, set()).update(alone.branches.get(index, ()))
     for body, index, way in file.bodies():
         op = file.operators[index]
-        reached = index in ran and (op.name != "IF" or way in ran[index])
+        reached = index in ran and (not op.branches or way in ran[index])
         if body in bodies:
             result.add(bodies[body])
         else:
             size = sum(_sizes(file, body))
             result.all_weights += size
             result.weights += size * reached
-        if op.name == "IF":
+        if op.branches:
             result.all_branches += 1
             result.branches += reached
         if not reached:
-            what = f"the branch for {str(way).lower()}" if op.name == "IF" else "a loop"
+            what = f"the branch for {str(way).lower()}" if op.branches else "a loop"
             result.gaps.append(Gap(f"{what} of '{file.tensors[op.outputs[0]].name}'", "no operands led there"))
 
 

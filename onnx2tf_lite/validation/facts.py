@@ -1,32 +1,25 @@
 """What the graph says of its inputs: the constants with which they are compared, indexed or divided, and their extents.
 
-An input is followed through operators that keep its values (up to a constant factor and offset) or its axes; what
-ends a path says what the values are for.
+What ends a path of :mod:`traces` says what the values of the input are for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-#: Constants of more elements than this are not looked into.
-FEW = 4096
+from .measure import Array
+from .traces import ARITHMETIC, Axes, Trace, numbers, one_number, passed_value, traces
+
 #: Values that an input is compared with: more than that is a table and no case distinction.
 CASES = 8
-SAME_VALUES = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Concat", "Expand",
-               "Cast", "Gather", "GatherElements", "GatherND", "Tile", "Split", "Pad", "Dropout",
-               "ReduceMax", "ReduceMin"}  # fmt: skip
-SAME_AXES = {"Identity", "Cast", "Dropout", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Abs", "Neg", "Exp", "Log", "Sqrt",
-             "Pow", "Floor", "Not", "Clip", "Softmax", "QuantizeLinear", "DequantizeLinear",
-             "DynamicQuantizeLinear"}  # fmt: skip
 #: What may lie between a constant and its reader.
 CARRIERS = {"Cast", "Identity", "Unsqueeze", "DequantizeLinear"}
-ARITHMETIC = {"Add", "Sub", "Mul", "Div"}
 #: operator -> (index operand, data operand): the ids lie below the extent of the data along ``axis``.
 INDEXING = {"Gather": (1, 0), "GatherElements": (1, 0), "ScatterElements": (1, 0), "GatherND": (1, 0),
             "ScatterND": (1, 0)}  # fmt: skip
@@ -74,118 +67,17 @@ class Facts:
     exact: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
-class Trace:
-    """A tensor that comes from an input: its values are ``factor`` * input + ``offset`` (None: something else), its
-    axes those of the input (None: something else)."""
-
-    tensor: gs.Tensor
-    axes: tuple[int | None, ...] | None
-    factor: float | None = 1.0
-    offset: float = 0.0
-
-    def solve(self, value: float) -> float:
-        """The input at which the tensor is ``value``."""
-        assert self.factor
-        return (value - self.offset) / self.factor
-
-
 def facts(graph: gs.Graph) -> dict[str, Facts]:
     """By the name of the input."""
-    traces = {t.name: list(_traces(t)) for t in graph.inputs}
-    homes = {id(t.tensor): (name, t.axes) for name, found in traces.items() for t in found if t.axes}
+    followed = {t.name: list(traces(t)) for t in graph.inputs}
+    homes = {id(t.tensor): (name, t.axes) for name, found in followed.items() for t in found if t.axes}
     result = {}
-    for name, found in traces.items():
+    for name, found in followed.items():
         result[name] = Facts()
         for trace in found:
             for node in trace.tensor.outputs:
                 _learn(result[name], trace, node, homes)
     return result
-
-
-def _traces(start: gs.Tensor) -> Iterator[Trace]:
-    """Everything that is the input, seen through operators."""
-    rank = None if start.shape is None else len(start.shape)
-    queue, seen = [Trace(start, None if rank is None else tuple(range(rank)))], {id(start)}
-    while queue:
-        trace = queue.pop()
-        yield trace
-        for node in trace.tensor.outputs:
-            for tensor, axes, value in _passed(trace, node):
-                if tensor.name and id(tensor) not in seen and (axes is not None or value is not None):
-                    seen.add(id(tensor))
-                    queue.append(Trace(tensor, axes, *(value or (None, 0.0))))
-
-
-def _passed(trace: Trace, node: gs.Node) -> Iterator[tuple[gs.Tensor, Any, Any]]:
-    """(result, its axes, its factor and offset) of a node that keeps either."""
-    if node.domain:
-        return
-    if node.op == "Loop" and trace.tensor in node.inputs[2:]:
-        place = next(i for i, t in enumerate(node.inputs) if t is trace.tensor)
-        yield node.attrs["body"].inputs[place], trace.axes, (trace.factor, trace.offset)
-        return
-    axes = _axes(trace, node)
-    value = _value(trace, node)
-    if axes is not None or value is not None:
-        for result in node.outputs if node.op == "Split" else node.outputs[:1]:
-            yield result, axes, value
-
-
-def _value(trace: Trace, node: gs.Node) -> tuple[float, float] | None:
-    if trace.factor is None:
-        return None
-    if node.op in SAME_VALUES and (node.inputs[0] is trace.tensor or node.op == "Concat"):
-        boolean = node.op == "Cast" and node.attrs.get("to") == 9
-        return None if boolean else (trace.factor, trace.offset)
-    if node.op not in ARITHMETIC:
-        return None
-    first = node.inputs[0] is trace.tensor
-    number = _number(node.inputs[1 if first else 0])
-    if number is None or not (first or node.op in ("Add", "Mul")) or (number == 0 and node.op in ("Mul", "Div")):
-        if node.op == "Sub" and not first and number is not None:
-            return -trace.factor, number - trace.offset
-        return None
-    factor, offset = trace.factor, trace.offset
-    return {
-        "Add": (factor, offset + number),
-        "Sub": (factor, offset - number),
-        "Mul": (factor * number, offset * number),
-        "Div": (factor / (number or 1), offset / (number or 1)),
-    }[node.op]
-
-
-def _axes(trace: Trace, node: gs.Node) -> tuple[int | None, ...] | None:
-    axes = trace.axes
-    if axes is None or not any(t is trace.tensor for t in node.inputs[: None if node.op == "Concat" else 2]):
-        return None
-    if node.op in SAME_AXES:
-        return axes
-    if node.op in ARITHMETIC:
-        other = node.inputs[1 if node.inputs[0] is trace.tensor else 0]
-        return axes if isinstance(other, gs.Constant) and len(other.shape) <= len(axes) else None
-    if node.op == "Transpose":
-        perm = node.attrs.get("perm", range(len(axes))[::-1])
-        return tuple(axes[p] for p in perm) if len(perm) == len(axes) else None
-    if node.op in ("Squeeze", "Unsqueeze"):
-        given = _numbers(node.inputs[1] if len(node.inputs) > 1 else None)
-        chosen = node.attrs.get("axes", None if given is None else [int(a) for a in np.ravel(given)])
-        if chosen is None:
-            return None
-        if node.op == "Squeeze":
-            gone = {a % len(axes) for a in chosen}
-            return tuple(a for i, a in enumerate(axes) if i not in gone)
-        rank, rest = len(axes) + len(chosen), iter(axes)
-        fresh = {a % rank for a in chosen}
-        return tuple(None if i in fresh else next(rest) for i in range(rank))
-    if node.op in ("Concat", "Split", "Slice", "Pad"):  # not along the axis that changes
-        known = _numbers(node.inputs[3]) if node.op == "Slice" and len(node.inputs) > 3 else None
-        changed = [node.attrs.get("axis", 0)] if node.op in ("Concat", "Split") else known
-        if changed is None:
-            return None
-        gone = {int(a) % len(axes) for a in np.ravel(changed)}  # a scalar, where an Unsqueeze made the list
-        return tuple(None if i in gone else a for i, a in enumerate(axes))
-    return None
 
 
 # ----------------------------------------------------------------------------------------------- what a node says
@@ -222,7 +114,7 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
     if node.op == "QuantizeLinear" and slots == [0]:
         _quantised(found, trace, node)
     if node.op in ("Mul", "Div", "Sub") and slots == [0]:
-        passed = _value(trace, node)
+        passed = passed_value(trace, node)
         if passed:
             found.steps.append(passed)
 
@@ -236,7 +128,7 @@ def _index(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
         found.distinct |= node.op.startswith("Scatter")
         tops = [shape[a] for a in axes if shape is not None and -len(shape) <= a < len(shape)]
     else:
-        depth = _number(node.inputs[1]) if node.op == "OneHot" and slot == 0 else None
+        depth = one_number(node.inputs[1]) if node.op == "OneHot" and slot == 0 else None
         tops = [] if depth is None else [int(depth)]
     for top in (t for t in tops if isinstance(t, int)):
         high = max(1, math.ceil(trace.solve(top))) if trace.factor and trace.factor > 0 else top
@@ -246,7 +138,7 @@ def _index(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
 def _compare(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
     if node.op not in ORDERED and node.op != "Equal":
         return
-    constants = _numbers(node.inputs[1 - slot])
+    constants = numbers(node.inputs[1 - slot])
     if constants is None or not constants.size or not trace.factor:
         return
     values = sorted({trace.solve(float(c)) for c in constants.ravel() if math.isfinite(c)})
@@ -289,9 +181,9 @@ def _length(found: Facts, node: gs.Node, homes: dict[int, Any]) -> None:
 
 
 def _quantised(found: Facts, trace: Trace, node: gs.Node) -> None:
-    scale = _number(node.inputs[1])
+    scale = one_number(node.inputs[1])
     held = node.inputs[2] if len(node.inputs) > 2 else None
-    zero = _number(held) if held is not None else 0.0
+    zero = one_number(held) if held is not None else 0.0
     kind = np.dtype(held.dtype) if isinstance(held, gs.Constant) else np.dtype(np.uint8)
     if scale is None or zero is None or not trace.factor or kind.kind not in "iu":
         return
@@ -341,12 +233,10 @@ def _extents(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
             if extent > 1:
                 say(-back, extent)
     if node.op == "Reshape" and slot == 0:
-        _reshaped(axes, trace.tensor.shape, _numbers(node.inputs[1]), say)
+        _reshaped(axes, trace.tensor.shape, numbers(node.inputs[1]), say)
 
 
-def _reshaped(
-    axes: Sequence[int | None], shape: Sequence[Any] | None, target: np.ndarray | None, say: Callable[..., None]
-) -> None:
+def _reshaped(axes: Axes, shape: Sequence[Any] | None, target: Array | None, say: Callable[..., None]) -> None:
     """One free axis of a tensor that becomes one of fixed size (0 copies an axis)."""
     if target is None or shape is None or len(shape) != len(axes) or (target < 0).any():
         return
@@ -368,26 +258,3 @@ def _weight_extent(node: gs.Node, operand: int, axis: int) -> int | None:
     if tensor is None or not -len(tensor.shape) <= axis < len(tensor.shape):
         return None
     return int(tensor.shape[axis])
-
-
-# ----------------------------------------------------------------------------------------------- constants
-
-
-def _numbers(tensor: gs.Tensor | None) -> np.ndarray | None:
-    """A small constant of numbers, also behind a Cast or Identity."""
-    while (
-        isinstance(tensor, gs.Variable) and tensor.inputs and tensor.inputs[0].op in ("Cast", "Identity", "Unsqueeze")
-    ):
-        tensor = tensor.inputs[0].inputs[0]
-    if not isinstance(tensor, gs.Constant) or math.prod(tensor.shape) > FEW:
-        return None
-    values = np.asarray(tensor.values)
-    if values.dtype.kind not in "biuf":
-        values = values.astype(np.float64) if values.dtype.name in ("bfloat16",) else np.zeros(0)
-    return values if values.size else None
-
-
-def _number(tensor: gs.Tensor | None) -> float | None:
-    """A constant of one number, or the mean of one per channel."""
-    values = _numbers(tensor)
-    return None if values is None or values.size > 4 else float(np.mean(values.astype(np.float64)))

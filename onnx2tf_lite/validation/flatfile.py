@@ -56,6 +56,7 @@ class Tensor:
 
     @property
     def quantised(self) -> bool:
+        """True where integers stand for real numbers."""
         return bool(self.scale.size) and self.dtype.kind in "iu"
 
     def _along(self, values: np.ndarray, rank: int) -> Any:
@@ -83,6 +84,11 @@ class Operator:
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+    @property
+    def branches(self) -> bool:
+        """True of an IF, which runs one of its two bodies."""
+        return self.name == "IF"
 
 
 @dataclass(frozen=True)
@@ -191,6 +197,7 @@ class FlatFile:
 
     @cached_property
     def producers(self) -> dict[int, Operator]:
+        """Tensor -> the operator that makes it."""
         return {t: op for op in self.operators for t in op.outputs}
 
     @property
@@ -291,7 +298,7 @@ class FlatFile:
 
     def conditions(self, segments: Sequence[Segment]) -> list[int]:
         """The IF operators of all segments in order."""
-        return [i for segment in segments for i in segment.operators if self.operators[i].name == "IF"]
+        return [i for segment in segments for i in segment.operators if self.operators[i].branches]
 
 
 def _ints(array: Any) -> tuple[int, ...]:
@@ -395,7 +402,7 @@ class _Part:
             table.inputs = np.array([copies[t] for t in op.inputs], np.int32)
             table.outputs = np.array([copies[t] for t in op.outputs], np.int32)
             self.graph.operators.append(table)
-            if op.name == "IF":
+            if op.branches:
                 self.conditions.append(copies[op.inputs[0]])
         self.outputs.append(copies[segment.target])
 

@@ -15,7 +15,8 @@ from ..ir.graph import Placement
 from . import inputs
 from .flatfile import Segment
 from .measure import Array
-from .targets import TargetFailed, TFLite
+from .tflite_file import Runner, TFLiteFile
+from .written import FileFailed
 
 Symbols = Mapping[str, int]
 SHAPE_READERS = {"SHAPE", "RANK"}
@@ -39,7 +40,7 @@ class Layers:
 
     def __init__(
         self,
-        target: TFLite,
+        target: TFLiteFile,
         names: Sequence[str],
         shapes: Mapping[tuple[str, tuple[int, ...]], tuple[int, ...]],
         fixed: Collection[str] = (),
@@ -57,6 +58,7 @@ class Layers:
         self.stops = {i for i, n in self.counterpart.items() if n not in fixed}
 
     def index(self, name: str) -> int | None:
+        """The tensor of the file that an ONNX tensor is; None where the file has none."""
         return self.target.file.by_name.get(self.target.program.names.get(name, ""))
 
     def layer(self, name: str, beyond: Collection[int] = ()) -> Layer | None:
@@ -95,12 +97,16 @@ class Layers:
         return index is not None and self.counterpart.get(index, name) != name
 
     def place(self, name: str, shape: tuple[int, ...]) -> Placement:
+        """How an ONNX tensor of ``shape`` lies in the file.
+
+        :raises FileFailed: where it is not known at this size.
+        """
         index = self.index(name)
         assert index is not None
         seen = self.shapes.get((name, shape), self.target.file.tensors[index].shape)
         place = self.target.program.place(name, shape, seen)
         if place is None:
-            raise TargetFailed(f"the place of {name} is not known at this size")
+            raise FileFailed(f"the place of {name} is not known at this size")
         return replace(place, real=False) if place.real else place
 
     def store(self, name: str, array: Array, symbols: Symbols) -> Array:
@@ -114,7 +120,7 @@ class Layers:
         try:
             return self.target.store(name, place.store(array, known), stored)
         except ValueError as error:  # of extents that depend on data only one can be told
-            raise TargetFailed(f"the place of {name} is not known at this size") from error
+            raise FileFailed(f"the place of {name} is not known at this size") from error
 
     def restore(self, name: str, array: Array, shape: tuple[int, ...], like: np.dtype[Any], symbols: Symbols) -> Array:
         """The ONNX tensor of ``shape``, in real numbers, from what the file has; that itself where it cannot be."""
@@ -124,7 +130,7 @@ class Layers:
             if is_order(place) and array.ndim == len(place.perm):
                 return array.transpose(place.perm)
             return place.restore(array, inputs.bind([(place.shape, shape)], symbols))
-        except (TargetFailed, ValueError):  # another number of elements: the comparison says so
+        except (FileFailed, ValueError):  # another number of elements: the comparison says so
             return array
 
 
@@ -136,7 +142,7 @@ class Runs:
         self.segments = [layer.segment for layer in layers]
         self.conditions = self.target.file.conditions(self.segments)
         self.content = b""
-        self.runners: dict[str, Any] = {}
+        self.runners: dict[str, Runner] = {}
 
     def results(self, operands: Sequence[Array], runtime: str) -> tuple[list[Array], list[tuple[int, bool]]]:
         """What the layers make of ``operands``, those of all of them one after the other, as the file has them; and

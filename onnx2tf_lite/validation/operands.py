@@ -53,10 +53,12 @@ class Seen:
 
     @property
     def size(self) -> int:
+        """Elements."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
     def nbytes(self) -> int:
+        """Bytes as ONNX stores them."""
         return self.size * self.dtype.itemsize
 
     @classmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -28,7 +29,7 @@ RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLik
 
 
 @dataclass(frozen=True)
-class Part:
+class ModelPart:
     """A layer in the original model.
 
     ``nodes`` by their places in the graph; ``reads`` the tensors at which it begins, ``measured`` those of which only
@@ -68,7 +69,7 @@ class Parts:
         self.producers = {t: i for i, n in enumerate(self.nodes) for t in n.output if t}
         self.inputs = {i.name for i in graph.input} - set(self.weights)
 
-    def part(self, target: str, stops: Collection[str], known: Collection[str]) -> Part | None:
+    def part(self, target: str, stops: Collection[str], known: Collection[str]) -> ModelPart | None:
         """The nodes between ``stops`` and ``target``; None where they begin at other tensors than these.
 
         ``known`` tensors have a shape that is known: where nothing but that is read, a part begins there too.
@@ -101,7 +102,7 @@ class Parts:
             return None
         free = operators <= TAKES_ANY and not any(self.nodes[i].domain or _counts(self.nodes[i]) for i in order)
         beginnings = tuple(reads), tuple(n for n in measured if n not in reads)
-        return Part(target, order, *beginnings, free, self._tables(order, reads), operators, tuple(weights))
+        return ModelPart(target, order, *beginnings, free, self._tables(order, reads), operators, tuple(weights))
 
     def _tables(self, order: Sequence[int], reads: Collection[str]) -> dict[str, int]:
         """For what is read and points into a constant table, also through operators that only move it."""
@@ -121,15 +122,17 @@ class Parts:
                 tables[name] = min(dims[axis], tables.get(name, dims[axis]))
         return tables
 
-    def bytes_of(self, part: Part) -> int:
+    def bytes_of(self, part: ModelPart) -> int:
         """Of its weights."""
         sizes = (self.weights[n] for n in part.weights if n in self.weights)
         return sum(4 * int(np.prod(t.dims, dtype=np.int64)) for t in sizes)
 
-    def assemble(self, parts: Sequence[Part], kinds: Mapping[str, tuple[np.dtype, tuple[int, ...]]]) -> onnx.ModelProto:
+    def assemble(
+        self, parts: Sequence[ModelPart], kinds: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+    ) -> onnx.ModelProto:
         """The model of the parts.
 
-        Its inputs are called as :meth:`Part.operand` says, its outputs as :func:`result`; ``kinds`` are dtypes and
+        Its inputs are called as :meth:`ModelPart.operand` says, its outputs as :func:`result`; ``kinds`` are dtypes and
         shapes of the inputs.
         """
         model = onnx.ModelProto(ir_version=max(self.model.ir_version, 4))  # from there on weights are no inputs

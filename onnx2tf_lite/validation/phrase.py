@@ -21,10 +21,12 @@ def limit(metric: str, rtol: float, atol: float, share: float, steps: float) -> 
 
 
 def shapes(got: Sequence[int], reference: Sequence[int]) -> str:
+    """Two tensors of different shapes."""
     return f"has shape {dims(got)}, not {dims(reference)}"
 
 
 def odd(count: int) -> str:
+    """Elements of which one side is no finite number."""
     return f"{count} NaN or infinite elements that the other side has not"
 
 
@@ -43,8 +45,10 @@ def metric(name: str, found: Measures, may: float) -> str:
 
 
 def decibel(value: float) -> str:
+    """A signal-to-noise ratio in dB, infinite where there is no noise."""
     return f"{value:.1f} dB" if math.isfinite(value) else "exact" if value > 0 else "-inf dB"
 
 
 def dims(shape: Sequence[int]) -> str:
+    """A shape as ONNX's text form has it."""
     return "[" + ",".join(map(str, shape)) + "]"

@@ -44,7 +44,8 @@ class Program:
         return cls(table.places, table.names, tuple(n for n in outputs if n in table.places), table.operators)
 
     def place(self, name: str, shape: Sequence[int], stored: Sequence[int]) -> Placement | None:
-        """The placement of a tensor of these shapes; None where the two cannot be the same tensor."""
+        """How a tensor that is ``shape`` in ONNX and ``stored`` in the file lies there; None where the two
+        cannot be the same one."""
         return self.places[name]
 
     def assumed(self, name: str, shape: Sequence[int], stored: Sequence[int]) -> bool:
@@ -69,9 +70,11 @@ class Foreign(Program):
         return self._fits[key]
 
     def place(self, name: str, shape: Sequence[int], stored: Sequence[int]) -> Placement | None:
+        """By the two shapes alone, see :func:`fit`."""
         return self._fit(shape, stored)[0]
 
     def assumed(self, name: str, shape: Sequence[int], stored: Sequence[int]) -> bool:
+        """See :func:`fit`."""
         return self._fit(shape, stored)[1]
 
 
@@ -82,29 +85,31 @@ def fit(shape: tuple[int, ...], stored: tuple[int, ...], channels_last: bool) ->
     the file computes so; the order of ONNX; the first permutation in lexicographic order.  Axes of extent 1 lie
     anywhere.
     """
-    if shape == stored and not (channels_last and len(shape) in CHANNELS_LAST):
-        chosen: tuple[int, ...] | None = tuple(range(len(shape)))
-    else:
-        usual = CHANNELS_LAST.get(len(shape), ()) if channels_last and len(shape) == len(stored) else ()
-        chosen = usual if usual and tuple(shape[p] for p in usual) == stored else None
-        if chosen is None and shape == stored:
-            chosen = tuple(range(len(shape)))
     wide = [i for i, d in enumerate(shape) if d != 1]
     parts = tuple(d for d in stored if d != 1)
-    if len(wide) != len(parts):
+    orders = [p for p in _permutations(wide) if tuple(shape[i] for i in p) == parts]
+    if not orders:
         return None, False
-    orders = [p for p in permutations(wide) if tuple(shape[i] for i in p) == parts] if len(wide) < 8 else [tuple(wide)]
-    if not orders or tuple(shape[i] for i in orders[0]) != parts:
-        return None, False
-    order = tuple(i for i in chosen if shape[i] != 1) if chosen is not None else orders[0]
-    value = Value("", stored, np.dtype(np.float32))
+    chosen = _preferred(shape, stored, channels_last)
     if chosen is None and len(shape) == len(stored):
-        chosen = _whole(order, shape, stored)
+        chosen = _whole(orders[0], shape, stored)
+    value = Value("", stored, np.dtype(np.float32))
     if chosen is not None:
         return Placement(value, stored, tuple(int(i) for i in np.argsort(chosen)), shape), len(orders) > 1
-    ranks = {axis: i for i, axis in enumerate(sorted(order))}
-    back = tuple(int(i) for i in np.argsort([ranks[axis] for axis in order]))
+    ranks = {axis: i for i, axis in enumerate(sorted(orders[0]))}
+    back = tuple(int(i) for i in np.argsort([ranks[axis] for axis in orders[0]]))
     return Placement(value, parts, back, shape), len(orders) > 1
+
+
+def _permutations(axes: Sequence[int]) -> Iterable[tuple[int, ...]]:
+    """In lexicographic order; of very many axes the given order alone."""
+    return permutations(axes) if len(axes) < 8 else [tuple(axes)]
+
+
+def _preferred(shape: tuple[int, ...], stored: tuple[int, ...], channels_last: bool) -> tuple[int, ...] | None:
+    """Channels-last, or else the order of ONNX, where it fits."""
+    usual = [CHANNELS_LAST[len(shape)]] if channels_last and len(shape) in CHANNELS_LAST else []
+    return next((p for p in (*usual, tuple(range(len(shape)))) if tuple(shape[i] for i in p) == stored), None)
 
 
 def _whole(order: Sequence[int], shape: tuple[int, ...], stored: tuple[int, ...]) -> tuple[int, ...]:

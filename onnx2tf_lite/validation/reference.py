@@ -208,6 +208,10 @@ class Session:
     wide: bool = False  # float32 stands for 16-bit floats
 
     def run(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        """The named tensors, in ONNX order and of their ONNX dtypes (float32 for 16-bit floats where ``wide``).
+
+        :raises ReferenceFailed: for inputs that do not suit the model.
+        """
         given = {n: _wide(a) for n, a in feeds.items()} if self.wide else dict(feeds)
         try:
             results = self.engine.run(self.names, given)

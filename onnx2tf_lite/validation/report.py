@@ -110,6 +110,7 @@ class Row:
 
     @property
     def ok(self) -> bool:
+        """Within the limit, end to end and on its own."""
         return not self.difference.what and not (self.alone and self.alone.what)
 
     @property
@@ -172,6 +173,7 @@ class FileReport:
 
     @property
     def ok(self) -> bool:
+        """It matches, and was reached as far as is required."""
         return not self.error and self.agrees and self.reached
 
     @property
@@ -308,6 +310,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
+        """Every file matches."""
         return self.exit_code == 0
 
     @property
@@ -321,12 +324,6 @@ class Report:
         """The worst rows of all files."""
         rows = [r for f in self.files for r in f.worst(n)]
         return sorted(rows, key=lambda r: (r.ok, r.role != INTRODUCES, -r.difference.used))[:n]
-
-    def to_html(self) -> str:
-        """One page that needs no network; its charts need plotly (``onnx2tf_lite[report]``)."""
-        from .page import render
-
-        return render(self)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the verdicts and the blame in words; infinities and NaN are left for the writer."""

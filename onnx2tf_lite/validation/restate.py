@@ -25,6 +25,7 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
+    """The value of an attribute as onnx gives it (texts are bytes), or ``default`` where the node has none."""
     found = next((a for a in node.attribute if a.name == name), None)
     return default if found is None else helper.get_attribute_value(found)
 

@@ -18,7 +18,8 @@ from .judge import Tolerance, compare
 from .measure import Array, Histogram
 from .report import Row
 from .samples import Arrays, Sample, Samples
-from .targets import Target, TargetFailed, TFLite
+from .tflite_file import TFLiteFile
+from .written import FileFailed, WrittenFile
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Run:
     """One file on the samples.  What runs the file is called in a child only."""
 
     whole: Samples
-    target: Target
+    target: WrittenFile
     limit: Tolerance
     turned: dict[tuple[str, int], Array] = field(default_factory=dict)
 
@@ -63,7 +64,7 @@ class Run:
                         elif name not in worst or badness(row) > badness(worst[name]):
                             worst[name] = row
                 del runner, results  # with its copy of the weights, before the next runtime makes one
-            except TargetFailed as error:
+            except FileFailed as error:
                 found.failed = f"{error} ({runtime})"
             found.seconds[runtime] = time.perf_counter() - start
         found.rows = list(worst.values())
@@ -80,6 +81,7 @@ class Run:
         }
 
     def symbols(self, sample: Sample) -> dict[str, int]:
+        """What the free extents of the file are on a sample."""
         places = self.program.places
         return inputs.bind([(places[n].shape, a.shape) for n, a in sample.feeds.items() if n in places], sample.symbols)
 
@@ -137,7 +139,7 @@ class Run:
 
     def place_of_death(self, runtime: str) -> str:
         """The operator that kills the process, by runs of the first half, quarter, ... of the program."""
-        if not isinstance(self.target, TFLite):
+        if not isinstance(self.target, TFLiteFile):
             return ""
         file, feeds = self.target.file, self.feeds(self.whole.samples[0])
 
@@ -149,7 +151,7 @@ class Run:
                 child.call(lambda: start(count))
             except child.Died:
                 return True
-            except TargetFailed:
+            except FileFailed:
                 return False
             return False
 
@@ -177,6 +179,7 @@ def _name(dtype: np.dtype[Any]) -> str:
 
 
 def badness(row: Row) -> tuple[bool, float]:
+    """What is larger for the worse of two rows of one tensor."""
     return not row.ok, row.difference.used
 
 

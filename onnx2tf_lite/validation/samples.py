@@ -20,7 +20,7 @@ from .inputs import InputSpec
 from .judge import SLACK
 from .measure import change
 from .reference import ROUNDED, STEPWISE, UNQUANTISED, Reference, ReferenceFailed, Session
-from .targets import Target
+from .written import WrittenFile
 
 Arrays = dict[str, np.ndarray]
 MOST = 4  # samples that are drawn to show the cases of a model, where nobody says how many
@@ -81,7 +81,7 @@ class Samples:
     samples: list[Sample] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
 
-    def draw(self, targets: Sequence[Target]) -> None:
+    def draw(self, targets: Sequence[WrittenFile]) -> None:
         """The user's data, or inputs that the reference runs with."""
         o, specs = self.options, self.reference.inputs
         places = next((t.program.places for t in targets if all(s.name in t.program.places for s in specs)), None)
@@ -105,13 +105,13 @@ class Samples:
         """Of a child that runs the model, or a file, on all samples."""
         return self.reference.limits(sum(a.nbytes for s in self.samples for a in s.feeds.values()))
 
-    def names(self, targets: Iterable[Target]) -> list[str]:
+    def names(self, targets: Iterable[WrittenFile]) -> list[str]:
         """Every tensor of the model with a counterpart in one of the files, in graph order."""
         known = set().union(*(t.program.names for t in targets if t.inside), set())
         return [n for n in self.reference.nodes if n in known]
 
     def chunks(
-        self, names: Sequence[str], targets: Sequence[Target], symbols: Mapping[str, int], count: int
+        self, names: Sequence[str], targets: Sequence[WrittenFile], symbols: Mapping[str, int], count: int
     ) -> list[list[str]]:
         """``names`` in groups whose tensors of ``count`` samples stay within the budget."""
         places = {n: t.program.places[n] for t in targets for n in names if n in t.program.places}
@@ -191,7 +191,7 @@ class _Search:
     whole: Samples
     places: Mapping[str, Placement]
     layers: list[str]
-    targets: Sequence[Target]
+    targets: Sequence[WrittenFile]
     sessions: dict[bool, Session] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -296,7 +296,7 @@ class _Search:
         return f" (give {', or '.join(words)})" if words else ""
 
 
-def _spanned(spec: InputSpec, targets: Sequence[Target]) -> InputSpec:
+def _spanned(spec: InputSpec, targets: Sequence[WrittenFile]) -> InputSpec:
     """The input with the range that a quantised file has for it."""
     spans = (t.span(t.program.names[spec.name]) for t in targets if spec.name in t.program.names)
     return replace(spec, span=next((s for s in spans if s), None))

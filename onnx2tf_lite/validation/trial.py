@@ -15,7 +15,7 @@ from .isolate import Layer, Layers, Runs, is_order
 from .judge import Difference, Tolerance, compare
 from .measure import Array, change
 from .operands import Seen, draw
-from .parts import Part, Parts, result
+from .parts import ModelPart, Parts, result
 from .precision import RESULT_SCALE
 from .reference import UNQUANTISED, Reference, ReferenceFailed, Session, jitter
 from .run import narrow
@@ -27,7 +27,7 @@ Expected = dict[str, Array]
 
 
 @dataclass
-class Found:
+class Outcome:
     """What came of some layers.
 
     ``layers``: those of the file as they were run, some of them longer than asked for; ``parts``: the same in the
@@ -36,7 +36,7 @@ class Found:
     """
 
     layers: dict[str, Layer] = field(default_factory=dict)
-    parts: dict[str, Part] = field(default_factory=dict)
+    parts: dict[str, ModelPart] = field(default_factory=dict)
     differences: dict[str, dict[tuple[str, int], Difference]] = field(default_factory=dict)
     channels: dict[str, Array | None] = field(default_factory=dict)
     branches: dict[int, set[bool]] = field(default_factory=dict)
@@ -54,14 +54,14 @@ class Trial:
     symbols: Mapping[str, int]
     tables: dict[str, int] = field(default_factory=dict)
 
-    def made(self, layers: Sequence[Layer], runtimes: Sequence[str], numbers: Sequence[int]) -> Found:
+    def made(self, layers: Sequence[Layer], runtimes: Sequence[str], numbers: Sequence[int]) -> Outcome:
         """On operands made for them; layers for which that is not possible are left out.
 
         :raises ReferenceFailed: the reference refuses one of the parts.
-        :raises TargetFailed: a runtime does.
+        :raises FileFailed: a runtime does.
         """
         pairs = self.pairs(layers)
-        found = Found({n: x for n, (x, _) in pairs.items()}, {n: p for n, (_, p) in pairs.items()})
+        found = Outcome({n: x for n, (x, _) in pairs.items()}, {n: p for n, (_, p) in pairs.items()})
         if not pairs:
             return found
         expected = self.expected(list(found.parts.values()), numbers)
@@ -72,9 +72,9 @@ class Trial:
         self.forgive(found, runtimes, numbers, expected)
         return found
 
-    def as_seen(self, layers: Sequence[Layer], runtimes: Sequence[str]) -> Found:
+    def as_seen(self, layers: Sequence[Layer], runtimes: Sequence[str]) -> Outcome:
         """On the values end to end, which tell less and are always at hand."""
-        found = Found({x.name: x for x in layers})
+        found = Outcome({x.name: x for x in layers})
         expected = [{x.name: self.values[x.name] for x in layers}]
         self.compare(found, runtimes, (0,), expected)
         if any(d.what for pairs in found.differences.values() for d in pairs.values()):
@@ -84,13 +84,13 @@ class Trial:
 
     # ------------------------------------------------------------------------------------------ operands
 
-    def operand(self, name: str, part: Part | None, number: int) -> Array:
+    def operand(self, name: str, part: ModelPart | None, number: int) -> Array:
         """In ONNX order; of round ``number``, or without a part as end to end."""
         if part is None:
             return self.values[name]
         return draw(name, cropped(self.seen[name], part.least), number, part.free, self.tables.get(name, 0))
 
-    def given(self, name: str, part: Part, number: int, shake: int, seen: bool) -> Array:
+    def given(self, name: str, part: ModelPart, number: int, shake: int, seen: bool) -> Array:
         """An operand of a part of the original model: what the one of the file stands for there."""
         index = self.layers.index(name)
         dtype = self.seen[name].dtype if name in self.seen else self.values[name].dtype
@@ -107,9 +107,9 @@ class Trial:
 
     # ------------------------------------------------------------------------------------------ the original model
 
-    def pairs(self, layers: Sequence[Layer]) -> dict[str, tuple[Layer, Part]]:
+    def pairs(self, layers: Sequence[Layer]) -> dict[str, tuple[Layer, ModelPart]]:
         """The layers that begin at the same tensors on both sides, if need be after they were made longer."""
-        model, found = Parts(self.reference.source), dict[str, tuple[Layer, Part]]()
+        model, found = Parts(self.reference.source), dict[str, tuple[Layer, ModelPart]]()
         for asked in layers:
             layer: Layer | None = asked
             beyond = set[int]()
@@ -124,13 +124,13 @@ class Trial:
                 layer = self.layers.layer(asked.name, beyond)
         return found
 
-    def _least(self, model: Parts, layer: Layer, part: Part) -> int:
+    def _least(self, model: Parts, layer: Layer, part: ModelPart) -> int:
         ends = [self.layers.place(n, self.seen[n].shape) for n in (*part.reads, *layer.reads, layer.name)]
         if not set(part.reads) <= set(layer.reads) or not all(is_order(place) for place in ends):
             return 0
         return smaller(model, part, self.layers.target.file, layer.segment, self.seen)
 
-    def part(self, model: Parts, layer: Layer, seen: bool = False) -> tuple[Part | None, set[int]]:
+    def part(self, model: Parts, layer: Layer, seen: bool = False) -> tuple[ModelPart | None, set[int]]:
         """The layer in the original model, and the tensors at which only the file's begins.
 
         ``seen``: the values of any tensor, also of one that the file's layer does not read, are at hand.
@@ -148,7 +148,7 @@ class Trial:
 
     def expected(
         self,
-        parts: Sequence[Part],
+        parts: Sequence[ModelPart],
         numbers: Sequence[int],
         shakes: Sequence[int] = (0,),
         seen: bool = False,
@@ -167,7 +167,11 @@ class Trial:
                 found.append({p.target: narrow(results[o]) for p, o in zip(parts, outputs, strict=True)})
         return found
 
-    def session(self, parts: Sequence[Part], seen: bool, rounding: str) -> tuple[Session, list[str]]:
+    def session(self, parts: Sequence[ModelPart], seen: bool, rounding: str) -> tuple[Session, list[str]]:
+        """The parts of the original model, loaded, and the names of their results.
+
+        :raises ReferenceFailed: the reference refuses one of them.
+        """
         kinds = {
             p.operand(n): (self.seen[n].dtype, self.values[n].shape if seen else cropped(self.seen[n], p.least).shape)
             for p in parts
@@ -182,7 +186,7 @@ class Trial:
             raise ReferenceFailed(made.notes[-1])
         return session, outputs
 
-    def _tables(self, parts: Iterable[Part]) -> dict[str, int]:
+    def _tables(self, parts: Iterable[ModelPart]) -> dict[str, int]:
         """Rows of the (smallest) table that an operand points into, by the first name of the operand."""
         found: dict[str, int] = {}
         for name, rows in (pair for p in parts for pair in p.tables.items()):
@@ -200,7 +204,7 @@ class Trial:
 
     def compare(
         self,
-        found: Found,
+        found: Outcome,
         runtimes: Sequence[str],
         numbers: Sequence[int],
         expected: Sequence[Expected],
@@ -220,7 +224,7 @@ class Trial:
                     difference = self.difference(layer.name, got, right[layer.name], allowed)
                     found.differences.setdefault(layer.name, {})[runtime, number] = difference
 
-    def operands(self, found: Found, number: int) -> list[Array]:
+    def operands(self, found: Outcome, number: int) -> list[Array]:
         """What the layers of the file read, one after the other."""
         stored, operands = dict[str, Array](), list[Array]()
         for layer in found.layers.values():
@@ -234,13 +238,14 @@ class Trial:
         return operands
 
     def difference(self, name: str, got: Array, expected: Array, slack: float) -> Difference:
+        """How a result of the file, as it is stored there, differs from the reference's, in ONNX order."""
         whole = self.layers.restore(name, got, expected.shape, expected.dtype, self.symbols)
         if self.layers.target.kind == "float16" and name in self.seen:  # where made operands cancel out, weights do not
             slack = max(slack, HALF * max(abs(self.seen[name].low), abs(self.seen[name].high)))
         return compare(whole, expected, self.limit, self.reference.steps.get(name), slack)
 
     def forgive(
-        self, found: Found, runtimes: Sequence[str], numbers: Sequence[int], expected: Sequence[Expected]
+        self, found: Outcome, runtimes: Sequence[str], numbers: Sequence[int], expected: Sequence[Expected]
     ) -> None:
         """Compare those that differ once more, with what rounding of the operands (and several times inside) does to
         the layer in the original model allowed."""
@@ -265,12 +270,12 @@ class Trial:
             }
         if any(slack.values()):
             parts = {} if seen else {n: found.parts[n] for n in bad}
-            again = Found({n: found.layers[n] for n in bad}, parts)
+            again = Outcome({n: found.layers[n] for n in bad}, parts)
             self.compare(again, runtimes, numbers, expected, slack)
             found.differences |= again.differences
 
     def noise(
-        self, found: Found, names: Sequence[str], numbers: Sequence[int], expected: Sequence[Expected], seen: bool
+        self, found: Outcome, names: Sequence[str], numbers: Sequence[int], expected: Sequence[Expected], seen: bool
     ) -> dict[tuple[str, int], float]:
         """What half-way cases may add up to in layers that round more than once, where one step says nothing.
 

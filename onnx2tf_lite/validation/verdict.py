@@ -19,7 +19,8 @@ from .reference import Reference, ReferenceFailed
 from .report import CARRIES, INTRODUCES, Coverage, FileReport, Row
 from .run import Run, badness
 from .samples import Samples
-from .targets import RUNTIMES, Target, TargetFailed, TFLite
+from .tflite_file import TFLiteFile
+from .written import RUNTIMES, FileFailed, WrittenFile
 
 HISTOGRAMS = 12  # rows of a file that get one
 
@@ -29,7 +30,7 @@ class Verdict:
     """The check of one file."""
 
     whole: Samples
-    target: Target
+    target: WrittenFile
     rows: dict[str, Row] = field(default_factory=dict)
     unmatched: set[str] = field(default_factory=set)
 
@@ -92,7 +93,7 @@ class Verdict:
 
     def each_alone(self) -> dict[str, Alone]:
         """Every layer on its own, where the runtime allows that."""
-        if not isinstance(self.target, TFLite):
+        if not isinstance(self.target, TFLiteFile):
             return {}
         start = time.perf_counter()
         bench = Bench(self.run, self.target, {(r.tensor, r.shape): r.stored_shape for r in self.rows.values()})
@@ -141,10 +142,12 @@ class Verdict:
 
     @property
     def inside(self) -> bool:
+        """Can layers be compared?"""
         return self.target.inside and bool(self.layers)
 
     @property
     def right(self) -> bool:
+        """Is every tensor that was compared within its limit?"""
         return all(r.ok for r in self.rows.values())
 
     def look_closer(self, layers: bool, wrong: bool) -> bool:
@@ -162,10 +165,12 @@ class Verdict:
         return True
 
     def slack(self, names: Sequence[str]) -> None:
+        """Have how far rounding moves the tensors of the model, in the samples."""
         for chunk in self.split(names):
             self.whole.read_slack(self.target.kind, chunk)
 
     def split(self, names: Sequence[str]) -> list[list[str]]:
+        """Groups of tensors that fit into the budget."""
         samples = self.whole.samples
         return self.whole.chunks(names, [self.target], samples[0].symbols, len(samples))
 
@@ -207,7 +212,7 @@ class Verdict:
 
     def isolate(self) -> None:
         """What each suspect introduces; in a quantised file every layer is one."""
-        if not isinstance(self.target, TFLite):
+        if not isinstance(self.target, TFLiteFile):
             return
         everything = self.target.kind == "quantised" or any(t.quantised for t in self.target.file.tensors)
         suspects = [n for n in self.layers if (r := self.rows.get(n)) and (everything or not r.ok)]
@@ -249,7 +254,7 @@ class Verdict:
             groups.setdefault((row.runtime, row.sample), []).append(row)
         self.whole.read([r.tensor for r in worst])
         for (runtime, number), rows in groups.items():
-            with suppress(TargetFailed, child.Died):
+            with suppress(FileFailed, child.Died):
                 for row, drawn in child.call(partial(self.run.histograms, runtime, number, rows), self.target.forks):
                     self.rows[row.tensor] = replace(row, histogram=drawn)
 

@@ -25,7 +25,7 @@ from onnx2tf_lite.validation.judge import TOLERANCES
 from onnx2tf_lite.validation.reference import Reference
 from onnx2tf_lite.validation.run import Run
 from onnx2tf_lite.validation.samples import CheckOptions, Samples
-from onnx2tf_lite.validation.targets import TFLite
+from onnx2tf_lite.validation.tflite_file import TFLiteFile
 from tests.models import golden
 
 from . import single
@@ -49,10 +49,10 @@ class Model:
         return cls(model.path, result.files["float32"], feeds, Reference.of(model.path, passes.load(model.path)))
 
     @cached_property
-    def target(self) -> TFLite:
-        return TFLite(self.file, self.reference)
+    def target(self) -> TFLiteFile:
+        return TFLiteFile(self.file, self.reference)
 
-    def layers(self, target: TFLite) -> Layers:
+    def layers(self, target: TFLiteFile) -> Layers:
         known = target.program.names
         names = [s.name for s in self.reference.inputs] + [n for n in self.reference.nodes if n in known]
         return Layers(target, names, {})
@@ -91,7 +91,7 @@ class Model:
 
     def effect(self, path: Path, layers: set[str]) -> bool:
         """Does a changed file make other results of one of the ``layers``, beyond the tolerance?"""
-        limit, changed = TOLERANCES["float32"], TFLite(path, self.reference)
+        limit, changed = TOLERANCES["float32"], TFLiteFile(path, self.reference)
         for name, seed in ((n, s) for n in layers for s in range(4)):
             layer = self.all_layers[name]
             operands = [self.dense(n, seed) for n in layer.reads]

@@ -1,0 +1,31 @@
+"""Which kind of written file lies at a path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import ConversionError, Problem
+from .reference import Reference
+from .tensorflow_file import Keras, SavedModel
+from .tflite_file import TFLiteFile
+from .written import WrittenFile
+
+
+def open_file(kind: str, path: Path, reference: Reference) -> WrittenFile:
+    """A file by its ``kind``, or by what it is where that is ''; FileFailed if it cannot be read at all."""
+    kind = kind or guess(path)
+    if kind == "saved_model":
+        return SavedModel(path, reference)
+    return Keras(path, reference) if kind == "keras" else TFLiteFile(path, reference, "" if kind == "tflite" else kind)
+
+
+def guess(path: Path) -> str:
+    """``tflite``, ``saved_model`` or ``keras``; ConversionError where it is none of them."""
+    if path.is_dir() and (path / "saved_model.pb").exists():
+        return "saved_model"
+    if path.suffix in (".keras", ".h5", ".hdf5"):
+        return "keras"
+    if path.is_file():
+        return "tflite"
+    what = "is a folder without saved_model.pb" if path.is_dir() else "does not exist"
+    raise ConversionError(Problem(f"file '{path}'", what, "give a .tflite, a SavedModel folder, a .keras or an .h5"))

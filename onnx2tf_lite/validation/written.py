@@ -1,0 +1,97 @@
+"""A written file that is checked: what every kind of it answers, and in which runtimes it is run.
+
+Files are run in a child process only, see ``child``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from .measure import Array
+from .program import Program
+from .report import Move
+
+Arrays = Mapping[str, Array]
+RUNTIMES = {
+    "float32": ("XNNPACK", "builtin kernels"),
+    "float16": ("XNNPACK", "builtin kernels"),
+    "quantised": ("XNNPACK", "builtin kernels"),
+    "saved_model": ("TensorFlow",),
+    "keras": ("TensorFlow",),
+}
+
+
+class FileFailed(Exception):
+    """A written file cannot be loaded or run."""
+
+
+class Loaded(Protocol):
+    """A loaded file."""
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """The wanted tensors by their names in the file.
+
+        :param feeds: every input by its name in the file, as :meth:`WrittenFile.store` makes it.
+        :raises FileFailed: where the runtime refuses the inputs or fails.
+        """
+
+
+class WrittenFile(Protocol):
+    """A file.  Arrays go by the names of their tensors in the file and have its axis order and dtype.
+
+    ``inside``: intermediates can be read.
+    """
+
+    kind: str
+    path: Path
+    inside: bool
+
+    @property
+    def program(self) -> Program:
+        """Where the tensors of the model are in it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+
+    @property
+    def operators(self) -> dict[str, int]:
+        """How many of which operators it has; empty where it does not say."""
+
+    @property
+    def transposes(self) -> list[Move]:
+        """Its operators that only change the order of axes."""
+
+    @property
+    def forks(self) -> bool:
+        """May it be run in a fork of this process?"""
+
+    def store(self, name: str, array: Array, stored: str) -> Array:
+        """The ONNX tensor ``name``, its axes in the order of the file, as the dtype of the file's tensor ``stored``."""
+
+    def open(self, runtime: str, wanted: Sequence[str]) -> Loaded:
+        """Loaded into one of :data:`RUNTIMES` so that ``wanted`` tensors can be read.
+
+        :raises FileFailed: where the runtime does not load it.
+        """
+
+    def real(self, stored: str, array: Array, like: np.dtype[Any]) -> Array:
+        """What an array of the file's tensor ``stored`` stands for, for comparison with one of dtype ``like``."""
+
+    def span(self, stored: str) -> tuple[float, float] | None:
+        """The real numbers (lowest, highest) that an input is quantised to; None where it is not."""
+
+    def bisect(self, runtime: str, count: int) -> Loaded:
+        """The first ``count`` operators alone.
+
+        :raises FileFailed: where that is not possible.
+        """
+
+
+def one_line(error: Exception) -> str:
+    """What an error of a runtime says, of 300 characters at most."""
+    return " ".join(str(error).split())[:300]
