@@ -65,8 +65,10 @@ OPTIONS = [
         option("--atol A", "absolute limit of max and rmse; default 1e-6", type=words.limit),
         option("--require-coverage PERCENT", "of layers, branches and weights to be reached; default 0",
                type=words.limit),
-        option("--budget BYTES", "memory for the tensors of a run; beyond, layers come in chunks; default 1GB",
+        option("--budget BYTES", "memory above the weights; what takes more is not run; default 2GB, at least 64MB",
                type=words.size),
+        option("--seconds S", "time; what is left then is not run; default 300, and 1 for every MB of weights",
+               type=words.limit),
     ),
     *group(
         "output",
@@ -123,7 +125,7 @@ def compare(onnx: str, target: Sequence[str], given: Mapping[str, Any]) -> Repor
     if path is not None and Path(path).is_dir():
         mean, std = given.get("mean", (0.0,)), given.get("std", (1.0,))
         data = images.read_folder(Path(path), reference.inputs, hints, mean, std, given.get("samples"))
-    passed = ("rtol", "atol", "metric", "seed", "samples", "budget", "require_coverage")
+    passed = ("rtol", "atol", "metric", "seed", "samples", "budget", "seconds", "require_coverage")
     known = {name: given[name] for name in passed if name in given}
     known |= {"layers": "outputs_only" not in given, "histograms": "html" in given}
     report = check(reference, list(target), data, hints=hints, **known)
@@ -137,7 +139,7 @@ def repeat(onnx: str, target: Sequence[str], given: Mapping[str, Any]) -> str:
 
     line = ["onnx2tf-check", "-i", onnx, "-t", *target]
     for row in OPTIONS:
-        if row.dest in given and row.group != "output" and row.dest != "budget":
+        if row.dest in given and row.group != "output" and row.dest not in ("budget", "seconds"):
             value = given[row.dest]
             if row.dest == "shape":
                 said = [f"{name}:{_commas(shape)}" for name, shape in value.items()]

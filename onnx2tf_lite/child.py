@@ -27,7 +27,7 @@ ALIGNMENT = 64
 class Limits:
     """What a child may use: seconds, and bytes of memory beyond those that it shares with its parent."""
 
-    seconds: int
+    seconds: float
     memory: int
 
 
@@ -38,8 +38,8 @@ class Died(Exception):
         self.signal = signal_number
         name = signal.Signals(signal_number).name if signal_number else "exit"
         what = f"aborted with signal {signal_number} ({name})" if signal_number else "the process ended early"
-        late = hasattr(signal, "SIGALRM") and signal_number == signal.SIGALRM
-        super().__init__("did not end within the time that it was given" if late else what)
+        self.late = hasattr(signal, "SIGALRM") and signal_number == signal.SIGALRM
+        super().__init__("did not end within the time that it was given" if self.late else what)
 
 
 def can_fork() -> bool:
@@ -118,7 +118,7 @@ def _no_core() -> None:
 
 def _bound(limits: Limits) -> None:
     """Hold this process to ``limits``: the system ends it when its time is over, and gives it no more memory."""
-    signal.alarm(limits.seconds)
+    signal.setitimer(signal.ITIMER_REAL, limits.seconds)
     if sys.platform == "linux":
         import resource
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import child
+from .bounds import HELD, OverBudget
 from .channels import channel_axis
 from .isolate import Layer, Layers
 from .judge import Difference
@@ -131,15 +132,20 @@ class Bench:
     # ------------------------------------------------------------------------------------------ rounds
 
     def groups(self, layers: Sequence[Layer]) -> Iterable[list[Layer]]:
-        """Layers whose operands and results stay within the budget, on both sides."""
+        """Layers whose operands and results stay within the budget, on both sides; without those too large for it."""
         room, group = 0, list[Layer]()
         for layer in layers:
-            size = 4 * sum(self.seen[n].nbytes for n in (*layer.reads, layer.name))
+            size = sum(self.seen[n].nbytes for n in (*layer.reads, layer.name))
+            try:
+                self.reference.bounds.fit(size)
+            except OverBudget as error:
+                self.layers.refused[layer.name] = str(error)
+                continue
             if group and size > room:
                 yield group
                 group = []
             if not group:
-                room = self.run.whole.options.budget
+                room = self.run.whole.options.budget // HELD
             group.append(layer)
             room -= size
         if group:
@@ -180,9 +186,11 @@ class Bench:
     ) -> None:
         """``work`` in a child, and in halves where one of the layers makes it fail; nothing is known of that one."""
         try:
-            found: Outcome = child.call(lambda: work(layers))
-        except (child.Died, FileFailed, ReferenceFailed):
+            found: Outcome = self.reference.bounds.call(lambda: work(layers))
+        except (child.Died, FileFailed, ReferenceFailed, OverBudget) as error:
             half = len(layers) // 2
+            if isinstance(error, OverBudget) and not half:
+                self.layers.refused[layers[0].name] = str(error)
             for some in (layers[:half], layers[half:]) if half else ():
                 self.take(some, work, keep)
             return

@@ -13,6 +13,7 @@ import onnx
 from .. import child, passes
 from . import inputs
 from .alone import Bench
+from .bounds import OverBudget
 from .parts import Parts, needs
 from .reference import Reference, ReferenceFailed
 from .run import Run
@@ -37,7 +38,7 @@ def branches(run: Run, target: TFLiteFile) -> Iterator[tuple[int, Bench]]:
             continue
         try:
             yield number, _bench(run, target, number, model, body)
-        except (FileFailed, ReferenceFailed, child.Died):
+        except (FileFailed, ReferenceFailed, child.Died, OverBudget):
             continue  # the coverage says that nothing of it was run on its own
 
 
@@ -57,6 +58,7 @@ def _bench(run: Run, target: TFLiteFile, number: int, model: Parts, body: onnx.G
         kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         whole.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
     reference = Reference.of(whole, passes.load(whole))
+    reference.bounds = run.reference.bounds
     inner = TFLiteFile(target.path, reference, target.kind, number)
     samples = Samples(reference, run.whole.options)
     symbols = inputs.bind([(inner.program.places[n].shape, a.shape) for n, a in values.items()

@@ -2,7 +2,8 @@
 
 Everything that runs a model does so in a child process (``child``), the reference first: its tensors are then shared
 with the children that run the files and compare, and only rows of figures come back from those.  Where the tensors
-would take more memory than the budget, they are computed and compared in chunks, one run of each runtime per chunk.
+would take more memory than the budget, they are computed and compared in chunks, one run of each runtime per chunk;
+nothing takes more than ``bounds`` say.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import onnx
 from .. import child
 from ..emitters import EMITTERS
 from . import inputs
+from .bounds import Bounds, OverBudget
 from .opening import open_file
 from .reference import Reference, ReferenceFailed
 from .report import FileReport, Report
@@ -86,6 +88,8 @@ class _Check:
     listener: Listener
 
     def run(self, files: Sequence[tuple[str, Path]]) -> Report:
+        o = self.options
+        self.reference.bounds = Bounds.of(o.budget, o.seconds, self.reference.size)
         report = Report(notes=self.reference.notes, settings=self.settings())
         report.model = str(self.reference.source) if isinstance(self.reference.source, Path) else ""
         _preload()
@@ -106,7 +110,7 @@ class _Check:
                     self.listener(target.path.name)
                     report.files.append(Verdict(samples, target).report())
                     report.files[-1].kind = kind or report.files[-1].kind
-        except ReferenceFailed as error:
+        except (ReferenceFailed, OverBudget) as error:
             report.error = f"could not be checked: {error}"
         except child.Died as error:
             report.error = f"could not be checked: ONNX Runtime {error}"
@@ -120,7 +124,7 @@ class _Check:
             target = open_file(row.checked_as if row else kind, path, self.reference)
             target.program  # noqa: B018  (a foreign SavedModel is loaded for it)
             return target
-        except (FileFailed, child.Died) as error:
+        except (FileFailed, child.Died, OverBudget) as error:
             return FileReport(kind, path.name, "", "", (), error=str(error))
 
     def settings(self) -> dict[str, Any]:
@@ -129,6 +133,7 @@ class _Check:
         packages = ("onnx2tf_lite", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
         return {
             "layers": o.layers, "seed": o.seed, "samples": o.samples, "budget": o.budget,
+            "seconds": self.reference.bounds.seconds,
             "require_coverage": o.require_coverage,
             "rtol": o.rtol, "atol": o.atol, "metric": o.metric, "shapes": {n: list(s) for n, s in o.hints.items()},
             "inputs": "random" if o.data is None else "given",

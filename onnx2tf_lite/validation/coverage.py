@@ -14,6 +14,7 @@ from .report import Coverage, Gap
 
 #: Operators whose first operand is a table that the second one points into.
 LOOKUPS = {"GATHER", "EMBEDDING_LOOKUP"}
+NOT_RUN = "its operators could not be run on their own"
 EMPTY: Mapping[int, Coverage] = {}
 FLOATS = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8}
 
@@ -26,7 +27,7 @@ def cover(layers: Layers, found: Mapping[str, Alone], bodies: Mapping[int, Cover
     file = layers.target.file
     wanted = [n for i, n in layers.counterpart.items() if i in file.producers]
     result = Coverage(sum(n in found for n in wanted), len(wanted))
-    result.gaps += [Gap(f"layer {n}", "its operators could not be run on their own") for n in wanted if n not in found]
+    result.gaps += [Gap(f"layer {n}", layers.refused.get(n, NOT_RUN)) for n in wanted if n not in found]
     shares = _shares(file, found)
     for tensor in _weights(file):
         size = int(np.prod([abs(d) for d in tensor.shape], dtype=np.int64))

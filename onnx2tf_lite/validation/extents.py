@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -27,20 +27,22 @@ def generate(
     seed: int = 0,
     turn: int = 0,
     start: int | None = None,
+    fits: Callable[[Mapping[str, int]], bool] = lambda symbols: True,
 ) -> Iterator[tuple[dict[str, int], Arrays]]:
     """Candidates of (symbols, inputs) for sample number ``turn``, in the order they are to be tried.
 
     ``places`` says which extents are free in the file that is checked; what ``hints`` say is the same in all.
-    ``start``: the size at which to begin, instead of one that suits the kind of model.
+    ``start``: the size at which to begin, instead of one that suits the kind of model; ``fits``: whether extents are to
+    be drawn.
     """
     open_ended = any(s.dtype.kind in "iu" and s.facts.high is None for s in specs)
     for high in HIGHS if open_ended else HIGHS[:1]:
         for extents in sizes(specs, places, hints, turn, start):
-            if any(prod(extents[s.name, i] for i in range(len(s.shape))) > LARGEST for s in specs):
-                continue
-            rng = np.random.default_rng(seed + turn)
             shapes = {s.name: [extents[s.name, i] for i in range(len(s.shape))] for s in specs}
             symbols = bind(((places[n].shape, shape) for n, shape in shapes.items()), {})
+            if not fits(symbols) or any(prod(shape) > LARGEST for shape in shapes.values()):
+                continue
+            rng = np.random.default_rng(seed + turn)
             yield symbols, {s.name: s.random(shapes[s.name], rng, high, turn, _longest(s, extents)) for s in specs}
 
 

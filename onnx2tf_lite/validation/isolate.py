@@ -55,6 +55,7 @@ class Layers:
             if index is not None:
                 self.counterpart.setdefault(index, name)
                 self.aliases.setdefault(index, []).append(name)
+        self.refused: dict[str, str] = {}  # layers that were not run, and why
         self.stops = {i for i, n in self.counterpart.items() if n not in fixed}
 
     def index(self, name: str) -> int | None:

@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from .. import child
 from ..errors import ConversionError, Problem
 from . import precision, restate
+from .bounds import Bounds
 from .inputs import InputSpec, describe
 from .known_errors import corrected, masked_outputs
 from .stepwise import Refused, Stepwise
@@ -29,8 +29,8 @@ QUANTISING = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinear
 #: The quantised result of one of these has the step of its input.
 CARRIES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Relu", "Clip", "MaxPool", "Cast"}
 
-#: For a child that runs the model, besides what its size adds.
-SECONDS, MEMORY, LARGEST = 20, 5 << 28, 1 << 34
+#: In what ONNX Runtime, its libraries and numpy say where they get no memory.
+NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation", "Unable to allocate")
 LARGE = 256  # elements of a weight; anything smaller may be a shape or a scale
 
 
@@ -51,7 +51,7 @@ class Reference:
     number of that node; ``reads`` to the tensors that it reads; ``steps`` the quantised ones to their step.
     ``halves``: it computes in float16 or bfloat16 and is run in float32, as the files are; ``integers``: it multiplies
     bytes; ``masked``: tensors that ONNX Runtime is known to write wrongly; ``restated``: what ONNX Runtime refuses is
-    run in other words.  ``size``: bytes of the constants.
+    run in other words.  ``size``: bytes of the constants; ``bounds``: what the check may take.
     """
 
     source: Path | onnx.ModelProto
@@ -68,6 +68,7 @@ class Reference:
     masked: frozenset[str] = frozenset()
     restated: bool = False
     size: int = 0
+    bounds: Bounds = field(default_factory=Bounds, compare=False)
 
     @classmethod
     def of(cls, source: Path | onnx.ModelProto, graph: gs.Graph) -> Reference:
@@ -96,21 +97,16 @@ class Reference:
             reference.notes.append("the model computes in 16-bit floats: compared with what it means in float32")
         return reference
 
-    def limits(self, inputs: int) -> child.Limits:
-        """What running the model may take, by the bytes of its weights and of its ``inputs``: far more than real models
-        need, and little enough for a machine to go on where a small model asks for a loop without an end."""
-        size = min(self.size + inputs, LARGEST)
-        return child.Limits(SECONDS + 10 * (size >> 20), MEMORY + 64 * size)
-
     @property
     def state(self) -> dict[str, Any]:
         """What running the model taught, in a child, for the parent to take over."""
-        return {"engine": self.engine, "notes": list(self.notes), "restated": self.restated}
+        return {"engine": self.engine, "notes": list(self.notes), "restated": self.restated,
+                "plain": self.bounds.plain}  # fmt: skip
 
     def adopt(self, state: Mapping[str, Any]) -> None:
         """The :attr:`state` of a child's copy."""
         self.engine, self.restated = state["engine"], state["restated"]
-        self.notes[:] = state["notes"]
+        self.notes[:], self.bounds.plain = state["notes"], state["plain"]
 
     def open(self, tensors: Sequence[str] | None = None, rounding: str = "") -> Session:
         """A session that returns the outputs, or else the named ``tensors``; with ``rounding`` of its weights to those
@@ -123,6 +119,7 @@ class Reference:
             try:
                 return Session(self._ort(names, rounding), names, self, self.halves and rounding != ROUNDED)
             except ort_errors() as error:
+                _allocated(error)
                 self.fall_back(_line(error))
         return Session(Stepwise(self._model(names, rounding)), names, self, self.halves and rounding != ROUNDED)
 
@@ -200,7 +197,8 @@ class Reference:
 
 @dataclass
 class Session:
-    """A loaded model: ``run`` gives the named tensors, or raises ReferenceFailed for inputs that do not suit it."""
+    """A loaded model: ``run`` gives the named tensors, or raises ReferenceFailed for inputs that do not suit it, and
+    MemoryError for such as are too large."""
 
     engine: Any
     names: list[str]
@@ -216,6 +214,7 @@ class Session:
         try:
             results = self.engine.run(self.names, given)
         except _errors() as error:
+            _allocated(error)
             raise ReferenceFailed(_line(error)) from error
         named = {name: np.asarray(result) for name, result in zip(self.names, results, strict=True)}
         return corrected(named, self.reference.masked)
@@ -227,6 +226,12 @@ def _wide(array: np.ndarray) -> np.ndarray:
 
 def _errors() -> tuple[type[Exception], ...]:
     return (Refused, *ort_errors())
+
+
+def _allocated(error: Exception) -> None:
+    """:raises MemoryError: where ONNX Runtime says with ``error`` that it got no memory."""
+    if any(words in str(error) for words in NO_MEMORY):
+        raise MemoryError(_line(error)) from error
 
 
 def _line(error: Exception) -> str:

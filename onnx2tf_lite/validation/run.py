@@ -148,7 +148,7 @@ class Run:
 
         def dies(count: int) -> bool:
             try:
-                child.call(lambda: start(count))
+                self.reference.bounds.call(lambda: start(count))
             except child.Died:
                 return True
             except FileFailed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import child
 from ..errors import ConversionError, Problem, did_you_mean
 from ..ir.graph import Placement, concrete
 from . import inputs
+from .bounds import HELD, MEMORY, OverBudget
 from .extents import SIZES, generate
 from .inputs import InputSpec
 from .judge import SLACK
@@ -26,8 +26,6 @@ Arrays = dict[str, np.ndarray]
 MOST = 4  # samples that are drawn to show the cases of a model, where nobody says how many
 TRIES = 12  # candidates for every sample after the first
 SPARES = 4  # samples with empty tensors or NaN that are put aside before one of them is taken
-BUDGET = 1 << 30
-MEMORY = 1 << 29  # bytes of the largest tensor of a drawn sample; a runtime holds some of them at a time
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,9 @@ class CheckOptions:
     such samples), else seeded random ones, free dimensions from ``hints`` (input name -> shape) where given.
     ``samples``: how many random ones; None: two sizes for a dynamic model, and as many (up to four) as show every case
     of its inputs, else one.  ``rtol``, ``atol``, ``metric``:
-    see ``compare``.  ``budget``: bytes of reference tensors held at once; beyond, layers are compared in chunks.
+    see ``compare``.  ``budget``: bytes that the check may take above the weights of the model; layers that take more
+    are compared in chunks, and what takes more alone is not run.  ``seconds``: as long as the check may take; None: 300
+    and one for every MB of weights.
     ``histograms``: of the worst layers even where they agree.  ``require_coverage``: percent of layers, branches and
     weights without which a file does not match.
     """
@@ -51,7 +51,8 @@ class CheckOptions:
     metric: str | None = None
     seed: int = 0
     samples: int | None = None
-    budget: int = BUDGET
+    budget: int = MEMORY
+    seconds: float | None = None
     histograms: bool = False
     require_coverage: float = 0.0
 
@@ -96,14 +97,9 @@ class Samples:
         given = None if o.data is None else inputs.from_user(o.data, specs, places)
         layers = self.names(targets)  # also where they are not compared: how large their operands are
         search = _Search(self, places, layers, targets)
-        self.samples, state = child.call(lambda: search.run(given), limits=self.reference.limits(search.size(given)))
+        self.samples, state = self.reference.bounds.call(lambda: search.run(given))
         self.reference.adopt(state)
         self.held = set.intersection(*(set(s.expected) for s in self.samples))
-
-    @property
-    def limits(self) -> child.Limits:
-        """Of a child that runs the model, or a file, on all samples."""
-        return self.reference.limits(sum(a.nbytes for s in self.samples for a in s.feeds.values()))
 
     def names(self, targets: Iterable[WrittenFile]) -> list[str]:
         """Every tensor of the model with a counterpart in one of the files, in graph order."""
@@ -116,13 +112,13 @@ class Samples:
         """``names`` in groups whose tensors of ``count`` samples stay within the budget."""
         places = {n: t.program.places[n] for t in targets for n in names if n in t.program.places}
         chunks: list[list[str]] = [[]]
-        room = self.options.budget
+        room = self.options.budget // HELD
         for name in names:
             place = places.get(name)
             size = count * _bytes(place, symbols) if place else 0
             if size > room and chunks[-1]:
                 chunks.append([])
-                room = self.options.budget
+                room = self.options.budget // HELD
             chunks[-1].append(name)
             room -= size
         return chunks
@@ -140,7 +136,7 @@ class Samples:
             session = self.reference.open(wanted)
             return [session.run(s.feeds) for s in self.samples]
 
-        for sample, values in zip(self.samples, child.call(compute, limits=self.limits), strict=True):
+        for sample, values in zip(self.samples, self.reference.bounds.call(compute), strict=True):
             sample.expected = values
         self.held = set(wanted)
 
@@ -164,7 +160,7 @@ class Samples:
                     slack |= {n: max(slack[n], share * change(moved[n], sample.expected[n])) for n in names}
             return found
 
-        for sample, slack in zip(self.samples, child.call(compute, limits=self.limits), strict=True):
+        for sample, slack in zip(self.samples, self.reference.bounds.call(compute), strict=True):
             sample.slack.setdefault(kind, {}).update(slack)
 
     def read_noise(self, names: Sequence[str]) -> None:
@@ -180,7 +176,7 @@ class Samples:
             ]
 
         with suppress(ReferenceFailed):
-            for sample, noise in zip(self.samples, child.call(compute, limits=self.limits), strict=True):
+            for sample, noise in zip(self.samples, self.reference.bounds.call(compute), strict=True):
                 sample.noise |= noise
 
 
@@ -193,6 +189,7 @@ class _Search:
     layers: list[str]
     targets: Sequence[WrittenFile]
     sessions: dict[bool, Session] = field(default_factory=dict)
+    large: OverBudget | None = None  # why some sizes were not tried
 
     def __post_init__(self) -> None:
         self.options, self.reference = self.whole.options, self.whole.reference
@@ -203,17 +200,12 @@ class _Search:
         """The samples, and what the reference came to say of itself."""
         if given is not None:
             self.count = len(given)
+            for symbols, _ in given:
+                self.reference.bounds.fit(self.memory(symbols))
             found = [self.expected(*one) for one in given]
         else:
             found = self.drawn()
         return found, self.reference.state
-
-    def size(self, given: Sequence[tuple[dict[str, int], Arrays]] | None) -> int:
-        """Bytes of the inputs, as far as they are known before one is drawn."""
-        if given is not None:
-            return sum(a.nbytes for _, arrays in given for a in arrays.values())
-        shapes = {s: [d for d in self.places[s.name].shape if isinstance(d, int)] for s in self.specs}
-        return sum(spec.dtype.itemsize * math.prod(shape) for spec, shape in shapes.items())
 
     def drawn(self) -> list[Sample]:
         cases = max((s.turns for s in self.specs), default=1)
@@ -247,22 +239,20 @@ class _Search:
         """
         hints, seed = self.options.hints, self.options.seed
         start = None if first is None else max((d for d in first.symbols.values() if d in SIZES), default=None)
-        drawn = generate(self.specs, self.places, hints, seed, turn, start)
+        drawn = generate(self.specs, self.places, hints, seed, turn, start, self.fits)
         candidates: Iterable[tuple[dict[str, int], Arrays]] = drawn
         if self.reference.engine == STEPWISE:  # slow
             candidates = islice(drawn, TRIES)
         if first is not None:
             same = {n: a.shape for n, a in first.feeds.items()}
-            last = generate(self.specs, self.places, same, seed, turn) if again else ()
+            last = generate(self.specs, self.places, same, seed, turn, fits=self.fits) if again else ()
             candidates = chain(islice(drawn, TRIES if self.free else 2), last)
         spares: list[Sample] = []
-        failure = ReferenceFailed("no input can be made for the model")
+        failure: Exception | None = None
         for symbols, feeds in candidates:
             try:
-                if (need := self.memory(symbols)) > MEMORY:
-                    raise ReferenceFailed(f"a tensor would take {need / 1e9:.1f} GB")
                 sample = self.expected(symbols, feeds)
-            except ReferenceFailed as error:
+            except (ReferenceFailed, MemoryError) as error:
                 failure = error
                 continue
             if _is_sound(sample):
@@ -272,21 +262,34 @@ class _Search:
                 break
         if spares or first is not None:
             return spares[0] if spares else None
-        raise ReferenceFailed(f"{failure}{self.advice()}")
+        failure = failure or self.large or ReferenceFailed("no input can be made for the model")
+        raise type(failure)(f"{failure}{self.advice()}")
 
     def expected(self, symbols: dict[str, int], feeds: Arrays) -> Sample:
         """What the reference makes of the inputs; every layer, where those fit into the budget."""
+        start = time.monotonic()
         everything = len(self.whole.chunks(self.layers, self.targets, symbols, self.count)) == 1
         if everything not in self.sessions:
             outputs = self.reference.outputs
             wanted = list(dict.fromkeys([*self.layers, *outputs])) if everything else list(outputs)
             self.sessions[everything] = self.reference.open(wanted)
-        return Sample(symbols, feeds, self.sessions[everything].run(feeds))
+        sample = Sample(symbols, feeds, self.sessions[everything].run(feeds))
+        self.reference.bounds.plain = max(self.reference.bounds.plain or 0.0, time.monotonic() - start)
+        return sample
+
+    def fits(self, symbols: Mapping[str, int]) -> bool:
+        """Nothing is drawn of sizes that take more than the budget."""
+        try:
+            self.reference.bounds.fit(self.memory(symbols))
+        except OverBudget as error:
+            self.large = error
+            return False
+        return True
 
     def memory(self, symbols: Mapping[str, int]) -> int:
         """Bytes of the largest tensor, before anything is allocated, by what the files say of the shapes."""
-        places = {n: p for t in self.targets for n, p in t.program.places.items()}.values()
-        return max((_bytes(p, symbols) for p in places), default=0)
+        places = [p for t in self.targets for p in t.program.places.values()]
+        return max((_bytes(p, symbols) for p in (*places, *self.places.values())), default=0)
 
     def advice(self) -> str:
         """What the user can do about inputs that do not suit the model, where he can."""

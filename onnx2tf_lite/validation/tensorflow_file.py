@@ -74,9 +74,8 @@ class SavedModel(_TensorFlow):
     @cached_property
     def program(self) -> Program:
         """Of a foreign one, by the shapes in its signature, which TensorFlow has to read."""
-        from ..child import call
 
-        ends = call(lambda: self._signature(), self.forks)
+        ends = self.reference.bounds.call(lambda: self._signature(), self.forks)
         return match(self.reference.inputs, self.reference.outputs, (), ends, (), True)
 
     def _signature(self) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
@@ -142,9 +141,8 @@ class Keras(_TensorFlow):
     @cached_property
     def program(self) -> Program:
         """By the names and shapes of its inputs and outputs, which Keras has to read."""
-        from ..child import call
 
-        ends = call(lambda: self._signature(), self.forks)
+        ends = self.reference.bounds.call(lambda: self._signature(), self.forks)
         return match(self.reference.inputs, self.reference.outputs, (), ends, (), True)
 
     def _model(self) -> Any:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from .. import child
 from .alone import Alone, Bench
 from .bodies import branches
+from .bounds import OverBudget
 from .coverage import cover
 from .judge import Difference, compare, tolerance
 from .reference import Reference, ReferenceFailed
@@ -55,7 +57,7 @@ class Verdict:
         else:
             try:
                 layers = self.stages(layers)
-            except (ReferenceFailed, child.Died) as error:
+            except (ReferenceFailed, child.Died, OverBudget) as error:
                 notes.append(f"no closer look: {error}")
         if not self.error and (missing := [n for n in self.outputs if n not in self.rows]):
             self.error = f"output '{missing[0]}' could not be compared" + "".join(f" ({n})" for n in notes[-1:])
@@ -97,7 +99,12 @@ class Verdict:
             return {}
         start = time.perf_counter()
         bench = Bench(self.run, self.target, {(r.tensor, r.shape): r.stored_shape for r in self.rows.values()})
-        found, inner = bench.check(), dict[int, Coverage]()
+        inner = dict[int, Coverage]()
+        try:
+            bench.check()
+        except OverBudget as error:
+            bench.layers.refused |= dict.fromkeys(bench.layers.counterpart.values(), str(error))
+        found = bench.found
         for number, branch in branches(self.run, self.target):
             inside = branch.check()
             inner[number] = cover(branch.layers, inside)
@@ -185,7 +192,7 @@ class Verdict:
         for chunk in self.split(names):
             try:
                 self.whole.read(chunk)
-            except (ReferenceFailed, child.Died):
+            except (ReferenceFailed, child.Died, OverBudget):
                 self.rows = before  # half a comparison says nothing
                 raise
             try:
@@ -199,7 +206,7 @@ class Verdict:
 
     def take(self, runtimes: Sequence[str], names: Sequence[str]) -> None:
         """The rows of one child."""
-        found = child.call(lambda: self.run.rows(runtimes, names), self.target.forks, self.run.whole.limits)
+        found = self.call(lambda: self.run.rows(runtimes, names))
         self.unmatched |= found.unmatched
         self.error = found.failed or self.error
         for runtime, took in found.seconds.items():
@@ -207,6 +214,10 @@ class Verdict:
         for row in found.rows:
             if row.tensor not in self.rows or badness(row) > badness(self.rows[row.tensor]):
                 self.rows[row.tensor] = row
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """What runs the file, in a child."""
+        return self.reference.bounds.call(function, self.target.forks)
 
     # ------------------------------------------------------------------------------------------ culprits
 
@@ -254,8 +265,8 @@ class Verdict:
             groups.setdefault((row.runtime, row.sample), []).append(row)
         self.whole.read([r.tensor for r in worst])
         for (runtime, number), rows in groups.items():
-            with suppress(FileFailed, child.Died):
-                for row, drawn in child.call(partial(self.run.histograms, runtime, number, rows), self.target.forks):
+            with suppress(FileFailed, child.Died, OverBudget):
+                for row, drawn in self.call(partial(self.run.histograms, runtime, number, rows)):
                     self.rows[row.tensor] = replace(row, histogram=drawn)
 
 

@@ -1,0 +1,91 @@
+"""What a check may take: memory above the libraries and the weights of the model, and time.
+
+Sizes are estimated before anything is allocated (``samples``, ``alone``).  What no shape tells, a length that is
+computed or a loop of many turns, is stopped in the child that runs it: the system refuses it more memory, and ends it
+when its time is over.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import child
+
+MEMORY = 1 << 31
+SECONDS, PER_MB = 300.0, 1.0  # for a check, and for every MB of weights
+LEAST = 1 << 26  # bytes without which nothing runs
+LIVE = 4  # tensors of the largest size that a runtime, or a comparison, has at a time
+HELD = 4  # times that tensors to compare are in memory: as computed, as sent, in the order of the file, the file's own
+COPIES = 6  # of the weights at a time: as read, parsed, changed, written, in the runtime, and in its order
+LIBRARIES = 1 << 29  # bytes that they allocate for themselves,
+PER_THREAD = 1 << 25  # and for the stacks and pools of each of their threads
+FIRST = 0.25  # share of the time that the first run of a model may take
+PATIENCE, SLOWER = 60.0, 100.0  # seconds for whatever follows, and plain runs of the model
+
+
+class OverBudget(Exception):
+    """What was asked for takes more memory or time than the check may."""
+
+
+@dataclass
+class Bounds:
+    """``memory`` in bytes above ``weights`` bytes; ``seconds`` from the ``start``, on the monotonic clock.
+
+    ``plain``: seconds of a run of the model, as soon as one was measured.
+    """
+
+    memory: int = MEMORY
+    seconds: float = SECONDS
+    weights: int = 0
+    start: float = field(default_factory=time.monotonic)
+    plain: float | None = None
+
+    @classmethod
+    def of(cls, memory: int, seconds: float | None, weights: int) -> Bounds:
+        """From now on; ``seconds``: None for those that suit the size of the model."""
+        given = SECONDS + PER_MB * (weights >> 20) if seconds is None else seconds
+        return cls(max(memory, LEAST), given, weights)
+
+    def call(self, function: Callable[[], Any], forked: bool = True) -> Any:
+        """``function()`` in a child that keeps to what is left.
+
+        :raises OverBudget: it takes more.
+        :raises Died: the child died, or did not end in a time that is out of proportion to a run of the model.
+        """
+        left = self.start + self.seconds - time.monotonic()
+        if left <= 0:
+            raise OverBudget(self._late)
+        own = FIRST * self.seconds if self.plain is None else PATIENCE + SLOWER * self.plain
+        threads = PER_THREAD * (os.cpu_count() or 1)
+        memory = self.memory + COPIES * self.weights + LIBRARIES + threads
+        try:
+            return child.call(function, forked, child.Limits(min(left, own), memory))
+        except MemoryError as error:
+            raise OverBudget(self._large) from error
+        except child.Died as error:
+            if not error.late or (own < left and self.plain is not None):
+                raise
+            first = f"its first run takes more than {own:g} s: more than the time of the check (--seconds) is made for"
+            raise OverBudget(first if own < left else self._late) from error
+
+    def fit(self, size: int) -> None:
+        """:raises OverBudget: where tensors of ``size`` bytes are too large to be allocated."""
+        if LIVE * size > self.memory:
+            raise OverBudget(f"a tensor would take {amount(size)}: {self._large}")
+
+    @property
+    def _late(self) -> str:
+        return f"the time of the check was over (--seconds {self.seconds:g})"
+
+    @property
+    def _large(self) -> str:
+        return f"it takes more memory than the check may use (--budget, {amount(self.memory)})"
+
+
+def amount(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / 1e9:.1f} GB" if size >= 5e7 else f"{size:,} bytes"

@@ -1,0 +1,165 @@
+"""A check takes no more memory and time than it may, and says what it left out for that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import onnx
+import pytest
+
+from onnx2tf_lite import child, convert, validation
+from onnx2tf_lite.validation import alone, bounds
+from onnx2tf_lite.validation.bounds import Bounds, OverBudget
+
+from .models import cnn, model
+
+LOOP = """
+g (float[1,4] x) => (float[1,4] z) {
+  turns = Constant<value = int64 {1000000000}>()
+  z = Loop<body = b (int64 i, bool c, float[1,4] v) => (bool d, float[1,4] w) {
+    d = Identity(c)
+    w = Sin(v)
+  }>(turns, , x)
+}"""
+#: How long the range is depends on a value, not on a shape.
+RANGE = """
+g (float[1,4] x) => (float[4] z) {
+  zero = Constant<value = float {0}>()
+  one = Constant<value = float {1}>()
+  most = Constant<value = float {1e9}>()
+  some = ReduceMax<keepdims=0>(x)
+  nothing = Mul(some, zero)
+  end = Add(nothing, most)
+  range = Range(zero, end, one)
+  sum = ReduceSum<keepdims=0>(range)
+  shape = Constant<value = int64[1] {4}>()
+  flat = Reshape(x, shape)
+  z = Add(sum, flat)
+}"""
+WIDE = "g (float[N,1,64,64] x, float[1,M,64,64] y) => (float[N,M,64,64] z) { z = Mul(x, y) }"
+
+
+def written(proto: onnx.ModelProto, folder: Path) -> Path:
+    made = convert(onnx_graph=proto, output_folder_path=folder, outputs=["float32"], check="none", non_verbose=True)
+    return made.files["float32"]
+
+
+def checked(proto: onnx.ModelProto, folder: Path, **settings: object) -> validation.Report:
+    return validation.check(proto, written(proto, folder), **settings)
+
+
+# --------------------------------------------------------------------------------------------- time
+
+
+def test_a_loop_without_an_end_is_ended(tmp_path: Path) -> None:
+    start = time.monotonic()
+    report = checked(model(LOOP), tmp_path, seconds=4)
+    assert report.exit_code == 2 and time.monotonic() - start < 20
+    assert "its first run takes more than 1 s" in report.error and "--seconds" in report.error
+
+
+def test_what_there_is_no_time_for_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock runs out when the layers are to be run on their own."""
+    path, check = written(cnn(), tmp_path), alone.Bench.check
+
+    def late(bench: alone.Bench) -> object:
+        bench.reference.bounds.start -= 1e6
+        return check(bench)
+
+    monkeypatch.setattr(alone.Bench, "check", late)
+    report = validation.check(cnn(), path)
+    (file,) = report.files
+    assert file.ok and "matches: 0 of 6 layers, 0 % of the weights" in file.verdict
+    assert "layer r1 (the time of the check was over (--seconds 300))" in file.verdict
+    assert report.to_json()["files"][0]["coverage"]["gaps"][0] == {
+        "what": "layer r1", "reason": "the time of the check was over (--seconds 300)"}  # fmt: skip
+    assert "the time of the check was over" in report.to_html()
+    assert validation.check(cnn(), path, require_coverage=1).exit_code == 1
+
+
+def test_the_time_of_a_child_follows_from_a_plain_run() -> None:
+    """A file that is out of all proportion is wrong, not the budget too small."""
+    own = Bounds(seconds=60, plain=0.01)
+    bounds.PATIENCE, known = 0.2, bounds.PATIENCE
+    try:
+        with pytest.raises(child.Died, match="did not end within the time"):
+            own.call(lambda: time.sleep(30))
+        assert Bounds(seconds=60, plain=1.0).call(lambda: time.sleep(0.5)) is None, "a slow model has more"
+        with pytest.raises(OverBudget, match="time of the check was over"):
+            Bounds(seconds=0.2, plain=1.0).call(lambda: time.sleep(30))
+    finally:
+        bounds.PATIENCE = known
+
+
+def test_the_time_is_that_of_the_size() -> None:
+    assert Bounds.of(0, None, 100 << 20).seconds == 400 and Bounds.of(0, 7.5, 100 << 20).seconds == 7.5
+
+
+# --------------------------------------------------------------------------------------------- memory
+
+
+def test_a_length_that_no_shape_tells_is_no_failure_of_the_model(tmp_path: Path) -> None:
+    report = checked(model(RANGE), tmp_path)
+    assert report.exit_code == 2
+    assert report.error == "could not be checked: it takes more memory than the check may use (--budget, 2.1 GB)"
+
+
+@pytest.mark.parametrize("shapes, ok", [({"x": (9, 1, 64, 64), "y": (1, 9, 64, 64)}, True),
+                                        ({"x": (2000, 1, 64, 64), "y": (1, 2000, 64, 64)}, False)])  # fmt: skip
+def test_sizes_are_known_before_anything_is_allocated(
+    shapes: dict[str, tuple[int, ...]], ok: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two inputs of 33 MB make 66 GB."""
+    ran = []
+    monkeypatch.setattr(validation.reference.Session, "run", lambda self, feeds: ran.append(feeds) or 1 / 0)
+    proto = model(WIDE)
+    with pytest.raises(ZeroDivisionError) if ok else nullcontext():
+        report = validation.check(proto, written(proto, tmp_path), hints=shapes)
+        assert "a tensor would take 65.5 GB: it takes more memory than the check may use" in report.error
+        assert report.exit_code == 2
+
+
+def test_layers_that_are_too_large_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On their own, operands and result at a time; end to end they fit."""
+    proto = model("g (float[1,4,30,30] x) => (float[1,2] y) { a = Conv(x, w) b = Sigmoid(a) c = GlobalAveragePool(b) "
+                  "d = Flatten(c) y = Gemm(d, k) }", w=(64, 4, 3, 3), k=(64, 2))  # fmt: skip
+    path = written(proto, tmp_path)
+    assert validation.check(proto, path, require_coverage=100).exit_code == 0
+    monkeypatch.setattr(bounds, "LEAST", 1 << 18)
+    monkeypatch.setattr(bounds, "LIBRARIES", 1 << 30)
+    report = validation.check(proto, path, budget=1 << 20, require_coverage=100)
+    assert report.exit_code == 1 and "a tensor would take" in report.files[0].verdict
+
+
+def test_the_peak_is_within_the_budget(tmp_path: Path) -> None:
+    """Thirty results of 2 MB, in all runtimes, every layer: 180 MB if they were held at once."""
+    steps = "".join(f"a{i + 1} = {('Mul', 'Sub')[i % 2]}(a{i}, a0)\n" for i in range(30))
+    proto = model(f"g (float[1,512,1024] a0) => (float[1,512,1024] a30) {{ {steps} }}")
+    written(proto, tmp_path)
+    onnx.save(proto, tmp_path / "m.onnx")
+    peaks = {budget: _peak(tmp_path, budget) for budget in (64 << 20, 1 << 31)}
+    assert peaks[64 << 20] < (64 << 20) < peaks[1 << 31], peaks
+
+
+MEASURE = """
+import resource, sys, pathlib
+from onnx2tf_lite import validation
+from tests.validation.models import cnn
+folder = pathlib.Path(sys.argv[1])
+path = next(folder.glob("*_float32.tflite"))
+import numpy, onnxruntime, ai_edge_litert.interpreter
+held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+report = validation.check(str(folder / "m.onnx"), path, budget=int(sys.argv[2]), samples=1)
+assert report.exit_code == 0, report.files[0].verdict
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss - held)
+"""
+
+
+def _peak(folder: Path, budget: int) -> int:
+    """Bytes of the largest child, beyond what the libraries take."""
+    command = [sys.executable, "-c", MEASURE, str(folder), str(budget)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) * 1024
