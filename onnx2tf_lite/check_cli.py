@@ -67,7 +67,7 @@ OPTIONS = [
                type=words.limit),
         option("--budget BYTES", "memory above the weights; what takes more is not run; default 2GB, at least 64MB",
                type=words.size),
-        option("--seconds S", "time; what is left then is not run; default 300, and 1 for every MB of weights",
+        option("--seconds S", "time; what is left then is not run; default 300, and 10 for every MB of weights",
                type=words.limit),
     ),
     *group(

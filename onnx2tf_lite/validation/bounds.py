@@ -15,16 +15,16 @@ from typing import Any
 
 from .. import child
 
-MEMORY = 1 << 31
-SECONDS, PER_MB = 300.0, 1.0  # for a check, and for every MB of weights
+MEMORY = 2 * 10**9
+SECONDS, PER_MB = 300.0, 10.0  # for a check, and for every MB of weights
 LEAST = 1 << 26  # bytes without which nothing runs
 LIVE = 4  # tensors of the largest size that a runtime, or a comparison, has at a time
 HELD = 4  # times that tensors to compare are in memory: as computed, as sent, in the order of the file, the file's own
 COPIES = 6  # of the weights at a time: as read, parsed, changed, written, in the runtime, and in its order
-LIBRARIES = 1 << 29  # bytes that they allocate for themselves,
-PER_THREAD = 1 << 25  # and for the stacks and pools of each of their threads
-FIRST = 0.25  # share of the time that the first run of a model may take
-PATIENCE, SLOWER = 60.0, 100.0  # seconds for whatever follows, and plain runs of the model
+PER_THREAD = 1 << 25  # bytes that are set aside for each thread of a runtime
+TENSORFLOW = 100.0, 1 << 29  # seconds and bytes that loading it may take
+FIRST = 1 / 15  # share of the time that the first run of a model may take
+PATIENCE, SLOWER = 20.0, 100.0  # seconds for whatever follows, and plain runs of the model
 
 
 class OverBudget(Exception):
@@ -50,8 +50,8 @@ class Bounds:
         given = SECONDS + PER_MB * (weights >> 20) if seconds is None else seconds
         return cls(max(memory, LEAST), given, weights)
 
-    def call(self, function: Callable[[], Any], forked: bool = True) -> Any:
-        """``function()`` in a child that keeps to what is left.
+    def call(self, function: Callable[[], Any], forked: bool = True, tensorflow: bool = False) -> Any:
+        """``function()`` in a child that keeps to what is left; ``tensorflow``: it has to be loaded first.
 
         :raises OverBudget: it takes more.
         :raises Died: the child died, or did not end in a time that is out of proportion to a run of the model.
@@ -59,9 +59,9 @@ class Bounds:
         left = self.start + self.seconds - time.monotonic()
         if left <= 0:
             raise OverBudget(self._late)
-        own = FIRST * self.seconds if self.plain is None else PATIENCE + SLOWER * self.plain
-        threads = PER_THREAD * (os.cpu_count() or 1)
-        memory = self.memory + COPIES * self.weights + LIBRARIES + threads
+        more, room = TENSORFLOW if tensorflow else (0.0, 0)
+        own = more + (FIRST * self.seconds if self.plain is None else PATIENCE + SLOWER * self.plain)
+        memory = self.memory + COPIES * self.weights + room + PER_THREAD * (os.cpu_count() or 1)
         try:
             return child.call(function, forked, child.Limits(min(left, own), memory))
         except MemoryError as error:
@@ -69,8 +69,8 @@ class Bounds:
         except child.Died as error:
             if not error.late or (own < left and self.plain is not None):
                 raise
-            first = f"its first run takes more than {own:g} s: more than the time of the check (--seconds) is made for"
-            raise OverBudget(first if own < left else self._late) from error
+            first = f"its first run takes more than {own:g} s of the {self.seconds:g} s of the check"
+            raise OverBudget(f"{first} (onnx2tf-check --seconds)" if own < left else self._late) from error
 
     def fit(self, size: int) -> None:
         """:raises OverBudget: where tensors of ``size`` bytes are too large to be allocated."""
@@ -79,11 +79,11 @@ class Bounds:
 
     @property
     def _late(self) -> str:
-        return f"the time of the check was over (--seconds {self.seconds:g})"
+        return f"the time of the check was over (onnx2tf-check --seconds {self.seconds:g})"
 
     @property
     def _large(self) -> str:
-        return f"it takes more memory than the check may use (--budget, {amount(self.memory)})"
+        return f"it takes more memory than the check may use (onnx2tf-check --budget, {amount(self.memory)})"
 
 
 def amount(size: int) -> str:

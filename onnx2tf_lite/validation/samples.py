@@ -38,7 +38,7 @@ class CheckOptions:
     of its inputs, else one.  ``rtol``, ``atol``, ``metric``:
     see ``compare``.  ``budget``: bytes that the check may take above the weights of the model; layers that take more
     are compared in chunks, and what takes more alone is not run.  ``seconds``: as long as the check may take; None: 300
-    and one for every MB of weights.
+    and 10 for every MB of weights.
     ``histograms``: of the worst layers even where they agree.  ``require_coverage``: percent of layers, branches and
     weights without which a file does not match.
     """

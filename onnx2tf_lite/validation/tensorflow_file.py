@@ -22,6 +22,7 @@ class _TensorFlow:
     """What SavedModels and Keras models have in common."""
 
     path: Path
+    tensorflow = True
 
     @property
     def operators(self) -> dict[str, int]:
@@ -75,7 +76,7 @@ class SavedModel(_TensorFlow):
     def program(self) -> Program:
         """Of a foreign one, by the shapes in its signature, which TensorFlow has to read."""
 
-        ends = self.reference.bounds.call(lambda: self._signature(), self.forks)
+        ends = self.reference.bounds.call(lambda: self._signature(), self.forks, tensorflow=True)
         return match(self.reference.inputs, self.reference.outputs, (), ends, (), True)
 
     def _signature(self) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
@@ -142,7 +143,7 @@ class Keras(_TensorFlow):
     def program(self) -> Program:
         """By the names and shapes of its inputs and outputs, which Keras has to read."""
 
-        ends = self.reference.bounds.call(lambda: self._signature(), self.forks)
+        ends = self.reference.bounds.call(lambda: self._signature(), self.forks, tensorflow=True)
         return match(self.reference.inputs, self.reference.outputs, (), ends, (), True)
 
     def _model(self) -> Any:

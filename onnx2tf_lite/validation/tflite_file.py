@@ -29,6 +29,7 @@ class TFLiteFile:
 
     inside = True
     forks = True
+    tensorflow = False
 
     def __init__(self, path: Path, reference: Reference, kind: str = "", subgraph: int = 0):
         """``subgraph``: a body of the program instead, and ``reference`` what it is in the model."""

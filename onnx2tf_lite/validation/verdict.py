@@ -217,7 +217,7 @@ class Verdict:
 
     def call(self, function: Callable[[], Any]) -> Any:
         """What runs the file, in a child."""
-        return self.reference.bounds.call(function, self.target.forks)
+        return self.reference.bounds.call(function, self.target.forks, self.target.tensorflow)
 
     # ------------------------------------------------------------------------------------------ culprits
 

@@ -67,6 +67,10 @@ class WrittenFile(Protocol):
         """Its operators that only change the order of axes."""
 
     @property
+    def tensorflow(self) -> bool:
+        """Does its runtime have to be loaded first?"""
+
+    @property
     def forks(self) -> bool:
         """May it be run in a fork of this process?"""
 
