@@ -173,7 +173,7 @@ def test_big_weights_are_variables(name, tmp_path, monkeypatch):
     graph, feeds = program(CASES[name], True)
     saved_model.write(graph, tmp_path / "constants")
     monkeypatch.setattr(writer, "VARIABLES_FROM", 0)
-    monkeypatch.setattr(function, "VARIABLE_BYTES", 0)
+    monkeypatch.setattr(writer, "VARIABLE_BYTES", 0)
     saved_model.write(graph, tmp_path / "variables")
     one, other = (saved_model.load(tmp_path / n)(feeds) for n in ("constants", "variables"))
     for key in one:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Union
 
 import numpy as np
 
 from ...ir.dims import Expr, Shape
 from ...ir.graph import Graph, Op, Value
-
-VARIABLE_BYTES = 1 << 16  # smaller constants stay constants: shape inference reads them, and a variable costs 8 ms
 
 
 class Ref(NamedTuple):
@@ -38,21 +36,21 @@ def partial(shape: Shape) -> list[int | None]:
 
 
 class Library:
-    """The functions of one SavedModel, and its variables where weights are too big for a protobuf message."""
+    """The functions of one SavedModel, and its variables: the constants for which ``varies`` holds."""
 
-    def __init__(self, tf: Any, variables: bool = False):
+    def __init__(self, tf: Any, varies: Callable[[np.ndarray], bool]):
         from tensorflow.python.framework import op_def_registry
 
         self.graph_def = tf.compat.v1.GraphDef()
         self.op_def = op_def_registry.get
         self.enum = {np.dtype(t.as_numpy_dtype): t.as_datatype_enum for t in map(tf.as_dtype, NUMERIC)}
-        self.use_variables = variables
+        self.varies = varies
         self.variables: dict[str, np.ndarray] = {}
         self.names: dict[Key, str] = {}
 
     def variable(self, key: Key, array: np.ndarray) -> str | None:
         """The name of the variable that holds ``array``, or None where it is to be a constant."""
-        if not self.use_variables or array.nbytes < VARIABLE_BYTES:
+        if not self.varies(array):
             return None
         if key not in self.names:
             self.names[key] = f"weight{len(self.names)}"
@@ -190,11 +188,11 @@ class Function:
         return [
             Ref(f"{node.name}:{argument.name}:{i}", dtype)
             for argument in definition.output_arg
-            for i, dtype in enumerate(_types(argument, node))
+            for i, dtype in enumerate(result_types(argument, node))
         ]
 
 
-def _types(argument: Any, node: Any) -> list[int]:
+def result_types(argument: Any, node: Any) -> list[int]:
     """Types of the tensors that one output argument stands for."""
     if argument.type_list_attr:
         return list(node.attr[argument.type_list_attr].list.type)

@@ -22,6 +22,7 @@ from .runtime import errors_only, tensorflow
 # Constants are copied thirteen times on their way through TensorFlow (and stop at protobuf's 2 GB), variables once; a
 # variable costs 8 ms.
 VARIABLES_FROM = 16 << 20
+VARIABLE_BYTES = 1 << 16  # smaller constants stay constants: shape inference reads them
 EXTRA = "assets.extra"  # TensorFlow leaves this folder to its users
 
 
@@ -32,7 +33,8 @@ def write(graph: Graph, folder: str | os.PathLike[str], *, signature_key: str = 
     """
     tf = tensorflow()
     keys = signature_keys([v.name for v in graph.inputs] + graph.output_names)
-    library = Library(tf, variables=constant_bytes(graph) >= VARIABLES_FROM)
+    large = constant_bytes(graph) >= VARIABLES_FROM
+    library = Library(tf, lambda array: large and array.nbytes >= VARIABLE_BYTES)
     function = Function(library, graph).build(emit)
     _add_call(library, function)
     with errors_only(), tf.device("/CPU:0"):
@@ -109,9 +111,8 @@ def _signature(tf: Any, graph: Graph, keys: dict[str, str], library: Library, va
     """The concrete function that takes and gives named tensors."""
 
     def call(*feeds: Any) -> dict[str, Any]:
-        tensors = [*feeds, *(v.read_value() for v in variables)]
-        arguments = [node.name for node in library.graph_def.node if node.op == "Placeholder"]
-        given = dict(zip(arguments, tensors, strict=True))
+        weights = {name: v.read_value() for name, v in zip(library.variables, variables, strict=True)}
+        given = {f"x{i}": feed for i, feed in enumerate(feeds)} | weights
         wanted = [f"call:{i}" for i in range(len(graph.outputs))]
         results = tf.graph_util.import_graph_def(library.graph_def, given, wanted, name="network")
         for tensor, value in zip(results, graph.outputs, strict=True):

@@ -1,0 +1,320 @@
+"""Operations that a layer of Keras computes, with the layer.
+
+A form looks at the operation and at its shapes, and gives None where the layer would compute something else: that
+operation becomes a function of TensorFlow (``calls``).  Keras never moves the first axis of a tensor, so neither does
+a layer here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...ir import dims
+from ...ir.dims import Dim, Expr
+from ...ir.graph import Op, Value
+from ...ir.kinds import KINDS
+from .steps import Form, Layer, Node, Step
+
+ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "RELU": ("ReLU", {}),
+    "RELU6": ("ReLU", {"max_value": 6.0}),
+    "TANH": ("Activation", {"activation": "tanh"}),
+    "LOGISTIC": ("Activation", {"activation": "sigmoid"}),
+    "EXP": ("Activation", {"activation": "exponential"}),
+    "ELU": ("ELU", {"alpha": 1.0}),
+}
+
+
+def operand(op: Op, index: int = 0) -> Value:
+    """An operand that has to be there."""
+    value = op.inputs[index]
+    assert value is not None
+    return value
+
+
+def extent(dim: Dim) -> int | None:
+    """An extent as Keras has it: None where it is only known at run time."""
+    return None if isinstance(dim, Expr) else int(dim)
+
+
+def _steps(op: Op) -> dict[str, Any]:
+    return {"strides": tuple(map(int, op.attrs["strides"])), "padding": op.attrs["padding"].lower()}
+
+
+def _dilations(op: Op) -> tuple[int, ...]:
+    return tuple(map(int, op.attrs.get("dilations") or (1,) * len(op.attrs["strides"])))
+
+
+def _constants(op: Op) -> list[np.ndarray] | None:
+    """Weights and, where there is one, bias; None where they are computed."""
+    values = [v for v in op.inputs[1:] if v is not None]
+    return None if any(v.data is None for v in values) else [v.data for v in values if v.data is not None]
+
+
+# ------------------------------------------------------------------------------------------------ linear operators
+
+
+def _convolution(name: str, op: Op, kernel: np.ndarray, window: Sequence[int], **config: Any) -> Step | None:
+    """``kernel`` as Keras has it, of these extents of its window."""
+    strides, dilations = op.attrs["strides"], _dilations(op)
+    constants = _constants(op)
+    if constants is None or (max(strides) > 1 and max(dilations) > 1) or not isinstance(operand(op).shape[-1], int):
+        return None
+    form = {"kernel_size": tuple(map(int, window)), "dilation_rate": dilations, "use_bias": len(constants) > 1}
+    return Layer(name, [operand(op)], {**form, **_steps(op), **config}, [kernel, *constants[1:]])
+
+
+def _conv_2d(op: Op) -> Step | None:
+    weights = operand(op, 1).data
+    if weights is None:
+        return None
+    out, *window, depth = weights.shape
+    groups = int(operand(op).shape[-1]) // depth  # type: ignore[arg-type]
+    return _convolution("Conv2D", op, weights.transpose(1, 2, 3, 0), window, filters=out, groups=groups)
+
+
+def _depthwise(op: Op) -> Step | None:
+    """Unequal strides exist in no kernel of TensorFlow for depthwise convolutions: a grouped one does it."""
+    weights = operand(op, 1).data
+    if weights is None:
+        return None
+    _, h, w, out = weights.shape
+    multiplier = op.attrs["multiplier"]
+    if len(set(op.attrs["strides"])) > 1:
+        return _convolution(
+            "Conv2D", op, weights.reshape(h, w, 1, out), (h, w), filters=out, groups=out // multiplier
+        )
+    kernel = weights.reshape(h, w, out // multiplier, multiplier)
+    return _convolution("DepthwiseConv2D", op, kernel, (h, w), depth_multiplier=multiplier)
+
+
+def _conv_3d(op: Op) -> Step | None:
+    weights = operand(op, 1).data
+    if weights is None or set(_dilations(op)) != {1}:
+        return None
+    return _convolution("Conv3D", op, weights, weights.shape[:3], filters=weights.shape[4])
+
+
+def _transposed(name: str, op: Op, kernel: np.ndarray) -> Step | None:
+    """Keras derives the extents of the result from the padding: only where those are the ones."""
+    *window, out, _ = kernel.shape
+    x, y, strides = operand(op), op.outputs[0], op.attrs["strides"]
+    beyond = [max(k - s, 0) if op.attrs["padding"] == "VALID" else 0 for k, s in zip(window, strides, strict=True)]
+    usual = [d * s + b for d, s, b in zip(x.shape[1:-1], strides, beyond, strict=True)]
+    if tuple(usual) != y.shape[1:-1] or x.shape[0] != y.shape[0]:
+        return None
+    return _convolution(name, op, kernel, window, filters=out)
+
+
+def _transpose_conv(op: Op) -> Step | None:
+    weights = operand(op, 1).data
+    return None if weights is None else _transposed("Conv2DTranspose", op, weights.transpose(1, 2, 0, 3))
+
+
+def _conv_3d_transpose(op: Op) -> Step | None:
+    weights = operand(op, 1).data
+    return None if weights is None or set(_dilations(op)) != {1} else _transposed("Conv3DTranspose", op, weights)
+
+
+def _dense(op: Op) -> Step | None:
+    constants, x = _constants(op), operand(op)
+    if constants is None or x.rank < 2 or not isinstance(x.shape[-1], int):
+        return None
+    kernel, *bias = constants
+    return Layer("Dense", [x], {"units": len(kernel), "use_bias": bool(bias)}, [kernel.T, *bias])
+
+
+def _embedding(op: Op) -> Step | None:
+    table, index = operand(op), operand(op, 1)
+    rows = table.data is not None and table.rank == 2 and table.dtype == np.float32 and index.data is None
+    if not rows or op.attrs["axis"] or op.attrs["batch_dims"] or not index.rank or table.data is None:
+        return None
+    count, width = table.data.shape
+    return Layer("Embedding", [index], {"input_dim": count, "output_dim": width}, [table.data])
+
+
+# ------------------------------------------------------------------------------------------------ windows and images
+
+
+def _pool(name: str) -> Form:
+    return lambda op: Layer(name, [operand(op)], {"pool_size": tuple(map(int, op.attrs["kernel"])), **_steps(op)})
+
+
+def _global_pool(name: str) -> Form:
+    """A reduction of all the space of an image, which may lie before its channels or behind them."""
+
+    def form(op: Op) -> Step | None:
+        x = operand(op)
+        axes = tuple(sorted(op.attrs["axes"]))
+        places = {(tuple(range(1, x.rank - 1))): "channels_last", tuple(range(2, x.rank)): "channels_first"}
+        if x.rank not in (3, 4, 5) or axes not in places or x.dtype != np.float32:
+            return None
+        config = {"data_format": places[axes], "keepdims": bool(op.attrs["keepdims"])}
+        return Layer(f"Global{name}Pooling{x.rank - 2}D", [x], config)
+
+    return form
+
+
+def _resize(method: str) -> Form:
+    def form(op: Op) -> Step | None:
+        x, y = operand(op), op.outputs[0]
+        factors = [dims.exact_div(b, a) for a, b in zip(x.shape[1:3], y.shape[1:3], strict=True)]
+        whole = all(isinstance(f, int) and f > 0 for f in factors)
+        centred = op.attrs["half_pixel_centers"]
+        if op.attrs["align_corners"] or not (centred or (method == "nearest" and whole)):
+            return None  # whole factors: floor((i + 0.5) / f) = floor(i / f)
+        if whole:
+            return Layer("UpSampling2D", [x], {"size": tuple(factors), "interpolation": method})
+        size = [extent(d) for d in y.shape[1:3]]
+        return None if None in size else Layer("Resizing", [x], dict(zip(("height", "width"), size)) | {"interpolation": method})
+
+    return form
+
+
+def _zero_padding(op: Op) -> Step | None:
+    x, pads = operand(op), op.attrs["pads"]
+    if x.rank not in (3, 4, 5) or isinstance(pads, Value) or any(map(any, (pads[0], pads[-1]))):
+        return None
+    return _at_borders("ZeroPadding", x, [(int(low), int(high)) for low, high in pads[1:-1]])
+
+
+def _cropping(op: Op) -> Step | None:
+    """A slice that leaves the first and the last axis whole."""
+    x, y, begin = operand(op), op.outputs[0], op.attrs["begin"]
+    if x.rank not in (3, 4, 5) or isinstance(begin, Value) or (x.shape[0], x.shape[-1]) != (y.shape[0], y.shape[-1]):
+        return None
+    ends = [d - b - s for d, b, s in zip(x.shape, begin, y.shape, strict=True)]
+    cut = [(extent(low), extent(high)) for low, high in zip(begin[1:-1], ends[1:-1], strict=True)]
+    if any(side is None or side < 0 for pair in cut for side in pair):
+        return None
+    return _at_borders("Cropping", x, cut)
+
+
+def _at_borders(name: str, x: Value, pairs: Sequence[tuple[Any, Any]]) -> Step:
+    config = {"padding" if name == "ZeroPadding" else "cropping": tuple(pairs) if len(pairs) > 1 else pairs[0]}
+    return Layer(f"{name}{len(pairs)}D", [x], config)
+
+
+# ------------------------------------------------------------------------------------------------ elementwise
+
+
+def activation(name: str, x: Node) -> Step | None:
+    """The layer of an activation, where there is one."""
+    if name not in ACTIVATIONS:
+        return None
+    layer, config = ACTIVATIONS[name]
+    return Layer(layer, [x], config)
+
+
+def _activation(op: Op) -> Step | None:
+    return activation(op.kind.name, operand(op))
+
+
+def _prelu(op: Op) -> Step | None:
+    x, slope = operand(op), operand(op, 1)
+    if slope.data is None or x.rank < 2:
+        return None
+    alpha = slope.data.reshape((1,) * (x.rank - slope.rank) + slope.data.shape)
+    shared = [i for i, d in enumerate(alpha.shape) if d == 1 and i]
+    if alpha.shape[0] != 1 or any(isinstance(d, Expr) for i, d in enumerate(x.shape) if i and i not in shared):
+        return None
+    return Layer("PReLU", [x], {"shared_axes": shared}, [alpha[0]])
+
+
+def _hard_swish(op: Op) -> Step:
+    x = operand(op)
+    gate = Layer("ReLU", [Layer("Rescaling", [x], {"scale": 1.0, "offset": 3.0})], {"max_value": 6.0})
+    return Layer("Multiply", [x, Layer("Rescaling", [gate], {"scale": 1 / 6})])
+
+
+def _merge(name: str) -> Form:
+    """Keras aligns shapes of unequal rank from the left, numpy from the right."""
+
+    def form(op: Op) -> Step | None:
+        x, y = operand(op), operand(op, 1)
+        apart = x.data is not None or y.data is not None
+        if apart or x.rank != y.rank or x.rank < 2 or x.shape[0] != y.shape[0] or x.dtype != np.float32:
+            return None
+        return Layer(name, [x, y])
+
+    return form
+
+
+def _arithmetic(name: str, left: str, right: str) -> Form:
+    """Two tensors, or a tensor and one number: ``left`` where that comes first; what it sets of scale * x + offset."""
+    merge = _merge(name)
+
+    def form(op: Op) -> Step | None:
+        for number, x, sets in ((operand(op), operand(op, 1), left), (operand(op, 1), operand(op), right)):
+            if number.data is None or number.data.size != 1 or number.rank > x.rank or x.dtype != np.float32:
+                continue
+            value = float(number.data.reshape(())[()])
+            config = {"scale": 1.0, "offset": 0.0}
+            for field in sets.split():
+                config[field.strip("-")] = {"scale": value, "offset": value, "-scale": -1.0, "-offset": -value}[field]
+            return Layer("Rescaling", [x], config)
+        return merge(op)
+
+    return form
+
+
+# ------------------------------------------------------------------------------------------------ movement
+
+
+def _reshape(op: Op) -> Step | None:
+    x, y = operand(op), op.outputs[0]
+    if not (x.rank and y.rank) or x.shape[0] != y.shape[0] or 0 in y.shape:
+        return None
+    target = [-1 if isinstance(d, Expr) else int(d) for d in y.shape[1:]]
+    return Layer("Reshape", [x], {"target_shape": tuple(target)}) if target.count(-1) < 2 else None
+
+
+def _permute(op: Op) -> Step | None:
+    perm = [int(axis) for axis in op.attrs["perm"]]
+    return Layer("Permute", [operand(op)], {"dims": tuple(perm[1:])}) if perm[0] == 0 and len(perm) > 1 else None
+
+
+def _concatenate(op: Op) -> Step | None:
+    parts = [operand(op, i) for i in range(len(op.inputs))]
+    if len(parts) < 2 or any(v.data is not None for v in parts) or not op.attrs["axis"]:
+        return None
+    return Layer("Concatenate", parts, {"axis": int(op.attrs["axis"])})
+
+
+LAYERS: dict[str, Form] = {
+    **dict.fromkeys(ACTIVATIONS, _activation),
+    "ADD": _arithmetic("Add", "offset", "offset"),
+    "SUB": _arithmetic("Subtract", "-scale offset", "-offset"),
+    "MUL": _arithmetic("Multiply", "scale", "scale"),
+    "MAXIMUM": _merge("Maximum"),
+    "MINIMUM": _merge("Minimum"),
+    "HARD_SWISH": _hard_swish,
+    "GELU": lambda op: None if op.attrs["approximate"] else Layer("Activation", [operand(op)], {"activation": "gelu"}),
+    "LEAKY_RELU": lambda op: Layer("LeakyReLU", [operand(op)], {"alpha": float(op.attrs["alpha"])}),
+    "PRELU": _prelu,
+    "SOFTMAX": lambda op: Layer("Softmax", [operand(op)]) if operand(op).rank > 1 else None,
+    "CONV_2D": _conv_2d,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "CONV_3D": _conv_3d,
+    "TRANSPOSE_CONV": _transpose_conv,
+    "CONV_3D_TRANSPOSE": _conv_3d_transpose,
+    "FULLY_CONNECTED": _dense,
+    "GATHER": _embedding,
+    "MAX_POOL_2D": _pool("MaxPooling2D"),
+    "AVERAGE_POOL_2D": _pool("AveragePooling2D"),
+    "MEAN": _global_pool("Average"),
+    "REDUCE_MAX": _global_pool("Max"),
+    "RESIZE_BILINEAR": _resize("bilinear"),
+    "RESIZE_NEAREST_NEIGHBOR": _resize("nearest"),
+    "PAD": _zero_padding,
+    "SLICE": _cropping,
+    "RESHAPE": _reshape,
+    "TRANSPOSE": _permute,
+    "CONCATENATION": _concatenate,
+    "IDENTITY": lambda op: Layer("Activation", [operand(op)], {"activation": "linear"}) if operand(op).data is None else None,
+}
+
+assert set(LAYERS) <= set(KINDS)

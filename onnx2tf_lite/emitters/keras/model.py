@@ -1,0 +1,148 @@
+"""A finished program as a functional model of tf_keras.
+
+Each operation becomes, in this order of preference, a layer of Keras (``layers``), a function of TensorFlow that the
+functional API serialises (``calls``), a registered layer (``operation``).  What each becomes is decided backwards from
+the outputs, so that operations which no step reads any more (extents that a layer finds by itself) disappear.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...errors import ConversionError, Problem
+from ...ir.graph import Graph, Op, Value
+from ..saved_model.function import partial
+from ..saved_model.runtime import errors_only, tensorflow
+from .calls import call
+from .layers import LAYERS, activation
+from .operation import nodes, operands_of, operation
+from .runtime import keras
+from .steps import Call, Layer, Other, Step, tensors
+
+
+def build(graph: Graph) -> Any:
+    """The model: inputs named and ordered as in ONNX, outputs in the order of ONNX.
+
+    :raises ConversionError: where tf-keras is not installed, or the program has no input.
+    """
+    tf, k = tensorflow(), keras()
+    if not graph.inputs:
+        raise ConversionError(Problem("Keras model", "the model has no input", "write a SavedModel"))
+    with errors_only(), tf.device("/CPU:0"):
+        made = _Model(k, graph)
+        for op, step in chosen(graph):
+            made.add(op, step)
+        return k.Model([made.tensors[v] for v in graph.inputs], [made.tensors[v] for v in graph.outputs], name=made.name(graph.name))
+
+
+def chosen(graph: Graph) -> list[tuple[Op, Step]]:
+    """What every operation that the outputs need becomes, in the order of the program."""
+    live = set(graph.outputs)
+    steps: list[tuple[Op, Step]] = []
+    for op in reversed(graph.ops):
+        if live.isdisjoint(op.outputs):
+            continue
+        step = form_of(op)
+        live.update(tensors(step))
+        steps.append((op, step))
+    return steps[::-1]
+
+
+def form_of(op: Op) -> Step:
+    """The step of one operation, its fused activation included."""
+    layer = LAYERS.get(op.kind.name)
+    step = layer(op) if layer else None
+    step = step or call(op)
+    fused = op.attrs.get("activation")
+    if step is None or not fused:
+        return step or Other(op)
+    if fused == "RELU_N1_TO_1":
+        return Call("clip_by_value", [step, -1.0, 1.0])
+    return activation(fused, step) or Other(op)
+
+
+class _Model:
+    """A model being built: the tensor of every value."""
+
+    def __init__(self, k: Any, graph: Graph):
+        self.k, self.taken = k, dict[str, int]()
+        self.tensors: dict[Value, Any] = {
+            v: k.Input(batch_shape=partial(v.shape), dtype=v.dtype.name, name=self.name(v.name)) for v in graph.inputs
+        }
+        self.anchor = self.tensors[graph.inputs[0]]  # what a layer without operands is called with
+
+    def name(self, wanted: str) -> str:
+        """A name of a layer, made of an ONNX name: Keras names scopes and groups of a file after it."""
+        stem = re.sub("[^A-Za-z0-9_.-]", "_", wanted).lstrip("_.-") or "layer"
+        count = self.taken[stem.lower()] = self.taken.get(stem.lower(), -1) + 1
+        return self.name(f"{stem}_{count}") if count else stem
+
+    def add(self, op: Op, step: Step) -> None:
+        """The layers of an operation, and the tensors of its results."""
+        found = self.applied(step, op)
+        results = found if isinstance(found, list | tuple) else [found]
+        for value, tensor in zip(op.outputs, results, strict=True):
+            self.tensors[value] = tensor
+
+    def applied(self, x: Any, op: Op) -> Any:
+        """``x`` with its values and steps replaced by tensors, inner steps first."""
+        if isinstance(x, Value):
+            return self.tensors[x] if x.data is None else x.data.tolist()
+        if isinstance(x, Layer):
+            return self._layer(x, op)
+        if isinstance(x, Call):
+            args, kwargs = self.applied(list(x.args), op), self.applied(dict(x.kwargs), op)
+            return self._function(x.name, self._named(op))(*args, **kwargs)
+        if isinstance(x, Other):
+            return self._other(x, op)
+        if isinstance(x, Mapping):
+            return {key: self.applied(part, op) for key, part in x.items()}
+        return [self.applied(part, op) for part in x] if isinstance(x, list | tuple) else x
+
+    def _named(self, op: Op) -> str:
+        return self.name(op.origin.node if op.origin and op.origin.node else op.outputs[0].name)
+
+    def _layer(self, step: Layer, op: Op) -> Any:
+        inputs = [self.applied(x, op) for x in step.inputs]
+        layer = getattr(self.k.layers, step.name)(name=self._named(op), **step.config)
+        result = layer(inputs if len(inputs) > 1 else inputs[0])
+        layer.set_weights(list(step.weights))
+        return result
+
+    def _function(self, path: str, name: str) -> Any:
+        from tf_keras.src.layers.core.tf_op_layer import TFOpLambda
+
+        function: Any = tensorflow()
+        for part in path.split("."):
+            function = getattr(function, part)
+        return TFOpLambda(function, name=name)
+
+    def _other(self, step: Other, op: Op) -> Any:
+        made = nodes(step.op)
+        layer = operation()(
+            made.graph, made.operands, made.results, [list(w.shape) for w in made.variables], name=self._named(op)
+        )
+        result = layer([self.tensors[v] for v in operands_of(step.op)] or [self.anchor])
+        layer.set_weights(made.variables)
+        for tensor, value in zip(result if isinstance(result, list | tuple) else [result], step.op.outputs, strict=True):
+            tensor.shape.assert_is_compatible_with(partial(value.shape))
+        return result
+
+
+def shares(model: Any) -> dict[str, int]:
+    """How many layers of each sort a model has: of Keras, TensorFlow's functions, registered ones."""
+    counts = {"layers": 0, "functions": 0, "others": 0}
+    for layer in _without_inputs(model.layers):
+        sort = "others" if isinstance(layer, operation()) else "functions" if _is_function(layer) else "layers"
+        counts[sort] += 1
+    return counts
+
+
+def _without_inputs(layers: Iterable[Any]) -> list[Any]:
+    return [layer for layer in layers if type(layer).__name__ != "InputLayer"]
+
+
+def _is_function(layer: Any) -> bool:
+    return type(layer).__name__ == "TFOpLambda"

@@ -1,0 +1,62 @@
+"""What an operation becomes: a small tree of steps, each one layer of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ...ir.graph import Op, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer of Keras: the class ``name`` of ``tf_keras.layers`` made with ``config``, applied to ``inputs`` (several:
+    as a list), its variables set to ``weights`` in the order in which it makes them."""
+
+    name: str
+    inputs: Sequence[Node]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    weights: Sequence[np.ndarray] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A function of TensorFlow's public interface (``math.rsqrt``), which the functional API makes a layer of that any
+    program can load; tensors may lie anywhere in ``args`` and ``kwargs``."""
+
+    name: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Other:
+    """An operation that only TensorFlow's raw operators can express: a layer that this package registers."""
+
+    op: Op
+
+
+Step = Layer | Call | Other
+Node = Value | Step
+Form = Callable[[Op], "Step | None"]  # None: this operation is not what the layer computes
+
+
+def tensors(x: Any) -> Iterator[Value]:
+    """The values below a step that only run time knows."""
+    if isinstance(x, Value):
+        if x.data is None:
+            yield x
+    elif isinstance(x, Layer):
+        yield from tensors(x.inputs)
+    elif isinstance(x, Call):
+        yield from tensors([x.args, x.kwargs])
+    elif isinstance(x, Other):
+        yield from tensors(x.op.uses())
+    elif isinstance(x, Mapping):
+        yield from tensors(list(x.values()))
+    elif isinstance(x, list | tuple):
+        for part in x:
+            yield from tensors(part)
