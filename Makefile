@@ -41,7 +41,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(call install,.[tensorflow])
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
-	$(call install,.[tensorflow$(comma)report$(comma)test$(comma)docs])
+	$(call install,.[tensorflow$(comma)keras$(comma)report$(comma)test$(comma)docs])
 
 example: $(VENV)/.installed
 	@$(BIN)/onnx2tf -i $(MODEL) -o $(OUT)

@@ -14,7 +14,7 @@ from typing import Any
 from .commands import Option, flag, option, words
 from .commands.table import ignored, parameter, refused
 from .commands.terminal import LEVELS
-from .emitters import EMITTERS
+from .emitters import EMITTERS, default
 
 CHECKS = ("outputs", "layers", "none")
 SIMPLIFY = ("auto", "always", "never")
@@ -120,7 +120,8 @@ _INPUT_FORM = "x:1,3,224,224"
 _OURS = [
     *_group(
         "input and output",
-        _set("--outputs KINDS", "outputs", f"of {','.join(EMITTERS)}; default: all", _kinds, form="Sequence[str]"),
+        _set("--outputs KINDS", "outputs", f"of {','.join(EMITTERS)}; default: {','.join(default())}", _kinds,
+             form="Sequence[str]"),
         _set("-dms --disable_model_save", "save", "convert and check, write nothing", False),
     ),
     *_group(

@@ -1,6 +1,6 @@
 """Everything that can be written: a kind of output is one row of :data:`EMITTERS`.
 
-``tflite``       .tflite files            ``saved_model``  TensorFlow's SavedModel
+``tflite``  .tflite files      ``saved_model``  TensorFlow's SavedModel and frozen graph      ``keras``  Keras models
 
 What is heavy is imported by the writers, so that the command line can read the rows.
 """
@@ -28,7 +28,8 @@ class Emitter:
     ``suffix``      the file is ``<model><suffix>``; without one its files lie in the output folder itself
     ``checked_as``  the form of file whose runtimes and tolerance the check takes (``validation.compare.TOLERANCES``)
     ``article``     what it is called in a sentence
-    ``package``     the module without which it cannot be written, and the extra of this package that brings it
+    ``package``     the module without which it cannot be written
+    ``extra``       of this package, that brings the module; "" where it has the module's name
     ``default``     part of what is written where nothing is asked for (if its package is there)
     """
 
@@ -39,6 +40,7 @@ class Emitter:
     checked_as: str
     article: str = ""
     package: str = ""
+    extra: str = ""
     default: bool = False
 
     def path(self, folder: Path, stem: str) -> Path:
@@ -50,7 +52,8 @@ class Emitter:
         """Why it cannot be written here; empty where it can."""
         if not self.package or find_spec(self.package) is not None:
             return ""
-        return f"{self.article or self.name} needs {self.package}: pip install 'onnx2tf_lite[{self.package}]'"
+        extra = self.extra or self.package
+        return f"{self.article or self.name} needs {self.package}: pip install 'onnx2tf_lite[{extra}]'"
 
 
 def _saved_model(program: Graph, path: Path, options: Options) -> None:
@@ -71,11 +74,31 @@ def _float16(program: Graph, path: Path, options: Options) -> None:
     write(program, path, float16=True)
 
 
+def _frozen(program: Graph, path: Path, options: Options) -> None:
+    from .saved_model.frozen import write
+
+    write(program, path)
+
+
+def _keras(program: Graph, path: Path, options: Options) -> None:
+    from .keras import write
+
+    write(program, path)
+
+
+def _keras_row(name: str, suffix: str, checked_as: str) -> Emitter:
+    return Emitter(name, "float", _keras, suffix, checked_as, package="tf_keras", extra="keras")
+
+
 #: In the order in which they are written and reported.
 EMITTERS: dict[str, Emitter] = {
     row.name: row
     for row in (
         Emitter("saved_model", "float", _saved_model, "", "saved_model", "a SavedModel", "tensorflow", default=True),
+        _keras_row("keras", "_float32_v3.keras", "keras"),
+        _keras_row("h5", "_float32.h5", "keras"),
+        _keras_row("keras_weights", "_float32.weights.h5", "keras_weights"),
+        Emitter("frozen", "float", _frozen, "_float32.pb", "frozen", package="tensorflow"),
         Emitter("float32", "integer", _float32, "_float32.tflite", "float32", default=True),
         Emitter("float16", "integer", _float16, "_float16.tflite", "float16", default=True),
     )

@@ -71,6 +71,8 @@ TOLERANCES = {
     "float32": _FLOAT32,
     "saved_model": _FLOAT32,
     "keras": _FLOAT32,
+    "keras_weights": _FLOAT32,
+    "frozen": _FLOAT32,
     # the same program as float32, which is held to that limit; what differs is a rounding of every weight by up to
     # 2^-11, and the tail of what that does has no bound: a few elements next to a decision go anywhere
     "float16": Tolerance(1e-2, "weights of 11 bits, through some twenty layers", share=0.99, integers=0.99),

@@ -18,7 +18,7 @@ from .report import Move
 from .written import Arrays, FileFailed, Loaded, one_line
 
 
-class _TensorFlow:
+class TensorFlowFile:
     """What SavedModels and Keras models have in common."""
 
     path: Path
@@ -55,7 +55,7 @@ class _TensorFlow:
         raise FileFailed("TensorFlow does not say where")
 
 
-class SavedModel(_TensorFlow):
+class SavedModel(TensorFlowFile):
     """A SavedModel folder; of ours, every tensor that its map names can be read."""
 
     kind = "saved_model"
@@ -128,7 +128,7 @@ class _Signature:
         return inner | {n: results[k] for n, k in self.outputs if k in results}
 
 
-class Keras(_TensorFlow):
+class Keras(TensorFlowFile):
     """A ``.keras`` or ``.h5`` file of tf_keras, or else of the Keras that TensorFlow brings; outputs only."""
 
     kind = "keras"

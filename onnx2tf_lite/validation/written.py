@@ -22,6 +22,8 @@ RUNTIMES = {
     "quantised": ("XNNPACK", "builtin kernels"),
     "saved_model": ("TensorFlow",),
     "keras": ("TensorFlow",),
+    "keras_weights": ("TensorFlow",),
+    "frozen": ("TensorFlow",),
 }
 
 

@@ -57,7 +57,7 @@ QDQ = """
 
 @pytest.mark.parametrize("source", [cnn(), model(QDQ)], ids=["float", "quantised"])
 def test_no_kind_depends_on_which_came_first(source: onnx.ModelProto, tmp_path: Path) -> None:
-    pytest.importorskip("tensorflow")
+    pytest.importorskip("tf_keras")
     found: dict[str, set[bytes]] = {}
     wishes = [*permutations(EMITTERS, 2), *((name,) for name in EMITTERS), tuple(EMITTERS)]
     for i, wish in enumerate(wishes):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from onnx2tf_lite.emitters import saved_model
-from onnx2tf_lite.emitters.saved_model import function, writer
+from onnx2tf_lite.emitters.saved_model import writer
 from onnx2tf_lite.errors import ConversionError
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir import dims

@@ -2,9 +2,10 @@
 
 ``model``   the program as a model             ``steps``      what an operation becomes
 ``layers``  operations as layers of Keras      ``calls``      as functions of TensorFlow
-``operation``  as a layer that this package registers
+``operation``  as a layer that this package registers      ``files``  written and read
 """
 
+from .files import load, write
 from .model import build, shares
 
-__all__ = ["build", "shares"]
+__all__ = ["build", "load", "shares", "write"]

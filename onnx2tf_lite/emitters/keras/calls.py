@@ -7,7 +7,6 @@ than one constant number goes the way of ``operation``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ import numpy as np
 from ...ir.graph import Op, Quant, Value
 from .layers import operand
 from .steps import Call, Form, Step
-
 
 
 def _plain(value: Any) -> Any:
@@ -90,7 +88,6 @@ def _fake_quantise(op: Op) -> Step | None:
 def _ends(quant: Quant) -> np.ndarray:
     info = np.iinfo(quant.dtype)
     return quant.real(np.array([info.min, info.max], quant.dtype))
-
 
 
 #: Functions that take what the operator takes, in the same order.

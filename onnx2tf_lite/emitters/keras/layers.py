@@ -84,9 +84,7 @@ def _depthwise(op: Op) -> Step | None:
     _, h, w, out = weights.shape
     multiplier = op.attrs["multiplier"]
     if len(set(op.attrs["strides"])) > 1:
-        return _convolution(
-            "Conv2D", op, weights.reshape(h, w, 1, out), (h, w), filters=out, groups=out // multiplier
-        )
+        return _convolution("Conv2D", op, weights.reshape(h, w, 1, out), (h, w), filters=out, groups=out // multiplier)
     kernel = weights.reshape(h, w, out // multiplier, multiplier)
     return _convolution("DepthwiseConv2D", op, kernel, (h, w), depth_multiplier=multiplier)
 
@@ -168,8 +166,10 @@ def _resize(method: str) -> Form:
             return None  # whole factors: floor((i + 0.5) / f) = floor(i / f)
         if whole:
             return Layer("UpSampling2D", [x], {"size": tuple(factors), "interpolation": method})
-        size = [extent(d) for d in y.shape[1:3]]
-        return None if None in size else Layer("Resizing", [x], dict(zip(("height", "width"), size)) | {"interpolation": method})
+        height, width = (extent(d) for d in y.shape[1:3])
+        if height is None or width is None:
+            return None
+        return Layer("Resizing", [x], {"height": height, "width": width, "interpolation": method})
 
     return form
 
@@ -314,7 +314,9 @@ LAYERS: dict[str, Form] = {
     "RESHAPE": _reshape,
     "TRANSPOSE": _permute,
     "CONCATENATION": _concatenate,
-    "IDENTITY": lambda op: Layer("Activation", [operand(op)], {"activation": "linear"}) if operand(op).data is None else None,
+    "IDENTITY": lambda op: (
+        Layer("Activation", [operand(op)], {"activation": "linear"}) if operand(op).data is None else None
+    ),
 }
 
 assert set(LAYERS) <= set(KINDS)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from ...errors import ConversionError, Problem
 from ...ir.graph import Graph, Op, Value
+from ...ir.tensor_map import TensorMap
 from ..saved_model.function import partial
 from ..saved_model.runtime import errors_only, tensorflow
 from .calls import call
@@ -22,11 +24,27 @@ from .runtime import keras
 from .steps import Call, Layer, Other, Step, tensors
 
 
-def build(graph: Graph) -> Any:
+class Built(NamedTuple):
+    """A model, and the bytes of the tensor map that says which of its tensors are which of ONNX."""
+
+    model: Any
+    table: bytes
+
+
+_BUILT: WeakKeyDictionary[Graph, Built] = WeakKeyDictionary()  # several files are written of one program
+
+
+def build(graph: Graph) -> Built:
     """The model: inputs named and ordered as in ONNX, outputs in the order of ONNX.
 
     :raises ConversionError: where tf-keras is not installed, or the program has no input.
     """
+    if graph not in _BUILT:
+        _BUILT[graph] = _build(graph)
+    return _BUILT[graph]
+
+
+def _build(graph: Graph) -> Built:
     tf, k = tensorflow(), keras()
     if not graph.inputs:
         raise ConversionError(Problem("Keras model", "the model has no input", "write a SavedModel"))
@@ -34,7 +52,9 @@ def build(graph: Graph) -> Any:
         made = _Model(k, graph)
         for op, step in chosen(graph):
             made.add(op, step)
-        return k.Model([made.tensors[v] for v in graph.inputs], [made.tensors[v] for v in graph.outputs], name=made.name(graph.name))
+        ends = [[made.tensors[v] for v in end] for end in (graph.inputs, graph.outputs)]
+        model = k.Model(*ends, name=made.name(graph.name))
+    return Built(model, TensorMap.of(graph, made.stored).to_bytes(shapes=True))
 
 
 def chosen(graph: Graph) -> list[tuple[Op, Step]]:
@@ -101,6 +121,13 @@ class _Model:
             return {key: self.applied(part, op) for key, part in x.items()}
         return [self.applied(part, op) for part in x] if isinstance(x, list | tuple) else x
 
+    def stored(self, value: Value) -> str | None:
+        """``layer:index`` of a value, where it is a tensor of the model."""
+        if value not in self.tensors:
+            return None
+        layer, _, index = self.tensors[value]._keras_history
+        return f"{layer.name}:{index}"
+
     def _named(self, op: Op) -> str:
         return self.name(op.origin.node if op.origin and op.origin.node else op.outputs[0].name)
 
@@ -126,7 +153,9 @@ class _Model:
         )
         result = layer([self.tensors[v] for v in operands_of(step.op)] or [self.anchor])
         layer.set_weights(made.variables)
-        for tensor, value in zip(result if isinstance(result, list | tuple) else [result], step.op.outputs, strict=True):
+        for tensor, value in zip(
+            result if isinstance(result, list | tuple) else [result], step.op.outputs, strict=True
+        ):
             tensor.shape.assert_is_compatible_with(partial(value.shape))
         return result
 

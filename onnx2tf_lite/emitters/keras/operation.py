@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...ir.graph import Graph, Op, Value
-from ..saved_model.function import Function, Library, result_types
+from ..saved_model.flat import flatten
+from ..saved_model.function import Function, Library
 from ..saved_model.ops import emit
-from .runtime import keras, tensorflow
+from ..saved_model.runtime import tensorflow
+from .runtime import keras
 
 
 class Nodes(NamedTuple):
@@ -38,27 +40,10 @@ def nodes(op: Op) -> Nodes:
     graph = Graph(name="operation", inputs=operands_of(op), outputs=list(op.outputs), ops=[op])
     library = Library(tensorflow(), lambda array: array.dtype == np.float32 and array.size > 1)
     function = Function(library, graph).build(emit)
-    names = _add_flat(library, function)
+    names = flatten(library, function, {})
     operands = [*(f"x{i}" for i in range(len(graph.inputs))), *function.captured]
     results = [names[function(v).name] for v in graph.outputs]
     return Nodes(MessageToDict(library.graph_def), operands, results, [library.variables[n] for n in function.captured])
-
-
-def _add_flat(library: Library, function: Function) -> dict[str, str]:
-    """The nodes of ``function`` as those of a graph, where the results of a node are counted: names of both sorts."""
-    definition, graph = function.proto, library.graph_def
-    arguments = [*(function.refs[v] for v in function.graph.inputs), *function.captured.values()]
-    names = {ref.name: f"{ref.name}:0" for ref in arguments}
-    for ref in arguments:
-        graph.node.add(name=ref.name, op="Placeholder").attr["dtype"].type = ref.dtype
-    for node in definition.node_def:
-        places = [(a.name, i) for a in library.op_def(node.op).output_arg for i, _ in enumerate(result_types(a, node))]
-        names |= {f"{node.name}:{argument}:{i}": f"{node.name}:{k}" for k, (argument, i) in enumerate(places)}
-        copied = graph.node.add()
-        copied.CopyFrom(node)
-        copied.input[:] = [names[n] for n in node.input]
-    library.graph_def.library.function.remove(definition)
-    return names
 
 
 @cache
