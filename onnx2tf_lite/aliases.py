@@ -7,6 +7,7 @@ is ignored or refused.  Existing scripts keep running where they can.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 from .commands import Option, flag, option, words
 from .commands.table import ignored, parameter, refused
 from .commands.terminal import LEVELS
-from .emitters import EMITTERS, default
+from .emitters import EMITTERS, QUANTISED, default
 
 CHECKS = ("outputs", "layers", "none")
 SIMPLIFY = ("auto", "always", "never")
+OUTER = ("int8", "uint8", "float32")
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,29 @@ def _pinned(order: str) -> Callable[[str | Iterable[str]], dict[str, str]]:
     return lambda given: dict.fromkeys(_names(given), order)
 
 
+def _added(*kinds: str) -> dict[str, bool]:
+    return dict.fromkeys(kinds, True)
+
+
+def _literal(given: Any) -> Any:
+    """Numbers, perhaps nested: ``[[[[0.485, 0.456, 0.406]]]]``, ``0.5,0.5,0.5`` or 0.5."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError:
+        return words.numbers(given)
+
+
+def _calibrated(given: Iterable[Any]) -> tuple[tuple[Any, ...], ...]:
+    """Rows of an input's name, its data and perhaps mean and deviation."""
+    rows = [tuple(row) for row in given]
+    for row in rows:
+        if isinstance(row, str) or len(row) not in (2, 4):
+            raise ValueError(f"{' '.join(map(str, row))!r} is not NAME FILE.npy or NAME FILE.npy MEAN STD")
+    return tuple((*row[:2], *map(_literal, row[2:])) for row in rows)
+
+
 # ------------------------------------------------------------------------------------------------ the table
 
 
@@ -123,6 +148,31 @@ _OURS = [
         _set("--outputs KINDS", "outputs", f"of {','.join(EMITTERS)}; default: {','.join(default())}", _kinds,
              form="Sequence[str]"),
         _set("-dms --disable_model_save", "save", "convert and check, write nothing", False),
+    ),
+    *_group(
+        "quantisation",
+        _set("-oiqt --output_integer_quantized_tflite", "added", "five files with integers inside; needs data",
+             _added(*QUANTISED[:5])),
+        _set("-odrqt --output_dynamic_range_quantized_tflite", "added", "int8 weights, float activations",
+             _added("dynamic_range_quant")),
+        _set("--calibration PATH", "calibration", "samples: .npz by input name, .npy, or a folder of images",
+             reader="quantisation", form=f"{_PATH} | Mapping[str, np.ndarray]"),
+        _set("-cind --custom_input_op_name_np_data_path WORD...", "calibration_parts",
+             "NAME FILE.npy [MEAN STD] of an input; repeatable; either layout", _calibrated, reader="quantisation",
+             form="Sequence[Sequence[Any]]", action="append"),
+        _set("-qnm --quant_norm_mean M", "calibration_mean", "of the images in the folder: (pixel / 255 - M) / S",
+             _literal, reader="quantisation", form="str | Sequence[float]"),
+        _set("-qns --quant_norm_std S", "calibration_std", "0.5,0.5,0.5 or [[[[0.5,0.5,0.5]]]]; default: 0 and 1",
+             _literal, reader="quantisation", form="str | Sequence[float]"),
+        _set("--calibration-bgr", "calibration_bgr", "the model takes blue first", True, reader="quantisation"),
+        _set("--random-calibration", "calibration_random", "noise instead of data, for a first look", True,
+             reader="quantisation"),
+        _set("-qt --quant_type", "per_channel", "scales of weights; default: per-channel",
+             lambda given: given == "per-channel", reader="quantisation", choices=("per-channel", "per-tensor")),
+        _set("-iqd --input_quant_dtype", "input_dtype", "of full_integer_quant; default: int8", _text,
+             reader="quantisation", choices=OUTER),
+        _set("-oqd --output_quant_dtype", "output_dtype", "default: int8", _text, reader="quantisation",
+             choices=OUTER),
     ),
     *_group(
         "shapes",
@@ -229,7 +279,6 @@ _WITHOUT_EFFECT = [
     _ignored("-dsfs --disable_suppression_flexstridedslice", _NO_FLEX),
 ]
 
-_FLOAT_ONLY = "this version writes float files; quantise <model>_float32.tflite with ai-edge-quantizer"
 _KERAS = "this version writes no Keras formats; load the SavedModel (--outputs saved_model)"
 _PYTORCH = "PyTorch is not a target of this converter; use the ONNX file there"
 _SPLIT = "models above 2 GB are written as one file; cut with -inimc and -onimc where parts are wanted"
@@ -240,14 +289,6 @@ _INPUTS = "give the inputs themselves: -tdnp inputs.npz"
 
 _INSTEAD = [
     _refused("-it --input_tflite_file_path FILE", "only ONNX files are converted: -i model.onnx"),
-    _refused("-odrqt --output_dynamic_range_quantized_tflite", _FLOAT_ONLY),
-    _refused("-oiqt --output_integer_quantized_tflite", _FLOAT_ONLY),
-    _refused("-qt --quant_type TYPE", _FLOAT_ONLY),
-    _refused("-cind --custom_input_op_name_np_data_path [WORD...]", f"{_FLOAT_ONLY}; for test inputs use -tdnp"),
-    _refused("-qnm --quant_norm_mean M", _FLOAT_ONLY),
-    _refused("-qns --quant_norm_std S", _FLOAT_ONLY),
-    _refused("-iqd --input_quant_dtype TYPE", _FLOAT_ONLY),
-    _refused("-oqd --output_quant_dtype TYPE", _FLOAT_ONLY),
     _refused("-eatfp16 --enable_accumulation_type_float16", "set it in the delegate that runs the file"),
     _refused("-oh5 --output_h5", _KERAS),
     _refused("-okv3 --output_keras_v3", _KERAS),

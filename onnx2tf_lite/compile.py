@@ -25,6 +25,7 @@ from .ir.verify import verify
 from .layout.stage import LayoutReport, assign
 from .legalize import dtypes, dynamic, stored
 from .op_handlers.lower import lower
+from .quantization import RECIPES, Quantiser, Recipe
 
 
 @dataclass
@@ -32,12 +33,14 @@ class Settings:
     """What the stages are asked to do, and what they report.
 
     ``pins``: input or output name -> ``"onnx"`` or ``"channels_last"``; ``keep_nodes``: names of ONNX nodes whose
-    operations fusion leaves alone; ``listener(i, n)`` hears of every ONNX node before it is lowered.
+    operations fusion leaves alone; ``listener(i, n)`` hears of every ONNX node before it is lowered; ``quantiser``
+    has what the branches of quantised programs need.
     """
 
     pins: Mapping[str, str] = field(default_factory=dict)
     keep_nodes: frozenset[str] = frozenset()
     listener: Callable[[int, int], None] | None = None
+    quantiser: Quantiser = field(default_factory=Quantiser)
     layout: LayoutReport = field(default_factory=LayoutReport)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -84,6 +87,10 @@ def _int8(graph: Graph, settings: Settings) -> Graph:
     return graph
 
 
+def _quantise(recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
+    return lambda graph, settings: settings.quantiser.run(graph, recipe)
+
+
 def _shapes(graph: Graph, settings: Settings) -> Graph:
     return dynamic.materialise(graph)
 
@@ -102,10 +109,15 @@ STAGES: tuple[Stage, ...] = (
     ("fuse", _fuse),
 )
 
-#: From there to what emitters write: with float kernels alone, or with integer ones where the model is quantised.
+#: From there to what emitters write: with float kernels alone, with integer ones where the model is quantised, or with
+#: those that a recipe makes of a float model.
 BRANCHES: dict[str, tuple[Stage, ...]] = {
     "float": (("shapes", _shapes), ("merge", _merge)),
     "integer": (("int8", _int8), ("shapes", _shapes), ("merge", _merge)),
+    **{
+        name: (("quantize", _quantise(recipe)), ("int8", _int8), ("shapes", _shapes), ("merge", _merge))
+        for name, recipe in RECIPES.items()
+    },
 }
 
 

@@ -7,10 +7,11 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
@@ -25,10 +26,12 @@ from .ir.graph import Graph, Placement
 from .model.write import atomic
 from .options import Options, resolve
 from .passes.shapes import cut
+from .quantization import RECIPES, CalibrationData, Quantiser
 from .report import TensorInfo, operators
 from .validation.report import HEADER, cells
 
 LARGE_FILE = 1 << 26
+JUDGED = 8  # calibration samples on which quantised files are judged
 
 
 @dataclass
@@ -127,7 +130,13 @@ class _Conversion:
             input_names=o.input_names,
             output_names=o.output_names,
         )
-        self.settings = compile.Settings(o.pins, self.tuning.keep_nodes, self._lowering)
+        look = {"mean": o.calibration_mean, "std": o.calibration_std, "bgr": o.calibration_bgr}
+        data = CalibrationData.of(o.calibration, o.calibration_parts, random=o.calibration_random, **look)
+        self.quantiser = Quantiser(
+            data, o.per_channel, np.dtype(o.input_dtype), np.dtype(o.output_dtype), self.log.step,
+            self.log.warn,
+        )  # fmt: skip
+        self.settings = compile.Settings(o.pins, self.tuning.keep_nodes, self._lowering, self.quantiser)
         self.check = self._check() if o.check != "none" else None
 
     def _lowering(self, index: int, count: int) -> None:
@@ -139,7 +148,7 @@ class _Conversion:
         if unknown := [kind for kind in o.outputs or () if kind not in EMITTERS]:
             what = "is unknown"
             raise ConversionError(*(Problem(f"output {n!r}", what, did_you_mean(n, EMITTERS)) for n in unknown))
-        wanted = emitters.rows(emitters.default() if o.outputs is None else o.outputs)
+        wanted = emitters.rows([*(emitters.default() if o.outputs is None else o.outputs), *o.added])
         missing = [row for row in wanted if row.missing]
         if missing and o.outputs is not None:
             remedy = "or leave it out of the outputs"
@@ -194,6 +203,7 @@ class _Conversion:
             with _uncollected():
                 graph, reference, tuned = self.build()
                 inputs = list(graph.inputs)
+                self._check_on_samples(graph)
                 files, counts, program = self.emit(graph, work)
             del graph  # the runtimes read the files: the model's weights are not needed any more,
             if any(f.stat().st_size > LARGE_FILE for f in files.values()):
@@ -241,15 +251,26 @@ class _Conversion:
             log.warn(warning)
         return graph, reference, tuned
 
+    def _check_on_samples(self, graph: Graph) -> None:
+        """Quantised files are judged on what they are calibrated for, where no other inputs are given."""
+        if self.check is None or self.check.data is not None or not any(r.branch in RECIPES for r in self.wanted):
+            return
+        if self.quantiser.data.given:
+            self.check = replace(self.check, data=self.quantiser.data.first(graph, JUDGED))
+
     def emit(self, graph: Graph, work: Path) -> tuple[dict[str, Path], dict[str, int], validation.Program]:
-        """The files, in ``work``; of the last branch's program its operators and where the tensors are."""
-        files = {}
+        """The files, in ``work``; of the last branch's program its operators and where the tensors are (of one that was
+        quantised here only where there is no other)."""
+        files, told = {}, None
         for branch, program in compile.branches(graph, self.branches, self.settings, self.log.stage):
             for row in [row for row in self.wanted if row.branch == branch]:
                 files[row.name] = row.path(work, self.stem) if row.suffix else work / row.name
                 with self.log.stage(row.name), boundary(f"output '{row.name}'"):
                     row.write(program, files[row.name], self.options)
-        return files, operators(program), validation.Program.of(program)
+            if told is None or branch not in RECIPES:
+                told = operators(program), validation.Program.of(program)
+        assert told is not None
+        return files, *told
 
     def reference(self, model: gs.Graph) -> validation.Reference:
         """The model as the user gave it, cut where he asks for that."""

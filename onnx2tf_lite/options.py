@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .aliases import ALIASES, CHECKS, SIMPLIFY, Alias
+from .aliases import ALIASES, CHECKS, OUTER, SIMPLIFY, Alias
 from .commands.terminal import LEVELS
 from .errors import ConversionError, Problem, nearest
 
@@ -16,6 +16,13 @@ class Options:
     """The options of :func:`onnx2tf_lite.convert`.
 
     ``outputs``          kinds of ``emitters.EMITTERS``; None: the default ones, as far as their packages are there
+    ``added``            kinds that are written besides
+    ``calibration``      samples for quantised kinds: arrays by input name, .npz, .npy or folder of images
+    ``calibration_parts``  the same, a row for each input: name, .npy, perhaps mean and deviation
+    ``calibration_mean``, ``calibration_std``, ``calibration_bgr``  of the images in the folder
+    ``calibration_random``  noise instead
+    ``per_channel``      a scale for each output channel of weights
+    ``input_dtype``, ``output_dtype``  of ``full_integer_quant``
     ``save``             False: convert and check, write nothing
     ``batch_size``       of every free first dimension
     ``input_shapes``     input name -> its shape in ONNX order; -1 leaves an extent free
@@ -36,6 +43,16 @@ class Options:
     """
 
     outputs: tuple[str, ...] | None = None
+    added: Mapping[str, bool] = field(default_factory=dict)
+    calibration: Any = None
+    calibration_parts: tuple[tuple[Any, ...], ...] = ()
+    calibration_mean: Any = 0.0
+    calibration_std: Any = 1.0
+    calibration_bgr: bool = False
+    calibration_random: bool = False
+    per_channel: bool = True
+    input_dtype: str = "int8"
+    output_dtype: str = "int8"
     save: bool = True
     batch_size: int | None = None
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -57,7 +74,8 @@ class Options:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, known in {"check": CHECKS, "simplify": SIMPLIFY, "verbosity": LEVELS}.items():
+        ends = {"input_dtype": OUTER, "output_dtype": OUTER}
+        for name, known in {"check": CHECKS, "simplify": SIMPLIFY, "verbosity": LEVELS, **ends}.items():
             value = getattr(self, name)
             if value not in known:
                 remedy = f"did you mean {', '.join(nearest(value, known))}?"
@@ -91,7 +109,7 @@ def _says_nothing(name: str, value: Any) -> bool:
     return name != "outputs" and isinstance(value, list | tuple | dict | set | frozenset) and not value
 
 
-MERGED = ("pins", "input_shapes", "shape_hints")  # fields that several options may fill together
+MERGED = ("added", "pins", "input_shapes", "shape_hints")  # fields that several options may fill together
 
 
 class _Wishes:

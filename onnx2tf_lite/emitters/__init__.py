@@ -68,6 +68,11 @@ def _float32(program: Graph, path: Path, options: Options) -> None:
     write(program, path)
 
 
+def _quantised(name: str) -> Emitter:
+    """A kind whose branch of the compiler makes the integers: they are written as they are."""
+    return Emitter(name, name, _float32, f"_{name}.tflite", "quantised")
+
+
 def _float16(program: Graph, path: Path, options: Options) -> None:
     from .tflite import write
 
@@ -90,6 +95,16 @@ def _keras_row(name: str, suffix: str, checked_as: str) -> Emitter:
     return Emitter(name, "float", _keras, suffix, checked_as, package="tf_keras", extra="keras")
 
 
+#: Float models with integers inside (``quantization.RECIPES`` says which).
+QUANTISED = (
+    "dynamic_range_quant",
+    "integer_quant",
+    "full_integer_quant",
+    "integer_quant_with_int16_act",
+    "full_integer_quant_with_int16_act",
+    "weight_only_int8",
+)
+
 #: In the order in which they are written and reported.
 EMITTERS: dict[str, Emitter] = {
     row.name: row
@@ -101,6 +116,7 @@ EMITTERS: dict[str, Emitter] = {
         Emitter("frozen", "float", _frozen, "_float32.pb", "frozen", package="tensorflow"),
         Emitter("float32", "integer", _float32, "_float32.tflite", "float32", default=True),
         Emitter("float16", "integer", _float16, "_float16.tflite", "float16", default=True),
+        *map(_quantised, QUANTISED),
     )
 }
 

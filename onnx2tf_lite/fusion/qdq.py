@@ -24,7 +24,7 @@ from .cleanup import equal
 from .cleanup import same_integers as same_pair
 from .weights import axes_of
 
-I8, U8, I32 = (np.dtype(n) for n in ("int8", "uint8", "int32"))
+I8, U8, I16, I32, I64 = (np.dtype(n) for n in ("int8", "uint8", "int16", "int32", "int64"))
 BIAS_ERROR = 1 / 256  # of an output step: how far a bias may be off for want of precision in s_x * s_w
 
 
@@ -35,20 +35,22 @@ def int8_of(quant: Quant) -> Quant | None:
     return quant if quant.dtype == I8 else replace(quant, zero_point=quant.zero_point.astype(np.int64) - 128, dtype=I8)
 
 
-def is_int8(quant: Quant) -> bool:
-    """True for per-tensor parameters of int8."""
+def computes(quant: Quant) -> bool:
+    """True for parameters that kernels compute with: per tensor, of int8, or of int16 with zero point 0."""
+    if quant.dtype == I16:
+        return quant.axis is None and quant.scale.size == 1 and not quant.zero_point.any()
     return quant.dtype == I8 and int8_of(quant) is not None
 
 
 def source(value: Value | None) -> Value | None:
-    """The int8 tensor whose real numbers ``value`` is: the operand of its DEQUANTIZE, or a quantised constant."""
+    """The tensor for kernels whose real numbers ``value`` is: the operand of its DEQUANTIZE, or a quantised constant."""
     if value is None:
         return None
     if value.data is not None:
-        quant = value.quant and int8_of(value.quant)
+        quant = value.quant and (value.quant if computes(value.quant) else int8_of(value.quant))
         return None if quant is None or value.dtype.kind != "f" else integers(value, quant)
     producer = value.made_by("DEQUANTIZE")
-    if producer is None or not is_int8(producer.attrs["quant"]):
+    if producer is None or not computes(producer.attrs["quant"]):
         return None
     stored = producer.inputs[0]
     return stored if stored is not None and stored.quant and equal(stored.quant, producer.attrs["quant"]) else None
@@ -137,6 +139,11 @@ def from_unsigned(m: Match) -> Value | None:
 # ------------------------------------------------------------------------------------------------ movement
 
 
+def moves(move: Op, quant: Quant) -> bool:
+    """True where the kernel of a movement takes such integers."""
+    return quant.dtype != I16 or move.kind.int16
+
+
 def _moved(move: Op, x: Value) -> Value:
     value = again(move, x, *move.inputs[1:])
     value.quant = x.quant
@@ -150,7 +157,9 @@ def sink(m: Match) -> Value | None:
     Moving elements and dequantising each of them commute.
     """
     stored = source(m.real)
-    return None if stored is None or stored.quant is None else b.dequantize(_moved(m.root, stored), stored.quant)
+    if stored is None or stored.quant is None or not moves(m.root, stored.quant):
+        return None
+    return b.dequantize(_moved(m.root, stored), stored.quant)
 
 
 @rule("QUANTIZE(move := mover(x, ...))", above=1)
@@ -160,7 +169,7 @@ def lift(m: Match) -> Value | None:
     Moving elements and quantising each of them commute; so do maxima, as quantising is monotonic.
     """
     quant = m.root.attrs["quant"]
-    ready = is_int8(quant) and m.x.dtype.kind == "f" and m.x.producer is not None and has_one_reader(m, m.x)
+    ready = computes(quant) and moves(m.op("move"), quant) and m.x.dtype.kind == "f" and m.x.producer is not None and has_one_reader(m, m.x)
     return _moved(m.op("move"), b.quantize(m.x, quant)) if ready else None
 
 
@@ -171,11 +180,32 @@ def lift_pad(m: Match) -> Value | None:
     Padding and quantising each element commute.
     """
     quant = m.root.attrs["quant"]
-    if not is_int8(quant) or m.x.dtype.kind != "f":
+    if not computes(quant) or m.x.dtype.kind != "f":
         return None
     value = again(m.op("pad"), b.quantize(m.x, quant), integers(m.fill, quant))
     value.quant = quant
     return value
+
+
+@rule("PADV2(real := shared(DEQUANTIZE(x)), const(fill))")
+def sink_pad(m: Match) -> Value | None:
+    """padding before DEQUANTIZE, with the integer that the number (perhaps -inf, which becomes the lowest) is
+
+    Padding and dequantising each element commute.
+    """
+    stored = source(m.real)
+    if stored is None or stored.quant is None or not _reaches(stored.quant, m.fill):
+        return None
+    value = again(m.root, stored, integers(m.fill, stored.quant))
+    value.quant = stored.quant
+    return b.dequantize(value, stored.quant)
+
+
+def _reaches(quant: Quant, fill: Value) -> bool:
+    """True where a number is one of the integers, or below them all: a maximum is then never it."""
+    assert fill.data is not None
+    number = fill.data.item()
+    return number == -np.inf or fill.quant is not None or quant.real(quant.stored(fill.data)).item() == number
 
 
 @rule("joiner(...)", above=1)
@@ -200,7 +230,7 @@ def lift_join(m: Match) -> Value | None:
     With one scale, joining and quantising each element commute.
     """
     quant, join = m.root.attrs["quant"], m.op("join")
-    if not is_int8(quant) or m.join.dtype.kind != "f":
+    if not computes(quant) or m.join.dtype.kind != "f":
         return None
     value = again(join, *(b.quantize(v, quant) for v in join.inputs))
     value.quant = quant
@@ -214,42 +244,45 @@ def requantize(m: Match) -> Value | None:
     QUANTIZE rescales integers without the real numbers between.
     """
     quant, stored = m.root.attrs["quant"], source(m.real)
-    return b.quantize(stored, quant) if stored is not None and is_int8(quant) else None
+    return b.quantize(stored, quant) if stored is not None and computes(quant) else None
 
 
 # ------------------------------------------------------------------------------------------------ kernels
 
 
-def _activation(value: Value | None) -> Value:
+def _activation(value: Value | None, out: Quant) -> Value:
+    """The integers of an operand, in the width of the result."""
     stored = source(value)
-    if stored is None or stored.quant is None:
-        raise NearMissError(f"operand '{value.name if value else '-'}' is not quantised to 8 bits")
+    if stored is None or stored.quant is None or stored.dtype != out.dtype:
+        raise NearMissError(f"operand '{value.name if value else '-'}' is not quantised to {out.dtype}")
     return stored
 
 
 def _rescales(f: Op, out: Quant) -> Value:
     """Kernels that rescale from any input scales to any output scale."""
-    return again(f, *(_activation(v) for v in f.inputs))
+    return again(f, *(_activation(v, out) for v in f.inputs))
 
 
 def _product(f: Op, out: Quant) -> Value:
     """``enlarges``: the kernel multiplies by s_x * s_y / s_out >= 1, which it knows from version 3 on."""
-    x, y = (_activation(v) for v in f.inputs)
+    x, y = (_activation(v, out) for v in f.inputs)
     factor = x.quant.scale.item() * y.quant.scale.item() / out.scale.item()  # type: ignore[union-attr]
     return again(f, x, y, enlarges=factor >= 1)
 
 
 def _one_scale(f: Op, out: Quant) -> Value:
-    x = _activation(f.inputs[0])
+    x = _activation(f.inputs[0], out)
     if not equal(x.quant, out):  # type: ignore[arg-type]
         raise NearMissError("the kernel wants one scale for operand and result")
     return again(f, x, *f.inputs[1:])
 
 
 def _fixed_scale(f: Op, out: Quant, fixed: FixedScale) -> Value:
+    if out.dtype == I16:
+        fixed = FixedScale(2**-15, 0)
     if (out.scale.item(), out.zero_point.item()) != (fixed.scale, fixed.zero_point):
         raise NearMissError(f"the kernel's result has scale {fixed.scale:g} and zero point {fixed.zero_point}")
-    return again(f, _activation(f.inputs[0]))
+    return again(f, _activation(f.inputs[0], out))
 
 
 def _weights(value: Value | None, axis: int) -> Value:
@@ -266,23 +299,24 @@ def _weights(value: Value | None, axis: int) -> Value:
 
 
 def _bias(value: Value | None, scale: np.ndarray, out: Quant, channels: int) -> Value:
-    """The bias in units of ``scale``; refused where that is not precise enough."""
+    """The bias in units of ``scale``, of 32 bits or, beside activations of 16, of 64; refused where that is not precise
+    enough."""
     if value is not None and value.data is None:
         raise NearMissError("the bias is only known at run time")
     real = np.zeros(channels) if value is None else value.data.astype(np.float64)  # type: ignore[union-attr]
-    units = np.round(real / scale)
+    units, dtype = np.round(real / scale), I64 if out.dtype == I16 else I32
     if (
-        np.abs(units).max(initial=0) >= 2**31
+        np.abs(units).max(initial=0) >= np.iinfo(dtype).max
         or np.abs(units * scale - real).max(initial=0) > BIAS_ERROR * out.scale.item()
     ):
-        raise NearMissError("the bias does not fit int32 with the scale of operand times weights")
+        raise NearMissError(f"the bias does not fit {dtype} with the scale of operand times weights")
     axis = 0 if scale.size > 1 else None
-    quant = Quant(scale.astype(np.float32), np.zeros(scale.size, np.int64), I32, axis)
-    return constant(units.astype(np.int32), name=value.name if value else "zero_bias", quant=quant)
+    quant = Quant(scale.astype(np.float32), np.zeros(scale.size, np.int64), dtype, axis)
+    return constant(units.astype(dtype), name=value.name if value else "zero_bias", quant=quant)
 
 
 def _linear(f: Op, out: Quant) -> Value:
-    x, axis = _activation(f.inputs[0]), axes_of(f).outputs
+    x, axis = _activation(f.inputs[0], out), axes_of(f).outputs
     weights = _weights(f.inputs[1], axis)
     assert x.quant is not None and weights.quant is not None and weights.data is not None
     scale = x.quant.scale.astype(np.float64).reshape(-1) * weights.quant.scale.astype(np.float64)
@@ -305,10 +339,12 @@ def kernel(m: Match) -> Value | None:
     The kernel computes on real numbers (x - z) * s and rounds once, where the model has its QUANTIZE.
     """
     out = m.root.attrs["quant"]
-    if not is_int8(out):
+    if not computes(out):
         return None
     operation = m.op("result")
     parameters = operation.kind.int8
+    if out.dtype == I16 and not operation.kind.int16:
+        raise NearMissError("there is no kernel for 16 bits")
     if isinstance(parameters, FixedScale):
         value = _fixed_scale(operation, out, parameters)
     else:
@@ -318,7 +354,7 @@ def kernel(m: Match) -> Value | None:
 
 
 TO_INT8 = [quantize_int8, dequantize_int8, move_int8]
-INTO_KERNELS = [sink, sink_join, same_pair, kernel, requantize, lift, lift_pad, lift_join]
+INTO_KERNELS = [sink, sink_pad, sink_join, same_pair, kernel, requantize, lift, lift_pad, lift_join]
 
 
 def qdq(graph: Graph) -> list[str]:

@@ -23,6 +23,7 @@ from .graph import Op, Value
 from .kinds import KINDS, Kind
 from .traits import Elements, FixedScale, Int8
 
+MOVEMENT = (Int8.MOVES, Int8.PADS, Int8.JOINS)
 FAMILIES: dict[str, Callable[[Kind], bool]] = {
     "linear": lambda kind: kind.weights is not None,
     "carrier": lambda kind: kind.fuses,  # of an activation
@@ -30,7 +31,7 @@ FAMILIES: dict[str, Callable[[Kind], bool]] = {
     "mover": lambda kind: kind.int8 is Int8.MOVES,  # the numbers of one tensor, and perhaps zeros, or fewer of them
     "view": lambda kind: kind.int8 is Int8.MOVES and kind.elements is Elements.COPIED,
     "joiner": lambda kind: kind.int8 is Int8.JOINS,
-    "kernel": lambda kind: isinstance(kind.int8, FixedScale) or kind.int8 not in (None, Int8.MOVES, Int8.JOINS),
+    "kernel": lambda kind: isinstance(kind.int8, FixedScale) or kind.int8 not in (None, *MOVEMENT),
 }
 
 

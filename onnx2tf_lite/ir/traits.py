@@ -46,6 +46,7 @@ class Int8(Enum):
     """Which quantisation parameters the 8-bit kernel takes."""
 
     MOVES = "the result has those of the operand"
+    PADS = "the result has those of the operand, and so has the number that is filled in"
     JOINS = "all operands and the result have the same"
     LINEAR = "any activations; weights with zero point 0, bias in units of their product"
     RESCALES = "any, on every operand and the result"
@@ -131,6 +132,7 @@ class Traits:
     ``commutes``        the first two operands can be exchanged
     ``bits``            uint64 on int64
     ``int8``            parameters of its 8-bit kernel; None: there is none that we use
+    ``int16``           it computes activations of 16 bits, zero points all 0, as well (weights stay int8)
     ``exact_in_float``  whole numbers below 2**24 give the exact whole result in float32
     ``fuses``           the kernel applies one of the fused activations (and clamps to the finite float32 without one)
     ``clamps``          it is such an activation: the operand limited to ``limits``
@@ -148,6 +150,7 @@ class Traits:
     commutes: bool
     bits: Bits
     int8: Int8 | FixedScale | None
+    int16: bool
     exact_in_float: bool
     fuses: bool
     clamps: bool
@@ -183,6 +186,7 @@ _NOTHING = Traits(
     commutes=False,
     bits=Bits.WRONG,
     int8=None,
+    int16=False,
     exact_in_float=False,
     fuses=False,
     clamps=False,
@@ -204,5 +208,5 @@ def whole(interval: Transfer | None, bits: Bits, **differs: Any) -> Traits:
     return computed(NEVER, REALS, interval, bits, None, **differs)
 
 
-MOVER = computed(PASSES, REALS, first, Bits.SAME, Int8.MOVES, elements=Elements.COPIED)
+MOVER = computed(PASSES, REALS, first, Bits.SAME, Int8.MOVES, int16=True, elements=Elements.COPIED)
 PICKER = MOVER.but(elements=Elements.PICKED, int8=None)

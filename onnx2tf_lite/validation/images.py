@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +24,20 @@ def read_folder(
     std: Sequence[float] = (1.0,),
     limit: int | None = None,
 ) -> list[dict[str, np.ndarray]]:
+    """The samples of :func:`stream`, ``limit`` of them."""
+    return list(islice(stream(folder, specs, hints, mean, std), limit))
+
+
+def stream(
+    folder: Path,
+    specs: Sequence[InputSpec],
+    hints: Mapping[str, Sequence[int]],
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    bgr: bool = False,
+) -> Iterator[dict[str, np.ndarray]]:
     """One sample per image, in the order of the file names: resized to the input, ``(pixel / 255 - mean) / std``; for
-    an integer input the pixels as they are.
+    an integer input the pixels as they are.  ``bgr``: blue comes first.
 
     The input is [N,C,H,W], or [N,H,W,C] where only its last axis has an extent that images can have.  Free extents are
     those of ``hints``, else the image's own.
@@ -44,19 +58,19 @@ def read_folder(
     (spec,) = specs
     shape, last = _layout(spec, hints.get(spec.name, ()))
     channels = shape[-1] if last else shape[1]
-    samples = []
-    for path in paths[:limit]:
+    for path in paths:
         with Image.open(path) as opened:
             image = opened.convert(CHANNELS[channels])
         height, width = (shape[1:3] if last else shape[2:4]) or (-1, -1)
         image = image.resize((width if width > 0 else image.width, height if height > 0 else image.height))
         pixels: np.ndarray = np.asarray(image, np.float32).reshape(image.height, image.width, channels)
+        if bgr:
+            pixels = pixels[..., [2, 1, 0, *range(3, channels)]]
         if spec.dtype.kind == "f":
             pixels = (pixels / 255 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
         pixels = pixels if last else pixels.transpose(2, 0, 1)
         batch = max(shape[0], 1)
-        samples.append({spec.name: np.repeat(pixels[None], batch, 0).astype(spec.dtype)})
-    return samples
+        yield {spec.name: np.repeat(pixels[None], batch, 0).astype(spec.dtype)}
 
 
 def _layout(spec: InputSpec, hint: Sequence[int]) -> tuple[list[int], bool]:

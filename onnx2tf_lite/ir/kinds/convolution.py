@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import dims, intervals
 from ..dims import Dim
 from ..graph import Attrs, Op, Value
@@ -66,9 +68,14 @@ def bias(op: Op) -> str:
     return f"the bias {value} is not [{channels}]" if value is not None and value.shape != (channels,) else ""
 
 
+def hybrid(op: Op) -> bool:
+    """int8 weights beside float activations, which the kernel quantises as they come."""
+    return op.outputs[0].dtype.kind == "f" and op.inputs[1] is not None and op.inputs[1].dtype == np.int8
+
+
 def linear(weights: Weights, **differs: Any) -> Traits:
     """A sum of products with constant weights, which whole numbers may take part in as float32 while they are small."""
-    exact = {"interval": intervals.dot, "exact_in_float": True, "int8": Int8.LINEAR, "trap": bias, "fuses": True}
+    exact = {"interval": intervals.dot, "exact_in_float": True, "int8": Int8.LINEAR, "int16": True, "trap": bias, "fuses": True}
     return computed(DOTS, REALS, None, Bits.WRONG, None, weights=weights).but(**{**exact, **differs})
 
 
@@ -84,8 +91,8 @@ define(
     typed=(0, 1),
     max_rank=4,
     options=("Conv2DOptions", {"padding": "padding", **_FUSED, **_strides("HW")}),
-    versions="3:qi8 4:qi16 6:@grouped",
-    features={"grouped": lambda op: op.inputs[0].shape[-1] != op.inputs[1].shape[-1]},
+    versions="3:qi8 4:qi16 5:@hybrid 6:@grouped",
+    features={"hybrid": hybrid, "grouped": lambda op: op.inputs[0].shape[-1] != op.inputs[1].shape[-1]},
 )
 
 
@@ -107,8 +114,8 @@ define(
         "DepthwiseConv2DOptions",
         {"padding": "padding", "depthMultiplier": "multiplier", **_FUSED, **_strides("HW")},
     ),
-    versions="2:@dilated 3:qi8 5:qi16",
-    features={"dilated": lambda op: any(d != 1 for d in op.attrs.get("dilations", ()))},
+    versions="2:@dilated 3:qi8 5:qi16 6:@hybrid",
+    features={"hybrid": hybrid, "dilated": lambda op: any(d != 1 for d in op.attrs.get("dilations", ()))},
 )
 
 
@@ -142,7 +149,7 @@ _CONV_3D = ("Conv3DOptions", {"padding": "padding", **_FUSED, **_strides("DHW")}
 define(
     "CONV_3D",
     _conv3d,
-    linear(Weights(outputs=4, inputs=3, window=slice(0, 3)), int8=None, **_INEXACT),
+    linear(Weights(outputs=4, inputs=3, window=slice(0, 3)), int8=None, int16=False, **_INEXACT),
     layout=CHANNELS_LAST,
     types="f32",
     typed=(0, 1),
@@ -153,7 +160,7 @@ define(
 define(
     "CONV_3D_TRANSPOSE",
     _transposed,
-    linear(Weights(outputs=3, inputs=4, window=slice(0, 3)), trap=None, fuses=False, int8=None, **_INEXACT),
+    linear(Weights(outputs=3, inputs=4, window=slice(0, 3)), trap=None, fuses=False, int8=None, int16=False, **_INEXACT),
     layout=CHANNELS_LAST,
     types="f32",
     typed=(0, 1),
@@ -179,7 +186,7 @@ def pool(name: str, traits: Traits) -> None:
 
 
 pool("MAX_POOL_2D", PICKER.but(bits=Bits.WRONG, int8=Int8.MOVES, exact_in_float=True, fuses=True))
-pool("AVERAGE_POOL_2D", computed(TOTALS, REALS, intervals.first, Bits.WRONG, Int8.ONE_SCALE, fuses=True))
+pool("AVERAGE_POOL_2D", computed(TOTALS, REALS, intervals.first, Bits.WRONG, Int8.ONE_SCALE, int16=True, fuses=True))
 
 
 # ------------------------------------------------------------------------------------------------ images
@@ -214,7 +221,7 @@ def resize(name: str, traits: Traits, corners: str) -> None:
 
 
 _NEAREST = MOVER.but(bits=Bits.WRONG, exact_in_float=True)
-resize("RESIZE_BILINEAR", real("+- +n -n n n", REALS, Int8.ONE_SCALE), "@half_pixel_centers")
+resize("RESIZE_BILINEAR", real("+- +n -n n n", REALS, Int8.ONE_SCALE, int16=True), "@half_pixel_centers")
 resize("RESIZE_NEAREST_NEIGHBOR", _NEAREST, "@half_pixel_centers|@align_corners")
 # window 2 * radius + 1 over the last axis; alpha is not divided by the window size
 define(

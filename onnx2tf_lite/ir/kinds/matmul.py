@@ -11,7 +11,7 @@ from ..graph import Attrs, Value
 from ..kind import Result, define
 from ..orders import FullyConnected, MatMul
 from ..traits import DOTS, REALS, Bits, Int8, Weights, computed
-from .convolution import linear
+from .convolution import hybrid, linear
 from .shapes import broadcast
 
 
@@ -36,7 +36,8 @@ define(
         "FullyConnectedOptions",
         {"fusedActivationFunction": "activation", "keepNumDims": lambda op: op.outputs[0].rank != 2},
     ),
-    versions="4:qi8 5:rank>2 7:qi16",
+    versions="4:qi8 5:rank>2 7:qi16 12:@hybrid",
+    features={"hybrid": hybrid},
     evaluate=lambda attrs, x, w, b=0: x @ w.T + b,
 )
 
@@ -58,7 +59,7 @@ def _evaluate(attrs: Attrs, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 define(
     "BATCH_MATMUL",
     _batch_matmul,
-    computed(DOTS, REALS, intervals.dot, Bits.WRONG, Int8.RESCALES, exact_in_float=True),
+    computed(DOTS, REALS, intervals.dot, Bits.WRONG, Int8.RESCALES, int16=True, exact_in_float=True),
     layout=MatMul(),
     types="f32",
     typed=(0, 1),

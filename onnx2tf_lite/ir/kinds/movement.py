@@ -284,7 +284,7 @@ define(
 define(
     "PADV2",
     _padded,
-    PICKER.but(interval=intervals.hull),
+    PICKER.but(interval=intervals.hull, int8=Int8.PADS),
     layout=AnyOrder(per_axis=("pads",), fixed=(1,)),
     types=_PADDED,
     typed=(0, 1),
@@ -390,7 +390,7 @@ def blocks(name: str, infer: Infer) -> None:
     define(
         name,
         infer,
-        MOVER,
+        MOVER.but(int16=False),
         layout=CHANNELS_LAST,
         types="f32 i8 u8 i32 i64",
         max_rank=4,

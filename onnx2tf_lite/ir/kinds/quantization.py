@@ -61,6 +61,7 @@ define(
     types="",
     max_rank=8,
     options=("DequantizeOptions", {}),
-    versions="2:qi8 3:qi16|f16",
+    versions="2:qi8 3:qi16|f16 5:@per_channel",
+    features={"per_channel": lambda op: op.attrs["quant"].axis is not None},
     evaluate=lambda attrs, x: attrs["quant"].real(x),
 )

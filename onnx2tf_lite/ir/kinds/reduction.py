@@ -86,7 +86,7 @@ def reducer(
 _INTEGERS = "f32 i8 u8 i16 i32 i64"
 _NUMBERS, _8 = "f32 i32 i64", "2:qi8|qu8 3:qi16"
 _EXTREME = PICKER.but(bits=Bits.ORDERED, int8=Int8.MOVES)
-_MEAN = computed(TOTALS, REALS, intervals.first, Bits.WRONG, Int8.RESCALES)
+_MEAN = computed(TOTALS, REALS, intervals.first, Bits.WRONG, Int8.RESCALES, int16=True)
 reducer("MEAN", _mean, _NUMBERS, _8, "Mean", always(np.nan), _MEAN)
 reducer("SUM", np.sum, _NUMBERS, _8, "Sum", always(0), computed(TOTALS, REALS, intervals.summed, Bits.SAME, None))
 reducer("REDUCE_MAX", np.max, _INTEGERS, "2:i8 3:i16", "Max", lowest, _EXTREME)
@@ -136,7 +136,7 @@ def _log_softmax(attrs: Attrs, x: np.ndarray) -> np.ndarray:
 define(
     "SOFTMAX",
     same,
-    real(". n n . n", (0, 1), FixedScale(1 / 256, -128)),
+    real(". n n . n", (0, 1), FixedScale(1 / 256, -128), int16=True),
     layout=LAST_AXIS,
     types="f32",
     max_rank=6,

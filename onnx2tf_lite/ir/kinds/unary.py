@@ -109,7 +109,7 @@ def unary(name: str, function: Evaluate, types: str, versions: str, tf: str | No
 
 POSITIVE, UNIT, BOTH = (0, inf), (0, 1), (-1, 1)  # limits
 _8, _8_16 = "2:qi8|qu8 3:qi16", "2:qi8|qi16"
-_CLAMP = real(BOUNDED, REALS, Int8.RESCALES, clamps=True)
+_CLAMP = real(BOUNDED, REALS, Int8.RESCALES, int16=True, clamps=True)
 _HALF, _STEEP = FixedScale(1 / 256, -128), FixedScale(1 / 128, 0)
 unary(
     "ABS", np.abs, "f32 i32", "2:qi8 3:qi16 5:i32", "Abs", computed(". + + . n", POSITIVE, absolute, Bits.WRONG, None)
@@ -123,11 +123,11 @@ unary("SIN", np.sin, "f32", "", "Sin", real(". n n . n", BOTH, None))
 unary("COS", np.cos, "f32", "", "Cos", real(". n n . n", BOTH, None))
 unary("SQUARE", np.square, "f32", "", "Square", computed("+ + + . n", POSITIVE, squared, Bits.SAME, None))
 unary("SIGN", np.sign, "f32 i32", "2:i32", "Sign", computed(BOUNDED, BOTH, signed, Bits.WRONG, None))
-unary("RELU", lambda x: np.maximum(x, 0), "f32", _8, "Relu", real(". + . . n", POSITIVE, Int8.RESCALES, clamps=True))
+unary("RELU", lambda x: np.maximum(x, 0), "f32", _8, "Relu", real(". + . . n", POSITIVE, Int8.RESCALES, int16=True, clamps=True))
 unary("RELU6", lambda x: np.clip(x, 0, 6), "f32", _8, "Relu6", _CLAMP.but(limits=(0, 6)))
-unary("RELU_N1_TO_1", lambda x: np.clip(x, -1, 1), "f32", "2:qi8", None, _CLAMP.but(limits=BOTH, int8=None))
-unary("TANH", np.tanh, "f32", _8, "Tanh", real(BOUNDED, BOTH, _STEEP))
-unary("LOGISTIC", lambda x: 1 / (1 + np.exp(-x)), "f32", _8, "Sigmoid", real(BOUNDED, UNIT, _HALF))
+unary("RELU_N1_TO_1", lambda x: np.clip(x, -1, 1), "f32", "2:qi8", None, _CLAMP.but(limits=BOTH, int8=None, int16=False))
+unary("TANH", np.tanh, "f32", _8, "Tanh", real(BOUNDED, BOTH, _STEEP, int16=True))
+unary("LOGISTIC", lambda x: 1 / (1 + np.exp(-x)), "f32", _8, "Sigmoid", real(BOUNDED, UNIT, _HALF, int16=True))
 unary("HARD_SWISH", _hard_swish, "f32", "", None, real("+ + n . n", (-0.375, inf), Int8.RESCALES))
 unary("ELU", _elu, "f32", "", "Elu", real(". + . . n", (-1, inf), Int8.RESCALES))
 unary("LOGICAL_NOT", np.logical_not, "bool", "", "LogicalNot", whole(None, Bits.WRONG))
@@ -145,7 +145,7 @@ rounding("ROUND", np.round, None)
 define(
     "LEAKY_RELU",
     same,
-    real("+- + +-n . n", REALS, Int8.RESCALES),
+    real("+- + +-n . n", REALS, Int8.RESCALES, int16=True),
     layout=ELEMENTWISE,
     types="f32",
     max_rank=8,
@@ -158,7 +158,7 @@ define(
 define(
     "GELU",
     same,
-    real(". + n . n", (-0.17005, inf), Int8.RESCALES),
+    real(". + n . n", (-0.17005, inf), Int8.RESCALES, int16=True),
     layout=ELEMENTWISE,
     types="f32",
     max_rank=8,

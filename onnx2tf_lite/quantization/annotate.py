@@ -1,0 +1,125 @@
+"""QUANTIZE and DEQUANTIZE around every tensor that an integer kernel reads or writes.
+
+Which operators compute with integers is asked of their traits; what only moves numbers takes part where its operand
+does, with the same parameters, and needs no annotation of its own (``fusion.qdq`` moves the DEQUANTIZE behind it).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ir import build as b
+from ..ir.graph import Op, Quant, Value, building, constant
+from ..ir.traits import Int8
+from . import scales
+from .plan import Plan
+from .recipes import I8
+
+ROOM = 2**30  # units that a bias may have of the 2^31 of int32
+
+
+def annotate(plan: Plan) -> None:
+    """Put the annotations of ``plan`` into its graph, in place."""
+    _Annotator(plan).run()
+
+
+class _Annotator:
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.graph = plan, plan.graph
+        self.made: dict[tuple[Value, str], Value] = {}  # a tensor by way of integers of a dtype
+
+    def run(self) -> None:
+        graph, plan = self.graph, self.plan
+        old, graph.ops = graph.ops, []
+        for value in graph.inputs:
+            if (dtype := plan.width(value)) is not None:
+                with building(graph):
+                    self._enter(value, dtype, old)
+        for op in old:
+            with building(graph, op.origin):
+                dtype = plan.ops.get(op)
+                if dtype is not None:
+                    self._read(op, dtype)
+                elif op.kind.int8 is Int8.PADS:
+                    self._fill(op)
+                graph.ops.append(op)
+                if dtype is not None:
+                    self._write(op, dtype)
+
+    def _enter(self, value: Value, dtype: np.dtype, ops: list[Op]) -> None:
+        """An input of the graph as its readers are to see it."""
+        quant = self.plan.quant(value, dtype)
+        seen = b.dequantize(b.quantize(value, quant), quant)
+        self.made[value, dtype.name] = seen
+        for op in ops:
+            if op in self.plan.ops or self.plan.moves(op):
+                op.replace_uses({value: seen})
+        self.plan.alias(seen, value)
+
+    def _read(self, op: Op, dtype: np.dtype) -> None:
+        """Let the operation read quantised operands."""
+        linear = op.kind.weights is not None
+        for i, value in enumerate(op.inputs[:1] if linear else op.inputs):
+            if value is None or value.dtype != np.float32:
+                continue
+            if value.is_constant:
+                shared = self.plan.quant(op.outputs[0], dtype) if op.kind.int8 is Int8.JOINS else None
+                op.inputs[i] = _constant(value, dtype, shared)
+            else:
+                op.inputs[i] = self._as(value, dtype)
+        if linear:
+            self._weights(op, dtype)
+
+    def _as(self, value: Value, dtype: np.dtype) -> Value:
+        """``value`` by way of integers of ``dtype``."""
+        root = self.plan.root(value)
+        assert root is not None
+        if self.plan.width(root) == dtype:
+            return value  # so was it computed
+        if (value, dtype.name) not in self.made:
+            quant = self.plan.quant(root, dtype)
+            self.made[value, dtype.name] = b.dequantize(b.quantize(value, quant), quant)
+        return self.made[value, dtype.name]
+
+    def _write(self, op: Op, dtype: np.dtype) -> None:
+        """Let its result be what its integers stand for; everybody reads that."""
+        (result,) = op.outputs
+        quant = self.plan.quant(result, dtype)
+        raw = Value(self.graph.fresh_name(result.name), result.shape, result.dtype, producer=op)
+        op.outputs[0] = raw
+        last = b.dequantize(b.quantize(raw, quant), quant).producer
+        assert last is not None
+        last.outputs[0] = result
+        result.producer = last
+        self.plan.computes[result] = op
+
+    def _fill(self, op: Op) -> None:
+        """The number that a padding fills in as its integer."""
+        root, fill = self.plan.root(op.inputs[0]), op.inputs[1]
+        dtype = None if root is None else self.plan.width(root)
+        if root is not None and dtype is not None and fill is not None and fill.is_constant:
+            op.inputs[1] = constant(fill.data, name=fill.name, quant=self.plan.quant(root, dtype))
+
+    def _weights(self, op: Op, dtype: np.dtype) -> None:
+        """int8 weights; their scales leave room for the bias, which is rounded to what it will be."""
+        x, weights, bias = (*op.inputs, None)[:3]
+        assert x is not None and weights is not None and weights.data is not None and op.kind.weights is not None
+        axis = op.kind.weights.outputs if self.plan.per_channel else None
+        root = self.plan.root(x)
+        source = x.quant if root is None else self.plan.quant(root, dtype)
+        assert source is not None
+        step = float(source.scale[0])
+        given = None if bias is None or bias.data is None else bias.data.astype(np.float64)
+        largest = np.zeros(1) if given is None or dtype != I8 else np.abs(given)
+        quant = scales.of_weights(weights.data, axis, (largest if axis is not None else largest.max()) / step / ROOM)
+        op.inputs[1] = constant(weights.data, name=weights.name, quant=quant)
+        if given is not None and bias is not None:
+            unit = step * quant.scale.astype(np.float64)
+            op.inputs[2] = constant((np.round(given / unit) * unit).astype(np.float32), name=bias.name)
+
+
+def _constant(value: Value, dtype: np.dtype, quant: Quant | None) -> Value:
+    data = value.data
+    assert data is not None
+    quant = quant or scales.of_range(float(data.min(initial=0)), float(data.max(initial=0)), dtype)
+    return constant(data, name=value.name, quant=quant)

@@ -1,0 +1,79 @@
+"""Inputs and outputs of a program as integers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..fusion.qdq import int8_of
+from ..ir import build as b
+from ..ir import rewrite
+from ..ir.graph import Graph, Op, Quant, Value, building
+
+FLOAT = np.dtype(np.float32)
+
+
+def quantise(graph: Graph, inputs: np.dtype, outputs: np.dtype) -> None:
+    """Give the inputs and outputs of an annotated program these dtypes (float32: as they are), in place.
+
+    Only what is annotated with parameters can be one: the others stay float, and are counted as islands.
+    """
+    if outputs != FLOAT:
+        _outputs(graph, outputs)
+    if inputs != FLOAT:
+        _inputs(graph, inputs)
+
+
+def as_dtype(quant: Quant, dtype: np.dtype) -> Quant:
+    """The parameters of the same real numbers in int8 or uint8."""
+    if dtype == quant.dtype:
+        return quant
+    moved = quant.zero_point.astype(np.int64) + (128 if dtype == np.uint8 else -128)
+    return replace(quant, zero_point=moved, dtype=dtype)
+
+
+def _inputs(graph: Graph, dtype: np.dtype) -> None:
+    readers = graph.consumers()
+    for i, value in enumerate(graph.inputs):
+        found = [op for op in readers.get(value, ()) if op.is_a("QUANTIZE") and _like(op.attrs["quant"], dtype)]
+        if value.dtype != FLOAT or not found:
+            continue
+        quant = as_dtype(found[0].attrs["quant"], dtype)
+        stored = Value(value.name, value.shape, dtype, quant=quant)
+        graph.inputs[i] = stored
+        value.name = graph.fresh_name(value.name)
+        old, graph.ops = graph.ops, []
+        with building(graph):
+            value.producer = rewrite.define("DEQUANTIZE", stored, value, quant=quant)
+        graph.ops += old
+        _place(graph, value, stored)
+
+
+def _outputs(graph: Graph, dtype: np.dtype) -> None:
+    for i, value in enumerate(graph.outputs):
+        quant = _parameters(value)
+        if value.dtype != FLOAT or quant is None or not _like(quant, dtype):
+            continue
+        with building(graph, value.producer.origin if value.producer else None):
+            stored = b.quantize(value, as_dtype(quant, dtype))
+        graph.outputs[i] = stored
+        _place(graph, value, stored)
+
+
+def _like(quant: Quant, dtype: np.dtype) -> bool:
+    return quant.dtype == dtype or (dtype.itemsize == 1 and int8_of(quant) is not None)
+
+
+def _parameters(value: Value) -> Quant | None:
+    """Those of the integers that a result was dequantised from, before what only moved it."""
+    op: Op | None = value.producer
+    while op is not None and op.kind.int8 is not None and not op.is_a("DEQUANTIZE"):
+        op = op.inputs[0].producer if op.inputs[0] is not None else None
+    return op.attrs["quant"] if op is not None and op.is_a("DEQUANTIZE") else None
+
+
+def _place(graph: Graph, value: Value, stored: Value) -> None:
+    for name, place in graph.placements.items():
+        if place.value is value:
+            graph.placements[name] = replace(place, value=stored, real=True)

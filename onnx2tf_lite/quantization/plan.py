@@ -1,0 +1,168 @@
+"""What is to be integers in a graph, in which width, with which parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..ir.graph import Graph, Op, Quant, Value
+from ..ir.traits import FixedScale, Int8
+from . import scales
+from .recipes import I16
+
+Range = tuple[float, float]
+FIXED_16 = FixedScale(2**-15, 0)  # of the results of 16-bit kernels whose scale is fixed
+MOVES = (Int8.MOVES, Int8.PADS)
+
+
+def is_kernel(op: Op, dtype: np.dtype) -> bool:
+    """True for an operator with float results that has an integer kernel of activations of ``dtype``."""
+    kind = op.kind
+    if kind.int8 is None or kind.int8 in MOVES or len(op.outputs) != 1 or op.outputs[0].dtype != np.float32:
+        return False
+    if dtype == I16 and not kind.int16:
+        return False
+    constants = op.inputs[1:] if kind.weights is not None else ()
+    return all(v is None or v.is_constant for v in constants)
+
+
+@dataclass
+class Plan:
+    """The integers of one graph.
+
+    ``wanted``       dtype of the activations of an operation; None, or not there: it stays float
+    ``ranges``       the numbers between which a tensor lies
+    ``per_channel``  weights have a scale for each output channel
+    ``ops``          those that become integer kernels, and the width of each
+    """
+
+    graph: Graph
+    wanted: Mapping[Op, np.dtype | None]
+    ranges: Mapping[Value, Range]
+    per_channel: bool = True
+    ops: dict[Op, np.dtype] = field(default_factory=dict)
+    computes: dict[Value, Op] = field(default_factory=dict)  # who computes a tensor, before and after annotation
+    leaders: dict[Value, Value] = field(default_factory=dict)  # of tensors that share their parameters, to another one
+    members: dict[Value, list[Value]] = field(default_factory=dict)
+    aliases: dict[Value, Value] = field(default_factory=dict)
+    widths: dict[Value, np.dtype] = field(default_factory=dict)  # of inputs
+
+    def __post_init__(self) -> None:
+        self.readers = self.graph.consumers()
+        self.computes = {v: op for op in self.graph.ops for v in op.outputs}
+        self.ops = {op: d for op in self.graph.ops if (d := self.wanted.get(op)) is not None and is_kernel(op, d)}
+        everything = [*self.graph.inputs, *self.computes]
+        self._share(everything)
+        while unknown := [op for op in self.ops if not all(map(self._known, self.tensors(op)))]:
+            for op in unknown:
+                del self.ops[op]
+            self._share(everything)
+        for op, dtype in self.ops.items():
+            for value in self.tensors(op):
+                if value in self.graph.inputs:
+                    self.widths[value] = max(dtype, self.widths.get(value, dtype), key=lambda d: d.itemsize)
+
+    # ------------------------------------------------------------------------------------------ who shares parameters
+
+    def moves(self, op: Op) -> bool:
+        """True for an operator whose result has the parameters of its first operand."""
+        return op.kind.int8 in MOVES and len(op.outputs) == 1 and op.outputs[0].dtype == np.float32
+
+    def root(self, value: Value | None) -> Value | None:
+        """The tensor whose numbers ``value`` has, before what only moves them; None for constants."""
+        while value is not None:
+            value = self.aliases.get(value, value)
+            op = self.computes.get(value)
+            if op is None or not self.moves(op):
+                break
+            value = op.inputs[0]
+        return None if value is None or value.is_constant or value.dtype != np.float32 else value
+
+    def alias(self, value: Value, source: Value) -> None:
+        """``value`` is what ``source`` is after a detour over integers."""
+        self.aliases[value] = source
+
+    def tensors(self, op: Op) -> list[Value]:
+        """The roots of the activations that an operation reads and writes."""
+        inputs = op.inputs[:1] if op.kind.weights is not None else op.inputs
+        found = [self.root(v) for v in (*inputs, *op.outputs) if v is not None]
+        return [v for v in found if v is not None]
+
+    def _share(self, everything: list[Value]) -> None:
+        """Unite the tensors that have the same parameters."""
+        self.leaders = {}
+        for op in self.graph.ops:
+            source = self.root(op.inputs[0]) if op.inputs else None
+            if source is not None and (op.kind.int8 is Int8.PADS or (op in self.ops and op.kind.int8 is Int8.ONE_SCALE)):
+                self._join(op.outputs[0], source)
+        fixed = {self.leader(v) for v, op in self.computes.items() if op in self.ops and self._fixed(op)}
+        for op, dtype in self.ops.items():
+            if op.kind.int8 is not Int8.JOINS:
+                continue
+            for root in {r for v in op.inputs if (r := self.root(v)) is not None}:
+                free = self.leader(root) not in fixed and self._only_reader(root) is op
+                if free and self.width(root) == dtype:
+                    self._join(op.outputs[0], root)
+        self.members = {}
+        for value in everything:
+            self.members.setdefault(self.leader(value), []).append(value)
+
+    def _fixed(self, op: Op) -> bool:
+        return isinstance(op.kind.int8, FixedScale)
+
+    def _only_reader(self, root: Value) -> Op | None:
+        """The one operation that reads the numbers of ``root``, movement left aside; None where there are several."""
+        found: set[Op] = set()
+        queue = [root]
+        while queue:
+            value = queue.pop()
+            if value in self.graph.outputs:
+                return None
+            for op in self.readers.get(value, ()):
+                if self.moves(op):
+                    queue.append(op.outputs[0])
+                else:
+                    found.add(op)
+        return found.pop() if len(found) == 1 else None
+
+    def leader(self, value: Value) -> Value:
+        """The representative of the tensors that have the parameters of ``value``."""
+        while value in self.leaders:
+            value = self.leaders[value]
+        return value
+
+    def _join(self, first: Value, second: Value) -> None:
+        a, c = self.leader(first), self.leader(second)
+        if a is not c:
+            self.leaders[c] = a
+
+    # ------------------------------------------------------------------------------------------ parameters
+
+    def width(self, root: Value) -> np.dtype | None:
+        """The dtype in which a tensor exists; None where it is float."""
+        op = self.computes.get(root)
+        return self.widths.get(root) if op is None else self.ops.get(op)
+
+    def group(self, value: Value) -> list[Value]:
+        """The tensors that have the parameters of ``value``."""
+        return self.members[self.leader(value)]
+
+    def _known(self, value: Value) -> bool:
+        group = self.group(value)
+        return any(v in self.ranges for v in group) or any(self._fixed_of(v) is not None for v in group)
+
+    def _fixed_of(self, value: Value) -> FixedScale | None:
+        op = self.computes.get(value)
+        return op.kind.int8 if op is not None and op in self.ops and isinstance(op.kind.int8, FixedScale) else None
+
+    def quant(self, value: Value, dtype: np.dtype) -> Quant:
+        """The parameters of a tensor in ``dtype``."""
+        group = self.group(value)
+        for fixed in map(self._fixed_of, group):
+            if fixed is not None:
+                fixed = FIXED_16 if dtype == I16 else fixed
+                return Quant(np.float32([fixed.scale]), np.array([fixed.zero_point], np.int64), dtype)
+        known = [self.ranges[v] for v in group if v in self.ranges]
+        return scales.of_range(min(r[0] for r in known), max(r[1] for r in known), dtype)

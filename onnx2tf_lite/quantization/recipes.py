@@ -1,0 +1,34 @@
+"""The kinds of quantised program, as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+I8, I16 = np.dtype(np.int8), np.dtype(np.int16)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What becomes integers.
+
+    ``activations``  dtype of the tensors between operators; None: they stay float, and nothing is calibrated
+    ``outside``      inputs and outputs of the program are integers too
+    ``hybrid``       kernels read the int8 weights themselves; else a DEQUANTIZE expands them (float activations alone)
+    """
+
+    activations: np.dtype | None = None
+    outside: bool = False
+    hybrid: bool = False
+
+
+#: By branch of the compiler, which is also the name of the output kind.
+RECIPES: dict[str, Recipe] = {
+    "dynamic_range_quant": Recipe(hybrid=True),
+    "integer_quant": Recipe(I8),
+    "full_integer_quant": Recipe(I8, outside=True),
+    "integer_quant_with_int16_act": Recipe(I16),
+    "full_integer_quant_with_int16_act": Recipe(I16, outside=True),
+    "weight_only_int8": Recipe(),
+}

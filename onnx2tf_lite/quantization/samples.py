@@ -1,0 +1,151 @@
+"""The user's calibration data, one sample after the other, in ONNX order; never all of it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ConversionError, Problem
+from ..ir.graph import Graph
+from ..validation import images, inputs
+from ..validation.inputs import InputSpec
+
+RANDOM = 32  # samples, where random ones are asked for
+HELP = (
+    "give some: --calibration inputs.npz (arrays by input name), inputs.npy or a folder of images, or for each input "
+    "-cind NAME FILE.npy; 20 to 200 samples as in use. --random-calibration takes noise instead: for a first look only"
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The samples of one input: an array or the .npy file that has it, of which ``(x - mean) / std`` is taken."""
+
+    array: Any
+    mean: Any = 0.0
+    std: Any = 1.0
+
+    def open(self) -> np.ndarray:
+        """Not read yet, where it is a file."""
+        if isinstance(self.array, np.ndarray):
+            return self.array
+        try:
+            loaded = np.load(self.array, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            where = f"calibration data '{self.array}'"
+            raise ConversionError(Problem(where, f"cannot be read: {error}", "give an .npy file")) from error
+        if not isinstance(loaded, np.ndarray):
+            where = f"calibration data '{self.array}'"
+            raise ConversionError(Problem(where, "is an .npz file", "give it with --calibration, or an .npy file"))
+        return loaded
+
+
+@dataclass(frozen=True)
+class CalibrationData:
+    """Where samples come from.
+
+    ``parts``         by input name ('' for the one input)
+    ``folder``        of images instead, of which ``(pixel / 255 - mean) / std`` is taken; ``bgr``: in that order
+    ``random``        seeded noise instead, on request only
+    """
+
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    folder: Path | None = None
+    mean: Any = 0.0
+    std: Any = 1.0
+    bgr: bool = False
+    random: bool = False
+
+    @classmethod
+    def of(cls, path: Any, rows: Sequence[Sequence[Any]], **settings: Any) -> CalibrationData:
+        """What the user gave: arrays by input name or a path of them, or rows of name, array and perhaps mean and
+        deviation; ``settings``: the other fields.
+
+        :raises ConversionError: nothing can be read there.
+        """
+        parts = {str(name): Part(array, *more) for name, array, *more in rows}
+        if path is None:
+            return cls(parts, **settings)
+        if isinstance(path, Mapping):
+            return cls({str(n): Part(np.asarray(a)) for n, a in path.items()} | parts, **settings)
+        if Path(path).is_dir():
+            return cls(parts, Path(path), **settings)
+        if Path(path).suffix == ".npy":
+            return cls({"": Part(path)} | parts, **settings)
+        return cls({n: Part(a) for n, a in inputs.read(path).items()} | parts, **settings)
+
+    @property
+    def given(self) -> bool:
+        """True where there are samples."""
+        return bool(self.parts) or self.folder is not None or self.random
+
+    def samples(self, graph: Graph) -> Iterator[dict[str, np.ndarray]]:
+        """Each sample as arrays by input name in ONNX order, in the dtype that the program has.
+
+        :raises ConversionError: there are none, or they do not fit the inputs.
+        """
+        specs = [_spec(graph, v.name) for v in graph.inputs]
+        if self.folder is not None:
+            for sample in images.stream(self.folder, specs, {}, self.mean, self.std, bgr=self.bgr):
+                yield sample
+        elif self.parts:
+            yield from self._sliced(graph, specs)
+        elif self.random:
+            rng = np.random.default_rng(0)
+            for turn in range(RANDOM):
+                yield {s.name: s.random([d if isinstance(d, int) else 1 for d in s.shape], rng, 2, turn) for s in specs}
+        else:
+            raise ConversionError(Problem("calibration", "there is no data to take ranges from", HELP))
+
+    def first(self, graph: Graph, count: int) -> list[dict[str, np.ndarray]]:
+        """The first samples, under names that say their order of axes."""
+        return [{f"{n}@onnx": a for n, a in s.items()} for s in islice(self.samples(graph), count)]
+
+    def _sliced(self, graph: Graph, specs: Sequence[InputSpec]) -> Iterator[dict[str, np.ndarray]]:
+        """One batch of the program at a time."""
+        arrays = {name: part.open() for name, part in self.parts.items()}
+        if len(specs) == 1 and set(arrays) == {""}:
+            arrays = {specs[0].name: arrays[""]}
+        parts = dict(zip(arrays, self.parts.values(), strict=True))
+        places = {s.name: graph.placements[s.name] for s in specs}
+        rows = {s.name: d if s.shape and isinstance(d := s.shape[0], int) else 1 for s in specs}
+        counts = {n: len(a) // rows.get(n.partition("@")[0], 1) for n, a in arrays.items() if a.ndim}
+        for i in range(min(counts.values(), default=1)):
+            part = {}
+            for name, array in arrays.items():
+                batch = rows.get(name.partition("@")[0], 1)
+                part[name] = np.asarray(array[i * batch : (i + 1) * batch] if array.ndim else array)
+            ((_, feeds),) = inputs.from_user(part, list(specs), places)
+            for name, p in parts.items():
+                key = name.partition("@")[0]
+                feeds[key] = _normalised(key, feeds[key], p.mean, p.std)
+            yield feeds
+
+
+def _spec(graph: Graph, name: str) -> InputSpec:
+    place = graph.placements[name]
+    return InputSpec(name, place.value.dtype, tuple(d if isinstance(d, int) else str(d) for d in place.shape))
+
+
+def _normalised(name: str, x: np.ndarray, mean: Any, std: Any) -> np.ndarray:
+    """``(x - mean) / std``; a vector of them goes along the axis of channels: 1, or the last one."""
+    sides = [np.asarray(side, np.float32) for side in (mean, std)]
+    if x.dtype.kind != "f" or (not sides[0].any() and np.all(sides[1] == 1)):
+        return x
+    moved = [_along_channels(name, side, x.shape) for side in sides]
+    return np.asarray((x - moved[0]) / moved[1], x.dtype)
+
+
+def _along_channels(name: str, side: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if side.size == 1:
+        return side.reshape(())
+    for axis in (1, len(shape) - 1):
+        if axis < len(shape) and shape[axis] == side.size:
+            return side.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    what = f"has {side.size} means or deviations, and no axis of that extent: it is {list(shape)}"
+    raise ConversionError(Problem(f"calibration data of '{name}'", what, "give one for each channel, or one for all"))
