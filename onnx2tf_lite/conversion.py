@@ -31,7 +31,7 @@ from .report import TensorInfo, operators
 from .validation.report import HEADER, cells
 
 LARGE_FILE = 1 << 26
-JUDGED = 8  # calibration samples on which quantised files are judged
+JUDGED = 4  # calibration samples on which quantised files are judged
 
 
 @dataclass
@@ -136,6 +136,8 @@ class _Conversion:
             data, o.per_channel, np.dtype(o.input_dtype), np.dtype(o.output_dtype), self.log.step,
             self.log.warn,
         )  # fmt: skip
+        if data.given and not any(row.branch in RECIPES for row in self.wanted):
+            self.log.warn("the calibration data is not used: no quantised file is asked for (-oiqt, --outputs)")
         self.settings = compile.Settings(o.pins, self.tuning.keep_nodes, self._lowering, self.quantiser)
         self.check = self._check() if o.check != "none" else None
 
@@ -202,7 +204,7 @@ class _Conversion:
         with log.progress():
             with _uncollected():
                 graph, reference, tuned = self.build()
-                inputs = list(graph.inputs)
+                inputs = [v.name for v in graph.inputs]
                 self._check_on_samples(graph)
                 files, counts, program = self.emit(graph, work)
             del graph  # the runtimes read the files: the model's weights are not needed any more,
@@ -211,7 +213,7 @@ class _Conversion:
             if reference is not None:
                 with log.stage("check"), boundary("check"):
                     found = validation.check(reference, files, options=self.check, listener=log.step)
-        ends = [TensorInfo.of(v.name, program.places[v.name]) for v in inputs]
+        ends = [TensorInfo.of(n, program.places[n]) for n in inputs]
         results = [TensorInfo.of(n, program.places[n]) for n in program.outputs]
         report = {
             "model": str(self.source) if isinstance(self.source, Path) else self.stem,

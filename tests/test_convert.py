@@ -284,8 +284,8 @@ def test_own_test_data(path: Path, tmp_path: Path, order: str) -> None:
 def test_obsolete_keywords_warn_refused_ones_fail_others_do_not_exist(path: Path) -> None:
     result = quiet(path, output_signaturedefs=True, param_replacement_file="fix.json", report_op_coverage=False)
     assert [w.partition(" ")[0] for w in result.warnings] == ["output_signaturedefs", "param_replacement_file"]
-    with pytest.raises(ConversionError, match="ai-edge-quantizer"):
-        quiet(path, output_integer_quantized_tflite=True)
+    with pytest.raises(ConversionError, match="every TFLite runtime"):
+        quiet(path, enable_rnn_unroll=True)
     with pytest.raises(TypeError, match="batch_size"):
         quiet(path, batchsize=1)
 

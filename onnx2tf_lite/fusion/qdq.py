@@ -43,7 +43,7 @@ def computes(quant: Quant) -> bool:
 
 
 def source(value: Value | None) -> Value | None:
-    """The tensor for kernels whose real numbers ``value`` is: the operand of its DEQUANTIZE, or a quantised constant."""
+    """The integers whose real numbers ``value`` is: the operand of its DEQUANTIZE, or those of a quantised constant."""
     if value is None:
         return None
     if value.data is not None:
@@ -169,7 +169,13 @@ def lift(m: Match) -> Value | None:
     Moving elements and quantising each of them commute; so do maxima, as quantising is monotonic.
     """
     quant = m.root.attrs["quant"]
-    ready = computes(quant) and moves(m.op("move"), quant) and m.x.dtype.kind == "f" and m.x.producer is not None and has_one_reader(m, m.x)
+    ready = (
+        computes(quant)
+        and moves(m.op("move"), quant)
+        and m.x.dtype.kind == "f"
+        and m.x.producer is not None
+        and has_one_reader(m, m.x)
+    )
     return _moved(m.op("move"), b.quantize(m.x, quant)) if ready else None
 
 

@@ -95,7 +95,9 @@ class Plan:
         self.leaders = {}
         for op in self.graph.ops:
             source = self.root(op.inputs[0]) if op.inputs else None
-            if source is not None and (op.kind.int8 is Int8.PADS or (op in self.ops and op.kind.int8 is Int8.ONE_SCALE)):
+            if source is not None and (
+                op.kind.int8 is Int8.PADS or (op in self.ops and op.kind.int8 is Int8.ONE_SCALE)
+            ):
                 self._join(op.outputs[0], source)
         fixed = {self.leader(v) for v, op in self.computes.items() if op in self.ops and self._fixed(op)}
         for op, dtype in self.ops.items():
@@ -163,6 +165,6 @@ class Plan:
         for fixed in map(self._fixed_of, group):
             if fixed is not None:
                 fixed = FIXED_16 if dtype == I16 else fixed
-                return Quant(np.float32([fixed.scale]), np.array([fixed.zero_point], np.int64), dtype)
+                return Quant(np.array([fixed.scale], np.float32), np.array([fixed.zero_point], np.int64), dtype)
         known = [self.ranges[v] for v in group if v in self.ranges]
         return scales.of_range(min(r[0] for r in known), max(r[1] for r in known), dtype)

@@ -26,7 +26,7 @@ class Runner:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         self.places = {v.name: graph.placements[v.name] for v in graph.inputs}
-        self.outputs = {name: value for name, value in zip(graph.output_names, graph.outputs, strict=True)}
+        self.outputs = dict(zip(graph.output_names, graph.outputs, strict=True))
         twin = copy_graph(graph)
         self.names = _rename(graph, twin)
         dynamic.materialise(twin)

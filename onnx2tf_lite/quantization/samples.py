@@ -91,8 +91,7 @@ class CalibrationData:
         """
         specs = [_spec(graph, v.name) for v in graph.inputs]
         if self.folder is not None:
-            for sample in images.stream(self.folder, specs, {}, self.mean, self.std, bgr=self.bgr):
-                yield sample
+            yield from images.stream(self.folder, specs, {}, self.mean, self.std, bgr=self.bgr)
         elif self.parts:
             yield from self._sliced(graph, specs)
         elif self.random:

@@ -22,7 +22,7 @@ def of_range(low: float, high: float, dtype: np.dtype) -> Quant:
         info = np.iinfo(dtype)
         scale = max(high - low, TINY) / (info.max - info.min)
         zero = int(np.clip(round(info.min - low / scale), info.min, info.max))
-    return Quant(np.float32([scale]), np.array([zero], np.int64), dtype)
+    return Quant(np.array([scale], np.float32), np.array([zero], np.int64), dtype)
 
 
 def real_range(quant: Quant) -> tuple[float, float]:

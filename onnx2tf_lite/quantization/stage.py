@@ -13,7 +13,7 @@ from .annotate import annotate
 from .calibrate import Spread, calibrate
 from .plan import Plan
 from .prepare import prepare
-from .recipes import Recipe
+from .recipes import I8, Recipe
 from .samples import CalibrationData
 from .weights import quantise_weights
 
@@ -29,8 +29,8 @@ class Quantiser:
 
     data: CalibrationData = field(default_factory=CalibrationData)
     per_channel: bool = True
-    inputs: np.dtype = np.dtype(np.int8)
-    outputs: np.dtype = np.dtype(np.int8)
+    inputs: np.dtype = I8
+    outputs: np.dtype = I8
     listener: Callable[[str], None] = lambda what: None
     warn: Callable[[str], None] = lambda what: None
     spreads: dict[str, Spread] = field(default_factory=dict)  # by the name of a tensor, which every branch has alike
@@ -67,5 +67,3 @@ def tensors(graph: Graph) -> Iterator[Value]:
     for value in [*graph.inputs, *(v for op in graph.ops for v in op.outputs)]:
         if value.dtype == FLOAT:
             yield value
-
-

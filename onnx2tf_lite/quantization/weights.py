@@ -33,4 +33,3 @@ def _quantise(op: Op, hybrid: bool, per_channel: bool) -> bool:
         op.inputs[1] = Value(current_graph().fresh_name(f"{weights.name}_real"), weights.shape, weights.dtype)
         rewrite.define("DEQUANTIZE", stored, op.inputs[1], quant=quant)
     return True
-

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import child
+from . import quantised
 from .bounds import HELD, OverBudget
 from .channels import channel_axis
 from .isolate import Layer, Layers
@@ -26,7 +27,7 @@ from .reference import ReferenceFailed
 from .run import Run, narrow
 from .tflite_file import TFLiteFile
 from .trial import Outcome, Trial
-from .written import RUNTIMES, FileFailed
+from .written import FileFailed
 
 BODIES = {"If", "Loop", "Scan"}  # they also read what their bodies do
 FEW = 64  # results per channel, below which one set of operands leaves much to chance
@@ -95,7 +96,7 @@ class Bench:
     @property
     def runtimes(self) -> tuple[str, ...]:
         """What runs the file."""
-        return RUNTIMES[self.target.kind]
+        return quantised.runtimes(self.target)
 
     # ------------------------------------------------------------------------------------------ end to end
 

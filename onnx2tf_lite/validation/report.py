@@ -10,6 +10,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .integers import Integers
 from .judge import SLACK, Difference
 from .measure import Histogram
 from .phrase import decibel, dims
@@ -84,6 +85,7 @@ class Row:
     ``runtime``       the one with the worst difference; ``sample`` the number of the sample
     ``source``        where the tolerance of the row comes from: ``default``, ``user`` or ``loosened`` (by the user)
     ``histogram``     of reference and result, for the worst rows of a file only
+    ``agreement``     share of the samples on which an output of a quantised file chooses the same class
     """
 
     node: str
@@ -107,6 +109,7 @@ class Row:
     sample: int = 0
     assumed: bool = False
     histogram: Histogram | None = None
+    agreement: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -148,6 +151,7 @@ class FileReport:
     ``runtimes``    every one the file was run in; ``seconds`` the time in each (loading, running, comparing)
     ``outputs``     a row for every output; ``layers`` in the order of the ONNX graph, outputs included (or empty)
     ``operators``   how many of each operator the file has, bodies of control flow included; ``transposes`` those left
+    ``integers``    what computes with integers; of quantised files only
     ``coverage``    what of the file was run on its own; None where that is not possible; ``required`` percent
     ``error``       why it did not run; ``notes`` what else is to be known (unmatched tensors, assumed permutations)
     """
@@ -169,6 +173,7 @@ class FileReport:
     operators: dict[str, int] = field(default_factory=dict)
     transposes: list[Move] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    integers: Integers | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -265,7 +270,16 @@ class FileReport:
         assumed = sum(r.assumed for r in rows)
         guess = f"; permutation assumed for {assumed} of them" if assumed else ""
         reach = f": {self.coverage}" if self.coverage else ""
-        return f"matches{reach} ({count}; {seen} the limit {self._limit(rows)}){only}{guess}{self._missed()}"
+        inside = f"; {self.integers}" if self.integers else ""
+        chosen = self.agreement
+        return (f"matches{reach} ({count}; {seen} the limit {self._limit(rows)}{chosen}){only}{guess}{inside}"
+                f"{self._missed()}")  # fmt: skip
+
+    @property
+    def agreement(self) -> str:
+        """How often the outputs of a quantised file choose the same class, in words."""
+        known = [r.agreement for r in self.outputs if r.agreement is not None]
+        return f"; same argmax on {100 * min(known):.4g} % of the samples" if known else ""
 
     def _missed(self) -> str:
         gaps = self.coverage.gaps if self.coverage else []

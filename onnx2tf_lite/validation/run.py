@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import child
 from ..ir.graph import Placement
-from . import inputs
+from . import inputs, quantised
 from .judge import Tolerance, compare
 from .measure import Array, Histogram
 from .report import Row
@@ -48,6 +48,7 @@ class Run:
         """In a child: ``names`` compared on all samples."""
         known, found = self.program.names, Found()
         worst: dict[str, Row] = {}
+        agreed: dict[str, list[bool]] = {}
         stored = list(dict.fromkeys(known[n] for n in names))
         for runtime in runtimes:
             start = time.perf_counter()
@@ -61,13 +62,16 @@ class Run:
                         row = self.row(name, results[known[name]], sample, symbols, number, runtime)
                         if row is None:
                             found.unmatched.add(name)
-                        elif name not in worst or badness(row) > badness(worst[name]):
+                            continue
+                        if row.agreement is not None:
+                            agreed.setdefault(name, []).append(row.agreement == 1)
+                        if name not in worst or badness(row) > badness(worst[name]):
                             worst[name] = row
                 del runner, results  # with its copy of the weights, before the next runtime makes one
             except FileFailed as error:
                 found.failed = f"{error} ({runtime})"
             found.seconds[runtime] = time.perf_counter() - start
-        found.rows = list(worst.values())
+        found.rows = [replace(r, agreement=_share(agreed.get(n))) for n, r in worst.items()]
         return found
 
     def feeds(self, sample: Sample) -> Arrays:
@@ -102,7 +106,14 @@ class Run:
             node or name, op, name, expected.shape, stored.shape, perm, _name(expected.dtype), found, runtime,
             index=self.reference.layers.get(name, -1), stored=self.program.names[name],
             stored_dtype=_name(stored.dtype), source=self.limit.source, sample=number, assumed=assumed,
+            agreement=_share(self.agree(name, got, against)),
         )  # fmt: skip
+
+    def agree(self, name: str, got: Array, expected: Array) -> list[bool] | None:
+        """Whether an output of a quantised file chooses the same class."""
+        ranked = self.target.kind == "quantised" and name in self.program.outputs
+        same = quantised.agree(got, expected) if ranked else None
+        return None if same is None else [same]
 
     def sides(
         self, name: str, number: int, place: Placement | None, stored: Array, expected: Array,
@@ -176,6 +187,10 @@ def _restored(place: Placement, array: Array, symbols: Mapping[str, int]) -> Arr
 def _name(dtype: np.dtype[Any]) -> str:
     """numpy takes 50 us for it."""
     return dtype.name
+
+
+def _share(agreed: Sequence[bool] | None) -> float | None:
+    return sum(agreed) / len(agreed) if agreed else None
 
 
 def badness(row: Row) -> tuple[bool, float]:

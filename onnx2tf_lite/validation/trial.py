@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from onnx import NodeProto, TensorProto, numpy_helper
 
+from . import quantised
 from .channels import closed
 from .crop import cropped, smaller
 from .isolate import Layer, Layers, Runs, is_order
@@ -240,6 +241,7 @@ class Trial:
     def difference(self, name: str, got: Array, expected: Array, slack: float) -> Difference:
         """How a result of the file, as it is stored there, differs from the reference's, in ONNX order."""
         whole = self.layers.restore(name, got, expected.shape, expected.dtype, self.symbols)
+        expected = quantised.reachable(self.layers.target, self.layers.target.program.names[name], expected)
         if self.layers.target.kind == "float16" and name in self.seen:  # where made operands cancel out, weights do not
             slack = max(slack, HALF * max(abs(self.seen[name].low), abs(self.seen[name].high)))
         return compare(whole, expected, self.limit, self.reference.steps.get(name), slack)

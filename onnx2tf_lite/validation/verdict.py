@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 
 from .. import child
+from . import quantised
 from .alone import Alone, Bench
 from .bodies import branches
 from .bounds import OverBudget
 from .coverage import cover
+from .integers import Integers
 from .judge import Difference, compare, tolerance
 from .reference import Reference, ReferenceFailed
 from .report import CARRIES, INTRODUCES, Coverage, FileReport, Row
 from .run import Run, badness
 from .samples import Samples
 from .tflite_file import TFLiteFile
-from .written import RUNTIMES, FileFailed, WrittenFile
+from .written import FileFailed, WrittenFile
 
 HISTOGRAMS = 12  # rows of a file that get one
 
@@ -66,11 +68,11 @@ class Verdict:
             few = ", ".join(sorted(self.unmatched)[:5])
             notes.append(f"{len(self.unmatched)} tensors of the same name have other shapes and were left out: {few}")
         report = FileReport(
-            self.target.kind, self.target.path.name, str(self.limit), self.limit.why, RUNTIMES[self.target.kind],
+            self.target.kind, self.target.path.name, str(self.limit), self.limit.why, quantised.runtimes(self.target),
             coverage=self.coverage, required=self.whole.options.require_coverage, error=self.error,
             source=self.limit.source, metric=self.limit.metric,
             matched=self.program.matched, size=self.target.size, operators=self.target.operators,
-            transposes=self.target.transposes, seconds=self.seconds, notes=notes,
+            transposes=self.target.transposes, seconds=self.seconds, notes=notes, integers=self.integers,
         )  # fmt: skip
         report.outputs = [self.rows[n] for n in self.outputs if n in self.rows]
         report.layers = [self.rows[n] for n in self.layers if n in self.rows] if layers else []
@@ -148,6 +150,13 @@ class Verdict:
             self.layers.append(name)
 
     @property
+    def integers(self) -> Integers | None:
+        """What of a quantised file is integers."""
+        if isinstance(self.target, TFLiteFile) and self.target.kind == "quantised":
+            return Integers.of(self.target.file)
+        return None
+
+    @property
     def inside(self) -> bool:
         """Can layers be compared?"""
         return self.target.inside and bool(self.layers)
@@ -188,7 +197,7 @@ class Verdict:
         names = list(dict.fromkeys([*names, *self.outputs]))
         before, self.rows = self.rows, {}
         self.error = ""
-        runtimes = RUNTIMES[self.target.kind]
+        runtimes = quantised.runtimes(self.target)
         for chunk in self.split(names):
             try:
                 self.whole.read(chunk)

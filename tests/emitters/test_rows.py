@@ -11,8 +11,9 @@ import pytest
 
 from onnx2tf_lite import ConversionError, compile, convert, emitters
 from onnx2tf_lite.aliases import ALIASES
-from onnx2tf_lite.emitters import EMITTERS, Emitter
+from onnx2tf_lite.emitters import EMITTERS, QUANTISED, Emitter
 from onnx2tf_lite.emitters.tflite import write
+from onnx2tf_lite.quantization import CalibrationData, Quantiser
 from tests.validation.models import cnn, model
 
 
@@ -59,9 +60,11 @@ QDQ = """
 def test_no_kind_depends_on_which_came_first(source: onnx.ModelProto, tmp_path: Path) -> None:
     pytest.importorskip("tf_keras")
     found: dict[str, set[bytes]] = {}
-    wishes = [*permutations(EMITTERS, 2), *((name,) for name in EMITTERS), tuple(EMITTERS)]
+    plain = [name for name in EMITTERS if name not in QUANTISED]
+    pairs = [*permutations(plain, 2), *((name, "float32") for name in QUANTISED)]
+    wishes = [*pairs, *((name,) for name in EMITTERS), tuple(EMITTERS)]
     for i, wish in enumerate(wishes):
-        asked = {"outputs": wish, "check": "none", "non_verbose": True}
+        asked = {"outputs": wish, "check": "none", "non_verbose": True, "random_calibration": True}
         made = convert(onnx_graph=source, output_folder_path=tmp_path / str(i), **asked)
         assert list(made.files) == [name for name in EMITTERS if name in wish]
         for kind, path in made.files.items():
@@ -74,7 +77,8 @@ def test_branches_share_constants_and_nothing_else() -> None:
     from tests.harness import prepare
 
     graph = compile.run(prepare(cnn()), compile.STAGES)
-    programs = dict(compile.branches(graph, list(compile.BRANCHES)))
+    settings = compile.Settings(quantiser=Quantiser(CalibrationData(random=True)))
+    programs = dict(compile.branches(graph, list(compile.BRANCHES), settings))
     parts = [{id(op) for op in program.ops} for program in programs.values()]
     values = [{id(v.data) for op in p.ops for v in op.uses() if v.data is not None} for p in programs.values()]
     assert parts[0].isdisjoint(parts[1]) and list(programs.values())[-1] is graph

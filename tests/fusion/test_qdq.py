@@ -229,7 +229,6 @@ LEFT = [
     case("division", lambda x: through(b.div(through(x), stored((4,), IN, 20, 127)), OUT), "DEQUANTIZE DIV QUANTIZE"),
     case("no-kernel", layer(b.sin), "DEQUANTIZE SIN QUANTIZE"),
     case("conv_3d", layer(conv_3d), "DEQUANTIZE CONV_3D QUANTIZE", (1, 5, 5, 5, 2)),
-    case("int16", layer(b.relu, quant(0.001, 0, I16), quant(0.001, 0, I16)), "DEQUANTIZE RELU QUANTIZE"),
     case("int16-result", layer(conv, quant(0.001, 0, I16)), "DEQUANTIZE CONV_2D QUANTIZE"),
     case("add-of-a-float", lambda x: through(b.add(through(x), vector(4)), OUT), "DEQUANTIZE ADD QUANTIZE"),
 ]  # fmt: skip

@@ -75,7 +75,14 @@ def hybrid(op: Op) -> bool:
 
 def linear(weights: Weights, **differs: Any) -> Traits:
     """A sum of products with constant weights, which whole numbers may take part in as float32 while they are small."""
-    exact = {"interval": intervals.dot, "exact_in_float": True, "int8": Int8.LINEAR, "int16": True, "trap": bias, "fuses": True}
+    exact = {
+        "interval": intervals.dot,
+        "exact_in_float": True,
+        "int8": Int8.LINEAR,
+        "int16": True,
+        "trap": bias,
+        "fuses": True,
+    }
     return computed(DOTS, REALS, None, Bits.WRONG, None, weights=weights).but(**{**exact, **differs})
 
 
@@ -160,7 +167,9 @@ define(
 define(
     "CONV_3D_TRANSPOSE",
     _transposed,
-    linear(Weights(outputs=3, inputs=4, window=slice(0, 3)), trap=None, fuses=False, int8=None, int16=False, **_INEXACT),
+    linear(
+        Weights(outputs=3, inputs=4, window=slice(0, 3)), trap=None, fuses=False, int8=None, int16=False, **_INEXACT
+    ),
     layout=CHANNELS_LAST,
     types="f32",
     typed=(0, 1),

@@ -137,7 +137,9 @@ def _fused(options: str, versions: str, tensorflow: str | None) -> Fields:
 
 _SUM = computed(SUMS, REALS, monotone(operator.add), Bits.SAME, Int8.RESCALES, int16=True, commutes=True, fuses=True)
 _DIFFERENCE = computed("+- +- +- n n", REALS, corners(operator.sub), Bits.SAME, Int8.RESCALES, int16=True, fuses=True)
-_PRODUCT = computed(PRODUCTS, REALS, corners(operator.mul), Bits.SAME, Int8.PRODUCT, int16=True, commutes=True, fuses=True)
+_PRODUCT = computed(
+    PRODUCTS, REALS, corners(operator.mul), Bits.SAME, Int8.PRODUCT, int16=True, commutes=True, fuses=True
+)
 _EXTREME = PICKER.but(bits=Bits.ORDERED, int8=Int8.JOINS, commutes=True)
 _QUOTIENT = computed("+-n +- +- n n", REALS, divided, Bits.WRONG, None, fuses=True, trap=_divisor)
 _FLOORED = computed("+-n +-n +-n n n", REALS, divided, Bits.WRONG, None, trap=_divisor)

@@ -123,9 +123,18 @@ unary("SIN", np.sin, "f32", "", "Sin", real(". n n . n", BOTH, None))
 unary("COS", np.cos, "f32", "", "Cos", real(". n n . n", BOTH, None))
 unary("SQUARE", np.square, "f32", "", "Square", computed("+ + + . n", POSITIVE, squared, Bits.SAME, None))
 unary("SIGN", np.sign, "f32 i32", "2:i32", "Sign", computed(BOUNDED, BOTH, signed, Bits.WRONG, None))
-unary("RELU", lambda x: np.maximum(x, 0), "f32", _8, "Relu", real(". + . . n", POSITIVE, Int8.RESCALES, int16=True, clamps=True))
+unary(
+    "RELU",
+    lambda x: np.maximum(x, 0),
+    "f32",
+    _8,
+    "Relu",
+    real(". + . . n", POSITIVE, Int8.RESCALES, int16=True, clamps=True),
+)
 unary("RELU6", lambda x: np.clip(x, 0, 6), "f32", _8, "Relu6", _CLAMP.but(limits=(0, 6)))
-unary("RELU_N1_TO_1", lambda x: np.clip(x, -1, 1), "f32", "2:qi8", None, _CLAMP.but(limits=BOTH, int8=None, int16=False))
+unary(
+    "RELU_N1_TO_1", lambda x: np.clip(x, -1, 1), "f32", "2:qi8", None, _CLAMP.but(limits=BOTH, int8=None, int16=False)
+)
 unary("TANH", np.tanh, "f32", _8, "Tanh", real(BOUNDED, BOTH, _STEEP, int16=True))
 unary("LOGISTIC", lambda x: 1 / (1 + np.exp(-x)), "f32", _8, "Sigmoid", real(BOUNDED, UNIT, _HALF, int16=True))
 unary("HARD_SWISH", _hard_swish, "f32", "", None, real("+ + n . n", (-0.375, inf), Int8.RESCALES))

@@ -1,0 +1,45 @@
+"""What is asked of files with integers inside beside their SQNR: what its scales reach, whether decisions stay
+the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .flatfile import FlatFile
+from .measure import Array
+from .tflite_file import TFLiteFile
+from .written import RUNTIMES, WrittenFile
+
+
+def runtimes(target: WrittenFile) -> tuple[str, ...]:
+    """Where a file is run: XNNPACK has no kernels of 16 bits and leaves all of such a file to the builtin ones."""
+    if isinstance(target, TFLiteFile) and target.kind == "quantised" and _is_wide(target.file):
+        return ("builtin kernels",)
+    return RUNTIMES[target.kind]
+
+
+def _is_wide(file: FlatFile) -> bool:
+    activations = [t for t in file.tensors if t.quantised and not t.constant]
+    return bool(activations) and all(t.dtype == np.int16 for t in activations)
+
+
+def reachable(target: WrittenFile, stored: str, expected: Array) -> Array:
+    """``expected`` as far as the integers of its tensor reach: made operands lead beyond what scales are calibrated
+    for, where saturation is right."""
+    if target.kind != "quantised" or not isinstance(target, TFLiteFile) or expected.dtype.kind != "f":
+        return expected
+    tensor = target.tensor(stored)
+    if not tensor.quantised or tensor.scale.size != 1:
+        return expected
+    info = np.iinfo(tensor.dtype)
+    ends: Any = tensor.real(np.array([info.min, info.max], np.int64))
+    return np.asarray(np.clip(expected, ends[0], ends[1]), expected.dtype)
+
+
+def agree(got: Array, expected: Array) -> bool | None:
+    """Whether [batch, classes] results choose the same classes; None for other shapes."""
+    if expected.ndim != 2 or got.shape != expected.shape or expected.shape[1] < 2 or expected.dtype.kind != "f":
+        return None
+    return bool((got.argmax(1) == expected.argmax(1)).all())
