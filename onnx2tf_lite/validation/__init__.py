@@ -12,6 +12,7 @@
 ``alone``     every layer on its own             ``trial``      its side in a child
 ``channels``  results that no operand moved      ``coverage``   what of a file was reached
 ``verdict``   all of it for one file             ``check``      all of it
+``bounds``    the memory and time for it
 ``report``    what it found (``page``: in HTML)   ``refusal``    why nobody runs the model
 """
 
