@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from .channels import channel_axis
 from .isolate import Layer, Layers
 from .judge import Difference
 from .measure import Array
-from .operands import SCALES, Seen, normal
+from .operands import ROUNDS, SCALES, Seen, normal, turns
 from .parts import SHAPE_ONLY, ModelPart
 from .reference import ReferenceFailed
 from .run import Run, narrow
@@ -41,7 +42,8 @@ class Alone:
     """What came of one layer: its worst ``difference``, in which runtime and on which set of operands.
 
     ``made``: these were made for it, not those seen end to end; ``channels`` that never moved though the operands did;
-    ``rows``: of its table how many of how many were looked up; ``branches``: IF operator -> which ways it went.
+    ``rows``: of its table how many of how many were looked up; ``branches``: IF operator -> which ways it went;
+    ``turns``: how often its loops did.
     """
 
     layer: Layer
@@ -53,6 +55,7 @@ class Alone:
     channels: Array | None = None
     rows: tuple[int, int] = (0, 0)
     branches: dict[int, set[bool]] = field(default_factory=dict)
+    turns: set[int] = field(default_factory=set)
 
 
 class Bench:
@@ -80,7 +83,11 @@ class Bench:
 
     def check(self) -> dict[str, Alone]:
         """Every layer, by the ONNX name of its result."""
-        self.look()
+        try:
+            self.look()
+        except OverBudget as error:
+            self.layers.refused |= dict.fromkeys(self.layers.counterpart.values(), str(error))
+            return self.found
         normal((), 0)  # made here, the children share it
         layers = [layer for n in self.layers.counterpart.values() if (layer := self.layers.layer(n))]
         start = spent()
@@ -155,10 +162,13 @@ class Bench:
     def more(self, end: float) -> None:
         """Further sets of operands for those that need them, until ``end``."""
         wanted = {n: self.wanted(a) for n, a in self.found.items()}
-        number = 1
+        number, loops = 1, {n for n, a in self.found.items() if a.part and a.part.turns}
         while spent() < end and (names := [n for n, count in wanted.items() if count > number]):
             last = min(min(wanted[n] for n in names), number + SETS)
-            self.rounds([self.found[n].layer for n in names], range(number, last))
+            if plain := [self.found[n].layer for n in names if n not in loops]:
+                self.rounds(plain, range(number, last))
+            for name, turn in product(loops.intersection(names), range(number, last)):  # it may not take so many
+                self.rounds([self.found[name].layer], (turn,))
             number = last
 
     def wanted(self, alone: Alone) -> int:
@@ -169,6 +179,8 @@ class Bench:
         count = max((-(-rows // max(self.seen[n].size, 1)) for n, rows in part.tables.items()), default=1)
         if any(self.seen[n].dtype == np.bool_ for n in alone.layer.reads):
             count = max(count, 4)
+        if part.turns:
+            count = max(count, ROUNDS)
         few = self.seen[alone.layer.name].size <= FEW * (shape[channel_axis(len(shape), part)] if shape else 1)
         shut = alone.channels is not None and bool(alone.channels.any())
         if part.weights and (few or shut):
@@ -210,6 +222,8 @@ class Bench:
             known, sets = self.found[name], len({number for _, number in differences})
             known.branches |= {op: known.branches.get(op, set()) | found.branches[op]
                                for op in known.layer.segment.operators if op in found.branches}  # fmt: skip
+            known.turns |= {turns(self.seen[n], number) for n in (part.turns if part else ()) if n in self.seen
+                            for _, number in differences}  # fmt: skip
             still = found.channels.get(name)
             known.channels = still if known.channels is None or still is None else known.channels & still
             for table, rows in part.tables.items() if part else ():

@@ -1,19 +1,24 @@
-"""The branches of an If as models of their own, so that the layers in them are checked like all others.
+"""The branches of Ifs as models of their own, so that the layers in them are checked like all others.
 
-A branch runs on what it reads from outside, as it is there end to end, whether the condition leads into it or not.
+A branch runs on what it reads from outside, as it is there end to end, whether the condition leads into it or not; one
+in a loop on what is there in the first turn.  A loop itself is a layer, see ``parts``; that of the file is met where
+the model has one, so that an If in a loop that was written out, which knows its turn, is left alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
 
 from .. import child, passes
+from ..errors import ConversionError
 from . import inputs
 from .alone import Bench
 from .bounds import OverBudget
+from .measure import Array
 from .parts import Parts, needs
 from .reference import Reference, ReferenceFailed
 from .run import Run
@@ -21,55 +26,111 @@ from .samples import Sample, Samples
 from .tflite_file import TFLiteFile
 from .written import FileFailed
 
+FAILURES = (FileFailed, ReferenceFailed, child.Died, OverBudget, ConversionError)
+Body = tuple[onnx.NodeProto, str, onnx.GraphProto]
+
 
 def branches(run: Run, target: TFLiteFile) -> Iterator[tuple[int, Bench]]:
-    """(number of the subgraph, its layers) of every branch whose tensors the file's map has."""
+    """(number of the subgraph, its layers) of every branch whose tensors the file's map has, those in branches before
+    the branch that they are in."""
     table = target.file.tensor_map
-    if table is None or not table.bodies:
-        return
-    model = Parts(run.reference.source)
-    for number, (body_of, _) in table.bodies.items():
-        result, _, attribute = body_of.rpartition("/")
-        if result not in model.producers:
-            continue  # in a body itself
-        node = model.nodes[model.producers[result]]
-        body = next((a.g for a in node.attribute if a.name == attribute), None)
-        if body is None:
-            continue
+    if table is not None and table.bodies:
+        yield from _below(run, target, run.whole, target.file.graph, {n: of for n, (of, _) in table.bodies.items()})
+
+
+def _below(
+    run: Run, target: TFLiteFile, whole: Samples, graph: Any, known: Mapping[int, str]
+) -> Iterator[tuple[int, Bench]]:
+    """Those in a ``graph`` of the file, which is the model that ``whole`` are the samples of."""
+    below = {number for number, _, _ in target.file.bodies(graph)}
+    loops = [target.file.root.Subgraphs(n) for n in sorted(below - known.keys())]
+    model = Parts(whole.reference.source)
+    for node, attribute, body in _bodies(model):
         try:
-            yield number, _bench(run, target, number, model, body)
-        except (FileFailed, ReferenceFailed, child.Died, OverBudget):
+            if node.op_type != "If":
+                if loops and (inside := _first_turn(whole, model, node, body)):
+                    for loop in loops:
+                        yield from _below(run, target, inside, loop, known)
+                continue
+            for number in (n for n in below if known.get(n) == f"{node.output[0]}/{attribute}"):
+                bench = _bench(run, target, number, _samples(whole, model, body))
+                yield from _below(run, target, bench.run.whole, target.file.root.Subgraphs(number), known)
+                yield number, bench
+        except FAILURES:
             continue  # the coverage says that nothing of it was run on its own
 
 
-def _bench(run: Run, target: TFLiteFile, number: int, model: Parts, body: onnx.GraphProto) -> Bench:
-    own = {t.name for t in body.initializer} | {t for n in body.node for t in n.output}
-    read = dict.fromkeys(n for node in body.node for n in needs(node) if n not in own)
-    outside = [n for n in read if n not in model.weights]
-    values = _values(run, outside)
-    whole = onnx.ModelProto(ir_version=max(model.model.ir_version, 4))
-    whole.opset_import.extend(model.model.opset_import)
-    whole.functions.extend(model.model.functions)
-    whole.graph.CopyFrom(body)
-    for name in read:
-        if name in model.weights:
-            model.copy_weight(name, whole.graph)
-    for name, array in values.items():
-        kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-        whole.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
-    reference = Reference.of(whole, passes.load(whole))
-    reference.bounds = run.reference.bounds
-    inner = TFLiteFile(target.path, reference, target.kind, number)
-    samples = Samples(reference, run.whole.options)
-    symbols = inputs.bind([(inner.program.places[n].shape, a.shape) for n, a in values.items()
-                           if n in inner.program.places], run.whole.samples[0].symbols)  # fmt: skip
-    samples.samples = [Sample(symbols, values, {})]
-    samples.read([*samples.names([inner]), *reference.outputs])
+def _bodies(model: Parts) -> Iterator[Body]:
+    for node in model.nodes:
+        yield from ((node, a.name, a.g) for a in node.attribute if a.type == onnx.AttributeProto.GRAPH)
+
+
+def _bench(run: Run, target: TFLiteFile, number: int, samples: Samples) -> Bench:
+    inner = TFLiteFile(target.path, samples.reference, target.kind, number)
+    (sample,), places = samples.samples, inner.program.places
+    pairs = [(places[n].shape, a.shape) for n, a in sample.feeds.items() if n in places]
+    sample.symbols = inputs.bind(pairs, run.whole.samples[0].symbols)
+    samples.read([*samples.names([inner]), *samples.reference.outputs])
     return Bench(Run(samples, inner, run.limit), inner, {})
 
 
-def _values(run: Run, names: list[str]) -> dict[str, np.ndarray]:
+# ------------------------------------------------------------------------------------------ of the model
+
+
+def _samples(whole: Samples, model: Parts, body: onnx.GraphProto, given: Mapping[str, Array] | None = None) -> Samples:
+    """A body as a model, on what it reads from outside, and is ``given``."""
+    own = {t.name for t in (*body.initializer, *body.input)} | {t for n in body.node for t in n.output}
+    read = dict.fromkeys(n for node in body.node for n in needs(node) if n not in own)
+    values = _values(whole, [n for n in read if n not in model.weights]) | dict(given or {})
+    proto = onnx.ModelProto(ir_version=max(model.model.ir_version, 4))
+    proto.opset_import.extend(model.model.opset_import)
+    proto.functions.extend(model.model.functions)
+    proto.graph.CopyFrom(body)
+    del proto.graph.input[:]
+    for name in read:
+        if name in model.weights:
+            model.copy_weight(name, proto.graph)
+    for name, array in values.items():
+        kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
+    reference = Reference.of(proto, passes.load(proto))
+    reference.bounds = whole.reference.bounds
+    samples = Samples(reference, whole.options)
+    samples.samples = [Sample({}, values, {})]
+    return samples
+
+
+def _first_turn(whole: Samples, model: Parts, node: onnx.NodeProto, body: onnx.GraphProto) -> Samples | None:
+    """The body of a Loop or Scan as a model, on what its first turn is given; None where there is none, or that is no
+    tensor."""
+    if not all(i.type.HasField("tensor_type") for i in body.input if i.type.WhichOneof("value")):
+        return None
+    if node.op_type == "Loop":
+        carried = _operands(whole, model, list(node.input[2:]))
+        first = [np.array(0, np.int64), np.array(True), *carried]
+    elif node.op_type == "Scan" and (settings := {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}):
+        operands, count = _operands(whole, model, list(node.input)), settings["num_scan_inputs"]
+        axes = settings.get("scan_input_axes") or [0] * count
+        ends = [-1 if back else 0 for back in settings.get("scan_input_directions") or [0] * count]
+        scanned = operands[len(operands) - count :]
+        if any(a.shape[axis] == 0 for a, axis in zip(scanned, axes, strict=True)):
+            return None
+        slices = [a.take(end, axis) for a, axis, end in zip(scanned, axes, ends, strict=True)]
+        first = [*operands[: len(operands) - count], *slices]
+    else:
+        return None
+    names = [i.name for i in body.input]
+    return _samples(whole, model, body, dict(zip(names, first, strict=True))) if len(names) == len(first) else None
+
+
+def _operands(whole: Samples, model: Parts, names: list[str]) -> list[Array]:
+    values = _values(whole, [n for n in names if n not in model.weights])
+    return [values[n] if n in values else onnx.numpy_helper.to_array(model.weights[n], str(model.folder))
+            for n in names]  # fmt: skip
+
+
+def _values(whole: Samples, names: list[str]) -> dict[str, Array]:
     """Tensors of the model around, as they are end to end."""
-    sample = run.whole.samples[0]
-    run.whole.read([n for n in names if n not in sample.feeds])
+    (sample, *_) = whole.samples
+    whole.read([n for n in names if n not in sample.feeds])
     return {n: sample.feeds[n] if n in sample.feeds else sample.expected[n] for n in names}

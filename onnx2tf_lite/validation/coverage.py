@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -15,6 +16,7 @@ from .report import Coverage, Gap
 #: Operators whose first operand is a table that the second one points into.
 LOOKUPS = {"GATHER", "EMBEDDING_LOOKUP"}
 NOT_RUN = "its operators could not be run on their own"
+NOT_LED = "no operands led there"
 EMPTY: Mapping[int, Coverage] = {}
 FLOATS = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8}
 
@@ -38,6 +40,7 @@ def cover(layers: Layers, found: Mapping[str, Alone], bodies: Mapping[int, Cover
     if (lost := [t.name for t in _weights(file) if t.index not in shares]) and found:
         result.gaps.append(Gap(f"weights {', '.join(lost[:5])}", "no layer that was run on its own reads them"))
     _branches(file, found, bodies, result)
+    _turns(found, result)
     return result
 
 
@@ -82,26 +85,53 @@ def _branches(file: FlatFile, found: Mapping[str, Alone], bodies: Mapping[int, C
     for body, index, way in file.bodies():
         op = file.operators[index]
         reached = index in ran and (not op.branches or way in ran[index])
+        if op.branches:
+            _branch(result, reached, f"the branch for {str(way).lower()} of '{file.tensors[op.outputs[0]].name}'")
+        elif not reached:
+            result.gaps.append(Gap(f"a loop of '{file.tensors[op.outputs[0]].name}'", NOT_LED))
         if body in bodies:
             result.add(bodies[body])
         else:
-            size = sum(_sizes(file, body))
-            result.all_weights += size
-            result.weights += size * reached
-        if op.branches:
-            result.all_branches += 1
-            result.branches += reached
-        if not reached:
-            what = f"the branch for {str(way).lower()}" if op.branches else "a loop"
-            result.gaps.append(Gap(f"{what} of '{file.tensors[op.outputs[0]].name}'", "no operands led there"))
+            _inside(file, body, reached, bodies, result)
 
 
-def _sizes(file: FlatFile, body: int) -> Iterator[int]:
-    """Elements of the float constants of a body, and of the bodies in it."""
+def _inside(file: FlatFile, body: int, ran: bool, bodies: Mapping[int, Coverage], result: Coverage) -> None:
+    """Of a body that is no model of its own, and of those in it: which way an If went in there cannot be seen, so its
+    branches count where their layers were run on their own."""
     graph = file.root.Subgraphs(body)
+    size = sum(_sizes(file, graph))
+    result.all_weights += size
+    result.weights += size * ran
+    for inner, index, way in file.bodies(graph):
+        branch = graph.Operators(index).BuiltinOptionsType() == schema.BuiltinOptions.IfOptions
+        if branch:
+            name = graph.Tensors(graph.Operators(index).Outputs(0)).Name().decode()
+            _branch(result, inner in bodies, f"the branch for {str(way).lower()} of '{name}'")
+        if inner in bodies:
+            result.add(bodies[inner])
+        else:
+            _inside(file, inner, ran and not branch, bodies, result)
+
+
+def _branch(result: Coverage, reached: bool, what: str) -> None:
+    result.all_branches += 1
+    result.branches += reached
+    if not reached:
+        result.gaps.append(Gap(what, NOT_LED))
+
+
+def _turns(found: Mapping[str, Alone], result: Coverage) -> None:
+    """Of loops whose turns are counted at run time: none, one and several."""
+    for name, alone in found.items():
+        if alone.part and alone.part.turns:
+            for word, reached in (("no turn", 0 in alone.turns), ("one turn", 1 in alone.turns),
+                                  ("several turns", any(n > 1 for n in alone.turns))):  # fmt: skip
+                _branch(result, reached, f"{word} of the loop of '{name}'")
+
+
+def _sizes(file: FlatFile, graph: Any) -> Iterator[int]:
+    """Elements of the float constants of a body."""
     for i in range(graph.TensorsLength()):
         tensor = graph.Tensors(i)
         if tensor.Type() in FLOATS and file.bytes_of(tensor.Buffer()).size:
             yield int(np.prod(tensor.ShapeAsNumpy(), dtype=np.int64))
-    for inner, _, _ in file.bodies(graph):
-        yield from _sizes(file, inner)

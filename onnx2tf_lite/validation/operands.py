@@ -29,6 +29,9 @@ TAKES_ANY = frozenset({
     "SpaceToDepth", "Constant", "ConstantOfShape", "Cast", "Shape", "Dropout",
 })  # fmt: skip
 
+SEVERAL = 2
+TURNS = (0, 1, 0)  # of loops, between what was seen and several; a condition of its own is true in the even rounds
+ROUNDS = len(TURNS) + 2
 POOL = (1 << 18) + 7
 LOOK = 1 << 14  # elements of a tensor that say how large its values are
 
@@ -93,11 +96,20 @@ def normal(shape: tuple[int, ...], seed: int) -> Array:
     return _pool()[start : start + size].reshape(shape).copy()
 
 
-def draw(name: str, seen: Seen, number: int, free: bool = False, rows: int = 0) -> Array:
+def turns(seen: Seen, number: int) -> int:
+    """How often a loop turns in round ``number``, of an operand that says so."""
+    first = int(seen.kept.reshape(-1)[0]) if seen.kept is not None and seen.kept.size else 1
+    return (first, *TURNS, max(first, SEVERAL))[number % ROUNDS]
+
+
+def draw(name: str, seen: Seen, number: int, free: bool = False, rows: int = 0, loop: bool = False) -> Array:
     """The operand of round ``number``, in ONNX order.
 
-    ``free``: for a layer that takes any float; ``rows`` of the table that the operand points into.
+    ``free``: for a layer that takes any float; ``rows`` of the table that the operand points into; ``loop``: it says
+    how often a loop turns.
     """
+    if loop:
+        return np.full(seen.shape, turns(seen, number), seen.dtype)
     seed = zlib.crc32(name.encode()) + (number // 2 if free else number)
     kind = seen.dtype.kind
     if rows and kind in "iu":

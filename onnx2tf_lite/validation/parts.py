@@ -35,7 +35,8 @@ class ModelPart:
     ``nodes`` by their places in the graph; ``reads`` the tensors at which it begins, ``measured`` those of which only
     the shape counts; ``free``: it takes any floats; ``tables``: operand -> rows of the table that it points into;
     ``operators`` that it consists of, those of bodies included; ``weights``: initializers that it reads;
-    ``least``: extent to which images are made smaller for it (see ``crop``), 0 for none.
+    ``turns``: operands that say how often a loop turns; ``least``: extent to which images are made smaller for it (see
+    ``crop``), 0 for none.
     """
 
     target: str
@@ -46,11 +47,13 @@ class ModelPart:
     tables: Mapping[str, int]
     operators: frozenset[str]
     weights: tuple[str, ...]
+    turns: frozenset[str] = frozenset()
     least: int = 0
 
     def operand(self, name: str) -> str:
         """The input of the model of parts for a tensor at which this one begins."""
-        return f"{'any' if self.free else 'like'}{self.least or ''}/{name}"
+        kind = "any" if self.free else "turns" if name in self.turns else "like"
+        return f"{kind}{self.least or ''}/{name}"
 
 
 class Parts:
@@ -102,7 +105,8 @@ class Parts:
             return None
         free = operators <= TAKES_ANY and not any(self.nodes[i].domain or _counts(self.nodes[i]) for i in order)
         beginnings = tuple(reads), tuple(n for n in measured if n not in reads)
-        return ModelPart(target, order, *beginnings, free, self._tables(order, reads), operators, tuple(weights))
+        return ModelPart(target, order, *beginnings, free, self._tables(order, reads), operators, tuple(weights),
+                         self._turns(order, reads))  # fmt: skip
 
     def _tables(self, order: Sequence[int], reads: Collection[str]) -> dict[str, int]:
         """For what is read and points into a constant table, also through operators that only move it."""
@@ -121,6 +125,17 @@ class Parts:
                 name = origin[node.input[place]]
                 tables[name] = min(dims[axis], tables.get(name, dims[axis]))
         return tables
+
+    def _turns(self, order: Sequence[int], reads: Collection[str]) -> frozenset[str]:
+        """What is read and says how often a Loop turns, also through operators that only move it."""
+        origin = {name: name for name in reads}
+        found = set[str]()
+        for node in (self.nodes[i] for i in order):
+            if node.op_type in MOVES and node.input[0] in origin:
+                origin[node.output[0]] = origin[node.input[0]]
+            if node.op_type == "Loop" and node.input[0] in origin:
+                found.add(origin[node.input[0]])
+        return frozenset(found)
 
     def bytes_of(self, part: ModelPart) -> int:
         """Of its weights."""

@@ -32,7 +32,8 @@ class Gap:
 @dataclass
 class Coverage:
     """What of a file was run on its own, on operands made for it: ``layers``, ``branches`` and ``weights`` (elements of
-    constants) out of all there are; ``gaps``: what was not, and why."""
+    constants) out of all there are, where no, one and several turns of a loop are branches too; ``gaps``: what was not,
+    and why."""
 
     layers: int = 0
     all_layers: int = 0

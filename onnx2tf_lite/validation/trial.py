@@ -89,7 +89,8 @@ class Trial:
         """In ONNX order; of round ``number``, or without a part as end to end."""
         if part is None:
             return self.values[name]
-        return draw(name, cropped(self.seen[name], part.least), number, part.free, self.tables.get(name, 0))
+        seen = cropped(self.seen[name], part.least)
+        return draw(name, seen, number, part.free, self.tables.get(name, 0), name in part.turns)
 
     def given(self, name: str, part: ModelPart, number: int, shake: int, seen: bool) -> Array:
         """An operand of a part of the original model: what the one of the file stands for there."""
@@ -144,6 +145,8 @@ class Trial:
         tensors = self.layers.target.file.tensors
         if any(tensors[t].quantised for t in (*boundary, layer.segment.target)):
             part = replace(part, free=False)  # larger numbers than it was made for are cut off
+        firsts = (self.layers.counterpart.get(self.layers.index(n) or -1, n) for n in part.turns)
+        part = replace(part, turns=part.turns.union(firsts))
         met = {self.layers.index(n) for n in part.reads}
         return part, {t for t in boundary if self.layers.counterpart[t] in layer.values and t not in met}
 

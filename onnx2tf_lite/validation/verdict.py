@@ -101,15 +101,10 @@ class Verdict:
             return {}
         start = time.perf_counter()
         bench = Bench(self.run, self.target, {(r.tensor, r.shape): r.stored_shape for r in self.rows.values()})
-        inner = dict[int, Coverage]()
-        try:
-            bench.check()
-        except OverBudget as error:
-            bench.layers.refused |= dict.fromkeys(bench.layers.counterpart.values(), str(error))
-        found = bench.found
+        found, inner = bench.check(), dict[int, Coverage]()
         for number, branch in branches(self.run, self.target):
             inside = branch.check()
-            inner[number] = cover(branch.layers, inside)
+            inner[number] = cover(branch.layers, inside, inner)
             self.inner |= {n: (branch.reference, a) for n, a in inside.items() if a.difference.what}
         self.coverage = cover(bench.layers, found, inner)
         self.seconds["layers on their own"] = time.perf_counter() - start

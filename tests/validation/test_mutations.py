@@ -18,22 +18,27 @@ from .editor import Editor
 from .models import model
 
 TEXT = """
-g (float[1,4,9,9] x, float[2,3] u, bool flag, int64[2] ids) => (float[1,6,9,9] y, float[2,4] z, float[2,5] rows) {
+g (float[1,4,9,9] x, float[2,3] u, bool flag, int64[2] ids, int64 turns)
+    => (float[1,6,9,9] y, float[2,4] z, float[2,5] rows, float[2,3] turned) {
   hidden = Conv<pads=[1,1,1,1]>(x, w, b)
   open = Relu(hidden)
   y = Conv(open, v)
   z = If<then_branch = t () => (float[2,4] one) { one = MatMul(u, m1) },
          else_branch = e () => (float[2,4] two) { two = MatMul(u, m2) }>(flag)
   rows = Gather(table, ids)
+  turned = Loop<body = l (int64 i, bool c, float[2,3] s) => (bool d, float[2,3] t) {
+    d = Identity(c)
+    t = MatMul(s, m3)
+  }>(turns, , u)
 }"""
-#: What a user might feed: it leaves the ReLU closed, goes one way only, and looks two rows up.
+#: What a user might feed: it leaves the ReLU closed, goes one way only, looks two rows up, and does not turn.
 FEEDS = {"x": np.ones((1, 4, 9, 9), np.float32), "u": np.ones((2, 3), np.float32), "flag": np.array(True),
-         "ids": np.array([0, 1])}  # fmt: skip
+         "ids": np.array([0, 1]), "turns": np.array(0)}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def proto() -> onnx.ModelProto:
-    return model(TEXT, w=(8, 4, 3, 3), b=np.full(8, -50, np.float32), v=(6, 8, 1, 1), m1=(3, 4), m2=(3, 4),
+    return model(TEXT, w=(8, 4, 3, 3), b=np.full(8, -50, np.float32), v=(6, 8, 1, 1), m1=(3, 4), m2=(3, 4), m3=(3, 3),
                  table=(40, 5))  # fmt: skip
 
 
@@ -61,6 +66,7 @@ def bent(file: Path, to: Path, operator: str, operand: int, graph: int = 0, plac
 ERRORS = {
     "a weight behind a closed ReLU": ("CONV_2D", 1, 0, 5),
     "a weight of the branch that is not taken": ("FULLY_CONNECTED", 1, 2, 3),
+    "a weight of a loop": ("FULLY_CONNECTED", 1, 4, 3),
     "a row of a table": ("GATHER", 0, 0, 5 * 33 + 2),
 }
 LOOSE = property(lambda self: replace(self, rtol=10.0, alone=None))
@@ -78,6 +84,9 @@ MUTATIONS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, bool]] = {
         lambda m: (m.setattr(operands, "_flags", lambda seen, *args: np.ones(seen.shape, bool)),
                    m.setattr(verdict, "branches", lambda *args: ()))[0],
         "a weight of the branch that is not taken", False),
+    "loops turn as they did": (
+        lambda m: (m.setattr(alone, "turns", lambda *args: 0), m.setattr(operands, "turns", lambda *args: 0))[0],
+        "a weight of a loop", False),
     "rows are not looked up": (
         lambda m: m.setattr(trial.Trial, "_tables", lambda *args: {}), "a row of a table", True),
 }  # fmt: skip
@@ -85,7 +94,7 @@ MUTATIONS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str, bool]] = {
 
 def test_the_right_file_matches_and_is_reached(proto: onnx.ModelProto, file: Path) -> None:
     (found,) = validation.check(proto, file, FEEDS, require_coverage=100).files
-    assert found.ok and "6 of 6 layers, 2 of 2 branches, 100 % of the weights" in found.verdict
+    assert found.ok and "7 of 7 layers, 5 of 5 branches, 100 % of the weights" in found.verdict
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -114,4 +123,4 @@ def test_what_is_not_reached_is_listed(proto: onnx.ModelProto, file: Path, monke
     (found,) = report.files
     assert report.exit_code == 1 and "NOT REACHED, 100 % is required" in found.verdict
     assert "the branch for false of 'z' (no operands led there)" in found.verdict
-    assert report.to_json()["files"][0]["coverage"]["branches"] == 1
+    assert report.to_json()["files"][0]["coverage"]["branches"] == 4

@@ -1,0 +1,115 @@
+"""Bodies of loops at no, one and several turns; Ifs in bodies, both branches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from onnx2tf_lite import convert, validation
+
+from .editor import Editor
+from .models import model
+
+LOOP = """
+g (float[1,4] x, int64 turns, bool go) => (float[1,4] z) {
+  z = Loop<body = b (int64 i, bool c, float[1,4] v) => (bool d, float[1,4] w) {
+    d = Identity(c)
+    m = MatMul(v, k)
+    w = Tanh(m)
+  }>(turns, go, x)
+}"""
+#: The number of turns is the length of a sequence.
+SEQUENCE = """
+g (float[1,2,4] x, int64 turns) => (float[M,4] z) {
+  none = SequenceEmpty()
+  all = Loop<body = b (int64 i, bool c, seq(float[1,2,4]) s) => (bool d, seq(float[1,2,4]) t) {
+    d = Identity(c)
+    f = Cast<to=1>(i)
+    e = Mul(x, f)
+    t = SequenceInsert(s, e)
+  }>(turns, , none)
+  more = SequenceInsert(all, x)
+  joined = ConcatFromSequence<axis=0>(more)
+  shape = Constant<value = int64[2] {-1, 4}>()
+  z = Reshape(joined, shape)
+}"""
+IN_LOOP = """
+g (float[1,4] x, bool flag) => (float[1,4] z) {
+  turns = Constant<value = int64 {2}>()
+  z = Loop<body = b (int64 i, bool c, float[1,4] v) => (bool d, float[1,4] w) {
+    d = Identity(c)
+    w = If<then_branch = t () => (float[1,4] one) { one = MatMul(v, m1) },
+           else_branch = e () => (float[1,4] two) { two = MatMul(v, m2) }>(flag)
+  }>(turns, , x)
+}"""
+IN_SCAN = """
+g (float[1,4] x, float[3,1,4] rows, bool flag) => (float[1,4] z, float[3,1,4] all) {
+  z, all = Scan<num_scan_inputs=1, body = b (float[1,4] v, float[1,4] r) => (float[1,4] w, float[1,4] u) {
+    w = If<then_branch = t () => (float[1,4] one) { one = MatMul(v, m1) },
+           else_branch = e () => (float[1,4] two) { two = MatMul(r, m2) }>(flag)
+    u = Add(w, r)
+  }>(x, rows)
+}"""
+IN_IF = """
+g (float[1,4] x, bool flag, bool other) => (float[1,4] z) {
+  z = If<then_branch = t () => (float[1,4] y) {
+           y = If<then_branch = t2 () => (float[1,4] one) { one = MatMul(x, m1) },
+                  else_branch = e2 () => (float[1,4] two) { two = MatMul(x, m2) }>(other) },
+         else_branch = e () => (float[1,4] three) { three = MatMul(x, m3) }>(flag)
+}"""
+FEEDS = {"x": np.ones((1, 4), np.float32), "flag": np.array(True), "other": np.array(True),
+         "rows": np.ones((3, 1, 4), np.float32), "turns": np.array(3), "go": np.array(True)}  # fmt: skip
+
+
+def made(text: str, folder: Path) -> tuple[onnx.ModelProto, Path]:
+    wanted = {n: (4, 4) for n in ("m1", "m2", "m3", "k") if f"{n})" in text}
+    proto = model(text, **wanted)  # type: ignore[arg-type]
+    made = convert(onnx_graph=proto, output_folder_path=folder, outputs=["float32"], check="none", non_verbose=True)
+    return proto, made.files["float32"]
+
+
+def checked(proto: onnx.ModelProto, path: Path) -> validation.FileReport:
+    shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in proto.graph.input}
+    feeds = {n: np.broadcast_to(FEEDS[n], shape) for n, shape in shapes.items()}
+    (file,) = validation.check(proto, path, feeds, require_coverage=100).files
+    return file
+
+
+def matrices(path: Path) -> list[tuple[int, int]]:
+    """(subgraph, operator) of all products."""
+    edit = Editor(path)
+    graphs = range(len(edit.model.subgraphs))
+    found = []
+    for number in graphs:
+        edit.graph = edit.model.subgraphs[number]
+        found += [(number, i) for i in edit.indices("FULLY_CONNECTED")]
+    return found
+
+
+def bent(path: Path, place: tuple[int, int], to: Path) -> Path:
+    edit = Editor(path)
+    edit.graph = edit.model.subgraphs[place[0]]
+    data = edit.data(int(edit.graph.operators[place[1]].inputs[1]))
+    assert data is not None
+    wrong = data.copy()
+    wrong.reshape(-1)[5] += np.abs(data).max()
+    edit.put(place[1], 1, wrong)
+    return edit.save(to / "bent.tflite")
+
+
+@pytest.mark.parametrize("text, branches, products", [
+    (LOOP, "3 of 3 branches", 1), (SEQUENCE, "3 of 3 branches", 0),
+    (IN_LOOP, "2 of 2 branches", 2), (IN_SCAN, "2 of 2 branches", 2),
+    (IN_IF, "4 of 4 branches", 3)], ids=["Loop", "sequence", "If in Loop", "If in Scan", "If in If"])  # fmt: skip
+def test_every_body_is_reached(text: str, branches: str, products: int, tmp_path: Path) -> None:
+    proto, path = made(text, tmp_path)
+    file = checked(proto, path)
+    assert file.ok and f"{branches}, 100 % of the weights" in file.verdict, file.verdict
+    found = matrices(path)
+    assert len(found) == products
+    for place in found:
+        wrong = checked(proto, bent(path, place, tmp_path))
+        assert not wrong.ok and "introduces" in wrong.verdict, place
