@@ -53,6 +53,7 @@ lint: $(VENV)/.installed-test
 	@echo "ruff format --check"; $(BIN)/ruff format --check .
 	@echo "mypy"; $(BIN)/mypy
 	@echo "import contracts"; $(BIN)/lint-imports
+	@echo "the house against what it was"; $(BIN)/python -m tests.ratchet
 
 docs: $(VENV)/.installed-test
 	@echo "sphinx"; $(BIN)/python -m sphinx -q -W --keep-going -b html docs site

@@ -57,12 +57,12 @@ class Alias:
 # ------------------------------------------------------------------------------------------------ values
 
 
-def _number(read: Callable[[str], Any]) -> Callable[[Any], Any]:
+def _number(read: Callable[[str], float]) -> Callable[[object], float]:
     """A word of the command line or a number, both held to the rules of the word."""
     return lambda given: read(str(given))
 
 
-def _text(given: Any) -> str:
+def _text(given: object) -> str:
     return str(given)
 
 

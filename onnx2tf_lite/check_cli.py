@@ -80,7 +80,7 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-def run(onnx: str, target: Sequence[str], **given: Any) -> int:
+def run(onnx: str, target: Sequence[str], **given: object) -> int:
     """Compare and show; the exit code."""
     try:
         if problems := list(contradictions(given)):

@@ -18,9 +18,10 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 ALIGNMENT = 64
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,11 @@ class Died(Exception):
 
 
 def can_fork() -> bool:
+    """Does this system have processes that begin as copies of others?"""
     return hasattr(os, "fork")
 
 
-def call(function: Callable[[], Any], forked: bool = True, limits: Limits | None = None) -> Any:
+def call(function: Callable[[], _Answer], forked: bool = True, limits: Limits | None = None) -> _Answer:
     """``function()`` in a child; what it raises is raised here; :class:`Died` where it takes the child down, or the
     child is not ready within the ``limits``."""
     if not (forked and can_fork()):
@@ -70,9 +72,10 @@ def call(function: Callable[[], Any], forked: bool = True, limits: Limits | None
         good, result = _read(descriptor, size)
     finally:
         os.close(descriptor)
-    if good:
-        return result
-    raise result
+    if not good:
+        raise result
+    answer: _Answer = result
+    return answer
 
 
 def _file() -> int:
@@ -83,7 +86,7 @@ def _file() -> int:
         return os.dup(file.fileno())
 
 
-def _serve(function: Callable[[], Any], descriptor: int, limits: Limits | None) -> None:
+def _serve(function: Callable[[], object], descriptor: int, limits: Limits | None) -> None:
     """The child's life.  It never returns, and never runs what the parent wants to run at its end."""
     try:
         faulthandler.disable()  # a death is reported by the parent
@@ -95,7 +98,7 @@ def _serve(function: Callable[[], Any], descriptor: int, limits: Limits | None) 
             _bound(limits)
         gc.disable()  # a collection would touch, and so copy, all that is shared with the parent
         try:
-            answer: tuple[bool, Any] = (True, function())
+            answer: tuple[bool, object] = (True, function())
         except Exception as error:  # whatever it is, it is raised in the parent
             answer = (False, _portable(error))
         try:
@@ -136,7 +139,7 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
-def _write(descriptor: int, answer: Any) -> None:
+def _write(descriptor: int, answer: object) -> None:
     """Header (place of the pickle, then places and sizes of arrays) behind the arrays."""
     buffers: list[pickle.PickleBuffer] = []
     packed = pickle.dumps(answer, protocol=5, buffer_callback=buffers.append)

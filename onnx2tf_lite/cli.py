@@ -20,10 +20,9 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from .aliases import ALIASES
-from .commands import Command, command, group, option
+from .commands import Command, Option, command, group, option
 from .errors import ConversionError
 
 
@@ -49,7 +48,7 @@ def _operators() -> None:
         print(f"{row.name:<40}{','.join(map(str, row.versions)) or '-':<28}{row.support}")
 
 
-def _answer(flags: str, help: str, say: Callable[[], None]) -> Any:
+def _answer(flags: str, help: str, say: Callable[[], None]) -> Option:
     return option(flags, help, action=_Answer, nargs=0, const=say)
 
 
@@ -66,7 +65,10 @@ INFORMATION = group(
 
 
 def run(
-    input_onnx_file_path: str, output_folder_path: str = "saved_model", ignored: tuple[str, ...] = (), **keywords: Any
+    input_onnx_file_path: str,
+    output_folder_path: str = "saved_model",
+    ignored: tuple[str, ...] = (),
+    **keywords: object,
 ) -> int:
     """Convert; the exit code.  ``ignored``: what is to be said of options that do nothing."""
     from .options import resolve

@@ -64,7 +64,7 @@ def convert(
     *,
     onnx_graph: onnx.ModelProto | None = None,
     options: Options | None = None,
-    **keywords: Any,
+    **keywords: object,
 ) -> ConversionResult:
     """Convert an ONNX model to files in ``output_folder_path`` and compare them with ONNX Runtime.
 

@@ -84,7 +84,7 @@ class Options:
             raise ConversionError("outputs is empty: there is nothing to write")
 
 
-def resolve(given: Mapping[str, Any]) -> Options:
+def resolve(given: Mapping[str, object]) -> Options:
     """The options that ``given`` names mean; None, False and "" are as good as not given.
 
     :raises TypeError: for a name that does not exist.
@@ -103,7 +103,7 @@ def resolve(given: Mapping[str, Any]) -> Options:
     return Options(**wishes.values, warnings=tuple(wishes.warnings))
 
 
-def _says_nothing(name: str, value: Any) -> bool:
+def _says_nothing(name: str, value: object) -> bool:
     if value is None or value is False or (isinstance(value, str) and not value):
         return True
     return name != "outputs" and isinstance(value, list | tuple | dict | set | frozenset) and not value
@@ -122,7 +122,7 @@ class _Wishes:
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
 
-    def add(self, row: Alias, value: Any) -> None:
+    def add(self, row: Alias, value: object) -> None:
         if row.refused:
             self.problems.append(Problem(row.keyword, "is not supported", row.refused))
             return
@@ -161,6 +161,6 @@ class _Wishes:
                 yield Problem(str(row), f"has no effect: {off[row.reader]}", "leave one of the two out")
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: object, b: object) -> bool:
     """Equal; of arrays only the same ones are."""
     return a is b or (not isinstance(a, Mapping) and not isinstance(b, Mapping) and bool(a == b))

@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from onnx2tf_lite import cli, compile, conversion, convert
+from onnx2tf_lite import cli, compile, convert, validation
 from onnx2tf_lite.aliases import ALIASES, Alias
 from onnx2tf_lite.options import Options
 from tests.validation.models import cnn
@@ -276,6 +276,6 @@ def test_an_interrupt_is_one_line(
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conversion.validation, "check", interrupted)
+    monkeypatch.setattr(validation, "check", interrupted)
     assert run("-i", path, *FLAT) == 130
     assert capsys.readouterr().err == "onnx2tf: interrupted\n" and os.listdir() == ["net.onnx"]

@@ -18,7 +18,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import onnx2tf_lite
-from onnx2tf_lite import ConversionError, compile, conversion, convert, emitters
+from onnx2tf_lite import ConversionError, compile, convert, emitters, validation
 from onnx2tf_lite.delivery import PREFIX
 from onnx2tf_lite.emitters import tflite
 from onnx2tf_lite.options import Options, resolve
@@ -137,7 +137,7 @@ def test_nothing_is_left_after_an_interruption(path: Path, tmp_path: Path, monke
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conversion.validation, "check", interrupted)
+    monkeypatch.setattr(validation, "check", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quiet(path, tmp_path / "out")
     assert listing(tmp_path) == ["net.onnx"]
@@ -365,8 +365,8 @@ def test_an_older_page_stays_where_a_new_one_cannot_be_written(
 ) -> None:
     page = tmp_path / "page.html"
     page.write_text("the older one")
-    monkeypatch.setattr(conversion.validation.page, "require", lambda: None)
-    monkeypatch.setattr(conversion.validation.page, "render", lambda report: "a new one")
+    monkeypatch.setattr(validation.page, "require", lambda: None)
+    monkeypatch.setattr(validation.page, "render", lambda report: "a new one")
     quiet(path, html=page)
     assert page.read_text() == "a new one"
 

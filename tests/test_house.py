@@ -60,6 +60,8 @@ def plant(tmp_path: Path, request: pytest.FixtureRequest):
 PLANTED = [
     ("lines", {"new.py": "x = 1\n\n\ny = 2\n"}, 4),
     ("code", {"new.py": '"""Text.\n\n"""\n\n# comment\nx = (\n    1,\n)\n\n\ndef f():\n    """Text."""\n'}, 4),
+    ("lines-new", {"targets/new.py": "x = 1\n\n\ny = 2\n"}, 4),
+    ("code-new", {"targets/new.py": "x = 1\n\n\ny = 2\n"}, 2),
     ("files", {"new.py": "x = 1\n" * 451}, 1),
     ("functions", {"new.py": LONG}, 1),
     ("grade-d", {"new.py": BRANCHES}, 1),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
 
 
 def to_json(report: object) -> str:
@@ -12,7 +11,7 @@ def to_json(report: object) -> str:
     return json.dumps(_plain(report), indent=1)
 
 
-def _plain(item: Any) -> object:
+def _plain(item: object) -> object:
     if isinstance(item, dict):
         return {str(k): _plain(v) for k, v in item.items()}
     if isinstance(item, list | tuple | set | frozenset):

@@ -7,7 +7,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 LEVELS = ("debug", "info", "warn", "error")
 
@@ -26,7 +29,7 @@ class Terminal:
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         self.terminal = self.stream.isatty()
-        self.bar: Any = None
+        self.bar: Progress | None = None
 
     def debug(self, text: str) -> None:
         """What only who looks for the cause of something wants to read."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import inf
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -141,8 +140,8 @@ def _align(operands: Sequence[Operand]) -> list[Value]:
     return [expand_rank(v, rank) if v.rank else v for v in values]
 
 
-def _nary(kind: str, **defaults: Any) -> Callable[..., Value]:
-    def function(*operands: Operand, **attrs: Any) -> Value:
+def _nary(kind: str, **defaults: object) -> Callable[..., Value]:
+    def function(*operands: Operand, **attrs: object) -> Value:
         return emit(kind, *_align(operands), **{**defaults, **attrs})
 
     function.__name__ = kind.lower()
@@ -151,7 +150,7 @@ def _nary(kind: str, **defaults: Any) -> Callable[..., Value]:
 
 
 def _unary(kind: str) -> Callable[..., Value]:
-    def function(x: Operand, **attrs: Any) -> Value:
+    def function(x: Operand, **attrs: object) -> Value:
         return emit(kind, lift(x), **attrs)
 
     function.__name__ = kind.lower()
@@ -221,7 +220,7 @@ def cast(x: Operand, dtype: DTypeLike) -> Value:
     return x if x.dtype == np.dtype(dtype) else emit("CAST", x, to=np.dtype(dtype))
 
 
-def _number(x: Operand | None) -> Any:
+def _number(x: Operand | None) -> Operand | float | None:
     """A constant as a plain number; anything else as it is."""
     return x.data.item() if isinstance(x, Value) and x.data is not None and x.data.size == 1 else x
 

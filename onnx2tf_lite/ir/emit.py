@@ -26,7 +26,7 @@ def lift(x: Operand, dtype: DTypeLike | None = None) -> Value:
     return x if isinstance(x, Value) else constant(x, dtype if dtype is not None else None)
 
 
-def emit_all(kind: str, inputs: Sequence[Value | None], /, **attrs: Any) -> list[Value]:
+def emit_all(kind: str, inputs: Sequence[Value | None], /, **attrs: object) -> list[Value]:
     """Append an operation (or fold it) and return its results."""
     definition = KINDS[kind]
     types = definition.results(inputs, attrs)
@@ -48,7 +48,7 @@ def emit_all(kind: str, inputs: Sequence[Value | None], /, **attrs: Any) -> list
     return op.outputs
 
 
-def emit(kind: str, *inputs: Value | None, **attrs: Any) -> Value:
+def emit(kind: str, *inputs: Value | None, **attrs: object) -> Value:
     """:func:`emit_all` for operations with one result."""
     return emit_all(kind, inputs, **attrs)[0]
 

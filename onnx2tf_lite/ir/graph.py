@@ -22,10 +22,8 @@ from .dims import Dim, Expr, Shape, evaluate, is_static, product, show, symbol
 if TYPE_CHECKING:
     from .kind import Kind
 
-SHORT = {
-    "float32": "f32", "float16": "f16", "float64": "f64", "bool": "bool", "complex64": "c64",
-    **{f"{p}int{n}": f"{p[:1] or 'i'}{n}" for p in ("", "u") for n in (8, 16, 32, 64)},
-}  # fmt: skip
+SHORT = {"bool": "bool", "complex64": "c64", **{f"float{n}": f"f{n}" for n in (16, 32, 64)}}
+SHORT |= {f"{p}int{n}": f"{p[:1] or 'i'}{n}" for p in ("", "u") for n in (8, 16, 32, 64)}
 
 
 @cache
@@ -305,7 +303,7 @@ def copy_graph(graph: Graph) -> Graph:
             values[value] = replace(value, producer=None)
         return values[value]
 
-    def attribute(x: Any) -> Any:
+    def attribute(x: object) -> object:
         return copied(x) if isinstance(x, Value) else copy_graph(x) if isinstance(x, Graph) else x
 
     ops = []

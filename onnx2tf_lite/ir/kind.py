@@ -96,7 +96,7 @@ class Kind(Traits):
         """True where the kernel copies elements of ``dtype`` without a look at what they stand for."""
         return self.elements is Elements.COPIED and self.takes(dtype)
 
-    def results(self, inputs: Sequence[Any], attrs: Attrs) -> list[Result]:
+    def results(self, inputs: Sequence[Value | None], attrs: Attrs) -> list[Result]:
         """(shape, dtype) of every result."""
         found = self.infer(inputs, attrs)
         return found if isinstance(found, list) else [found]

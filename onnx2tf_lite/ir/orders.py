@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from .graph import Attrs, Op, Value
 
 Order = tuple[int, ...]
 Orders = dict[int, Order]
+_Item = TypeVar("_Item")
 
 
 def natural(rank: int) -> Order:
@@ -265,7 +266,7 @@ ELEMENTWISE = Elementwise()
 LAST_AXIS = AnyOrder(last=1)
 
 
-def permute(sequence: Sequence[Any], order: Order) -> tuple[Any, ...]:
+def permute(sequence: Sequence[_Item], order: Order) -> tuple[_Item, ...]:
     """``sequence`` with one entry per axis, in physical order."""
     return tuple(sequence[a] for a in order)
 
@@ -289,4 +290,4 @@ __all__ = [
     "natural",
     "permute",
     "tensor",
-]  # fmt: skip
+]

@@ -12,7 +12,6 @@ For rules that look at several operations at once there is :mod:`.editor`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from .graph import Graph, Op, Value, building, current_graph, current_origin
 from .kinds import KINDS
@@ -34,7 +33,7 @@ def walk(graph: Graph) -> Iterator[Op]:
             yield op
 
 
-def define(kind: str, source: Value, result: Value, **attrs: Any) -> Op:
+def define(kind: str, source: Value, result: Value, **attrs: object) -> Op:
     """Append the operation ``result = kind(source)`` to the graph being built; ``result`` is there already."""
     op = Op(KINDS[kind], [source], [result], attrs, current_origin())
     result.producer = op

@@ -27,6 +27,7 @@ from .graph import Graph, Placement, Value
 
 NAME = "onnx2tf_lite.map"
 VERSION = 1
+Json = Any  # a part of the map as JSON has it
 Stored = Callable[[Value], "str | None"]
 
 
@@ -80,12 +81,12 @@ class TensorMap:
             raise ValueError(f"tensor map of version {data['version']}, this program reads {VERSION}")
         nodes = data["nodes"]
         bodies = {number: (body_of, cls(*_tensors(lines, shapes))) for number, body_of, lines in data.get("bodies", ())}
-        return cls(*_tensors(data["tensors"], shapes), tuple(nodes[i] if i >= 0 else "" for i in data["operators"]),
-                   bodies)  # fmt: skip
+        origins = tuple(nodes[i] if i >= 0 else "" for i in data["operators"])
+        return cls(*_tensors(data["tensors"], shapes), origins, bodies)
 
 
 def _tensors(
-    lines: Iterable[list[Any]], shapes: Mapping[str, Sequence[int]]
+    lines: Iterable[list[Json]], shapes: Mapping[str, Sequence[int]]
 ) -> tuple[dict[str, Placement], dict[str, str]]:
     places, names = {}, {}
     for line in lines:
@@ -95,7 +96,7 @@ def _tensors(
     return places, names
 
 
-def _line(name: str, stored: str, place: Placement, shapes: bool) -> list[Any]:
+def _line(name: str, stored: str, place: Placement, shapes: bool) -> list[Json]:
     """A tensor's line without its trailing zeros."""
     value, usual = place.value, tuple(range(len(place.split)))
     line = [
@@ -114,7 +115,7 @@ def _line(name: str, stored: str, place: Placement, shapes: bool) -> list[Any]:
 
 
 def _place(
-    name: str, known: Sequence[int], perm: Any, stored: Any, split: Any, shape: Any, dtype: Any, real: Any
+    name: str, known: Sequence[int], perm: Json, stored: Json, split: Json, shape: Json, dtype: Json, real: Json
 ) -> Placement:
     stored_shape = _undims(stored) if stored else tuple(int(d) for d in known)
     parts = stored_shape if split == 0 else _undims(split)
@@ -127,11 +128,11 @@ def _moved(shape: Shape, perm: Sequence[int]) -> Shape:
     return tuple(shape[p] for p in perm)
 
 
-def _dims(shape: Shape) -> list[Any]:
+def _dims(shape: Shape) -> list[Json]:
     return [_dim(d) for d in shape]
 
 
-def _dim(dim: Dim) -> Any:
+def _dim(dim: Dim) -> Json:
     if not isinstance(dim, Expr):
         return int(dim)
     atom = [
@@ -141,15 +142,15 @@ def _dim(dim: Dim) -> Any:
     return atom
 
 
-def _undims(shape: Sequence[Any]) -> Shape:
+def _undims(shape: Sequence[Json]) -> Shape:
     return tuple(_undim(d) for d in shape)
 
 
-def _undim(dim: Any) -> Dim:
+def _undim(dim: Json) -> Dim:
     if isinstance(dim, int):
         return dim
     return Expr(tuple((tuple(_atom(a) for a in atoms), factor) for factor, *atoms in dim))
 
 
-def _atom(atom: Any) -> Any:
+def _atom(atom: Json) -> Json:
     return atom if isinstance(atom, str) else DimFunction(atom[0], tuple(_undim(a) for a in atom[1:]))

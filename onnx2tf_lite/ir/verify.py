@@ -8,7 +8,6 @@ message names the stage, the operation and the ONNX node.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -96,7 +95,7 @@ def _leftovers(graph: Graph) -> Iterator[Fault]:
         yield graph, f"symbols are left: {', '.join(graph.definitions)}"
 
 
-def _concrete(attribute: Any) -> bool:
+def _concrete(attribute: object) -> bool:
     return all(map(_concrete, attribute)) if isinstance(attribute, tuple) else not isinstance(attribute, Expr)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -316,7 +315,7 @@ class _Layout:
         self.report.emitted_bytes += nbytes
         return moved, axes
 
-    def _emit(self, kind: str, value: Value, **attrs: Any) -> Value:
+    def _emit(self, kind: str, value: Value, **attrs: object) -> Value:
         """A view that has become an operation; nothing is folded, a constant base stays where it is."""
         definition = KINDS[kind]
         ((shape, dtype),) = definition.results([value], attrs)

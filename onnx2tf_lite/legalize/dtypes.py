@@ -16,18 +16,14 @@ import numpy as np
 
 from ..errors import ConversionError, Problem
 from ..ir import build, rewrite
-from ..ir.graph import Graph, Op, Value, short
+from ..ir.graph import SHORT, Graph, Op, Value, short
 from ..ir.intervals import dtype_range, fits
 from ..ir.ranges import Ranges
 from ..ir.traits import Elements
 from . import infinities, uint64
 from .ranks import collapse
 
-DTYPES = {
-    short(np.dtype(n)): np.dtype(n)
-    for n in ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64",
-              "float16", "complex64")
-}  # fmt: skip
+DTYPES = {word: np.dtype(name) for name, word in SHORT.items()}
 CARRIERS = [DTYPES[n] for n in ("i8", "u8", "i16", "i32", "i64", "f32")]  # in order of preference
 
 

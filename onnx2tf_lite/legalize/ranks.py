@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ..ir import build, dims
 from ..ir.dims import Shape
-from ..ir.graph import Op, Value
+from ..ir.graph import Attrs, Op, Value
 from ..ir.orders import AnyOrder, Elementwise, FullyConnected, Layout, Renamed
 
 Runs = list[list[int]]
@@ -31,10 +30,10 @@ def collapse(op: Op) -> list[Value] | None:
     return results
 
 
-def _runs(labels: Sequence[Any], shape: Shape) -> Runs:
+def _runs(labels: Sequence[object], shape: Shape) -> Runs:
     """Neighbouring axes with equal labels; unit axes join the run before them."""
     runs: Runs = []
-    last: Any = None
+    last: object = None
     for axis, label in enumerate(labels):
         if runs and (label == last or (shape[axis] == 1 and label is None)):
             runs[-1].append(axis)
@@ -133,7 +132,7 @@ def _touched(op: Op, layout: AnyOrder, shape: Shape) -> set[int]:
     return touched
 
 
-def _attributes(op: Op, layout: AnyOrder, runs: Runs, touched: set[int], shape: Shape) -> dict[str, Any]:
+def _attributes(op: Op, layout: AnyOrder, runs: Runs, touched: set[int], shape: Shape) -> Attrs:
     """The attributes with one axis for every run."""
     place = {a: i for i, run in enumerate(runs) for a in run}
     attrs = dict(op.attrs)
@@ -149,7 +148,7 @@ def _attributes(op: Op, layout: AnyOrder, runs: Runs, touched: set[int], shape: 
     return attrs
 
 
-def _whole(name: str, extent: dims.Dim) -> Any:
+def _whole(name: str, extent: dims.Dim) -> object:
     """The entry of a per-axis attribute that leaves an axis alone."""
     return {"begin": 0, "pads": (0, 0), "multiples": 1, "strides": 1}.get(name, extent)
 

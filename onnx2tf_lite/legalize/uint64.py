@@ -8,7 +8,6 @@ casts from and to float) is composed.  The inputs and outputs of the model stay 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 
@@ -164,7 +163,7 @@ def _relabel(graph: Graph, wide: Wide) -> None:
         op.attrs = {name: _attribute(a) for name, a in op.attrs.items()}
 
 
-def _attribute(item: Any) -> Any:
+def _attribute(item: object) -> object:
     """An attribute with int64 for uint64, also in the declared results of control flow."""
     if isinstance(item, list | tuple):
         return type(item)(_attribute(i) for i in item)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, TypeProto
 
 from ..errors import ConversionError, ToolError
 from .downgrade import ANEW, LOWEST, RULED, downgrade
@@ -74,7 +73,7 @@ class Place:
     model: ModelProto
     scope: Scope
     held: dict[str, TensorProto]
-    known: dict[str, Any]
+    known: dict[str, TypeProto]
     opset: int
     taken: set[str]
 
@@ -117,7 +116,7 @@ class Place:
         mine = gs.Node(node.op_type, node.name, attrs, *sides)
         return mine, gs.Graph([mine], outputs=[t for t in sides[1] if t.name], opset=self.opset)
 
-    def _settle(self, node: NodeProto, mine: gs.Node, graph: gs.Graph, attrs: dict[str, Any]) -> None:
+    def _settle(self, node: NodeProto, mine: gs.Node, graph: gs.Graph, attrs: dict[str, object]) -> None:
         """Put what a node became in its place: what did not change of it keeps its documentation."""
         old = {a.name: AttributeProto.FromString(a.SerializeToString()) for a in node.attribute}
         home = self.scope.graph
@@ -139,7 +138,7 @@ class Place:
                 add_constant(self.model, home, proto)
 
 
-def _facts(node: gs.Node) -> tuple[Any, ...]:
+def _facts(node: gs.Node) -> tuple[object, ...]:
     """Operator, attributes, inputs and outputs, each by identity."""
     attrs = {name: id(held) for name, held in node.attrs.items()}
     return node.op, attrs, [id(t) for t in node.inputs], [id(t) for t in node.outputs]

@@ -5,8 +5,8 @@ Asked once, when a model is read: passes and handlers then rely on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ..errors import Problem
 from .lazy import onnx
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _PADS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 _SUMS = ("none", "mean", "sum")
 _UPDATES = ("none", "add", "mul", "max", "min")
-_COORDINATES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
-                "tf_crop_and_resize", "tf_half_pixel_for_nn")  # fmt: skip
+_HALVES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "tf_half_pixel_for_nn")
+_COORDINATES = (*_HALVES, "align_corners", "asymmetric", "tf_crop_and_resize")
 #: Words, by "operator.attribute", or by the attribute alone where it means the same everywhere.
 WORDS: dict[str, tuple[str, ...]] = {
     "auto_pad": _PADS,
@@ -60,11 +60,12 @@ TYPES = {"Cast.to", "dtype", "output_dtype", "output_datatype", "stash_type"}
 def foreign(node: NodeProto, where: str) -> Iterator[Problem]:
     """Attributes of a node of ONNX's own domain that no version of its operator allows."""
     for a in node.attribute:
-        for table, test in _TESTS:
-            domain: Any = table.get(f"{node.op_type}.{a.name}") or table.get(a.name)
-            if domain and (what := test(a, domain)):
+        here = f"{node.op_type}.{a.name}"
+        words, limits = WORDS.get(here) or WORDS.get(a.name), NUMBERS.get(here) or NUMBERS.get(a.name)
+        for what in (_word(a, words) if words else "", _number(a, limits) if limits else ""):
+            if what:
                 yield Problem(where, f"attribute '{a.name}' is {what}", "mend the model, or export it anew")
-        if (a.name in TYPES or f"{node.op_type}.{a.name}" in TYPES) and a.i not in onnx.TensorProto.DataType.values():
+        if (a.name in TYPES or here in TYPES) and a.i not in onnx.TensorProto.DataType.values():
             yield Problem(where, f"attribute '{a.name}' is {a.i}, which is no element type", "export the model anew")
         if a.name == "perm" and sorted(a.ints) != list(range(len(a.ints))):
             yield Problem(
@@ -83,9 +84,3 @@ def _number(a: AttributeProto, limits: tuple[int, int]) -> str:
     least, most = limits
     bad = next((n for n in numbers if not least <= n <= most), None)
     return "" if bad is None else f"{bad}, not between {least} and {most}"
-
-
-_TESTS: tuple[tuple[Mapping[str, Any], Callable[[AttributeProto, Any], str]], ...] = (
-    (WORDS, _word),
-    (NUMBERS, _number),
-)

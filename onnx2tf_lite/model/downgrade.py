@@ -5,13 +5,14 @@ The other direction is :mod:`.upgrade`; what only moved between attributes and i
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from onnx.defs import OpSchema
 
-from .edit import GraphEdit, Tensor, arg, set_inputs, set_outputs, shape, value
+from .edit import GraphEdit, Tensor, arg, set_inputs, set_outputs, shape, static, value
 from .opsets import INPUTS, Rule, refuse, to_attributes
 from .surgeon import elem_type
 
@@ -82,7 +83,7 @@ def _from_the_front(node: gs.Node) -> None:
         node.attrs[name] = [i % len(dims) for i in said] if isinstance(said, list) else said % len(dims)
 
 
-def _without_new(node: gs.Node, old: Any, new: Any) -> None:
+def _without_new(node: gs.Node, old: OpSchema, new: OpSchema) -> None:
     """Without the attributes that the older form does not have, where they say what is usual."""
     for name in [name for name in node.attrs if name not in old.attributes]:
         held, default = node.attrs[name], new.attributes[name].default_value
@@ -97,7 +98,7 @@ def _without_new(node: gs.Node, old: Any, new: Any) -> None:
         refuse(node, f"it takes {old.max_input} inputs there, not {len(node.inputs)}")
 
 
-def _check_types(node: gs.Node, old: Any) -> None:
+def _check_types(node: gs.Node, old: OpSchema) -> None:
     allowed = {c.type_param_str: c.allowed_type_strs for c in old.type_constraints}
     for i, tensor in enumerate(node.inputs):
         kind = old.inputs[min(i, len(old.inputs) - 1)].type_str
@@ -186,7 +187,7 @@ def _spread(e: GraphEdit, node: gs.Node, part: Tensor, rest: Tensor, picks: list
     return e.add("Gather", [whole, e.i64(picks, f"{part.name}/axes")], node)
 
 
-def _axes(node: gs.Node, said: Any) -> tuple[list[int], int]:
+def _axes(node: gs.Node, said: Iterable[int] | None) -> tuple[list[int], int]:
     """The axes that a node's lists are about, and the rank."""
     dims = shape(node.inputs[0])
     if said is None or dims is None:
@@ -224,9 +225,9 @@ def _resize(e: GraphEdit, node: gs.Node, wanted: int) -> None:
     if scales is not None:
         scales = _spread(e, node, scales, e.const(np.ones(rank), f"{name}/ones", np.float32), picks)
     if sizes is not None:
-        dims = shape(x) or ()
-        known = all(isinstance(d, int) for d in dims)
-        sizes = _spread(e, node, sizes, e.i64(dims, f"{name}/dims") if known else e.add("Shape", [x], node), picks)
+        dims = static(x)
+        whole = e.add("Shape", [x], node) if dims is None else e.i64(dims, f"{name}/dims")
+        sizes = _spread(e, node, sizes, whole, picks)
     lists = [t if t is not None else gs.Variable.empty() for t in (roi, scales, sizes)]
     set_inputs(node, [x, *lists[: len(node.inputs) - 1]])
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import ArrayLike, DTypeLike
 from onnx_graphsurgeon.ir.tensor import Tensor as Tensor
 
+#: The dimensions of a tensor: numbers, names, None where nothing is known.
+Dim = int | str | None
+Dims = tuple[Dim, ...]
 _CONTROL = frozenset(("If", "Loop", "Scan", "SequenceMap"))
 
 
@@ -75,7 +78,7 @@ def ints(tensor: Tensor | None) -> list[int] | None:
     return None if array is None or array.dtype.kind not in "iu" else [int(v) for v in array.reshape(-1)]
 
 
-def shape(tensor: Tensor | None) -> tuple[Any, ...] | None:
+def shape(tensor: Tensor | None) -> Dims | None:
     """The dimensions: numbers, names, None where nothing is known; None without a rank."""
     found = None if tensor is None else tensor.shape
     return None if found is None else tuple(found)
@@ -84,8 +87,10 @@ def shape(tensor: Tensor | None) -> tuple[Any, ...] | None:
 def static(tensor: Tensor | None) -> tuple[int, ...] | None:
     """The shape, if every dimension of it is a number."""
     found = shape(tensor)
-    known = found is not None and all(isinstance(d, (int, np.integer)) and d >= 0 for d in found)
-    return found if known else None
+    if found is None:
+        return None
+    known = tuple(d for d in found if isinstance(d, (int, np.integer)) and d >= 0)
+    return known if len(known) == len(found) else None
 
 
 def same_shape(a: Tensor, b: Tensor) -> bool:
@@ -110,7 +115,7 @@ def set_outputs(node: gs.Node, tensors: Iterable[Tensor]) -> None:
     _relink(node, node.outputs, "inputs", list(tensors))
 
 
-def _relink(node: gs.Node, side: list[Any], back: str, tensors: list[Tensor]) -> None:
+def _relink(node: gs.Node, side: list[Tensor], back: str, tensors: list[Tensor]) -> None:
     for tensor in side:
         users = getattr(tensor, back)
         list.pop(users, next(i for i, user in enumerate(users) if user is node))
@@ -171,11 +176,11 @@ class GraphEdit:
         self.names.add(fresh)
         return fresh
 
-    def const(self, array: Any, base: str, dtype: Any = None) -> gs.Constant:
+    def const(self, array: ArrayLike, base: str, dtype: DTypeLike | None = None) -> gs.Constant:
         """A new constant, under a name close to `base`."""
         return gs.Constant(self.name(base), np.asarray(array, dtype, order="C"))
 
-    def i64(self, values: Any, base: str) -> gs.Constant:
+    def i64(self, values: ArrayLike, base: str) -> gs.Constant:
         """A new int64 constant."""
         return self.const(values, base, np.int64)
 
@@ -188,7 +193,7 @@ class GraphEdit:
         like: Tensor | None = None,
         result: Tensor | None = None,
         after: bool = False,
-        **attrs: Any,
+        **attrs: object,
     ) -> Tensor:
         """A new node beside `at`; returns its result, of the type and shape of `like` (or for inference to find)."""
         name = self.name(f"{title(at)}/{op}")
@@ -204,7 +209,7 @@ class GraphEdit:
         self._queues[after].setdefault(id(at), []).extend(nodes)
         self.changes += 1
 
-    def become(self, node: gs.Node, op: str, inputs: Iterable[Tensor], **attrs: Any) -> None:
+    def become(self, node: gs.Node, op: str, inputs: Iterable[Tensor], **attrs: object) -> None:
         """The node keeps its name, place and outputs, and is another operator from here on."""
         node.op, node.attrs, node.domain = op, attrs, None
         set_inputs(node, inputs)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import child
 from ..errors import ToolError
 from .lazy import onnx
+from .walk import GraphLike
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
@@ -64,7 +65,8 @@ def said(error: Exception) -> str:
 
 def _limited(work: Callable[[], ModelProto]) -> ModelProto:
     data: bytes = child.call(lambda: work().SerializeToString(), limits=LIMITS)
-    return onnx.ModelProto.FromString(data)
+    made: ModelProto = onnx.ModelProto.FromString(data)
+    return made
 
 
 def _usual(model: ModelProto) -> bool:
@@ -73,7 +75,7 @@ def _usual(model: ModelProto) -> bool:
     return not any(_strange(body, lengths) for body in [model.graph, *model.functions])
 
 
-def _strange(graph: Any, lengths: dict[str, int]) -> bool:
+def _strange(graph: GraphLike, lengths: dict[str, int]) -> bool:
     """``lengths``: of integer tensors that are known, at most."""
     if hasattr(graph, "initializer"):  # functions have none
         if any(map(_odd_type, (*graph.input, *graph.output, *graph.value_info))):

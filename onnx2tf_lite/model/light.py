@@ -10,17 +10,19 @@ from .lazy import onnx
 from .tensors import inline, is_external, nbytes
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
+    Pairs = list[tuple[TensorProto, TensorProto]]
 
 #: Contents from this many bytes on mean nothing to checker and shape inference.
 SMALL = 1024
 
 
-def light(model: ModelProto, big: Callable[[TensorProto], bool]) -> tuple[ModelProto, list[tuple[Any, TensorProto]]]:
+def light(model: ModelProto, big: Callable[[TensorProto], bool]) -> tuple[ModelProto, Pairs]:
     """A copy in which big initializers have no contents, and the pairs (tensor of the copy, tensor of ``model``) of
     these and of every tensor in a side file."""
-    pairs: list[tuple[Any, TensorProto]] = []
+    pairs: Pairs = []
     copy = onnx.ModelProto(**_fields(model, "graph", "functions"))
     _fill(copy.graph, model.graph, big, pairs)
     for function in model.functions:
@@ -31,11 +33,11 @@ def light(model: ModelProto, big: Callable[[TensorProto], bool]) -> tuple[ModelP
     return copy, pairs
 
 
-def _fields(message: Any, *without: str) -> dict[str, Any]:
+def _fields(message: Message, *without: str) -> dict[str, Any]:
     return {f.name: value for f, value in message.ListFields() if f.name not in without}
 
 
-def _fill(copy: GraphProto, graph: GraphProto, big: Callable[[TensorProto], bool], pairs: list[Any]) -> None:
+def _fill(copy: GraphProto, graph: GraphProto, big: Callable[[TensorProto], bool], pairs: Pairs) -> None:
     copy.MergeFrom(onnx.GraphProto(**_fields(graph, "initializer", "node")))
     for tensor in graph.initializer:
         own = copy.initializer.add()
@@ -54,7 +56,7 @@ def _fill(copy: GraphProto, graph: GraphProto, big: Callable[[TensorProto], bool
         _fill_node(copy.node.add(), node, big, pairs)
 
 
-def _fill_node(copy: NodeProto, node: NodeProto, big: Callable[[TensorProto], bool], pairs: list[Any]) -> None:
+def _fill_node(copy: NodeProto, node: NodeProto, big: Callable[[TensorProto], bool], pairs: Pairs) -> None:
     if not any(a.HasField("g") or a.HasField("t") or a.graphs for a in node.attribute):
         copy.CopyFrom(node)
         return

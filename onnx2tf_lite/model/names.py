@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ambiguous, unknown
-from .walk import Scope, _below, constants, defined, initializers, inputs, outputs, scopes
+from .walk import GraphLike, Scope, _below, constants, defined, initializers, inputs, outputs, scopes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 
-def names_in(model_or_graph: Any) -> set[str]:
+def names_in(model_or_graph: ModelProto | GraphLike) -> set[str]:
     """Every name of a tensor or node, in all bodies: what a fresh name must not be."""
     if hasattr(model_or_graph, "graph"):
         found = [s.graph for s in scopes(model_or_graph)]
@@ -33,7 +33,7 @@ def fresh(name: str, taken: set[str]) -> str:
 
 
 #: kind -> the names of that kind in a graph
-KINDS: dict[str, Callable[[Any], Iterable[str]]] = {
+KINDS: dict[str, Callable[[GraphLike], Iterable[str]]] = {
     "node": lambda g: (n.name for n in g.node),
     "tensor": defined,
     "initializer": initializers,

@@ -6,19 +6,20 @@ Source: the schema history of ``onnx.defs``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import DTypeLike
 
 from ..errors import ConversionError, Problem
-from .edit import GraphEdit, arg, set_inputs, shape, title
+from .edit import Dims, GraphEdit, arg, set_inputs, shape, title
 
 #: The opset whose forms the handlers know.
 TARGET = 23
 #: A change of one node, in place; the number is the opset it is of (upwards) or the one asked for (downwards).
 #: Raises ConversionError for what cannot be said in the other form.
-Rule = Callable[[GraphEdit, gs.Node, int], Any]
+Rule = Callable[[GraphEdit, gs.Node, int], object]
 
 _REDUCE = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 #: operator -> (opset since which these are inputs, {input slot: attribute before that, "" for none})
@@ -41,7 +42,7 @@ INPUTS: dict[str, tuple[int, dict[int, str]]] = {
 class Form(NamedTuple):
     """``dtype`` of the input (None: that of input 0) and its rank; ``single``: the attribute is one number."""
 
-    dtype: Any = np.int64
+    dtype: DTypeLike | None = np.int64
     rank: int = 1
     single: bool = False
 
@@ -70,7 +71,7 @@ def rank_of(node: gs.Node, index: int = 0) -> int:
     return len(dims_of(node, index))
 
 
-def dims_of(node: gs.Node, index: int = 0) -> tuple[Any, ...]:
+def dims_of(node: gs.Node, index: int = 0) -> Dims:
     """The shape of an input, whose rank the node cannot be understood without."""
     found = shape(node.inputs[index])
     if found is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ToolError
 from .lazy import onnx
@@ -19,6 +19,8 @@ from .walk import tensors
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+    from .tensors import Bytes
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelProto:
@@ -54,7 +56,7 @@ def map_model(path: str | os.PathLike[str]) -> tuple[ModelProto, Store]:
     return _parse(rest, str(path)), Store(Path(path).parent, data)
 
 
-def _opened(path: str | os.PathLike[str]) -> Any:
+def _opened(path: str | os.PathLike[str]) -> Bytes:
     try:
         return mapped(Path(path))
     except OSError as error:

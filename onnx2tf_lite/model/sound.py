@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import Problem
 from .domains import foreign
@@ -17,15 +17,14 @@ from .tensors import is_external, nbytes
 from .walk import bodies, title
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto
+    from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, TypeProto
 
 #: Bodies in bodies; TFLite's runtimes and this package follow them by recursion.
 DEPTH = 24
 #: Elements of a sparse tensor written out, and nodes of a model whose functions are.
 ELEMENTS, NODES = 1 << 28, 1_000_000
 #: What a Constant holds, by the version of the operator: one of these.
-_CONSTANT = ("value", "sparse_value", "value_float", "value_floats", "value_int", "value_ints", "value_string",
-             "value_strings")  # fmt: skip
+_CONSTANT = {"value", "sparse_value", *(f"value_{kind}{s}" for kind in ("float", "int", "string") for s in ("", "s"))}
 
 
 def faults(model: ModelProto) -> Iterator[Problem]:
@@ -93,7 +92,7 @@ def _tensor(where: str, tensor: TensorProto) -> Iterator[Problem]:
         yield from _contents(where, tensor)
 
 
-def _dims(where: str, dims: Any) -> Iterator[Problem]:
+def _dims(where: str, dims: Iterable[int]) -> Iterator[Problem]:
     if any(d < 0 for d in dims):
         yield Problem(where, f"has the shape {list(dims)}", "the extents of a constant are not negative")
 
@@ -112,7 +111,7 @@ def _contents(where: str, tensor: TensorProto) -> Iterator[Problem]:
         yield Problem(where, f"its shape {list(tensor.dims)} needs {need} {unit}, and it has {held}", "export it anew")
 
 
-def _sparse(where: str, sparse: Any) -> Iterator[Problem]:
+def _sparse(where: str, sparse: SparseTensorProto) -> Iterator[Problem]:
     yield from _tensor(where, sparse.values)
     yield from _tensor(where, sparse.indices)
     yield from _dims(where, sparse.dims)
@@ -121,7 +120,7 @@ def _sparse(where: str, sparse: Any) -> Iterator[Problem]:
         yield Problem(where, what, f"up to {ELEMENTS:,} are: use a smaller one, or a Gather of what is not 0")
 
 
-def _calls(model: ModelProto, functions: dict[tuple[str, str], Any]) -> Iterator[Problem]:
+def _calls(model: ModelProto, functions: dict[tuple[str, str], FunctionProto]) -> Iterator[Problem]:
     """Calls that do not suit their function, and functions that call themselves or each other too often."""
     sizes: dict[tuple[str, str], float] = {}
 

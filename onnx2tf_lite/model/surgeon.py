@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from numpy.typing import DTypeLike
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
 from onnx_graphsurgeon.ir.tensor import LazyValues
 
 from .edit import Tensor, graphs, tensors
+from .tensors import Bytes
 
 #: Floats of 16 bits, and the attributes that name an element type.
 HALF_FLOATS = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -30,7 +32,7 @@ def numpy_type(elem_type: int) -> np.dtype:
 
 
 @cache
-def elem_type(dtype: Any) -> int:
+def elem_type(dtype: DTypeLike) -> int:
     """The TensorProto element type of a numpy dtype."""
     return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
@@ -38,7 +40,7 @@ def elem_type(dtype: Any) -> int:
 class LazyTensor(LazyValues):  # type: ignore[misc]  # graphsurgeon has no types
     """The contents of a constant, by reference: `read` returns the raw bytes where they lie (a memory map)."""
 
-    def __init__(self, proto: TensorProto, read: Callable[[], Any] | None = None):
+    def __init__(self, proto: TensorProto, read: Callable[[], Bytes] | None = None):
         self.proto, self.read = proto, read
         self.shape = tuple(proto.dims)
         self.dtype = numpy_type(proto.data_type)
@@ -71,6 +73,7 @@ _CONSTANT = {"value_float": np.float32, "value_floats": np.float32, "value_int":
 
 
 Scope = dict[str, Tensor]
+Common = Mapping[str, Any]  # what all graphs of a model share
 
 
 class Importer:
@@ -102,9 +105,9 @@ class Importer:
         self.taken.add(fresh)
         return fresh
 
-    def graph(self, proto: GraphProto, outer: dict[str, Tensor], common: dict[str, Any]) -> gs.Graph:
+    def graph(self, proto: GraphProto, outer: dict[str, Tensor], common: Common) -> gs.Graph:
         """A graph or body; ``outer`` are the tensors it sees, ``common`` what all graphs of a model share."""
-        held: dict[str, Any] = {t.name: self.lazy(t) for t in proto.initializer}
+        held: dict[str, LazyTensor | np.ndarray] = {t.name: self.lazy(t) for t in proto.initializer}
         held |= {s.values.name: dense(s) for s in proto.sparse_initializer}
         scope = outer | {name: gs.Constant(self.unique(name), values) for name, values in held.items()}
         inputs = [v for v in proto.input if v.name not in held]  # up to IR 3 initialisers are inputs too
@@ -128,7 +131,7 @@ class Importer:
         return tensor
 
     def node(
-        self, proto: onnx.NodeProto, scope: Scope, infos: dict[str, onnx.ValueInfoProto], common: dict[str, Any]
+        self, proto: onnx.NodeProto, scope: Scope, infos: dict[str, onnx.ValueInfoProto], common: Common
     ) -> gs.Node | None:
         """A node, its results added to ``scope``; None for a Constant, which is one of these results."""
         domain = "" if proto.domain == "ai.onnx" else proto.domain
@@ -151,7 +154,7 @@ class Importer:
             list.append(tensor.inputs, node)
         return node
 
-    def attribute(self, a: AttributeProto, scope: Scope, common: dict[str, Any]) -> Any:
+    def attribute(self, a: AttributeProto, scope: Scope, common: Common) -> Any:
         """A tensor as constant, a body as graph, text as text; types and the like stay messages."""
         if a.type == AttributeProto.TENSOR:
             return gs.Constant(a.t.name, self.lazy(a.t))
@@ -218,7 +221,7 @@ def array_proto(tensor: gs.Constant) -> TensorProto:
     return numpy_helper.from_array(np.asarray(tensor.values, order="C"), tensor.name)
 
 
-def attribute(key: str, item: Any, body: Callable[[gs.Graph], GraphProto]) -> AttributeProto:
+def attribute(key: str, item: object, body: Callable[[gs.Graph], GraphProto]) -> AttributeProto:
     """An attribute as message; ``body`` makes those of graphs."""
     if isinstance(item, AttributeProto):
         return item

@@ -6,10 +6,10 @@ import math
 import mmap
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import Problem, ToolError
-from .lazy import onnx
+from .lazy import np, onnx
 
 if TYPE_CHECKING:
     from onnx import TensorProto
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: The location (no file can be called so) of bytes in the model's own file.
 OWN = "\0file"
+Bytes = bytes | memoryview | mmap.mmap  # in memory, or where they lie
 
 
 def nbytes(tensor: TensorProto) -> int:
@@ -57,7 +58,7 @@ def refer(tensor: TensorProto, location: str, said: dict[str, str]) -> None:
             tensor.external_data.add(key=key, value=location if key == "location" else said[key])
 
 
-def fetch(tensor: TensorProto) -> Any:
+def fetch(tensor: TensorProto) -> Bytes:
     """The raw little-endian bytes of a tensor: of one in a side file a view of the mapped file.
 
     Raises ToolError where the side file is missing, too short, or outside the model's folder.
@@ -77,7 +78,7 @@ def inline(tensor: TensorProto) -> None:
     tensor.raw_data = data
 
 
-def to_array(tensor: TensorProto) -> Any:
+def to_array(tensor: TensorProto) -> np.ndarray:
     """The values of a tensor wherever they are, as a numpy array."""
     if is_external(tensor):
         own = onnx.TensorProto()
@@ -87,7 +88,7 @@ def to_array(tensor: TensorProto) -> Any:
     return onnx.numpy_helper.to_array(tensor)
 
 
-def mapped(path: Path) -> Any:
+def mapped(path: Path) -> Bytes:
     """A file's bytes, mapped into memory.  Raises OSError."""
     with path.open("rb") as file:
         empty = os.fstat(file.fileno()).st_size == 0
@@ -97,9 +98,9 @@ def mapped(path: Path) -> Any:
 class Store:
     """Where contents lie that are not in the message: in the model's own file, in files of its folder."""
 
-    def __init__(self, folder: Path | None, own: Any = b""):
+    def __init__(self, folder: Path | None, own: Bytes = b""):
         """``folder`` None: references say it themselves, by ``basepath``; ``own``: the bytes of the model's file."""
-        self.folder, self.own, self.maps = folder, own, dict[Path, Any]()
+        self.folder, self.own, self.maps = folder, own, dict[Path, Bytes]()
 
     def view(self, tensor: TensorProto) -> memoryview:
         """The bytes of a tensor, where they lie.
@@ -118,7 +119,7 @@ class Store:
             raise _bad(tensor.name, f"{what}, but the file has {len(data)} (length {length})")
         return memoryview(data)[start : start + length]
 
-    def _map(self, name: str, location: str, base: str) -> Any:
+    def _map(self, name: str, location: str, base: str) -> Bytes:
         folder = self.folder if self.folder is not None else Path(base) if base else None
         if folder is None:
             raise _bad(name, f"its data is in the file {location!r}", "give the path of the model, not a ModelProto")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ToolError, nearest
 from .lazy import onnx
-from .walk import initializers, is_function
+from .walk import GraphLike, initializers, is_function
 
 if TYPE_CHECKING:
     from onnx import TypeProto
@@ -31,7 +31,7 @@ def dtype_word(elem_type: int) -> str:
     return {"float": "float32", "double": "float64"}.get(word, word)
 
 
-def types(graph: Any) -> dict[str, TypeProto]:
+def types(graph: GraphLike) -> dict[str, TypeProto]:
     """The declared types: of inputs, outputs, value_info and initializers."""
     found: dict[str, TypeProto] = {}
     if is_function(graph):

@@ -7,7 +7,6 @@ changed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -51,7 +50,7 @@ def _drop(*attrs: str) -> Rule:
     return lambda e, node, opset: [a for a in attrs if node.attrs.pop(a, None) is not None]
 
 
-def _default(attr: str, wanted: Any) -> Rule:
+def _default(attr: str, wanted: object) -> Rule:
     """The default was another one: write it out."""
     return lambda e, node, opset: node.attrs.setdefault(attr, wanted)
 
@@ -126,7 +125,7 @@ def _resize(e: GraphEdit, node: gs.Node, opset: int) -> None:
     """
     x, scales = node.inputs
     mode = {"bilinear": "linear"}.get(node.attrs.get("mode", "nearest"), node.attrs.get("mode", "nearest"))
-    attrs: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": "asymmetric"}
+    attrs = {"mode": mode, "coordinate_transformation_mode": "asymmetric"}
     factors = value(scales)
     if mode == "nearest":
         attrs["nearest_mode"] = "floor"

@@ -7,16 +7,20 @@ ONNX's scoping: a body sees the tensors of the graphs around it, and uses of a t
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar, Union
 
 from ..errors import ToolError
 from .lazy import onnx
 from .tensors import nbytes
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+    from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+    from typing_extensions import TypeIs
+
+GraphLike = Union["GraphProto", "FunctionProto"]
+_Item = TypeVar("_Item")
 
 
 @dataclass(eq=False)
@@ -24,7 +28,7 @@ class Scope:
     """A graph, a body or a function.  ``path`` addresses it: "" is the main graph, ``if0/then_branch`` a body,
     ``domain::name`` a function; ``outer`` is the graph around a body and ``owner`` the node whose body it is."""
 
-    graph: Any  # GraphProto | FunctionProto
+    graph: GraphLike
     path: str = ""
     outer: Scope | None = None
     owner: NodeProto | None = None
@@ -80,12 +84,12 @@ def bodies(node: NodeProto) -> list[tuple[str, GraphProto]]:
     return found
 
 
-def is_function(graph: Any) -> bool:
+def is_function(graph: GraphLike) -> TypeIs[FunctionProto]:
     """Is it a FunctionProto (names only, no initializers)?"""
     return isinstance(graph, onnx.FunctionProto)
 
 
-def inputs(graph: Any) -> list[str]:
+def inputs(graph: GraphLike) -> list[str]:
     """Names of the inputs, without initializers that an old model lists there."""
     if is_function(graph):
         return list(graph.input)
@@ -93,17 +97,17 @@ def inputs(graph: Any) -> list[str]:
     return [v.name for v in graph.input if v.name not in held]
 
 
-def outputs(graph: Any) -> list[str]:
+def outputs(graph: GraphLike) -> list[str]:
     """Names of the outputs."""
     return list(graph.output) if is_function(graph) else [v.name for v in graph.output]
 
 
-def initializers(graph: Any) -> dict[str, TensorProto]:
+def initializers(graph: GraphLike) -> dict[str, TensorProto]:
     """The dense initializers by name."""
     return {} if is_function(graph) else {t.name: t for t in graph.initializer}
 
 
-def constants(graph: Any) -> dict[str, TensorProto]:
+def constants(graph: GraphLike) -> dict[str, TensorProto]:
     """Initializers, and the tensors of Constant nodes by the name of their output."""
     found = initializers(graph)
     for node in graph.node:
@@ -131,7 +135,7 @@ def constant_value(node: NodeProto) -> TensorProto | None:
     return onnx.helper.make_tensor("", onnx.TensorProto.DataType.Value(kind), dims, value if dims else [value])
 
 
-def add_constant(model: ModelProto, graph: Any, tensor: TensorProto) -> None:
+def add_constant(model: ModelProto, graph: GraphLike, tensor: TensorProto) -> None:
     """A new constant of a graph of the model: an initializer, in a function a node; before IR version 4 every
     initializer of the main graph has to be listed as an input, too."""
     if is_function(graph):
@@ -142,7 +146,7 @@ def add_constant(model: ModelProto, graph: Any, tensor: TensorProto) -> None:
         graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
 
 
-def defined(graph: Any) -> list[str]:
+def defined(graph: GraphLike) -> list[str]:
     """Every tensor the graph itself defines: inputs, initializers, results of nodes."""
     names = [*inputs(graph), *initializers(graph)]
     if not is_function(graph):
@@ -150,7 +154,7 @@ def defined(graph: Any) -> list[str]:
     return list(dict.fromkeys([*names, *(o for n in graph.node for o in n.output if o)]))
 
 
-def producers(graph: Any) -> dict[str, NodeProto]:
+def producers(graph: GraphLike) -> dict[str, NodeProto]:
     """Tensor -> the node that makes it."""
     return {name: node for node in graph.node for name in node.output if name}
 
@@ -167,7 +171,7 @@ def captures(body: GraphProto) -> list[str]:
     return list(dict.fromkeys(n for n in names if n not in own))
 
 
-def consumers(graph: Any) -> dict[str, list[NodeProto]]:
+def consumers(graph: GraphLike) -> dict[str, list[NodeProto]]:
     """Tensor -> the nodes that read it, themselves or in their bodies, each once per node."""
     found: dict[str, list[NodeProto]] = {}
     for node in graph.node:
@@ -176,7 +180,7 @@ def consumers(graph: Any) -> dict[str, list[NodeProto]]:
     return found
 
 
-def replace_uses(graph: Any, mapping: dict[str, str], nodes: Iterable[NodeProto] | None = None) -> int:
+def replace_uses(graph: GraphLike, mapping: dict[str, str], nodes: Iterable[NodeProto] | None = None) -> int:
     """Let the nodes (all, or the given ones) and their bodies read other tensors; the number of places changed.
 
     Outputs of ``graph`` itself are not touched: their names are the model's interface.
@@ -216,12 +220,12 @@ def rename_tensors(everywhere: list[Scope], maps: dict[str, dict[str, str]]) -> 
         _rename_here(scope.graph, visible[id(scope)])
 
 
-def _rename_here(graph: Any, new: dict[str, str]) -> None:
+def _rename_here(graph: GraphLike, new: dict[str, str]) -> None:
     for node in graph.node:
         for names in (node.input, node.output):
             if any(n in new for n in names):
                 names[:] = [new.get(n, n) for n in names]
-    entries: list[Any] = [*graph.value_info]
+    entries: list[ValueInfoProto | TensorProto] = [*graph.value_info]
     if is_function(graph):
         graph.input[:] = [new.get(n, n) for n in graph.input]
         graph.output[:] = [new.get(n, n) for n in graph.output]
@@ -252,7 +256,7 @@ def tensors(model: ModelProto) -> Iterator[TensorProto]:
                 yield from attribute.tensors
 
 
-def live(graph: Any, roots: Iterable[str] | None = None) -> set[str]:
+def live(graph: GraphLike, roots: Iterable[str] | None = None) -> set[str]:
     """The tensors that the graph's outputs, or ``roots``, depend on."""
     made, queue = producers(graph), [*(outputs(graph) if roots is None else roots)]
     found = set(queue)
@@ -265,7 +269,7 @@ def live(graph: Any, roots: Iterable[str] | None = None) -> set[str]:
     return found
 
 
-def dead(graph: Any) -> set[str]:
+def dead(graph: GraphLike) -> set[str]:
     """What is defined and not needed for any output: ask before an edit, and let :func:`sweep` keep it."""
     return set(defined(graph)) - live(graph)
 
@@ -284,7 +288,7 @@ class Swept:
         return ", ".join(parts + [f"input {n}" for n in self.inputs])
 
 
-def sweep(graph: Any, keep: Iterable[str] = (), prune_inputs: bool = False) -> Swept:
+def sweep(graph: GraphLike, keep: Iterable[str] = (), prune_inputs: bool = False) -> Swept:
     """Remove the nodes and initializers that no output needs, except those that define something in ``keep``, and
     what these need; with ``prune_inputs`` unused graph inputs too."""
     needed = live(graph, [*outputs(graph), *keep])
@@ -314,7 +318,7 @@ def drop_stale(graph: GraphProto) -> None:
     remove(graph.quantization_annotation, lambda q: q.tensor_name not in here)
 
 
-def remove(items: Any, unwanted: Callable[[Any], bool]) -> int:
+def remove(items: MutableSequence[_Item], unwanted: Callable[[_Item], bool]) -> int:
     """Delete the unwanted entries of a repeated field, in place."""
     count = 0
     for index in reversed(range(len(items))):
@@ -324,7 +328,7 @@ def remove(items: Any, unwanted: Callable[[Any], bool]) -> int:
     return count
 
 
-def sort(graph: Any) -> bool:
+def sort(graph: GraphLike) -> bool:
     """Put the nodes in topological order; False where they are.  A cycle is a ToolError."""
     maker = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     needs = [{maker[n] for n in reads(node) if n in maker} for node in graph.node]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from onnx import TensorProto
 
-from .tensors import OWN, refer
+from .tensors import OWN, Bytes, refer
 
 #: Tensors from this many bytes on stay outside the parsed message.
 LARGE = 4096
@@ -23,7 +22,7 @@ _BELOW: dict[str, dict[int, str]] = {
 _CONTENTS = {9: None, 4: TensorProto.FLOAT, 10: TensorProto.DOUBLE}
 
 
-def without_weights(data: Any) -> bytes:
+def without_weights(data: Bytes) -> bytes:
     """A ModelProto's bytes with references to these in the place of its big tensors' contents.
 
     Raises ValueError or IndexError where the message ends too early or is none.
@@ -31,7 +30,7 @@ def without_weights(data: Any) -> bytes:
     return _strip(data, 0, len(data), "model")
 
 
-def _fields(data: Any, start: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+def _fields(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
     """Number, wire type, and where the key, the value and the next field begin, of each field of data[start:end]."""
     while start < end:
         key, pos = _varint(data, start)
@@ -50,7 +49,7 @@ def _fields(data: Any, start: int, end: int) -> Iterator[tuple[int, int, int, in
         start = stop
 
 
-def _varint(data: Any, pos: int) -> tuple[int, int]:
+def _varint(data: Bytes, pos: int) -> tuple[int, int]:
     result, shift = 0, 0
     while shift < 70:
         byte = data[pos]
@@ -62,7 +61,7 @@ def _varint(data: Any, pos: int) -> tuple[int, int]:
     raise ValueError("a number without an end")
 
 
-def _strip(data: Any, start: int, end: int, kind: str) -> bytes:
+def _strip(data: Bytes, start: int, end: int, kind: str) -> bytes:
     """The message data[start:end] with the contents of its big tensors replaced by references."""
     parts, kept = [], start
     for field, wire, at, pos, stop in _fields(data, start, end):
@@ -74,7 +73,7 @@ def _strip(data: Any, start: int, end: int, kind: str) -> bytes:
     return b"".join([*parts, data[kept:end]])
 
 
-def _refer(data: Any, start: int, end: int) -> bytes:
+def _refer(data: Bytes, start: int, end: int) -> bytes:
     """A TensorProto whose contents, if they are one run of numpy's own bytes, became (location, offset, length)."""
     fields = list(_fields(data, start, end))
     full = [f for f in fields if f[0] in _CONTENTS and f[1] == 2]

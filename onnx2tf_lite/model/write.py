@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import ToolError
 from .lazy import onnx
@@ -23,6 +23,8 @@ from .walk import tensors
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
 
+    from .tensors import Bytes
+
 #: A model whose tensors take more than this gets a side file: protobuf ends at 2 GiB, and the graph needs room too.
 LIMIT = 2**31 - 2**24
 #: Offsets of tensors in side files are multiples of this, so that they can be mapped into memory.
@@ -30,15 +32,6 @@ ALIGN = 4096
 #: The specification lets tensors in a side file be this far apart.
 PADDING = 64 * 1024
 _ZEROS = bytes(1 << 20)
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
-# --- copies without weights ------------------------------------------------------------------------------------------
-
-
-# --- writing ---------------------------------------------------------------------------------------------------------
 
 
 def write_model(
@@ -95,7 +88,7 @@ def _save_single(model: ModelProto, path: str | os.PathLike[str], size: int, ext
 def _save_split(model: ModelProto, path: Path, threshold: int, note: Callable[[str], object]) -> list[Path]:
     copy, pairs = light(model, lambda t: _splits(t, threshold))
     folder, written = path.parent.resolve(), []
-    moved: list[tuple[Any, TensorProto]] = []
+    moved: list[tuple[TensorProto, TensorProto]] = []
     sources = {_source(t) for _, t in pairs if is_external(t)}
     whole = _whole_files([t for _, t in pairs if is_external(t)])
     stay = {s for s in sources if s.parent.is_relative_to(folder)}
@@ -151,7 +144,7 @@ def _whole_files(found: list[TensorProto]) -> set[Path]:
     }
 
 
-def whole_location(source: Path, pairs: list[tuple[Any, TensorProto]]) -> str:
+def whole_location(source: Path, pairs: list[tuple[TensorProto, TensorProto]]) -> str:
     """The location under which tensors refer to a side file."""
     return next(reference(t)["location"] for _, t in pairs if is_external(t) and _source(t) == source)
 
@@ -169,7 +162,7 @@ def _copy(source: Path, file: BinaryIO) -> None:
     file.truncate()
 
 
-def _put(file: BinaryIO, data: Any) -> None:
+def _put(file: BinaryIO, data: Bytes) -> None:
     """Write; blocks of zeros become holes in the file."""
     for start in range(0, len(data), 1 << 20):
         block = data[start : start + (1 << 20)]
@@ -189,7 +182,7 @@ def _side_name(path: Path, sources: set[Path]) -> Path:
     return side
 
 
-def _pack(file: BinaryIO, moved: list[tuple[Any, TensorProto]], location: str) -> None:
+def _pack(file: BinaryIO, moved: list[tuple[TensorProto, TensorProto]], location: str) -> None:
     for own, tensor in moved:
         data = fetch(tensor)
         file.seek(-file.tell() % (ALIGN if len(data) >= ALIGN else 16), os.SEEK_CUR)
@@ -216,7 +209,7 @@ def copy_unchanged(model: ModelProto, source: Path, target: Path) -> list[Path]:
     return [target, *written]
 
 
-def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> Path:
+def _write(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
     """Write under a temporary name, then rename: whoever looks sees the old file or the whole new one."""
     with atomic(path) as file:
         fill(file)

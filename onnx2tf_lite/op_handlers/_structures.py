@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Union
 
 import onnx_graphsurgeon as gs
 
@@ -102,7 +102,7 @@ def rebuilt(item: Item, values: Iterator[Value]) -> Item:
     return replace(item, condition=next(values)) if isinstance(item, Choice) else item
 
 
-def form(item: Item) -> Any:
+def form(item: Item) -> object:
     """Equal for items of the same structure; a Choice has none."""
     if isinstance(item, Choice):
         return item

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -166,7 +165,7 @@ def _merge(graph: gs.Graph, nodes: list[gs.Node]) -> int:
 
 
 # -- duplicates -------------------------------------------------------------------------------------------------------
-def _content(tensor: gs.Constant) -> Any:
+def _content(tensor: gs.Constant) -> Hashable:
     """A key that equal constants share: of a big one only its ends, the rest is compared later."""
     held = tensor._values
     kind = (str(held.dtype), tuple(held.shape))
@@ -186,7 +185,7 @@ def _constants(graph: gs.Graph) -> int:
     """One constant for all of the same content."""
     outputs = {id(t) for g in graphs(graph) for t in g.outputs}
     read = {id(t): t for g in graphs(graph) for n in g.nodes for t in n.inputs if isinstance(t, gs.Constant)}
-    first: dict[Any, list[gs.Constant]] = {}
+    first: dict[Hashable, list[gs.Constant]] = {}
     edit, count = GraphEdit(graph), 0
     for tensor in read.values():
         alike = first.setdefault(_content(tensor), [])
@@ -209,7 +208,7 @@ def _bytes(tensor: gs.Constant) -> np.ndarray:
 
 def _common(graph: gs.Graph, nodes: list[gs.Node]) -> int:
     """Common subexpressions: a node that does what an earlier one did reads like it."""
-    edit, seen, count = GraphEdit(graph), dict[Any, gs.Node](), 0
+    edit, seen, count = GraphEdit(graph), dict[Hashable, gs.Node](), 0
     for node in nodes:
         attrs = [_attribute(item) for item in node.attrs.items()]
         if node.op in KEEP or None in attrs or any(id(t) in edit.outputs for t in node.outputs):
@@ -226,7 +225,7 @@ def _common(graph: gs.Graph, nodes: list[gs.Node]) -> int:
     return count
 
 
-def _attribute(named: tuple[str, Any]) -> Any:
+def _attribute(named: tuple[str, object]) -> Hashable:
     """An attribute as a key, or None where it cannot be compared (bodies)."""
     name, item = named
     if isinstance(item, gs.Constant):

@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import ArrayLike
 
 from ..model.edit import (
     GraphEdit,
@@ -38,19 +38,16 @@ from .shapes import infer
 #: No intermediate result of folding may take more than this (or than what it is made of).
 WORKSPACE = 64 << 20
 #: Never folded: random numbers, and what says how a weight is quantised.
-KEEP = frozenset([
-    "Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
-    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
-])  # fmt: skip
+_RANDOM = {f"Random{law}{like}" for law in ("Normal", "Uniform") for like in ("", "Like")}
+_SCALES = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
+KEEP = frozenset({"Bernoulli", "Dropout", "Multinomial"} | _RANDOM | _SCALES)
 #: Results that are no tensors.
-LISTS = frozenset([
-    "Optional", "OptionalGetElement", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert",
-    "SequenceMap", "SplitToSequence",
-])  # fmt: skip
+_SEQUENCES = {f"Sequence{verb}" for verb in ("Construct", "Empty", "Erase", "Insert", "Map")}
+LISTS = frozenset({"Optional", "OptionalGetElement", "SplitToSequence"} | _SEQUENCES)
 #: Results of unknown size that no small bound holds for.
-GROW = frozenset([
-    "Tile", "Expand", "ConstantOfShape", "Range", "Resize", "Pad", "OneHot", "EyeLike", "Loop", "Scan", "If",
-])  # fmt: skip
+GROW = frozenset(
+    ["Tile", "Expand", "ConstantOfShape", "Range", "Resize", "Pad", "OneHot", "EyeLike", "Loop", "Scan", "If"]
+)
 
 
 class Fold(Pass):
@@ -225,7 +222,7 @@ def _evaluate(graph: gs.Graph, nodes: list[gs.Node], notes: list[str]) -> int:
 
 
 def _replace(
-    edit: GraphEdit, nodes: list[gs.Node], backend: Callable[[bytes, dict[str, np.ndarray]], list[Any]]
+    edit: GraphEdit, nodes: list[gs.Node], backend: Callable[[bytes, dict[str, np.ndarray]], list[np.ndarray]]
 ) -> None:
     results = [t for n in nodes for t in n.outputs if t.name]
     part = gs.Graph(nodes, [], results, opset=edit.graph.opset, import_domains=edit.graph.import_domains)
@@ -239,7 +236,7 @@ def _replace(
         tensor.to_constant(np.asarray(array))
 
 
-def _onnxruntime(model: bytes, feeds: dict[str, np.ndarray]) -> list[Any]:
+def _onnxruntime(model: bytes, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
@@ -249,14 +246,14 @@ def _onnxruntime(model: bytes, feeds: dict[str, np.ndarray]) -> list[Any]:
     return list(ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run(None, feeds))
 
 
-def _reference(model: bytes, feeds: dict[str, np.ndarray]) -> list[Any]:
+def _reference(model: bytes, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     from onnx.reference import ReferenceEvaluator
 
     return list(ReferenceEvaluator(model).run(None, feeds))
 
 
 # -- shapes -----------------------------------------------------------------------------------------------------------
-def _dims(node: gs.Node | None) -> Any:
+def _dims(node: gs.Node | None) -> np.ndarray | None:
     """What a Shape node (Shape-15: from start to end) answers, as far as it is known."""
     dims = shape(node.inputs[0]) if node is not None and node.op == "Shape" else None
     if node is None or dims is None:
@@ -264,14 +261,14 @@ def _dims(node: gs.Node | None) -> Any:
     return np.array(dims, object)[node.attrs.get("start", 0) : node.attrs.get("end")]
 
 
-def _gather(node: gs.Node) -> Any:
+def _gather(node: gs.Node) -> np.ndarray | None:
     dims, index = _dims(producer(node.inputs[0])), value(node.inputs[1])
     if dims is None or index is None or not ((index >= -len(dims)) & (index < len(dims))).all():
         return None
-    return dims[index]
+    return np.asarray(dims[index])
 
 
-def _slice(node: gs.Node) -> Any:
+def _slice(node: gs.Node) -> np.ndarray | None:
     dims = _dims(producer(node.inputs[0]))
     start, end, step = ints(arg(node, 1)), ints(arg(node, 2)), [1] if arg(node, 4) is None else ints(arg(node, 4))
     if dims is None or not start or not end or not step or step[0] < 0:
@@ -279,12 +276,12 @@ def _slice(node: gs.Node) -> Any:
     return dims[start[0] : end[0] : step[0]]
 
 
-def _numbers(dims: Any) -> np.ndarray | None:
+def _numbers(dims: ArrayLike | None) -> np.ndarray | None:
     known = dims is not None and all(isinstance(d, int | np.integer) for d in np.asarray(dims, object).flat)
     return np.array(dims, np.int64) if known else None
 
 
-_DIMENSIONS: dict[str, Callable[[gs.Node], Any]] = {
+_DIMENSIONS: dict[str, Callable[[gs.Node], ArrayLike | None]] = {
     "Shape": _dims,
     "Size": lambda n: None if (dims := static(n.inputs[0])) is None else math.prod(dims),
     "Gather": _gather,
@@ -300,8 +297,8 @@ def _target(node: gs.Node) -> list[int] | None:
     partial = {"Resize": ("axes", "keep_aspect_ratio_policy"), "Reshape": ("allowzero",)}.get(node.op, ())
     if dims is None or any(node.attrs.get(a) for a in partial) or (node.op == "Reshape" and 0 in dims):
         return None  # sizes are not the shape of the result; a 0 in a Reshape's target copies
-    if all(isinstance(d, int) for d in dims):
-        return list(dims)
+    if (known := static(node.outputs[0])) is not None:
+        return list(known)
     if node.op != "Reshape":
         return None
     same = [isinstance(d, str) and i < len(source) and source[i] == d for i, d in enumerate(dims)]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TypeVar
 
 import onnx_graphsurgeon as gs
 
-from ..model.edit import graphs, tensors
+from ..model.edit import Tensor, graphs, tensors
 from .manager import Pass, PassResult, counted
+
+_Named = TypeVar("_Named", gs.Node, Tensor)
 
 
 class Names(Pass):
@@ -28,7 +30,7 @@ class Names(Pass):
         return counted(graph, {"node(s) named": named, "tensor(s) renamed": _unique(others, lambda t: f"{t.name}_")})
 
 
-def _unique(things: Iterable[Any], base: Callable[[Any], str], start: int = 1) -> int:
+def _unique(things: Iterable[_Named], base: Callable[[_Named], str], start: int = 1) -> int:
     """The first to have a name keeps it; returns how many got another."""
     given, seen, count = {t.name for t in things}, set[str](), 0
     numbers: dict[str, Iterator[int]] = {}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem, ToolError, did_you_mean
-from ..model.edit import Tensor, detach, graphs, needs, set_outputs, tensors
+from ..model.edit import Dim, Tensor, detach, graphs, needs, set_outputs, tensors
 from ..model.inference import infer_shapes
 from ..model.surgeon import describe, to_proto
 from .manager import Pass, PassResult, plural
@@ -59,11 +58,11 @@ def override(graph: gs.Graph, batch_size: int | None, input_shapes: dict[str, tu
 
 def _asked(
     inputs: dict[str, Tensor], batch_size: int | None, shapes: dict[str, tuple[int, ...]], problems: list[Problem]
-) -> dict[str, list[Any]]:
+) -> dict[str, list[Dim]]:
     """The shapes that the user gives, and those that his batch size makes."""
     for name in [name for name in shapes if name not in inputs]:
         problems.append(Problem(f"input '{name}'", "the model has no such input", did_you_mean(name, inputs)))
-    wanted = {name: list(dims) for name, dims in shapes.items() if name in inputs}
+    wanted: dict[str, list[Dim]] = {name: list(dims) for name, dims in shapes.items() if name in inputs}
     if batch_size is None:
         return wanted
     for name, tensor in inputs.items():
@@ -76,8 +75,8 @@ def _asked(
 
 
 def _joined(
-    name: str, known: list[Any] | None, asked: list[Any], symbols: dict[str, int], problems: list[Problem]
-) -> list[Any]:
+    name: str, known: list[Dim] | None, asked: list[Dim], symbols: dict[str, int], problems: list[Problem]
+) -> list[Dim]:
     """The model's dimensions with the sizes that are asked for; ``symbols`` learns which names these give a size."""
     old = [None] * len(asked) if known is None else known
     pairs = list(zip(old, asked, strict=False))
@@ -92,11 +91,11 @@ def _joined(
     return new
 
 
-def _number(dim: Any) -> bool:
+def _number(dim: Dim) -> bool:
     return isinstance(dim, int) and dim >= 0
 
 
-def _text(dims: Iterable[Any] | None) -> str:
+def _text(dims: Iterable[Dim] | None) -> str:
     return "[?]" if dims is None else "[" + ",".join("?" if d is None else str(d) for d in dims) + "]"
 
 
@@ -190,12 +189,12 @@ def infer(graph: gs.Graph, trust: bool = True) -> int:
     return news
 
 
-def _made_up(dim: Any, users: set[str]) -> bool:
+def _made_up(dim: Dim, users: set[str]) -> bool:
     """Is this a symbol that inference invented? It means the same in all tensors of one inference, and only there."""
     return dim is None or (isinstance(dim, str) and dim.startswith("unk__") and dim not in users)
 
 
-def _known(dims: list[Any] | None, users: set[str]) -> list[Any] | None:
+def _known(dims: list[Dim] | None, users: set[str]) -> list[Dim] | None:
     return None if dims is None else [None if _made_up(d, users) else d for d in dims]
 
 

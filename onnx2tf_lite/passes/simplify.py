@@ -85,7 +85,8 @@ class Simplify(Pass):
 def _simplified(work: Callable[[], tuple[onnx.ModelProto, bool]]) -> onnx.ModelProto:
     """onnxsim's model, made in a child with limits: it runs whatever is constant, however large it becomes."""
     data: bytes = child.call(lambda: work()[0].SerializeToString(), limits=LIMITS)
-    return onnx.ModelProto.FromString(data)
+    made: onnx.ModelProto = onnx.ModelProto.FromString(data)
+    return made
 
 
 def _restore(graph: gs.Graph, done: onnx.ModelProto) -> None:

@@ -5,17 +5,14 @@ Where copies are needed they stay an operator: the budget of `fold` keeps them f
 
 from __future__ import annotations
 
-from typing import Any
-
 import onnx_graphsurgeon as gs
 
-from ..model.edit import GraphEdit, Tensor, graphs, ints, producer, set_inputs, shape, static
+from ..model.edit import Dim, Dims, GraphEdit, Tensor, graphs, ints, producer, set_inputs, shape, static
 from .manager import Pass, PassResult, counted
 
-BROADCASTING = frozenset([
-    "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual",
-    "And", "Or", "Xor", "Where", "Min", "Max", "Sum", "Mean",
-])  # fmt: skip
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Sum", "Mean")
+_COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
+BROADCASTING = frozenset((*_ARITHMETIC, *_COMPARISONS, "And", "Or", "Xor", "Where"))
 
 
 class Tile(Pass):
@@ -63,13 +60,14 @@ def _broadcast(node: gs.Node) -> int:
     return count
 
 
-def _joined(shapes: list[Any]) -> list[Any] | None:
+def _joined(shapes: list[Dims | None]) -> list[Dim] | None:
     """The broadcast shape, if it follows from what is known."""
-    if None in shapes:
+    known = [s for s in shapes if s is not None]
+    if len(known) < len(shapes):
         return None
-    rank = max(len(s) for s in shapes)
-    dims: list[Any] = []
-    for column in zip(*([1] * (rank - len(s)) + list(s) for s in shapes), strict=True):
+    rank = max(map(len, known))
+    dims: list[Dim] = []
+    for column in zip(*((1,) * (rank - len(s)) + s for s in known), strict=True):
         wide = {d for d in column if d != 1}
         if len(wide) > 1 or None in wide:
             return None

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..model.lazy import onnx
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 Document = dict[str, Any]
 Steps = tuple[str | int, ...]
@@ -16,7 +19,7 @@ COMMENT = "//"
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
-def tensors(message: Any, steps: Steps = ()) -> Iterator[tuple[Steps, onnx.TensorProto]]:
+def tensors(message: Message, steps: Steps = ()) -> Iterator[tuple[Steps, onnx.TensorProto]]:
     """Every TensorProto below a message, with its place."""
     if isinstance(message, onnx.TensorProto):
         yield steps, message

@@ -35,7 +35,7 @@ CPU = "CPUExecutionProvider"
 
 
 @dataclass(frozen=True)
-class End:
+class Endpoint:
     """An input or output; ``elem`` is a TensorProto type, 0 for what is no tensor; open extents are names or None."""
 
     name: str
@@ -51,7 +51,7 @@ class End:
         return f"[{', '.join('?' if d is None else str(d) for d in self.shape)}]"
 
 
-class Onnx:
+class OnnxEngine:
     """An ONNX model.  ``missing`` is the provider that was asked for and is not there."""
 
     def __init__(self, path: str, provider: str, threads: int = 0, profile: bool = False):
@@ -109,7 +109,7 @@ class Onnx:
         return str(self.session.end_profiling()) if self.session.get_session_options().enable_profiling else ""
 
 
-class TFLite:
+class TFLiteEngine:
     """A .tflite file, with XNNPACK."""
 
     providers, missing = ["LiteRT (XNNPACK)"], ""
@@ -126,10 +126,10 @@ class TFLite:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.inputs, self.outputs = ([self._end(n, d) for n, d in side.items()] for side in self.details)
 
-    def _end(self, name: str, detail: Any) -> End:
+    def _end(self, name: str, detail: Any) -> Endpoint:
         elem = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(detail["dtype"]))
         signature = detail.get("shape_signature", detail["shape"])
-        return End(name, tuple(None if d < 0 else int(d) for d in signature), elem)
+        return Endpoint(name, tuple(None if d < 0 else int(d) for d in signature), elem)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Results:
         engine, (inputs, outputs) = self.interpreter, self.details
@@ -151,17 +151,20 @@ class TFLite:
         return ""
 
 
-def open_model(path: str, provider: str, threads: int, profile: bool) -> Onnx | TFLite:
+Engine = OnnxEngine | TFLiteEngine
+
+
+def open_model(path: str, provider: str, threads: int, profile: bool) -> Engine:
     """Raises ToolError for what is not there, and for what the runtime does not take."""
     if path != "-" and not Path(path).is_file():
         raise ToolError(f"{path}: no such file", path)
-    return TFLite(path, threads) if path.endswith(".tflite") else Onnx(path, provider, threads, profile)
+    return TFLiteEngine(path, threads) if path.endswith(".tflite") else OnnxEngine(path, provider, threads, profile)
 
 
-def _end(value: Any) -> End:
+def _end(value: Any) -> Endpoint:
     kind = value.type
     elem = dtype(kind[7:-1]) if kind.startswith("tensor(") else 0
-    return End(value.name, tuple(value.shape), elem)
+    return Endpoint(value.name, tuple(value.shape), elem)
 
 
 def _line(error: Exception) -> str:

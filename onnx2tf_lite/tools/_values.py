@@ -85,7 +85,7 @@ def show(array: np.ndarray) -> str:
 # --- arrays ----------------------------------------------------------------------------------------------------------
 
 
-def numpy_dtype(elem_type: int) -> np.dtype[Any]:
+def numpy_dtype(elem_type: int) -> np.dtype:
     return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type))
 
 
@@ -133,7 +133,7 @@ def _element(x: Value, elem_type: int) -> Value:
     return _whole(x, kind, name) if "int" in name else _decimal(x, kind, name)
 
 
-def _whole(x: float, kind: np.dtype[Any], name: str) -> int:
+def _whole(x: float, kind: np.dtype, name: str) -> int:
     import ml_dtypes
 
     info = ml_dtypes.iinfo(kind)  # type: ignore[no-untyped-call]
@@ -144,7 +144,7 @@ def _whole(x: float, kind: np.dtype[Any], name: str) -> int:
     return int(x)
 
 
-def _decimal(x: float, kind: np.dtype[Any], name: str) -> Value:
+def _decimal(x: float, kind: np.dtype, name: str) -> Value:
     import ml_dtypes
 
     with np.errstate(all="ignore"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 
@@ -19,7 +20,7 @@ class Verb:
     edits: bool = True
     defaults: dict[str, Any] = field(default_factory=dict)
 
-    def module(self) -> Any:
+    def module(self) -> ModuleType:
         return import_module(f".{self.tool}", __package__)
 
     def function(self) -> Callable[..., Any]:

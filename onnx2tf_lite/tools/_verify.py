@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ToolError
 from ..model.lazy import np, onnx
@@ -13,18 +13,22 @@ from ..model.tensors import fetch, inline, is_external, nbytes, refer, reference
 from ..model.types import dims, dtype, types
 from ..model.walk import initializers, inputs, outputs, remove, scopes
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
 #: What a run gives by name: arrays, and lists of them for sequences.
-Results = Mapping[str, Any]
+Results = dict[str, Any]
+Feeds = dict[str, "np.ndarray"]
 
 
 class NotRun(Exception):
     """ONNX Runtime does not run the model."""
 
 
-def session(model: onnx.ModelProto, extra_outputs: list[str] | None = None) -> Any:
+def session(model: onnx.ModelProto, extra_outputs: list[str] | None = None) -> InferenceSession:
     """An ONNX Runtime session without optimisations; weights in side files are mapped, not loaded.  Raises NotRun."""
     import onnxruntime as ort
 
@@ -81,7 +85,7 @@ def _errors() -> tuple[type[Exception], ...]:
     return ort_errors()
 
 
-def run(model: onnx.ModelProto, feeds: Results, names: list[str] | None = None) -> dict[str, Any]:
+def run(model: onnx.ModelProto, feeds: Results, names: list[str] | None = None) -> Results:
     """Run a model in ONNX Runtime: its outputs, or the named tensors, by name.  Raises NotRun."""
     own = outputs(model.graph)
     wanted = own if names is None else names
@@ -170,7 +174,7 @@ def still_runs(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
     return f"the result runs with {_shapes(feeds)} (ONNX Runtime, seeded inputs)"
 
 
-def _run_again(model: onnx.ModelProto, feeds: Results, names: list[str] | None = None) -> dict[str, Any]:
+def _run_again(model: onnx.ModelProto, feeds: Results, names: list[str] | None = None) -> Results:
     try:
         return run(model, feeds, names)
     except NotRun as error:
@@ -208,12 +212,12 @@ def difference(got: Results, expected: Results) -> tuple[str, str]:
     return "", ""
 
 
-def sample(model: onnx.ModelProto) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def sample(model: onnx.ModelProto) -> tuple[Feeds, Results]:
     """The first seeded inputs that ONNX Runtime runs a model with, and its outputs.  Raises NotRun."""
     return first_run(session(model), outputs(model.graph), random_feeds(model))
 
 
-def first_run(made: Any, names: list[str], candidates: Iterator[dict[str, np.ndarray]]) -> tuple[Any, dict[str, Any]]:
+def first_run(made: InferenceSession, names: list[str], candidates: Iterator[Feeds]) -> tuple[Feeds, Results]:
     """The first of the candidates that a session runs, and its results by name.  Raises NotRun."""
     why = ""
     for feeds in candidates:

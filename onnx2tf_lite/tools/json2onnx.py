@@ -15,7 +15,7 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..commands import command, group, option, parameter
 from ..errors import ToolError, nearest
@@ -25,6 +25,9 @@ from . import _json
 from ._edit import Edit, edit
 from ._options import COMMON, OUTPUT
 from ._values import exact, literal, pack
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 #: Typed contents whose number is that of the elements (of a complex type: twice).
 _TYPED = ("float_data", "string_data", "int64_data", "double_data", "uint64_data")
@@ -100,7 +103,7 @@ def _model(document: _json.Document, text: str, name: str) -> onnx.ModelProto:
 
 
 def _culprit(
-    document: _json.Document, message: Any, steps: _json.Steps
+    document: _json.Document, message: Message, steps: _json.Steps
 ) -> tuple[str, _json.Steps, str, list[str]] | None:
     """What protobuf does not take, and where: by parsing field after field.  The names are those it may have been."""
     from google.protobuf.json_format import ParseDict, ParseError
@@ -136,7 +139,7 @@ def _error(
     return ToolError(f"{where}: {what}" + (f" (at {inside})" if inside else ""), wrong, candidates or [])
 
 
-def _clean(item: Any, steps: _json.Steps, text: str, name: str) -> Any:
+def _clean(item: object, steps: _json.Steps, text: str, name: str) -> Any:
     """Without comments; readable contents as Base64."""
     if isinstance(item, list):
         return [_clean(e, (*steps, k), text, name) for k, e in enumerate(item)]

@@ -18,7 +18,6 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..commands import command, flag, option
 from ..errors import ToolError
@@ -27,6 +26,7 @@ from ..model.lazy import np, onnx
 from ..model.names import fresh, names_in, node_named
 from ..model.tensors import fetch, nbytes, to_array
 from ..model.types import dtype_word
+from ..model.walk import GraphLike
 from ._edit import Edit, edit
 from ._narrow import narrow
 from ._options import COMMON
@@ -68,7 +68,7 @@ def shrinking(
     return job.model, list(extracted)
 
 
-def _held(graph: Any) -> dict[str, onnx.TensorProto]:
+def _held(graph: GraphLike) -> dict[str, onnx.TensorProto]:
     """Name -> contents of every constant, Constant nodes of numbers and lists among them."""
     nodes = {n.output[0]: value for n in graph.node if (value := walk.constant_value(n)) is not None}
     return walk.initializers(graph) | nodes
@@ -119,7 +119,7 @@ def _share(model: onnx.ModelProto) -> dict[str, list[str]]:
     return shared
 
 
-def _drop(graph: Any, names: Container[str]) -> None:
+def _drop(graph: GraphLike, names: Container[str]) -> None:
     """Remove constants and what is declared of them."""
     walk.remove(graph.node, lambda n: n.op_type == "Constant" and n.output[0] in names)
     walk.remove(graph.value_info, lambda v: v.name in names)

@@ -13,13 +13,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..commands import command, flag, option
 from ..errors import ToolError, nearest
 from ..model.lazy import onnx
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 KINDS = {
     "ModelProto": "model",
@@ -58,7 +61,7 @@ def erase(job: Edit, *, keep: Sequence[str] = (), metadata: bool = False) -> onn
     return job.model
 
 
-def _documented(message: Any) -> Iterator[Any]:
+def _documented(message: Message) -> Iterator[Message]:
     """Every message that can have a doc string; the contents of constants are not touched."""
     if message.DESCRIPTOR.name in KINDS:
         yield message

@@ -26,7 +26,7 @@ from ._options import QUIET
 
 if TYPE_CHECKING:
     from ..validation.inputs import InputSpec
-    from ._latency import Arrays, End, Onnx, Results, TFLite, Timing
+    from ._latency import Arrays, Endpoint, Engine, Results, Timing
 
 PROVIDERS = ("tensorrt", "cuda", "openvino_cpu", "openvino_gpu", "cpu")
 
@@ -96,7 +96,7 @@ def _possible(paths: Sequence[str], loops: int, warm_up: int, compare: bool) -> 
         raise ToolError("--compare: give at least two models")
 
 
-def _opened(path: str, provider: str, threads: int, profile: bool, required: bool, log: Log) -> Onnx | TFLite:
+def _opened(path: str, provider: str, threads: int, profile: bool, required: bool, log: Log) -> Engine:
     """A model in its runtime; a provider that is not there is an error if it is required."""
     from ._latency import open_model
 
@@ -132,7 +132,7 @@ def _given(words: Sequence[str], arrays: Sequence[np.ndarray] | None) -> dict[st
 
 def _feeds(
     path: str,
-    engine: Onnx | TFLite,
+    engine: Engine,
     batch: int,
     fixed: Sequence[Sequence[int]] | None,
     given: Mapping[str | int, np.ndarray],
@@ -161,7 +161,7 @@ def _feeds(
     return feeds
 
 
-def _shape(end: End, batch: int, fixed: Sequence[int] | None) -> tuple[int, ...]:
+def _shape(end: Endpoint, batch: int, fixed: Sequence[int] | None) -> tuple[int, ...]:
     if fixed is not None:
         wrong = [d for d, f in zip(end.shape, fixed, strict=False) if isinstance(d, int) and d != f]
         if wrong or len(fixed) != len(end.shape):
@@ -173,7 +173,7 @@ def _shape(end: End, batch: int, fixed: Sequence[int] | None) -> tuple[int, ...]
     return tuple(d for d in dims if isinstance(d, int))
 
 
-def _made(end: End, shape: tuple[int, ...], seed: int | None, spec: InputSpec | None) -> np.ndarray:
+def _made(end: Endpoint, shape: tuple[int, ...], seed: int | None, spec: InputSpec | None) -> np.ndarray:
     from ..validation.inputs import HIGHS, InputSpec
     from ._values import numpy_dtype
 
@@ -190,7 +190,7 @@ def _made(end: End, shape: tuple[int, ...], seed: int | None, spec: InputSpec | 
     return made.astype(kind)
 
 
-def _specs(engine: Onnx | TFLite) -> dict[str, InputSpec]:
+def _specs(engine: Engine) -> dict[str, InputSpec]:
     """What is known of each input of an ONNX model: the bounds of ids."""
     from ..errors import ConversionError
     from ..model.load import load
@@ -205,7 +205,7 @@ def _specs(engine: Onnx | TFLite) -> dict[str, InputSpec]:
         return {}
 
 
-def _fitted(array: np.ndarray, end: End, log: Log) -> np.ndarray:
+def _fitted(array: np.ndarray, end: Endpoint, log: Log) -> np.ndarray:
     """The array as the input takes it; another dtype of the same kind is converted, which a warning says."""
     from ._values import numpy_dtype
 
@@ -222,7 +222,7 @@ def _fitted(array: np.ndarray, end: End, log: Log) -> np.ndarray:
     return np.ascontiguousarray(array, kind)
 
 
-def _turned(array: np.ndarray, end: End) -> np.ndarray | None:
+def _turned(array: np.ndarray, end: Endpoint) -> np.ndarray | None:
     """The same data where the other model (a .tflite) takes it channels-last or channels-first."""
     n = array.ndim
     orders = [tuple(range(n)), (0, *range(2, n), 1), (0, n - 1, *range(1, n - 1))]
@@ -236,7 +236,7 @@ def _turned(array: np.ndarray, end: End) -> np.ndarray | None:
 # --- messages --------------------------------------------------------------------------------------------------------
 
 
-def _tell(log: Log, path: str, engine: Onnx | TFLite, feeds: Arrays, timing: Timing, results: Results) -> None:
+def _tell(log: Log, path: str, engine: Engine, feeds: Arrays, timing: Timing, results: Results) -> None:
     """The original's lines, then the spread."""
     log.pair("file", path)
     log.pair("providers", engine.providers)
@@ -261,7 +261,7 @@ def _tell(log: Log, path: str, engine: Onnx | TFLite, feeds: Arrays, timing: Tim
         log.pair("profile", profile)
 
 
-def _keep(outputs: Sequence[End], results: Results, log: Log) -> None:
+def _keep(outputs: Sequence[Endpoint], results: Results, log: Log) -> None:
     for end, result in zip(outputs, results, strict=True):
         name = f"result_{re.sub('[/:;]', '_', end.name)}.npy"
         if not isinstance(result, np.ndarray):
@@ -271,7 +271,7 @@ def _keep(outputs: Sequence[End], results: Results, log: Log) -> None:
         log.pair("wrote", name)
 
 
-def _differences(engines: Sequence[Onnx | TFLite], results: Sequence[Results]) -> list[dict[str, str]]:
+def _differences(engines: Sequence[Engine], results: Sequence[Results]) -> list[dict[str, str]]:
     """For every model after the first: output -> how it differs."""
     found = []
     for engine, result in zip(engines[1:], results[1:], strict=True):
@@ -285,11 +285,11 @@ def _differences(engines: Sequence[Onnx | TFLite], results: Sequence[Results]) -
 
 
 def _difference(a: object, b: object) -> str:
-    from ._latency import End
+    from ._latency import Endpoint
 
     if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
         return "no tensors: not compared"
-    turned = _turned(b, End("", a.shape, 0))
+    turned = _turned(b, Endpoint("", a.shape, 0))
     if turned is None:
         return f"shape {list(b.shape)} instead of {list(a.shape)}"
     if a.dtype.kind == "O":
@@ -310,7 +310,7 @@ def _compare(log: Log, paths: list[str], timings: list[Timing], differences: lis
 
 
 def _report(
-    paths: list[str], engines: Sequence[Onnx | TFLite], timings: list[Timing], differences: list[dict[str, str]]
+    paths: list[str], engines: Sequence[Engine], timings: list[Timing], differences: list[dict[str, str]]
 ) -> None:
     rows = zip(paths, engines, timings, strict=True)
     models = [{"file": p, "providers": e.providers, "milliseconds": t.to_json()} for p, e, t in rows]

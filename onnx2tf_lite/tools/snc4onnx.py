@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..commands import command, flag, group, option, parameter, repeated
 from ..errors import ToolError, nearest, unknown
@@ -82,7 +81,7 @@ def _titles(job: Edit, paths: Sequence[str], prefixes: list[str]) -> list[str]:
     return [fresh(Path(p).stem.replace(" ", "_") or "model", taken) for p in paths]
 
 
-def _pairs(words: list[Any]) -> list[tuple[str, str]]:
+def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
     if words and isinstance(words[0], (list, tuple)):
         words = [w for pair in words for w in pair]
     if not words or len(words) % 2:

@@ -20,7 +20,19 @@ from ..errors import ToolError, nearest, unknown
 from ..model import walk
 from ..model.lazy import onnx
 from ..model.names import fresh, names_in, node_named
-from ..model.walk import Scope, constants, consumers, dead, outputs, producers, replace_uses, scopes, sweep, title
+from ..model.walk import (
+    GraphLike,
+    Scope,
+    constants,
+    consumers,
+    dead,
+    outputs,
+    producers,
+    replace_uses,
+    scopes,
+    sweep,
+    title,
+)
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
 
@@ -147,7 +159,7 @@ def _renames(scope: Scope, source: str) -> bool:
     return source in producers(scope.graph) and source not in outputs(scope.graph)
 
 
-def _rename(graph: object, old: str, new: str) -> None:
+def _rename(graph: GraphLike, old: str, new: str) -> None:
     """Let the result ``old`` of a node be called ``new``, which nothing makes any more."""
     node = producers(graph)[old]
     node.output[:] = [new if o == old else o for o in node.output]

@@ -13,7 +13,6 @@ examples:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..commands import command, flag, option
 from ..errors import ToolError, nearest
@@ -80,8 +79,7 @@ def _surface(scope: Scope, name: str, asked: bool, model: onnx.ModelProto) -> st
     return outside if not outer.path else _surface(outer, outside, asked, model)
 
 
-def _inferred(model: onnx.ModelProto, path: str) -> Any:
-
+def _inferred(model: onnx.ModelProto, path: str) -> onnx.GraphProto:
     return next(s.graph for s in scopes(infer(model)) if s.path == path)
 
 

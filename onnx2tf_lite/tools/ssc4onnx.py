@@ -177,6 +177,7 @@ def _all(ends: Sequence[End]) -> str:
 
 
 def size(count: int) -> str:
+    """Bytes in the unit that suits them."""
     value = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(value) < 1024 or unit == "GiB":
@@ -186,10 +187,12 @@ def size(count: int) -> str:
 
 
 def number(count: int) -> str:
+    """With the thousands apart."""
     return f"{count:,}"
 
 
 def signed(count: int, form: Callable[[int], str]) -> str:
+    """A difference, as ``form`` says a number."""
     return ("+" if count > 0 else "") + form(count) if count else "0"
 
 

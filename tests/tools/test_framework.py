@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from onnx2tf_lite.commands import log
-from onnx2tf_lite.model import write
+from onnx2tf_lite.model import schema, types, write
 from onnx2tf_lite.model.infer import problem
 from onnx2tf_lite.model.names import find
 from onnx2tf_lite.model.tensors import reference
@@ -380,7 +380,7 @@ def test_values_that_do_not_fit(word: str, text: str) -> None:
 @pytest.mark.parametrize("word", ["float16", "bfloat16", "float64", "int4", "uint16", "bool", "float8e4m3fn"])
 def test_dtypes(word: str) -> None:
     made = _values.tensor("t", word, "[1,0]")
-    assert made.data_type == _values.dtype(word) and _values.dtype_word(made.data_type) == word
+    assert made.data_type == types.dtype(word) and types.dtype_word(made.data_type) == word
     assert numpy_helper.to_array(made).astype(float).tolist() == [1, 0]
 
 
@@ -388,7 +388,7 @@ def test_texts_are_tensors_too() -> None:
     made = _values.tensor("t", "str", "['a','ü']")
     assert made.data_type == TensorProto.STRING and list(made.string_data) == [b"a", "ü".encode()]
     with pytest.raises(ToolError, match="no dtype 'flaot32'; nearest: 'float32'"):
-        _values.dtype("flaot32")
+        types.dtype("flaot32")
 
 
 @pytest.mark.parametrize(
@@ -418,11 +418,11 @@ def test_attributes_are_typed_by_the_definition(op: str, name: str, value: objec
         (lambda: _schema.attribute("Gemm", "transA", 1.5, 17), "is a whole number, not 1.5"),
         (lambda: _schema.attribute("Gemm", "alpha", "x", 17), "is a number, not 'x'"),
         (
-            lambda: _schema.schema("LayerNormalization", 11),
+            lambda: schema.schema("LayerNormalization", 11),
             "opset 11 has no operator .* .defined in 17.",
         ),
-        (lambda: _schema.schema("Rleu", 11), "there is no operator 'Rleu'; nearest: 'Relu'"),
-        (lambda: _schema.schema("Relu", 999), "there is no opset 999"),
+        (lambda: schema.schema("Rleu", 11), "there is no operator 'Rleu'; nearest: 'Relu'"),
+        (lambda: schema.schema("Relu", 999), "there is no opset 999"),
         (lambda: _schema.make_node("Cast", ["x"], ["y"], "", {}, 17), "Cast needs the attribute.s. to"),
         (lambda: _schema.make_node("Add", ["x"], ["y"], "", {}, 17), "takes 2 input.s., not 1"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_without_fork_it_works_too(converted: ConversionResult, monkeypatch: pyt
 
 
 def test_results_of_a_child_are_arrays_of_its_own() -> None:
-    arrays = child.call(lambda: {"big": np.arange(1000.0), "empty": np.zeros((0, 3)), "text": "x"})
+    arrays: dict[str, Any] = child.call(lambda: {"big": np.arange(1000.0), "empty": np.zeros((0, 3)), "text": "x"})
     assert np.array_equal(arrays["big"], np.arange(1000.0)) and arrays["empty"].shape == (0, 3)
     with pytest.raises(ZeroDivisionError):
         child.call(lambda: 1 / 0)

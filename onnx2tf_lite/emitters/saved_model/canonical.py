@@ -7,7 +7,10 @@ folder with a random identifier.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 PREFIX = "__inference_"
 
@@ -37,7 +40,7 @@ def canonicalise(folder: Path) -> None:
     (folder / "fingerprint.pb").write_bytes(stamp.SerializeToString(deterministic=True))
 
 
-def _rename(message: Any, names: dict[str, str]) -> None:
+def _rename(message: Message, names: dict[str, str]) -> None:
     """Replace function names in every string field and map key below ``message``."""
     for field, value in message.ListFields():
         if field.type == field.TYPE_STRING:

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Union
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ...ir.dims import Expr, Shape
 from ...ir.graph import Graph, Op, Value
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 
 class Ref(NamedTuple):
@@ -38,7 +43,7 @@ def partial(shape: Shape) -> list[int | None]:
 class Library:
     """The functions of one SavedModel, and its variables: the constants for which ``varies`` holds."""
 
-    def __init__(self, tf: Any, varies: Callable[[np.ndarray], bool]):
+    def __init__(self, tf: ModuleType, varies: Callable[[np.ndarray], bool]):
         from tensorflow.python.framework import op_def_registry
 
         self.graph_def = tf.compat.v1.GraphDef()
@@ -67,12 +72,12 @@ class Function:
         self.stateful = any(op.kind.stateful for g in [graph, *graph.subgraphs()] for op in g.ops)
         self.taken: set[str] = set()
         self.counts: dict[str, int] = {}
-        self.constants: dict[Any, Ref] = {}
+        self.constants: dict[Hashable, Ref] = {}
         self.captured: dict[str, Ref] = {}
         self.stem = ""
         self.refs = {v: Ref(f"x{i}", library.enum[v.dtype]) for i, v in enumerate(graph.inputs)}
 
-    def build(self, emit: Any) -> Function:
+    def build(self, emit: Callable[[Function, Op], Sequence[Ref]]) -> Function:
         """All operations, by ``emit(function, op)``, which gives their results."""
         for op in self.graph.ops:
             self.stem = op.outputs[0].name
@@ -128,7 +133,7 @@ class Function:
         ref = Ref(name, self.library.enum[self.library.variables[name].dtype])
         return self.captured.setdefault(name, ref)
 
-    def const(self, data: Any, dtype: Any = None) -> Ref:
+    def const(self, data: object, dtype: DTypeLike | None = None) -> Ref:
         """A small constant, shared within the function."""
         array = np.asarray(data, dtype)
         key = (array.dtype, array.shape, array.tobytes())
@@ -192,7 +197,7 @@ class Function:
         ]
 
 
-def result_types(argument: Any, node: Any) -> list[int]:
+def result_types(argument: Message, node: Message) -> list[int]:
     """Types of the tensors that one output argument stands for."""
     if argument.type_list_attr:
         return list(node.attr[argument.type_list_attr].list.type)
@@ -203,7 +208,7 @@ def result_types(argument: Any, node: Any) -> list[int]:
 FIELDS = {"type": "type", "int": "i", "float": "f", "bool": "b", "string": "s"}
 
 
-def _set(slot: Any, kind: str, value: Any) -> None:
+def _set(slot: Message, kind: str, value: Any) -> None:
     """Fill an AttrValue whose declared type is ``kind``."""
     if kind == "func":
         slot.func.name = value

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .runtime import tensorflow
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 CALL = "network/call"  # the node that calls the model's function, as the writer names it
 
@@ -39,7 +42,7 @@ class Intermediates:
             self.tf.import_graph_def(graph, name="")
         self.weights = self._weights(folder)
 
-    def _expose(self, main: Any) -> None:
+    def _expose(self, main: Message) -> None:
         """``wanted`` as the results of the function, in the place of its own."""
         types = _types(main)
         del main.signature.output_arg[:]
@@ -65,7 +68,7 @@ class Intermediates:
         return dict(zip(self.wanted, results, strict=True))
 
 
-def _types(function: Any) -> Callable[[str], int]:
+def _types(function: Message) -> Callable[[str], int]:
     """A function from the name of a tensor in ``function`` to its DataType, by the operator definitions."""
     from tensorflow.python.framework import op_def_registry
 

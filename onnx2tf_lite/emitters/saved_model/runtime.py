@@ -6,12 +6,12 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import ModuleType
 
 from ...errors import ConversionError, Problem
 
 
-def tensorflow() -> Any:
+def tensorflow() -> ModuleType:
     """The ``tensorflow`` module; ConversionError where it is not installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -23,7 +23,8 @@ def tensorflow() -> Any:
             raise
         problem = Problem("SavedModel", "TensorFlow is not installed", "pip install 'onnx2tf_lite[tensorflow]'")
         raise ConversionError(problem) from error
-    return tf
+    module: ModuleType = tf
+    return module
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ...ir import tensor_map
@@ -107,7 +108,7 @@ def _add_call(library: Library, function: Function) -> None:
     call.attr["Tout"].list.type.extend(r.type for r in function.proto.signature.output_arg)
 
 
-def _signature(tf: Any, graph: Graph, keys: dict[str, str], library: Library, variables: list[Any]) -> Any:
+def _signature(tf: ModuleType, graph: Graph, keys: dict[str, str], library: Library, variables: list[Any]) -> Any:
     """The concrete function that takes and gives named tensors."""
 
     def call(*feeds: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,8 @@ class Pool:
 
     def __init__(self) -> None:
         self.blobs: list[Blob] = []
-        self._by_identity: dict[Any, tuple[int, np.ndarray]] = {}  # the array too: its address must stay taken
-        self._by_sample: dict[Any, list[int]] = {}
+        self._by_identity: dict[Hashable, tuple[int, np.ndarray]] = {}  # the array too: its address must stay taken
+        self._by_sample: dict[Hashable, list[int]] = {}
 
     def add(self, array: np.ndarray, dtype: np.dtype | None = None) -> int:
         """The buffer of ``array`` (stored as ``dtype``); buffer 0 is the empty one of tensors without data."""

@@ -6,15 +6,16 @@ Every constant becomes a :class:`Blob`, which writes no data into the flatbuffer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ...ir.dims import Expr
+from ...ir.dims import Dim, Expr
 from ...ir.graph import Graph, Op, Quant, Value, constant, static_shape
+from ...ir.kind import Fields
 from ...ir.kinds import KINDS, Kind
 from ...ir.tensor_map import NAME, TensorMap
 from .constants import Pool
@@ -141,7 +142,7 @@ class _Body:
         self.indices[value] = index
         return index
 
-    def _new(self, name: str, shape: Iterable[Any], dtype: np.dtype, buffer: int, quant: Quant | None) -> int:
+    def _new(self, name: str, shape: Iterable[Dim], dtype: np.dtype, buffer: int, quant: Quant | None) -> int:
         table, shape = schema.TensorT(), tuple(shape)
         table.name = self._unique(self.prefix + name)
         table.type = TENSOR_TYPES[dtype]
@@ -219,7 +220,7 @@ class _Body:
             self.attributes[key] = self._new(name, array.shape, array.dtype, buffer, None)
         return self.attributes[key]
 
-    def _options(self, op: Op, table: schema.OperatorT, name: str, fields: Mapping[str, Any]) -> None:
+    def _options(self, op: Op, table: schema.OperatorT, name: str, fields: Fields) -> None:
         options = getattr(schema, name + "T")()
         for field, source in fields.items():
             value = self._field(op, field, source)
@@ -230,7 +231,7 @@ class _Body:
         else:
             table.builtinOptionsType, table.builtinOptions = getattr(schema.BuiltinOptions, name), options
 
-    def _field(self, op: Op, field: str, source: str | Callable[[Op], Any] | Any) -> Any:
+    def _field(self, op: Op, field: str, source: object) -> Any:
         """An option: an attribute by name, a function of the operation, or a constant."""
         value = op.attrs.get(source) if isinstance(source, str) else source(op) if callable(source) else source
         if isinstance(value, str) and field in ENUMS:

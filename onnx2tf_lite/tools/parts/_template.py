@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import Any
 
+import numpy as np
 import onnx
 from onnx import ModelProto, helper, numpy_helper
 
@@ -15,7 +15,9 @@ Dim = int | str
 IR = 8  # of the article's files; later opsets need a later one
 
 
-def fill(template: str, opset: int, constants: Mapping[str, Any], dims: Mapping[str, Dim], **text: str) -> ModelProto:
+def fill(
+    template: str, opset: int, constants: Mapping[str, np.ndarray], dims: Mapping[str, Dim], **text: str
+) -> ModelProto:
     """The model of a template; ``constants`` are arrays that become initializers, ``dims`` numbers or any names.
 
     Nodes are called ``<graph>_<operator>``, numbered where that is there already.

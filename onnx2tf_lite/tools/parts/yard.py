@@ -41,7 +41,7 @@ def normalization(
     if not scale or not all(std):
         raise ValueError("scale and std are divisors: not 0")
     constants = {
-        "scale": F32(scale),
+        "scale": np.array(scale, F32),
         **{n: np.reshape(v, (1, -1, 1, 1)).astype(F32) for n, v in (("mean", mean), ("std", std))},
     }
     dims: dict[str, Dim] = {"batch": batch, "channels": len(mean), "height": height, "width": width}
