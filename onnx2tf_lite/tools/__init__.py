@@ -11,12 +11,13 @@ and defaults that scripts know, and `main` is the command line:
 A function takes a path or a model in memory (which it does not change), returns the new model, writes a file only if it
 got an output path, and raises ToolError (fields tool, what, name, candidates) for what cannot be done.
 
-How to write a tool (all of `sod4onnx.py` is an example): a function ``(job: Edit, its parameters...)`` under `@edit`,
-which edits `job.model`, and `main = command(function, INPUT, OUTPUT, option(..), *COMMON)`, whose rows explain the
-parameters too.
+How to write a tool (docs/extend/tool.md; `sod4onnx.py` is an example): a function ``(job: Edit, its parameters...)``
+under `@edit`, which edits `job.model`, and `main = command(function, INPUT, OUTPUT, option(..), *COMMON)`, whose rows
+explain the parameters too.
 
-* `_edit`     `job.find` and `job.match` (names that must exist), `job.slot`, `job.types()`, `job.opset()`,
-              `job.rewired()`, `job.same_outputs(feed, result)` (compared in ONNX Runtime at the end), `job.log`
+* `_edit`     `@edit`, and the job: it finds (`find`, `match`, `slot`: names that must exist), knows (`types()`,
+              `opset()`), is told what was done (`rewired()`) and what has to hold before anything is written
+              (`same_outputs(feed, result)`, `must_run()`, `test(run)`: in ONNX Runtime); `log`
 * `_options`  the options that tools share, and how rows of words become dictionaries
 * `_values`   values as text, as arrays of a dtype, as bytes
 * `_schema`   attributes and nodes, typed by ONNX's definitions
