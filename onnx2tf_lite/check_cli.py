@@ -28,7 +28,7 @@ exit codes:
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +160,7 @@ def show(report: Report, given: Mapping[str, Any]) -> None:
     from .validation import show as terminal
 
     text = terminal.to_text(report)
-    makers = {"html": lambda: page.render(report), "json": lambda: f"{text}\n"}
+    makers: dict[str, Callable[[], str]] = {"html": lambda: page.render(report), "json": lambda: f"{text}\n"}
     for name, make in makers.items():
         if given.get(name, "-") != "-":
             with atomic(given[name]) as file:

@@ -54,7 +54,7 @@ OPTIONS = {
 
 
 @dataclass(frozen=True)
-class ModelPart:
+class Part:
     """A line of the yard: a function of :mod:`yard`, by its number in the article."""
 
     code: str
@@ -95,23 +95,23 @@ class ModelPart:
 
 _BGR = {"name": "normalization_bgr_imagenet", "mean": yard.IMAGENET_MEAN[::-1], "std": yard.IMAGENET_STD[::-1]}
 _ROWS = (
-    ModelPart("Z001", "normalization_rgb_imagenet", yard.normalization),
-    ModelPart("Z002", "normalization_bgr_imagenet", yard.normalization, _BGR),
-    ModelPart("Z003", "single_class_nms", yard.single_class_nms),
-    ModelPart("Z004", "multi_class_nms", yard.multi_class_nms),
-    ModelPart("Z005", "resize_by_factor", yard.resize_by),
-    ModelPart("Z006", "resize_to_scales", yard.resize_to_scales),
-    ModelPart("Z007", "myriad_nms", yard.myriad_nms),
-    ModelPart("Z008", "tensorrt_n_batch_resize", yard.resize_n_batch),
-    ModelPart("Z009", "barracuda_gather_nd", yard.gather_nd),
-    ModelPart("Z010", "barracuda_split", yard.split),
+    Part("Z001", "normalization_rgb_imagenet", yard.normalization),
+    Part("Z002", "normalization_bgr_imagenet", yard.normalization, _BGR),
+    Part("Z003", "single_class_nms", yard.single_class_nms),
+    Part("Z004", "multi_class_nms", yard.multi_class_nms),
+    Part("Z005", "resize_by_factor", yard.resize_by),
+    Part("Z006", "resize_to_scales", yard.resize_to_scales),
+    Part("Z007", "myriad_nms", yard.myriad_nms),
+    Part("Z008", "tensorrt_n_batch_resize", yard.resize_n_batch),
+    Part("Z009", "barracuda_gather_nd", yard.gather_nd),
+    Part("Z010", "barracuda_split", yard.split),
 )
 #: Every part by its number.
-PARTS: dict[str, ModelPart] = {part.code: part for part in _ROWS}
+PARTS: dict[str, Part] = {part.code: part for part in _ROWS}
 
 
 def make(code: str, **options: Any) -> ModelProto:
-    """A part by its number; see :meth:`ModelPart.make`."""
+    """A part by its number; see :meth:`Part.make`."""
     if code not in PARTS:
         raise unknown("code", "part", code, PARTS)
     return PARTS[code].make(**options)

@@ -26,7 +26,7 @@ from ...model.types import type_text
 from .._edit import Edit, edit
 from .._options import COMMON, OUTPUT, output
 from .._values import literal
-from . import OPTIONS, PARTS, ModelPart
+from . import OPTIONS, PARTS, Part
 from ._attach import BEHIND, FRONT, attach
 
 #: Options whose flag is shorter than the keyword.
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "onnx-tune parts") -> in
     return guarded(title.strip(), lambda: action(found.part, words[count:], title))
 
 
-def _part(code: str) -> ModelPart:
+def _part(code: str) -> Part:
     by_name = {p.name: p for p in PARTS.values()}
     if code.upper() not in PARTS and code not in by_name:
         raise unknown("parts", "part", code, [*PARTS, *by_name])
@@ -86,11 +86,11 @@ def _tell(model: ModelProto, say: Callable[[str], None]) -> None:
             say(f"{kind} {end.name}: {type_text(end.type)}")
 
 
-def _ports(part: ModelPart) -> tuple[str, ...]:
+def _ports(part: Part) -> tuple[str, ...]:
     return ("input",) if part.code in FRONT else tuple(BEHIND.get(part.code, ()))
 
 
-def _rows(part: ModelPart, names: Iterable[str]) -> list[Option]:
+def _rows(part: Part, names: Iterable[str]) -> list[Option]:
     """The options of a part; ``fixed`` may stand without a value."""
     rows = []
     for name in names:
@@ -136,7 +136,7 @@ def _attach(code: str, rest: Sequence[str], prog: str) -> int:
     return _run(part, attached, [n for n in part.options if n not in sized], rows)(rest, prog)
 
 
-def _run(part: ModelPart, function: Callable[..., Any], names: Iterable[str], more: Sequence[Option]) -> Command:
+def _run(part: Part, function: Callable[..., Any], names: Iterable[str], more: Sequence[Option]) -> Command:
     """The command of one part: its own options go together into the parameter ``options``."""
     own = _rows(part, names)
 
