@@ -20,6 +20,7 @@ from .emitters import EMITTERS, QUANTISED, default
 CHECKS = ("outputs", "layers", "none")
 SIMPLIFY = ("auto", "always", "never")
 OUTER = ("int8", "uint8", "float32")
+IO_LAYOUTS = ("auto", "channels-last", "onnx")  # see layout/edges.py
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,8 @@ _OURS = [
     ),
     *_group(
         "layout",
+        _set("--io-layout", "io_layout", "of inputs and outputs: images channels-last (auto, the default), every input "
+             "of rank 3 to 5 too (channels-last), nothing (onnx)", _text, choices=IO_LAYOUTS),
         *(
             _set(f"{flags} NAME...", "pins", meaning, _pinned("onnx"), form=_NAMES)
             for flags, meaning in {

@@ -32,15 +32,17 @@ from .quantization import RECIPES, Quantiser, Recipe
 class Settings:
     """What the stages are asked to do, and what they report.
 
-    ``pins``: input or output name -> ``"onnx"`` or ``"channels_last"``; ``keep_nodes``: names of ONNX nodes whose
-    operations fusion leaves alone; ``listener(i, n)`` hears of every ONNX node before it is lowered; ``quantiser``
-    has what the branches of quantised programs need.
+    ``pins``: input or output name -> ``"onnx"`` or ``"channels_last"``; ``io_layout``: the rule for the others
+    (``layout.edges``); ``keep_nodes``: names of ONNX nodes whose operations fusion leaves alone;
+    ``listener(i, n)`` hears of every ONNX node before it is lowered; ``quantiser`` has what the branches of quantised
+    programs need.
     """
 
     pins: Mapping[str, str] = field(default_factory=dict)
     keep_nodes: frozenset[str] = frozenset()
     listener: Callable[[int, int], None] | None = None
     quantiser: Quantiser = field(default_factory=Quantiser)
+    io_layout: str = "auto"
     layout: LayoutReport = field(default_factory=LayoutReport)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -73,7 +75,7 @@ def _legalize(graph: Graph, settings: Settings) -> Graph:
 
 
 def _layout(graph: Graph, settings: Settings) -> Graph:
-    settings.layout = assign(graph, settings.pins)
+    settings.layout = assign(graph, settings.pins, settings.io_layout)
     return graph
 
 

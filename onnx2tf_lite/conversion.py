@@ -138,7 +138,9 @@ class _Conversion:
         )  # fmt: skip
         if data.given and not any(row.branch in RECIPES for row in self.wanted):
             self.log.warn("the calibration data is not used: no quantised file is asked for (-oiqt, --outputs)")
-        self.settings = compile.Settings(o.pins, self.tuning.keep_nodes, self._lowering, self.quantiser)
+        self.settings = compile.Settings(
+            o.pins, self.tuning.keep_nodes, self._lowering, self.quantiser, o.io_layout
+        )  # fmt: skip
         self.check = self._check() if o.check != "none" else None
 
     def _lowering(self, index: int, count: int) -> None:
@@ -220,7 +222,9 @@ class _Conversion:
             "inputs": [asdict(i) for i in ends],
             "outputs": [asdict(o) for o in results],
             "files": {p.name: p.stat().st_size for p in files.values() if p.is_file()},
-            "options": asdict(self.tuning) | {"pins": self.options.pins, "outputs": [row.name for row in self.wanted]},
+            "options": asdict(self.tuning)
+            | {"pins": self.options.pins, "io_layout": self.options.io_layout}
+            | {"outputs": [row.name for row in self.wanted]},
             "passes": [asdict(r) for r in tuned],
             "layout": asdict(self.settings.layout),
             "operators": counts,

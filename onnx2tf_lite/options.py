@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .aliases import ALIASES, CHECKS, OUTER, SIMPLIFY, Alias
+from .aliases import ALIASES, CHECKS, IO_LAYOUTS, OUTER, SIMPLIFY, Alias
 from .commands.terminal import LEVELS
 from .errors import ConversionError, Problem, nearest
 
@@ -28,6 +28,7 @@ class Options:
     ``input_shapes``     input name -> its shape in ONNX order; -1 leaves an extent free
     ``input_names``, ``output_names``  tensors at which the model begins and ends
     ``pins``             input or output name -> the order that it is stored in, ``onnx`` or ``channels_last``
+    ``io_layout``        how the other inputs and outputs are stored: ``auto``, ``channels-last``, ``onnx``
     ``simplify``         ``auto``, ``always``, ``never``: whether onnxsim is run
     ``fold_budget``      bytes by which folding may make the constants grow; None: the usual ones
     ``disabled_passes``  names of passes that are left out
@@ -59,6 +60,7 @@ class Options:
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     pins: Mapping[str, str] = field(default_factory=dict)
+    io_layout: str = "auto"
     simplify: str = "auto"
     fold_budget: int | None = None
     disabled_passes: tuple[str, ...] = ()
@@ -74,8 +76,8 @@ class Options:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        ends = {"input_dtype": OUTER, "output_dtype": OUTER}
-        for name, known in {"check": CHECKS, "simplify": SIMPLIFY, "verbosity": LEVELS, **ends}.items():
+        words = {"check": CHECKS, "simplify": SIMPLIFY, "io_layout": IO_LAYOUTS, "verbosity": LEVELS}
+        for name, known in (words | {"input_dtype": OUTER, "output_dtype": OUTER}).items():
             value = getattr(self, name)
             if value not in known:
                 remedy = f"did you mean {', '.join(nearest(value, known))}?"

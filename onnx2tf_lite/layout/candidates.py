@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ..ir.graph import Op, Value
 from ..ir.orders import Fill, FullyConnected, Layout, MatMul, Orders, natural
+from .edges import channels_last
 from .problem import CF, CL
 from .views import Axes, Key, key_of, order_for
 
@@ -27,12 +28,11 @@ class Candidate:
 
 @dataclass(eq=False)
 class Vertex:
-    """An operation or a boundary tensor with the views at its ports."""
+    """An operation, or an input or output of the graph, with the views at its ports."""
 
     op: Op | None
     layout: Layout
     ports: dict[int, tuple[Value, Axes]]  # run-time tensors only: base and axes in leaf atoms
-    pinned: bool = False  # a boundary that must keep its order
     candidates: list[Candidate | None] = field(default_factory=lambda: [None, None])
 
     def axes(self, candidate: Candidate, port: int) -> Axes:
@@ -52,14 +52,8 @@ class Vertex:
         return candidate.keys[port]
 
 
-def channels_last(rank: int) -> tuple[int, ...]:
-    """[N, C, ...] stored as [N, ..., C]."""
-    return (0, *range(2, rank), 1)
-
-
 def _as_written(node: Vertex) -> Candidate:
-    if node.op is None:
-        return Candidate({p: natural(len(axes)) for p, (_, axes) in node.ports.items()})
+    assert node.op is not None
     return Candidate(node.layout.written(node.op))
 
 
@@ -80,7 +74,7 @@ def _from_key(node: Vertex, port: int, key: Key, label: int) -> Candidate | None
     """The candidate that has ``port`` in memory order ``key``."""
     axes = node.ports[port][1]
     rank = len(axes)
-    hint = channels_last(rank) if label == CL and rank > 2 else natural(rank)
+    hint = channels_last(rank) if label == CL else natural(rank)
     inner: dict[int, Key] = {}
     if _movable(node, port) and rank:
         tail = len(axes[-1])
@@ -90,9 +84,7 @@ def _from_key(node: Vertex, port: int, key: Key, label: int) -> Candidate | None
     order = order_for(axes, key, hint)
     if order is None:
         return None
-    if node.op is None:
-        allowed = {natural(rank)} if node.pinned or rank < 3 else {natural(rank), channels_last(rank)}
-        return Candidate({port: order}) if order in allowed else None
+    assert node.op is not None  # the candidates of a boundary are given
     orders = node.layout.orders(node.op, port, order)
     return None if orders is None else Candidate(orders, inner)
 
@@ -126,9 +118,9 @@ def discover(nodes: list[Vertex]) -> None:
 
 
 def as_written(nodes: list[Vertex]) -> None:
-    """Expansion move: the CL candidate of every free node is the order in which the handler wrote it."""
+    """Expansion move: the CL candidate of every operation is the order in which the handler wrote it."""
     for node in nodes:
-        if not node.pinned:
+        if node.op is not None:
             node.candidates[CL] = _as_written(node)
 
 
@@ -146,7 +138,7 @@ def _suggest(nodes: list[Vertex], relevant: Callable[[int], bool]) -> None:
     touching = _touching(nodes)
     wanted: dict[int, Candidate] = {}
     for index, node in enumerate(nodes):
-        if node.layout.anchored and (node.op or node.pinned):
+        if node.layout.anchored:
             continue
         votes: Counter[tuple[int, Key]] = Counter()
         for port in filter(relevant, node.ports):
@@ -179,9 +171,7 @@ def _spread(nodes: list[Vertex], touching: dict[Value, list[tuple[Vertex, int]]]
             queue.append((base, node.key(label, port)))
 
     for node in nodes:
-        free_boundary = node.op is None and not node.pinned
-        seeds = label == CF if free_boundary else node.pinned or node.layout.channels_last == (label == CL)
-        if node.layout.anchored and seeds:
+        if node.layout.anchored and node.layout.channels_last == (label == CL):
             assign(node, node.candidates[label] or _as_written(node))
     seen: set[tuple[Value, Key]] = set()
     while queue:

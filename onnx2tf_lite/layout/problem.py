@@ -24,15 +24,14 @@ class Pin:
 
 @dataclass
 class Labelling:
-    """``unary[node]`` = (cost under CF, cost under CL), None where forbidden; ``values`` = [(weight, pins)]."""
+    """``nodes``: how many; ``values`` = [(weight, pins)]."""
 
-    unary: list[tuple[int | None, int | None]] = field(default_factory=list)
+    nodes: int = 0
     values: list[tuple[int, list[Pin]]] = field(default_factory=list)
 
     def cost(self, labels: Sequence[int]) -> int:
-        """The objective itself, for a labelling that uses no forbidden label."""
-        total = sum(pair[label] or 0 for pair, label in zip(self.unary, labels, strict=True))
-        return total + sum(w * (len({p.keys[labels[p.node]] for p in pins}) - 1) for w, pins in self.values if pins)
+        """The objective itself."""
+        return sum(w * (len({p.keys[labels[p.node]] for p in pins}) - 1) for w, pins in self.values if pins)
 
     def solve(self) -> tuple[list[int], int, int]:
         """(labels, bound, conflicts): optimal where ``conflicts`` is 0, else ``cost(labels) <= bound``.
@@ -41,11 +40,7 @@ class Labelling:
         two orders.  CF is the source side.
         """
         network = FlowNetwork()
-        nodes = [network.node() for _ in self.unary]
-        for node, (cf, cl) in zip(nodes, self.unary, strict=True):
-            for tail, head, cost in ((0, node, cl), (node, 1, cf)):
-                if cost is None or cost:
-                    network.arc(tail, head, INFINITE if cost is None else cost)
+        nodes = [network.node() for _ in range(self.nodes)]
         fixed = conflicts = 0
         for weight, pins in self.values:
             wanted: dict[Hashable, tuple[set[int], set[int]]] = {}

@@ -12,7 +12,8 @@ from ..ir.dims import Expr, Shape, is_static
 from ..ir.graph import Graph, Op, Origin, Placement, Value, building, current_graph, current_origin
 from ..ir.kinds import KINDS
 from ..ir.orders import AS_WRITTEN, Layout, Order, every_port, natural, permute, tensor
-from .candidates import Candidate, Vertex, as_written, channels_last, discover, from_producers, from_readers
+from .candidates import Candidate, Vertex, as_written, discover, from_producers, from_readers
+from .edges import channels_last, stored_orders
 from .problem import CL, Labelling, Pin
 from .views import Atoms, Axes, Key, key_of, order_for, runs
 
@@ -40,17 +41,16 @@ class LayoutReport:
     conflicts: int = 0
 
 
-def assign(graph: Graph, pins: Mapping[str, str] | None = None) -> LayoutReport:
+def assign(graph: Graph, pins: Mapping[str, str] | None = None, rule: str = "auto") -> LayoutReport:
     """Lay out ``graph`` in place, its bodies too; fills ``graph.placements``.
 
-    :param pins: input or output name -> ``"onnx"`` or ``"channels_last"``; other boundaries of rank >= 3 become
-        channels-last where that saves a transpose.
+    :param pins: input or output name -> ``"onnx"`` or ``"channels_last"``.
+    :param rule: for the other inputs and outputs: see :func:`edges.stored_orders`.
     """
     report = LayoutReport()
     for body in graph.subgraphs():  # a body's boundary is ONNX order on both sides
-        _Layout(body, dict.fromkeys([v.name for v in body.inputs] + _output_names(body), "onnx"), report).run()
-    passed = {v.name for v in graph.inputs} & set(graph.output_names)  # handed through: one name has one order
-    _Layout(graph, dict.fromkeys(passed, "onnx") | dict(pins or {}), report).run()
+        _Layout(body, {}, report).run()
+    _Layout(graph, stored_orders(graph, rule, pins or {}), report).run()
     if report.emitted_bytes != report.cost_bytes:  # the postcondition of layout assignment, always on
         what = f"{report.emitted_bytes} bytes of transposes were emitted, the solver promised {report.cost_bytes}"
         raise ConversionError(mistake("layout", what))
@@ -80,8 +80,8 @@ class _Choice:
 
 
 class _Layout:
-    def __init__(self, graph: Graph, pins: Mapping[str, str], report: LayoutReport):
-        self.graph, self.pins, self.report = graph, pins, report
+    def __init__(self, graph: Graph, ends: Mapping[str, Order], report: LayoutReport):
+        self.graph, self.ends, self.report = graph, ends, report
         self.atoms = Atoms()
         self.views: dict[Value, tuple[Value, Axes]] = {}
         self.shapes: dict[Value, Shape] = {}  # of bases, as the handlers wrote them
@@ -132,13 +132,9 @@ class _Layout:
             return base, self.atoms.refined(axes)
 
         def boundary(name: str, port: int, value: Value) -> Vertex:
-            node = Vertex(None, Layout(), {port: view(value)}, name in self.pins)
-            if node.pinned:
-                rank = value.rank
-                last = self.pins[name] == "channels_last" and rank > 2
-                candidate = Candidate({port: channels_last(rank) if last else natural(rank)})
-                node.candidates = [candidate, candidate]
-            return node
+            order = self.ends.get(name, natural(value.rank))
+            layout, candidate = Layout(channels_last=order != natural(value.rank)), Candidate({port: order})
+            return Vertex(None, layout, {port: view(value)}, [candidate, candidate])
 
         for value in self.graph.inputs:
             self.nodes.append(boundary(value.name, ~0, value))
@@ -191,14 +187,11 @@ class _Layout:
 
     def _problem(self) -> Labelling:
         values: dict[Value, list[Pin]] = {base: [] for base in self.shapes}
-        unary: list[tuple[int | None, int | None]] = []
         for index, node in enumerate(self.nodes):
-            written = [v is not None and all(o == natural(len(o)) for o in v.orders.values()) for v in node.candidates]
-            free = node.op is None and not node.pinned  # a tie leaves a boundary in ONNX order
-            unary.append((int(free and not written[0]), int(free and not written[1])))
             for port, (base, _) in node.ports.items():
                 values[base].append(Pin(index, (node.key(0, port), node.key(1, port))))
-        return Labelling(unary, [(weight(v, self.shapes[v]) + TRANSPOSE_COST, pins) for v, pins in values.items()])
+        weighed = [(weight(v, self.shapes[v]) + TRANSPOSE_COST, pins) for v, pins in values.items()]
+        return Labelling(len(self.nodes), weighed)
 
     # ---------------------------------------------------------------- rewriting
 
@@ -234,10 +227,11 @@ class _Layout:
 
     def _place(self, name: str, shape: Shape, axes: Axes, value: Value, physical: Axes) -> None:
         """Record how the ONNX tensor is read back: by whole axes where possible, else by atoms."""
-        order = order_for(axes, key_of(physical), natural(len(axes)))
-        if order is not None and value.shape == permute(shape, order):
-            self.graph.placements[name] = Placement(value, value.shape, tuple(np.argsort(order).tolist()), shape)
-            return
+        for hint in (self.ends.get(name, natural(len(axes))), channels_last(len(axes))):  # unit axes can be anywhere
+            order = order_for(axes, key_of(physical), hint)
+            if order is not None and value.shape == permute(shape, order):
+                self.graph.placements[name] = Placement(value, value.shape, tuple(np.argsort(order).tolist()), shape)
+                return
         have = list(key_of(physical))
         perm = tuple(have.index(a) for a in key_of(axes))
         split = self.atoms.shape(tuple((a,) for a in have))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import onnx
+import onnx.reference
 
 from .. import child
 from ..errors import ConversionError, Problem, ToolError

@@ -12,13 +12,8 @@ from onnx2tf_lite.layout.problem import CF, CL, Labelling, Pin
 
 
 def random_problem(rng: random.Random, nodes: int, values: int, orders: int = 4) -> Labelling:
-    """Byte weights, unary costs, forbidden labels; keys of the two candidates are disjoint or equal (submodular)."""
-    problem = Labelling()
-    for _ in range(nodes):
-        costs: list[int | None] = [rng.choice([0, 0, 0, 1, rng.randrange(5000)]) for _ in range(2)]
-        if rng.random() < 0.15:
-            costs[rng.randrange(2)] = None
-        problem.unary.append(tuple(costs))
+    """Byte weights; keys of the two candidates are disjoint or equal (submodular)."""
+    problem = Labelling(nodes)
     for _ in range(values):
         pins = []
         for node in rng.sample(range(nodes), rng.randint(1, min(nodes, 5))):
@@ -29,13 +24,8 @@ def random_problem(rng: random.Random, nodes: int, values: int, orders: int = 4)
     return problem
 
 
-def allowed(problem: Labelling):
-    choices = [[label for label in (CF, CL) if pair[label] is not None] for pair in problem.unary]
-    return itertools.product(*choices)
-
-
 def brute_force(problem: Labelling) -> int:
-    return min(problem.cost(labels) for labels in allowed(problem))
+    return min(problem.cost(labels) for labels in itertools.product((CF, CL), repeat=problem.nodes))
 
 
 @pytest.mark.parametrize("block", range(31))
@@ -45,7 +35,6 @@ def test_solver_equals_brute_force(block: int) -> None:
         problem = random_problem(rng, rng.randint(1, 9), rng.randint(0, 9))
         labels, bound, conflicts = problem.solve()
         assert conflicts == 0
-        assert all(pair[label] is not None for pair, label in zip(problem.unary, labels, strict=True))
         assert problem.cost(labels) == bound == brute_force(problem)
 
 
@@ -76,7 +65,7 @@ def test_unit_weights_are_caught() -> None:
     wrong = 0
     for _ in range(200):
         problem = random_problem(rng, 7, 7)
-        blind = Labelling(problem.unary, [(1, pins) for _, pins in problem.values])
+        blind = Labelling(problem.nodes, [(1, pins) for _, pins in problem.values])
         wrong += problem.cost(blind.solve()[0]) != brute_force(problem)
     assert wrong > 20
 
@@ -86,14 +75,10 @@ def test_solver_equals_milp_on_large_problems(seed: int) -> None:
     from scipy.optimize import LinearConstraint, milp
 
     problem = random_problem(random.Random(seed), 80, 120, orders=3)
-    columns = len(problem.unary)  # x[node] = 1 for CL
+    columns = problem.nodes  # x[node] = 1 for CL
     cost: list[float] = [0.0] * columns
     offset = 0.0
     low, high = [0.0] * columns, [1.0] * columns
-    for i, (cf, cl) in enumerate(problem.unary):
-        offset += cf or 0
-        cost[i] += (cl or 0) - (cf or 0)
-        low[i], high[i] = float(cf is None), float(cl is not None)
     rows: list[tuple[dict[int, float], float]] = []
     for weight, pins in problem.values:
         offset -= weight

@@ -59,7 +59,7 @@ def test_random_programs(block: int, solved: list[Labelling]) -> None:
             np.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-5, err_msg=f"program {seed}, {name}")
         assert report.emitted_bytes == report.cost_bytes == transposed_bytes(graph), seed
         problem = solved[-1]
-        free = [i for i, pair in enumerate(problem.unary)]
+        free = range(problem.nodes)
         moving = [
             i for i in free if any(p.node == i and p.keys[0] != p.keys[1] for _, ps in problem.values for p in ps)
         ]
