@@ -138,9 +138,7 @@ class _Conversion:
         )  # fmt: skip
         if data.given and not any(row.branch in RECIPES for row in self.wanted):
             self.log.warn("the calibration data is not used: no quantised file is asked for (-oiqt, --outputs)")
-        self.settings = compile.Settings(
-            o.pins, self.tuning.keep_nodes, self._lowering, self.quantiser, o.io_layout
-        )  # fmt: skip
+        self.settings = compile.Settings(o.pins, self.tuning.keep_nodes, self._lowering, self.quantiser, o.io_layout)
         self.check = self._check() if o.check != "none" else None
 
     def _lowering(self, index: int, count: int) -> None:
