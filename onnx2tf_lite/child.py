@@ -127,7 +127,8 @@ def _bound(limits: Limits) -> None:
 
         with open("/proc/self/statm", encoding="ascii") as file:
             held = int(file.read().split()[5]) * resource.getpagesize()  # data and stack
-        resource.setrlimit(resource.RLIMIT_DATA, (held + limits.memory,) * 2)
+        room, (_, most) = held + limits.memory, resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (room if most == resource.RLIM_INFINITY else min(room, most),) * 2)
 
 
 def _portable(error: Exception) -> Exception:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
+POOLS = ("MaxPool", "AveragePool", "LpPool")
+
 
 @dataclass(frozen=True)
 class KnownError:
@@ -36,7 +38,39 @@ KNOWN = (
         "-3.4e38 in the place of -infinity",
         "ONNX: what is masked is -infinity before the softmax; onnx.reference has -infinity at the same places",
     ),
+    *(
+        KnownError(
+            "ONNX Runtime",
+            pool,
+            0,
+            "a result where the window does not fit once, if the stride is larger than what is missing",
+            "ONNX: floor((extent + pads - window) / stride) + 1 is 0; a C++ quotient is cut off towards 0 instead",
+        )
+        for pool in POOLS
+    ),
 )
+
+
+@dataclass(frozen=True)
+class Window:
+    """Of a pool: the tensor that it slides over, and the spatial extents without which it does not fit once."""
+
+    over: str
+    least: tuple[int, ...]
+
+
+def windows(graph: gs.Graph) -> dict[str, Window]:
+    """Of the pools whose results are empty, by ONNX, where the window does not fit; by the names of these."""
+    found = {}
+    for node in graph.nodes:
+        a = node.attrs
+        if node.op in POOLS and not node.domain and not a.get("ceil_mode", 0) and "SAME" not in a.get("auto_pad", ""):
+            kernel = a["kernel_shape"]
+            pads = a.get("pads") or [0] * 2 * len(kernel)
+            each = zip(kernel, a.get("dilations") or [1] * len(kernel), pads, pads[len(kernel) :], strict=False)
+            least = tuple(hole * (size - 1) + 1 - before - after for size, hole, before, after in each)
+            found[node.outputs[0].name] = Window(node.inputs[0].name, least)
+    return found
 
 
 def operators() -> list[Any]:
@@ -59,7 +93,7 @@ def operators() -> list[Any]:
 
 def masked_outputs(graph: gs.Graph) -> frozenset[str]:
     """Tensors in which ONNX Runtime writes the lowest float where -infinity belongs."""
-    rows = [k for k in KNOWN if k.reference == "ONNX Runtime"]
+    rows = [k for k in KNOWN if k.reference == "ONNX Runtime" and k.operator not in POOLS]
     return frozenset(node.outputs[k.output].name for node in graph.nodes for k in rows
                      if node.op == k.operator and not node.domain and len(node.outputs) > k.output)  # fmt: skip
 

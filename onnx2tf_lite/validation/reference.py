@@ -20,7 +20,7 @@ from ..errors import ConversionError, Problem
 from . import precision, restate
 from .bounds import Bounds
 from .inputs import InputSpec, describe
-from .known_errors import corrected, masked_outputs
+from .known_errors import Window, corrected, masked_outputs, windows
 from .stepwise import Refused, Stepwise
 
 Arrays = Mapping[str, np.ndarray]
@@ -50,8 +50,8 @@ class Reference:
     ``nodes`` maps every tensor to the (name, operator) of the node that makes it, in graph order; ``layers`` to the
     number of that node; ``reads`` to the tensors that it reads; ``steps`` the quantised ones to their step.
     ``halves``: it computes in float16 or bfloat16 and is run in float32, as the files are; ``integers``: it multiplies
-    bytes; ``masked``: tensors that ONNX Runtime is known to write wrongly; ``restated``: what ONNX Runtime refuses is
-    run in other words.  ``size``: bytes of the constants; ``bounds``: what the check may take.
+    bytes; ``masked``: tensors that ONNX Runtime is known to write wrongly; ``windows`` of pools; ``restated``: what
+    ONNX Runtime refuses is run in other words.  ``size``: bytes of the constants; ``bounds``: what the check may take.
     """
 
     source: Path | onnx.ModelProto
@@ -66,6 +66,7 @@ class Reference:
     halves: bool = False
     integers: bool = False
     masked: frozenset[str] = frozenset()
+    windows: Mapping[str, Window] = field(default_factory=dict)
     restated: bool = False
     size: int = 0
     bounds: Bounds = field(default_factory=Bounds, compare=False)
@@ -89,7 +90,7 @@ class Reference:
                 reference.reads[tensor.name] = tuple(t.name for t in node.inputs if isinstance(t, gs.Variable))
         reference.halves, reference.integers = precision.computes_in_halves(graph), precision.multiplies_bytes(graph)
         reference.size = sum(t._values.nbytes for t in graph.tensors().values() if isinstance(t, gs.Constant))
-        reference.masked = masked_outputs(graph)
+        reference.masked, reference.windows = masked_outputs(graph), windows(graph)
         if any(n.op in QUANTISING for n in graph.nodes):
             reference.steps = quantisation_steps(graph)
             reference.notes.append("the model is quantised: reference without ONNX Runtime's fused 8-bit kernels")

@@ -1,12 +1,14 @@
 """Where the converter did not understand a model: is it one?  onnx's full check and ONNX Runtime are asked, in a child.
 
 Handlers and passes rely on what ONNX says of an operator.  A model that breaks it fails somewhere, and only there; then
-those who know every rule say what is wrong with it, so that nobody reports a broken model as a mistake of ours.
+those who know every rule say what is wrong with it, so that nobody reports a broken model as a mistake of ours.  What
+says nothing of the model is no reason: an operator that they do not have, a version that they do not know, more time or
+memory than they were given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +19,14 @@ from .. import child
 from ..errors import ConversionError, Problem, ToolError
 from ..model.inference import infer_shapes, said
 from ..model.load import load
-from .bounds import OverBudget
+from .bounds import Bounds, OverBudget
 from .reference import Reference, ReferenceFailed, ort_errors
 from .samples import CheckOptions, Samples
 
-LIMITS = child.Limits(seconds=10, memory=1 << 30)
+REMEDY = "mend the model; if it runs with other inputs than were drawn for it, report this with those"
+#: What ONNX Runtime lacks, in its words.
+LACKS = ("NOT_IMPLEMENTED", "is not a registered function/op", "Unsupported model IR version", "is under development",
+         "No opset import for domain", "allocate memory", "bad_alloc")  # fmt: skip
 
 
 def judged(problems: Iterable[Problem], source: Path | onnx.ModelProto) -> Iterator[Problem]:
@@ -31,38 +36,48 @@ def judged(problems: Iterable[Problem], source: Path | onnx.ModelProto) -> Itera
         if problem.ours:
             why = refusal(source) if why is None else why
             if why:
-                problem = replace(problem, what=why, remedy="mend the model", ours=False)
+                problem = replace(problem, what=why, remedy=REMEDY, ours=False)
         yield problem
 
 
 def refusal(source: Path | onnx.ModelProto) -> str:
-    """Why a model cannot be run by anybody; empty where it can."""
+    """Why a model cannot be run by anybody; empty where it can, or that is not known."""
+    bounds = Bounds(memory=1 << 30, seconds=150.0)
+    return _asked(bounds, "onnx", lambda: _checked(source)) or _asked(bounds, "ONNX Runtime", lambda: _run(source))
+
+
+def _asked(bounds: Bounds, who: str, question: Callable[[], str]) -> str:
     try:
-        return str(child.call(lambda: _checked(source), limits=LIMITS) or child.call(lambda: _run(source)))
+        answer = bounds.call(question)
+    except OverBudget:
+        return ""
     except child.Died as error:
-        return f"ONNX Runtime does not run the model either: it {error}"
+        return f"{who}: it {error}"
+    return f"{who}: {answer}" if answer else ""
 
 
 def _checked(source: Path | onnx.ModelProto) -> str:
     """What onnx has against a model; whatever its readers raise is that too."""
     from onnx.reference import ReferenceEvaluator
 
-    model = source if isinstance(source, onnx.ModelProto) else onnx.load(str(source), load_external_data=False)
+    whole = str(source) if isinstance(source, Path) else source  # by its path external data are found
+    model = onnx.load(whole, load_external_data=False) if isinstance(whole, str) else whole
     try:
         infer_shapes(model, check_type=True, strict=True)
     except ToolError as error:
-        return f"onnx: {error.what}"
+        return "" if isinstance(error.__cause__, (child.Died, MemoryError)) else error.what
     try:
-        onnx.checker.check_model(model)
-        ReferenceEvaluator(model)
+        onnx.checker.check_model(whole)
+        ReferenceEvaluator(whole)
+    except (NotImplementedError, MemoryError):
+        return ""
     except Exception as error:
-        return f"onnx: {said(error)}"
+        return said(error)
     return ""
 
 
 def _run(source: Path | onnx.ModelProto) -> str:
-    """ONNX Runtime's refusal to load the model, or to run it on inputs that suit it.  That it lacks a kernel says
-    nothing of the model."""
+    """ONNX Runtime's refusal to load the model, or to run it on inputs that suit it."""
     import onnxruntime as ort
 
     ort.set_default_logger_severity(4)
@@ -71,10 +86,12 @@ def _run(source: Path | onnx.ModelProto) -> str:
         given = str(source) if isinstance(source, Path) else source.SerializeToString()
         ort.InferenceSession(given, providers=["CPUExecutionProvider"])
         Samples(reference, CheckOptions()).draw([])
-    except OverBudget:  # it is large, or slow
+    except ConversionError:  # what we do not read, they may
         return ""
-    except (ReferenceFailed, ConversionError, child.Died) as error:
-        return f"ONNX Runtime: {said(error)}"
+    except child.Died as error:
+        return "" if error.late else f"it {error}"
+    except ReferenceFailed as error:
+        return said(error)
     except ort_errors() as error:
-        return "" if "NOT_IMPLEMENTED" in str(error) else f"ONNX Runtime: {said(error)}"
+        return "" if any(words in str(error) for words in LACKS) else said(error)
     return ""

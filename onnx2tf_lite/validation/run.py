@@ -69,10 +69,15 @@ class Run:
                             worst[name] = row
                 del runner, results  # with its copy of the weights, before the next runtime makes one
             except FileFailed as error:
-                found.failed = f"{error} ({runtime})"
+                found.failed = f"{error}{self.advice()} ({runtime})"
             found.seconds[runtime] = time.perf_counter() - start
         found.rows = [replace(r, agreement=_share(agreed.get(n))) for n, r in worst.items()]
         return found
+
+    def advice(self) -> str:
+        """What the user can do about inputs on which a file fails."""
+        why = next(filter(None, map(self.whole.barren, self.whole.samples)), "")
+        return f"; at these sizes {why}: give larger ones (--shape)" if why else ""
 
     def feeds(self, sample: Sample) -> Arrays:
         """The inputs as the file takes them, by their names in the program."""

@@ -19,13 +19,16 @@ from .extents import SIZES, generate
 from .inputs import InputSpec
 from .judge import SLACK
 from .measure import change
+from .phrase import dims
 from .reference import ROUNDED, STEPWISE, UNQUANTISED, Reference, ReferenceFailed, Session
 from .written import WrittenFile
 
 Arrays = dict[str, np.ndarray]
 MOST = 4  # samples that are drawn to show the cases of a model, where nobody says how many
 TRIES = 12  # candidates for every sample after the first
-SPARES = 4  # samples with empty tensors or NaN that are put aside before one of them is taken
+#: Samples with NaN, and with empty tensors (sizes at which the model makes nothing), that are put aside before one of
+#: them is taken, the former rather.
+SPARES = {"NaN": 4, "empty": 24}
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,15 @@ class Samples:
         self.samples, state = self.reference.bounds.call(lambda: search.run(given))
         self.reference.adopt(state)
         self.held = set.intersection(*(set(s.expected) for s in self.samples))
+
+    def barren(self, sample: Sample) -> str:
+        """Where the model makes nothing of the inputs, which TFLite's kernels refuse; empty where it does not."""
+        shapes = {n: a.shape for n, a in (sample.feeds | sample.expected).items()}
+        for name, window in self.reference.windows.items():
+            extents = shapes.get(window.over, ())[2:]
+            if any(d < least for d, least in zip(extents, window.least, strict=False)):
+                return f"the window of '{name}' does not fit into {dims(extents)} (ONNX Runtime makes a result up)"
+        return next((f"'{n}' of the model is empty" for n, shape in shapes.items() if 0 in shape), "")
 
     def names(self, targets: Iterable[WrittenFile]) -> list[str]:
         """Every tensor of the model with a counterpart in one of the files, in graph order."""
@@ -247,7 +259,7 @@ class _Search:
             same = {n: a.shape for n, a in first.feeds.items()}
             last = generate(self.specs, self.places, same, seed, turn, fits=self.fits) if again else ()
             candidates = chain(islice(drawn, TRIES if self.free else 2), last)
-        spares: list[Sample] = []
+        spares: dict[str, list[Sample]] = {doubt: [] for doubt in SPARES}
         failure: Exception | None = None
         for symbols, feeds in candidates:
             try:
@@ -255,13 +267,14 @@ class _Search:
             except (ReferenceFailed, MemoryError) as error:
                 failure = error
                 continue
-            if _is_sound(sample):
+            doubt = "empty" if self.whole.barren(sample) else "NaN" if _has_nan(sample) else ""
+            if not doubt:
                 return sample
-            spares.append(sample)
-            if len(spares) == SPARES:
+            spares[doubt].append(sample)
+            if len(spares[doubt]) == SPARES[doubt]:
                 break
-        if spares or first is not None:
-            return spares[0] if spares else None
+        if any(spares.values()) or first is not None:
+            return next(chain(*spares.values()), None)
         failure = failure or self.large or ReferenceFailed("no input can be made for the model")
         raise type(failure)(f"{failure}{self.advice()}")
 
@@ -305,10 +318,8 @@ def _spanned(spec: InputSpec, targets: Sequence[WrittenFile]) -> InputSpec:
     return replace(spec, span=next((s for s in spans if s), None))
 
 
-def _is_sound(sample: Sample) -> bool:
-    """True where no tensor is empty or holds NaN: on such inputs a model says little."""
-    arrays = sample.expected.values()
-    return not any(a.size == 0 or (a.dtype.kind in "fc" and bool(np.isnan(a).any())) for a in arrays)
+def _has_nan(sample: Sample) -> bool:
+    return any(a.dtype.kind in "fc" and bool(np.isnan(a).any()) for a in sample.expected.values())
 
 
 def _bytes(place: Placement, symbols: Mapping[str, int]) -> int:

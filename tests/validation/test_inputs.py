@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from onnx2tf_lite import ConversionError, passes
+from onnx2tf_lite import ConversionError, convert, passes, validation
 from onnx2tf_lite.ir.dims import symbol
 from onnx2tf_lite.ir.graph import Placement, Value
 from onnx2tf_lite.validation import extents, inputs
@@ -92,3 +94,27 @@ def test_equal_extents_need_a_word(name: str, moved: bool | None) -> None:
 def test_unfit_data_is_an_error(name: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ConversionError, match="test data"):
         inputs.from_user({name: np.zeros(shape)}, SPEC, {"x": place((1, 3, 4, 5), NHWC)})
+
+
+HALVED = """
+g (float[1,2,T] x) => (float[1,3,U] y) {
+  a = MaxPool<kernel_shape=[2], strides=[2]>(x)
+  b = MaxPool<kernel_shape=[2], strides=[2]>(a)
+  c = MaxPool<kernel_shape=[2], strides=[2]>(b)
+  d = MaxPool<kernel_shape=[2], strides=[2]>(c)
+  e = MaxPool<kernel_shape=[2], strides=[2]>(d)
+  f = MaxPool<kernel_shape=[2], strides=[2]>(e)
+  y = Conv(f, w)
+}"""
+
+
+def test_extents_are_such_that_the_model_makes_something(tmp_path: Path) -> None:
+    """Below 64 it makes nothing, which TFLite's kernels refuse."""
+    proto = model(HALVED, w=(3, 2, 1))
+    made = convert(onnx_graph=proto, output_folder_path=tmp_path, outputs=["float32"], check="none", non_verbose=True)
+    report = validation.check(proto, made.files["float32"])
+    assert report.exit_code == 0 and [s["x"][2] for s in report.samples] == [64, 96]
+    asked = validation.check(proto, made.files["float32"], hints={"x": (1, 2, 8)})
+    assert asked.exit_code == 2
+    why = "at these sizes the window of 'd' does not fit into [1] (ONNX Runtime makes a result up)"
+    assert f"{why}: give larger ones (--shape)" in asked.files[0].verdict
