@@ -45,8 +45,8 @@ def infer_shapes(model: ModelProto, check_type: bool = False, strict: bool = Fal
             return work(data)
         if data:
             with suppress(child.Died, MemoryError):  # without the values it is told less, and needs less
-                return _limited(lambda: work(True))
-        return _limited(lambda: work(False))
+                return made_in_child(lambda: work(True), LIMITS)
+        return made_in_child(lambda: work(False), LIMITS)
     except child.Died as error:
         raise ToolError(f"shape inference {error}: sizes, axes or attributes of the model make no sense") from error
     except MemoryError as error:
@@ -63,8 +63,9 @@ def said(error: Exception) -> str:
     return text + (f" (node {', '.join(nodes)})" if nodes and nodes[0] not in text else "")
 
 
-def _limited(work: Callable[[], ModelProto]) -> ModelProto:
-    data: bytes = child.call(lambda: work().SerializeToString(), limits=LIMITS)
+def made_in_child(work: Callable[[], ModelProto], limits: child.Limits) -> ModelProto:
+    """The model that ``work`` makes in a child process; what it raises is raised here, or :class:`..child.Died`."""
+    data: bytes = child.call(lambda: work().SerializeToString(), limits=limits)
     made: ModelProto = onnx.ModelProto.FromString(data)
     return made
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
 
 import onnx
 import onnx_graphsurgeon as gs
 
-from .. import child
 from ..model.edit import graphs, static, tensors
+from ..model.simplify import simplified
 from ..model.surgeon import Importer, to_proto
 from .clean import Clean
 from .fold import KEEP, Fold
@@ -18,7 +16,6 @@ from .manager import Pass, PassManager, PassOptions, PassResult, plural
 from .shapes import Shapes
 
 ROUNDS = 5
-LIMITS = child.Limits(seconds=120, memory=2 << 30)
 #: What is tried in turn when onnxsim fails on a valid model.
 PARTS: dict[str, dict[str, bool]] = {
     "": {},
@@ -61,15 +58,12 @@ class Simplify(Pass):
 
     def _onnxsim(self, graph: gs.Graph, notes: list[str]) -> bool:
         """One run; the graph changes only if the result is a valid model with the same surface."""
-        import onnxsim
-
         proto = to_proto(graph, big="as_inputs")
         surface = [[v.name for v in side] for side in (proto.graph.input, proto.graph.output)]
         threshold = f"{max(self.options.fold_budget >> 10, 1)}KB"
         for part, switches in PARTS.items():
             try:
-                work = partial(onnxsim.simplify, proto, perform_optimization=False, tensor_size_threshold=threshold)
-                done = _simplified(partial(work, **switches))
+                done = simplified(proto, perform_optimization=False, tensor_size_threshold=threshold, **switches)
                 onnx.checker.check_model(done)
             except Exception as e:  # a library of 13 MB of C++: any error of its own must not be ours
                 notes.append(f"onnxsim{part} failed: {' '.join(str(e).split())[:160]}")
@@ -80,13 +74,6 @@ class Simplify(Pass):
             notes.append(f"onnxsim{part} changed the inputs or outputs: not used")
         notes.append("the model is left as it was")
         return False
-
-
-def _simplified(work: Callable[[], tuple[onnx.ModelProto, bool]]) -> onnx.ModelProto:
-    """onnxsim's model, made in a child with limits: it runs whatever is constant, however large it becomes."""
-    data: bytes = child.call(lambda: work()[0].SerializeToString(), limits=LIMITS)
-    made: onnx.ModelProto = onnx.ModelProto.FromString(data)
-    return made
 
 
 def _restore(graph: gs.Graph, done: onnx.ModelProto) -> None:

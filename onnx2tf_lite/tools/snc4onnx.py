@@ -305,11 +305,12 @@ def _simplify(job: Edit) -> None:
     ):
         job.log.info("not simplified: the model has side files or operators that are not ONNX's own")
         return
-    import onnxsim
+    from ..child import Died
+    from ..model.simplify import simplified
 
     try:
-        simple, _ = onnxsim.simplify(model)
-    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        simple = simplified(model)
+    except (RuntimeError, ValueError, MemoryError, Died, onnx.checker.ValidationError) as error:
         job.log.warning(
             f"not simplified: onnxsim: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         )
