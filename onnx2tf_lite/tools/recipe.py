@@ -27,22 +27,19 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..commands import command, flag, option, parameter
+from ..commands import command, documents, flag, option, parameter
+from ..commands.documents import place, plain, word
 from ..errors import ToolError, nearest
 from ..model.lazy import onnx
 from ..model.read import read_model
 from ._edit import Edit, edit
 from ._options import COMMON
 from ._verbs import VERBS
-
-if TYPE_CHECKING:
-    import yaml
 
 #: Parameters that the runner fills in.
 _OURS = re.compile(
@@ -80,27 +77,19 @@ def read(path: str) -> tuple[dict[str, str], list[Step]]:
     import yaml
 
     name = "recipe" if path == "-" else path
-    try:
-        loader = yaml.SafeLoader(sys.stdin.buffer.read() if path == "-" else _located(path).read_bytes())
-        loader.name = name
-        root = loader.get_single_node()
-    except OSError as error:
-        raise ToolError(f"{name}: cannot be read: {error.strerror}", name) from error
-    except yaml.YAMLError as error:
-        raise _no_yaml(name, error) from error
+    root = documents.read(path if path == "-" else _located(path), name)
     models: dict[str, str] = {}
     if isinstance(root, yaml.MappingNode):
-        parts = {_word(k): v for k, v in root.value}
-        for key in parts:
+        parts = documents.entries(root)
+        for key, (at, _) in parts.items():
             if key not in ("models", "steps"):
-                at = next(k.start_mark.line for k, _ in root.value if k.value == key) + 1
-                raise ToolError(f"{name}:{at}: a recipe has no {key!r}", key, nearest(key, ["models", "steps"]))
+                raise ToolError(f"{place(at)}: a recipe has no {key!r}", key, nearest(key, ["models", "steps"]))
         if "models" in parts:
-            given = _plain(parts["models"])
+            given = plain(parts["models"][1])
             if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
-                raise ToolError(f"{name}:{parts['models'].start_mark.line + 1}: models are NAME: FILE")
+                raise ToolError(f"{place(parts['models'][1])}: models are NAME: FILE")
             models = {k: str(Path(path).parent / v) for k, v in given.items()}
-        root = parts.get("steps")
+        root = parts["steps"][1] if "steps" in parts else None
     if not isinstance(root, yaml.SequenceNode) or not root.value:
         raise ToolError(f"{name}: a recipe is a list of steps, each a verb with its parameters", name)
     return models, [_step(name, node) for node in root.value]
@@ -119,7 +108,7 @@ def _step(name: str, node: Any) -> Step:
     if isinstance(node, yaml.ScalarNode):
         verb, body = node.value, None
     elif isinstance(node, yaml.MappingNode) and len(node.value) == 1:
-        verb, body = _word(node.value[0][0]), node.value[0][1]
+        verb, body = word(node.value[0][0]), node.value[0][1]
     else:
         raise ToolError(f"{name}:{line}: a step is one verb and its parameters")
     if isinstance(body, yaml.ScalarNode) and body.tag.endswith(":null"):
@@ -127,44 +116,9 @@ def _step(name: str, node: Any) -> Step:
     if body is not None and not isinstance(body, yaml.MappingNode):
         raise ToolError(f"{name}:{line}: the parameters of {verb!r} are a mapping, NAME: VALUE")
     pairs = body.value if body is not None else []
-    step = Step(
-        verb, line, {_word(k): _plain(v) for k, v in pairs}, {_word(k): k.start_mark.line + 1 for k, _ in pairs}
-    )
+    step = Step(verb, line, {word(k): plain(v) for k, v in pairs}, {word(k): k.start_mark.line + 1 for k, _ in pairs})
     _check(name, step)
     return step
-
-
-def _no_yaml(name: str, error: yaml.YAMLError) -> ToolError:
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    said = str(problem or error).splitlines()[0]
-    return ToolError(f"{name}{f':{mark.line + 1}' if mark else ''}: not YAML: {said}", name)
-
-
-def _word(key: yaml.Node) -> str:
-    """The text of a key.
-
-    :raises ToolError: for a list or a mapping, which YAML allows there.
-    """
-    if isinstance(key.value, str):
-        return key.value
-    raise ToolError(f"{key.start_mark.name}:{key.start_mark.line + 1}: a key is one word, not a list or a mapping")
-
-
-def _plain(node: Any) -> Any:
-    """A YAML node as lists, dicts, texts and numbers; keys are always text (`on` is no boolean)."""
-    import yaml
-
-    if isinstance(node, yaml.MappingNode):
-        return {_word(k): _plain(v) for k, v in node.value}
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(v) for v in node.value]
-    loader = yaml.SafeLoader("")
-    try:
-        return loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError) as error:  # a date with a month 99
-        raise ToolError(f"{node.start_mark.name}:{node.start_mark.line + 1}: {error}") from error
-    finally:
-        loader.dispose()
 
 
 def _check(name: str, step: Step) -> None:
