@@ -15,6 +15,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 comma := ,
+space := $(subst ,, )
+# what the tests prove
+EXTRAS := tensorflow keras report fleet test docs
 MODEL := examples/digits/digits.onnx
 OUT := saved_model
 
@@ -41,7 +44,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(call install,.[tensorflow])
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
-	$(call install,.[tensorflow$(comma)keras$(comma)report$(comma)test$(comma)docs])
+	$(call install,.[$(subst $(space),$(comma),$(EXTRAS))])
 
 example: $(VENV)/.installed
 	@$(BIN)/onnx2tf -i $(MODEL) -o $(OUT)

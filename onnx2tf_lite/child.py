@@ -93,9 +93,9 @@ def _serve(function: Callable[[], object], descriptor: int, limits: Limits | Non
         null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):  # the runtimes log there and have no switch for it
             os.dup2(null, standard)
-        _no_core()
+        no_core()
         if limits is not None:
-            _bound(limits)
+            bound(limits)
         gc.disable()  # a collection would touch, and so copy, all that is shared with the parent
         try:
             answer: tuple[bool, object] = (True, function())
@@ -112,14 +112,15 @@ def _serve(function: Callable[[], object], descriptor: int, limits: Limits | Non
         os._exit(1)
 
 
-def _no_core() -> None:
+def no_core() -> None:
+    """A process that dies here leaves no image of its memory."""
     if sys.platform != "win32":
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _bound(limits: Limits) -> None:
+def bound(limits: Limits) -> None:
     """Hold this process to ``limits``: the system ends it when its time is over, and gives it no more memory."""
     signal.setitimer(signal.ITIMER_REAL, limits.seconds)
     if sys.platform == "linux":

@@ -115,7 +115,7 @@ class _Conversion:
 
     def __post_init__(self) -> None:
         o = self.options
-        self.log = Terminal(o.verbosity)
+        self.log = Terminal(o.verbosity, listener=o.listener)
         for warning in o.warnings:
             self.log.warn(warning)
         self.wanted = self._wanted()

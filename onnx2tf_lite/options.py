@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ class Options:
     ``shape_hints``      input name -> shape of the random inputs
     ``html``             where the page of the check goes
     ``verbosity``        ``debug``, ``info``, ``warn``, ``error``
+    ``listener``         told the name of every stage that begins
     ``warnings``         what is to be said of options that have no effect
     """
 
@@ -73,6 +74,7 @@ class Options:
     shape_hints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     html: Any = None
     verbosity: str = "info"
+    listener: Callable[[str], object] | None = None
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

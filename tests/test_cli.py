@@ -65,7 +65,7 @@ def test_help_explains_every_group_and_the_exit_codes(capsys: pytest.CaptureFixt
 def test_every_option_is_a_keyword_of_convert() -> None:
     keywords = set(inspect.signature(convert).parameters)
     assert {row.keyword for row in ALIASES.values() if row.sets} <= keywords
-    assert {f.name for f in fields(Options)} - {row.sets for row in ALIASES.values()} == {"warnings"}
+    assert {f.name for f in fields(Options)} - {row.sets for row in ALIASES.values()} == {"warnings", "listener"}
     assert all(row.ignored or row.refused or hasattr(Options(), row.sets) for row in ALIASES.values())
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+Listener = Callable[[str], object] | None
 LEVELS = ("debug", "info", "warn", "error")
 
 
@@ -24,7 +25,10 @@ class Terminal:
     """Prints what the verbosity allows: results on standard output, warnings and errors on standard error, progress as
     a bar on a terminal and as lines in a pipe.  Remembers the time of every stage, and the warnings."""
 
-    def __init__(self, verbosity: str = "info", stages: int = 0, stream: TextIO | None = None):
+    def __init__(
+        self, verbosity: str = "info", stages: int = 0, stream: TextIO | None = None, listener: Listener = None
+    ):
+        self.listener = listener  # told of every stage that begins
         self.level, self.stages, self.stream = LEVELS.index(verbosity), stages, stream or sys.stdout
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
@@ -75,6 +79,8 @@ class Terminal:
     def stage(self, name: str) -> Iterator[None]:
         """One stage, timed."""
         self.step(name)
+        if self.listener is not None:
+            self.listener(name)
         start = time.perf_counter()
         yield
         self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 4)

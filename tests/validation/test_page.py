@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +15,9 @@ from onnx2tf_lite.validation.judge import compare, tolerance
 from onnx2tf_lite.validation.measure import Histogram
 from onnx2tf_lite.validation.page import render
 from onnx2tf_lite.validation.report import CARRIES, INTRODUCES, FileReport, Move, Report, Row
+from tests.browser import window
 
 LAYERS, CULPRIT = 24, 15
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
 def row(index: int, error: float, role: str = "") -> Row:
@@ -60,40 +58,13 @@ def test_page_says_what_the_report_says(report: Report) -> None:
         assert text in page
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, driven by playwright.  ``BROWSER_TESTS=required`` (CI) makes a missing one a failure."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    missing = None if path else "no chromium on this machine (Debian: apt-get install chromium)"
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing = "playwright is not installed (onnx2tf_lite[test])"
-    if missing:
-        assert os.environ.get("BROWSER_TESTS") != "required", missing
-        pytest.skip(missing)
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def page(browser, report: Report, tmp_path: Path):
-    """The report in a window; a request to anywhere or an error in a script fails the test."""
+    """The report in a window."""
     file = tmp_path / "report.html"
     file.write_text(render(report), encoding="utf-8")
-    window = browser.new_page(viewport={"width": 1300, "height": 900})
-    requests: list[str] = []
-    errors: list[object] = []
-    window.on("request", lambda request: requests.append(request.url))
-    window.on("pageerror", lambda error: errors.append(error))
-    window.goto(file.as_uri())
-    window.wait_for_selector("#along0 .scatterlayer .point")
-    yield window
-    window.close()
-    assert [u for u in requests if not u.startswith(("file:", "data:", "blob:"))] == []
-    assert errors == []
+    with window(browser, file, "#along0 .scatterlayer .point") as shown:
+        yield shown
 
 
 def column(page, number: int) -> list[str]:

@@ -1,0 +1,87 @@
+"""A fleet of small models: the rate of two workers against one, and what a model costs beside its conversion.
+
+python benchmarks/fleet.py [--models 200] [--workers 1 2]
+
+The models are the committed exports, real models and graphs of two operators, as many as asked for.  ``overhead`` is
+the wall time of a run without its start, less what the workers spent inside of conversions, per model and worker;
+``start`` from the call to the first result's arrival.  ``again`` is the rate at which models that are done are passed over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from onnx2tf_lite.fleet import convert_many
+from onnx2tf_lite.fleet.progress import Silent
+
+HERE = Path(__file__).resolve().parents[1] / "tests" / "models"
+OPTIONS = {"outputs": ["float32"]}
+
+
+class First(Silent):
+    """Remembers when the first model was done."""
+
+    at = 0.0
+
+    def done(self, record: Mapping[str, Any]) -> None:
+        """Take the time, once."""
+        self.at = self.at or time.perf_counter()
+
+
+def small(path: Path, seed: int) -> None:
+    """y = Relu(x @ w)."""
+    weight = np.random.default_rng(seed).standard_normal((16, 16)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"], "mul"), helper.make_node("Relu", ["h"], ["y"], "relu")]
+    ends = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, 16])] for name in "xy")
+    graph = helper.make_graph(nodes, "small", *ends, [numpy_helper.from_array(weight, "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def gather(folder: Path, count: int) -> None:
+    """Exports, real models, and small ones up to the count."""
+    found = [*sorted((HERE / "exports").glob("*.onnx")), *sorted((HERE / "real").glob("*.onnx"))][: count * 3 // 4]
+    for path in found:
+        shutil.copy(path, folder / path.name)
+    for seed in range(count - len(found)):
+        small(folder / f"small{seed}.onnx", seed)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=int, default=200)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as room:
+        folder = Path(room, "models")
+        folder.mkdir()
+        gather(folder, args.models)
+        rates = []
+        for workers in args.workers:
+            first, begin = First(), time.perf_counter()
+            fleet = convert_many([folder], f"{room}/out{workers}", options=OPTIONS, workers=workers, view=first)
+            end = time.perf_counter()
+            spent = sum(record.get("seconds", 0.0) for record in fleet.records.values())
+            start = first.at - begin
+            rates.append(args.models / (end - first.at))
+            overhead = ((end - first.at) * workers - spent) / args.models
+            right = sum(record["status"] == "right" for record in fleet.records.values())
+            print(f"{workers} workers: {right} of {args.models} right, {rates[-1]:.2f} models a second, "
+                  f"start {start:.1f} s, overhead {overhead * 1e3:.0f} ms a model", flush=True)  # fmt: skip
+        begin = time.perf_counter()
+        convert_many([folder], f"{room}/out{args.workers[-1]}", options=OPTIONS, workers=args.workers[-1])
+        print(f"again: {args.models / (time.perf_counter() - begin):.1f} models a second, start included")
+        print(f"{args.workers[-1]} workers against {args.workers[0]}: {rates[-1] / rates[0]:.2f} x the rate")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""One conversion as a record: plain values that go into JSON, onto the page and into the next run's comparison."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..conversion import ConversionResult
+
+#: right: every file gives what ONNX Runtime gives; differs: one does not; unchecked: the check could not run, or was
+#: not asked for; refused: not converted, for a reason that lies in the model or its options; died: its process did.
+STATUS = ("right", "differs", "unchecked", "refused", "died")
+PAGE = "check.html"
+MOST_SECONDS, RUNS = 1.0, 20
+
+
+def make(
+    model: Path, folder: Path, options: Mapping[str, Any], recipe: str, page: str, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Convert ``model`` into ``folder``: what is told of it.  ``page``: ``all``, ``wrong`` or ``none`` get a page."""
+    from .. import ConversionError, convert
+    from ..errors import ToolError
+    from ..options import resolve
+    from ..validation.page import render
+
+    begin = time.perf_counter()
+    try:
+        resolved = replace(resolve(options), verbosity="error", listener=tell)
+        graph = None
+        if recipe:
+            tell("recipe")
+            graph = _edited(model, recipe)
+        result = convert(model, folder, onnx_graph=graph, options=resolved)
+    except ConversionError as error:
+        status = "died" if isinstance(error.__cause__, MemoryError) else "refused"
+        return {"status": status, "why": [str(problem) for problem in error.problems]}
+    except ToolError as error:
+        return {"status": "refused", "why": [str(error)]}
+    seconds = time.perf_counter() - begin
+    tell("page")
+    found = {"status": _status(result), "why": _verdicts(result), "seconds": round(seconds, 3), **_figures(result)}
+    if result.check is not None and (page == "all" or (page == "wrong" and result.exit_code)):
+        (folder / PAGE).write_text(render(result.check), encoding="utf-8")
+        found["page"] = PAGE
+    return found
+
+
+def _edited(model: Path, recipe: str) -> Any:
+    from ..tools.recipe import run
+
+    return run(recipe, str(model), non_verbose=True)
+
+
+def _status(result: ConversionResult) -> str:
+    if result.check is None or result.exit_code == 2:
+        return "unchecked"
+    return "right" if result.exit_code == 0 else "differs"
+
+
+def _verdicts(result: ConversionResult) -> list[str]:
+    if result.check is None:
+        return ["not compared with ONNX Runtime, on request"]
+    return [f.verdict for f in result.check.files] + ([result.check.error] if result.check.error else [])
+
+
+def _figures(result: ConversionResult) -> dict[str, Any]:
+    """Sizes, operators, coverage, signal to noise, latency: what the page compares."""
+    report = result.report
+    figures: dict[str, Any] = {
+        "sizes": report["files"],
+        "operators": sum(report["operators"].values()),
+        "transposes": len(report["layout"]["transposes"]),
+        "warnings": report["warnings"],
+    }
+    if result.check is not None:
+        figures["coverage"] = {f.kind: round(f.coverage.percent, 2) for f in result.check.files if f.coverage}
+    for kind, path in result.files.items():
+        if path.suffix == ".tflite":
+            figures.setdefault("latency_ms", {})[kind] = latency(path)
+    return figures
+
+
+def latency(path: Path) -> float | None:
+    """Milliseconds of one run in LiteRT with one thread, the best of up to 20 within a second, on zeros and a batch of 1;
+    None where more than the batch is dynamic or the file does not run."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(str(path), num_threads=1)
+        if any((detail["shape_signature"][1:] < 0).any() for detail in interpreter.get_input_details()):
+            return None
+        interpreter.allocate_tensors()
+        begin, best = time.perf_counter(), float("inf")
+        for _ in range(RUNS):
+            start = time.perf_counter()
+            interpreter.invoke()
+            best = min(best, time.perf_counter() - start)
+            if time.perf_counter() - begin > MOST_SECONDS:
+                break
+    except (RuntimeError, ValueError):
+        return None
+    return round(best * 1e3, 3)

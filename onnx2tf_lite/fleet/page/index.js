@@ -1,0 +1,85 @@
+"use strict";
+const records = JSON.parse(document.getElementById("data").textContent);
+const body = document.querySelector("#models tbody"), head = document.querySelector("#models thead tr");
+const text = document.getElementById("text"), status = document.getElementById("status");
+const number = (value, digits = 0) => value == null ? "" : value.toLocaleString("en", { maximumFractionDigits: digits });
+
+// name, value to sort by, what is shown, is it a number
+const columns = [
+  ["model", r => r.name, r => link(r), false],
+  ["status", r => r.status, r => badge(r), false],
+  ["operators", r => r.operators, r => number(r.operators), true],
+  ["transposes", r => r.transposes, r => number(r.transposes), true],
+  ...figures("sizes", v => v / 1024, "KiB ", 1, name => name.endsWith(".tflite")),
+  ...figures("latency_ms", v => v, "ms ", 3, () => true),
+  ...figures("sqnr", v => v, "dB ", 1, () => true),
+  ...figures("targets", v => v, "", 0, () => true),
+  ["reached %", r => lowest(r.coverage), r => number(lowest(r.coverage), 1), true],
+  ["seconds", r => r.seconds, r => number(r.seconds, 2), true],
+  ["verdict", r => (r.why || []).join("; "), r => element("span", (r.why || []).join("\n")), false],
+];
+
+// One column for each kind of file that any model has: of x_float32.tflite the part behind the model's own name.
+function figures(field, scale, title, digits, wanted) {
+  const kind = (record, key) => key.startsWith(last(record.name)) ? key.slice(last(record.name).length + 1) : key;
+  const kinds = new Set(records.flatMap(r => Object.keys(r[field] || {}).filter(wanted).map(key => kind(r, key))));
+  const read = (record, wish) => {
+    const key = Object.keys(record[field] || {}).find(k => kind(record, k) === wish);
+    const value = key === undefined ? null : record[field][key];
+    return typeof value === "number" ? scale(value) : value;
+  };
+  const show = value => typeof value === "number" ? number(value, digits) : value ?? "";
+  return [...kinds].sort().map(k => [title + k.replace(".tflite", ""), r => read(r, k), r => show(read(r, k)), true]);
+}
+
+function last(name) { return name.split("/").pop(); }
+function lowest(values) { const all = Object.values(values || {}); return all.length ? Math.min(...all) : null; }
+function element(tag, content, set = {}) { return Object.assign(document.createElement(tag), { textContent: content, ...set }); }
+function badge(record) { return element("span", record.status, { className: "status " + record.status }); }
+function link(record) {
+  const path = record.name.split("/").map(encodeURIComponent).join("/") + "/" + (record.page || "");
+  return element("a", record.name, { href: path });
+}
+
+let order = 1, ascending = true;
+const STATUS = ["died", "refused", "differs", "unchecked", "right"];
+
+function compare(a, b) {
+  const read = columns[order][1], [x, y] = [read(a), read(b)];
+  if (order === 1) return STATUS.indexOf(x) - STATUS.indexOf(y) || a.name.localeCompare(b.name);
+  if (x == null || y == null) return (x == null) - (y == null);
+  return typeof x === "number" ? x - y : String(x).localeCompare(String(y));
+}
+
+function draw() {
+  const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const hit = r => words.every(w => (r.name + " " + (r.why || []).join(" ")).toLowerCase().includes(w));
+  const shown = records.filter(r => (!status.value || r.status === status.value) && hit(r)).sort(compare);
+  if (!ascending) shown.reverse();
+  body.replaceChildren(...shown.map(row));
+  document.getElementById("shown").textContent = `${shown.length} of ${records.length}`;
+  [...head.children].forEach((th, i) => i === order
+    ? th.setAttribute("aria-sort", ascending ? "ascending" : "descending") : th.removeAttribute("aria-sort"));
+}
+
+function row(record) {
+  const tr = element("tr", "", { id: record.name });
+  for (const [title, , show, numeric] of columns) {
+    const td = element("td", "", { className: numeric ? "n" : title === "verdict" ? "why" : "" });
+    td.append(show(record));
+    tr.append(td);
+  }
+  return tr;
+}
+
+columns.forEach(([title, , , numeric], i) => {
+  const button = element("button", title, { type: "button" });
+  button.addEventListener("click", () => { ascending = order === i ? !ascending : true; order = i; draw(); });
+  const th = element("th", "", { className: numeric ? "n" : "", scope: "col" });
+  th.append(button);
+  head.append(th);
+});
+[...new Set(records.map(r => r.status))].sort().forEach(s => status.append(element("option", s, { value: s })));
+text.addEventListener("input", draw);
+status.addEventListener("input", draw);
+draw();

@@ -1,0 +1,155 @@
+"""What is to be done: models, options, recipes; from the words of a command line or from a YAML file.
+
+    models: [models/, "more/*.onnx"]         # files, folders, globs; also s3://..., gs://...
+    options: {outputs: [float32], check: layers}   # keywords of onnx2tf_lite.convert, for all
+    each:                                     # for the models whose names match; later entries win
+      - match: "detector*"
+        recipe: recipes/nms.yaml              # of `onnx-tune run`
+        options: {batch_size: 1}
+      - match: huge
+        skip: true
+
+Paths are those of the command line: relative to the folder that it is called in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..commands import documents
+from ..commands.documents import place, plain
+from ..errors import ConversionError, ToolError, nearest
+from ..options import Options, resolve
+from .job import Job
+from .storage import find
+
+if TYPE_CHECKING:
+    import yaml
+
+KEYS = ("models", "options", "recipe", "each")
+ENTRY = ("match", "options", "recipe", "skip")
+#: Bytes that a conversion takes: of its own, with TensorFlow, and for each byte of the model (measured with
+#: benchmarks/memory.py: 2.0 above the imports, with the check).
+OWN, WITH_TENSORFLOW, PER_BYTE = 400 << 20, 900 << 20, 3
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What holds for the models whose names match a pattern."""
+
+    match: str = "*"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: str = ""
+    skip: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Models, as patterns, and the rules for them, of which later ones win."""
+
+    models: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+    @classmethod
+    def read(cls, path: str) -> Plan:
+        """From a YAML file.
+
+        :raises ToolError: with the line, for what is no such plan.
+        """
+        root = documents.read(path, path)
+        if root is None:
+            raise ToolError(f"{path}: it is empty", path)
+        parts = _known(root, KEYS)
+        rules = [_rule({k: v for k, v in parts.items() if k not in ("models", "each")})]
+        if "each" in parts:
+            rules += [_rule(_known(entry, ENTRY), entry) for entry in _items(parts["each"])]
+        return cls(tuple(_texts(parts["models"])) if "models" in parts else (), tuple(rules))
+
+    def jobs(self, **settings: Any) -> list[Job]:
+        """A job for every model, those of ``settings`` for all.
+
+        :raises ToolError: no model, a rule that matches none, options that cannot be read.
+        """
+        found = find(self.models)
+        for rule in self.rules:
+            if not any(fnmatchcase(model.name, rule.match) for model in found):
+                raise ToolError(
+                    f"no model matches {rule.match!r}", rule.match, nearest(rule.match, [m.name for m in found])
+                )
+        jobs = []
+        for model in found:
+            job: Job | None = Job(model.name, model.url, model.size, **settings)
+            for rule in self.rules:
+                if fnmatchcase(model.name, rule.match):
+                    job = None if rule.skip or job is None else _ruled(job, rule)
+            if job is not None:
+                jobs.append(job)
+        return jobs
+
+
+def need(job: Job) -> int:
+    """Bytes of memory that the conversion may take, by the size of the model."""
+    wanted = understood(job.options, job.name).outputs
+    heavy = wanted is None or any(kind not in ("float32", "float16") for kind in wanted)
+    return OWN + heavy * WITH_TENSORFLOW + PER_BYTE * job.size
+
+
+def understood(options: Mapping[str, Any], where: str) -> Options:
+    """The options, as `convert` reads them.
+
+    :raises ToolError: where it would not.
+    """
+    try:
+        return resolve(options)
+    except (ConversionError, TypeError) as error:
+        problems = error.problems if isinstance(error, ConversionError) else [error]
+        raise ToolError(f"{where}: {'; '.join(map(str, problems))}") from error
+
+
+def _ruled(job: Job, rule: Rule) -> Job:
+    return replace(job, options={**job.options, **rule.options}, recipe=rule.recipe or job.recipe)
+
+
+def _known(node: yaml.Node, names: Iterable[str]) -> dict[str, yaml.Node]:
+    """The values of a mapping that has these keys only."""
+    entries = documents.entries(node)
+    for name, (key, _) in entries.items():
+        if name not in names:
+            raise ToolError(f"{place(key)}: there is no {name!r} here", name, nearest(name, names))
+    return {name: value for name, (_, value) in entries.items()}
+
+
+def _rule(parts: Mapping[str, yaml.Node], entry: yaml.Node | None = None) -> Rule:
+    values = {name: plain(node) for name, node in parts.items()}
+    forms = {"match": str, "recipe": str, "skip": bool, "options": dict}
+    for name, value in values.items():
+        if not isinstance(value, forms[name]):
+            kinds = {str: "a text", bool: "true or false", dict: "a mapping, NAME: VALUE"}
+            raise ToolError(f"{place(parts[name])}: {name} is {kinds[forms[name]]}, not {value!r}")
+    if entry is not None and "match" not in values:
+        raise ToolError(f"{place(entry)}: an entry says which names it is for: match: PATTERN")
+    if "options" in values:
+        understood(values["options"], place(parts["options"]))
+    if "recipe" in values and not Path(values["recipe"]).exists():
+        raise ToolError(f"{place(parts['recipe'])}: there is no file {values['recipe']}")
+    return Rule(**values)
+
+
+def _items(node: yaml.Node) -> list[yaml.Node]:
+    import yaml
+
+    if not isinstance(node, yaml.SequenceNode):
+        raise ToolError(f"{place(node)}: this is a list")
+    return list(node.value)
+
+
+def _texts(node: yaml.Node) -> list[str]:
+    value = plain(node)
+    words = value if isinstance(value, list) else [value]
+    if not words or not all(isinstance(word, str) for word in words):
+        raise ToolError(f"{place(node)}: models are files, folders or globs")
+    return words

@@ -1,0 +1,159 @@
+"""A process that has imported everything once and forks for every model: a start costs milliseconds, not a second.
+
+The child that converts is the head of a process group: when it ends, or has to, nothing of it is left.  The warm
+process ends when the worker that made it does, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any, NoReturn
+
+from ..child import Limits, bound, no_core
+
+#: What a model needs nearly always; TensorFlow is left out, since its threads do not survive a fork.
+IMPORTS = (
+    "onnxruntime",
+    "ai_edge_litert.interpreter",
+    "onnx2tf_lite.conversion",
+    "onnx2tf_lite.op_handlers.lower",
+    "onnx2tf_lite.emitters.tflite",
+    "onnx2tf_lite.emitters.saved_model",
+    "onnx2tf_lite.fleet.made",
+)
+Work = Callable[[Callable[[str], None]], Any]
+
+
+class Died(Exception):
+    """The process that converted a model is gone: ``how``, and the last ``stage`` that it told."""
+
+    def __init__(self, how: str, stage: str):
+        super().__init__(f"{how}, in stage '{stage}'" if stage else how)
+        self.how, self.stage = how, stage
+
+
+class Warm:
+    """The worker's side.  One piece of work at a time."""
+
+    def __init__(self) -> None:
+        import socket
+
+        ours, theirs = socket.socketpair()
+        code = f"from {__name__} import serve; serve({theirs.fileno()})"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+        )
+        theirs.close()
+        self.connection: Connection = Connection(ours.detach())
+
+    def run(self, work: Work, limits: Limits, told: Callable[[str], None]) -> Any:
+        """``work(tell)`` in a fork; ``told`` hears what it tells.
+
+        :raises Died: it crashed, took more memory or time than its limits, or its warm process was killed.
+        """
+        stage = ""
+        try:
+            self.connection.send((work, limits))
+            while True:
+                kind, what = self.connection.recv()
+                if kind == "stage":
+                    stage = what
+                    told(stage)
+                elif kind == "died":
+                    raise Died(what, stage)
+                else:
+                    return what
+        except (EOFError, OSError) as error:
+            raise Died("its process was killed", stage) from error
+
+    def close(self) -> None:
+        """End it, and what it is doing."""
+        self.connection.close()
+        self.process.wait()
+
+
+def serve(descriptor: int) -> None:
+    """The warm process's life: until the other end of the connection is closed."""
+    import importlib
+
+    for name in IMPORTS:
+        importlib.import_module(name)
+    boss = Connection(descriptor)
+    while True:
+        try:
+            work, limits = boss.recv()
+        except EOFError:
+            return
+        _one(boss, work, limits)
+
+
+def _one(boss: Connection, work: Work, limits: Limits) -> None:
+    """Fork, pass on what the child says, and clean up behind it."""
+    from multiprocessing import Pipe
+
+    ours, theirs = Pipe(duplex=False)
+    pid = os.fork()
+    if pid == 0:
+        _work(theirs, work, limits)
+    _lead(pid)
+    theirs.close()
+    answered = False
+    while not answered:
+        if boss in wait([boss, ours]):  # nobody speaks now: the worker is gone
+            _end(pid)
+            os._exit(1)
+        try:
+            kind, what = ours.recv()
+        except EOFError:
+            break
+        answered = kind == "done"
+        if not answered:
+            boss.send((kind, what))
+    status = _end(pid, wait_first=True)
+    boss.send(("done", what) if answered else ("died", _how(status, limits)))
+
+
+def _lead(pid: int) -> None:
+    """Make the child the head of a group; both sides do, whoever is first."""
+    with suppress(OSError):
+        os.setpgid(pid, pid)
+
+
+def _end(pid: int, wait_first: bool = False) -> int:
+    """The child's exit status; its whole group is gone afterwards."""
+    status = os.waitpid(pid, 0)[1] if wait_first else 0
+    with suppress(ProcessLookupError):  # the group is empty
+        os.killpg(pid, signal.SIGKILL)
+    return status if wait_first else os.waitpid(pid, 0)[1]
+
+
+def _how(status: int, limits: Limits) -> str:
+    number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    if number == signal.SIGALRM:
+        return f"it did not end within {limits.seconds} s"
+    if not number:
+        return f"its process ended early, with exit code {os.waitstatus_to_exitcode(status)}"
+    killed = " (out of memory?)" if number == signal.SIGKILL else ""
+    return f"its process was ended by {signal.Signals(number).name}{killed}"
+
+
+def _work(boss: Connection, work: Work, limits: Limits) -> NoReturn:
+    """The child's life."""
+    code = 1
+    try:
+        _lead(0)
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):  # what is to be said goes into the record
+            os.dup2(null, standard)
+        no_core()
+        bound(limits)
+        boss.send(("done", work(lambda stage: boss.send(("stage", stage)))))
+        code = 0
+    finally:
+        os._exit(code)

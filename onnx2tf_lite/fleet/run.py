@@ -1,0 +1,263 @@
+"""All models of a plan on Dask: an own cluster of this machine's cores, or the one at an address.
+
+What a worker or the scheduler loses is asked for again; a model is never tried again because of itself.  Models that
+need more memory than a worker has go one at a time when all others are done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ToolError
+from . import job as work
+from .job import TOPIC, Job
+from .page import summary, write
+from .plan import Plan, Rule, need, understood
+from .progress import Silent, View
+from .storage import WORK, Store
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+#: Seconds for which a scheduler that is gone is waited for.
+PATIENCE = 300
+#: Models that are handed to the scheduler at once: it forgets what is done, and never holds the whole of a large plan.
+AHEAD = 2000
+
+
+@dataclass
+class Fleet:
+    """What a run made: a record per model, by its name (``status`` in ``fleet.made.STATUS``); ``lost``: models of which
+    nothing is known, and why."""
+
+    output: str
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Every model is right."""
+        return not self.lost and all(record["status"] == "right" for record in self.records.values())
+
+
+def convert_many(
+    models: Sequence[str | os.PathLike[str]] = (),
+    output: str | os.PathLike[str] = "out",
+    *,
+    plan: Plan | str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    scheduler: str = "",
+    workers: int | None = None,
+    memory_limit: int = 0,
+    timeout: int = 600,
+    page: str = "wrong",
+    view: View | None = None,
+) -> Fleet:
+    """Convert many models, each checked, into a folder of its own below ``output``, and write ``output/index.html``.
+
+    :param models: files, folders and globs, of this machine or of what fsspec reaches.
+    :param output: a folder, or an address that fsspec writes to.
+    :param plan: a :class:`Plan`, or its YAML file; ``models`` and ``options`` come on top of it.
+    :param options: keywords of :func:`onnx2tf_lite.convert` for all models.
+    :param scheduler: address of a Dask scheduler; empty: an own one, with worker processes of this machine.
+    :param workers: how many of these; default: one for each core.
+    :param memory_limit: bytes for a model; 0: the machine's memory, divided among its workers.
+    :param timeout: seconds for a model.
+    :param page: ``all``, ``wrong`` or ``none``: which models get a page of their check.
+    :param view: told what happens, for those who watch.
+    :raises ToolError: for a plan that cannot be carried out; nothing is converted then.
+    """
+    settings = Settings(scheduler, workers or os.cpu_count() or 1, memory_limit, timeout, page)
+    lanes = planned(models, plan, options or {}, settings)
+    return _Run(lanes, os.fspath(output), view or Silent(), settings).run()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where models are converted, and what each of them may take: see :func:`convert_many`."""
+
+    scheduler: str = ""
+    workers: int = 1
+    memory_limit: int = 0
+    timeout: int = 600
+    page: str = "wrong"
+
+    @property
+    def limit(self) -> int:
+        """Bytes for a model."""
+        return self.memory_limit or _memory() // (1 if self.scheduler else self.workers)
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Models that go side by side, the largest first, and those that go alone, with all of the machine's memory."""
+
+    packed: list[Job]
+    alone: list[Job]
+
+    @classmethod
+    def of(cls, jobs: Iterable[Job], limit: int) -> Lanes:
+        """By what they need: beside others where that is within ``limit`` bytes."""
+        ordered = sorted(jobs, key=lambda job: (-job.size, job.name))
+        alone = [replace(job, memory=max(_memory(), job.memory)) for job in ordered if need(job) > limit]
+        return cls([job for job in ordered if need(job) <= limit], alone)
+
+
+def planned(
+    models: Sequence[str | os.PathLike[str]],
+    plan: Plan | str | os.PathLike[str] | None,
+    options: Mapping[str, Any],
+    settings: Settings,
+) -> Lanes:
+    """Every model with its options, in its lane.
+
+    :raises ToolError: for a plan that cannot be carried out.
+    """
+    held = plan if isinstance(plan, Plan) else Plan.read(os.fspath(plan)) if plan else Plan()
+    if options:
+        understood(options, "options")
+        held = replace(held, rules=(*held.rules, Rule(options=options)))
+    held = replace(held, models=(*held.models, *(os.fspath(model) for model in models)))
+    jobs = held.jobs(page=settings.page, seconds=settings.timeout, memory=settings.limit)
+    return Lanes.of(jobs, settings.limit)
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@dataclass
+class _Run:
+    lanes: Lanes
+    output: str
+    view: View
+    settings: Settings
+
+    def run(self) -> Fleet:
+        """Both lanes, then the page."""
+        fleet, store = Fleet(self.output), Store(self.output)
+        self._writable(store)
+        packed, alone = self.lanes.packed, self.lanes.alone
+        self.view.begin(len(packed) + len(alone))
+        begin = time.time()
+        try:
+            for group in [packed, *([job] for job in alone)]:
+                self._group(fleet, {job.name: job for job in group})
+        finally:
+            if store.local is not None:
+                _tidy(store.local / WORK)
+            self.view.end()
+        write(store, summary(fleet.records, fleet.lost, begin))
+        return fleet
+
+    def _writable(self, store: Store) -> None:
+        try:
+            store.write("fleet.running", f"{time.time()}\n")
+            store.fs.rm_file(store.path("fleet.running"))
+        except OSError as error:
+            raise ToolError(f"{self.output}: cannot be written: {error.strerror or error}", self.output) from error
+
+    def _group(self, fleet: Fleet, waiting: dict[str, Job]) -> None:
+        """Until every one of these has an outcome, through the loss of schedulers."""
+        lost_since = 0.0
+        while waiting:
+            known = len(waiting)
+            try:
+                with self._client() as client:
+                    self._pass(client, fleet, waiting)
+            except (OSError, asyncio.TimeoutError, asyncio.CancelledError) as error:
+                if not self.settings.scheduler:
+                    raise ToolError(f"the cluster cannot be started: {error}") from error
+            if len(waiting) < known or not lost_since:
+                lost_since = time.monotonic()
+            elif time.monotonic() - lost_since > PATIENCE:
+                fleet.lost |= dict.fromkeys(waiting, f"no scheduler at {self.settings.scheduler} for {PATIENCE} s")
+                return
+            if waiting:
+                self.view.say(f"the scheduler has gone: {len(waiting)} models are asked for again")
+                time.sleep(1)
+
+    def _pass(self, client: Client, fleet: Fleet, waiting: dict[str, Job]) -> None:
+        """Hand out what is waiting, a part at a time, and take what comes back, as long as there is a scheduler."""
+        from distributed import as_completed
+
+        client.subscribe_topic(TOPIC, lambda event: self.view.stage(event[1]["name"], event[1]["stage"]))
+        order = list(waiting.values())
+        futures = {self._submit(client, job): job for job in order[:AHEAD]}
+        later = iter(order[AHEAD:])
+        stream = as_completed(list(futures), loop=client.loop)
+        for future in stream:
+            job = futures.pop(future)
+            outcome = _outcome(future)
+            if outcome is None:  # the scheduler forgot it, or is gone: the next pass
+                return
+            del waiting[job.name]
+            if isinstance(outcome, str):
+                fleet.lost[job.name] = outcome
+                outcome = {"name": job.name, "status": "died", "why": [outcome]}
+            else:
+                fleet.records[job.name] = outcome
+            self.view.done(outcome)
+            if (more := next(later, None)) is not None:
+                futures[new := self._submit(client, more)] = more
+                stream.add(new)
+
+    def _submit(self, client: Client, job: Job) -> Future[Any]:
+        # pure=False: another run of the same scheduler asks for itself; its key tells the model in Dask's dashboard
+        return client.submit(work.run, job, self.output, pure=False, key=f"{job.name}-{time.monotonic_ns()}")
+
+    @contextmanager
+    def _client(self) -> Iterator[Client]:
+        import dask
+        from distributed import Client, LocalCluster
+
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        settings = {
+            "distributed.scheduler.allowed-failures": 1,  # a second worker that dies over a model: it is the model
+            "distributed.worker.daemon": False,
+            "distributed.admin.log-length": 100,
+        }
+        with dask.config.set(settings):
+            if self.settings.scheduler:
+                with Client(self.settings.scheduler, timeout=10, set_as_default=False) as client:
+                    yield client
+                return
+            with (
+                LocalCluster(
+                    n_workers=self.settings.workers,
+                    threads_per_worker=1,
+                    memory_limit=0,
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,
+                ) as cluster,
+                Client(cluster, set_as_default=False) as client,
+            ):
+                yield client
+
+
+def _outcome(future: Future[Any]) -> dict[str, Any] | str | None:
+    """The record; why there is none; None where the scheduler does not know it any more."""
+    from distributed import KilledWorker
+
+    if future.status == "finished":
+        return dict(future.result())
+    error = future.exception() if future.status == "error" else None
+    if error is None:
+        return None
+    if isinstance(error, KilledWorker):
+        return "two workers died over it, one after the other"
+    return f"{type(error).__name__}: {error}"
+
+
+def _tidy(folder: Path) -> None:
+    """The folder of the workshops, once nobody is in it."""
+    with suppress(OSError):  # another run is in it, or it was never made
+        folder.rmdir()

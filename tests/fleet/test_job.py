@@ -1,0 +1,157 @@
+"""One model on a worker: what its key depends on, what is stored, what is found again."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from onnx2tf_lite import convert
+from onnx2tf_lite.fleet import job as work
+from onnx2tf_lite.fleet.job import Job, identity, run
+from onnx2tf_lite.fleet.storage import RECORD, Store, local_copy
+from tests.validation.models import cnn
+
+LIGHT = {"outputs": ["float32"], "check": "outputs"}
+
+
+@pytest.fixture(autouse=True)
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    onnx.save(cnn(), "net.onnx")
+    return tmp_path / "net.onnx"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    if (warm := getattr(work.HERE, "warm", None)) is not None:
+        warm.close()
+        work.HERE.warm = None
+
+
+def job(**given: Any) -> Job:
+    return Job("net", "net.onnx", 1, **{"options": LIGHT, **given})
+
+
+def test_results_are_those_of_a_single_run(tmp_path: Path) -> None:
+    record = run(job(), "out")
+    assert record["status"] == "right" and record["operators"] > 5
+    assert record["coverage"]["float32"] == 100 and record["latency_ms"]["float32"] > 0
+    convert("net.onnx", "single", outputs=["float32"], non_verbose=True)
+    name = "net_float32.tflite"
+    assert Path("out/net", name).read_bytes() == Path("single", name).read_bytes()
+    assert json.loads(Path("out/net", RECORD).read_text()) == record
+    assert run(job(), "out") == record | {"again": True}
+
+
+CHANGES: dict[str, Callable[[], Job]] = {
+    "options": lambda: job(options=LIGHT | {"batch_size": 1}),
+    "page": lambda: job(page="all"),
+    "model": lambda: (onnx.save(cnn("2"), "net.onnx"), job())[1],
+    "recipe": lambda: job(recipe="recipe.yaml"),
+    "data": lambda: job(options=LIGHT | {"test_data_npz_path": "data.npz"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_key_depends_on_what_results_are_made_of(change: str) -> None:
+    Path("recipe.yaml").write_text("- opset: {opset: 18}\n")
+    np.savez("data.npz", image=np.zeros(3))
+    before = identity(job(), Path("net.onnx"))
+    assert identity(CHANGES[change](), Path("net.onnx")) != before
+
+
+def test_the_key_depends_on_the_contents_of_files() -> None:
+    given = job(recipe="recipe.yaml", options=LIGHT | {"test_data_npz_path": "data"})
+    keys = set()
+    for recipe, data in (("a", "x"), ("b", "x"), ("b", "y")):
+        Path("recipe.yaml").write_text(recipe)
+        Path("data").mkdir(exist_ok=True)
+        Path("data/x.npy").write_text(data)
+        keys.add(identity(given, Path("net.onnx")))
+    assert len(keys) == 3
+
+
+def test_the_key_depends_on_side_files() -> None:
+    onnx.save(cnn(), "big.onnx", save_as_external_data=True, location="big.bin", size_threshold=0)
+    before = identity(job(), Path("big.onnx"))
+    Path("big.bin").write_bytes(Path("big.bin").read_bytes()[::-1])
+    assert identity(job(), Path("big.onnx")) != before
+
+
+def test_the_key_does_not_depend_on_names_and_limits() -> None:
+    Path("other.onnx").write_bytes(Path("net.onnx").read_bytes())
+    other = Job("other", "other.onnx", 5, LIGHT, seconds=1, memory=9)
+    assert identity(other, Path("other.onnx")) == identity(job(), Path("net.onnx"))
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "record"])
+def test_results_that_are_not_whole_are_made_again(damage: str) -> None:
+    run(job(), "out")
+    file = Path("out/net/net_float32.tflite")
+    if damage == "gone":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:100])
+    else:
+        Path("out/net", RECORD).write_text('{"key": ')
+    assert "again" not in run(job(), "out") and file.stat().st_size > 1000
+
+
+def test_a_model_that_is_refused_says_why_and_is_not_tried_again() -> None:
+    Path("net.onnx").write_bytes(b"no model")
+    record = run(job(), "out")
+    assert record["status"] == "refused" and "not an ONNX file" in record["why"][0]
+    assert run(job(), "out")["again"]
+
+
+def test_a_process_that_dies_leaves_a_record_only_and_is_tried_again() -> None:
+    record = run(job(memory=1 << 20), "out")
+    assert record["status"] == "died" and record["files"] == {}
+    assert [p.name for p in Path("out/net").iterdir() if p.suffix == ".tflite"] == []
+    assert "again" not in run(job(), "out")
+
+
+def test_a_recipe_edits_the_model_before() -> None:
+    Path("recipe.yaml").write_text("- rename: {old_new: [[image, picture]], search_mode: exact_match}\n")
+    assert run(job(recipe="recipe.yaml"), "out")["status"] == "right"
+    report = json.loads(Path("out/net/net_report.json").read_text())
+    assert [entry["name"] for entry in report["inputs"]] == ["picture"]
+
+
+def test_a_full_disk_is_told_and_leaves_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("onnx2tf_lite.fleet.storage.deliver", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(job(), "out")
+    assert not Path("out/net", RECORD).exists() and not list(Path("out/.work").iterdir())
+
+
+def test_results_go_to_what_fsspec_reaches() -> None:
+    record = run(job(), "memory://results")
+    store = Store("memory://results")
+    assert store.record("net") == record and run(job(), "memory://results")["again"]
+    assert store.fs.cat_file("/results/net/net_float32.tflite")[4:8] == b"TFL3"
+
+
+def test_models_come_from_there_too_with_their_side_files(tmp_path: Path) -> None:
+    Path("data").mkdir()
+    onnx.save(cnn(), "big.onnx", save_as_external_data=True, location="data/big.bin", size_threshold=0)
+    fs = Store("memory://").fs
+    for name in ("big.onnx", "data/big.bin"):
+        fs.pipe_file(f"/models/{name}", Path(name).read_bytes())
+    (tmp_path / "copy").mkdir()
+    assert local_copy("memory://models/big.onnx", tmp_path / "copy") == tmp_path / "copy/big.onnx"
+    assert Path("copy/data/big.bin").read_bytes() == Path("data/big.bin").read_bytes()
+    far = replace(job(), url="memory://models/big.onnx", name="big")
+    assert run(far, "out")["status"] == "right"

@@ -1,0 +1,111 @@
+"""Plans: which models, called what, with which options; mistakes with their lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from onnx2tf_lite.errors import ToolError
+from onnx2tf_lite.fleet.job import Job
+from onnx2tf_lite.fleet.plan import Plan, need
+from onnx2tf_lite.fleet.run import Lanes
+from onnx2tf_lite.fleet.storage import find
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("models/a.onnx", "models/sub/b.onnx", "models/notes.txt", "more/c.onnx", "more/a.onnx"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * len(name))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        (["models"], ["a", "sub/b"]),
+        (["models/"], ["a", "sub/b"]),
+        (["models/*.onnx"], ["a"]),
+        (["models/**/*.onnx"], ["a", "sub/b"]),
+        (["m*/c.onnx"], ["more/c"]),
+        (["more/c.onnx", "models"], ["a", "c", "sub/b"]),
+        (["models", "models/a.onnx"], ["a", "sub/b"]),
+    ],
+    ids=str,
+)
+def test_models_are_called_by_their_place_below_what_is_fixed(patterns: list[str], names: list[str]) -> None:
+    assert [model.name for model in find(patterns)] == names
+
+
+def test_sizes_are_those_of_the_files() -> None:
+    assert {model.name: model.size for model in find(["models"])} == {"a": 13, "sub/b": 17}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "why"),
+    [(["models", "more"], "would both be called 'a'"), (["nothing/"], "there is no model"), (["*.pb"], "there is no")],
+    ids=["two of one name", "no folder", "no match"],
+)
+def test_what_cannot_be_found(patterns: list[str], why: str) -> None:
+    with pytest.raises(ToolError, match=why):
+        find(patterns)
+
+
+PLAN = """models: [models]
+options: {outputs: [float32], check: layers}
+each:
+  - match: "sub/*"
+    options: {check: none, batch_size: 1}
+  - match: a
+    skip: true
+"""
+
+
+def _read(text: str) -> Plan:
+    Path("plan.yaml").write_text(text)
+    return Plan.read("plan.yaml")
+
+
+def test_later_rules_win() -> None:
+    (job,) = _read(PLAN).jobs()
+    assert (job.name, job.options) == ("sub/b", {"outputs": ["float32"], "check": "none", "batch_size": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "it is empty"),
+        ("- a\n", "plan.yaml:1: this is a mapping"),
+        ("models: [models]\nmodel: x\n", "plan.yaml:2: there is no 'model' here; nearest: 'models'"),
+        ("models: {a: b}\n", "plan.yaml:1: models are files"),
+        ("options: 3\n", "plan.yaml:1: options is a mapping, NAME: VALUE, not 3"),
+        ("\noptions: {bath_size: 1}\n", "plan.yaml:2: convert.. has no keyword 'bath_size'"),
+        ("options: {check: none, check_onnx_tf_outputs_elementwise_close_rtol: 0.1}\n", "plan.yaml:1: .*has no effect"),
+        ("each:\n  - options: {batch_size: 1}\n", "plan.yaml:2: an entry says which names"),
+        ("each:\n  match: a\n", "plan.yaml:2: this is a list"),
+        ("each:\n  - {match: a, recipe: gone.yaml}\n", "plan.yaml:2: there is no file gone.yaml"),
+        ("recipe: {a: b}\n", "plan.yaml:1: recipe is a text"),
+        ("models: [\n", "not YAML"),
+    ],
+    ids=lambda v: None if "plan.yaml" in v else v.replace("\n", " ")[:40],
+)
+def test_mistakes_have_their_line(text: str, why: str) -> None:
+    with pytest.raises(ToolError, match=why):
+        _read(text)
+
+
+def test_a_rule_that_is_for_nobody_is_a_mistake() -> None:
+    plan = _read('models: [models]\neach:\n  - {match: "detect*", skip: true}\n')
+    with pytest.raises(ToolError, match="no model matches 'detect"):
+        plan.jobs()
+
+
+def test_large_models_go_alone_the_others_largest_first() -> None:
+    light = {"outputs": ["float32"]}
+    jobs = [Job(name, name, size << 20, light) for name, size in (("s", 1), ("huge", 3000), ("m", 100), ("t", 1))]
+    lanes = Lanes.of(jobs, 1 << 30)
+    assert [job.name for job in lanes.packed] == ["m", "s", "t"] and [job.name for job in lanes.alone] == ["huge"]
+    assert lanes.alone[0].memory > jobs[1].memory and all(need(job) <= 1 << 30 for job in lanes.packed)

@@ -1,0 +1,97 @@
+"""The warm process: what a model does to it is that model's outcome, and nothing is left of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from onnx2tf_lite.child import Limits
+from onnx2tf_lite.fleet.process import Died, Warm
+from tests.fleet.works import Tell, abort, answer, eat, fail, hang, leave
+
+ROOMY = Limits(60, 1 << 30)
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    warm = Warm()
+    yield warm
+    warm.close()
+
+
+def gone(pid: int) -> bool:
+    """The process is not there, or has ended and was not asked how."""
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_an_answer_from_a_fork_that_is_warm(warm: Warm) -> None:
+    told: list[str] = []
+    results = [warm.run(partial(answer, value), ROOMY, told.append) for value in (1, 2)]
+    assert [value for value, _ in results] == [1, 2] and told == ["first", "second"] * 2
+    assert len({pid for _, pid in results} | {warm.process.pid, os.getpid()}) == 4
+
+
+@pytest.mark.parametrize(
+    ("work", "limits", "why", "stage"),
+    [
+        (abort, ROOMY, "ended by SIGABRT, in stage 'check'", "check"),
+        (leave, ROOMY, "ended early, with exit code 3", ""),
+        (eat, ROOMY, "ended early", ""),
+        (fail, ROOMY, "ended early", ""),
+    ],
+    ids=["abort", "exit", "memory", "error"],
+)
+def test_a_death_is_the_outcome_and_the_next_model_goes_on(
+    warm: Warm, work: Callable[[Tell], object], limits: Limits, why: str, stage: str
+) -> None:
+    with pytest.raises(Died, match=why) as died:
+        warm.run(work, limits, lambda stage: None)
+    assert died.value.stage == stage
+    assert warm.run(partial(answer, 7), ROOMY, lambda stage: None)[0] == 7
+
+
+def test_a_time_out_takes_the_grandchildren_with_it(warm: Warm, tmp_path: Path) -> None:
+    marker = tmp_path / "pid"
+    with pytest.raises(Died, match="did not end within 3 s, in stage 'lower'"):
+        warm.run(partial(hang, str(marker)), Limits(3, 1 << 30), lambda stage: None)
+    assert gone(int(marker.read_text()))
+
+
+def test_a_killed_warm_process_is_said(tmp_path: Path) -> None:
+    warm = Warm()
+    with pytest.raises(Died, match="its process was killed"):
+        warm.run(partial(hang, str(tmp_path / "pid")), ROOMY, lambda stage: os.kill(warm.process.pid, signal.SIGKILL))
+    warm.close()
+
+
+def test_all_ends_with_the_worker(tmp_path: Path) -> None:
+    """A worker that is killed leaves neither the warm process nor what it was doing."""
+    marker = tmp_path / "pid"
+    code = (
+        "from functools import partial; from tests.fleet.test_process import *;"
+        f"w = Warm(); print(w.process.pid, flush=True); w.run(partial(hang, {str(marker)!r}), ROOMY, lambda s: None)"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    pid = int(worker.stdout.readline())
+    while not (marker.exists() and marker.read_text()):
+        assert worker.poll() is None
+        time.sleep(0.05)
+    worker.kill()
+    worker.wait()
+    assert gone(pid) and gone(int(marker.read_text()))

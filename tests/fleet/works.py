@@ -1,0 +1,43 @@
+"""What the warm processes of the tests do: functions that another process can import."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+Tell = Callable[[str], None]
+
+
+def answer(value: int, tell: Tell) -> tuple[int, int]:
+    tell("first")
+    tell("second")
+    return value, os.getpid()
+
+
+def abort(tell: Tell) -> None:
+    tell("check")
+    os.abort()
+
+
+def leave(tell: Tell) -> None:
+    os._exit(3)
+
+
+def hang(marker: str, tell: Tell) -> None:
+    """With a child of its own, as a check has."""
+    tell("lower")
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    Path(marker).write_text(str(child.pid))
+    time.sleep(60)
+
+
+def eat(tell: Tell) -> int:
+    return len(bytearray(3 << 30))
+
+
+def fail(tell: Tell) -> None:
+    raise ValueError("a mistake")
