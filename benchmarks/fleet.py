@@ -4,7 +4,8 @@ python benchmarks/fleet.py [--models 200] [--workers 1 2]
 
 The models are the committed exports, real models and graphs of two operators, as many as asked for.  ``overhead`` is
 the wall time of a run without its start, less what the workers spent inside of conversions, per model and worker;
-``start`` from the call to the first result's arrival.  ``again`` is the rate at which models that are done are passed over.
+``start`` from the call to the first result's arrival.  ``again`` is the rate at which models that are done are passed
+over.
 """
 
 from __future__ import annotations

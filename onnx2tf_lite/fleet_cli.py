@@ -78,7 +78,7 @@ def run(models: Sequence[str] = (), output: str = "out", ignored: tuple[str, ...
 
 def _carry_out(models: Sequence[str], output: str, options: dict[str, Any], given: dict[str, Any]) -> int:
     from .fleet import convert_many
-    from .fleet.run import Settings, planned
+    from .fleet.run import Capacity, planned
 
     settings: dict[str, Any] = {
         name: given[name] for name in ("scheduler", "workers", "memory_limit", "timeout") if name in given
@@ -86,7 +86,7 @@ def _carry_out(models: Sequence[str], output: str, options: dict[str, Any], give
     settings["page"] = given.get("pages", "wrong")
     if "dry_run" in given:
         return _say_plan(
-            planned(models, given.get("plan"), options, Settings(**{"workers": os.cpu_count(), **settings}))
+            planned(models, given.get("plan"), options, Capacity(**{"workers": os.cpu_count(), **settings}))
         )
     view = _view(given.get("progress", "auto"))
     return _tell(convert_many(models, output, plan=given.get("plan"), options=options, view=view, **settings))

@@ -10,7 +10,7 @@ failure.  Beside its files lies a record with the key of everything that they we
 done again, so a run that was cut short is simply started again.
 """
 
-from .plan import Plan
+from .plan import FleetPlan
 from .run import Fleet, convert_many
 
-__all__ = ["Fleet", "Plan", "convert_many"]
+__all__ = ["Fleet", "FleetPlan", "convert_many"]

@@ -11,19 +11,21 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..child import Limits
 from ..delivery import workshop
 from . import made
-from .process import Died, Warm
-from .storage import RECORD, Store, local_copy, side_files
+from .process import ProcessLost, Warm
+from .storage import RECORD, Record, Results, local_copy, side_files
 
 PACKAGES = ("onnx2tf_lite", "onnx", "onnxruntime", "ai-edge-litert", "numpy", "tensorflow", "ai-edge-quantizer")
 #: Outcomes that lie in the model and its options: they would be the same again.
 SETTLED = frozenset(["right", "differs", "unchecked", "refused"])
 TOPIC = "onnx2tf-fleet"
 QUIET = 0.3  # seconds between two messages about one model
+#: As they are given to ``convert``.
+Keywords = Mapping[str, Any]
 HERE = threading.local()  # the warm process of every thread of a worker
 
 
@@ -35,20 +37,20 @@ class Job:
     name: str
     url: str
     size: int
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Keywords = field(default_factory=dict)
     recipe: str = ""
     page: str = "wrong"
     seconds: int = 600
     memory: int = 4 << 30
 
 
-def run(job: Job, output: str) -> dict[str, Any]:
+def run(job: Job, output: str) -> Record:
     """The record of the model: ``again`` where it was there already, made of the same things.
 
     :raises OSError: the results cannot be stored.
     """
     begin = time.perf_counter()
-    store = Store(output)
+    store = Results(output)
     with workshop(store.workshop()) as room:
         model = local_copy(job.url, room)
         found = identity(job, model)
@@ -66,14 +68,14 @@ def run(job: Job, output: str) -> dict[str, Any]:
     return record
 
 
-def _convert(job: Job, model: Path, folder: Path) -> dict[str, Any]:
+def _convert(job: Job, model: Path, folder: Path) -> Record:
     """In a fork of this thread's warm process, which is made anew where it was killed."""
     if getattr(HERE, "warm", None) is None:
         HERE.warm = Warm()
     work = partial(made.make, model, folder, job.options, job.recipe, job.page)
     try:
         return dict(HERE.warm.run(work, Limits(job.seconds, job.memory), _teller(job.name)))
-    except Died as error:
+    except ProcessLost as error:
         if HERE.warm.process.poll() is not None:
             HERE.warm = None
         return {"status": "died", "why": [str(error)], "stage": error.stage}
@@ -137,7 +139,7 @@ def _content(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest() if hasattr(hashlib, "file_digest") else _sha256(file)
 
 
-def _sha256(file: Any) -> bytes:
+def _sha256(file: BinaryIO) -> bytes:
     """Of an open file, for Python 3.10."""
     digest = hashlib.sha256()
     while part := file.read(1 << 20):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from ..conversion import ConversionResult
+    from .job import Keywords
+    from .storage import Record
 
 #: right: every file gives what ONNX Runtime gives; differs: one does not; unchecked: the check could not run, or was
 #: not asked for; refused: not converted, for a reason that lies in the model or its options; died: its process did.
@@ -18,9 +22,7 @@ PAGE = "check.html"
 MOST_SECONDS, RUNS = 1.0, 20
 
 
-def make(
-    model: Path, folder: Path, options: Mapping[str, Any], recipe: str, page: str, tell: Callable[[str], None]
-) -> dict[str, Any]:
+def make(model: Path, folder: Path, options: Keywords, recipe: str, page: str, tell: Callable[[str], None]) -> Record:
     """Convert ``model`` into ``folder``: what is told of it.  ``page``: ``all``, ``wrong`` or ``none`` get a page."""
     from .. import ConversionError, convert
     from ..errors import ToolError
@@ -49,7 +51,7 @@ def make(
     return found
 
 
-def _edited(model: Path, recipe: str) -> Any:
+def _edited(model: Path, recipe: str) -> ModelProto:
     from ..tools.recipe import run
 
     return run(recipe, str(model), non_verbose=True)
@@ -67,10 +69,10 @@ def _verdicts(result: ConversionResult) -> list[str]:
     return [f.verdict for f in result.check.files] + ([result.check.error] if result.check.error else [])
 
 
-def _figures(result: ConversionResult) -> dict[str, Any]:
+def _figures(result: ConversionResult) -> Record:
     """Sizes, operators, coverage, signal to noise, latency: what the page compares."""
     report = result.report
-    figures: dict[str, Any] = {
+    figures: Record = {
         "sizes": report["files"],
         "operators": sum(report["operators"].values()),
         "transposes": len(report["layout"]["transposes"]),
@@ -85,8 +87,10 @@ def _figures(result: ConversionResult) -> dict[str, Any]:
 
 
 def latency(path: Path) -> float | None:
-    """Milliseconds of one run in LiteRT with one thread, the best of up to 20 within a second, on zeros and a batch of 1;
-    None where more than the batch is dynamic or the file does not run."""
+    """Milliseconds of a run in LiteRT with one thread, the best of up to 20 within a second, on zeros and a batch of 1.
+
+    None where more than the batch is dynamic or the file does not run.
+    """
     from ai_edge_litert.interpreter import Interpreter
 
     try:

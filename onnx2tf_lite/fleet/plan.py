@@ -18,13 +18,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..commands import documents
 from ..commands.documents import place, plain
 from ..errors import ConversionError, ToolError, nearest
 from ..options import Options, resolve
-from .job import Job
+from .job import Job, Keywords
 from .storage import find
 
 if TYPE_CHECKING:
@@ -38,24 +38,24 @@ OWN, WITH_TENSORFLOW, PER_BYTE = 400 << 20, 900 << 20, 3
 
 
 @dataclass(frozen=True)
-class Rule:
+class Override:
     """What holds for the models whose names match a pattern."""
 
     match: str = "*"
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Keywords = field(default_factory=dict)
     recipe: str = ""
     skip: bool = False
 
 
 @dataclass(frozen=True)
-class Plan:
+class FleetPlan:
     """Models, as patterns, and the rules for them, of which later ones win."""
 
     models: tuple[str, ...] = ()
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[Override, ...] = ()
 
     @classmethod
-    def read(cls, path: str) -> Plan:
+    def read(cls, path: str) -> FleetPlan:
         """From a YAML file.
 
         :raises ToolError: with the line, for what is no such plan.
@@ -69,8 +69,8 @@ class Plan:
             rules += [_rule(_known(entry, ENTRY), entry) for entry in _items(parts["each"])]
         return cls(tuple(_texts(parts["models"])) if "models" in parts else (), tuple(rules))
 
-    def jobs(self, **settings: Any) -> list[Job]:
-        """A job for every model, those of ``settings`` for all.
+    def jobs(self, page: str, seconds: int, memory: int) -> list[Job]:
+        """A job for every model; ``page`` and the limits ``seconds`` and ``memory`` (bytes) are the same for all.
 
         :raises ToolError: no model, a rule that matches none, options that cannot be read.
         """
@@ -82,7 +82,7 @@ class Plan:
                 )
         jobs = []
         for model in found:
-            job: Job | None = Job(model.name, model.url, model.size, **settings)
+            job: Job | None = Job(model.name, model.url, model.size, page=page, seconds=seconds, memory=memory)
             for rule in self.rules:
                 if fnmatchcase(model.name, rule.match):
                     job = None if rule.skip or job is None else _ruled(job, rule)
@@ -98,7 +98,7 @@ def need(job: Job) -> int:
     return OWN + heavy * WITH_TENSORFLOW + PER_BYTE * job.size
 
 
-def understood(options: Mapping[str, Any], where: str) -> Options:
+def understood(options: Keywords, where: str) -> Options:
     """The options, as `convert` reads them.
 
     :raises ToolError: where it would not.
@@ -110,7 +110,7 @@ def understood(options: Mapping[str, Any], where: str) -> Options:
         raise ToolError(f"{where}: {'; '.join(map(str, problems))}") from error
 
 
-def _ruled(job: Job, rule: Rule) -> Job:
+def _ruled(job: Job, rule: Override) -> Job:
     return replace(job, options={**job.options, **rule.options}, recipe=rule.recipe or job.recipe)
 
 
@@ -123,7 +123,7 @@ def _known(node: yaml.Node, names: Iterable[str]) -> dict[str, yaml.Node]:
     return {name: value for name, (_, value) in entries.items()}
 
 
-def _rule(parts: Mapping[str, yaml.Node], entry: yaml.Node | None = None) -> Rule:
+def _rule(parts: Mapping[str, yaml.Node], entry: yaml.Node | None = None) -> Override:
     values = {name: plain(node) for name, node in parts.items()}
     forms = {"match": str, "recipe": str, "skip": bool, "options": dict}
     for name, value in values.items():
@@ -136,7 +136,7 @@ def _rule(parts: Mapping[str, yaml.Node], entry: yaml.Node | None = None) -> Rul
         understood(values["options"], place(parts["options"]))
     if "recipe" in values and not Path(values["recipe"]).exists():
         raise ToolError(f"{place(parts['recipe'])}: there is no file {values['recipe']}")
-    return Rule(**values)
+    return Override(**values)
 
 
 def _items(node: yaml.Node) -> list[yaml.Node]:

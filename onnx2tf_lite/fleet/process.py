@@ -27,10 +27,11 @@ IMPORTS = (
     "onnx2tf_lite.emitters.saved_model",
     "onnx2tf_lite.fleet.made",
 )
-Work = Callable[[Callable[[str], None]], Any]
+#: Is given what tells a stage; what it returns is sent back.
+Work = Callable[[Callable[[str], None]], object]
 
 
-class Died(Exception):
+class ProcessLost(Exception):
     """The process that converted a model is gone: ``how``, and the last ``stage`` that it told."""
 
     def __init__(self, how: str, stage: str):
@@ -55,7 +56,7 @@ class Warm:
     def run(self, work: Work, limits: Limits, told: Callable[[str], None]) -> Any:
         """``work(tell)`` in a fork; ``told`` hears what it tells.
 
-        :raises Died: it crashed, took more memory or time than its limits, or its warm process was killed.
+        :raises ProcessLost: it crashed, took more memory or time than its limits, or its warm process was killed.
         """
         stage = ""
         try:
@@ -66,11 +67,11 @@ class Warm:
                     stage = what
                     told(stage)
                 elif kind == "died":
-                    raise Died(what, stage)
+                    raise ProcessLost(what, stage)
                 else:
                     return what
         except (EOFError, OSError) as error:
-            raise Died("its process was killed", stage) from error
+            raise ProcessLost("its process was killed", stage) from error
 
     def close(self) -> None:
         """End it, and what it is doing."""

@@ -6,8 +6,12 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from .storage import Record
 
 SHOWN = 8  # models whose stage is on the screen
 
@@ -21,7 +25,7 @@ class Silent:
     def stage(self, name: str, stage: str) -> None:
         """A model has come to a stage."""
 
-    def done(self, record: Mapping[str, Any]) -> None:
+    def done(self, record: Record) -> None:
         """A model has its outcome."""
 
     def say(self, text: str) -> None:
@@ -54,7 +58,7 @@ class Lines(Silent):
         left = int((self.count - done) / rate) if rate else 0
         return f"{done} of {self.count}, {rate:.2g} a second, {left // 60}:{left % 60:02} left"
 
-    def done(self, record: Mapping[str, Any]) -> None:
+    def done(self, record: Record) -> None:
         """Count it, and say it."""
         self.counts[record["status"]] += 1
         self._say(f"[{self.pace}] {sentence(record)}")
@@ -73,7 +77,7 @@ class Json(Silent):
     def __init__(self, stream: TextIO | None = None):
         self.stream = stream or sys.stdout
 
-    def _line(self, event: str, **values: Any) -> None:
+    def _line(self, event: str, **values: object) -> None:
         print(json.dumps({"event": event, "time": round(time.time(), 3), **values}), file=self.stream, flush=True)
 
     def begin(self, count: int) -> None:
@@ -84,7 +88,7 @@ class Json(Silent):
         """``name``, ``stage``."""
         self._line("stage", name=name, stage=stage)
 
-    def done(self, record: Mapping[str, Any]) -> None:
+    def done(self, record: Record) -> None:
         """The record."""
         self._line("done", **record)
 
@@ -111,7 +115,7 @@ class Live(Lines):
         self.screen = Screen(console=self.console, get_renderable=self._table, refresh_per_second=4, transient=True)
         self.screen.start()
 
-    def _table(self) -> Any:
+    def _table(self) -> Table:
         from rich.table import Table
         from rich.text import Text
 
@@ -126,7 +130,7 @@ class Live(Lines):
         since = self.running.get(name, ("", time.monotonic()))[1]
         self.running[name] = stage, since
 
-    def done(self, record: Mapping[str, Any]) -> None:
+    def done(self, record: Record) -> None:
         """Count it; say it where it is not right."""
         self.counts[record["status"]] += 1
         self.running.pop(record["name"], None)
@@ -143,7 +147,7 @@ class Live(Lines):
         self.screen.stop()
 
 
-def sentence(record: Mapping[str, Any]) -> str:
+def sentence(record: Record) -> str:
     """``detector/yolo: differs: ...``."""
     again = ", as before" if record.get("again") else ""
     why = "" if record["status"] == "right" else ": " + "; ".join(record.get("why", ()))

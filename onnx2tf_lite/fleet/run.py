@@ -10,19 +10,19 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ToolError
 from . import job as work
-from .job import TOPIC, Job
+from .job import TOPIC, Job, Keywords
 from .page import summary, write
-from .plan import Plan, Rule, need, understood
+from .plan import FleetPlan, Override, need, understood
 from .progress import Silent, View
-from .storage import WORK, Store
+from .storage import WORK, Record, Results
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -39,7 +39,7 @@ class Fleet:
     nothing is known, and why."""
 
     output: str
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -52,8 +52,8 @@ def convert_many(
     models: Sequence[str | os.PathLike[str]] = (),
     output: str | os.PathLike[str] = "out",
     *,
-    plan: Plan | str | os.PathLike[str] | None = None,
-    options: Mapping[str, Any] | None = None,
+    plan: FleetPlan | str | os.PathLike[str] | None = None,
+    options: Keywords | None = None,
     scheduler: str = "",
     workers: int | None = None,
     memory_limit: int = 0,
@@ -65,7 +65,7 @@ def convert_many(
 
     :param models: files, folders and globs, of this machine or of what fsspec reaches.
     :param output: a folder, or an address that fsspec writes to.
-    :param plan: a :class:`Plan`, or its YAML file; ``models`` and ``options`` come on top of it.
+    :param plan: a :class:`FleetPlan`, or its YAML file; ``models`` and ``options`` come on top of it.
     :param options: keywords of :func:`onnx2tf_lite.convert` for all models.
     :param scheduler: address of a Dask scheduler; empty: an own one, with worker processes of this machine.
     :param workers: how many of these; default: one for each core.
@@ -75,13 +75,13 @@ def convert_many(
     :param view: told what happens, for those who watch.
     :raises ToolError: for a plan that cannot be carried out; nothing is converted then.
     """
-    settings = Settings(scheduler, workers or os.cpu_count() or 1, memory_limit, timeout, page)
+    settings = Capacity(scheduler, workers or os.cpu_count() or 1, memory_limit, timeout, page)
     lanes = planned(models, plan, options or {}, settings)
     return _Run(lanes, os.fspath(output), view or Silent(), settings).run()
 
 
 @dataclass(frozen=True)
-class Settings:
+class Capacity:
     """Where models are converted, and what each of them may take: see :func:`convert_many`."""
 
     scheduler: str = ""
@@ -113,18 +113,18 @@ class Lanes:
 
 def planned(
     models: Sequence[str | os.PathLike[str]],
-    plan: Plan | str | os.PathLike[str] | None,
-    options: Mapping[str, Any],
-    settings: Settings,
+    plan: FleetPlan | str | os.PathLike[str] | None,
+    options: Keywords,
+    settings: Capacity,
 ) -> Lanes:
     """Every model with its options, in its lane.
 
     :raises ToolError: for a plan that cannot be carried out.
     """
-    held = plan if isinstance(plan, Plan) else Plan.read(os.fspath(plan)) if plan else Plan()
+    held = plan if isinstance(plan, FleetPlan) else FleetPlan.read(os.fspath(plan)) if plan else FleetPlan()
     if options:
         understood(options, "options")
-        held = replace(held, rules=(*held.rules, Rule(options=options)))
+        held = replace(held, rules=(*held.rules, Override(options=options)))
     held = replace(held, models=(*held.models, *(os.fspath(model) for model in models)))
     jobs = held.jobs(page=settings.page, seconds=settings.timeout, memory=settings.limit)
     return Lanes.of(jobs, settings.limit)
@@ -139,11 +139,11 @@ class _Run:
     lanes: Lanes
     output: str
     view: View
-    settings: Settings
+    settings: Capacity
 
     def run(self) -> Fleet:
         """Both lanes, then the page."""
-        fleet, store = Fleet(self.output), Store(self.output)
+        fleet, store = Fleet(self.output), Results(self.output)
         self._writable(store)
         packed, alone = self.lanes.packed, self.lanes.alone
         self.view.begin(len(packed) + len(alone))
@@ -158,7 +158,7 @@ class _Run:
         write(store, summary(fleet.records, fleet.lost, begin))
         return fleet
 
-    def _writable(self, store: Store) -> None:
+    def _writable(self, store: Results) -> None:
         try:
             store.write("fleet.running", f"{time.time()}\n")
             store.fs.rm_file(store.path("fleet.running"))
@@ -210,7 +210,7 @@ class _Run:
                 futures[new := self._submit(client, more)] = more
                 stream.add(new)
 
-    def _submit(self, client: Client, job: Job) -> Future[Any]:
+    def _submit(self, client: Client, job: Job) -> Future[Record]:
         # pure=False: another run of the same scheduler asks for itself; its key tells the model in Dask's dashboard
         return client.submit(work.run, job, self.output, pure=False, key=f"{job.name}-{time.monotonic_ns()}")
 
@@ -243,7 +243,7 @@ class _Run:
                 yield client
 
 
-def _outcome(future: Future[Any]) -> dict[str, Any] | str | None:
+def _outcome(future: Future[Record]) -> Record | str | None:
     """The record; why there is none; None where the scheduler does not know it any more."""
     from distributed import KilledWorker
 

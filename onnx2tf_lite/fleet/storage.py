@@ -20,12 +20,14 @@ from ..delivery import deliver
 from ..errors import ToolError
 
 RECORD = "fleet.json"
+#: Plain values, as JSON has them: of a model (``name``, ``status``, ``why``, ``files``, figures) or of a run.
+Record = dict[str, Any]
 #: Where workers make what is moved into place.
 WORK = ".work"
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelFile:
     """A model: the name that its results get, where it is, its bytes (without side files)."""
 
     name: str
@@ -33,14 +35,14 @@ class Found:
     size: int
 
 
-def find(patterns: Iterable[str]) -> list[Found]:
+def find(patterns: Iterable[str]) -> list[ModelFile]:
     """Every model that a pattern means: a file, a folder (all .onnx below it), or a glob.
 
     Called by its path below the folder or below the part of the glob that is fixed, without its suffix.
 
     :raises ToolError: a pattern means nothing, or two models would be called alike.
     """
-    found: dict[str, Found] = {}
+    found: dict[str, ModelFile] = {}
     for pattern in patterns:
         here = list(_matches(str(pattern)))
         if not here:
@@ -52,7 +54,7 @@ def find(patterns: Iterable[str]) -> list[Found]:
     return sorted(found.values(), key=lambda model: model.name)
 
 
-def _matches(pattern: str) -> Iterator[Found]:
+def _matches(pattern: str) -> Iterator[ModelFile]:
     fs, path = fsspec.core.url_to_fs(pattern)
     if fs.isdir(path):
         base, entries = path, fs.find(path, detail=True)
@@ -68,10 +70,10 @@ def _matches(pattern: str) -> Iterator[Found]:
     for name, info in entries.items():
         if info["type"] == "file":
             relative = PurePosixPath(name[len(base) :].lstrip("/"))
-            yield Found(str(relative.with_suffix("")), fs.unstrip_protocol(name), int(info["size"]))
+            yield ModelFile(str(relative.with_suffix("")), fs.unstrip_protocol(name), int(info["size"]))
 
 
-class Store:
+class Results:
     """The output folder; a model has the folder of its name in it."""
 
     def __init__(self, url: str):
@@ -91,9 +93,10 @@ class Store:
         return self.local / WORK / "model"
 
     def path(self, *parts: str) -> str:
+        """Of a file in the folder, as its file system calls it."""
         return "/".join([self.root.rstrip("/"), *parts])
 
-    def record(self, name: str) -> dict[str, Any] | None:
+    def record(self, name: str) -> Record | None:
         """What is known of a model's results, where all of its files are still there as they were."""
         try:
             record = json.loads(self.fs.cat_file(self.path(name, RECORD)))
@@ -103,7 +106,7 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError):
             return None  # not there, or cut off: it is made again
 
-    def publish(self, made: Path, name: str, record: dict[str, Any]) -> None:
+    def publish(self, made: Path, name: str, record: Record) -> None:
         """Put the results (none, if ``made`` is not there) and their record into the folder of the model."""
         made.mkdir(exist_ok=True)
         text = json.dumps(record, indent=1) + "\n"

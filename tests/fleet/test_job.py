@@ -16,7 +16,7 @@ import pytest
 from onnx2tf_lite import convert
 from onnx2tf_lite.fleet import job as work
 from onnx2tf_lite.fleet.job import Job, identity, run
-from onnx2tf_lite.fleet.storage import RECORD, Store, local_copy
+from onnx2tf_lite.fleet.storage import RECORD, Results, local_copy
 from tests.validation.models import cnn
 
 LIGHT = {"outputs": ["float32"], "check": "outputs"}
@@ -139,7 +139,7 @@ def test_a_full_disk_is_told_and_leaves_no_record(monkeypatch: pytest.MonkeyPatc
 
 def test_results_go_to_what_fsspec_reaches() -> None:
     record = run(job(), "memory://results")
-    store = Store("memory://results")
+    store = Results("memory://results")
     assert store.record("net") == record and run(job(), "memory://results")["again"]
     assert store.fs.cat_file("/results/net/net_float32.tflite")[4:8] == b"TFL3"
 
@@ -147,7 +147,7 @@ def test_results_go_to_what_fsspec_reaches() -> None:
 def test_models_come_from_there_too_with_their_side_files(tmp_path: Path) -> None:
     Path("data").mkdir()
     onnx.save(cnn(), "big.onnx", save_as_external_data=True, location="data/big.bin", size_threshold=0)
-    fs = Store("memory://").fs
+    fs = Results("memory://").fs
     for name in ("big.onnx", "data/big.bin"):
         fs.pipe_file(f"/models/{name}", Path(name).read_bytes())
     (tmp_path / "copy").mkdir()

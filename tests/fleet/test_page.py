@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from onnx2tf_lite.fleet.page import INDEX, SUMMARY, changes, render, summary, write
-from onnx2tf_lite.fleet.storage import Store
+from onnx2tf_lite.fleet.storage import Results
 from tests.browser import window
 
 
@@ -80,7 +80,7 @@ def test_what_came_and_went_and_worse_first(run: dict[str, Any]) -> None:
 
 
 def test_the_run_before_is_the_one_that_was_written(run: dict[str, Any], tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = Results(str(tmp_path))
     write(store, run)
     assert "no run before" in (tmp_path / INDEX).read_text()
     write(store, run)

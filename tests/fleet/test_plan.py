@@ -8,7 +8,7 @@ import pytest
 
 from onnx2tf_lite.errors import ToolError
 from onnx2tf_lite.fleet.job import Job
-from onnx2tf_lite.fleet.plan import Plan, need
+from onnx2tf_lite.fleet.plan import FleetPlan, need
 from onnx2tf_lite.fleet.run import Lanes
 from onnx2tf_lite.fleet.storage import find
 
@@ -64,13 +64,13 @@ each:
 """
 
 
-def _read(text: str) -> Plan:
+def _read(text: str) -> FleetPlan:
     Path("plan.yaml").write_text(text)
-    return Plan.read("plan.yaml")
+    return FleetPlan.read("plan.yaml")
 
 
 def test_later_rules_win() -> None:
-    (job,) = _read(PLAN).jobs()
+    (job,) = _read(PLAN).jobs("wrong", 600, 1 << 30)
     assert (job.name, job.options) == ("sub/b", {"outputs": ["float32"], "check": "none", "batch_size": 1})
 
 
@@ -100,7 +100,7 @@ def test_mistakes_have_their_line(text: str, why: str) -> None:
 def test_a_rule_that_is_for_nobody_is_a_mistake() -> None:
     plan = _read('models: [models]\neach:\n  - {match: "detect*", skip: true}\n')
     with pytest.raises(ToolError, match="no model matches 'detect"):
-        plan.jobs()
+        plan.jobs("wrong", 600, 1 << 30)
 
 
 def test_large_models_go_alone_the_others_largest_first() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from onnx2tf_lite.child import Limits
-from onnx2tf_lite.fleet.process import Died, Warm
+from onnx2tf_lite.fleet.process import ProcessLost, Warm
 from tests.fleet.works import Tell, abort, answer, eat, fail, hang, leave
 
 ROOMY = Limits(60, 1 << 30)
@@ -59,7 +59,7 @@ def test_an_answer_from_a_fork_that_is_warm(warm: Warm) -> None:
 def test_a_death_is_the_outcome_and_the_next_model_goes_on(
     warm: Warm, work: Callable[[Tell], object], limits: Limits, why: str, stage: str
 ) -> None:
-    with pytest.raises(Died, match=why) as died:
+    with pytest.raises(ProcessLost, match=why) as died:
         warm.run(work, limits, lambda stage: None)
     assert died.value.stage == stage
     assert warm.run(partial(answer, 7), ROOMY, lambda stage: None)[0] == 7
@@ -67,14 +67,14 @@ def test_a_death_is_the_outcome_and_the_next_model_goes_on(
 
 def test_a_time_out_takes_the_grandchildren_with_it(warm: Warm, tmp_path: Path) -> None:
     marker = tmp_path / "pid"
-    with pytest.raises(Died, match="did not end within 3 s, in stage 'lower'"):
+    with pytest.raises(ProcessLost, match="did not end within 3 s, in stage 'lower'"):
         warm.run(partial(hang, str(marker)), Limits(3, 1 << 30), lambda stage: None)
     assert gone(int(marker.read_text()))
 
 
 def test_a_killed_warm_process_is_said(tmp_path: Path) -> None:
     warm = Warm()
-    with pytest.raises(Died, match="its process was killed"):
+    with pytest.raises(ProcessLost, match="its process was killed"):
         warm.run(partial(hang, str(tmp_path / "pid")), ROOMY, lambda stage: os.kill(warm.process.pid, signal.SIGKILL))
     warm.close()
 

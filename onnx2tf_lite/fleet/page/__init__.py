@@ -13,27 +13,27 @@ from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..job import versions
 from ..made import STATUS
 
 if TYPE_CHECKING:
-    from ..storage import Store
+    from ..storage import Record, Results
 
 INDEX, SUMMARY = "index.html", "fleet.json"
 #: Time is compared between runs of machines that are never quite the same.
 SLOWER = 1.25
 
 
-def summary(records: Mapping[str, Mapping[str, Any]], lost: Mapping[str, str], began: float) -> dict[str, Any]:
+def summary(records: Mapping[str, Record], lost: Mapping[str, str], began: float) -> Record:
     """A run as plain values: ``models`` by name, when it ``began`` and ``ended`` (seconds since 1970), ``versions``."""
     models = {name: dict(record) for name, record in sorted(records.items())}
     models |= {name: {"name": name, "status": "died", "why": [why], "files": {}} for name, why in lost.items()}
     return {"began": began, "ended": time.time(), "versions": versions(), "models": models}
 
 
-def write(store: Store, now: Mapping[str, Any]) -> None:
+def write(store: Results, now: Record) -> None:
     """The page and ``fleet.json``, compared with the ``fleet.json`` of the run before."""
     try:
         before = json.loads(store.read(SUMMARY) or "{}")
@@ -43,7 +43,7 @@ def write(store: Store, now: Mapping[str, Any]) -> None:
     store.write(SUMMARY, json.dumps(now, indent=1) + "\n")
 
 
-def render(now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+def render(now: Record, before: Record) -> str:
     """The page of a run; ``before`` is the :func:`summary` of the one before, or empty."""
     part = {name: (files(__name__) / f"index.{name}").read_text(encoding="utf-8") for name in ("html", "css", "js")}
     counts = Counter(record["status"] for record in now["models"].values())
@@ -74,7 +74,7 @@ def _changes(found: list[tuple[str, str, str]] | None) -> str:
 
 
 #: What is compared: its name, how it is read from a record, whether a new value is worse than an old one.
-FIGURES: dict[str, tuple[Callable[[Mapping[str, Any]], Mapping[str, float]], Callable[[float, float], bool]]] = {
+FIGURES: dict[str, tuple[Callable[[Record], Mapping[str, float]], Callable[[float, float], bool]]] = {
     "bytes of": (lambda r: {k: v for k, v in r.get("sizes", {}).items() if k.endswith(".tflite")}, lambda a, b: b > a),
     "operators": (lambda r: _single(r, "operators"), lambda a, b: b > a),
     "transposes": (lambda r: _single(r, "transposes"), lambda a, b: b > a),
@@ -84,18 +84,18 @@ FIGURES: dict[str, tuple[Callable[[Mapping[str, Any]], Mapping[str, float]], Cal
 }
 
 
-def _single(record: Mapping[str, Any], name: str) -> dict[str, float]:
+def _single(record: Record, name: str) -> dict[str, float]:
     return {"": record[name]} if name in record else {}
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def changes(before: Record, now: Record) -> Iterator[tuple[str, str, str]]:
     """(``worse``, ``better``, ``new`` or ``gone``; the model; what), what got worse first."""
     found = [entry for name, record in now["models"].items() for entry in _changed(before, name, record)]
     found += [("gone", name, "") for name in before.get("models", {}) if name not in now["models"]]
     yield from sorted(found, key=lambda entry: ("worse", "gone", "new", "better").index(entry[0]))
 
 
-def _changed(before: Mapping[str, Any], name: str, record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _changed(before: Record, name: str, record: Record) -> Iterator[tuple[str, str, str]]:
     old = before.get("models", {}).get(name)
     if old is None:
         yield "new", name, record["status"]
