@@ -76,6 +76,7 @@ OPTIONS = [
         option("--worst N", "the same as --rows worst, of that many", type=words.positive),
         option("--json FILE", "everything, to a file or (-) to standard output alone"),
         option("--html FILE", "everything as one page with charts, for a browser"),
+        option("--model-explorer FOLDER", "error, SQNR and reach per node, to be laid over Google's Model Explorer"),
     ),
 ]  # fmt: skip
 
@@ -156,7 +157,7 @@ def _commas(numbers: Sequence[float]) -> str:
 def show(report: Report, given: Mapping[str, Any]) -> None:
     """The table, or JSON alone where that goes to standard output; files that are wanted."""
     from .model.write import atomic
-    from .validation import page
+    from .validation import overlay, page
     from .validation import show as terminal
 
     text = terminal.to_text(report)
@@ -165,6 +166,8 @@ def show(report: Report, given: Mapping[str, Any]) -> None:
         if given.get(name, "-") != "-":
             with atomic(given[name]) as file:
                 file.write(make().encode())
+    if "model_explorer" in given:
+        overlay.write(report, Path(given["model_explorer"]))
     if given.get("json") == "-":
         print(text)
     else:
