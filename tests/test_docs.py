@@ -69,7 +69,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bin")
     for name, target in scripts().items():
         module, function = target.split(":")
-        code = f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n"
+        code = f"import sys\nfrom {module} import {function}\nif __name__ == '__main__':\n    sys.exit({function}())\n"
         (folder / name).write_text(f"#!{sys.executable}\n{code}")
         (folder / name).chmod(0o755)
     return folder

@@ -173,6 +173,9 @@ class _Run:
             try:
                 with self._client() as client:
                     self._pass(client, fleet, waiting)
+            except RuntimeError as error:
+                remedy = "a script that calls convert_many does so below  if __name__ == '__main__':"
+                raise ToolError(f"the workers cannot be started ({error}): {remedy}") from error
             except (OSError, asyncio.TimeoutError, asyncio.CancelledError) as error:
                 if not self.settings.scheduler:
                     raise ToolError(f"the cluster cannot be started: {error}") from error
@@ -235,7 +238,7 @@ class _Run:
                     n_workers=self.settings.workers,
                     threads_per_worker=1,
                     memory_limit=0,
-                    dashboard_address=None,
+                    dashboard_address=":0",
                     silence_logs=logging.CRITICAL,
                 ) as cluster,
                 Client(cluster, set_as_default=False) as client,
