@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from .alone import Alone
 from .flatfile import FlatFile, Tensor
 from .isolate import Layers
+from .reference import Reference
 from .report import Coverage, Gap
 
 #: Operators whose first operand is a table that the second one points into.
@@ -42,6 +43,14 @@ def cover(layers: Layers, found: Mapping[str, Alone], bodies: Mapping[int, Cover
     _branches(file, found, bodies, result)
     _turns(found, result)
     return result
+
+
+def end_to_end(reference: Reference, layers: int) -> Coverage:
+    """Of a file of ``layers`` that can be run from end to end only: nothing was seen on its own."""
+    ifs = dict.fromkeys(name for name, op in reference.nodes.values() if op == "If")
+    gaps = [Gap("any layer on its own", "TensorFlow runs a model from end to end only")]
+    gaps += [Gap(f"the branches of '{name}'", "but for those that the inputs led into") for name in ifs]
+    return Coverage(0, layers, 0, 2 * len(ifs), 0, reference.size, gaps)
 
 
 def _weights(file: FlatFile) -> list[Tensor]:

@@ -90,6 +90,8 @@ class Reference:
                 reference.reads[tensor.name] = tuple(t.name for t in node.inputs if isinstance(t, gs.Variable))
         reference.halves, reference.integers = precision.computes_in_halves(graph), precision.multiplies_bytes(graph)
         reference.size = sum(t._values.nbytes for t in graph.tensors().values() if isinstance(t, gs.Constant))
+        if isinstance(source, Path):  # with those in bodies
+            reference.size = max(reference.size, source.stat().st_size)
         reference.masked, reference.windows = masked_outputs(graph), windows(graph)
         if any(n.op in QUANTISING for n in graph.nodes):
             reference.steps = quantisation_steps(graph)

@@ -26,6 +26,7 @@ from .written import WrittenFile
 Arrays = dict[str, np.ndarray]
 MOST = 4  # samples that are drawn to show the cases of a model, where nobody says how many
 TRIES = 12  # candidates for every sample after the first
+DRAWN = 2  # times that an input is larger while it is drawn: in 64 bits
 #: Samples with NaN, and with empty tensors (sizes at which the model makes nothing), that are put aside before one of
 #: them is taken, the former rather.
 SPARES = {"NaN": 4, "empty": 24}
@@ -293,7 +294,7 @@ class _Search:
     def fits(self, symbols: Mapping[str, int]) -> bool:
         """Nothing is drawn of sizes that take more than the budget."""
         try:
-            self.reference.bounds.fit(self.memory(symbols))
+            self.reference.bounds.fit(max(self.memory(symbols), DRAWN * self.inputs(symbols)))
         except OverBudget as error:
             self.large = error
             return False
@@ -302,7 +303,12 @@ class _Search:
     def memory(self, symbols: Mapping[str, int]) -> int:
         """Bytes of the largest tensor, before anything is allocated, by what the files say of the shapes."""
         places = [p for t in self.targets for p in t.program.places.values()]
-        return max((_bytes(p, symbols) for p in (*places, *self.places.values())), default=0)
+        return max((_bytes(p, symbols) for p in places), default=0)
+
+    def inputs(self, symbols: Mapping[str, int]) -> int:
+        """Bytes of the largest input."""
+        sizes = [(s.dtype.itemsize, concrete(self.places[s.name].shape, symbols)) for s in self.specs]
+        return max((size * int(np.prod(np.abs(shape), dtype=np.int64)) for size, shape in sizes), default=0)
 
     def advice(self) -> str:
         """What the user can do about inputs that do not suit the model, where he can."""

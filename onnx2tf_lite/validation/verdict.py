@@ -16,7 +16,7 @@ from . import quantised
 from .alone import Alone, Bench
 from .bodies import branches
 from .bounds import OverBudget
-from .coverage import cover
+from .coverage import cover, end_to_end
 from .integers import Integers
 from .judge import Difference, compare, tolerance
 from .reference import Reference, ReferenceFailed
@@ -98,6 +98,7 @@ class Verdict:
     def each_alone(self) -> dict[str, Alone]:
         """Every layer on its own, where the runtime allows that."""
         if not isinstance(self.target, TFLiteFile):
+            self.coverage = end_to_end(self.reference, len(self.layers or self.outputs))
             return {}
         start = time.perf_counter()
         bench = Bench(self.run, self.target, {(r.tensor, r.shape): r.stored_shape for r in self.rows.values()})

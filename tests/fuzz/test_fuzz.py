@@ -8,13 +8,7 @@ from . import campaign, mutate, trial
 
 COUNT, SEED, PART = 500, 7, 50
 #: Inputs that are a fault still, and why; one that is mended has to leave the list.
-KNOWN = {
-    (
-        113,
-        "node/test_reduce_log_sum_exp_do_not_keepdims_random_expanded",
-    ): "the model fixes an input of 480 MB, which the "
-    "check draws and both runtimes hold: 3.4 GB; sizes are bounded only where the check may choose them",
-}
+KNOWN: dict[tuple[int, str], str] = {}
 
 
 @pytest.mark.parametrize("start", range(0, COUNT, PART))
