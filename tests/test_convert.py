@@ -148,6 +148,9 @@ def test_nothing_is_left_after_an_interruption(path: Path, tmp_path: Path, monke
 BLOCKED = """
 import sys
 
+import onnx2tf_lite.conversion
+assert "onnx.reference" not in sys.modules, "20 ms that a conversion seldom needs"
+
 class Block:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("tensorflow", "tf_keras", "keras", "torch"):

@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import onnx
-import onnx.reference
 
 from .. import child
 from ..errors import ConversionError, Problem, ToolError
