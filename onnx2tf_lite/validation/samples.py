@@ -266,7 +266,7 @@ class _Search:
             try:
                 sample = self.expected(symbols, feeds)
             except (ReferenceFailed, MemoryError) as error:
-                failure = error
+                failure = error if isinstance(error, ReferenceFailed) else MemoryError(str(error))  # numpy has its own
                 continue
             doubt = "empty" if self.whole.barren(sample) else "NaN" if _has_nan(sample) else ""
             if not doubt:
