@@ -8,6 +8,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -110,6 +111,13 @@ def test_a_length_that_no_shape_tells_is_no_failure_of_the_model(tmp_path: Path)
         report.error
         == "could not be checked: it takes more memory than the check may use (onnx2tf-check --budget, 2.0 GB)"
     )
+
+
+def test_every_failure_to_allocate_is_one_of_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of numpy is a class of its own, made of a shape and a dtype."""
+    monkeypatch.setattr(validation.reference.Session, "run", lambda self, feeds: np.zeros(1 << 50))
+    report = checked(cnn(), tmp_path)
+    assert report.exit_code == 2 and "it takes more memory than the check may use" in report.error
 
 
 @pytest.mark.parametrize("shapes, ok", [({"x": (9, 1, 64, 64), "y": (1, 9, 64, 64)}, True),
