@@ -222,8 +222,8 @@ class Bench:
             known, sets = self.found[name], len({number for _, number in differences})
             known.branches |= {op: known.branches.get(op, set()) | found.branches[op]
                                for op in known.layer.segment.operators if op in found.branches}  # fmt: skip
-            known.turns |= {turns(self.seen[n], number) for n in (part.turns if part else ()) if n in self.seen
-                            for _, number in differences}  # fmt: skip
+            trips = [self.seen[n] for n in part.turns if n in self.seen] if part else []
+            known.turns |= {turns(trip, number) for trip in trips for _, number in differences}
             still = found.channels.get(name)
             known.channels = still if known.channels is None or still is None else known.channels & still
             for table, rows in part.tables.items() if part else ():

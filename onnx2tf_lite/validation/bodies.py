@@ -125,8 +125,8 @@ def _first_turn(whole: Samples, model: Parts, node: onnx.NodeProto, body: onnx.G
 
 def _operands(whole: Samples, model: Parts, names: list[str]) -> list[Array]:
     values = _values(whole, [n for n in names if n not in model.weights])
-    return [values[n] if n in values else onnx.numpy_helper.to_array(model.weights[n], str(model.folder))
-            for n in names]  # fmt: skip
+    weights = {n: onnx.numpy_helper.to_array(model.weights[n], str(model.folder)) for n in names if n not in values}
+    return [(values | weights)[n] for n in names]
 
 
 def _values(whole: Samples, names: list[str]) -> dict[str, Array]:

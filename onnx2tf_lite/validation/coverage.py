@@ -133,8 +133,9 @@ def _turns(found: Mapping[str, Alone], result: Coverage) -> None:
     """Of loops whose turns are counted at run time: none, one and several."""
     for name, alone in found.items():
         if alone.part and alone.part.turns:
-            for word, reached in (("no turn", 0 in alone.turns), ("one turn", 1 in alone.turns),
-                                  ("several turns", any(n > 1 for n in alone.turns))):  # fmt: skip
+            several = any(n > 1 for n in alone.turns)
+            ways = {"no turn": 0 in alone.turns, "one turn": 1 in alone.turns, "several turns": several}
+            for word, reached in ways.items():
                 _branch(result, reached, f"{word} of the loop of '{name}'")
 
 

@@ -52,14 +52,14 @@ KNOWN = (
 
 
 @dataclass(frozen=True)
-class Window:
+class PoolWindow:
     """Of a pool: the tensor that it slides over, and the spatial extents without which it does not fit once."""
 
     over: str
     least: tuple[int, ...]
 
 
-def windows(graph: gs.Graph) -> dict[str, Window]:
+def windows(graph: gs.Graph) -> dict[str, PoolWindow]:
     """Of the pools whose results are empty, by ONNX, where the window does not fit; by the names of these."""
     found = {}
     for node in graph.nodes:
@@ -69,7 +69,7 @@ def windows(graph: gs.Graph) -> dict[str, Window]:
             pads = a.get("pads") or [0] * 2 * len(kernel)
             each = zip(kernel, a.get("dilations") or [1] * len(kernel), pads, pads[len(kernel) :], strict=False)
             least = tuple(hole * (size - 1) + 1 - before - after for size, hole, before, after in each)
-            found[node.outputs[0].name] = Window(node.inputs[0].name, least)
+            found[node.outputs[0].name] = PoolWindow(node.inputs[0].name, least)
     return found
 
 

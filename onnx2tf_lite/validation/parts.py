@@ -105,8 +105,8 @@ class Parts:
             return None
         free = operators <= TAKES_ANY and not any(self.nodes[i].domain or _counts(self.nodes[i]) for i in order)
         beginnings = tuple(reads), tuple(n for n in measured if n not in reads)
-        return ModelPart(target, order, *beginnings, free, self._tables(order, reads), operators, tuple(weights),
-                         self._turns(order, reads))  # fmt: skip
+        tables, turns = self._tables(order, reads), self._turns(order, reads)
+        return ModelPart(target, order, *beginnings, free, tables, operators, tuple(weights), turns)
 
     def _tables(self, order: Sequence[int], reads: Collection[str]) -> dict[str, int]:
         """For what is read and points into a constant table, also through operators that only move it."""

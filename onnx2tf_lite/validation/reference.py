@@ -20,7 +20,7 @@ from ..errors import ConversionError, Problem
 from . import precision, restate
 from .bounds import Bounds
 from .inputs import InputSpec, describe
-from .known_errors import Window, corrected, masked_outputs, windows
+from .known_errors import PoolWindow, corrected, masked_outputs, windows
 from .stepwise import Refused, Stepwise
 
 Arrays = Mapping[str, np.ndarray]
@@ -66,7 +66,7 @@ class Reference:
     halves: bool = False
     integers: bool = False
     masked: frozenset[str] = frozenset()
-    windows: Mapping[str, Window] = field(default_factory=dict)
+    windows: Mapping[str, PoolWindow] = field(default_factory=dict)
     restated: bool = False
     size: int = 0
     bounds: Bounds = field(default_factory=Bounds, compare=False)
@@ -103,8 +103,8 @@ class Reference:
     @property
     def state(self) -> dict[str, Any]:
         """What running the model taught, in a child, for the parent to take over."""
-        return {"engine": self.engine, "notes": list(self.notes), "restated": self.restated,
-                "plain": self.bounds.plain}  # fmt: skip
+        plain = self.bounds.plain
+        return {"engine": self.engine, "notes": list(self.notes), "restated": self.restated, "plain": plain}
 
     def adopt(self, state: Mapping[str, Any]) -> None:
         """The :attr:`state` of a child's copy."""

@@ -24,8 +24,15 @@ from .samples import CheckOptions, Samples
 
 REMEDY = "mend the model; if it runs with other inputs than were drawn for it, report this with those"
 #: What ONNX Runtime lacks, in its words.
-LACKS = ("NOT_IMPLEMENTED", "is not a registered function/op", "Unsupported model IR version", "is under development",
-         "No opset import for domain", "allocate memory", "bad_alloc")  # fmt: skip
+LACKS = (
+    "NOT_IMPLEMENTED",
+    "is not a registered function/op",
+    "Unsupported model IR version",
+    "is under development",
+    "No opset import for domain",
+    "allocate memory",
+    "bad_alloc",
+)
 
 
 def judged(problems: Iterable[Problem], source: Path | onnx.ModelProto) -> Iterator[Problem]:

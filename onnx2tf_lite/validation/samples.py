@@ -250,19 +250,9 @@ class _Search:
 
         None where the model does not run with such inputs; ReferenceFailed where there is no ``first`` one either.
         """
-        hints, seed = self.options.hints, self.options.seed
-        start = None if first is None else max((d for d in first.symbols.values() if d in SIZES), default=None)
-        drawn = generate(self.specs, self.places, hints, seed, turn, start, self.fits)
-        candidates: Iterable[tuple[dict[str, int], Arrays]] = drawn
-        if self.reference.engine == STEPWISE:  # slow
-            candidates = islice(drawn, TRIES)
-        if first is not None:
-            same = {n: a.shape for n, a in first.feeds.items()}
-            last = generate(self.specs, self.places, same, seed, turn, fits=self.fits) if again else ()
-            candidates = chain(islice(drawn, TRIES if self.free else 2), last)
         spares: dict[str, list[Sample]] = {doubt: [] for doubt in SPARES}
         failure: Exception | None = None
-        for symbols, feeds in candidates:
+        for symbols, feeds in self.candidates(turn, first, again):
             try:
                 sample = self.expected(symbols, feeds)
             except (ReferenceFailed, MemoryError) as error:
@@ -278,6 +268,18 @@ class _Search:
             return next(chain(*spares.values()), None)
         failure = failure or self.large or ReferenceFailed("no input can be made for the model")
         raise type(failure)(f"{failure}{self.advice()}")
+
+    def candidates(self, turn: int, first: Sample | None, again: bool) -> Iterable[tuple[dict[str, int], Arrays]]:
+        """Symbols and inputs that are to be tried for :meth:`one`."""
+        hints, seed = self.options.hints, self.options.seed
+        if first is None:
+            drawn = generate(self.specs, self.places, hints, seed, turn, fits=self.fits)
+            return islice(drawn, TRIES) if self.reference.engine == STEPWISE else drawn  # which is slow
+        start = max((d for d in first.symbols.values() if d in SIZES), default=None)
+        drawn = generate(self.specs, self.places, hints, seed, turn, start, self.fits)
+        same = {n: a.shape for n, a in first.feeds.items()}
+        last = generate(self.specs, self.places, same, seed, turn, fits=self.fits) if again else ()
+        return chain(islice(drawn, TRIES if self.free else 2), last)
 
     def expected(self, symbols: dict[str, int], feeds: Arrays) -> Sample:
         """What the reference makes of the inputs; every layer, where those fit into the budget."""
