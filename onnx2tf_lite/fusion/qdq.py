@@ -10,8 +10,9 @@ fits no integer kernel stays float between DEQUANTIZE and QUANTIZE, which is slo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -28,18 +29,11 @@ I8, U8, I16, I32, I64 = (np.dtype(n) for n in ("int8", "uint8", "int16", "int32"
 BIAS_ERROR = 1 / 256  # of an output step: how far a bias may be off for want of precision in s_x * s_w
 
 
-def int8_of(quant: Quant) -> Quant | None:
-    """The int8 parameters of the same real numbers; None for per-axis ones and other integers."""
-    if quant.axis is not None or quant.scale.size != 1 or quant.dtype not in (I8, U8):
-        return None
-    return quant if quant.dtype == I8 else replace(quant, zero_point=quant.zero_point.astype(np.int64) - 128, dtype=I8)
-
-
 def computes(quant: Quant) -> bool:
     """True for parameters that kernels compute with: per tensor, of int8, or of int16 with zero point 0."""
     if quant.dtype == I16:
         return quant.axis is None and quant.scale.size == 1 and not quant.zero_point.any()
-    return quant.dtype == I8 and int8_of(quant) is not None
+    return quant.dtype == I8 and quant.as_int8() is not None
 
 
 def source(value: Value | None) -> Value | None:
@@ -47,7 +41,7 @@ def source(value: Value | None) -> Value | None:
     if value is None:
         return None
     if value.data is not None:
-        quant = value.quant and (value.quant if computes(value.quant) else int8_of(value.quant))
+        quant = value.quant and (value.quant if computes(value.quant) else value.quant.as_int8())
         return None if quant is None or value.dtype.kind != "f" else integers(value, quant)
     producer = value.made_by("DEQUANTIZE")
     if producer is None or not computes(producer.attrs["quant"]):
@@ -72,7 +66,7 @@ def quantize_int8(m: Match) -> Value | None:
     uint8 q with zero point z are the real numbers of int8 q - 128 with zero point z - 128.
     """
     quant = m.root.attrs["quant"]
-    signed = int8_of(quant)
+    signed = quant.as_int8()
     if signed is None or quant.dtype == I8 or m.x.dtype.kind != "f":
         return None
     return b.quantize(b.quantize(m.x, signed), quant)
@@ -84,7 +78,7 @@ def shifted(x: Value) -> Value | None:
     if producer is None:
         return None
     origin, quant = producer.inputs[0], producer.attrs["quant"]
-    signed = int8_of(quant)
+    signed = quant.as_int8()
     exact = origin is not None and origin.quant and signed and origin.dtype == I8 and equal(origin.quant, signed)
     return origin if exact else None
 
@@ -96,7 +90,7 @@ def dequantize_int8(m: Match) -> Value | None:
     uint8 q with zero point z are the real numbers of int8 q - 128 with zero point z - 128.
     """
     quant = m.root.attrs["quant"]
-    signed = int8_of(quant)
+    signed = quant.as_int8()
     if signed is None or quant.dtype == I8 or (m.x.quant and not equal(m.x.quant, quant)):
         return None
     return b.dequantize(shifted(m.x) or b.quantize(m.x, signed), signed)
@@ -120,7 +114,7 @@ def unsigned(m: Match) -> Value | None:
 
     Quantising and then adding 128 is quantising with the zero point plus 128.
     """
-    signed = int8_of(m.root.attrs["quant"])
+    signed = m.root.attrs["quant"].as_int8()
     same = signed is not None and equal(m.op("inner").attrs["quant"], signed) and m.x.dtype.kind == "f"
     return b.quantize(m.x, m.root.attrs["quant"]) if same else None
 
@@ -132,7 +126,7 @@ def from_unsigned(m: Match) -> Value | None:
     (q - z) * s = ((q - 128) - (z - 128)) * s.
     """
     quant = m.x.quant
-    signed = int8_of(quant) if m.x.dtype == U8 and quant else None
+    signed = quant.as_int8() if m.x.dtype == U8 and quant else None
     return b.dequantize(m.x, quant) if quant and signed and equal(signed, m.root.attrs["quant"]) else None
 
 
@@ -283,6 +277,29 @@ def _one_scale(f: Op, out: Quant) -> Value:
     return again(f, x, *f.inputs[1:])
 
 
+def _resampled(f: Op, out: Quant) -> Value:
+    for old, new in zip(f.inputs[0].shape[1:3], f.attrs["size"], strict=True):  # type: ignore[union-attr]
+        if not (isinstance(old, int) and isinstance(new, int)):
+            raise NearMissError("whether the positions of the integer kernel are exact depends on extents of run time")
+        if _displacement(old, new, f.attrs) * (2 ** (8 * out.dtype.itemsize) - 1) > 1 / 2:
+            raise NearMissError(f"the integer kernel is off its positions where {old} become {new}")
+    return _one_scale(f, out)
+
+
+def _displacement(old: int, new: int, attrs: Mapping[str, Any]) -> float:
+    """By how much of an element the integer kernel's positions differ from what they should be, at most.
+
+    It adds up the distance of two results, rounded to 2^-10 (TFLite, ``ResizeBilinearInteger``).
+    """
+    old, new = (old - 1, new - 1) if attrs["align_corners"] and new > 1 else (old, new)
+    distance, places = (1024 * old + new // 2) // new, np.arange(new)
+    if attrs["half_pixel_centers"]:
+        found, right = places * distance + distance // 2 - 512, (places + 0.5) * old / new * 1024 - 512
+    else:
+        found, right = places * distance, places * old / new * 1024
+    return float(np.abs(found - right).max(initial=0)) / 1024
+
+
 def _fixed_scale(f: Op, out: Quant, fixed: FixedScale) -> Value:
     if out.dtype == I16:
         fixed = FixedScale(2**-15, 0)
@@ -335,6 +352,7 @@ KERNELS: dict[Int8 | FixedScale | None, Callable[[Op, Quant], Value]] = {
     Int8.RESCALES: _rescales,
     Int8.PRODUCT: _product,
     Int8.ONE_SCALE: _one_scale,
+    Int8.RESAMPLES: _resampled,
 }
 
 

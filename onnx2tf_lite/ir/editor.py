@@ -11,6 +11,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from ..match import find
 from .graph import Graph, Op, Placement, Quant, Value, building
 from .rules import Match, NearMissError, Rule, is_splat
@@ -238,17 +240,22 @@ class Editor:
         return value
 
     def _placement(self, place: Placement, alive: set[Value]) -> Placement | None:
-        """Where the tensor is now; real numbers that only exist as stored integers any more are found there."""
+        """Where the tensor is now; real numbers that only exist as stored integers any more are found there, and bytes
+        without a sign in those with one that are as real."""
         value = self._survivor(place.value)
         if value in alive or value.is_constant:
             return replace(place, value=value)
-        maker = value.made_by("DEQUANTIZE")
+        maker = value.made_by("DEQUANTIZE") or value.made_by("QUANTIZE")
         if maker is None or maker.inputs[0] is None:
             return None
         source = self._survivor(maker.inputs[0])
         if source not in alive or source.quant is None or source.quant.axis is not None:
             return None
-        return replace(place, value=source, real=True)
+        if maker.kind.name == "DEQUANTIZE":
+            return replace(place, value=source, real=True)
+        signed = maker.attrs["quant"].as_int8()
+        same = place.value.dtype == np.uint8 and source.dtype == np.int8 and signed and signed.same(source.quant)
+        return replace(place, value=source, unsigned=True) if same else None
 
     def notes(self) -> list[str]:
         """What was done, and the rules that came close and why they did not apply."""

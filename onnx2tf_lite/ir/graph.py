@@ -64,6 +64,14 @@ class Quant:
         rounded = np.round(real / scale.astype(real.dtype)) + zero
         return np.asarray(np.clip(rounded, info.min, info.max), self.dtype)
 
+    def as_int8(self) -> Quant | None:
+        """The int8 parameters of the same real numbers, of which uint8 has 128 more; None for per-axis ones and other
+        integers."""
+        if self.axis is not None or self.scale.size != 1 or self.dtype not in (np.int8, np.uint8):
+            return None
+        zero = self.zero_point.astype(np.int64) - 128
+        return self if self.dtype == np.int8 else replace(self, zero_point=zero, dtype=np.dtype(np.int8))
+
     def _parameters(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
         """Scale and zero point in a form that broadcasts with a tensor of ``rank``."""
         shape = () if self.axis is None else tuple(-1 if i == self.axis else 1 for i in range(rank))
@@ -190,7 +198,8 @@ class Op:
 class Placement:
     """Where an ONNX tensor lies in the laid-out program: reshape ``value`` to ``split``, transpose by ``perm``, reshape
     to ``shape`` (ONNX order).  ``split`` and ``shape`` may be symbolic.  ``real``: the ONNX tensor is the real numbers
-    that the stored integers of ``value`` stand for (a float tensor of a QDQ model that became an int8 kernel's).
+    that the stored integers of ``value`` stand for (a float tensor of a QDQ model that became an int8 kernel's);
+    ``unsigned``: it is uint8, and ``value`` has each of its numbers less 128 as int8.
     """
 
     value: Value
@@ -198,21 +207,30 @@ class Placement:
     perm: tuple[int, ...]
     shape: Shape
     real: bool = False
+    unsigned: bool = False
 
     def restore(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
         """The ONNX tensor from the stored one."""
         if self.real and self.value.quant is not None:
             array = self.value.quant.real(array)
+        if self.unsigned:
+            array = shifted_bytes(array)
         known = dict(zip(self.value.shape, array.shape, strict=True))  # also those that depend on data
         split = array.reshape(concrete(self.split, symbols, known))
         return split.transpose(self.perm).reshape(concrete(self.shape, symbols, known))
 
     def store(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
         """The stored tensor from the ONNX one; inverse of :meth:`restore`."""
+        array = shifted_bytes(array) if self.unsigned else array
         ordered = concrete(tuple(self.split[p] for p in self.perm), symbols)
         back = np.argsort(self.perm) if self.perm else ()
         stored = array.reshape(ordered).transpose(back).reshape(concrete(self.value.shape, symbols))
         return np.asarray(stored, order="C")  # ascontiguousarray would make a vector of a scalar
+
+
+def shifted_bytes(array: np.ndarray) -> np.ndarray:
+    """int8 of uint8, each number less 128, and the other way round: it is the highest bit that changes."""
+    return (array.view(np.uint8) ^ np.uint8(128)).view(np.int8 if array.dtype == np.uint8 else np.uint8)
 
 
 def concrete(shape: Shape, symbols: Mapping[str, int], known: Mapping[Dim, int] = MappingProxyType({})) -> list[int]:

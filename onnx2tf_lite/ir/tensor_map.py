@@ -4,12 +4,14 @@ A .tflite has it as the metadata entry ``onnx2tf_lite.map``, a SavedModel as ``a
 is zlib-compressed JSON::
 
     {"version": 1,
-     "tensors": [[ONNX name, stored name, perm, stored shape, split, shape, dtype, real], ...],
+     "tensors": [[ONNX name, stored name, perm, stored shape, split, shape, dtype, meaning], ...],
      "nodes": [ONNX node name, ...], "operators": [index into nodes or -1, for every operator of the file],
      "bodies": [[number of the subgraph, ONNX node and attribute, its tensors as above], ...]}   (where there are any)
 
-In a tensor's line 0 stands for the usual value (the same name, no permutation, no reshape, float32, not quantised) and
-zeros at the end are left out.  A symbolic extent is ``[[factor, symbol or [function, extent, extent], ...], ...]``.
+``meaning``: 1 where the ONNX tensor is the real numbers that the file's integers stand for, 2 where it is uint8 and has
+128 more than the file's int8.  In a tensor's line 0 stands for the usual value (the same name, no permutation, no
+reshape, float32, the numbers themselves) and zeros at the end are left out.  A symbolic extent is
+``[[factor, symbol or [function, extent, extent], ...], ...]``.
 """
 
 from __future__ import annotations
@@ -107,7 +109,7 @@ def _line(name: str, stored: str, place: Placement, shapes: bool) -> list[Json]:
         0 if place.split == value.shape else _dims(place.split),
         0 if place.shape == _moved(place.split, place.perm) else _dims(place.shape),
         0 if value.dtype == np.float32 else value.dtype.name,
-        int(place.real),
+        2 if place.unsigned else int(place.real),
     ]
     while line[-1] == 0:
         line.pop()
@@ -115,13 +117,14 @@ def _line(name: str, stored: str, place: Placement, shapes: bool) -> list[Json]:
 
 
 def _place(
-    name: str, known: Sequence[int], perm: Json, stored: Json, split: Json, shape: Json, dtype: Json, real: Json
+    name: str, known: Sequence[int], perm: Json, stored: Json, split: Json, shape: Json, dtype: Json, meaning: Json
 ) -> Placement:
     stored_shape = _undims(stored) if stored else tuple(int(d) for d in known)
     parts = stored_shape if split == 0 else _undims(split)
     order = tuple(perm) if perm else tuple(range(len(parts)))
     whole = _moved(parts, order) if shape == 0 else _undims(shape)
-    return Placement(Value(name, stored_shape, np.dtype(dtype or np.float32)), parts, order, whole, bool(real))
+    value = Value(name, stored_shape, np.dtype(dtype or np.float32))
+    return Placement(value, parts, order, whole, meaning == 1, meaning == 2)
 
 
 def _moved(shape: Shape, perm: Sequence[int]) -> Shape:

@@ -52,6 +52,7 @@ class Int8(Enum):
     RESCALES = "any, on every operand and the result"
     PRODUCT = "any; the version depends on whether the product of the scales exceeds that of the result"
     ONE_SCALE = "the operand's must be those of the result"
+    RESAMPLES = "as ONE_SCALE; and it knows positions to 2^-10 of an element only"
 
 
 @dataclass(frozen=True)

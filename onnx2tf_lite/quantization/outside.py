@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..fusion.qdq import int8_of
 from ..ir import build as b
 from ..ir import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, building
@@ -62,7 +61,7 @@ def _outputs(graph: Graph, dtype: np.dtype) -> None:
 
 
 def _like(quant: Quant, dtype: np.dtype) -> bool:
-    return quant.dtype == dtype or (dtype.itemsize == 1 and int8_of(quant) is not None)
+    return quant.dtype == dtype or (dtype.itemsize == 1 and quant.as_int8() is not None)
 
 
 def _parameters(value: Value) -> Quant | None:

@@ -161,7 +161,8 @@ def _valid(name: str, new: Callable[[str], str]) -> str:
 
 
 def _injective(everywhere: list[Scope], maps: dict[str, dict[str, str]]) -> None:
-    """No two tensors that see each other may have one name."""
+    """No two tensors that see each other may come to have one name; those in a body that have one of the outside stay
+    as far apart from it as they are."""
     for scope in everywhere:
         owner: dict[str, tuple[str, str]] = {}
         level: Scope | None = scope
@@ -170,7 +171,7 @@ def _injective(everywhere: list[Scope], maps: dict[str, dict[str, str]]) -> None
                 name = maps[level.path].get(old, old)
                 first = owner.setdefault(name, (level.path, old))
                 changed = name != old or maps[first[0]].get(first[1], first[1]) != first[1]
-                if first != (level.path, old) and changed:
+                if first[1] != old and changed:
                     raise ToolError(f"-on: {first[1]!r} and {old!r} would both be called {name!r}", name)
             level = level.outer
 

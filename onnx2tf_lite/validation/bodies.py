@@ -8,6 +8,7 @@ the model has one, so that an If in a loop that was written out, which knows its
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ import onnx
 
 from .. import child, passes
 from ..errors import ConversionError
+from ..ir.graph import Placement
 from . import inputs
 from .alone import Bench
-from .bounds import OverBudget
+from .bounds import Bounds, OverBudget
 from .measure import Array
 from .parts import Parts, needs
+from .program import Program
 from .reference import Reference, ReferenceFailed
 from .run import Run
 from .samples import Sample, Samples
@@ -35,13 +38,15 @@ def branches(run: Run, target: TFLiteFile) -> Iterator[tuple[int, Bench]]:
     the branch that they are in."""
     table = target.file.tensor_map
     if table is not None and table.bodies:
-        yield from _below(run, target, run.whole, target.file.graph, {n: of for n, (of, _) in table.bodies.items()})
+        known = {n: of for n, (of, _) in table.bodies.items()}
+        yield from _below(run, target, run.whole, target.file.graph, known, target.program)
 
 
 def _below(
-    run: Run, target: TFLiteFile, whole: Samples, graph: Any, known: Mapping[int, str]
+    run: Run, target: TFLiteFile, whole: Samples, graph: Any, known: Mapping[int, str], program: Program | None = None
 ) -> Iterator[tuple[int, Bench]]:
-    """Those in a ``graph`` of the file, which is the model that ``whole`` are the samples of."""
+    """Those in a ``graph`` of the file, which is the model that ``whole`` are the samples of; ``program``: where its
+    tensors are in there."""
     below = {number for number, _, _ in target.file.bodies(graph)}
     loops = [target.file.root.Subgraphs(n) for n in sorted(below - known.keys())]
     model = Parts(whole.reference.source)
@@ -53,8 +58,9 @@ def _below(
                         yield from _below(run, target, inside, loop, known)
                 continue
             for number in (n for n in below if known.get(n) == f"{node.output[0]}/{attribute}"):
-                bench = _bench(run, target, number, _samples(whole, model, body))
-                yield from _below(run, target, bench.run.whole, target.file.root.Subgraphs(number), known)
+                bench = _bench(run, target, number, whole, model, body, _entries(target, graph, number, program))
+                inside = target.file.root.Subgraphs(number)
+                yield from _below(run, target, bench.run.whole, inside, known, bench.target.program)
                 yield number, bench
         except FAILURES:
             continue  # the coverage says that nothing of it was run on its own
@@ -65,9 +71,31 @@ def _bodies(model: Parts) -> Iterator[Body]:
         yield from ((node, a.name, a.g) for a in node.attribute if a.type == onnx.AttributeProto.GRAPH)
 
 
-def _bench(run: Run, target: TFLiteFile, number: int, samples: Samples) -> Bench:
+def _entries(target: TFLiteFile, graph: Any, number: int, program: Program | None) -> dict[str, tuple[str, Placement]]:
+    """ONNX tensor around a branch -> the input of the branch that it becomes, and its placement.
+
+    A file may read other ones than the model, where only their shape counts.
+    """
+    operator = next(op for body, op, _ in target.file.bodies(graph) if body == number)
+    inside, names = target.file.root.Subgraphs(number), {} if program is None else program.names
+    given = {graph.Tensors(outer).Name().decode(): inside.Tensors(inner).Name().decode() for outer, inner
+             in zip(graph.Operators(operator).InputsAsNumpy()[1:], inside.InputsAsNumpy(), strict=True)}  # fmt: skip
+    return {n: (given[stored], program.places[n]) for n, stored in names.items()
+            if program is not None and stored in given and n in program.places}  # fmt: skip
+
+
+def _bench(
+    run: Run, target: TFLiteFile, number: int, whole: Samples, model: Parts, body: onnx.GraphProto,
+    entries: Mapping[str, tuple[str, Placement]],
+) -> Bench:  # fmt: skip
+    own = {t for n in body.node for t in n.output}
+    more = {n: entry for n, entry in entries.items() if n not in own}
+    samples = _samples(whole, model, body, _values(whole, list(more)))
     inner = TFLiteFile(target.path, samples.reference, target.kind, number)
-    (sample,), places = samples.samples, inner.program.places
+    names = {n: stored for n, (stored, _) in more.items()} | dict(inner.program.names)
+    places = {n: place for n, (_, place) in more.items()} | dict(inner.program.places)
+    inner.program = replace(inner.program, names=names, places=places)
+    (sample,) = samples.samples
     pairs = [(places[n].shape, a.shape) for n, a in sample.feeds.items() if n in places]
     sample.symbols = inputs.bind(pairs, run.whole.samples[0].symbols)
     samples.read([*samples.names([inner]), *samples.reference.outputs])
@@ -86,18 +114,33 @@ def _samples(whole: Samples, model: Parts, body: onnx.GraphProto, given: Mapping
     proto.opset_import.extend(model.model.opset_import)
     proto.functions.extend(model.model.functions)
     proto.graph.CopyFrom(body)
-    del proto.graph.input[:]
+    del proto.graph.input[:], proto.graph.value_info[:]
     for name in read:
         if name in model.weights:
             model.copy_weight(name, proto.graph)
     for name, array in values.items():
         kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
+    if any(not (t.type.tensor_type.HasField("shape") or t.type.HasField("sequence_type")) for t in body.output):
+        _declare(proto, values, whole.reference.bounds)
     reference = Reference.of(proto, passes.load(proto))
     reference.bounds = whole.reference.bounds
     samples = Samples(reference, whole.options)
     samples.samples = [Sample({}, values, {})]
     return samples
+
+
+def _declare(model: onnx.ModelProto, values: Mapping[str, Array], bounds: Bounds) -> None:
+    """The results with the types that they have: those of a body may be without, those of a model not.
+
+    :raises ReferenceFailed: ONNX Runtime does not run the body on these ``values``.
+    """
+    plain = Reference(model, [t.name for t in model.graph.output], [])
+    found = bounds.call(lambda: plain.open().run(values))
+    del model.graph.output[:]
+    for name, array in found.items():
+        kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, [None] * array.ndim))
 
 
 def _first_turn(whole: Samples, model: Parts, node: onnx.NodeProto, body: onnx.GraphProto) -> Samples | None:

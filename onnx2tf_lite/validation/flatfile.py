@@ -279,7 +279,7 @@ class FlatFile:
                 continue
             op = self.producers.get(tensor)
             if op is None:
-                if not self.tensors[tensor].constant:
+                if not self.tensors[tensor].constant and 0 not in self.tensors[tensor].shape:  # empty ones have no data
                     return None  # an input of the model that has no counterpart
                 continue
             needed.add(op.index)

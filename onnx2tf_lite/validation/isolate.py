@@ -108,7 +108,7 @@ class Layers:
         place = self.target.program.place(name, shape, seen)
         if place is None:
             raise FileFailed(f"the place of {name} is not known at this size")
-        return replace(place, real=False) if place.real else place
+        return as_told(place)
 
     def store(self, name: str, array: Array, symbols: Symbols) -> Array:
         """An ONNX tensor as the file has it."""
@@ -156,6 +156,11 @@ class Runs:
         count = len(self.segments)
         went = [(op, bool(found[str(count + k)])) for k, op in enumerate(self.conditions)]
         return [found[str(k)] for k in range(count)], went
+
+
+def as_told(place: Placement) -> Placement:
+    """The placement of a tensor whose numbers the file itself turns into what they stand for: it knows its scale."""
+    return replace(place, real=False, unsigned=False) if place.real or place.unsigned else place
 
 
 def is_order(place: Placement) -> bool:

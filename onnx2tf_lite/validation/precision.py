@@ -1,21 +1,20 @@
-"""What rounding takes from a model, given back: 16-bit floats, byte products that saturate, quantisation.
+"""What rounding takes from a model, given back: 16-bit floats, byte products that saturate.
 
 The functions that change a model change the message that they are given.
 """
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from ..model.edit import graphs as bodies
 from ..model.surgeon import HALF_FLOATS, TYPE_ATTRIBUTES
-from .restate import attribute, changed, graphs
+from .restate import graphs
 
 HALVES = {"float16", "bfloat16"}
 STORED = {"Cast", "DequantizeLinear", "Identity"}  # operators that compute nothing with their operand
@@ -118,81 +117,3 @@ def _moved(fresh: dict[str, TensorProto], tensor: TensorProto) -> str:
         moved = (numpy_helper.to_array(tensor).astype(np.int16) + 128).astype(np.uint8)
         fresh[name] = numpy_helper.from_array(moved, name)
     return name
-
-
-# ----------------------------------------------------------------------------------------------- quantisation taken out
-
-#: operator -> its float counterpart, and the place of its bias (0: it has none)
-FLOAT = {"QLinearConv": ("Conv", 8), "QLinearMatMul": ("MatMul", 0), "QGemm": ("Gemm", 6)}
-#: operator -> operand with the scale of its quantised result; the next one is the zero point
-RESULT_SCALE = {"QuantizeLinear": 1, "QLinearConv": 6, "QLinearMatMul": 6, "QGemm": 7}
-QUANTISED = re.compile("Q[A-Z].*|.*Integer.*|(De|Dynamic)?[Qq]uantize.*")
-
-
-def unquantise(model: ModelProto) -> bool:
-    """The model without its quantisation: weights as the real numbers that they stand for, everything else unrounded.
-
-    What it and the model differ by is the quantisation noise of the model itself.  False (and the message is of no use)
-    where an operator quantises in a way that is not known here.
-    """
-    for graph in graphs(model.graph):
-        held = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-        held |= {n.output[0]: numpy_helper.to_array(a.t) for n in graph.node for a in n.attribute if a.name == "value"}
-        fresh: dict[str, np.ndarray] = {}
-        nodes: list[NodeProto] = []
-        for node in graph.node:
-            if not QUANTISED.fullmatch(node.op_type):
-                nodes.append(node)
-                continue
-            made = _unquantised(node, held, fresh)
-            if made is None:
-                return False
-            nodes += made
-        del graph.node[:]
-        graph.node.extend(nodes)
-        graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in fresh.items())
-    del model.graph.value_info[:]
-    return True
-
-
-def _unquantised(node: NodeProto, held: dict[str, np.ndarray], fresh: dict[str, np.ndarray]) -> list[NodeProto] | None:
-    name = node.output[0]
-    if node.op_type == "QuantizeLinear" or (node.op_type == "DequantizeLinear" and node.input[0] not in held):
-        return [helper.make_node("Identity", [node.input[0]], [name])]
-    operands = [held.get(n) for n in node.input]
-    if node.op_type == "DequantizeLinear":
-        known = [o for o in operands if o is not None]
-        if len(known) < len(operands):
-            return None
-        fresh[f"{name}/real"] = _real(attribute(node, "axis", 1), *known)
-        return [helper.make_node("Identity", [f"{name}/real"], [name])]
-    if node.op_type not in FLOAT:
-        return None
-    weights, scale, zero = operands[3:6]
-    if weights is None or scale is None or operands[1] is None:
-        return None
-    by_rows = node.op_type == "QLinearConv" or bool(attribute(node, "transB", 0))
-    fresh[f"{name}/real"] = _real(0 if by_rows else -1, weights, scale, zero)
-    inputs = [node.input[0], f"{name}/real"]
-    operator, bias = FLOAT[node.op_type]
-    if bias and len(node.input) > bias and node.input[bias]:
-        fresh[f"{name}/bias"] = (operands[bias] * np.ravel(scale) * operands[1]).astype(np.float32)
-        inputs.append(f"{name}/bias")
-    made = changed(node, set())
-    made.op_type, made.domain = operator, ""
-    del made.input[:]
-    made.input.extend(inputs)
-    return [made]
-
-
-def _real(axis: int, stored: np.ndarray, scale: np.ndarray, zero: np.ndarray | None = None) -> np.ndarray:
-    """The numbers that integers stand for, by one scale or one per slice of ``axis``."""
-
-    def along(values: np.ndarray) -> np.ndarray:
-        shape = [1] * stored.ndim
-        if values.size > 1:
-            shape[axis] = -1
-        return values.reshape(shape if values.size > 1 else ())
-
-    shifted = stored.astype(np.float32) - (0 if zero is None else along(zero.astype(np.float32)))
-    return np.asarray(shifted * along(scale), np.float32)

@@ -22,6 +22,7 @@ from .bounds import Bounds
 from .inputs import InputSpec, describe
 from .known_errors import PoolWindow, corrected, masked_outputs, windows
 from .stepwise import Refused, Stepwise
+from .unquantised import unquantise
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -32,6 +33,7 @@ CARRIES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"
 #: In what ONNX Runtime, its libraries and numpy say where they get no memory.
 NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation", "Unable to allocate")
 LARGE = 256  # elements of a weight; anything smaller may be a shape or a scale
+UNIT, HALF = 2.0**-22, 2.0**-11  # of a number: a unit in the last place of float32, half a one of float16
 
 
 class ReferenceFailed(Exception):
@@ -49,9 +51,10 @@ class Reference:
 
     ``nodes`` maps every tensor to the (name, operator) of the node that makes it, in graph order; ``layers`` to the
     number of that node; ``reads`` to the tensors that it reads; ``steps`` the quantised ones to their step.
-    ``halves``: it computes in float16 or bfloat16 and is run in float32, as the files are; ``integers``: it multiplies
-    bytes; ``masked``: tensors that ONNX Runtime is known to write wrongly; ``windows`` of pools; ``restated``: what
-    ONNX Runtime refuses is run in other words.  ``size``: bytes of the constants; ``bounds``: what the check may take.
+    ``halves``: it computes in float16 or bfloat16 and is run in float32, as the files are; ``quantised``: it rounds to
+    integers, ``integers``: it multiplies bytes; ``masked``: tensors that ONNX Runtime is known to write wrongly;
+    ``windows`` of pools; ``restated``: what ONNX Runtime refuses is run in other words.  ``size``: bytes of the
+    constants; ``bounds``: what the check may take.
     """
 
     source: Path | onnx.ModelProto
@@ -64,6 +67,7 @@ class Reference:
     engine: str = "ONNX Runtime"
     notes: list[str] = field(default_factory=list)
     halves: bool = False
+    quantised: bool = False
     integers: bool = False
     masked: frozenset[str] = frozenset()
     windows: Mapping[str, PoolWindow] = field(default_factory=dict)
@@ -93,7 +97,8 @@ class Reference:
         if isinstance(source, Path):  # with those in bodies
             reference.size = max(reference.size, source.stat().st_size)
         reference.masked, reference.windows = masked_outputs(graph), windows(graph)
-        if any(n.op in QUANTISING for n in graph.nodes):
+        reference.quantised = any(n.op in QUANTISING for n in graph.nodes)
+        if reference.quantised:
             reference.steps = quantisation_steps(graph)
             reference.notes.append("the model is quantised: reference without ONNX Runtime's fused 8-bit kernels")
         if reference.halves:
@@ -169,7 +174,7 @@ class Reference:
             precision.unsign(model)
         if self.restated:
             restate.restate(model)
-        if rounding == UNQUANTISED and not precision.unquantise(model):
+        if rounding == UNQUANTISED and not unquantise(model):
             raise ReferenceFailed("the model is quantised in a way that cannot be taken out")
         if rounding not in ("", UNQUANTISED, ROUNDED):
             round_weights(model, rounding)
@@ -249,14 +254,16 @@ def ort_errors() -> tuple[type[Exception], ...]:
     return (*found, RuntimeError, ValueError)
 
 
-def jitter(array: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Floats changed at random by a unit in the last place of float32."""
-    noise = np.random.default_rng(seed).uniform(-(2**-22), 2**-22, array.shape)
+def jitter(array: np.ndarray, seed: int = 0, rounding: str = "") -> np.ndarray:
+    """Floats changed at random, each by as much as a ``rounding`` does at most: a unit in the last place of float32, or
+    half a one of float16."""
+    most = HALF if rounding == "float16" else UNIT
+    noise = np.random.default_rng(seed).uniform(-most, most, array.shape)
     return (array * (1 + noise)).astype(array.dtype) if array.dtype.kind == "f" else array
 
 
 def round_weights(model: onnx.ModelProto, kind: str) -> None:
-    """Large float weights as float16 can hold them, or else jittered; as ``scales`` every float constant.
+    """Large float weights changed by as much as a ``kind`` of file rounds them; as ``scales`` every float constant.
 
     The rounding of inputs is lost on a quantised model, whose first operator rounds them again; that of a scale tips
     values that lie between two steps, and so shows what half-way cases do to the layers behind.  What a Resize reads
@@ -268,9 +275,8 @@ def round_weights(model: onnx.ModelProto, kind: str) -> None:
     constants = [a.t for o, n in made.items() if o not in sizes for a in n.attribute if a.name == "value"]
     for tensor in [*(t for t in model.graph.initializer if t.name not in sizes), *constants]:
         if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= least:
-            weights = onnx.numpy_helper.to_array(tensor)
-            rounded = weights.astype(np.float16).astype(np.float32) if kind == "float16" else jitter(weights)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, tensor.name))
+            moved = jitter(onnx.numpy_helper.to_array(tensor), rounding=kind)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(moved, tensor.name))
 
 
 def quantisation_steps(graph: gs.Graph) -> dict[str, float]:

@@ -154,6 +154,8 @@ class FileReport:
     ``operators``   how many of each operator the file has, bodies of control flow included; ``transposes`` those left
     ``integers``    what computes with integers; of quantised files only
     ``coverage``    what of the file was run on its own; None where that is not possible; ``required`` percent
+    ``noise``       of a quantised model: the largest difference that was held to twice its own quantisation noise and
+                    not to steps, as a share of that; 0 where none had to be
     ``error``       why it did not run; ``notes`` what else is to be known (unmatched tensors, assumed permutations)
     """
 
@@ -166,6 +168,7 @@ class FileReport:
     layers: list[Row] = field(default_factory=list)
     coverage: Coverage | None = None
     required: float = 0.0
+    noise: float = 0.0
     error: str = ""
     source: str = "default"
     metric: str = "max"
@@ -289,6 +292,9 @@ class FileReport:
 
     def _limit(self, rows: list[Row]) -> str:
         text = self.tolerance + (f" {self.reason}" if "user" in self.reason else "")
+        if self.noise:
+            held = "as every layer alone is, what adds up may reach twice the model's own quantisation noise"
+            text += f"; {held}: {self.noise:.1%} of that (RMSE)"
         moved = max((r.difference.slack for r in rows), default=0.0)
         if not moved:
             return text

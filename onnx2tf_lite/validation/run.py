@@ -14,6 +14,7 @@ import numpy as np
 from .. import child
 from ..ir.graph import Placement
 from . import inputs, quantised
+from .isolate import as_told
 from .judge import Tolerance, compare
 from .measure import Array, Histogram
 from .report import Row
@@ -185,7 +186,7 @@ class Run:
 
 def _restored(place: Placement, array: Array, symbols: Mapping[str, int]) -> Array:
     """In ONNX order; the real numbers of quantised tensors were restored by the target, by the file's scale."""
-    return (replace(place, real=False) if place.real else place).restore(array, symbols)
+    return as_told(place).restore(array, symbols)
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.graph import shifted_bytes
 from ..ir.kinds import KINDS
 from .flatfile import FlatFile, Operator, Tensor, Unreadable
 from .measure import Array
@@ -99,11 +100,15 @@ class TFLiteFile:
         tensor = self.tensor(stored)
         if tensor.quantised and array.dtype.kind == "f":
             return tensor.stored(array)
+        if array.dtype == np.uint8 and tensor.dtype == np.int8:
+            return np.asarray(shifted_bytes(array), order="C")
         return np.asarray(array.astype(tensor.dtype, copy=False), order="C")
 
     def real(self, stored: str, array: Array, like: np.dtype[Any]) -> Array:
         """What a stored array stands for, for comparison with one of dtype ``like``."""
         tensor = self.tensor(stored)
+        if like == np.uint8 and array.dtype == np.int8:
+            return shifted_bytes(array)
         return tensor.real(array) if tensor.quantised and like.kind == "f" and array.dtype.kind in "iu" else array
 
     def span(self, stored: str) -> tuple[float, float] | None:

@@ -46,7 +46,7 @@ class Verdict:
         self.run = Run(self.whole, self.target, self.limit)
         self.error = ""
         self.coverage: Coverage | None = None
-        self.explained = ""  # why tensors beyond their limit are right all the same
+        self.noise = 0.0  # see FileReport
         self.inner: dict[str, tuple[Reference, Alone]] = {}  # layers of branches that are wrong
         self.seconds: dict[str, float] = {}
 
@@ -63,7 +63,6 @@ class Verdict:
                 notes.append(f"no closer look: {error}")
         if not self.error and (missing := [n for n in self.outputs if n not in self.rows]):
             self.error = f"output '{missing[0]}' could not be compared" + "".join(f" ({n})" for n in notes[-1:])
-        notes += [self.explained] if self.explained else []
         if self.unmatched:
             few = ", ".join(sorted(self.unmatched)[:5])
             notes.append(f"{len(self.unmatched)} tensors of the same name have other shapes and were left out: {few}")
@@ -73,6 +72,7 @@ class Verdict:
             source=self.limit.source, metric=self.limit.metric,
             matched=self.program.matched, size=self.target.size, operators=self.target.operators,
             transposes=self.target.transposes, seconds=self.seconds, notes=notes, integers=self.integers,
+            noise=self.noise,
         )  # fmt: skip
         report.outputs = [self.rows[n] for n in self.outputs if n in self.rows]
         report.layers = [self.rows[n] for n in self.layers if n in self.rows] if layers else []
@@ -123,19 +123,22 @@ class Verdict:
         """A quantised model whose layers are all right by themselves: what half-way cases add up to over its layers is
         held to the model's own quantisation noise, not to steps.
 
-        Two results that are both as far from the real numbers as that noise differ by at most twice as much.
+        By rounding at each layer the model ends a root mean square n from the real numbers that it rounds, which
+        saturate as it does.  A file that rounds as often ends as far from them, so the two are 2 n apart at most; if
+        all cases were half-way they would be independent, and sqrt(2) n apart.
         """
         failing = [r for r in self.rows.values() if not r.ok]
-        if not self.reference.steps or not failing or any(r.role != CARRIES for r in failing):
+        if not self.reference.quantised or not failing or any(r.role != CARRIES for r in failing):
             return
         real = [r for r in failing if np.dtype(r.dtype).kind == "f"]
         self.whole.read([r.tensor for r in real if r.tensor in self.reference.nodes])
         self.whole.read_noise([r.tensor for r in real])
         noise = [self.whole.samples[r.sample].noise.get(r.tensor, 0.0) for r in real]
-        if real and all(r.difference.rmse <= 2 * n for r, n in zip(real, noise, strict=True)):
+        shares = [r.difference.rmse / (2 * n) if n else np.inf for r, n in zip(real, noise, strict=True)]
+        if real and max(shares) <= 1:
+            self.noise = max(shares)
             for row in failing:
                 self.rows[row.tensor] = replace(row, difference=replace(row.difference, what=""), role="")
-            self.explained = "every layer alone is within a step; what adds up over them is quantisation noise"
 
     def blame_branches(self) -> None:
         """Layers inside branches that are wrong: end to end nothing is known of them."""

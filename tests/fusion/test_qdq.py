@@ -249,6 +249,39 @@ def test_a_result_with_a_float_reader_stays_float() -> None:
     assert [o.outputs[0].dtype.name for o in integer.ops if o.kind.name == "CONV_2D"] == ["float32"]
 
 
+@pytest.mark.parametrize("old, new, exact", [(8, 16, "-ch"), (33, 257, "c"), (1, 33, "-ch"), (7, 50, ""), (20, 30, "")])
+@pytest.mark.parametrize("corners, half", [(False, False), (True, False), (False, True)], ids=["", "corners", "half"])
+def test_resizing_by_the_integer_kernel_only_where_its_positions_are_exact(
+    old: int, new: int, exact: str, corners: bool, half: bool
+) -> None:
+    """The builtin kernel adds rounded distances up: 33 x 33 to 257 x 257 it would be tens of steps off."""
+    graph = program(layer(lambda x: b.emit("RESIZE_BILINEAR", x, size=(new, new), align_corners=corners,
+                                           half_pixel_centers=half), IN), (1, old, old, 3))  # fmt: skip
+    real, integer = prepared(graph)
+    wanted = ("c" if corners else "h" if half else "-") in exact
+    inner = "RESIZE_BILINEAR" if wanted else "DEQUANTIZE RESIZE_BILINEAR QUANTIZE"
+    assert kinds(integer) == f"QUANTIZE {inner} DEQUANTIZE".split()
+    feeds = random_feeds(real)
+    for runtime in ("plain", "default"):
+        assert_within(
+            IN.scale.item(), run(integer, feeds, runtime)["y0"], run(real, feeds)["y0"], 1, 0.25, runtime
+        )  # ties
+
+
+def test_bytes_without_a_sign_are_found_among_those_with_one() -> None:
+    """The kernel's int8 is the ONNX tensor's uint8 less 128, which the map of the file says."""
+    graph = program(lambda x: b.tanh(through(conv(through(x, UIN)), UOUT)), X)
+    name = next(o.outputs[0].name for o in graph.ops if o.kind.name == "QUANTIZE" and o.attrs["quant"] is UOUT)
+    real, integer = prepared(graph)
+    place = integer.placements[name]
+    assert place.unsigned and place.value.dtype == I8 and place.value.producer.kind.name == "CONV_2D"
+    feeds = random_feeds(real)
+    got, want = every_tensor(integer, feeds)[name], every_tensor(real, feeds)[name]
+    assert got.dtype == want.dtype == U8
+    assert_within(1, got, want, 1, 0.05, "uint8")
+    np.testing.assert_array_equal(place.restore(place.store(want, {}), {}), want)
+
+
 def test_uint8_boundaries() -> None:
     """A uint8 input and output of the model keep their integers; one QUANTIZE at each edge."""
     graph = program(lambda x: b.quantize(conv(b.dequantize(x, UIN)), UOUT), (X, np.uint8))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, parser
 
 from onnx2tf_lite.model.walk import defined, scopes
 from onnx2tf_lite.tools import ToolError
@@ -138,3 +138,23 @@ def test_real_models(path: Path) -> None:
     given = models.real_feeds(path)
     got = models.run(made, {f"p_{n}": a for n, a in given.items()})
     models.assert_same({n.removeprefix("p_"): a for n, a in got.items()}, models.run(path, given))
+
+
+def test_names_that_bodies_have_too_stay_apart() -> None:
+    """Inside of either branch and behind the If there is a t: three tensors, before and after."""
+    before = parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        g (float[3] x, bool c) => (float[3] r, float[3] t) {
+            q = If<then_branch = a () => (float[3] s) { t = Relu(x)
+                                                        s = Exp(t) },
+                   else_branch = b () => (float[3] s) { t = Neg(x)
+                                                        s = Exp(t) }>(c)
+            t = Sqrt(q)
+            r = Tanh(t) }""")
+    after = rename(["t", "mid"], onnx_graph=before, non_verbose=True)
+    (branches,) = ([a.g for a in n.attribute] for n in after.graph.node if n.op_type == "If")
+    assert [g.node[0].output[0] for g in branches] == ["mid", "mid"]
+    assert [o.name for o in after.graph.output] == ["r", "mid"]
+    feeds = {"x": np.array([0.5, -1, 2], np.float32), "c": np.array(True)}
+    old, new = models.run(before, feeds), models.run(after, feeds)
+    np.testing.assert_array_equal(old["t"], new["mid"])
+    np.testing.assert_array_equal(old["r"], new["r"])

@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from onnx2tf_lite.validation.flatfile import OPERATORS
 
+DTYPES = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16, schema.TensorType.INT8: np.int8}
 CODES = {name: code for code, name in OPERATORS.items()}
 
 
@@ -28,26 +29,48 @@ class Editor:
     def indices(self, *names: str) -> list[int]:
         return [i for i, op in enumerate(self.graph.operators) if self.name(op) in names]
 
+    def expanded(self, tensor: int) -> Any:
+        """The DEQUANTIZE that makes a tensor of a float16 constant; None where none does."""
+        makers = (self.graph.operators[i] for i in self.indices("DEQUANTIZE"))
+        maker = next((op for op in makers if op.outputs[0] == tensor), None)
+        half = maker is not None and self.graph.tensors[maker.inputs[0]].type == schema.TensorType.FLOAT16
+        return maker if half else None
+
     def data(self, tensor: int) -> np.ndarray | None:
-        """The elements of a constant."""
+        """The elements of a constant, also of one of 16 bits behind the DEQUANTIZE that expands it."""
+        if (maker := self.expanded(tensor)) is not None:
+            return self.data(int(maker.inputs[0]))
         table = self.graph.tensors[tensor]
         raw = self.model.buffers[table.buffer].data
-        dtype = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT8: np.int8}.get(table.type)
+        dtype = DTYPES.get(table.type)
         if raw is None or dtype is None:
             return None
         return np.frombuffer(bytearray(raw), dtype).reshape(table.shape if table.shape is not None else ())
 
     def put(self, op: int, position: int, array: np.ndarray) -> None:
-        """A new constant for one operator only: others may share the old one."""
-        buffer = schema.BufferT()
+        """A new constant for one operator only: others may share the old one.  One of 16 bits is expanded before all
+        others, so the numbers of the operators are then one more."""
+        buffer, table = schema.BufferT(), self.graph.operators[op]
         buffer.data = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
         self.model.buffers.append(buffer)
-        table = copy.deepcopy(self.graph.tensors[self.graph.operators[op].inputs[position]])
-        table.buffer, table.name = len(self.model.buffers) - 1, table.name + b"~planted"
+        old = int(table.inputs[position])
+        maker, inputs = self.expanded(old), list(table.inputs)
+        inputs[position] = self.twin(old if maker is None else int(maker.inputs[0]), len(self.model.buffers) - 1)
+        if maker is not None:
+            expansion = copy.deepcopy(maker)
+            expansion.inputs = np.array([inputs[position]], np.int32)
+            inputs[position] = self.twin(old)
+            expansion.outputs = np.array([inputs[position]], np.int32)
+            self.graph.operators.insert(0, expansion)
+        table.inputs = np.array(inputs, np.int32)
+
+    def twin(self, tensor: int, buffer: int | None = None) -> int:
+        """Another tensor like one that there is."""
+        table = copy.deepcopy(self.graph.tensors[tensor])
+        table.name += b"~planted"
+        table.buffer = table.buffer if buffer is None else buffer
         self.graph.tensors.append(table)
-        inputs = list(self.graph.operators[op].inputs)
-        inputs[position] = len(self.graph.tensors) - 1
-        self.graph.operators[op].inputs = np.array(inputs, np.int32)
+        return len(self.graph.tensors) - 1
 
     def swap_after(self, op: int, perm: list[int]) -> None:
         """A TRANSPOSE between ``op`` and all who read its result, which must be as large both ways."""

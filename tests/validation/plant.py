@@ -1,10 +1,14 @@
 """Errors planted in written .tflite files, at seeded random places, and whether the checker finds the layer.
 
-    python -m tests.validation.plant [--each 20] [--seed 0] [name ...]     # found / planted per model
+    python -m tests.validation.plant [--each 20] [--seed 0] [--as float16|S8S8|...] [name ...]     # found / planted
 
 Planted are single weights, biases, entries of tables, other constants (each changed by the largest magnitude of its
-tensor) and attributes.  An error counts where it changes what its layer makes of dense random operands beyond the
-tolerance; the check is the one that users run, with its defaults.
+tensor) and attributes.  An error counts where it changes what its layer makes of dense random operands, of the signs
+that they have end to end, beyond the tolerance; the check is the one that users run, with its defaults.
+``--as float16``: in float16 files; or another version of the model (see ``alarms``), quantised by onnxruntime.
+
+The Ifs of silero_vad ask how many states there are, which the model declares: they are decided before anything is
+written.  So it is also converted with that extent left open, which writes both branches.
 """
 
 from __future__ import annotations
@@ -12,16 +16,17 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from onnx2tf_lite import convert, passes, validation
 from onnx2tf_lite.validation.isolate import Layer, Layers, Runs
-from onnx2tf_lite.validation.judge import TOLERANCES
+from onnx2tf_lite.validation.judge import Tolerance, compare, tolerance
 from onnx2tf_lite.validation.reference import Reference
 from onnx2tf_lite.validation.run import Run
 from onnx2tf_lite.validation.samples import CheckOptions, Samples
@@ -29,8 +34,11 @@ from onnx2tf_lite.validation.tflite_file import TFLiteFile
 from tests.models import golden
 
 from . import single
+from .alarms import VERSIONS
 from .editor import Editor
 from .kinds import PLANTS
+
+SILERO = "real/silero_vad_16k_op15"
 
 
 @dataclass
@@ -43,10 +51,16 @@ class Model:
     reference: Reference
 
     @classmethod
-    def of(cls, model: golden.Model, folder: Path) -> Model:
-        result = convert(model.path, folder, outputs=("float32",), check="none", non_verbose=True)
+    def of(cls, model: golden.Model, folder: Path, kind: str = "float32") -> Model:
+        result = convert(model.path, folder, outputs=(kind,), check="none", non_verbose=True)
         feeds = (model.feeds() or [None])[0]
-        return cls(model.path, result.files["float32"], feeds, Reference.of(model.path, passes.load(model.path)))
+        return cls(model.path, result.files[kind], feeds, Reference.of(model.path, passes.load(model.path)))
+
+    @cached_property
+    def limit(self) -> Tolerance:
+        """Of a layer, but for what is allowed to add up over several."""
+        whole = tolerance(self.target.kind, bool(self.reference.steps))
+        return replace(whole.isolated, rtol=whole.rtol)
 
     @cached_property
     def target(self) -> TFLiteFile:
@@ -83,7 +97,7 @@ class Model:
         """What the tensors of the file are on the model's own inputs."""
         samples = Samples(self.reference, CheckOptions(data=self.feeds))
         samples.draw([self.target])
-        run = Run(samples, self.target, TOLERANCES["float32"])
+        run = Run(samples, self.target, self.limit)
         names = list(self.target.program.names.values())
         feeds = run.feeds(samples.samples[0])
         found = self.target.open("builtin kernels", names).run(feeds)
@@ -91,27 +105,29 @@ class Model:
 
     def effect(self, path: Path, layers: set[str]) -> bool:
         """Does a changed file make other results of one of the ``layers``, beyond the tolerance?"""
-        limit, changed = TOLERANCES["float32"], TFLiteFile(path, self.reference)
+        changed = TFLiteFile(path, self.reference, self.target.kind)
         for name, seed in ((n, s) for n in layers for s in range(4)):
-            layer = self.all_layers[name]
-            operands = [self.dense(n, seed) for n in layer.reads]
-            a, b = (
-                Runs(self.layers(t), [layer]).results(operands, "builtin kernels")[0][0].astype(np.float64)
-                for t in (self.target, changed)
-            )
-            scale = float(np.abs(a).max(initial=0))
-            moved = np.abs(np.nan_to_num(a - b, nan=np.inf)).max(initial=0)
-            if moved > (1 if self.target.tensor(self.target.program.names[name]).quantised
-                        else limit.rtol * scale + limit.atol):  # fmt: skip
+            operands = [self.dense(n, seed) for n in self.all_layers[name].reads]
+            was, now = (self.alone(t, name, operands) for t in (self.target, changed))
+            if compare(now, was, self.limit, self.reference.steps.get(name)).what:
                 return True
         return False
 
+    def alone(self, target: TFLiteFile, name: str, operands: list[np.ndarray]) -> np.ndarray:
+        """A layer of this file, or of a changed one, whose operators may have other numbers."""
+        layers = self.layers(target)
+        layer = layers.layer(name)
+        assert layer is not None
+        return Runs(layers, [layer]).results(operands, "builtin kernels")[0][0]
+
     def dense(self, name: str, seed: int) -> np.ndarray:
-        """Normal numbers of the size that the tensor has on the model's own inputs; integers as they are there."""
+        """Normal numbers of the size that the tensor has on the model's own inputs, of one sign where that is so there;
+        integers as they are there."""
         value, rng = self.values[self.target.program.names[name]], np.random.default_rng(seed)
         if value.dtype == np.float32:
             size = float(np.sqrt(np.mean(np.square(value, dtype=np.float64)))) or 1.0
-            return (rng.standard_normal(value.shape) * (size if np.isfinite(size) else 1)).astype(np.float32)
+            drawn = (rng.standard_normal(value.shape) * (size if np.isfinite(size) else 1)).astype(np.float32)
+            return np.abs(drawn) if value.size and value.min() >= 0 else drawn
         return rng.integers(-128, 128, value.shape).astype(np.int8) if value.dtype == np.int8 else value
 
 
@@ -176,6 +192,15 @@ def singles(model: Model, each: int, seed: int, folder: Path) -> Iterator[tuple[
         yield where, outcome(model, kind, path, layers) if model.effect(path, layers) else None
 
 
+def open_states(folder: Path, model: golden.Model) -> golden.Model:
+    """silero_vad with as many states as it is given, so that its Ifs stay."""
+    proto = onnx.load(model.path)
+    (state,) = (t for t in proto.graph.input if t.name == "state")
+    state.type.tensor_type.shape.dim[0].Clear()
+    onnx.save(proto, folder / "open.onnx")
+    return replace(model, name=f"{model.name}, states open", path=folder / "open.onnx")
+
+
 def tally(model: Model, each: int, seed: int, folder: Path) -> Tally:
     result = Tally()
     for where, found in singles(model, each, seed, folder):
@@ -190,17 +215,30 @@ def tally(model: Model, each: int, seed: int, folder: Path) -> Tally:
     return result
 
 
+def version(model: golden.Model, name: str, folder: Path, again: bool) -> tuple[golden.Model, str]:
+    """A model in the version that is asked for, and the kind of file to write; ``again``: with its branches."""
+    if again:
+        return open_states(folder, model), "float32"
+    if name in VERSIONS:
+        return replace(model, name=f"{model.name} {name}", path=VERSIONS[name](folder, model)), "float32"
+    return model, name
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="of models, such as real/mnist_8; default: all real ones")
     parser.add_argument("--each", type=int, default=20, metavar="N", help="errors in each model")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--as", dest="version", default="float32", choices=["float32", "float16", *VERSIONS])
     args = parser.parse_args()
     models = golden.named(*args.names) if args.names else [m for m in golden.real() if m.present]
-    total = Tally()
+    models += [m for m in models if m.name == SILERO and args.version == "float32"]
+    total, before = Tally(), set[str]()
     for entry in models:
         with tempfile.TemporaryDirectory() as folder:
-            found = tally(Model.of(entry, Path(folder)), args.each, args.seed, Path(folder))
+            entry, kind = version(entry, args.version, Path(folder), entry.name in before)
+            before.add(entry.name)
+            found = tally(Model.of(entry, Path(folder), kind), args.each, args.seed, Path(folder))
         effective = found.planted - found.without_effect
         total.found, total.planted, total.blamed = (
             total.found + found.found, total.planted + effective, total.blamed + found.blamed

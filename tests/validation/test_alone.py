@@ -118,3 +118,24 @@ def test_a_layer_that_the_file_computes_of_other_tensors(tmp_path: Path) -> None
                   "{ s = Sin(x)\n c = Cos(x)\n t = Tan(x) }")  # fmt: skip
     file = checked(proto, tmp_path)
     assert file.ok and str(file.coverage) == "3 of 3 layers, 100 % of the weights"
+
+
+def test_branches_whose_results_have_no_type_or_whose_file_reads_other_tensors(tmp_path: Path) -> None:
+    """As torch exports a module with an optional state: the file takes the extent from what the branch does not read,
+    and an empty constant makes the condition a scalar."""
+    proto = model("""g (float[S,N,8] state, float[N,4] x) => (float[N,8] y) {
+        extents = Shape(state)
+        count = Gather(extents, zero)
+        some = Squeeze(count, zero)
+        flag = Cast<to=9>(some)
+        y = If<then_branch = t () => (float[N,8] held) { first = Gather(state, zero)
+                                                         flat = Squeeze(first, zero)
+                                                         both = MatMul(x, w)
+                                                         held = Add(both, flat) },
+               else_branch = e () => (float[N,8] fresh) { fresh = MatMul(x, v) }>(flag) }""",
+                  zero=np.array([0]), w=(4, 8), v=(4, 8))  # fmt: skip
+    for attribute in next(n for n in proto.graph.node if n.op_type == "If").attribute:
+        attribute.g.output[0].ClearField("type")
+    report = checked(proto, tmp_path)
+    assert report.ok and report.coverage is not None
+    assert report.coverage.weights == report.coverage.all_weights, report.verdict

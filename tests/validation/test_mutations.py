@@ -11,8 +11,8 @@ import onnx
 import pytest
 
 from onnx2tf_lite import convert, validation
-from onnx2tf_lite.validation import alone, operands, trial, verdict
-from onnx2tf_lite.validation.judge import Tolerance
+from onnx2tf_lite.validation import alone, operands, reference, trial, verdict
+from onnx2tf_lite.validation.judge import TOLERANCES, Tolerance
 
 from .editor import Editor
 from .models import model
@@ -115,6 +115,43 @@ def test_a_mutated_checker_finds_less(
     assert validation.check(proto, path, FEEDS, layers=False).ok, "this part of the checker is not needed for it"
     (found,) = validation.check(proto, file, FEEDS, require_coverage=100).files
     assert found.reached == claims
+
+
+@pytest.fixture(scope="module")
+def halves(proto: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("halves")
+    made = convert(onnx_graph=proto, output_folder_path=folder, outputs=["float16"], check="none", non_verbose=True)
+    return made.files["float16"]
+
+
+def test_what_16_bits_do_to_a_layer_is_allowed(proto: onnx.ModelProto, halves: Path) -> None:
+    """It is beyond what is asked of float32, and within three times what rounding does to the model itself."""
+    (found,) = validation.check(proto, halves, FEEDS).files
+    assert found.ok
+    alone = {r.tensor: r.alone for r in found.layers if r.alone}
+    assert any(a.slack for a in alone.values()), "no layer needed it: the test says nothing"
+    assert all(a.max_rel < 3e-3 for a in alone.values())
+
+
+def test_one_wrong_weight_of_16_bits_is_found(proto: onnx.ModelProto, halves: Path, tmp_path: Path) -> None:
+    path = bent(halves, tmp_path, *ERRORS["a weight behind a closed ReLU"])
+    (found,) = validation.check(proto, path, FEEDS, layers=False).files
+    assert found.kind == "float16" and not found.ok
+    assert "introduces" in found.verdict and "on operands made for it" in found.verdict
+
+
+@pytest.mark.parametrize("size", [0.5, 1.0], ids=["what rounding does is measured larger", "a layer has all elements"])
+def test_without_the_measure_of_16_bits_it_passes(
+    size: float, proto: onnx.ModelProto, halves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either the operands and weights are shaken by far more than 2^-11, or a share of the elements is let go."""
+    path = bent(halves, tmp_path, *ERRORS["a weight behind a closed ReLU"])
+    if size < 1:
+        monkeypatch.setattr(reference, "HALF", size)
+    else:
+        loose = replace(TOLERANCES["float16"], rtol=10, alone=None)
+        monkeypatch.setattr(Tolerance, "isolated", property(lambda self: loose))
+    assert validation.check(proto, path, FEEDS, layers=False).ok
 
 
 def test_what_is_not_reached_is_listed(proto: onnx.ModelProto, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,7 +230,7 @@ def resize(name: str, traits: Traits, corners: str) -> None:
 
 
 _NEAREST = MOVER.but(bits=Bits.WRONG, exact_in_float=True)
-resize("RESIZE_BILINEAR", real("+- +n -n n n", REALS, Int8.ONE_SCALE, int16=True), "@half_pixel_centers")
+resize("RESIZE_BILINEAR", real("+- +n -n n n", REALS, Int8.RESAMPLES, int16=True), "@half_pixel_centers")
 resize("RESIZE_NEAREST_NEIGHBOR", _NEAREST, "@half_pixel_centers|@align_corners")
 # window 2 * radius + 1 over the last axis; alpha is not divided by the window size
 define(

@@ -1,0 +1,203 @@
+"""A quantised model without its rounding: weights are the real numbers that they stand for.
+
+What the two differ by is the quantisation noise of the model itself.  What saturates still does: quantisers leave an
+activation to the range of its result.  Operators are those of ONNX and of ONNX Runtime's domain com.microsoft, by their
+schemas.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+from .measure import Array
+from .restate import attribute, changed, graphs
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """An operator on quantised tensors: ``operator`` is its counterpart on real numbers.
+
+    Each of ``operands`` is the place of a tensor, behind which are its scale and its zero point, after the ``plain``
+    ones; ``result`` is the place of the scale of the result, its zero point behind it; ``bias`` that of int32 ones in
+    steps of the product of the scales.
+    """
+
+    operator: str
+    operands: tuple[int, ...]
+    result: int
+    bias: int | None = None
+    plain: int = 0
+
+
+_TWO, _ONE = (0, 3), (0,)
+OPERATORS = {
+    "QLinearConv": Quantised("Conv", _TWO, 6, bias=8),
+    "QLinearMatMul": Quantised("MatMul", _TWO, 6),
+    "QGemm": Quantised("Gemm", _TWO, 7, bias=6),
+    "QLinearAdd": Quantised("Add", _TWO, 6),
+    "QLinearMul": Quantised("Mul", _TWO, 6),
+    "QLinearWhere": Quantised("Where", (1, 4), 7, plain=1),
+    "QLinearConcat": Quantised("Concat", (), 0),  # as many operands as are given, from 2 on
+    "QLinearSigmoid": Quantised("Sigmoid", _ONE, 3),
+    "QLinearLeakyRelu": Quantised("LeakyRelu", _ONE, 3),
+    "QLinearSoftmax": Quantised("Softmax", _ONE, 3),
+    "QLinearAveragePool": Quantised("AveragePool", _ONE, 3),
+    "QLinearGlobalAveragePool": Quantised("GlobalAveragePool", _ONE, 3),
+}
+#: Operators on integers that are scaled afterwards -> what they are on real numbers.
+INTEGERS = {"MatMulInteger": "MatMul", "ConvInteger": "Conv"}
+NAMES = re.compile("Q[A-Z].*|.*Integer.*|(De|Dynamic)?[Qq]uantize.*")
+ONE_AXIS = 13  # the opset since which Softmax is over one axis and not over all from there on
+
+
+def unquantise(model: ModelProto) -> bool:
+    """Change the model to one that does not round to integers.
+
+    False (and the message is of no use) where an operator quantises in a way that is not known here.
+    """
+    opset = next((e.version for e in model.opset_import if not e.domain), 1)
+    inputs = frozenset(t.name for t in model.graph.input)
+    for graph in graphs(model.graph):
+        held = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+        held |= {n.output[0]: numpy_helper.to_array(a.t) for n in graph.node for a in n.attribute if a.name == "value"}
+        work = _Graph(held, inputs, opset)
+        nodes: list[NodeProto] = []
+        for node in graph.node:
+            made = work.node(node) if NAMES.fullmatch(node.op_type) else [node]
+            if made is None:
+                return False
+            nodes += made
+        del graph.node[:]
+        graph.node.extend(nodes)
+        graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in work.fresh.items())
+    del model.graph.value_info[:]
+    return True
+
+
+@dataclass
+class _Graph:
+    """``held``: the constants; ``inputs`` of the model; ``fresh``: new constants."""
+
+    held: Mapping[str, Array]
+    inputs: frozenset[str]
+    opset: int
+    fresh: dict[str, Array] = field(default_factory=dict)
+
+    def node(self, node: NodeProto) -> list[NodeProto] | None:
+        """What stands for a quantised operator; None where that is not known."""
+        if node.op_type == "QuantizeLinear":
+            return self.saturated(node.input[0], node, 1)
+        if node.op_type == "DequantizeLinear":
+            return self.dequantised(node)
+        if node.op_type == "DynamicQuantizeLinear":
+            for name, value in zip(node.output[1:], (1.0, 0.0), strict=True):
+                self.fresh[name] = np.array(value, np.float32)
+            return [_identity(node.input[0], node)]
+        if node.op_type in INTEGERS:
+            return self.integers(node)
+        kind = OPERATORS.get(node.op_type)
+        return self.linear(node, kind) if kind else None
+
+    def dequantised(self, node: NodeProto) -> list[NodeProto] | None:
+        """An operand of real numbers by now; a constant, or an input of the model, stays what it stands for."""
+        if node.input[0] in self.inputs:
+            return [node]
+        if node.input[0] not in self.held:
+            return [_identity(node.input[0], node)]
+        real = self.real(node, 0, attribute(node, "axis", 1))
+        return None if real is None else [_identity(real, node)]
+
+    def integers(self, node: NodeProto) -> list[NodeProto] | None:
+        """Products of integers less their zero points; their scale comes afterwards, in the model."""
+        zero = self.held.get(node.input[3]) if len(node.input) > 3 and node.input[3] else np.zeros((), np.int8)
+        weights = self.held.get(node.input[1])
+        if weights is None or zero is None or zero.size > 1:
+            return None
+        name = f"{node.output[0]}/real"
+        self.fresh[name] = weights.astype(np.float32) - zero.astype(np.float32).reshape(())
+        return [_renamed(node, INTEGERS[node.op_type], [node.input[0], name])]
+
+    def linear(self, node: NodeProto, kind: Quantised) -> list[NodeProto] | None:
+        """An operator with the scales of its operands and its result."""
+        opset = attribute(node, "opset", self.opset)  # of a Softmax, the meaning of its axis
+        if attribute(node, "channels_last", 0) or (opset < ONE_AXIS) != (self.opset < ONE_AXIS):
+            return None
+        by_rows = node.op_type == "QLinearConv" or bool(attribute(node, "transB", 0))
+        places = kind.operands or range(2, len(node.input), 3)
+        inputs = [*node.input[: kind.plain], *(self.real(node, place, 0 if by_rows else -1) for place in places)]
+        if kind.bias is not None and len(node.input) > kind.bias and node.input[kind.bias]:
+            inputs.append(self.bias(node, kind.bias))
+        if any(n is None for n in inputs):
+            return None
+        made = _renamed(node, kind.operator, [n for n in inputs if n is not None])
+        made.output[0] = f"{node.output[0]}/whole"
+        return [made, *self.saturated(made.output[0], node, kind.result)]
+
+    def saturated(self, name: str, node: NodeProto, place: int) -> list[NodeProto]:
+        """A result within what the integers of the scale at ``place``, and the zero point behind it, reach."""
+        scale, *zeros = (self.held.get(n) for n in node.input[place : place + 2])
+        zero = zeros[0] if zeros else np.zeros((), np.uint8)
+        if scale is None or zero is None or scale.size > 1:  # run-time parameters are chosen so that nothing saturates
+            return [_identity(name, node)]
+        ends = [np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max]
+        low, high = (f"{node.output[0]}/{end}" for end in ("low", "high"))
+        self.fresh |= {n: real_numbers(0, np.array(end), scale.reshape(()), zero.reshape(()))
+                       for n, end in zip((low, high), ends, strict=True)}  # fmt: skip
+        above = f"{node.output[0]}/above"
+        return [
+            helper.make_node("Max", [name, low], [above]),
+            helper.make_node("Min", [above, high], [node.output[0]]),
+        ]
+
+    def real(self, node: NodeProto, place: int, axis: int) -> str | None:
+        """The real numbers of an operand, of a constant a new one; None where its scale is not constant."""
+        name = node.input[place]
+        if name not in self.held:
+            return str(name)
+        given = [n for n in node.input[place : place + 3] if n]
+        if not set(given) <= set(self.held):
+            return None
+        fresh = f"{node.output[0]}/real{place}"
+        self.fresh[fresh] = real_numbers(axis, *(self.held[n] for n in given))
+        return fresh
+
+    def bias(self, node: NodeProto, place: int) -> str | None:
+        """Of integers in steps of the product of the scales of both operands."""
+        values = [self.held.get(node.input[i]) for i in (place, 1, 4)]
+        if any(v is None for v in values):
+            return None
+        stored, *scales = (np.ravel(v) for v in values if v is not None)
+        self.fresh[f"{node.output[0]}/bias"] = (stored * scales[0] * scales[1]).astype(np.float32)
+        return f"{node.output[0]}/bias"
+
+
+def _identity(name: str, node: NodeProto) -> NodeProto:
+    return helper.make_node("Identity", [name], [node.output[0]])
+
+
+def _renamed(node: NodeProto, operator: str, inputs: list[str]) -> NodeProto:
+    """With the attributes that the two have in common."""
+    made = changed(node, {"opset", "channels_last"})
+    made.op_type, made.domain = operator, ""
+    del made.input[:]
+    made.input.extend(inputs)
+    return made
+
+
+def real_numbers(axis: int, stored: Array, scale: Array, zero: Array | None = None) -> Array:
+    """The float32 numbers ``(stored - zero) * scale`` that integers stand for, by one scale or one per slice of
+    ``axis`` (ONNX, DequantizeLinear)."""
+
+    def along(values: Array) -> Array:
+        shape = [1] * stored.ndim
+        if values.size > 1:
+            shape[axis] = -1
+        return values.reshape(shape if values.size > 1 else ())
+
+    shifted = stored.astype(np.float32) - (0 if zero is None else along(zero.astype(np.float32)))
+    return np.asarray(shifted * along(scale), np.float32)
