@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import numpy as np
 import onnx
 import pytest
@@ -14,6 +16,8 @@ from onnx2tf_lite.validation.reference import Reference
 from onnx2tf_lite.validation.stepwise import Refused, Stepwise
 
 from .models import model
+
+RUNTIME = tuple(map(int, version("onnxruntime").split(".")[:2]))
 
 
 def reference(proto: onnx.ModelProto) -> Reference:
@@ -131,6 +135,8 @@ def test_output_padding_beyond_the_stride() -> None:
     proto = model("""g (float[1,1,5,6] x) => (float[1,2,4,5] y) {
         y = ConvTranspose<strides=[1,1], dilations=[2,2], output_padding=[1,1], pads=[2,2,2,2]>(x, w, b) }""",
         w=(1, 2, 2, 2), b=(2,))  # fmt: skip
+    if RUNTIME < (1, 28):
+        pytest.skip("this ONNX Runtime does not refuse it, and gives other numbers")
     assert verdict(proto)[0] == 0
     x = np.random.default_rng(0).standard_normal((1, 1, 5, 6)).astype(np.float32)
     w, b = map(onnx.numpy_helper.to_array, proto.graph.initializer)
@@ -224,6 +230,8 @@ def test_masked_scores_are_infinite() -> None:
     own, feeds = reference(proto), {n: np.ones((1, 2, 3, 4), np.float32) for n in "qkv"}
     assert own.masked == {"qk"}
     raw = dict(zip(["y", "qk"], own._ort(["y", "qk"], "").run(["y", "qk"], feeds), strict=True))
+    if RUNTIME < (1, 27):
+        pytest.skip("this ONNX Runtime puts the softcap over the mask")
     assert np.isfinite(raw["qk"]).all() and raw["qk"].min() < -3e38, "the error is gone: drop the row"
     (truth,) = ReferenceEvaluator(proto).run(["qk"], feeds)
     np.testing.assert_array_equal(np.isneginf(own.open().run(feeds)["qk"]), np.isneginf(truth))
