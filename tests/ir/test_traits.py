@@ -218,7 +218,7 @@ def _again(op: Op, **attrs: object) -> Op:
 @with_trait(lambda kind: kind.name not in ("IF", "WHILE", "RFFT2D", "RANGE", "NON_MAX_SUPPRESSION_V4"))
 def test_float_results_are_within_their_limits(key: str) -> None:
     op, arrays = OPERATIONS[key]
-    low, high = np.float32(op.kind.limits)
+    low, high = map(np.float32, op.kind.limits)
     for pool in (FINITE, np.linspace(-8, 8, 400, dtype=np.float32)):
         for result in evaluate(op, drawn(arrays, np.random.default_rng(5), pool)):
             if result.dtype.kind == "f":
