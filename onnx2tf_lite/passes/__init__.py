@@ -6,7 +6,7 @@
 
 `onnx2tf --list-passes` prints them all. 16-bit floats are widened first; then overrides, cuts and shape inference, and
 `upgrade`; then folding, needless copies, cleaning and inference until nothing changes; the fusions, `batchnorm`,
-onnxsim and `names`.
+`reparameterise`, onnxsim and `names`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from .fold import Fold
 from .fuse import FUSIONS, Fuse, explain
 from .manager import Listener, Pass, PassManager, PassOptions, PassReport, PassResult
 from .names import Names
+from .reparameterise import Reparameterise
 from .shapes import Shapes
 from .simplify import Simplify
 from .tile import Tile
@@ -74,7 +75,7 @@ class Int64(Pass):
 def _registry() -> Iterator[PassEntry]:
     fusions = [partial(Fuse, fusion) for fusion in FUSIONS.values()]
     makers: list[Callable[[PassOptions], Pass]] = [Widen, Shapes, Upgrade, Fold, Tile, Clean, *fusions]
-    for make in (*makers, BatchNorm, Int64, Simplify, Names):
+    for make in (*makers, BatchNorm, Reparameterise, Int64, Simplify, Names):
         one = make(PassOptions())
         yield PassEntry(one.name, one.summary, make)
 
@@ -105,7 +106,7 @@ def default_pipeline(options: PassOptions | None = None, listener: Listener | No
     if "shapes" not in o.disabled:
         group.append(Shapes(PassOptions(keep_nodes=o.keep_nodes)))  # no second cut
     fixpoint = PassManager(group, steps=ROUNDS, name="fold, tile, clean")
-    last = some(*FUSIONS, "batchnorm", "clean", "int64", "simplify", "names")
+    last = some(*FUSIONS, "batchnorm", "reparameterise", "clean", "int64", "simplify", "names")
     return PassManager([*some("widen", "shapes", "upgrade"), fixpoint, *last], name="passes", listener=listener)
 
 
