@@ -44,7 +44,7 @@ class Reparameterise(Pass):
                     counts[what] += sum(change(edit, node, ours) for node in reversed(mine) if not edit.dead(node))
                 edit.commit()
         if any(counts.values()):
-            infer(graph)  # new sums have shapes, and unknown extents the names that they would have without the old ones
+            infer(graph)  # the new sums have shapes; unknown extents are named as without the old ones
         return counted(graph, counts)
 
 
