@@ -2,7 +2,8 @@
 
 ``activations``  into the operation before          ``weights``  constants into weights and biases
 ``padding``      explicit pads as SAME               ``forms``    compositions with an operator
-``cleanup``      no-ops, chains, pairs               ``qdq``      integer kernels for quantised models (.tflite only)
+``cleanup``      no-ops, chains, pairs               ``views``    arithmetic before RESHAPE and TRANSPOSE
+``attention``    factors, summands and guards        ``qdq``      integer kernels (quantised .tflite only)
 
 The first line of a rule's docstring is what the notes of a conversion call it; the rest says what is equal.
 """
@@ -11,10 +12,18 @@ from __future__ import annotations
 
 from ..ir.editor import rewrite
 from ..ir.graph import Graph
-from . import activations, cleanup, forms, padding, weights
+from . import activations, attention, cleanup, forms, padding, views, weights
 from .qdq import qdq
 
-RULES = [*cleanup.RULES, *forms.RULES, *weights.RULES, *padding.RULES, *activations.RULES]
+RULES = [
+    *cleanup.RULES,
+    *forms.RULES,
+    *views.RULES,
+    *weights.RULES,
+    *attention.RULES,
+    *padding.RULES,
+    *activations.RULES,
+]
 
 
 def fuse(graph: Graph, keep: frozenset[str] = frozenset()) -> list[str]:

@@ -243,6 +243,8 @@ class Editor:
         """Where the tensor is now; real numbers that only exist as stored integers any more are found there, and bytes
         without a sign in those with one that are as real."""
         value = self._survivor(place.value)
+        while value not in alive and (renaming := value.made_by("RESHAPE")) is not None:
+            (value,) = map(self._survivor, renaming.uses()[:1])  # the same elements in the same order
         if value in alive or value.is_constant:
             return replace(place, value=value)
         maker = value.made_by("DEQUANTIZE") or value.made_by("QUANTIZE")

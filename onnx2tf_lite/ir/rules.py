@@ -21,6 +21,7 @@ from .. import match
 from . import build as b
 from .graph import Op, Value
 from .kinds import KINDS, Kind
+from .orders import Elementwise
 from .traits import Elements, FixedScale, Int8
 
 MOVEMENT = (Int8.MOVES, Int8.PADS, Int8.JOINS)
@@ -28,6 +29,7 @@ FAMILIES: dict[str, Callable[[Kind], bool]] = {
     "linear": lambda kind: kind.weights is not None,
     "carrier": lambda kind: kind.fuses,  # of an activation
     "clamp": lambda kind: kind.clamps,
+    "elementwise": lambda kind: isinstance(kind.layout, Elementwise) and kind.elements is Elements.COMPUTED,
     "mover": lambda kind: kind.int8 is Int8.MOVES,  # the numbers of one tensor, and perhaps zeros, or fewer of them
     "view": lambda kind: kind.int8 is Int8.MOVES and kind.elements is Elements.COPIED,
     "joiner": lambda kind: kind.int8 is Int8.JOINS,

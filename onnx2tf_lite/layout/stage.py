@@ -15,7 +15,7 @@ from ..ir.orders import AS_WRITTEN, Layout, Order, every_port, natural, permute,
 from .candidates import Candidate, Vertex, as_written, discover, from_producers, from_readers
 from .edges import channels_last, stored_orders
 from .problem import CL, Labelling, Pin
-from .views import Atoms, Axes, Key, key_of, order_for, runs
+from .views import Atoms, Axes, Key, key_of, order_for, pieces
 
 TRANSPOSE_COST = 4096  # bytes that a transpose costs beyond the data it moves
 UNKNOWN_EXTENT = 64  # stands for a symbolic dim other than the first when bytes are weighed
@@ -286,23 +286,12 @@ class _Layout:
             return self.reshaped[value, shape]
 
     def _move(self, base: Value, want: Axes, consumer: str) -> tuple[Value, Axes]:
-        """The one transpose of ``base`` into the order of ``want``: by whole axes where it can be, else by runs."""
-        (key, (value, have)) = next(iter(self.stored[base].items()))
-        filled = [a for a in want if a]
-        pieces: Axes
-        if set(filled) == {a for a in have if a} and len(have) == len(want):
-            pieces = have
-            order = order_for(have, key_of(want), natural(len(have)))
-            assert order is not None
-            spare = iter([i for i, a in enumerate(have) if not a])
-            order = tuple(have.index(a) if a else next(spare) for a in want)
-        else:
-            pieces = tuple(runs(key, key_of(want)))
-            starts = {piece[0]: i for i, piece in enumerate(pieces)}
-            order = tuple(starts[a] for a in key_of(want) if a in starts)
-            shape = self.atoms.shape(pieces)
-            value = value if value.shape == shape else self._emit("RESHAPE", value, shape=shape)
-        axes = permute(pieces, order)
+        """The one transpose of ``base`` into the order of ``want``, with as few RESHAPEs around it as can be."""
+        value, have = next(iter(self.stored[base].values()))
+        seen, order = pieces(have, want)
+        if seen != have:
+            value = self._emit("RESHAPE", value, shape=self.atoms.shape(seen))
+        axes = permute(seen, order)
         moved = self._emit("TRANSPOSE", value, perm=order)
         nbytes = weight(base, self.shapes[base])
         self.report.transposes.append(Transposition(base.name, nbytes, self.made[base], consumer))

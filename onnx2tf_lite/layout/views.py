@@ -16,6 +16,7 @@ from ..ir.dims import Dim, Shape, exact_div, product
 
 Axes = tuple[tuple[int, ...], ...]  # atoms of every axis
 Key = tuple[int, ...]  # leaf atoms in memory order
+MAX_RANK = 6  # of the kernels, XNNPACK's too
 
 
 @dataclass
@@ -124,3 +125,27 @@ def runs(have: Key, want: Key) -> list[Key]:
         else:
             result.append([atom])
     return [tuple(r) for r in result]
+
+
+def pieces(have: Axes, want: Axes) -> tuple[Axes, tuple[int, ...]]:
+    """The axes as which a tensor that lies as ``have`` is to be seen, and the permutation that makes it ``want``.
+
+    The axes of ``have`` itself where none of them is torn apart: nothing comes before the TRANSPOSE.  Else those that
+    give the axes of ``want`` where these are not: nothing comes behind it.  Else the longest runs that stay together.
+    """
+    parts = tuple(runs(key_of(have), key_of(want)))
+    whole = [a for a in want if a]
+    seen = parts
+    if {*whole} == {a for a in have if a} or all(a in parts for a in have if a):
+        seen = have
+    elif all(a in parts for a in whole):
+        seen = (*(a for a in want if not a), *parts)
+    if len(seen) > MAX_RANK:
+        seen = parts
+    start = {axis[0]: i for i, axis in enumerate(seen) if axis}
+    filled = [start[a] for a in key_of(want) if a in start]
+    units = [i for i, axis in enumerate(seen) if not axis]
+    if len(seen) == len(want) and len(filled) == len(whole):
+        rest, spare = iter(filled), iter(units)
+        return seen, tuple(next(rest) if axis else next(spare) for axis in want)
+    return seen, (*units, *filled)

@@ -22,6 +22,7 @@ from ..ir import build as b
 from ..ir import rewrite
 from ..ir.graph import Graph, Op, Value
 from ..ir.kinds.shapes import broadcast
+from . import guards
 from .specials import LARGEST, NONE, Span, Spans, Visible, tests
 
 PLUS, MINUS = np.float32(np.inf), np.float32(-np.inf)
@@ -36,6 +37,7 @@ Form = Callable[[Op, Spans, frozenset[str]], "Value | None"]
 def restore(graph: Graph) -> None:
     """Give every operation whose special results are seen the form that has them, in place."""
     parts = [graph, *graph.subgraphs()]
+    guards.drop(parts, Spans(graph))
     suspects = {}
     if any(tests(op) for part in parts for op in part.ops):
         asked = Visible(graph, Spans(graph), suspicion=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..ir import build as b
 from ..ir import dims
+from ..ir.dims import Dim
 from ..ir.graph import Value
 from .registry import Unsupported, op
 
@@ -45,19 +46,37 @@ def rms_normalization(x: Value, scale: Value, *, axis: int = -1, epsilon: float 
 
 @op("InstanceNormalization")
 def instance_normalization(x: Value, scale: Value, bias: Value, *, epsilon: float = 1e-5) -> Value:
-    result = normalized(x, range(2, x.rank), epsilon)[0]
-    return affine(result, per_channel(scale, x.rank), per_channel(bias, x.rank))
+    """Groups of one channel."""
+    return grouped(x, scale, bias, x.shape[1], epsilon)
 
 
 @op("GroupNormalization")
 def group_normalization(
     x: Value, scale: Value, bias: Value, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Value:
-    """[N, C, ...] as [N, G, C/G, ...]; statistics over all but N and G, scale and bias [C]."""
+    return grouped(x, scale, bias, num_groups, epsilon)
+
+
+def grouped(x: Value, scale: Value, bias: Value, count: Dim, epsilon: float) -> Value:
+    """[N, C, ...] normalised over each of ``count`` groups of neighbouring channels; ``scale`` and ``bias`` [C].
+
+    Mean and variance of every channel first, and those of a group from them: its variance is the mean of
+    var_c + (mean_c - mean_g)^2.  The large tensor is then read along whole axes, and only [N, C] is seen in groups: a
+    MEAN over a part of an axis takes seven times as long (benchmarks/kernels.py), and may need a TRANSPOSE.
+    """
     n, c, *space = x.shape
-    grouped = b.reshape(x, (n, num_groups, dims.floordiv(c, num_groups), *space))
-    result = b.reshape(normalized(grouped, range(2, grouped.rank), epsilon)[0], x.shape)
-    return affine(result, per_channel(scale, x.rank), per_channel(bias, x.rank))
+    axes, groups = range(2, x.rank), (count, dims.floordiv(c, count))
+    mean = b.reduce("MEAN", x, axes, keepdims=True)
+    centred = x - mean
+    variance = b.reduce("MEAN", b.square(centred), axes, keepdims=True)
+    if count == c:
+        return affine(centred, b.rsqrt(variance + epsilon) * per_channel(scale, x.rank), per_channel(bias, x.rank))
+    mean, variance = (b.reshape(v, (n, *groups)) for v in (mean, variance))
+    offset = mean - b.reduce("MEAN", mean, [2], keepdims=True)
+    variance = b.reduce("MEAN", variance + b.square(offset), [2], keepdims=True)
+    factor = b.rsqrt(variance + epsilon) * b.reshape(scale, groups)
+    summand = offset * factor + b.reshape(bias, groups)
+    return affine(centred, *(b.reshape(v, (n, c, *(1 for _ in space))) for v in (factor, summand)))
 
 
 @op("LpNormalization")

@@ -149,6 +149,39 @@ def _chains(centred: str, lets: str, affine: tuple[str, ...]) -> tuple[str, ...]
     return tuple(found)
 
 
+def _grouped(match: Match) -> str | None:
+    """[N, C, ...] seen as [N, G, ...], normalised over all but N and G, seen as it was; scale and bias by channel."""
+    x, seen, y = (shape(t) or () for t in (match.x, match.seen, match.root.outputs[0]))
+    if len(x) < 3 or len(seen) < 3 or x != y or None in x or x[0] != seen[0]:
+        return "its shapes are unknown, or others"
+    channels, groups = x[1], seen[1]
+    if not (isinstance(channels, int) and isinstance(groups, int)) or channels % groups:
+        return f"{channels} channels are not {groups} groups"
+    if any(static(match.bound[name]) != (groups,) for name in ("one", "zero")):
+        return "its own scale and bias are unknown"
+    wide = (channels, *(1 for _ in x[2:]))
+    if any(_trailing(end, len(wide)) != wide for end in map(match.bound.get, ("scale", "bias")) if end is not None):
+        return f"scale or bias does not have the shape {list(wide)}"
+    return None
+
+
+def _group_norm(edit: GraphEdit, match: Match) -> None:
+    """(n * one + zero) * scale + bias, with one and zero per group, is n * scale' + bias' per channel."""
+    channels, groups, name = match.x.shape[1], match.seen.shape[1], title(match.root)
+    inner = match.op("n")
+    one, zero = (np.repeat(match.bound[k].values.astype(np.float64), channels // groups) for k in ("one", "zero"))
+    scale, bias = (match.bound.get(k) for k in ("scale", "bias"))
+    factor = 1.0 if scale is None else scale.values.reshape(-1)
+    summand = 0.0 if bias is None else bias.values.reshape(-1)
+    dtype = match.x.dtype or np.float32
+    ends = (
+        edit.const(one * factor, f"{name}/scale", dtype),
+        edit.const(zero * factor + summand, f"{name}/bias", dtype),
+    )
+    epsilon = inner.attrs.get("epsilon", 1e-5)
+    edit.become(match.root, "GroupNormalization", [match.x, *ends], num_groups=groups, epsilon=epsilon)
+
+
 # -- activations ------------------------------------------------------------------------------------------------------
 def _sixth(match: Match) -> str | None:
     """If it is made of a HardSigmoid: that of slope 1/6 (its own default is 0.2)."""
@@ -285,6 +318,8 @@ _HARD_SIGMOID = (
 _LN, _RMSN = "LayerNormalization", "RMSNormalization"
 _LAYER = _chains("d", "d = Sub(x, ReduceMean(x, axes)); ", _AFFINE)
 _RMS = _chains("x", "", _AFFINE[1:])
+_INSTANCE = "Reshape(n := InstanceNormalization(seen := Reshape(x, s1), const(one), const(zero)), s2)"
+_GROUP = tuple(end.replace("CORE", _INSTANCE) for end in _AFFINE)
 _GELU = tuple(p for inner in (*_ERF, *_TANH) for p in _halves(inner))
 _MISH = ("Mul(x, Tanh(Softplus(x)))", "Mul(x, Tanh(Log(Add(Exp(x), 1))))")  # tanh of its infinity is 1, too
 _SHUFFLE = "Reshape(turned := Transpose(blocks := Reshape(x, s1)), s2)"
@@ -298,6 +333,7 @@ FUSIONS = {
         Fusion("gelu", "Gelu (erf and tanh)", ONNX.patterns(*_GELU), _gelu),
         Fusion("layernorm", _LN, ONNX.patterns(*_LAYER), _normalise(_LN), _normalised),
         Fusion("rmsnorm", _RMSN, ONNX.patterns(*_RMS), _normalise(_RMSN), _normalised),
+        Fusion("groupnorm", "GroupNormalization", ONNX.patterns(*_GROUP), _group_norm, _grouped),
         Fusion("pixelshuffle", "DepthToSpace and SpaceToDepth", ONNX.patterns(_SHUFFLE), _shuffle, _shuffles),
     )
 }

@@ -49,9 +49,9 @@ class Form:
 
 def channels(tensor: Tensor, form: Form) -> int | None:
     """The number of channels, where it is known and the rank is that of the form."""
-    dims = shape(tensor)
-    known = dims is not None and len(dims) == form.rank and isinstance(dims[form.axis], (int, np.integer))
-    return int(dims[form.axis]) if known and dims is not None else None
+    dims = shape(tensor) or ()
+    count = dims[form.axis] if len(dims) == form.rank else None
+    return int(count) if isinstance(count, (int, np.integer)) else None
 
 
 def identity(tensor: Tensor, form: Form) -> LinearMap | None:

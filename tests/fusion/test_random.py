@@ -50,6 +50,12 @@ STEPS: dict[str, Any] = {
     "upper": lambda x, r: b.minimum(x, float(r.choice([6, 1]))),
     "matmul": lambda x, r: b.matmul(x, weights(x.shape[-1], 3)),
     "regroup": lambda x, r: b.reshape(b.reshape(x, (-1, x.shape[-1])), x.shape),
+    "seen": lambda x, r: b.reshape(b.reshape(x, (-1, x.shape[-1])) * vector(x.shape[-1]), x.shape),
+    "rows seen": lambda x, r: b.reshape(b.gelu(b.reshape(x, (x.shape[1], -1))) + 0.5, x.shape),
+    "merged": lambda x, r: b.reshape(b.reshape(x, (*x.shape[:2], -1)) + vector(x.shape[2] * x.shape[3]), x.shape),
+    "moved": lambda x, r: b.transpose(
+        b.transpose(x, (0, 3, 1, 2)) * vector(x.shape[-1]).reshape(-1, 1, 1), (0, 2, 3, 1)
+    ),
     "turn": lambda x, r: b.transpose(b.transpose(x, (0, 2, 1, 3)), r.choice([(0, 2, 1, 3), (0, 1, 2, 3)])),
 }
 

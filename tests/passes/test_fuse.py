@@ -16,11 +16,14 @@ NUMBERS = {
     "half": F(0.5), "one": F(1), "two": F(2), "three": F(3), "six": F(6), "zero": F(0), "sixth": F(1 / 6), "root2": F(2**0.5),
     "inv2": F(2**-0.5), "c": F(0.044715), "k": F((2 / np.pi) ** 0.5), "five": F(5), "near6": F(5.998), "eps": F(1e-5), "slope": F(0.3),
     "g": np.linspace(0.5, 2, 8).astype(F), "b": np.linspace(-1, 1, 8).astype(F), "last": np.array([-1]), "first": np.array([1]),
-    "hw": np.array([2, 3]), "g2": np.ones((4, 8), F) * 2, "bad": np.ones((6, 1, 1), F), "g4": np.ones((1, 1, 8), F) * 3,
+    "s3": np.array([2, 3, -1]), "s1": np.array([2, 1, -1]), "sq": np.array([3, 2, -1]), "sx": np.array([2, 6, 4, 8]), "sh": np.array([2, 6, 32]),
+    "o3": np.array([0.5, 1, 2], F), "z3": np.array([3, -1, 0], F), "o2": np.array([1, 2], F), "z2": np.array([0, 1], F), "o1": np.array([2], F), "z1": np.array([1], F), "g6": np.linspace(0.5, 2, 6).astype(F).reshape(6, 1, 1),
+    "b6": np.linspace(-1, 1, 6).astype(F).reshape(1, 6, 1, 1), "hw": np.array([2, 3]), "g2": np.ones((4, 8), F) * 2, "bad": np.ones((6, 1, 1), F), "g4": np.ones((1, 1, 8), F) * 3,
 }  # fmt: skip
 SIX = "a = Add (x, three)  q = Clip (a, zero, six)"
 RELU6 = "a = Add (x, three)  r = Relu (a)  q = Min (r, six)"
 MEAN = "m = ReduceMean (x, last)  d = Sub (x, m)"
+GROUPS = "r = Reshape (x, s3)  n = InstanceNormalization (r, o3, z3)"
 SPREAD = "w = ReduceMean (s, last)  e = Add (w, eps)  r = Sqrt (e)"
 
 # fusion, text, the operator it becomes
@@ -51,6 +54,10 @@ FUSES = [
     ("layernorm", f"{MEAN}  s = Mul (d, d)  {SPREAD}  i = Reciprocal (r)  n = Mul (d, i)  y = Mul (n, g)", "LayerNormalization"),
     ("layernorm", f"{MEAN}  s = Pow (d, two)  {SPREAD}  y = Div (d, r)", "LayerNormalization"),
     ("layernorm", f"{MEAN}  s = Pow (d, two)  {SPREAD}  n = Div (d, r)  y = Mul (n, g2)".replace("last", "hw"), "LayerNormalization"),
+    ("groupnorm", f"{GROUPS}  y = Reshape (n, sx)", "GroupNormalization"),
+    ("groupnorm", f"{GROUPS}  q = Reshape (n, sx)  m = Mul (q, g6)  y = Add (b6, m)", "GroupNormalization"),
+    ("groupnorm", f"{GROUPS}  q = Reshape (n, sx)  y = Mul (g6, q)", "GroupNormalization"),
+    ("groupnorm", f"{GROUPS}  q = Reshape (n, sx)  m = Mul (q, g6)  y = Add (b6, m)".replace("3", "1"), "GroupNormalization"),
     ("rmsnorm", f"s = Pow (x, two)  {SPREAD}  n = Div (x, r)  y = Mul (n, g)", "RMSNormalization"),
     ("rmsnorm", f"s = Mul (x, x)  {SPREAD}  i = Div (one, r)  n = Mul (x, i)  y = Mul (g, n)", "RMSNormalization"),
 ]  # fmt: skip
@@ -69,13 +76,16 @@ NEAR = [
     ("layernorm", f"{MEAN}  s = Pow (d, two)  {SPREAD}  y = Div (d, r)".replace("last", "first"), "not the last ones"),
     ("layernorm", f"{MEAN}  s = Pow (d, two)  {SPREAD}  y = Div (d, r)".replace("(x, last)", "(x, hw)"), "differ"),
     ("layernorm", f"{MEAN}  s = Pow (d, two)  {SPREAD}  y = Div (x, r)", None),
+    ("groupnorm", f"{GROUPS}  y = Reshape (n, sx)".replace("s3", "sq").replace("o3", "o2").replace("z3", "z2"), "its shapes"),
+    ("groupnorm", f"{GROUPS}  y = Reshape (n, sh)", "its shapes"),
+    ("groupnorm", "a = Abs (o3)  r = Reshape (x, s3)  n = InstanceNormalization (r, a, z3)  y = Reshape (n, sx)", None),
     ("rmsnorm", f"s = Mul (x, g)  {SPREAD}  n = Div (x, r)  y = Mul (n, g)", None),
 ]  # fmt: skip
 
 
 def build(text: str):
     used = {k: v for k, v in NUMBERS.items() if k in text.replace("(", " ").replace(")", " ").replace(",", " ").split()}
-    return model(f"(float[2,6,4,8] x) => (float[2,6,4,8] y) {{ {text} }}", **used)
+    return model(f"(float[2,6,4,8] x) => (float[{'2,6,32' if 'sh)' in text else '2,6,4,8'}] y) {{ {text} }}", **used)
 
 
 @pytest.mark.parametrize(("name", "text", "op"), FUSES, ids=[f"{n}-{i}" for i, (n, _, _) in enumerate(FUSES)])

@@ -1,0 +1,138 @@
+"""Arithmetic rises through views: what is computed of every element can be computed before it is renamed or moved.
+
+There it meets the operation that makes the numbers: an activation or a constant goes into a convolution, and RESHAPEs
+that stood on both sides of it become neighbours, of which nothing remains.  All of it is exact: the same numbers are
+computed of the same elements.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..ir import build as b
+from ..ir.dims import Dim, Shape, is_static, product
+from ..ir.graph import Op, Value, constant
+from ..ir.rules import Match, again, has_one_reader, rule
+
+GROWTH = 1 << 16  # bytes that a constant may have once it is written out for each element of a merged axis
+MAX_RANK = 6  # of XNNPACK
+
+
+def groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]] | None:
+    """Axes of two shapes of one tensor that hold the same elements, in runs as short as possible; None where that
+    cannot be told."""
+    found: list[tuple[list[int], list[int]]] = []
+    left, right = list(range(len(before)))[::-1], list(range(len(after)))[::-1]
+    while left or right:
+        mine: list[int] = [left.pop()] if left else []
+        theirs: list[int] = [right.pop()] if right else []
+        while (a := product([before[i] for i in mine])) != (c := product([after[i] for i in theirs])):
+            if not (isinstance(a, int) and isinstance(c, int)):
+                return None
+            short, rest = (mine, left) if a < c else (theirs, right)
+            if not rest:
+                return None
+            short.append(rest.pop())
+        found.append((mine, theirs))
+    return found
+
+
+def seen_before(c: np.ndarray, before: Shape, after: Shape) -> np.ndarray | None:
+    """The constant that does to a tensor of shape ``before`` what ``c`` does to it reshaped to ``after``; None where
+    ``c`` makes the result larger, or would become large itself."""
+    runs = groups(before, after)
+    if runs is None or c.ndim > len(after):
+        return None
+    dims = (1,) * (len(after) - c.ndim) + c.shape
+    if any(d not in (1, e) for d, e in zip(dims, after, strict=True)):
+        return None
+    wide: list[Dim] = list(dims)
+    shape: list[Dim] = [1] * len(before)
+    for mine, theirs in runs:
+        if any(dims[i] != 1 for i in theirs):
+            for i in theirs:
+                wide[i] = after[i]
+            for i in mine:
+                shape[i] = before[i]
+    if not is_static((*wide, *shape)):
+        return None
+    extents = [int(d) for d in wide if isinstance(d, int)]
+    if math.prod(extents) != c.size and math.prod(extents) * c.itemsize > GROWTH:
+        return None
+    return np.broadcast_to(c.reshape(dims), extents).reshape([int(d) for d in shape if isinstance(d, int)])
+
+
+def computed(root: Op, x: Value, c: Value | None = None) -> Value | None:
+    """What ``root`` computes, of ``x`` instead of its only operand that is not constant, and of ``c``."""
+    if x.rank > min(root.kind.max_rank, MAX_RANK) or x.is_constant:
+        return None
+    operands = [x if v is not None and not v.is_constant else c for v in root.inputs]
+    return again(root, *operands)
+
+
+@rule(
+    "elementwise(renamed := RESHAPE(x))",
+    "elementwise(renamed := RESHAPE(x), const(c))",
+    "elementwise(const(c), renamed := RESHAPE(x))",
+)
+def before_reshape(m: Match) -> Value | None:
+    """arithmetic before a RESHAPE
+
+    f(reshape(x)) = reshape(f(x)), where a constant operand is reshaped back.
+    """
+    c = m.get("c")
+    if c is not None:
+        data = None if c.data is None or c.quant is not None else seen_before(c.data, m.x.shape, m.renamed.shape)
+        if data is None:
+            return None
+        c = constant(data, name=c.name)
+    result = computed(m.root, m.x, c)
+    return None if result is None else b.reshape(result, m.root.outputs[0].shape)
+
+
+@rule("elementwise(left := RESHAPE(x), right := RESHAPE(y))")
+def before_reshapes(m: Match) -> Value | None:
+    """arithmetic before two equal RESHAPEs
+
+    f(reshape(x), reshape(y)) = reshape(f(x, y)) where both have the same shape before, and after.
+    """
+    if m.x.shape != m.y.shape or m.left.shape != m.right.shape or m.x.rank > min(m.root.kind.max_rank, MAX_RANK):
+        return None
+    return b.reshape(again(m.root, m.x, m.y), m.root.outputs[0].shape)
+
+
+def comes_of_weights(m: Match, value: Value) -> bool:
+    """True for the result of a linear operation, seen through views, that nobody else reads."""
+    while has_one_reader(m, value) and value.producer is not None:
+        if value.producer.kind.weights is not None:
+            return True
+        if not value.producer.kind.is_view:
+            return False
+        (value,) = value.producer.uses()
+    return False
+
+
+_ARITHMETIC = "ADD|SUB|MUL|DIV"
+
+
+@rule(f"{_ARITHMETIC}(moved := TRANSPOSE(x), const(c))", f"{_ARITHMETIC}(const(c), moved := TRANSPOSE(x))", above=2)
+def before_transpose(m: Match) -> Value | None:
+    """arithmetic with a constant before a TRANSPOSE
+
+    f(transpose(x)) = transpose(f(x)), where the constant is transposed back.  Only where weights are in front of it,
+    which take the constant: otherwise nothing is won.
+    """
+    perm, data = m.op("moved").attrs["perm"], m.c.data
+    if data is None or m.c.quant is not None or data.ndim > len(perm) or not comes_of_weights(m, m.x):
+        return None
+    if any(d not in (1, e) for d, e in zip(data.shape[::-1], m.moved.shape[::-1], strict=False)):
+        return None
+    wide = data.reshape((1,) * (len(perm) - data.ndim) + data.shape)
+    c = constant(data if data.size == 1 else wide.transpose(np.argsort(perm)), name=m.c.name)
+    result = computed(m.root, m.x, c)
+    return None if result is None else b.transpose(result, perm)
+
+
+RULES = [before_reshape, before_reshapes, before_transpose]
