@@ -18,7 +18,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from .errors import ConversionError, Problem, boundary, did_you_mean
-from .fusion import fuse, qdq
+from .fusion import fuse, qdq, windows
 from .ir.editor import rewrite
 from .ir.graph import Graph, copy_graph
 from .ir.verify import verify
@@ -93,6 +93,11 @@ def _quantise(recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
     return lambda graph, settings: settings.quantiser.run(graph, recipe)
 
 
+def _windows(graph: Graph, settings: Settings) -> Graph:
+    settings.notes += rewrite(graph, windows.RULES, settings.keep_nodes)
+    return graph
+
+
 def _shapes(graph: Graph, settings: Settings) -> Graph:
     return dynamic.materialise(graph)
 
@@ -115,7 +120,7 @@ STAGES: tuple[Stage, ...] = (
 #: those that a recipe makes of a float model.
 BRANCHES: dict[str, tuple[Stage, ...]] = {
     "float": (("shapes", _shapes), ("merge", _merge)),
-    "integer": (("int8", _int8), ("shapes", _shapes), ("merge", _merge)),
+    "integer": (("int8", _int8), ("windows", _windows), ("shapes", _shapes), ("merge", _merge)),
     **{
         name: (("quantize", _quantise(recipe)), ("int8", _int8), ("shapes", _shapes), ("merge", _merge))
         for name, recipe in RECIPES.items()

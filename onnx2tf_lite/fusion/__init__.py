@@ -3,7 +3,8 @@
 ``activations``  into the operation before          ``weights``  constants into weights and biases
 ``padding``      explicit pads as SAME               ``forms``    compositions with an operator
 ``cleanup``      no-ops, chains, pairs               ``views``    arithmetic before RESHAPE and TRANSPOSE
-``attention``    factors, summands and guards        ``qdq``      integer kernels (quantised .tflite only)
+``attention``    factors, summands and guards        ``windows``  large depthwise windows (float .tflite only)
+``qdq``          integer kernels for quantised models (.tflite only)
 
 The first line of a rule's docstring is what the notes of a conversion call it; the rest says what is equal.
 """
@@ -15,6 +16,8 @@ from ..ir.graph import Graph
 from . import activations, attention, cleanup, forms, padding, views, weights
 from .qdq import qdq
 
+#: Rules that need algebra to see: benchmarks/latency.py measures what they save.
+ALGEBRA = [*views.RULES, *attention.RULES]
 RULES = [
     *cleanup.RULES,
     *forms.RULES,
@@ -32,4 +35,4 @@ def fuse(graph: Graph, keep: frozenset[str] = frozenset()) -> list[str]:
     return rewrite(graph, RULES, keep)
 
 
-__all__ = ["RULES", "fuse", "qdq", "rewrite"]
+__all__ = ["ALGEBRA", "RULES", "fuse", "qdq", "rewrite"]

@@ -1,6 +1,6 @@
 """ONNX nodes as linear maps (:mod:`.linear`), and back: the only place that knows both.
 
-Channels lie on axis 1 before a grid (Conv), or on the last axis (MatMul, Gemm); a :class:`Form` says which.
+Channels lie on axis 1 before a grid (Conv), or on the last axis (MatMul, Gemm); a :class:`Arrangement` says which.
 Sources: Conv-11, AveragePool-19, MatMul-13, Gemm-13.
 """
 
@@ -20,7 +20,7 @@ SHARED_LIMIT = 1 << 16  # bytes of weights that may be duplicated
 
 
 @dataclass(frozen=True)
-class Form:
+class Arrangement:
     """Where the channels of a tensor of ``rank`` axes are: on the last axis, or on axis 1 with a grid behind it."""
 
     rank: int
@@ -47,20 +47,20 @@ class Form:
         return np.broadcast_to(data.reshape(-1).astype(np.float64), channels)
 
 
-def channels(tensor: Tensor, form: Form) -> int | None:
+def channels(tensor: Tensor, form: Arrangement) -> int | None:
     """The number of channels, where it is known and the rank is that of the form."""
     dims = shape(tensor) or ()
     count = dims[form.axis] if len(dims) == form.rank else None
     return int(count) if isinstance(count, (int, np.integer)) else None
 
 
-def identity(tensor: Tensor, form: Form) -> LinearMap | None:
+def identity(tensor: Tensor, form: Arrangement) -> LinearMap | None:
     """y = x."""
     count = channels(tensor, form)
     return None if count is None else diagonal(np.ones(count), form.grid)
 
 
-def read(node: gs.Node, form: Form) -> LinearMap | None:
+def read(node: gs.Node, form: Arrangement) -> LinearMap | None:
     """The map from the first input of a node that is not constant to its result; None where it is no linear map with
     constant weights, or one whose weights others need."""
     return _READ[node.op](node, form) if node.op in _READ else None
@@ -99,7 +99,7 @@ def _window(node: gs.Node, window: Sequence[int]) -> dict[str, tuple[int, ...]] 
     }
 
 
-def _conv(node: gs.Node, form: Form) -> LinearMap | None:
+def _conv(node: gs.Node, form: Arrangement) -> LinearMap | None:
     w = None if form.last else _weights(node.inputs[1])
     if w is None or w.ndim != form.rank:
         return None
@@ -107,7 +107,7 @@ def _conv(node: gs.Node, form: Form) -> LinearMap | None:
     return None if window is None or bias is None else LinearMap(w, bias, node.attrs.get("group", 1), **window)
 
 
-def _average(node: gs.Node, form: Form) -> LinearMap | None:
+def _average(node: gs.Node, form: Arrangement) -> LinearMap | None:
     """The mean of a window, where every window has equally many elements."""
     attrs, count = node.attrs, channels(node.inputs[0], form)
     uneven = any(attrs.get("pads", ())) and not attrs.get("count_include_pad", 0)
@@ -119,7 +119,7 @@ def _average(node: gs.Node, form: Form) -> LinearMap | None:
     return None if window is None else LinearMap(weights, np.zeros(count), count, **window)
 
 
-def _matrix(node: gs.Node, form: Form) -> LinearMap | None:
+def _matrix(node: gs.Node, form: Arrangement) -> LinearMap | None:
     w = _weights(node.inputs[1]) if form.last and not node.attrs.get("transA", 0) else None
     if w is None or w.ndim != 2:
         return None
@@ -128,10 +128,10 @@ def _matrix(node: gs.Node, form: Form) -> LinearMap | None:
     return None if bias is None else LinearMap(w, bias, 1, (), (), (), ())
 
 
-def _affine(change: Callable[[LinearMap, np.ndarray], LinearMap]) -> Callable[[gs.Node, Form], LinearMap | None]:
+def _affine(change: Callable[[LinearMap, np.ndarray], LinearMap]) -> Callable[[gs.Node, Arrangement], LinearMap | None]:
     """Arithmetic with a constant per channel."""
 
-    def reader(node: gs.Node, form: Form) -> LinearMap | None:
+    def reader(node: gs.Node, form: Arrangement) -> LinearMap | None:
         x, c = operands(node)
         start = None if x is None else identity(x, form)
         if c is None or start is None:
@@ -150,7 +150,7 @@ def operands(node: gs.Node) -> tuple[Tensor | None, Tensor | None]:
     return (None, None) if isinstance(x, gs.Constant) else (x, c if isinstance(c, gs.Constant) else None)
 
 
-_READ: dict[str, Callable[[gs.Node, Form], LinearMap | None]] = {
+_READ: dict[str, Callable[[gs.Node, Arrangement], LinearMap | None]] = {
     "Conv": _conv,
     "AveragePool": _average,
     "MatMul": _matrix,
@@ -169,7 +169,7 @@ def fits(linear: LinearMap) -> bool:
     return all(bool((np.abs(a) <= np.finfo(np.float32).max).all()) for a in (linear.weights, linear.bias))
 
 
-def write(edit: GraphEdit, node: gs.Node, x: Tensor, linear: LinearMap, form: Form) -> None:
+def write(edit: GraphEdit, node: gs.Node, x: Tensor, linear: LinearMap, form: Arrangement) -> None:
     """Let ``node`` compute ``linear`` of ``x``."""
     op, inputs, bias, attrs = _layer(edit, title(node), x, linear, form)
     if op == "MatMul" and bias:
@@ -179,7 +179,7 @@ def write(edit: GraphEdit, node: gs.Node, x: Tensor, linear: LinearMap, form: Fo
         edit.become(node, op, [*inputs, *bias], **attrs)
 
 
-def insert(edit: GraphEdit, at: gs.Node, x: Tensor, linear: LinearMap, form: Form, like: Tensor) -> Tensor:
+def insert(edit: GraphEdit, at: gs.Node, x: Tensor, linear: LinearMap, form: Arrangement, like: Tensor) -> Tensor:
     """``linear`` of ``x``, computed in front of ``at``; of the type and shape of ``like``."""
     op, inputs, bias, attrs = _layer(edit, title(at), x, linear, form)
     if op == "MatMul" and bias:
@@ -188,7 +188,7 @@ def insert(edit: GraphEdit, at: gs.Node, x: Tensor, linear: LinearMap, form: For
 
 
 def _layer(
-    edit: GraphEdit, name: str, x: Tensor, linear: LinearMap, form: Form
+    edit: GraphEdit, name: str, x: Tensor, linear: LinearMap, form: Arrangement
 ) -> tuple[str, list[Tensor], list[Tensor], dict[str, Any]]:
     """The operator, its operands, its bias (of MatMul: what is to be added) and its attributes."""
     dtype = x.dtype or np.float32
@@ -206,7 +206,7 @@ def _layer(
     return "Conv", [x, edit.const(linear.weights, f"{name}/weights", dtype)], bias, attrs
 
 
-def uniform(tensor: Tensor, form: Form) -> np.ndarray | None:
+def uniform(tensor: Tensor, form: Arrangement) -> np.ndarray | None:
     """A constant that is the same at every place, whatever its extents, as float64 [channels]."""
     data, count = value(tensor), channels(tensor, form)
     if data is None or count is None or not data.size:

@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 
 from ..model.edit import GraphEdit, Tensor, graphs, producer, same_shape, shape
 from . import layers
-from .layers import LAYERS, WINDOWED, Form
+from .layers import LAYERS, WINDOWED, Arrangement
 from .linear import LinearMap, added, composable, composed, composed_size, sum_size
 from .manager import Pass, PassResult, counted
 from .shapes import infer
@@ -75,9 +75,9 @@ def _alone(edit: GraphEdit, tensor: Tensor, ours: set[int], operators: frozenset
     return node if len(tensor.outputs) == 1 and id(tensor) not in edit.outputs else None
 
 
-def _form(tensor: Tensor, last: bool) -> Form | None:
+def _form(tensor: Tensor, last: bool) -> Arrangement | None:
     rank = len(shape(tensor) or ())
-    return Form(rank, last) if rank >= 2 else None
+    return Arrangement(rank, last) if rank >= 2 else None
 
 
 # -- sums -------------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def _terms(edit: GraphEdit, node: gs.Node, sign: int, ours: set[int], inner: lis
         yield term if layer is None or x is None else Term(tensor, sign * own, x, layer)
 
 
-def _bins(terms: list[Term], form: Form) -> list[list[Branch]]:
+def _bins(terms: list[Term], form: Arrangement) -> list[list[Branch]]:
     """Groups of branches, each worth being one layer."""
     by_source: dict[int, list[Term]] = {}
     for term in terms:
@@ -127,7 +127,7 @@ def _bins(terms: list[Term], form: Form) -> list[list[Branch]]:
     return found
 
 
-def _branch(term: Term, form: Form) -> Branch | None:
+def _branch(term: Term, form: Arrangement) -> Branch | None:
     node = term.node
     linear = layers.identity(term.source, form) if node is None else layers.read(node, form)
     if linear is None:
@@ -157,7 +157,7 @@ def _cost(maps: list[LinearMap], single: float = 0.0) -> float:
     return single if len(maps) == 1 else VISIT + sum_size(maps) / maps[0].outputs
 
 
-def _rebuild(edit: GraphEdit, root: gs.Node, form: Form, terms: list[Term], bins: list[list[Branch]]) -> None:
+def _rebuild(edit: GraphEdit, root: gs.Node, form: Arrangement, terms: list[Term], bins: list[list[Branch]]) -> None:
     """The sum of the new layers and of what is left; constants per channel go into a bias."""
     done = {id(b.term) for one in bins for b in one}
     maps = [added([b.map for b in one]) for one in bins]
@@ -236,7 +236,7 @@ def _constants(edit: GraphEdit, node: gs.Node, ours: set[int]) -> bool:
     return _without_constants(edit, node, joined, linear, form)
 
 
-def _without_constants(edit: GraphEdit, node: gs.Node, joined: gs.Node, linear: LinearMap, form: Form) -> bool:
+def _without_constants(edit: GraphEdit, node: gs.Node, joined: gs.Node, linear: LinearMap, form: Arrangement) -> bool:
     kept, columns, start, raised = [], [], 0, np.zeros(linear.outputs)
     for tensor in joined.inputs:
         count = layers.channels(tensor, form)

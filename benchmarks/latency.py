@@ -1,0 +1,110 @@
+"""Time of one inference of networks as exported, against the same file without the algebra, in runs that alternate.
+
+python benchmarks/latency.py [--seconds 2] [NAME ...]
+
+The second file is compiled without :data:`PASSES`, the rules of ``fusion.ALGEBRA``, the stage windows and what drops guards; everything else, the layout and
+the kernels, is the same.  LiteRT with XNNPACK, one thread; the ratio is that of the fastest runs, which other
+work on the machine disturbs least.  ``deployed``: against the network re-parameterised before the export.
+The exit code is 1 where a ratio exceeds its limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import onnx
+from architectures import ARCHITECTURES, TRAINED, build
+
+from onnx2tf_lite import compile, passes
+from onnx2tf_lite.emitters import tflite
+from onnx2tf_lite.fusion import ALGEBRA, RULES
+from onnx2tf_lite.ir.editor import rewrite
+from onnx2tf_lite.ir.graph import Graph
+from onnx2tf_lite.legalize import guards
+
+PASSES = frozenset(("reparameterise", "groupnorm"))
+DEPLOYED = 1.05  # of the time of the network that was re-parameterised before the export
+
+
+def compiled(model: onnx.ModelProto, algebra: bool) -> Graph:
+    """The program of a model, with or without the algebra."""
+    options = passes.PassOptions(disabled=frozenset() if algebra else PASSES)
+    tuned, _ = passes.optimize(passes.load(model), options)
+
+    stages = [*compile.STAGES, *compile.BRANCHES["integer"]]
+    if algebra:
+        return compile.run(tuned, stages)
+
+    def fuse(graph: Graph, settings: Any) -> Graph:
+        rewrite(graph, [r for r in RULES if r not in ALGEBRA])
+        return graph
+
+    plain = [(name, fuse if name == "fuse" else stage) for name, stage in stages if name != "windows"]
+    with mock.patch.object(guards, "drop"):
+        return compile.run(tuned, plain)
+
+
+def interpreter(graph: Graph, folder: str) -> Any:
+    """An interpreter with its inputs set."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = str(Path(folder) / "model.tflite")
+    tflite.write(graph, path)
+    made = Interpreter(model_content=Path(path).read_bytes(), num_threads=1)
+    made.allocate_tensors()
+    rng = np.random.default_rng(0)
+    for detail in made.get_input_details():
+        made.set_tensor(detail["index"], rng.standard_normal(detail["shape"]).astype(np.float32))
+    return made
+
+
+def fastest(engines: dict[str, Any], seconds: float) -> dict[str, float]:
+    """The shortest time of each, in rounds of one run of each."""
+    best = dict.fromkeys(engines, float("inf"))
+    rounds, end = 0, time.perf_counter() + seconds
+    while rounds < 10 or time.perf_counter() < end:
+        for name, engine in engines.items():
+            start = time.perf_counter()
+            engine.invoke()
+            best[name] = min(best[name], time.perf_counter() - start)
+        rounds += 1
+    return best
+
+
+def count(graph: Graph) -> str:
+    moved = sum(op.is_a("TRANSPOSE") for op in graph.ops)
+    return f"{len(graph.ops):5} {moved:3}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(ARCHITECTURES))
+    parser.add_argument("--seconds", type=float, default=2)
+    args = parser.parse_args()
+    print(f"{'':18} {'ops':>5} {'T':>3}   {'was':>5} {'T':>3} {'ms':>8} {'was':>8} {'ratio':>6} {'limit':>6}  deployed")
+    worse = 0
+    for name in args.names:
+        programs = {"algebra": compiled(build(name), True), "plain": compiled(build(name), False)}
+        if name in TRAINED:
+            programs["deployed"] = compiled(build(name, deployed=True), True)
+        with tempfile.TemporaryDirectory() as folder:
+            best = fastest({k: interpreter(g, folder) for k, g in programs.items()}, args.seconds)
+        ratio, limit = best["algebra"] / best["plain"], ARCHITECTURES[name][2]
+        by_hand = best["algebra"] / best["deployed"] if name in TRAINED else 0.0
+        worse += ratio > limit or by_hand > DEPLOYED
+        counts = f"{count(programs['algebra'])}   {count(programs['plain'])}"
+        times = f"{best['algebra'] * 1e3:8.3f} {best['plain'] * 1e3:8.3f} {ratio:6.2f} {limit:6.2f}"
+        mark = "" if ratio <= limit and by_hand <= DEPLOYED else "  !"
+        print(f"{name:18} {counts} {times}  {f'{by_hand:.2f}' if by_hand else '':>8}{mark}", flush=True)
+    return 1 if worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

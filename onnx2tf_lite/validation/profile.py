@@ -1,0 +1,129 @@
+"""What the time of a .tflite is made of: each of its operators alone, on the operands that it has in a run.
+
+One thread, the default interpreter (XNNPACK), the fastest of several runs.  An operator alone is not fused with its
+neighbours and pays for its own start, so the sum is not the time of the file, which is measured too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .flatfile import FlatFile, Operator, Segment
+
+SECONDS = 4.0  # for all operators together, above the least number of runs
+LEAST = 5  # runs of each
+
+
+@dataclass(frozen=True)
+class Row:
+    """All operators of one kind: their number, the seconds that they take alone, and the slowest: its result, the
+    shape of that, and its seconds."""
+
+    kind: str
+    count: int
+    seconds: float
+    slowest: str
+    shape: tuple[int, ...]
+    most: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The rows, the most expensive first; the seconds of the file itself; operators that do not run alone."""
+
+    rows: tuple[Row, ...]
+    seconds: float
+    left_out: tuple[str, ...]
+
+    def lines(self) -> Iterator[str]:
+        """The table."""
+        total = sum(row.seconds for row in self.rows) or 1.0
+        yield f"{'operator':24} {'count':>5} {'ms':>9} {'share':>6}  slowest"
+        for row in self.rows:
+            extents = ",".join(map(str, row.shape))
+            slowest = f"{row.slowest} [{extents}] {row.most * 1e3:.3f} ms"
+            yield f"{row.kind:24} {row.count:5} {row.seconds * 1e3:9.3f} {row.seconds / total:6.1%}  {slowest}"
+        yield f"{'sum of all, each alone':24} {sum(r.count for r in self.rows):5} {total * 1e3:9.3f}"
+        yield f"{'the file in one run':24} {'':5} {self.seconds * 1e3:9.3f}"
+        if self.left_out:
+            yield f"not run alone: {', '.join(self.left_out)}"
+
+
+def profile(path: Path, seed: int = 0) -> Profile:
+    """Time every operator of the main program of a file; extents that are only known at run time are those of its
+    first inputs, 1.
+
+    :raises ValueError: for a file that does not run.
+    """
+    file = FlatFile(path)
+    whole = _interpreter(path, preserve=True)
+    _fill(whole, np.random.default_rng(seed))
+    whole.invoke()
+    found: dict[str, list[tuple[float, str, tuple[int, ...]]]] = {}
+    left_out: list[str] = []
+    share = SECONDS / max(len(file.operators), 1)
+    for operator in file.operators:
+        result = operator.outputs[0]
+        try:
+            seconds = _alone(file, operator, whole, share)
+        except (RuntimeError, ValueError):  # of the runtime: it does not load such a part, or has no operand to give
+            left_out.append(f"{operator.name} {file.tensors[result].name}")
+            continue
+        shape = tuple(int(d) for d in whole.get_tensor(result).shape)
+        found.setdefault(operator.name, []).append((seconds, file.tensors[result].name, shape))
+    rows = (Row(k, len(v), sum(s for s, _, _ in v), *_slowest(v)) for k, v in found.items())
+    engine = _interpreter(path)
+    _fill(engine, np.random.default_rng(seed))
+    return Profile(tuple(sorted(rows, key=lambda r: -r.seconds)), fastest(engine, 1.0), tuple(left_out))
+
+
+def _slowest(each: Sequence[tuple[float, str, tuple[int, ...]]]) -> tuple[str, tuple[int, ...], float]:
+    seconds, name, shape = max(each)
+    return name, shape, seconds
+
+
+def _alone(file: FlatFile, operator: Operator, whole: Any, share: float) -> float:
+    """The seconds of one operator."""
+    operands = tuple(dict.fromkeys(t for t in operator.inputs if t >= 0 and not file.tensors[t].constant))
+    arrays = [whole.get_tensor(t) for t in operands]
+    part = file.extract([Segment(operator.outputs[0], operands, (operator.index,))], [a.shape for a in arrays])
+    engine = _interpreter(part)
+    for detail, array in zip(engine.get_input_details(), arrays, strict=True):
+        engine.set_tensor(detail["index"], array)
+    return fastest(engine, share)
+
+
+def _interpreter(model: Path | bytes, preserve: bool = False) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+    engine = Interpreter(**source, num_threads=1, experimental_preserve_all_tensors=preserve)
+    engine.allocate_tensors()
+    return engine
+
+
+def _fill(engine: Any, rng: np.random.Generator) -> None:
+    """Normal floats, zeros else: every whole number is an index somewhere."""
+    for detail in engine.get_input_details():
+        array = np.zeros(detail["shape"], detail["dtype"])
+        if array.dtype.kind == "f":
+            array += np.asarray(rng.standard_normal(array.shape), array.dtype)
+        engine.set_tensor(detail["index"], array)
+
+
+def fastest(engine: Any, seconds: float) -> float:
+    """The shortest of at least :data:`LEAST` runs, as many as fit."""
+    best, runs, end = float("inf"), 0, time.perf_counter() + seconds
+    engine.invoke()
+    while runs < LEAST or (time.perf_counter() < end and runs < 200):
+        start = time.perf_counter()
+        engine.invoke()
+        best = min(best, time.perf_counter() - start)
+        runs += 1
+    return best
