@@ -2,10 +2,10 @@
 
 python benchmarks/latency.py [--seconds 2] [NAME ...]
 
-The second file is compiled without :data:`PASSES`, the rules of ``fusion.ALGEBRA``, the stage windows and what drops guards; everything else, the layout and
-the kernels, is the same.  LiteRT with XNNPACK, one thread; the ratio is that of the fastest runs, which other
-work on the machine disturbs least.  ``deployed``: against the network re-parameterised before the export.
-The exit code is 1 where a ratio exceeds its limit.
+The second file is compiled without :data:`PASSES`, the rules of ``fusion.ALGEBRA``, the stage windows and what drops
+guards; everything else, the layout and the kernels, is the same.  LiteRT with XNNPACK, one thread; the ratio is that of
+the fastest runs, which other work on the machine disturbs least.  ``deployed``: against the network re-parameterised
+before the export.  The exit code is 1 where a ratio exceeds its limit.
 """
 
 from __future__ import annotations

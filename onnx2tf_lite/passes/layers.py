@@ -6,14 +6,14 @@ Sources: Conv-11, AveragePool-19, MatMul-13, Gemm-13.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from ..model.edit import GraphEdit, Tensor, arg, shape, title, value
+from ..model.edit import GraphEdit, Tensor, arg, ints, producer, shape, static, title, value
 from .linear import LinearMap, diagonal
 
 SHARED_LIMIT = 1 << 16  # bytes of weights that may be duplicated
@@ -83,28 +83,22 @@ def _bias(node: gs.Node, outputs: int, factor: float = 1.0) -> np.ndarray | None
     return np.broadcast_to(data.reshape(-1) * factor, outputs) if fits and data is not None else None
 
 
-def _window(node: gs.Node, window: Sequence[int]) -> dict[str, tuple[int, ...]] | None:
-    """Strides, steps, starts and slack of a window; None where the padding depends on the extents."""
-    attrs, grid = node.attrs, len(window)
+def _windowed(node: gs.Node, weights: np.ndarray, bias: np.ndarray, groups: int) -> LinearMap | None:
+    """The map of a window with the attributes of ``node``; None where the padding depends on the extents."""
+    attrs, window = node.attrs, weights.shape[2:]
+    grid = len(window)
     if attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return None
-    steps = tuple(attrs.get("dilations", [1] * grid))
-    pads = attrs.get("pads", [0] * 2 * grid)
+    steps, pads = tuple(attrs.get("dilations", [1] * grid)), attrs.get("pads", [0] * 2 * grid)
     ends = [p - d * (k - 1) for p, d, k in zip(pads[grid:], steps, window, strict=True)]
-    return {
-        "strides": tuple(attrs.get("strides", [1] * grid)),
-        "steps": steps,
-        "starts": tuple(-p for p in pads[:grid]),
-        "slack": tuple(a + e for a, e in zip(pads[:grid], ends, strict=True)),
-    }
+    starts, slack = tuple(-p for p in pads[:grid]), tuple(a + e for a, e in zip(pads[:grid], ends, strict=True))
+    return LinearMap(weights, bias, groups, tuple(attrs.get("strides", [1] * grid)), steps, starts, slack)
 
 
 def _conv(node: gs.Node, form: Arrangement) -> LinearMap | None:
     w = None if form.last else _weights(node.inputs[1])
-    if w is None or w.ndim != form.rank:
-        return None
-    window, bias = _window(node, w.shape[2:]), _bias(node, len(w))
-    return None if window is None or bias is None else LinearMap(w, bias, node.attrs.get("group", 1), **window)
+    bias = None if w is None or w.ndim != form.rank else _bias(node, len(w))
+    return None if w is None or bias is None else _windowed(node, w, bias, node.attrs.get("group", 1))
 
 
 def _average(node: gs.Node, form: Arrangement) -> LinearMap | None:
@@ -114,9 +108,7 @@ def _average(node: gs.Node, form: Arrangement) -> LinearMap | None:
     if form.last or count is None or uneven or attrs.get("ceil_mode", 0):
         return None
     kernel = tuple(attrs["kernel_shape"])
-    window = _window(node, kernel)
-    weights = np.full((count, 1, *kernel), 1 / np.prod(kernel))
-    return None if window is None else LinearMap(weights, np.zeros(count), count, **window)
+    return _windowed(node, np.full((count, 1, *kernel), 1 / np.prod(kernel)), np.zeros(count), count)
 
 
 def _matrix(node: gs.Node, form: Arrangement) -> LinearMap | None:
@@ -126,6 +118,76 @@ def _matrix(node: gs.Node, form: Arrangement) -> LinearMap | None:
     w = (w if node.attrs.get("transB", 0) else w.T) * node.attrs.get("alpha", 1.0)
     bias = _bias(node, len(w), node.attrs.get("beta", 1.0))
     return None if bias is None else LinearMap(w, bias, 1, (), (), (), ())
+
+
+@dataclass(frozen=True)
+class Phases:
+    """What a Concat joins: every ``steps``-th element of ``x`` along the axes of its grid, from the places ``starts``;
+    ``nodes`` are the Slices in between."""
+
+    x: Tensor
+    steps: tuple[int, ...]
+    starts: tuple[tuple[int, ...], ...]
+    nodes: tuple[gs.Node, ...]
+
+
+def phases(node: gs.Node) -> Phases | None:
+    """The phases that a Concat along the channels joins, of a tensor that they divide."""
+    parts = [_strided(tensor) for tensor in node.inputs]
+    first, rank = parts[0], len(shape(node.outputs[0]) or ())
+    if first is None or rank < 3 or node.attrs["axis"] % rank != 1:
+        return None
+    known = [p for p in parts if p is not None and p.x is first.x and p.steps == first.steps]
+    dims = static(first.x) or ()
+    even = len(dims) == rank and all(d % s == 0 for d, s in zip(dims[2:], first.steps, strict=True))
+    if len(known) < len(parts) or not even or set(first.steps) == {1}:
+        return None
+    nodes = {id(n): n for p in known for n in p.nodes}
+    return Phases(first.x, first.steps, tuple(s for p in known for s in p.starts), tuple(nodes.values()))
+
+
+def slices(node: gs.Node) -> tuple[gs.Node, ...]:
+    """The nodes between a layer and what it is a map of."""
+    found = phases(node) if node.op == "Concat" else None
+    return () if found is None else found.nodes
+
+
+def _strided(tensor: Tensor) -> Phases | None:
+    """Slices of slices, as one; None where they do more than to take every s-th element of a grid, to its end."""
+    result, nodes = tensor, list[gs.Node]()
+    while (node := producer(tensor)) is not None and node.op == "Slice" and len(node.inputs) == 5:
+        nodes.append(node)
+        tensor = node.inputs[0]
+    before, after = static(tensor), static(result)
+    if not nodes or before is None or after is None:
+        return None
+    start, step = [0] * len(before), [1] * len(before)
+    for node in reversed(nodes):
+        starts, axes, steps = ints(node.inputs[1]), ints(node.inputs[3]), ints(node.inputs[4])
+        if starts is None or axes is None or steps is None or min(starts) < 0 or min(steps) < 1:
+            return None
+        for first, axis, each in zip(starts, axes, steps, strict=True):
+            start[axis] += first * step[axis]
+            step[axis] *= each
+    whole = all(a < s and d == -(-(n - a) // s) for a, s, d, n in zip(start, step, after, before, strict=True))
+    if not whole or step[:2] != [1, 1]:
+        return None
+    return Phases(tensor, tuple(step[2:]), (tuple(start[2:]),), tuple(nodes))
+
+
+def _join(node: gs.Node, form: Arrangement) -> LinearMap | None:
+    """Every phase as channels of its own: a window that looks at one of its places for each."""
+    found = None if form.last else phases(node)
+    count = None if found is None else channels(found.x, form)
+    if found is None or count is None:
+        return None
+    weights = np.zeros((len(found.starts), count, count, *found.steps))
+    for part, place in zip(weights, found.starts, strict=True):
+        part[(range(count), range(count), *place)] = 1
+    none, one = (0,) * form.grid, (1,) * form.grid
+    flat = weights.reshape(-1, count, *found.steps)
+    slack = tuple(1 - s for s in found.steps)
+    return LinearMap(flat, np.zeros(len(flat)), 1, found.steps, one, none, slack, tiles=True)
 
 
 def _affine(change: Callable[[LinearMap, np.ndarray], LinearMap]) -> Callable[[gs.Node, Arrangement], LinearMap | None]:
@@ -144,6 +206,9 @@ def _affine(change: Callable[[LinearMap, np.ndarray], LinearMap]) -> Callable[[g
 
 def operands(node: gs.Node) -> tuple[Tensor | None, Tensor | None]:
     """What a node with one constant operand reads, and the constant; the first operand where there is none."""
+    if node.op == "Concat":
+        found = phases(node)
+        return (None if found is None else found.x), None
     x, c = node.inputs[0], arg(node, 1)
     swapped = isinstance(x, gs.Constant) and node.op in ("Mul", "Add")
     x, c = (c, x) if swapped else (x, c)
@@ -159,8 +224,10 @@ _READ: dict[str, Callable[[gs.Node, Arrangement], LinearMap | None]] = {
     "Div": _affine(lambda start, c: start.scaled(1 / c)),
     "Add": _affine(LinearMap.raised),
     "Sub": _affine(lambda start, c: start.raised(-c)),
+    "Concat": _join,
 }
-WINDOWED = frozenset(("Conv", "AveragePool", "MatMul", "Gemm"))
+#: Layers that one other is worth; the rest is arithmetic on the way.
+WINDOWED = frozenset(("Conv", "AveragePool", "MatMul", "Gemm", "Concat"))
 LAYERS = frozenset(_READ)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 
 import numpy as np
 
@@ -31,6 +30,8 @@ class LinearMap:
     steps: tuple[int, ...]
     starts: tuple[int, ...]
     slack: tuple[int, ...]
+    tiles: bool = False
+    """The windows lie side by side and cover x exactly, so that beyond its borders they see nothing but zeros."""
 
     @property
     def frame(self) -> tuple[object, ...]:
@@ -142,31 +143,44 @@ def added(maps: list[LinearMap]) -> LinearMap:
 
 
 def composable(outer: LinearMap, inner: LinearMap) -> bool:
-    """True where ``outer(inner(x))`` is one map: one of them looks at one place.  Where ``outer`` looks beyond the
-    border it sees zeros, not the bias of ``inner``: there must be none."""
-    if outer.inputs != inner.outputs:
-        return False
+    """True where ``outer(inner(x))`` is one map: one of them looks at one place, or ``inner`` at tiles.
+
+    Where ``outer`` looks beyond the border it sees zeros, not the bias of ``inner``: there must be none.
+    """
     padded = any(outer.pads())
-    if padded and inner.bias.any():
+    if outer.inputs != inner.outputs or (padded and inner.bias.any()):
         return False
-    return inner.is_pointwise or (math.prod(outer.window) == 1 and not padded)
+    side_by_side = inner.tiles and inner.window == inner.strides and all(d == 1 for d in outer.steps)
+    return inner.is_pointwise or side_by_side or (math.prod(outer.window) == 1 and not padded)
 
 
 def composed_size(outer: LinearMap, inner: LinearMap) -> int:
     """Numbers in the weights of the composition."""
-    window = (max(a, b) for a, b in zip_longest(outer.window, inner.window, fillvalue=1))
-    return outer.outputs * (inner.inputs // math.gcd(outer.groups, inner.groups)) * math.prod(window)
+    places = math.prod(outer.window) * math.prod(inner.window)
+    return outer.outputs * (inner.inputs // math.gcd(outer.groups, inner.groups)) * places
 
 
 def composed(outer: LinearMap, inner: LinearMap) -> LinearMap:
     """``outer(inner(x))`` of two composable maps: (A B) x + (A b + a)."""
-    groups = math.gcd(outer.groups, inner.groups)
+    groups, grid = math.gcd(outer.groups, inner.groups), len(outer.window)
     wide, narrow = outer.regrouped(groups), inner.regrouped(groups)
-    a = wide.weights.reshape(groups, outer.outputs // groups, narrow.outputs // groups, -1)
-    b = narrow.weights.reshape(groups, narrow.outputs // groups, inner.inputs // groups, -1)
-    look = outer if inner.is_pointwise else inner
-    weights = np.einsum("gomt,gmiu->goitu", a, b).reshape(outer.outputs, -1, *look.window)
+    a = wide.weights.reshape(groups, outer.outputs // groups, inner.outputs // groups, -1)
+    b = narrow.weights.reshape(groups, inner.outputs // groups, inner.inputs // groups, -1)
+    each = np.einsum("gomt,gmiu->goitu", a, b).reshape(outer.outputs, -1, *outer.window, *inner.window)
+    pairs = [axis for i in range(grid) for axis in (2 + i, 2 + grid + i)]  # places of outer, and in each those of inner
+    window = [k * m for k, m in zip(outer.window, inner.window, strict=True)]
+    weights = each.transpose(0, 1, *pairs).reshape(*each.shape[:2], *window)
     through = np.einsum("gomt,gm->go", a, inner.bias.reshape(groups, -1)).reshape(-1)
-    strides = tuple(s * r for s, r in zip(outer.strides, inner.strides, strict=True))
-    place = {"steps": look.steps, "starts": look.starts, "slack": look.slack}
-    return LinearMap(weights, through + outer.bias, groups, strides, **place)
+    axes = list(zip(outer.strides, outer.starts, outer.slack, inner.strides, inner.starts, inner.slack, strict=True))
+    return LinearMap(
+        weights,
+        through + outer.bias,
+        groups,
+        strides=tuple(s * r for s, _, _, r, _, _ in axes),
+        steps=tuple(
+            d if k > 1 or m == 1 else e
+            for d, k, m, e in zip(outer.steps, outer.window, inner.window, inner.steps, strict=True)
+        ),
+        starts=tuple(p * r + q for _, p, _, r, q, _ in axes),
+        slack=tuple(p * r + q for _, _, p, r, _, q in axes),
+    )

@@ -184,7 +184,7 @@ def _rebuild(edit: GraphEdit, root: gs.Node, form: Arrangement, terms: list[Term
 # -- chains -----------------------------------------------------------------------------------------------------------
 def _chains(edit: GraphEdit, outer: gs.Node, ours: set[int]) -> bool:
     """A layer behind another one, with arithmetic per channel between them."""
-    if outer.op not in WINDOWED:
+    if outer.op not in WINDOWED - {"Concat"}:
         return False
     form, nodes = _form(outer.inputs[0], outer.op in ("MatMul", "Gemm")), _chain(edit, outer, ours)
     x = layers.operands(nodes[-1])[0]
@@ -200,8 +200,12 @@ def _chains(edit: GraphEdit, outer: gs.Node, ours: set[int]) -> bool:
         total = composed(total, linear)
     if total is None or not layers.fits(total):
         return False
+    slices = layers.slices(nodes[-1])
     for node in nodes[1:]:
         edit.delete(node)
+    while unread := [n for n in slices if not edit.dead(n) and not n.outputs[0].outputs]:
+        for node in unread:
+            edit.delete(node)
     layers.write(edit, outer, x, total, form)
     return True
 
@@ -222,7 +226,7 @@ def _chain(edit: GraphEdit, outer: gs.Node, ours: set[int]) -> list[gs.Node]:
 # -- constants --------------------------------------------------------------------------------------------------------
 def _constants(edit: GraphEdit, node: gs.Node, ours: set[int]) -> bool:
     """A layer of a concatenation along the channels, some of whose operands are constants per channel."""
-    if node.op not in WINDOWED - {"AveragePool"}:
+    if node.op not in WINDOWED - {"AveragePool", "Concat"}:
         return False
     joined = _alone(edit, node.inputs[0], ours, frozenset(("Concat",)))
     form = _form(node.inputs[0], node.op != "Conv")

@@ -61,8 +61,16 @@ def test_composition(seed: int) -> None:
     reach = outer.steps[0] * (outer.window[0] - 1)
     unpadded = replace(outer, starts=(0,), slack=(-reach,))
     matrix = LinearMap(rng.standard_normal((2, 4, 1)), rng.standard_normal(2), 1, (2,), (1,), (0,), (0,))
+    tiles = LinearMap(rng.standard_normal((4, 4, 3)), np.zeros(4), 1, (3,), (1,), (0,), (-2,), tiles=True)
+    dense = replace(outer, steps=(1,))
     x = rng.standard_normal((4, 9))
-    for a, b in ((unpadded, point), (outer, diagonal(np.arange(4) - 1.5, 1)), (matrix, inner), (matrix, point)):
+    for a, b in (
+        (dense, tiles),
+        (unpadded, point),
+        (outer, diagonal(np.arange(4) - 1.5, 1)),
+        (matrix, inner),
+        (matrix, point),
+    ):
         assert composable(a, b)
         both = composed(a, b)
         assert both.weights.size == composed_size(a, b)
@@ -77,4 +85,6 @@ def test_padding_sees_zeros_and_not_the_bias() -> None:
     assert not composable(outer, inner)
     x = rng.standard_normal((4, 9))
     assert not np.allclose(apply(composed(outer, inner), x), apply(outer, apply(inner, x)))
+    apart = LinearMap(rng.standard_normal((4, 4, 2)), np.zeros(4), 1, (2,), (1,), (0,), (-1,))
+    assert not composable(outer, apart), "a last element that no window reads would be seen beyond the border"
     assert not composable(outer, outer) and composable(outer, diagonal(np.ones(4), 1))

@@ -78,6 +78,52 @@ ROWS = [
 ]  # fmt: skip
 
 
+def slices(count: int = 4, step: int = 2) -> str:
+    """Concat of phases, as detectors begin: rows first, then columns."""
+    places = [(0, 0), (1, 0), (0, 1), (1, 1)][:count]
+    lines = [
+        f"r{y}{x} = Slice (x, n{y}, big, ax2, n{step})  c{y}{x} = Slice (r{y}{x}, n{x}, big, ax3, n{step})"
+        for y, x in places
+    ]
+    return f"{'  '.join(lines)}  j = Concat <axis = 1> ({', '.join(f'c{y}{x}' for y, x in places)})"
+
+
+STARTS = {"n0": np.array([0]), "n1": np.array([1]), "n2": np.array([2]), "n3": np.array([3]), "big": np.array([1 << 40]), "ax2": np.array([2]), "ax3": np.array([3])}  # fmt: skip
+
+
+@pytest.mark.parametrize("attributes", ["", "<pads = [1,1,1,1]>", "<pads = [0,1,1,2], strides = [2,1]>"])
+def test_phases(attributes: str) -> None:
+    """A convolution of every second element is one of all, with a window twice as large and twice the stride."""
+    text = f"(float[2,6,8,12] x) => (float[2,d,e,f] y) {{ {slices()}  y = Conv {attributes} (j, w, k) }}"
+    graph, _ = law("reparameterise", model(text, w=arr(5, 24, 3, 3), k=arr(5), **STARTS))
+    assert ops(graph) == {"Conv": 1}
+    assert graph.nodes[0].attrs["kernel_shape"] == [6, 6]
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        (slices(2), "2,6,8,12"),  # half of the elements: the window would look at all
+        (slices(1), "2,6,9,12"),  # the last row is no part of a pair
+        (slices().replace("Concat <axis = 1>", "Concat <axis = 2>"), "2,6,8,12"),
+        (slices().replace("n0", "n2").replace("n1", "n2"), "2,6,8,12"),  # the first places are left out
+    ],
+)
+def test_other_slices(text: str, sizes: str) -> None:
+    joined = text.partition("Concat")[2].count("c") if "axis = 1" in text else 1
+    whole = f"(float[{sizes}] x) => (float[2,d,e,f] y) {{ {text}  y = Conv <pads = [1,1,1,1]> (j, w) }}"
+    proto = model(whole, w=arr(5, 6 * joined, 3, 3), **STARTS)
+    assert not law("reparameterise", proto)[1].modified
+
+
+def test_slices_that_others_read_stay() -> None:
+    text = (
+        f"(float[2,6,8,12] x) => (float[2,d,e,f] y, float[2,6,4,6] q) {{ {slices()}  y = Conv (j, w)  q = Relu (c00) }}"
+    )
+    graph, _ = law("reparameterise", model(text, w=arr(5, 24, 3, 3), **STARTS))
+    assert ops(graph) == {"Conv": 1, "Relu": 1, "Slice": 2}
+
+
 def build(text: str, sizes: str) -> onnx.ModelProto:
     words = text.replace("(", " ").replace(")", " ").replace(",", " ").split()
     result = ",".join("abcd"[: sizes.count(",") + 1])
