@@ -17,7 +17,8 @@ from .dims import Dim, Expr
 from .graph import Graph, Op, Value, short
 from .kinds import KINDS, Kind
 
-STAGES = ("lower", "stored", "legalize", "layout", "fuse", "quantize", "int8", "shapes", "merge")  # in program order
+#: In program order.
+STAGES = ("lower", "stored", "legalize", "layout", "fuse", "quantize", "int8", "windows", "shapes", "merge")
 KERNELS, LAST = STAGES.index("legalize"), STAGES.index("shapes")  # from where on dtypes fit; where nothing is symbolic
 MAX_FAULTS = 20
 Fault = tuple[Op | Graph, str]  # where, what
