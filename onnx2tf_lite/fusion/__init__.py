@@ -4,7 +4,7 @@
 ``padding``      explicit pads as SAME               ``forms``    compositions with an operator
 ``cleanup``      no-ops, chains, pairs               ``views``    arithmetic before RESHAPE and TRANSPOSE
 ``attention``    factors, summands and guards        ``windows``  large depthwise windows (float .tflite only)
-``qdq``          integer kernels for quantised models (.tflite only)
+``slices``       of slices, and of single elements   ``qdq``      integer kernels (quantised .tflite only)
 
 The first line of a rule's docstring is what the notes of a conversion call it; the rest says what is equal.
 """
@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from ..ir.editor import rewrite
 from ..ir.graph import Graph
-from . import activations, attention, cleanup, forms, padding, views, weights
+from . import activations, attention, cleanup, forms, padding, slices, views, weights
 from .qdq import qdq
 
 #: Rules that need algebra to see: benchmarks/latency.py measures what they save.
-ALGEBRA = [*views.RULES, *attention.RULES]
+ALGEBRA = [*views.RULES, *attention.RULES, *slices.RULES]
 RULES = [
     *cleanup.RULES,
     *forms.RULES,
+    *slices.RULES,
     *views.RULES,
     *weights.RULES,
     *attention.RULES,
