@@ -77,6 +77,7 @@ OPTIONS = [
         option("--json FILE", "everything, to a file or (-) to standard output alone"),
         option("--html FILE", "everything as one page with charts, for a browser"),
         option("--model-explorer FOLDER", "error, SQNR and reach per node, to be laid over Google's Model Explorer"),
+        flag("--profile", "what the time of each .tflite is made of, a line for each kind of operator"),
     ),
 ]  # fmt: skip
 
@@ -93,6 +94,8 @@ def run(onnx: str, target: Sequence[str], **given: object) -> int:
         report = compare(onnx, target, given)
         try:
             show(report, given)
+            if "profile" in given:
+                profile(target)
         except BrokenPipeError:  # the verdict stands, whoever reads it
             silence(sys.stdout)
     except (ConversionError, OSError, ToolError) as error:
@@ -114,6 +117,8 @@ def contradictions(given: Mapping[str, Any]) -> Iterator[str]:
             yield f"--{name} has no effect with {other}: leave one of the two out"
     if given.get("json") == "-" and given.keys() & {"rows", "worst"}:
         yield "--rows and --worst have no effect with --json -, which prints everything: leave one of the two out"
+    if given.get("json") == "-" and "profile" in given:
+        yield "--profile is a table, and --json - prints JSON alone: leave one of the two out"
 
 
 def compare(onnx: str, target: Sequence[str], given: Mapping[str, Any]) -> Report:
@@ -132,6 +137,21 @@ def compare(onnx: str, target: Sequence[str], given: Mapping[str, Any]) -> Repor
     report = check(reference, list(target), data, hints=hints, **known)
     report.settings |= {"command": repeat(onnx, target, given), "inputs": path or "random"}
     return report
+
+
+def profile(target: Sequence[str]) -> None:
+    """Print the profile of every .tflite, each made in a child: alone, a kernel may crash that did not among others."""
+    from functools import partial
+
+    from . import child
+    from .validation import profile
+
+    for path in (Path(t) for t in target if Path(t).suffix == ".tflite"):
+        print(f"\n{path}: time with one thread")
+        try:
+            print("\n".join(child.call(partial(profile.profile, path)).lines()))
+        except (child.Died, ValueError, RuntimeError) as error:
+            print(f"no profile: {error}")
 
 
 def repeat(onnx: str, target: Sequence[str], given: Mapping[str, Any]) -> str:

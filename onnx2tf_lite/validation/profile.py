@@ -7,6 +7,7 @@ neighbours and pays for its own start, so the sum is not the time of the file, w
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +104,9 @@ def _interpreter(model: Path | bytes, preserve: bool = False) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
-    engine = Interpreter(**source, num_threads=1, experimental_preserve_all_tensors=preserve)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that tensors are preserved takes memory: it is meant
+        engine = Interpreter(**source, num_threads=1, experimental_preserve_all_tensors=preserve)
     engine.allocate_tensors()
     return engine
 
