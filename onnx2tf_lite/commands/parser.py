@@ -60,7 +60,9 @@ class Formatter(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=8, width=width())
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
-        return f"{', '.join(action.option_strings)} {self.value(action)}".strip()
+        line = f"{', '.join(action.option_strings)} {self.value(action)}".strip()
+        room = self._width - self._current_indent
+        return line if len(line) <= room else line.replace(", ", f",\n{'':{self._current_indent + 2}}")
 
     def value(self, action: argparse.Action) -> str:
         """``NAME``, ``NAME ...``, ``{shrink,npy}``; choices that are too long for the line are left to the help."""

@@ -21,7 +21,7 @@ from ..commands import command, option, repeated
 from ..errors import ToolError, nearest, unknown
 from ..model.lazy import onnx
 from ..model.names import fresh, names_in, node_named
-from ..model.walk import Scope, defined, is_function, outputs, producers, reads, replace_uses, scopes
+from ..model.walk import Scope, dead, defined, is_function, outputs, producers, reads, replace_uses, scopes, sweep
 from . import _values
 from ._edit import Edit, edit
 from ._options import (
@@ -197,6 +197,7 @@ def _by_pairs(
     rewired = [_target(new, row, outs) for row in targets]
     for name in (n for n in (*ins, *outs) if n not in connected and n in new.taken):
         raise ToolError(f"-aoiv: there is a tensor {name!r} already", name)
+    unneeded = dead(graph)
     for reader, tensor, name in rewired:
         replace_uses(graph, {tensor: name}, [reader])
     for names, infos, done in ((ins, graph.input, connected), (outs, graph.output, {n for _, _, n in rewired})):
@@ -204,6 +205,7 @@ def _by_pairs(
             infos.append(value_info(name, names[name]))
             job.log.info(f"{name} is a{'n input' if names is ins else 'n output'} of the model")
     new.put(main, [connected.get(n, n) for n in ins] + [n for n in new.held if n not in ins], list(outs))
+    sweep(graph, {*unneeded, *outs})  # what only the old connections needed
 
 
 def _source(new: _New, row: Sequence[str], ins: Values) -> tuple[str, str]:

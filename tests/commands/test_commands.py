@@ -90,7 +90,7 @@ def shown(tool: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(import_module(f"onnx2tf_lite.tools.{tool}").main.parser().format_help())
 
 
-@pytest.mark.parametrize("columns", [70, 80, 100, 200])
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
 @pytest.mark.parametrize("tool", commands())
 def test_help_fits_the_terminal(tool: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, shown(tool, columns, monkeypatch).splitlines())) <= min(columns, 110)

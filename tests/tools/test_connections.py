@@ -89,6 +89,21 @@ def test_constant_node(cli: Cli, tmp_path: Path) -> None:
     models.assert_same(models.run(model, {"x": x}), {"y": (x + k) * np.array([1, 2, np.inf], np.float32)})
 
 
+def test_what_only_an_old_connection_needed_goes_with_it(cli: Cli, tmp_path: Path) -> None:
+    """And nothing else that nobody needs: not what was idle before, nor the new node where nobody reads it."""
+    text = "m (float[3] x) => (float[3] y) { idle = Neg(x) y = Add(x, k) }"
+    source = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": 17]>\n{text}')
+    source.graph.node[0].name, source.graph.node[1].name = "idle", "sum"
+    source.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(3, np.float32), "k"))
+    onnx.save(source, tmp_path / "s.onnx")
+    words = ["-aot", "Constant", "-aon", "c", "-aoov", "k2", "float32", "[3]", "-aoa", "value", "float32", "[1,2,3]"]
+    edit = ["sna4onnx", "-if", tmp_path / "s.onnx", *words, "-cdoin", "c", "k2", "sum", "k", "-of", tmp_path / "o.onnx"]
+    assert cli(*edit).code == 0
+    model = onnx.load(tmp_path / "o.onnx")
+    assert [t.name for t in model.graph.initializer] == []
+    assert sorted(n.op_type for n in model.graph.node) == ["Add", "Constant", "Neg"]
+
+
 def test_unused_outputs_of_others_stay_inside() -> None:
     model = add(add_op_type="Neg", add_op_name="new", after="values", onnx_graph=models.build("topk"), non_verbose=True)
     assert [v.name for v in model.graph.output] == ["y"]
