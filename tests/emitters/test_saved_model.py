@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from onnx2tf_lite.emitters import saved_model
-from onnx2tf_lite.emitters.saved_model import writer
 from onnx2tf_lite.errors import ConversionError
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir import dims
 from onnx2tf_lite.ir.graph import Graph, building
 from onnx2tf_lite.ir.kinds import KINDS
-from tests.emitters.cases import CASES, program, weights, window
+from tests.emitters.cases import weights, window
 
 try:
     import tensorflow as tf
@@ -165,20 +164,6 @@ def test_weights_are_stored_once(tmp_path):
     graph = graph_of(lambda x: [b.fully_connected(b.fully_connected(x, big), big)], ("x", (1, 256), np.float32))
     saved_model.write(graph, tmp_path)
     assert sum(map(len, contents(tmp_path).values())) < big.data.nbytes + 32_000
-
-
-@needs_tensorflow
-@pytest.mark.parametrize("name", ["FULLY_CONNECTED", "CONV_2D", "IF", "WHILE"])
-def test_big_weights_are_variables(name, tmp_path, monkeypatch):
-    graph, feeds = program(CASES[name], True)
-    saved_model.write(graph, tmp_path / "constants")
-    monkeypatch.setattr(writer, "VARIABLES_FROM", 0)
-    monkeypatch.setattr(writer, "VARIABLE_BYTES", 0)
-    saved_model.write(graph, tmp_path / "variables")
-    one, other = (saved_model.load(tmp_path / n)(feeds) for n in ("constants", "variables"))
-    for key in one:
-        np.testing.assert_allclose(one[key], other[key], rtol=1e-6)
-    assert tf.saved_model.load(str(tmp_path / "variables")).weights
 
 
 # ------------------------------------------------------------------------------------------------ TensorFlow itself

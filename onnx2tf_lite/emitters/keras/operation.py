@@ -16,6 +16,7 @@ from ..saved_model.flat import flatten
 from ..saved_model.function import Function, Library
 from ..saved_model.ops import emit
 from ..saved_model.runtime import tensorflow
+from ..saved_model.writer import is_weight
 from .runtime import keras
 
 
@@ -38,7 +39,7 @@ def nodes(op: Op) -> Nodes:
     from google.protobuf.json_format import MessageToDict
 
     graph = Graph(name="operation", inputs=operands_of(op), outputs=list(op.outputs), ops=[op])
-    library = Library(tensorflow(), lambda array: array.dtype == np.float32 and array.size > 1)
+    library = Library(tensorflow(), is_weight)
     function = Function(library, graph).build(emit)
     names = flatten(library, function, {})
     operands = [*(f"x{i}" for i in range(len(graph.inputs))), *function.captured]

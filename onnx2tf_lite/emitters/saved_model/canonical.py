@@ -1,7 +1,7 @@
 """The same bytes for the same graph.
 
-TensorFlow numbers the functions of a SavedModel by a counter of the process, writes maps in hash order and stamps the
-folder with a random identifier.
+TensorFlow numbers the functions and captured variables of a SavedModel by counters of the process, writes maps in hash
+order and stamps the folder with a random identifier.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 PREFIX = "__inference_"
+NAMED = "_user_specified_name"
 
 
 def canonicalise(folder: Path) -> None:
@@ -31,6 +32,7 @@ def canonicalise(folder: Path) -> None:
         for message in [*meta.graph_def.node, meta.object_graph_def]:
             _rename(message, names)
         for function in library:
+            _forget_numbers(function)
             if function.signature.name.startswith(PREFIX):  # ours call only ours
                 _rename(function, names)
         library.sort(key=lambda f: f.signature.name)
@@ -38,6 +40,13 @@ def canonicalise(folder: Path) -> None:
     stamp = FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(folder)))
     stamp.uuid = str(stamp.saved_model_checksum)
     (folder / "fingerprint.pb").write_bytes(stamp.SerializeToString(deterministic=True))
+
+
+def _forget_numbers(function: Any) -> None:
+    """A captured variable is called by a counter of the process where one function calls another."""
+    for attributes in function.arg_attr.values():
+        if NAMED in attributes.attr and attributes.attr[NAMED].s.isdigit():
+            attributes.attr[NAMED].s = b"resource"
 
 
 def _rename(message: Message, names: dict[str, str]) -> None:

@@ -35,6 +35,11 @@ NUMERIC = [*INTEGERS, "float16", "float32", "float64", "bool", "complex64"]
 Key = tuple[int, tuple[int, ...], tuple[int, ...]]  # identity of an array, permutation, shape
 
 
+def identifier(name: str) -> str:
+    """A name that TensorFlow allows, made of any."""
+    return re.sub("[^A-Za-z0-9_./]", "_", name).lstrip("_/")[-200:] or "node"
+
+
 def partial(shape: Shape) -> list[int | None]:
     """The shape with None for symbolic extents."""
     return [None if isinstance(d, Expr) else int(d) for d in shape]
@@ -51,15 +56,17 @@ class Library:
         self.enum = {np.dtype(t.as_numpy_dtype): t.as_datatype_enum for t in map(tf.as_dtype, NUMERIC)}
         self.varies = varies
         self.variables: dict[str, np.ndarray] = {}
+        self.labels: dict[str, str] = {}  # of the variables, for people
         self.names: dict[Key, str] = {}
 
-    def variable(self, key: Key, array: np.ndarray) -> str | None:
+    def variable(self, key: Key, array: np.ndarray, label: str) -> str | None:
         """The name of the variable that holds ``array``, or None where it is to be a constant."""
         if not self.varies(array):
             return None
         if key not in self.names:
             self.names[key] = f"weight{len(self.names)}"
             self.variables[self.names[key]] = array
+            self.labels[self.names[key]] = identifier(label)
         return self.names[key]
 
 
@@ -121,7 +128,7 @@ class Function:
         if key not in self.constants:
             array = value.data.transpose(perm) if perm else value.data
             array = array.reshape(shape) if shape else array
-            name = self.library.variable(key, array)
+            name = self.library.variable(key, array, value.name if value.name != "const" else f"{self.stem}/weight")
             if name is None:
                 self.constants[key] = self._constant(array, value.name)
             else:
@@ -154,8 +161,7 @@ class Function:
 
     def _unique(self, stem: str) -> str:
         """A node name: made of ``stem``, of no other node and of no argument."""
-        stem = re.sub("[^A-Za-z0-9_./]", "_", stem).lstrip("_/")[-200:] or "node"
-        name = stem
+        name = stem = identifier(stem)
         while name.lower() in self.taken or re.fullmatch("(x|y|weight)[0-9]+", name):
             self.counts[stem] = self.counts.get(stem, 0) + 1
             name = f"{stem}_{self.counts[stem]}"

@@ -57,7 +57,7 @@ class Intermediates:
         if not names:
             return {}
         stored = self.tf.train.load_checkpoint(str(folder / "variables" / "variables"))
-        place = "weights/{}/.ATTRIBUTES/VARIABLE_VALUE"
+        place = "variables/{}/.ATTRIBUTES/VARIABLE_VALUE"
         return {n: stored.get_tensor(place.format(n.removeprefix("weight"))) for n in names}
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

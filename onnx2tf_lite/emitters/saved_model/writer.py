@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from ...ir import tensor_map
 from ...ir.graph import Graph, Value
 from .canonical import canonicalise
@@ -20,10 +22,6 @@ from .function import Function, Library, partial
 from .ops import emit
 from .runtime import errors_only, tensorflow
 
-# Constants are copied thirteen times on their way through TensorFlow (and stop at protobuf's 2 GB), variables once; a
-# variable costs 8 ms.
-VARIABLES_FROM = 16 << 20
-VARIABLE_BYTES = 1 << 16  # smaller constants stay constants: shape inference reads them
 EXTRA = "assets.extra"  # TensorFlow leaves this folder to its users
 
 
@@ -34,20 +32,27 @@ def write(graph: Graph, folder: str | os.PathLike[str], *, signature_key: str = 
     """
     tf = tensorflow()
     keys = signature_keys([v.name for v in graph.inputs] + graph.output_names)
-    large = constant_bytes(graph) >= VARIABLES_FROM
-    library = Library(tf, lambda array: large and array.nbytes >= VARIABLE_BYTES)
+    library = Library(tf, is_weight)
     function = Function(library, graph).build(emit)
     _add_call(library, function)
     with errors_only(), tf.device("/CPU:0"):
-        module = tf.Module()
-        module.weights = [tf.Variable(array, name=name) for name, array in library.variables.items()]
-        signature = _signature(tf, graph, keys, library, module.weights)
+        root = tf.__internal__.tracking.AutoTrackable()
+        root.variables = [tf.Variable(array, name=library.labels[name]) for name, array in library.variables.items()]
+        root.trainable_variables = root.variables
+        root.__call__ = _callable(tf, graph, keys, library, root.variables)
+        setattr(root, signature_key, root.__call__)
+        signature = _signature(tf, graph, keys, root.__call__)
         with _staging(Path(folder)) as staging:
-            tf.saved_model.save(module, str(staging), signatures={signature_key: signature})
+            tf.saved_model.save(root, str(staging), signatures={signature_key: signature})
             canonicalise(staging)
             (staging / EXTRA).mkdir()
             (staging / EXTRA / tensor_map.NAME).write_bytes(_tensor_map(graph, function))
     return keys
+
+
+def is_weight(array: np.ndarray) -> bool:
+    """What can be trained is a variable; a number stays a constant, as integers do, which shape inference reads."""
+    return array.dtype == np.float32 and array.size > 1
 
 
 def _tensor_map(graph: Graph, function: Function) -> bytes:
@@ -108,20 +113,45 @@ def _add_call(library: Library, function: Function) -> None:
     call.attr["Tout"].list.type.extend(r.type for r in function.proto.signature.output_arg)
 
 
-def _signature(tf: ModuleType, graph: Graph, keys: dict[str, str], library: Library, variables: list[Any]) -> Any:
-    """The concrete function that takes and gives named tensors."""
+def _callable(tf: ModuleType, graph: Graph, keys: dict[str, str], library: Library, variables: list[Any]) -> Any:
+    """What the loaded model is: a function of the inputs in their order (several: also as one list or one mapping) that
+    gives the result, or the list of them."""
+    names = [keys[v.name] for v in graph.inputs]
 
-    def call(*feeds: Any) -> dict[str, Any]:
+    def call(*feeds: Any) -> Any:
+        if len(feeds) < len(names):
+            (together,) = feeds
+            return whole(*([together[n] for n in names] if isinstance(together, dict) else together))
         weights = {name: v.read_value() for name, v in zip(library.variables, variables, strict=True)}
         given = {f"x{i}": feed for i, feed in enumerate(feeds)} | weights
         wanted = [f"call:{i}" for i in range(len(graph.outputs))]
         results = tf.graph_util.import_graph_def(library.graph_def, given, wanted, name="network")
         for tensor, value in zip(results, graph.outputs, strict=True):
             tensor.set_shape(partial(value.shape))
-        return {keys[n]: tensor for n, tensor in zip(graph.output_names, results, strict=True)}
+        return results[0] if len(results) == 1 else results
 
-    specs = [tf.TensorSpec(partial(v.shape), v.dtype, name=keys[v.name]) for v in graph.inputs]
-    return tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
+    specs = _specs(tf, graph, keys)
+    function = tf.function(call, autograph=False)
+    whole = function.get_concrete_function(*specs)
+    if len(specs) > 1:
+        function.get_concrete_function(specs)
+        function.get_concrete_function(dict(zip(names, specs, strict=True)))
+    return function
+
+
+def _specs(tf: ModuleType, graph: Graph, keys: dict[str, str]) -> list[Any]:
+    return [tf.TensorSpec(partial(v.shape), v.dtype, name=keys[v.name]) for v in graph.inputs]
+
+
+def _signature(tf: ModuleType, graph: Graph, keys: dict[str, str], function: Any) -> Any:
+    """The concrete function that takes and gives named tensors."""
+
+    def call(*feeds: Any) -> dict[str, Any]:
+        results = function(*feeds)
+        named = results if isinstance(results, list | tuple) else [results]
+        return {keys[n]: tensor for n, tensor in zip(graph.output_names, named, strict=True)}
+
+    return tf.function(call, input_signature=_specs(tf, graph, keys), autograph=False).get_concrete_function()
 
 
 @contextmanager
