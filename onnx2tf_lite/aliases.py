@@ -148,6 +148,10 @@ _OURS = [
         "input and output",
         _set("--outputs KINDS", "outputs", f"of {','.join(EMITTERS)}; default: {','.join(default())}", _kinds,
              form="Sequence[str]"),
+        _set("-oh5 --output_h5", "added", "the Keras model as .h5, and as .json with .weights.h5",
+             _added("h5", "keras_weights")),
+        _set("-okv3 --output_keras_v3", "added", "the Keras model as .keras", _added("keras")),
+        _set("-otfv1pb --output_tfv1_pb", "added", "the frozen graph of TensorFlow 1 as .pb", _added("frozen")),
         _set("-dms --disable_model_save", "save", "convert and check, write nothing", False),
     ),
     *_group(
@@ -293,9 +297,6 @@ _INPUTS = "give the inputs themselves: -tdnp inputs.npz"
 _INSTEAD = [
     _refused("-it --input_tflite_file_path FILE", "only ONNX files are converted: -i model.onnx"),
     _refused("-eatfp16 --enable_accumulation_type_float16", "set it in the delegate that runs the file"),
-    _refused("-oh5 --output_h5", _KERAS),
-    _refused("-okv3 --output_keras_v3", _KERAS),
-    _refused("-otfv1pb --output_tfv1_pb", _KERAS),
     _refused("-ow --output_weights", _KERAS),
     _refused("-fdopt --flatbuffer_direct_output_pytorch", _PYTORCH),
     _refused("-fdots --flatbuffer_direct_output_torchscript", _PYTORCH),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class ConversionResult:
     """What a conversion made.
 
     ``files`` maps each kind (``float32``, ...) to its path, the SavedModel to its folder; ``tensors`` every ONNX tensor
-    that exists in the files to its place there; ``check`` is the comparison with ONNX Runtime.
+    that exists in the files to its place there; ``check`` is the comparison with ONNX Runtime; ``program`` compiles the
+    program of the float files once more.
     """
 
     files: dict[str, Path]
@@ -48,7 +50,20 @@ class ConversionResult:
     tensors: Mapping[str, Placement]
     check: validation.Report | None
     report: dict[str, Any]
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str]
+    program: Callable[[], Graph] = field(repr=False)
+
+    @cached_property
+    def tf_keras_model(self) -> Any:
+        """The model as a functional ``tf_keras`` model of real layers, made when it is asked for.
+
+        Inputs are named and ordered as in ONNX, outputs in the order of ONNX; both lie in memory as in the files.
+
+        :raises ConversionError: where tf-keras is not installed, or the program has no input.
+        """
+        from .emitters import keras
+
+        return keras.build(self.program()).model
 
     @property
     def exit_code(self) -> int:
@@ -152,9 +167,10 @@ class _Conversion:
             raise ConversionError(*(Problem(f"output {n!r}", what, did_you_mean(n, EMITTERS)) for n in unknown))
         wanted = emitters.rows([*(emitters.default() if o.outputs is None else o.outputs), *o.added])
         missing = [row for row in wanted if row.missing]
-        if missing and o.outputs is not None:
+        asked = [row for row in missing if o.outputs is not None or row.name in o.added]
+        if asked:
             remedy = "or leave it out of the outputs"
-            raise ConversionError(*(Problem(f"output '{row.name}'", row.missing, remedy) for row in missing))
+            raise ConversionError(*(Problem(f"output '{row.name}'", row.missing, remedy) for row in asked))
         for row in missing:
             self.log.warn(f"{row.name} is not written: {row.missing}")
         return [row for row in wanted if not row.missing]
@@ -236,7 +252,7 @@ class _Conversion:
             if self.options.html is not None:
                 self.write_page(validation.page.render(found))
         written = {row.name: row.path(self.folder, self.stem) for row in self.wanted} if self.folder else {}
-        return ConversionResult(written, ends, results, program.places, found, report, log.warnings)
+        return ConversionResult(written, ends, results, program.places, found, report, log.warnings, self.float_program)
 
     def build(self) -> tuple[Graph, validation.Reference | None, list[passes.PassReport]]:
         """The laid-out, fused program, the model that it is compared with, and what tuning did."""
@@ -261,6 +277,13 @@ class _Conversion:
             return
         if self.quantiser.data.given:
             self.check = replace(self.check, data=self.quantiser.data.first(graph, JUDGED))
+
+    def float_program(self) -> Graph:
+        """The program of the float files once more: a result does not keep the weights in memory."""
+        settings = replace(self.settings, listener=None, warnings=[], notes=[])
+        model, _ = passes.optimize(passes.load(self.source), self.tuning)
+        graph = compile.run(model, compile.STAGES, settings)
+        return next(compile.branches(graph, ("float",), settings))[1]
 
     def emit(self, graph: Graph, work: Path) -> tuple[dict[str, Path], dict[str, int], validation.Program]:
         """The files, in ``work``; of the last branch's program its operators and where the tensors are (of one that was

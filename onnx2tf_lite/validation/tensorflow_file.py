@@ -26,10 +26,12 @@ class TensorFlowFile:
 
     @property
     def operators(self) -> dict[str, int]:
+        """It does not say."""
         return {}
 
     @property
     def transposes(self) -> list[Move]:
+        """None that would be seen."""
         return []
 
     @property
@@ -39,19 +41,24 @@ class TensorFlowFile:
 
     @property
     def size(self) -> int:
+        """Bytes of the file, or of all files of the folder."""
         files = self.path.rglob("*") if self.path.is_dir() else [self.path]
         return sum(p.stat().st_size for p in files if p.is_file())
 
     def store(self, name: str, array: Array, stored: str) -> Array:
+        """TensorFlow casts where that is needed."""
         return np.asarray(array, order="C")
 
     def real(self, stored: str, array: Array, like: np.dtype[Any]) -> Array:
+        """Itself: no integers stand for real numbers."""
         return array
 
     def span(self, stored: str) -> tuple[float, float] | None:
+        """None: inputs are not quantised."""
         return None
 
     def bisect(self, runtime: str, count: int) -> Loaded:
+        """FileFailed: TensorFlow does not say where it fails."""
         raise FileFailed("TensorFlow does not say where")
 
 

@@ -6,6 +6,6 @@
 """
 
 from .files import load, write
-from .model import build, shares
+from .model import build
 
-__all__ = ["build", "load", "shares", "write"]
+__all__ = ["build", "load", "write"]

@@ -7,23 +7,21 @@ than one constant number goes the way of ``operation``.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ...ir.graph import Op, Quant, Value
 from .layers import operand
-from .steps import Call, Form, Step
+from .steps import Form, FunctionCall, Step
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """An argument that JSON keeps: numbers and lists; a run-time tensor as it is."""
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
-    return value if isinstance(value, Value | bool | str | None) else int(value)
+    return value if isinstance(value, Value | bool | str | None) else int(value)  # type: ignore[call-overload]
 
 
-def _operands(op: Op) -> list[Any]:
+def _operands(op: Op) -> list[object]:
     """Operands and attributes in the order in which the raw operator takes them."""
     order = op.kind.operands or range(len(op.inputs))
     return [_plain(op.attrs[i]) if isinstance(i, str) else op.inputs[i] for i in order]
@@ -31,42 +29,44 @@ def _operands(op: Op) -> list[Any]:
 
 def _named(name: str, **renamed: str) -> Form:
     """The function takes the operands of the raw operator; ``renamed``: its other parameters, by attribute."""
-    return lambda op: Call(name, _operands(op), {key: _plain(op.attrs[attr]) for key, attr in renamed.items()})
+    return lambda op: FunctionCall(name, _operands(op), {key: _plain(op.attrs[attr]) for key, attr in renamed.items()})
 
 
 def _reduced(name: str) -> Form:
-    return lambda op: Call(name, [operand(op), _plain(op.attrs["axes"])], {"keepdims": bool(op.attrs["keepdims"])})
+    return lambda op: FunctionCall(
+        name, [operand(op), _plain(op.attrs["axes"])], {"keepdims": bool(op.attrs["keepdims"])}
+    )
 
 
 def _reduced_at(name: str) -> Form:
-    return lambda op: Call(name, [operand(op), operand(op, 1)], {"keepdims": bool(op.attrs["keepdims"])})
+    return lambda op: FunctionCall(name, [operand(op), operand(op, 1)], {"keepdims": bool(op.attrs["keepdims"])})
 
 
 def _arg(name: str) -> Form:
-    return lambda op: Call(name, [operand(op), int(op.attrs["axis"])], {"output_type": op.attrs["to"].name})
+    return lambda op: FunctionCall(name, [operand(op), int(op.attrs["axis"])], {"output_type": op.attrs["to"].name})
 
 
 def _clip(op: Op) -> Step:
     low, high = op.kind.limits
-    return Call("clip_by_value", [operand(op), low, high])
+    return FunctionCall("clip_by_value", [operand(op), low, high])
 
 
 def _fully_connected(op: Op) -> Step | None:
     x, bias = operand(op), op.inputs[2] if len(op.inputs) > 2 else None
     if x.rank < 2:
         return None
-    product = Call("matmul", [x, operand(op, 1)], {"transpose_b": True})
-    return product if bias is None else Call("math.add", [product, bias])
+    product = FunctionCall("matmul", [x, operand(op, 1)], {"transpose_b": True})
+    return product if bias is None else FunctionCall("math.add", [product, bias])
 
 
 def _strided_slice(op: Op) -> Step:
     bounds = [_plain(op.attrs[name]) for name in ("begin", "end", "strides")]
-    return Call("strided_slice", [operand(op), *bounds], {"end_mask": op.kind.tf_attrs["end_mask"](op)})
+    return FunctionCall("strided_slice", [operand(op), *bounds], {"end_mask": op.kind.tf_attrs["end_mask"](op)})
 
 
 def _resize(name: str) -> Form:
     flags = ("align_corners", "half_pixel_centers")
-    return lambda op: Call(
+    return lambda op: FunctionCall(
         f"compat.v1.image.{name}", [operand(op), _plain(op.attrs["size"])], {n: bool(op.attrs[n]) for n in flags}
     )
 
@@ -81,8 +81,8 @@ def _fake_quantise(op: Op) -> Step | None:
     if info.bits not in (8, 16):
         return None
     low, high = (float(x) for x in _ends(quant))
-    return Call("quantization.fake_quant_with_min_max_args", [operand(maker)],
-                {"min": low, "max": high, "num_bits": info.bits})  # fmt: skip
+    name, limits = "quantization.fake_quant_with_min_max_args", {"min": low, "max": high, "num_bits": info.bits}
+    return FunctionCall(name, [operand(maker)], limits)
 
 
 def _ends(quant: Quant) -> np.ndarray:
@@ -91,29 +91,29 @@ def _ends(quant: Quant) -> np.ndarray:
 
 
 #: Functions that take what the operator takes, in the same order.
-SAME = {
-    "ABS": "math.abs", "NEG": "math.negative", "EXP": "math.exp", "LOG": "math.log", "SQRT": "math.sqrt",
-    "RSQRT": "math.rsqrt", "SIN": "math.sin", "COS": "math.cos", "SQUARE": "math.square", "SIGN": "math.sign",
-    "FLOOR": "math.floor", "CEIL": "math.ceil", "ROUND": "math.round", "TANH": "math.tanh",
-    "LOGISTIC": "math.sigmoid", "RELU": "nn.relu", "RELU6": "nn.relu6", "LOGICAL_NOT": "math.logical_not",
-    "ADD": "math.add", "SUB": "math.subtract", "MUL": "math.multiply", "MAXIMUM": "math.maximum",
-    "MINIMUM": "math.minimum", "POW": "math.pow", "FLOOR_DIV": "math.floordiv", "FLOOR_MOD": "math.floormod",
-    "LOGICAL_AND": "math.logical_and", "LOGICAL_OR": "math.logical_or", "ATAN2": "math.atan2",
-    "BITWISE_XOR": "bitwise.bitwise_xor", "RIGHT_SHIFT": "bitwise.right_shift", "STABLEHLO_AND": "bitwise.bitwise_and",
-    "STABLEHLO_ADD": "math.add", "STABLEHLO_MULTIPLY": "math.multiply", "STABLEHLO_MAXIMUM": "math.maximum",
-    "STABLEHLO_MINIMUM": "math.minimum", "EQUAL": "math.equal", "NOT_EQUAL": "math.not_equal", "LESS": "math.less",
-    "LESS_EQUAL": "math.less_equal", "GREATER": "math.greater", "GREATER_EQUAL": "math.greater_equal",
-    "SELECT_V2": "where", "SOFTMAX": "nn.softmax", "LOG_SOFTMAX": "nn.log_softmax", "TRANSPOSE": "transpose",
-    "RESHAPE": "reshape", "SLICE": "slice", "PAD": "pad", "TILE": "tile", "BROADCAST_TO": "broadcast_to",
-    "REVERSE_V2": "reverse", "SHAPE": "shape", "FILL": "fill", "REAL": "math.real", "IMAG": "math.imag",
-}  # fmt: skip
+_SAME = """
+ABS=math.abs NEG=math.negative EXP=math.exp LOG=math.log SQRT=math.sqrt RSQRT=math.rsqrt
+SIN=math.sin COS=math.cos SQUARE=math.square SIGN=math.sign FLOOR=math.floor CEIL=math.ceil
+ROUND=math.round TANH=math.tanh LOGISTIC=math.sigmoid RELU=nn.relu RELU6=nn.relu6
+LOGICAL_NOT=math.logical_not ADD=math.add SUB=math.subtract MUL=math.multiply MAXIMUM=math.maximum
+MINIMUM=math.minimum POW=math.pow FLOOR_DIV=math.floordiv FLOOR_MOD=math.floormod
+LOGICAL_AND=math.logical_and LOGICAL_OR=math.logical_or ATAN2=math.atan2
+BITWISE_XOR=bitwise.bitwise_xor RIGHT_SHIFT=bitwise.right_shift STABLEHLO_AND=bitwise.bitwise_and
+STABLEHLO_ADD=math.add STABLEHLO_MULTIPLY=math.multiply STABLEHLO_MAXIMUM=math.maximum
+STABLEHLO_MINIMUM=math.minimum EQUAL=math.equal NOT_EQUAL=math.not_equal LESS=math.less
+LESS_EQUAL=math.less_equal GREATER=math.greater GREATER_EQUAL=math.greater_equal SELECT_V2=where
+SOFTMAX=nn.softmax LOG_SOFTMAX=nn.log_softmax TRANSPOSE=transpose RESHAPE=reshape SLICE=slice
+PAD=pad TILE=tile BROADCAST_TO=broadcast_to REVERSE_V2=reverse SHAPE=shape FILL=fill REAL=math.real
+IMAG=math.imag
+"""
+SAME = dict(pair.split("=") for pair in _SAME.split())
 
 CALLS: dict[str, Form] = {
     **{kind: _named(name) for kind, name in SAME.items()},
-    "DIV": lambda op: Call("math.divide" if op.outputs[0].dtype.kind == "f" else "truncatediv", op.inputs),
+    "DIV": lambda op: FunctionCall("math.divide" if op.outputs[0].dtype.kind == "f" else "truncatediv", op.inputs),
     "RELU_N1_TO_1": _clip,
-    "GELU": lambda op: Call("nn.gelu", op.inputs, {"approximate": bool(op.attrs["approximate"])}),
-    "LEAKY_RELU": lambda op: Call("nn.leaky_relu", op.inputs, {"alpha": float(op.attrs["alpha"])}),
+    "GELU": lambda op: FunctionCall("nn.gelu", op.inputs, {"approximate": bool(op.attrs["approximate"])}),
+    "LEAKY_RELU": lambda op: FunctionCall("nn.leaky_relu", op.inputs, {"alpha": float(op.attrs["alpha"])}),
     "MEAN": _reduced("math.reduce_mean"),
     "SUM": _reduced("math.reduce_sum"),
     "REDUCE_MAX": _reduced("math.reduce_max"),
@@ -124,17 +124,19 @@ CALLS: dict[str, Form] = {
     "ARG_MAX": _arg("math.argmax"),
     "ARG_MIN": _arg("math.argmin"),
     "CUMSUM": _named("math.cumsum", exclusive="exclusive", reverse="reverse"),
-    "CAST": lambda op: Call("cast", [operand(op), op.attrs["to"].name]),
-    "CONCATENATION": lambda op: Call("concat", [list(op.inputs), int(op.attrs["axis"])]),
-    "PACK": lambda op: Call("stack", [list(op.inputs)], {"axis": int(op.attrs["axis"])}),
-    "SPLIT": lambda op: Call("split", [operand(op), len(op.outputs), int(op.attrs["axis"])]),
-    "SPLIT_V": lambda op: Call("split", [operand(op), _plain(op.attrs["sizes"]), int(op.attrs["axis"])]),
+    "CAST": lambda op: FunctionCall("cast", [operand(op), op.attrs["to"].name]),
+    "CONCATENATION": lambda op: FunctionCall("concat", [list(op.inputs), int(op.attrs["axis"])]),
+    "PACK": lambda op: FunctionCall("stack", [list(op.inputs)], {"axis": int(op.attrs["axis"])}),
+    "SPLIT": lambda op: FunctionCall("split", [operand(op), len(op.outputs), int(op.attrs["axis"])]),
+    "SPLIT_V": lambda op: FunctionCall("split", [operand(op), _plain(op.attrs["sizes"]), int(op.attrs["axis"])]),
     "GATHER": _named("gather", axis="axis", batch_dims="batch_dims"),
     "STRIDED_SLICE": _strided_slice,
-    "MIRROR_PAD": lambda op: Call("pad", _operands(op), {"mode": op.kind.tf_attrs["mode"](op)}),
-    "PADV2": lambda op: Call("pad", [operand(op), _plain(op.attrs["pads"])], {"constant_values": operand(op, 1)}),
+    "MIRROR_PAD": lambda op: FunctionCall("pad", _operands(op), {"mode": op.kind.tf_attrs["mode"](op)}),
+    "PADV2": lambda op: FunctionCall(
+        "pad", [operand(op), _plain(op.attrs["pads"])], {"constant_values": operand(op, 1)}
+    ),
     "FULLY_CONNECTED": _fully_connected,
-    "BATCH_MATMUL": lambda op: Call(
+    "BATCH_MATMUL": lambda op: FunctionCall(
         "matmul", op.inputs, {"transpose_a": op.attrs["adj_x"], "transpose_b": op.attrs["adj_y"]}
     ),
     "RESIZE_BILINEAR": _resize("resize_bilinear"),

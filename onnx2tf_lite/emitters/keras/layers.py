@@ -8,7 +8,6 @@ a layer here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,9 +15,9 @@ from ...ir import dims
 from ...ir.dims import Dim, Expr
 from ...ir.graph import Op, Value
 from ...ir.kinds import KINDS
-from .steps import Form, Layer, Node, Step
+from .steps import Form, KerasLayer, Node, Step
 
-ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+ACTIVATIONS: dict[str, tuple[str, dict[str, object]]] = {
     "RELU": ("ReLU", {}),
     "RELU6": ("ReLU", {"max_value": 6.0}),
     "TANH": ("Activation", {"activation": "tanh"}),
@@ -40,7 +39,7 @@ def extent(dim: Dim) -> int | None:
     return None if isinstance(dim, Expr) else int(dim)
 
 
-def _steps(op: Op) -> dict[str, Any]:
+def _steps(op: Op) -> dict[str, object]:
     return {"strides": tuple(map(int, op.attrs["strides"])), "padding": op.attrs["padding"].lower()}
 
 
@@ -57,14 +56,14 @@ def _constants(op: Op) -> list[np.ndarray] | None:
 # ------------------------------------------------------------------------------------------------ linear operators
 
 
-def _convolution(name: str, op: Op, kernel: np.ndarray, window: Sequence[int], **config: Any) -> Step | None:
+def _convolution(name: str, op: Op, kernel: np.ndarray, window: Sequence[int], **config: object) -> Step | None:
     """``kernel`` as Keras has it, of these extents of its window."""
     strides, dilations = op.attrs["strides"], _dilations(op)
     constants = _constants(op)
     if constants is None or (max(strides) > 1 and max(dilations) > 1) or not isinstance(operand(op).shape[-1], int):
         return None
     form = {"kernel_size": tuple(map(int, window)), "dilation_rate": dilations, "use_bias": len(constants) > 1}
-    return Layer(name, [operand(op)], {**form, **_steps(op), **config}, [kernel, *constants[1:]])
+    return KerasLayer(name, [operand(op)], {**form, **_steps(op), **config}, [kernel, *constants[1:]])
 
 
 def _conv_2d(op: Op) -> Step | None:
@@ -122,7 +121,7 @@ def _dense(op: Op) -> Step | None:
     if constants is None or x.rank < 2 or not isinstance(x.shape[-1], int):
         return None
     kernel, *bias = constants
-    return Layer("Dense", [x], {"units": len(kernel), "use_bias": bool(bias)}, [kernel.T, *bias])
+    return KerasLayer("Dense", [x], {"units": len(kernel), "use_bias": bool(bias)}, [kernel.T, *bias])
 
 
 def _embedding(op: Op) -> Step | None:
@@ -131,14 +130,14 @@ def _embedding(op: Op) -> Step | None:
     if not rows or op.attrs["axis"] or op.attrs["batch_dims"] or not index.rank or table.data is None:
         return None
     count, width = table.data.shape
-    return Layer("Embedding", [index], {"input_dim": count, "output_dim": width}, [table.data])
+    return KerasLayer("Embedding", [index], {"input_dim": count, "output_dim": width}, [table.data])
 
 
 # ------------------------------------------------------------------------------------------------ windows and images
 
 
 def _pool(name: str) -> Form:
-    return lambda op: Layer(name, [operand(op)], {"pool_size": tuple(map(int, op.attrs["kernel"])), **_steps(op)})
+    return lambda op: KerasLayer(name, [operand(op)], {"pool_size": tuple(map(int, op.attrs["kernel"])), **_steps(op)})
 
 
 def _global_pool(name: str) -> Form:
@@ -151,7 +150,7 @@ def _global_pool(name: str) -> Form:
         if x.rank not in (3, 4, 5) or axes not in places or x.dtype != np.float32:
             return None
         config = {"data_format": places[axes], "keepdims": bool(op.attrs["keepdims"])}
-        return Layer(f"Global{name}Pooling{x.rank - 2}D", [x], config)
+        return KerasLayer(f"Global{name}Pooling{x.rank - 2}D", [x], config)
 
     return form
 
@@ -165,11 +164,11 @@ def _resize(method: str) -> Form:
         if op.attrs["align_corners"] or not (centred or (method == "nearest" and whole)):
             return None  # whole factors: floor((i + 0.5) / f) = floor(i / f)
         if whole:
-            return Layer("UpSampling2D", [x], {"size": tuple(factors), "interpolation": method})
+            return KerasLayer("UpSampling2D", [x], {"size": tuple(factors), "interpolation": method})
         height, width = (extent(d) for d in y.shape[1:3])
         if height is None or width is None:
             return None
-        return Layer("Resizing", [x], {"height": height, "width": width, "interpolation": method})
+        return KerasLayer("Resizing", [x], {"height": height, "width": width, "interpolation": method})
 
     return form
 
@@ -193,9 +192,9 @@ def _cropping(op: Op) -> Step | None:
     return _at_borders("Cropping", x, cut)
 
 
-def _at_borders(name: str, x: Value, pairs: Sequence[tuple[Any, Any]]) -> Step:
+def _at_borders(name: str, x: Value, pairs: Sequence[tuple[int | None, int | None]]) -> Step:
     config = {"padding" if name == "ZeroPadding" else "cropping": tuple(pairs) if len(pairs) > 1 else pairs[0]}
-    return Layer(f"{name}{len(pairs)}D", [x], config)
+    return KerasLayer(f"{name}{len(pairs)}D", [x], config)
 
 
 # ------------------------------------------------------------------------------------------------ elementwise
@@ -206,7 +205,7 @@ def activation(name: str, x: Node) -> Step | None:
     if name not in ACTIVATIONS:
         return None
     layer, config = ACTIVATIONS[name]
-    return Layer(layer, [x], config)
+    return KerasLayer(layer, [x], config)
 
 
 def _activation(op: Op) -> Step | None:
@@ -221,13 +220,13 @@ def _prelu(op: Op) -> Step | None:
     shared = [i for i, d in enumerate(alpha.shape) if d == 1 and i]
     if alpha.shape[0] != 1 or any(isinstance(d, Expr) for i, d in enumerate(x.shape) if i and i not in shared):
         return None
-    return Layer("PReLU", [x], {"shared_axes": shared}, [alpha[0]])
+    return KerasLayer("PReLU", [x], {"shared_axes": shared}, [alpha[0]])
 
 
 def _hard_swish(op: Op) -> Step:
     x = operand(op)
-    gate = Layer("ReLU", [Layer("Rescaling", [x], {"scale": 1.0, "offset": 3.0})], {"max_value": 6.0})
-    return Layer("Multiply", [x, Layer("Rescaling", [gate], {"scale": 1 / 6})])
+    gate = KerasLayer("ReLU", [KerasLayer("Rescaling", [x], {"scale": 1.0, "offset": 3.0})], {"max_value": 6.0})
+    return KerasLayer("Multiply", [x, KerasLayer("Rescaling", [gate], {"scale": 1 / 6})])
 
 
 def _merge(name: str) -> Form:
@@ -238,7 +237,7 @@ def _merge(name: str) -> Form:
         apart = x.data is not None or y.data is not None
         if apart or x.rank != y.rank or x.rank < 2 or x.shape[0] != y.shape[0] or x.dtype != np.float32:
             return None
-        return Layer(name, [x, y])
+        return KerasLayer(name, [x, y])
 
     return form
 
@@ -255,7 +254,7 @@ def _arithmetic(name: str, left: str, right: str) -> Form:
             config = {"scale": 1.0, "offset": 0.0}
             for field in sets.split():
                 config[field.strip("-")] = {"scale": value, "offset": value, "-scale": -1.0, "-offset": -value}[field]
-            return Layer("Rescaling", [x], config)
+            return KerasLayer("Rescaling", [x], config)
         return merge(op)
 
     return form
@@ -269,19 +268,19 @@ def _reshape(op: Op) -> Step | None:
     if not (x.rank and y.rank) or x.shape[0] != y.shape[0] or 0 in y.shape:
         return None
     target = [-1 if isinstance(d, Expr) else int(d) for d in y.shape[1:]]
-    return Layer("Reshape", [x], {"target_shape": tuple(target)}) if target.count(-1) < 2 else None
+    return KerasLayer("Reshape", [x], {"target_shape": tuple(target)}) if target.count(-1) < 2 else None
 
 
 def _permute(op: Op) -> Step | None:
     perm = [int(axis) for axis in op.attrs["perm"]]
-    return Layer("Permute", [operand(op)], {"dims": tuple(perm[1:])}) if perm[0] == 0 and len(perm) > 1 else None
+    return KerasLayer("Permute", [operand(op)], {"dims": tuple(perm[1:])}) if perm[0] == 0 and len(perm) > 1 else None
 
 
 def _concatenate(op: Op) -> Step | None:
     parts = [operand(op, i) for i in range(len(op.inputs))]
     if len(parts) < 2 or any(v.data is not None for v in parts) or not op.attrs["axis"]:
         return None
-    return Layer("Concatenate", parts, {"axis": int(op.attrs["axis"])})
+    return KerasLayer("Concatenate", parts, {"axis": int(op.attrs["axis"])})
 
 
 LAYERS: dict[str, Form] = {
@@ -292,10 +291,12 @@ LAYERS: dict[str, Form] = {
     "MAXIMUM": _merge("Maximum"),
     "MINIMUM": _merge("Minimum"),
     "HARD_SWISH": _hard_swish,
-    "GELU": lambda op: None if op.attrs["approximate"] else Layer("Activation", [operand(op)], {"activation": "gelu"}),
-    "LEAKY_RELU": lambda op: Layer("LeakyReLU", [operand(op)], {"alpha": float(op.attrs["alpha"])}),
+    "GELU": lambda op: (
+        None if op.attrs["approximate"] else KerasLayer("Activation", [operand(op)], {"activation": "gelu"})
+    ),
+    "LEAKY_RELU": lambda op: KerasLayer("LeakyReLU", [operand(op)], {"alpha": float(op.attrs["alpha"])}),
     "PRELU": _prelu,
-    "SOFTMAX": lambda op: Layer("Softmax", [operand(op)]) if operand(op).rank > 1 else None,
+    "SOFTMAX": lambda op: KerasLayer("Softmax", [operand(op)]) if operand(op).rank > 1 else None,
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise,
     "CONV_3D": _conv_3d,
@@ -315,7 +316,7 @@ LAYERS: dict[str, Form] = {
     "TRANSPOSE": _permute,
     "CONCATENATION": _concatenate,
     "IDENTITY": lambda op: (
-        Layer("Activation", [operand(op)], {"activation": "linear"}) if operand(op).data is None else None
+        KerasLayer("Activation", [operand(op)], {"activation": "linear"}) if operand(op).data is None else None
     ),
 }
 

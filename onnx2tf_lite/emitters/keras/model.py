@@ -8,7 +8,9 @@ the outputs, so that operations which no step reads any more (extents that a lay
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -21,7 +23,7 @@ from .calls import call
 from .layers import LAYERS, activation
 from .operation import nodes, operands_of, operation
 from .runtime import keras
-from .steps import Call, Layer, Other, Step, tensors
+from .steps import FunctionCall, KerasLayer, Other, Step, tensors
 
 
 class Built(NamedTuple):
@@ -49,8 +51,9 @@ def _build(graph: Graph) -> Built:
     if not graph.inputs:
         raise ConversionError(Problem("Keras model", "the model has no input", "write a SavedModel"))
     with errors_only(), tf.device("/CPU:0"):
-        made = _Model(k, graph)
-        for op, step in chosen(graph):
+        steps = chosen(graph)
+        made = _Model(k, graph, {_node(op) for op, step in steps if isinstance(step, Other) or _weighted(step)})
+        for op, step in steps:
             made.add(op, step)
         ends = [[made.tensors[v] for v in end] for end in (graph.inputs, graph.outputs)]
         model = k.Model(*ends, name=made.name(graph.name))
@@ -79,15 +82,16 @@ def form_of(op: Op) -> Step:
     if step is None or not fused:
         return step or Other(op)
     if fused == "RELU_N1_TO_1":
-        return Call("clip_by_value", [step, -1.0, 1.0])
+        return FunctionCall("clip_by_value", [step, -1.0, 1.0])
     return activation(fused, step) or Other(op)
 
 
 class _Model:
-    """A model being built: the tensor of every value."""
+    """A model being built: the tensor of every value.  ``owners``: ONNX nodes that have a layer with their weights, to
+    which their name belongs."""
 
-    def __init__(self, k: Any, graph: Graph):
-        self.k, self.taken = k, dict[str, int]()
+    def __init__(self, k: ModuleType, graph: Graph, owners: set[str]):
+        self.k, self.owners, self.taken = k, owners, dict[str, int]()
         self.tensors: dict[Value, Any] = {
             v: k.Input(batch_shape=partial(v.shape), dtype=v.dtype.name, name=self.name(v.name)) for v in graph.inputs
         }
@@ -106,15 +110,15 @@ class _Model:
         for value, tensor in zip(op.outputs, results, strict=True):
             self.tensors[value] = tensor
 
-    def applied(self, x: Any, op: Op) -> Any:
+    def applied(self, x: object, op: Op) -> Any:
         """``x`` with its values and steps replaced by tensors, inner steps first."""
         if isinstance(x, Value):
             return self.tensors[x] if x.data is None else x.data.tolist()
-        if isinstance(x, Layer):
+        if isinstance(x, KerasLayer):
             return self._layer(x, op)
-        if isinstance(x, Call):
+        if isinstance(x, FunctionCall):
             args, kwargs = self.applied(list(x.args), op), self.applied(dict(x.kwargs), op)
-            return self._function(x.name, self._named(op))(*args, **kwargs)
+            return self._function(x.name, self._named(op, x.name, False))(*args, **kwargs)
         if isinstance(x, Other):
             return self._other(x, op)
         if isinstance(x, Mapping):
@@ -128,12 +132,14 @@ class _Model:
         layer, _, index = self.tensors[value]._keras_history
         return f"{layer.name}:{index}"
 
-    def _named(self, op: Op) -> str:
-        return self.name(op.origin.node if op.origin and op.origin.node else op.outputs[0].name)
+    def _named(self, op: Op, what: str, weights: bool) -> str:
+        """The name of the node, and what the layer does where the name is not its own."""
+        node = _node(op)
+        return self.name(node if weights or node not in self.owners else f"{node}_{what.rpartition('.')[2].lower()}")
 
-    def _layer(self, step: Layer, op: Op) -> Any:
+    def _layer(self, step: KerasLayer, op: Op) -> Any:
         inputs = [self.applied(x, op) for x in step.inputs]
-        layer = getattr(self.k.layers, step.name)(name=self._named(op), **step.config)
+        layer = getattr(self.k.layers, step.name)(name=self._named(op, step.name, bool(step.weights)), **step.config)
         result = layer(inputs if len(inputs) > 1 else inputs[0])
         layer.set_weights(list(step.weights))
         return result
@@ -149,7 +155,11 @@ class _Model:
     def _other(self, step: Other, op: Op) -> Any:
         made = nodes(step.op)
         layer = operation()(
-            made.graph, made.operands, made.results, [list(w.shape) for w in made.variables], name=self._named(op)
+            made.graph,
+            made.operands,
+            made.results,
+            [list(w.shape) for w in made.variables],
+            name=self._named(op, step.op.kind.name, True),
         )
         result = layer([self.tensors[v] for v in operands_of(step.op)] or [self.anchor])
         layer.set_weights(made.variables)
@@ -160,18 +170,32 @@ class _Model:
         return result
 
 
-def shares(model: Any) -> dict[str, int]:
-    """How many layers of each sort a model has: of Keras, TensorFlow's functions, registered ones."""
-    counts = {"layers": 0, "functions": 0, "others": 0}
-    for layer in _without_inputs(model.layers):
-        sort = "others" if isinstance(layer, operation()) else "functions" if _is_function(layer) else "layers"
-        counts[sort] += 1
-    return counts
+def _node(op: Op) -> str:
+    return op.origin.node if op.origin and op.origin.node else op.outputs[0].name
 
 
-def _without_inputs(layers: Iterable[Any]) -> list[Any]:
-    return [layer for layer in layers if type(layer).__name__ != "InputLayer"]
+def _weighted(step: Step) -> bool:
+    """Whether a layer of the step holds weights."""
+    if isinstance(step, KerasLayer):
+        return bool(step.weights) or any(_weighted(x) for x in step.inputs if not isinstance(x, Value))
+    return False
 
 
-def _is_function(layer: Any) -> bool:
-    return type(layer).__name__ == "TFOpLambda"
+def sorts(graph: Graph) -> Counter[str]:
+    """How many layers of each sort the model of ``graph`` has: ``layer`` of Keras, ``function`` of TensorFlow,
+    ``other``."""
+    return Counter(sort for _, step in chosen(graph) for sort in _sorts(step))
+
+
+def _sorts(x: object) -> Iterator[str]:
+    if isinstance(x, KerasLayer):
+        yield "layer"
+        yield from _sorts(x.inputs)
+    elif isinstance(x, FunctionCall):
+        yield "function"
+        yield from _sorts(x.args)
+    elif isinstance(x, Other):
+        yield "other"
+    elif isinstance(x, list | tuple):
+        for part in x:
+            yield from _sorts(part)

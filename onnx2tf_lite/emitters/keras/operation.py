@@ -23,7 +23,7 @@ from .runtime import keras
 class Nodes(NamedTuple):
     """The nodes of one operation: a GraphDef as plain data, the names of its operands (variables last) and results."""
 
-    graph: dict[str, Any]
+    graph: dict[str, object]
     operands: list[str]
     results: list[str]
     variables: list[np.ndarray]
@@ -59,11 +59,11 @@ def operation() -> type:
 
         def __init__(
             self,
-            graph: dict[str, Any],
+            graph: dict[str, object],
             operands: Sequence[str],
             results: Sequence[str],
             shapes: Sequence[Sequence[int]],
-            **rest: Any,
+            **rest: object,
         ):
             from google.protobuf.json_format import ParseDict
 
@@ -74,7 +74,7 @@ def operation() -> type:
                 context().add_function_def(body)
             self.traced = tf.function(self.imported, autograph=False, reduce_retracing=True)
 
-        def build(self, shape: Any) -> None:
+        def build(self, shape: object) -> None:
             for i, extents in enumerate(self.config["shapes"]):
                 self.add_weight(name=f"weight{i}", shape=extents, initializer="zeros", trainable=True)
             super().build(shape)
@@ -89,7 +89,7 @@ def operation() -> type:
             found = tf.graph_util.import_graph_def(self.graph_def, mapped, self.config["results"], name="")
             return found[0] if len(found) == 1 else found
 
-        def get_config(self) -> dict[str, Any]:
+        def get_config(self) -> dict[str, object]:
             return {**super().get_config(), **self.config}
 
     return Operation

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import ModuleType
 
 from ...errors import ConversionError, Problem
 from ..saved_model.runtime import tensorflow
 
 
-def keras() -> Any:
+def keras() -> ModuleType:
     """The ``tf_keras`` module; ConversionError where it is not installed."""
     tensorflow()
     try:
@@ -18,4 +18,5 @@ def keras() -> Any:
             raise
         problem = Problem("Keras", "tf-keras is not installed", "pip install 'onnx2tf_lite[keras]'")
         raise ConversionError(problem) from error
-    return tf_keras
+    module: ModuleType = tf_keras
+    return module

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -12,24 +11,24 @@ from ...ir.graph import Op, Value
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class KerasLayer:
     """A layer of Keras: the class ``name`` of ``tf_keras.layers`` made with ``config``, applied to ``inputs`` (several:
     as a list), its variables set to ``weights`` in the order in which it makes them."""
 
     name: str
     inputs: Sequence[Node]
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
     weights: Sequence[np.ndarray] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class FunctionCall:
     """A function of TensorFlow's public interface (``math.rsqrt``), which the functional API makes a layer of that any
     program can load; tensors may lie anywhere in ``args`` and ``kwargs``."""
 
     name: str
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    args: Sequence[object]
+    kwargs: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,19 +38,19 @@ class Other:
     op: Op
 
 
-Step = Layer | Call | Other
+Step = KerasLayer | FunctionCall | Other
 Node = Value | Step
 Form = Callable[[Op], "Step | None"]  # None: this operation is not what the layer computes
 
 
-def tensors(x: Any) -> Iterator[Value]:
+def tensors(x: object) -> Iterator[Value]:
     """The values below a step that only run time knows."""
     if isinstance(x, Value):
         if x.data is None:
             yield x
-    elif isinstance(x, Layer):
+    elif isinstance(x, KerasLayer):
         yield from tensors(x.inputs)
-    elif isinstance(x, Call):
+    elif isinstance(x, FunctionCall):
         yield from tensors([x.args, x.kwargs])
     elif isinstance(x, Other):
         yield from tensors(x.op.uses())
