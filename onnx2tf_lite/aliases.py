@@ -223,6 +223,7 @@ _OURS = [
              _names, form=_NAMES, action="append", dest="disable_passes"),
         _set("--keep-node NAME", "keep_nodes", "a node that tuning neither folds, fuses nor removes; repeatable",
              _names, form=_NAMES, action="append", dest="keep_nodes"),
+        _set("--keep-batchnorm", "keep_batchnorm", "do not fold BatchNormalization: a layer of the Keras model", True),
     ),
     *_group(
         "check against ONNX Runtime",

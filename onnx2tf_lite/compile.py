@@ -34,6 +34,7 @@ class Settings:
 
     ``pins``: input or output name -> ``"onnx"`` or ``"channels_last"``; ``io_layout``: the rule for the others
     (``layout.edges``); ``keep_nodes``: names of ONNX nodes whose operations fusion leaves alone;
+    ``keep_batchnorm``: BatchNormalization nodes are such nodes;
     ``listener(i, n)`` hears of every ONNX node before it is lowered; ``quantiser`` has what the branches of quantised
     programs need.
     """
@@ -43,6 +44,7 @@ class Settings:
     listener: Callable[[int, int], None] | None = None
     quantiser: Quantiser = field(default_factory=Quantiser)
     io_layout: str = "auto"
+    keep_batchnorm: bool = False
     layout: LayoutReport = field(default_factory=LayoutReport)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -53,6 +55,8 @@ Around = Callable[[str], AbstractContextManager[object]]
 
 
 def _lower(model: gs.Graph, settings: Settings) -> Graph:
+    if settings.keep_batchnorm:
+        settings.keep_nodes |= {n.name for n in model.nodes if n.op == "BatchNormalization"}
     graph = lower(model, settings.listener)
     made = {v.name: v for v in graph.inputs} | dict(zip(graph.output_names, graph.outputs, strict=True))
     wide = {t.name for t in [*model.inputs, *model.outputs] if t.dtype == np.float64}

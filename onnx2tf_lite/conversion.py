@@ -138,7 +138,7 @@ class _Conversion:
         self.tuning = passes.PassOptions(
             simplify=o.simplify,
             fold_budget=passes.PassOptions.fold_budget if o.fold_budget is None else o.fold_budget,
-            disabled=frozenset(o.disabled_passes),
+            disabled=frozenset(o.disabled_passes) | ({"batchnorm"} if o.keep_batchnorm else set()),
             keep_nodes=frozenset(o.keep_nodes),
             batch_size=o.batch_size,
             input_shapes=dict(o.input_shapes),
@@ -153,7 +153,9 @@ class _Conversion:
         )  # fmt: skip
         if data.given and not any(row.branch in RECIPES for row in self.wanted):
             self.log.warn("the calibration data is not used: no quantised file is asked for (-oiqt, --outputs)")
-        self.settings = compile.Settings(o.pins, self.tuning.keep_nodes, self._lowering, self.quantiser, o.io_layout)
+        self.settings = compile.Settings(
+            o.pins, self.tuning.keep_nodes, self._lowering, self.quantiser, o.io_layout, o.keep_batchnorm
+        )
         self.check = self._check() if o.check != "none" else None
 
     def _lowering(self, index: int, count: int) -> None:

@@ -33,6 +33,7 @@ class Options:
     ``fold_budget``      bytes by which folding may make the constants grow; None: the usual ones
     ``disabled_passes``  names of passes that are left out
     ``keep_nodes``       names of nodes that tuning neither folds, fuses nor removes
+    ``keep_batchnorm``   BatchNormalization is not folded: in a Keras model it is a layer
     ``check``            ``outputs``, ``layers`` or ``none``
     ``rtol``, ``atol``   limit of the check: ``rtol * max|reference| + atol`` per tensor; None: by the kind of file
     ``require_coverage`` percent of layers, branches and weights that the check has to reach
@@ -66,6 +67,7 @@ class Options:
     fold_budget: int | None = None
     disabled_passes: tuple[str, ...] = ()
     keep_nodes: tuple[str, ...] = ()
+    keep_batchnorm: bool = False
     check: str = "outputs"
     rtol: float | None = None
     atol: float | None = None

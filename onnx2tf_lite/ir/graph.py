@@ -84,14 +84,29 @@ class Quant:
         return alike and all(np.array_equal(a, b) for a, b in pairs)
 
 
+@dataclass(frozen=True, eq=False)
+class BatchNorm:
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias, each of them [C]."""
+
+    scale: np.ndarray
+    bias: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    epsilon: float
+
+
 @dataclass(frozen=True)
 class Origin:
-    """The ONNX node that an operation was made for; the checker, the report and every error message use it."""
+    """The ONNX node that an operation was made for; the checker, the report and every error message use it.
+
+    ``batchnorm``: of a BatchNormalization its parameters, which the factor and the summand that it became do not tell.
+    """
 
     node: str
     op_type: str
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    batchnorm: BatchNorm | None = None
 
     def __str__(self) -> str:
         return f"{self.op_type} {self.node!r}"

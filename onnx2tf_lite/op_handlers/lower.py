@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from ..errors import ConversionError, Problem, mistake, unforeseen
 from ..ir import build, dims
-from ..ir.graph import Graph, Origin, Value, building, constant, current_graph, current_origin
+from ..ir.graph import BatchNorm, Graph, Origin, Value, building, constant, current_graph, current_origin
 from ..model.edit import needs
 from ._refusals import edge_problem, no_handler
 from ._structures import Choice, Item, parts, rebuilt, told
@@ -194,11 +194,20 @@ def _lower_node(
     node: gs.Node, names: tuple[str, ...], inputs: list[Item | None], scope: Bindings, opset: int
 ) -> Sequence[Item | None]:
     """The results of a node; ``inputs`` receives its operands, for the message of a failure."""
-    origin = Origin(node.name, node.op, tuple(t.name for t in node.inputs), names)
+    origin = Origin(node.name, node.op, tuple(t.name for t in node.inputs), names, _batchnorm(node))
     info = NodeInfo(names, tuple(numpy_dtype(t.dtype) for t in node.outputs))
     with building(current_graph(), origin), lowering_node(info):
         inputs += [None if t.is_empty() else _operand(scope, t) for t in node.inputs]
         return _call(node, inputs, scope, opset)
+
+
+def _batchnorm(node: gs.Node) -> BatchNorm | None:
+    """The parameters of a BatchNormalization, where they are constants."""
+    parameters = node.inputs[1:5] if node.op == "BatchNormalization" and not node.domain else []
+    if not parameters or not all(isinstance(t, gs.Constant) for t in parameters):
+        return None
+    scale, bias, mean, variance = (np.asarray(t.values, np.float32) for t in parameters)
+    return BatchNorm(scale, bias, mean, variance, node.attrs.get("epsilon", 1e-5))
 
 
 def _name(value: Item, name: str, scope: Bindings) -> None:

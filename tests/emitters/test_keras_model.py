@@ -124,3 +124,35 @@ def test_missing_keras_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tf_keras", None)
     with pytest.raises(ConversionError, match=r"pip install 'onnx2tf_lite\[keras\]'"):
         keras.build(Graph())
+
+
+def test_batch_normalization_is_kept_as_a_layer_with_its_statistics(tmp_path: Path) -> None:
+    asked = {"keep_batchnorm": True, "outputs": ["keras", "float32"], "non_verbose": True}
+    result = convert(DIGITS.path, tmp_path, **asked)
+    source = onnx.load(DIGITS.path).graph
+    nodes = [node for node in source.node if node.op_type == "BatchNormalization"]
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in source.initializer}
+    made = result.tf_keras_model
+    kept = [layer for layer in made.layers if isinstance(layer, tf_keras.layers.BatchNormalization)]
+    assert result.exit_code == 0 and len(kept) == len(nodes) > 0
+    for layer, node in zip(kept, nodes, strict=True):
+        for ours, name in zip(layer.get_weights(), node.input[1:], strict=True):
+            np.testing.assert_array_equal(ours, values[name])
+    assert len(made.weights) - len(made.trainable_weights) == 2 * len(kept)
+    folded = keras.build(program(DIGITS.path)).model
+    assert not [layer for layer in folded.layers if isinstance(layer, tf_keras.layers.BatchNormalization)]
+
+
+NORM = """
+    g (float[N,5,8] x) => (float[N,5,8] y) {{
+      s = Constant<value = float[8] {{1, 2, 3, 4, 5, 6, 7, 8}}>()
+      b = Constant<value = float[8] {{0, 1, 0, 1, 0, 1, 0, 1}}>()
+      y = LayerNormalization<axis = {axis}, epsilon = 0.01>(x, s, b) }}"""
+
+
+@pytest.mark.parametrize("axis", [-1, 1])
+def test_a_normalisation_of_the_last_axis_is_its_layer(axis: int, tmp_path: Path) -> None:
+    result = convert(onnx_graph=model(NORM.format(axis=axis)), outputs=["keras"], output_folder_path=tmp_path,
+                     non_verbose=True)  # fmt: skip
+    kinds = [type(layer).__name__ for layer in result.tf_keras_model.layers]
+    assert result.exit_code == 0 and (kinds == ["InputLayer", "LayerNormalization"]) == (axis == -1)

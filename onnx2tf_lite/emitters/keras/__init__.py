@@ -5,7 +5,7 @@
 ``operation``  as a layer that this package registers      ``files``  written and read
 """
 
-from .files import load, write
+from .files import load, register, write
 from .model import build
 
-__all__ = ["build", "load", "write"]
+__all__ = ["build", "load", "register", "write"]

@@ -56,13 +56,18 @@ def architecture(weights: Path) -> Path:
     return weights.with_name(weights.name.removesuffix(WEIGHTS) + ".json")
 
 
+def register() -> None:
+    """Tell Keras the layer of this package, for ``tf_keras.models.load_model``."""
+    operation()
+
+
 def load(path: str | os.PathLike[str]) -> Any:
     """The model of a file, registered layers of this package included; for training on, compile it.
 
     :raises ValueError, OSError: where Keras cannot read the file.
     """
     k, path = keras(), Path(path)
-    operation()
+    register()
     with _quiet(), tensorflow().device("/CPU:0"):
         if not path.name.endswith(WEIGHTS):
             return k.models.load_model(str(path), compile=False)

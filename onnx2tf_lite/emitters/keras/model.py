@@ -22,6 +22,7 @@ from ..saved_model.runtime import errors_only, tensorflow
 from .calls import call
 from .layers import LAYERS, activation
 from .operation import nodes, operands_of, operation
+from .patterns import pattern
 from .runtime import keras
 from .steps import FunctionCall, KerasLayer, Other, Step, tensors
 
@@ -76,8 +77,7 @@ def chosen(graph: Graph) -> list[tuple[Op, Step]]:
 def form_of(op: Op) -> Step:
     """The step of one operation, its fused activation included."""
     layer = LAYERS.get(op.kind.name)
-    step = layer(op) if layer else None
-    step = step or call(op)
+    step = pattern(op) or (layer(op) if layer else None) or call(op)
     fused = op.attrs.get("activation")
     if step is None or not fused:
         return step or Other(op)
