@@ -22,7 +22,7 @@ LEAST = 5  # runs of each
 
 
 @dataclass(frozen=True)
-class Row:
+class Share:
     """All operators of one kind: their number, the seconds that they take alone, and the slowest: its result, the
     shape of that, and its seconds."""
 
@@ -38,7 +38,7 @@ class Row:
 class Profile:
     """The rows, the most expensive first; the seconds of the file itself; operators that do not run alone."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Share, ...]
     seconds: float
     left_out: tuple[str, ...]
 
@@ -78,7 +78,7 @@ def profile(path: Path, seed: int = 0) -> Profile:
             continue
         shape = tuple(int(d) for d in whole.get_tensor(result).shape)
         found.setdefault(operator.name, []).append((seconds, file.tensors[result].name, shape))
-    rows = (Row(k, len(v), sum(s for s, _, _ in v), *_slowest(v)) for k, v in found.items())
+    rows = (Share(k, len(v), sum(s for s, _, _ in v), *_slowest(v)) for k, v in found.items())
     engine = _interpreter(path)
     _fill(engine, np.random.default_rng(seed))
     return Profile(tuple(sorted(rows, key=lambda r: -r.seconds)), fastest(engine, 1.0), tuple(left_out))
