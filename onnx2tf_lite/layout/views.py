@@ -128,24 +128,27 @@ def runs(have: Key, want: Key) -> list[Key]:
 
 
 def pieces(have: Axes, want: Axes) -> tuple[Axes, tuple[int, ...]]:
-    """The axes as which a tensor that lies as ``have`` is to be seen, and the permutation that makes it ``want``.
-
-    The axes of ``have`` itself where none of them is torn apart: nothing comes before the TRANSPOSE.  Else those that
-    give the axes of ``want`` where these are not: nothing comes behind it.  Else the longest runs that stay together.
-    """
-    parts = tuple(runs(key_of(have), key_of(want)))
-    whole = [a for a in want if a]
-    seen = parts
-    if {*whole} == {a for a in have if a} or all(a in parts for a in have if a):
-        seen = have
-    elif all(a in parts for a in whole):
-        seen = (*(a for a in want if not a), *parts)
-    if len(seen) > MAX_RANK:
-        seen = parts
+    """The axes as which a tensor that lies as ``have`` is to be seen, and the permutation that makes it ``want``."""
+    seen = seen_as(have, want)
     start = {axis[0]: i for i, axis in enumerate(seen) if axis}
     filled = [start[a] for a in key_of(want) if a in start]
     units = [i for i, axis in enumerate(seen) if not axis]
-    if len(seen) == len(want) and len(filled) == len(whole):
+    if len(seen) == len(want) and len(filled) == sum(map(bool, want)):
         rest, spare = iter(filled), iter(units)
         return seen, tuple(next(rest) if axis else next(spare) for axis in want)
     return seen, (*units, *filled)
+
+
+def seen_as(have: Axes, want: Axes) -> Axes:
+    """The axes of ``have`` itself where none of them is torn apart: nothing comes before the TRANSPOSE.  Else those
+    that give the axes of ``want`` where these are not: nothing comes behind it.  Else the longest runs that stay
+    together.
+    """
+    parts = tuple(runs(key_of(have), key_of(want)))
+    mine, theirs = set(filter(None, have)), set(filter(None, want))
+    seen = parts
+    if mine == theirs or mine <= set(parts):
+        seen = have
+    elif theirs <= set(parts):
+        seen = (*(a for a in want if not a), *parts)
+    return seen if len(seen) <= MAX_RANK else parts

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -240,7 +239,7 @@ def write(edit: GraphEdit, node: gs.Node, x: Tensor, linear: LinearMap, form: Ar
     """Let ``node`` compute ``linear`` of ``x``."""
     op, inputs, bias, attrs = _layer(edit, title(node), x, linear, form)
     if op == "MatMul" and bias:
-        product = edit.add(op, inputs, node, like=node.outputs[0], **attrs)
+        product = edit.add(op, inputs, node, like=node.outputs[0])
         edit.become(node, "Add", [product, *bias])
     else:
         edit.become(node, op, [*inputs, *bias], **attrs)
@@ -250,20 +249,22 @@ def insert(edit: GraphEdit, at: gs.Node, x: Tensor, linear: LinearMap, form: Arr
     """``linear`` of ``x``, computed in front of ``at``; of the type and shape of ``like``."""
     op, inputs, bias, attrs = _layer(edit, title(at), x, linear, form)
     if op == "MatMul" and bias:
-        return edit.add("Add", [edit.add(op, inputs, at, like=like, **attrs), *bias], at, like=like)
-    return edit.add(op, [*inputs, *bias], at, like=like, **attrs)
+        return edit.add("Add", [edit.add(op, inputs, at, like=like), *bias], at, like=like)
+    result = edit.add(op, [*inputs, *bias], at, like=like)
+    result.inputs[0].attrs.update(attrs)
+    return result
 
 
 def _layer(
     edit: GraphEdit, name: str, x: Tensor, linear: LinearMap, form: Arrangement
-) -> tuple[str, list[Tensor], list[Tensor], dict[str, Any]]:
+) -> tuple[str, list[Tensor], list[Tensor], dict[str, int | list[int]]]:
     """The operator, its operands, its bias (of MatMul: what is to be added) and its attributes."""
     dtype = x.dtype or np.float32
     bias: list[Tensor] = [edit.const(linear.bias, f"{name}/bias", dtype)] if linear.bias.any() else []
     if form.last:
         matrix = edit.const(linear.weights.T, f"{name}/weights", dtype)
         return "Gemm" if form.rank == 2 else "MatMul", [x, matrix], bias, {}
-    attrs = {
+    attrs: dict[str, int | list[int]] = {
         "kernel_shape": list(linear.window),
         "pads": linear.pads(),
         "strides": list(linear.strides),

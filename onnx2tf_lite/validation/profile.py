@@ -11,11 +11,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .flatfile import FlatFile, Operator, Segment
+
+if TYPE_CHECKING:
+    from ai_edge_litert.interpreter import Interpreter
 
 SECONDS = 4.0  # for all operators together, above the least number of runs
 LEAST = 5  # runs of each
@@ -89,7 +92,7 @@ def _slowest(each: Sequence[tuple[float, str, tuple[int, ...]]]) -> tuple[str, t
     return name, shape, seconds
 
 
-def _alone(file: FlatFile, operator: Operator, whole: Any, share: float) -> float:
+def _alone(file: FlatFile, operator: Operator, whole: Interpreter, share: float) -> float:
     """The seconds of one operator."""
     operands = tuple(dict.fromkeys(t for t in operator.inputs if t >= 0 and not file.tensors[t].constant))
     arrays = [whole.get_tensor(t) for t in operands]
@@ -100,7 +103,7 @@ def _alone(file: FlatFile, operator: Operator, whole: Any, share: float) -> floa
     return fastest(engine, share)
 
 
-def _interpreter(model: Path | bytes, preserve: bool = False) -> Any:
+def _interpreter(model: Path | bytes, preserve: bool = False) -> Interpreter:
     from ai_edge_litert.interpreter import Interpreter
 
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
@@ -111,7 +114,7 @@ def _interpreter(model: Path | bytes, preserve: bool = False) -> Any:
     return engine
 
 
-def _fill(engine: Any, rng: np.random.Generator) -> None:
+def _fill(engine: Interpreter, rng: np.random.Generator) -> None:
     """Normal floats, zeros else: every whole number is an index somewhere."""
     for detail in engine.get_input_details():
         array = np.zeros(detail["shape"], detail["dtype"])
@@ -120,7 +123,7 @@ def _fill(engine: Any, rng: np.random.Generator) -> None:
         engine.set_tensor(detail["index"], array)
 
 
-def fastest(engine: Any, seconds: float) -> float:
+def fastest(engine: Interpreter, seconds: float) -> float:
     """The shortest of at least :data:`LEAST` runs, as many as fit."""
     best, runs, end = float("inf"), 0, time.perf_counter() + seconds
     engine.invoke()
