@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +16,8 @@ from pathlib import Path
 from .errors import ConversionError, Problem
 
 PREFIX = ".onnx2tf-"
+#: Of a SavedModel; without it the folder is none.
+GRAPH = "saved_model.pb"
 NEW = 60  # seconds in which a folder may not yet be held by who made it
 
 
@@ -67,13 +71,43 @@ def _sweep(beside: Path) -> None:
 def deliver(work: Path, folder: Path, insides: Iterable[str]) -> None:
     """Move everything into place; what was there under the same names goes, everything else stays.
 
+    A new folder appears whole.  In one that is there, kinds are replaced one after the other, undisturbed by an
+    interrupt; of a SavedModel the graph goes first and comes last, so that it never stands beside weights of another.
+
     ``insides``: folders of ``work`` whose contents, not they themselves, belong into ``folder``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     whole = [work / name for name in insides]
     inside = [item for part in whole if part.is_dir() for item in sorted(part.iterdir())]
-    for item in [*inside, *sorted(p for p in work.iterdir() if p not in whole)]:
-        target = folder / item.name
-        if target.is_dir() and not target.is_symlink():
-            os.rename(target, work / f"{item.name}.old")
-        os.replace(item, target)
+    items = [*inside, *sorted(p for p in work.iterdir() if p not in whole)]
+    if not os.path.lexists(folder):
+        ready = work / ".ready"
+        ready.mkdir()
+        for item in items:
+            os.rename(item, ready / item.name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(ready, folder)
+        return
+    with _undisturbed():
+        if any(item.name == GRAPH for item in inside):
+            (folder / GRAPH).unlink(missing_ok=True)
+        for item in sorted(items, key=lambda item: item.name == GRAPH):
+            target = folder / item.name
+            if target.is_dir() and not target.is_symlink():
+                os.rename(target, work / f"{item.name}.old")
+            os.replace(item, target)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """An interrupt waits until the end."""
+    if threading.current_thread() is not threading.main_thread():  # nobody else is interrupted
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
