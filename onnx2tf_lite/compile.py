@@ -25,7 +25,7 @@ from .ir.verify import verify
 from .layout.stage import LayoutReport, assign
 from .legalize import dtypes, dynamic, stored
 from .op_handlers.lower import lower
-from .quantization import RECIPES, Quantiser, Recipe
+from .quantization import RECIPES, Quantiser, Recipe, refuse_islands
 
 
 @dataclass
@@ -102,6 +102,18 @@ def _windows(graph: Graph, settings: Settings) -> Graph:
     return graph
 
 
+def _integers(recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
+    """The integer kernels of a program that was quantised here; throughout, where its ends are integers."""
+
+    def stage(graph: Graph, settings: Settings) -> Graph:
+        settings.notes += qdq(graph)
+        if recipe.outside and settings.quantiser.closed:
+            refuse_islands(graph)
+        return graph
+
+    return stage
+
+
 def _shapes(graph: Graph, settings: Settings) -> Graph:
     return dynamic.materialise(graph)
 
@@ -126,7 +138,7 @@ BRANCHES: dict[str, tuple[Stage, ...]] = {
     "float": (("shapes", _shapes), ("merge", _merge)),
     "integer": (("int8", _int8), ("windows", _windows), ("shapes", _shapes), ("merge", _merge)),
     **{
-        name: (("quantize", _quantise(recipe)), ("int8", _int8), ("shapes", _shapes), ("merge", _merge))
+        name: (("quantize", _quantise(recipe)), ("int8", _integers(recipe)), ("shapes", _shapes), ("merge", _merge))
         for name, recipe in RECIPES.items()
     },
 }

@@ -27,7 +27,7 @@ from .ir.graph import Graph, Placement
 from .model.write import atomic
 from .options import Options, resolve
 from .passes.shapes import cut
-from .quantization import RECIPES, CalibrationData, Quantiser
+from .quantization import RECIPES, CalibrationData, Goal, Quantiser
 from .report import TensorInfo, operators
 from .validation.report import HEADER, cells
 
@@ -149,7 +149,7 @@ class _Conversion:
         data = CalibrationData.of(o.calibration, o.calibration_parts, random=o.calibration_random, **look)
         self.quantiser = Quantiser(
             data, o.per_channel, np.dtype(o.input_dtype), np.dtype(o.output_dtype), self.log.step,
-            self.log.warn,
+            self.log.warn, Goal(o.min_sqnr, o.min_agreement),
         )  # fmt: skip
         if data.given and not any(row.branch in RECIPES for row in self.wanted):
             self.log.warn("the calibration data is not used: no quantised file is asked for (-oiqt, --outputs)")
@@ -244,6 +244,7 @@ class _Conversion:
             "passes": [asdict(r) for r in tuned],
             "layout": asdict(self.settings.layout),
             "operators": counts,
+            "quantisation": self.quantiser.to_json(),
             "stages": log.seconds,
             "check": found.to_json() if found else "not asked for",
             "warnings": log.warnings,
@@ -332,6 +333,8 @@ class _Conversion:
         if self.folder is not None:
             names = [row.article or row.path(self.folder, self.stem).name for row in self.wanted]
             log.info(f"wrote {', '.join(names)} in {self.folder}")
+        for line in self.quantiser.sentences():
+            log.info(line)
         if found is None:
             log.info("not compared with ONNX Runtime, on request")
             return

@@ -21,6 +21,7 @@ class Options:
     ``calibration_parts``  the same, a row for each input: name, .npy, perhaps mean and deviation
     ``calibration_mean``, ``calibration_std``, ``calibration_bgr``  of the images in the folder
     ``calibration_random``  noise instead
+    ``min_sqnr``, ``min_agreement``  what mixed precision has to reach
     ``per_channel``      a scale for each output channel of weights
     ``input_dtype``, ``output_dtype``  of ``full_integer_quant``
     ``save``             False: convert and check, write nothing
@@ -53,6 +54,8 @@ class Options:
     calibration_std: Any = 1.0
     calibration_bgr: bool = False
     calibration_random: bool = False
+    min_sqnr: float | None = None
+    min_agreement: float | None = None
     per_channel: bool = True
     input_dtype: str = "int8"
     output_dtype: str = "int8"

@@ -3,15 +3,21 @@
 ``recipes``    the kinds of quantised program     ``samples``   the user's data, one sample after the other
 ``calibrate``  the numbers that tensors hold      ``scales``    ranges -> scales and zero points
 ``prepare``    forms that integer kernels have    ``annotate``  QUANTIZE, DEQUANTIZE around every tensor
-``runner``     a program in the interpreter       ``stage``     all of it, as a stage of the compiler
+``plan``       what is to be integers, and how    ``runner``    a program in the interpreter
+``rounding``   of weights, by what it does         ``weights``   beside float activations
+``trials``     quantised versions, measured        ``mixed``     which operations keep more bits
+``ranges``     which numbers a scale reaches       ``flat``      and which no reader tells apart
+``outside``    integer inputs and outputs          ``stage``     all of it, as a stage of the compiler
 
 Quantising a float model here is making a quantised one of it: every tensor that an integer kernel reads or writes gets
 a QUANTIZE and a DEQUANTIZE with calibrated scales, as in ONNX's own QDQ models, and the stage that serves those
 (``fusion.qdq``) forms the kernels.  So there is one place that knows integer kernels, for both.
 """
 
+from .mixed import Goal
+from .outside import refuse_islands
 from .recipes import RECIPES, Recipe
 from .samples import CalibrationData
 from .stage import Quantiser
 
-__all__ = ["RECIPES", "CalibrationData", "Quantiser", "Recipe"]
+__all__ = ["RECIPES", "CalibrationData", "Goal", "Quantiser", "Recipe", "refuse_islands"]

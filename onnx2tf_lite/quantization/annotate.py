@@ -11,7 +11,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir.graph import Op, Quant, Value, building, constant
 from ..ir.traits import Int8
-from . import scales
+from . import rounding, scales
 from .plan import Plan
 from .recipes import I8
 
@@ -59,6 +59,8 @@ class _Annotator:
     def _read(self, op: Op, dtype: np.dtype) -> None:
         """Let the operation read quantised operands."""
         linear = op.kind.weights is not None
+        root = self.plan.root(op.inputs[0])
+        source = None if root is None else self.plan.quant(root, dtype)
         for i, value in enumerate(op.inputs[:1] if linear else op.inputs):
             if value is None or value.dtype != np.float32:
                 continue
@@ -68,7 +70,7 @@ class _Annotator:
             else:
                 op.inputs[i] = self._as(value, dtype)
         if linear:
-            self._weights(op, dtype)
+            self._weights(op, dtype, source or op.inputs[0].quant)  # type: ignore[union-attr]
 
     def _as(self, value: Value, dtype: np.dtype) -> Value:
         """``value`` by way of integers of ``dtype``."""
@@ -100,22 +102,24 @@ class _Annotator:
         if root is not None and dtype is not None and fill is not None and fill.is_constant:
             op.inputs[1] = constant(fill.data, name=fill.name, quant=self.plan.quant(root, dtype))
 
-    def _weights(self, op: Op, dtype: np.dtype) -> None:
+    def _weights(self, op: Op, dtype: np.dtype, source: Quant | None) -> None:
         """int8 weights; their scales leave room for the bias, which is rounded to what it will be."""
-        x, weights, bias = (*op.inputs, None)[:3]
-        assert x is not None and weights is not None and weights.data is not None and op.kind.weights is not None
+        _, weights, bias = (*op.inputs, None)[:3]
+        assert source is not None and weights is not None and weights.data is not None and op.kind.weights is not None
         axis = op.kind.weights.outputs if self.plan.per_channel else None
-        root = self.plan.root(x)
-        source = x.quant if root is None else self.plan.quant(root, dtype)
-        assert source is not None
         step = float(source.scale[0])
         given = None if bias is None or bias.data is None else bias.data.astype(np.float64)
         largest = np.zeros(1) if given is None or dtype != I8 else np.abs(given)
         quant = scales.of_weights(weights.data, axis, (largest if axis is not None else largest.max()) / step / ROOM)
-        op.inputs[1] = constant(weights.data, name=weights.name, quant=quant)
-        if given is not None and bias is not None:
+        moments, data, error = self.plan.moments.get(op.outputs[0].name), weights.data, None
+        if moments is not None and moments.count:
+            data, error = rounding.rounded(op, weights.data, quant, moments)
+        op.inputs[1] = constant(data, name=weights.name, quant=quant)
+        if given is not None or error is not None:
+            real = (0.0 if given is None else given) - (0.0 if error is None else error)
             unit = step * quant.scale.astype(np.float64)
-            op.inputs[2] = constant((np.round(given / unit) * unit).astype(np.float32), name=bias.name)
+            rounded = (np.round(real / unit) * unit).astype(np.float32)
+            op.inputs[2:] = [constant(rounded, name=bias.name if bias is not None else f"{weights.name}_bias")]
 
 
 def _constant(value: Value, dtype: np.dtype, quant: Quant | None) -> Value:

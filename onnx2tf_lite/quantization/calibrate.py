@@ -5,14 +5,16 @@ One sample is in memory at a time.  The first pass takes the extremes, a second 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..errors import ConversionError, Problem
 from ..ir.graph import Graph, Value
-from .runner import Runner
+from .rounding import PATCHES, Moments, is_known, operands
+from .runner import ProgramRunner
 
 BINS = 2048
 Feeds = Mapping[str, np.ndarray]
@@ -54,33 +56,65 @@ class Spread:
         return (edges[1:] + edges[:-1]) / 2
 
 
+@dataclass
+class Statistics:
+    """What calibration found, by the names of tensors, which copies of a graph have alike.
+
+    ``spreads``  of every tensor of real numbers; ``moments`` of the operands of linear operations, by their result
+    ``samples``  how many there were
+    """
+
+    spreads: dict[str, Spread] = field(default_factory=dict)
+    moments: dict[str, Moments] = field(default_factory=dict)
+    samples: int = 0
+
+
 def calibrate(
-    graph: Graph,
-    values: Iterable[Value],
-    samples: Callable[[], Iterable[Feeds]],
-    listener: Callable[[str], None] = lambda what: None,
-) -> tuple[dict[Value, Spread], int]:
-    """The spread of each of ``values`` on ``samples()``, which is called for each of two passes; and how many samples
-    there were.
+    graph: Graph, samples: Callable[[], Iterable[Feeds]], listener: Callable[[str], None] = lambda what: None
+) -> Statistics:
+    """The statistics of ``graph`` on ``samples()``, which is called for each of two passes.
 
     :raises ConversionError: a sample does not run.
     """
-    runner = Runner(graph)
-    spreads = {v: Spread() for v in values if runner.has(v)}
-    count = 0
-    for what, take in (("range", Spread.widen), ("spread", Spread.count)):
-        for number, feeds in enumerate(samples(), start=1):
-            listener(f"calibrate: {what}, sample {number}")
-            _run(runner, feeds, number)
-            count = number
-            for value, spread in spreads.items():
-                array = runner.read(value)
-                if array.size:
-                    take(spread, array)
-    return {v: s for v, s in spreads.items() if s.seen}, count
+    runner, found = ProgramRunner(graph), Statistics()
+    known = [v for v in tensors(graph) if runner.has(v)]
+    spreads = {v: Spread() for v in known}
+    for number, feeds in enumerate(samples(), start=1):
+        listener(f"calibrate: range, sample {number}")
+        _run(runner, feeds, number)
+        found.samples = number
+        if number == 1:
+            known = [v for v in known if runner.holds(v)]
+        for value in known:
+            array = runner.read(value)
+            if array.size:
+                spreads[value].widen(array)
+    rng = np.random.default_rng(0)
+    linear = [op for op in graph.ops if is_known(op) and op.inputs[0] in known]
+    users = Counter(id(op.inputs[1].data) for op in linear)  # type: ignore[union-attr]
+    linear = [op for op in linear if users[id(op.inputs[1].data)] == 1]  # type: ignore[union-attr]  # shared ones stay so
+    found.moments = {op.outputs[0].name: Moments() for op in linear}
+    share = max(PATCHES // found.samples, 16) if found.samples else 0
+    for number, feeds in enumerate(samples(), start=1):
+        listener(f"calibrate: spread, sample {number}")
+        _run(runner, feeds, number)
+        for value in known:
+            spreads[value].count(runner.read(value))
+        for op in linear:
+            x = runner.read(op.inputs[0])  # type: ignore[arg-type]
+            found.moments[op.outputs[0].name].add(operands(op, x, share, rng))
+    found.spreads = {v.name: s for v, s in spreads.items() if s.seen}
+    return found
 
 
-def _run(runner: Runner, feeds: Feeds, number: int) -> None:
+def tensors(graph: Graph) -> Iterator[Value]:
+    """Every tensor of real numbers that a graph is given or computes."""
+    for value in [*graph.inputs, *(v for op in graph.ops for v in op.outputs)]:
+        if value.dtype == np.float32:
+            yield value
+
+
+def _run(runner: ProgramRunner, feeds: Feeds, number: int) -> None:
     try:
         runner.run(feeds)
     except (RuntimeError, ValueError) as error:

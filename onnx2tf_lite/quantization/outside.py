@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..errors import ConversionError, Problem
 from ..ir import build as b
 from ..ir import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, building
 
 FLOAT = np.dtype(np.float32)
+NAMED = 5  # operations that an error names
 
 
 def quantise(graph: Graph, inputs: np.dtype, outputs: np.dtype) -> None:
@@ -58,6 +60,28 @@ def _outputs(graph: Graph, dtype: np.dtype) -> None:
             stored = b.quantize(value, as_dtype(quant, dtype))
         graph.outputs[i] = stored
         _place(graph, value, stored)
+
+
+def refuse_islands(graph: Graph) -> None:
+    """Nothing computes with floats in a program that is to be integer throughout.
+
+    :raises ConversionError: with the operations that do.
+    """
+    found = [op for part in rewrite.graphs(graph) for op in part.ops if _floats(op)]
+    if not found:
+        return
+    named = ", ".join(f"{op.kind.name} {op.origin.node if op.origin else op.outputs[0].name!r}" for op in found[:NAMED])
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    what = f"{len(found)} operations have no integer kernel here and stay float: {named}{more}"
+    remedy = "ask for integer_quant, which may have floats inside; end the model before them (-onimc); lower --min-sqnr"
+    raise ConversionError(Problem("full_integer_quant", what, remedy))
+
+
+def _floats(op: Op) -> bool:
+    """True for an operation that computes with floats, conversions from and to integers aside."""
+    made = any(v.dtype == FLOAT for v in op.outputs)
+    read = any(v is not None and v.dtype == FLOAT and not v.is_constant for v in op.inputs)
+    return (made or read) and not op.is_a("QUANTIZE") and not op.is_a("DEQUANTIZE")
 
 
 def _like(quant: Quant, dtype: np.dtype) -> bool:

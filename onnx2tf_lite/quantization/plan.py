@@ -11,6 +11,7 @@ from ..ir.graph import Graph, Op, Quant, Value
 from ..ir.traits import FixedScale, Int8
 from . import scales
 from .recipes import I16
+from .rounding import Moments
 
 Range = tuple[float, float]
 FIXED_16 = FixedScale(2**-15, 0)  # of the results of 16-bit kernels whose scale is fixed
@@ -34,6 +35,7 @@ class Plan:
 
     ``wanted``       dtype of the activations of an operation; None, or not there: it stays float
     ``ranges``       the numbers between which a tensor lies
+    ``moments``      of the operands of linear operations, by the names of their results
     ``per_channel``  weights have a scale for each output channel
     ``ops``          those that become integer kernels, and the width of each
     """
@@ -42,6 +44,7 @@ class Plan:
     wanted: Mapping[Op, np.dtype | None]
     ranges: Mapping[Value, Range]
     per_channel: bool = True
+    moments: Mapping[str, Moments] = field(default_factory=dict)
     ops: dict[Op, np.dtype] = field(default_factory=dict)
     computes: dict[Value, Op] = field(default_factory=dict)  # who computes a tensor, before and after annotation
     leaders: dict[Value, Value] = field(default_factory=dict)  # of tensors that share their parameters, to another one
@@ -52,7 +55,11 @@ class Plan:
     def __post_init__(self) -> None:
         self.readers = self.graph.consumers()
         self.computes = {v: op for op in self.graph.ops for v in op.outputs}
-        self.ops = {op: d for op in self.graph.ops if (d := self.wanted.get(op)) is not None and is_kernel(op, d)}
+        self.ops = {
+            op: d
+            for op in self.graph.ops
+            if (d := self.wanted.get(op)) is not None and is_kernel(op, d) and not self._is_quantised(op)
+        }
         everything = [*self.graph.inputs, *self.computes]
         self._share(everything)
         while unknown := [op for op in self.ops if not all(map(self._known, self.tensors(op)))]:
@@ -68,7 +75,8 @@ class Plan:
 
     def moves(self, op: Op) -> bool:
         """True for an operator whose result has the parameters of its first operand."""
-        return op.kind.int8 in MOVES and len(op.outputs) == 1 and op.outputs[0].dtype == np.float32
+        alike = op.kind.int8 in MOVES and len(op.outputs) == 1 and op.outputs[0].dtype == np.float32
+        return alike and op.inputs[0] is not None and not op.inputs[0].is_constant  # not what is picked from a table
 
     def root(self, value: Value | None) -> Value | None:
         """The tensor whose numbers ``value`` has, before what only moves them; None for constants."""
@@ -79,6 +87,11 @@ class Plan:
                 break
             value = op.inputs[0]
         return None if value is None or value.is_constant or value.dtype != np.float32 else value
+
+    def _is_quantised(self, op: Op) -> bool:
+        """True where the model itself has parameters for an operand: those are kept."""
+        roots = [r for v in op.inputs if (r := self.root(v)) is not None]
+        return any(r in self.computes and self.computes[r].is_a("DEQUANTIZE") for r in roots)
 
     def alias(self, value: Value, source: Value) -> None:
         """``value`` is what ``source`` is after a detour over integers."""

@@ -16,7 +16,7 @@ from ..legalize import dynamic
 from ..validation import inputs
 
 
-class Runner:
+class ProgramRunner:
     """``graph``, as far as the stages before ``shapes``, as a file of its own; the graph stays as it is.
 
     Only the tensors in ``kept`` can be read beside the outputs, if that is given: the interpreter then reuses memory.
@@ -38,7 +38,9 @@ class Runner:
             model_content=self.content,
             num_threads=os.cpu_count(),
             experimental_preserve_all_tensors=everything,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            if everything
+            else OpResolverType.AUTO,
         )
         details = self.engine.get_tensor_details()
         self.indices = {d["name"]: d["index"] for d in details}
@@ -72,6 +74,14 @@ class Runner:
     def has(self, value: Value) -> bool:
         """False for tensors that the interpreter does not have, such as those inside of bodies."""
         return self.names.get(value) in self.indices
+
+    def holds(self, value: Value) -> bool:
+        """False for tensors that the interpreter gives up while it runs, as it does with some around loops."""
+        try:
+            self.engine.get_tensor(self._index(value))
+        except ValueError:
+            return False
+        return True
 
     def read(self, value: Value) -> np.ndarray:
         """A tensor of the last run, in the order of the program."""

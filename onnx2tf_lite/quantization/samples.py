@@ -23,7 +23,7 @@ HELP = (
 
 
 @dataclass(frozen=True)
-class Part:
+class InputSamples:
     """The samples of one input: an array or the .npy file that has it, of which ``(x - mean) / std`` is taken."""
 
     array: Any
@@ -54,7 +54,7 @@ class CalibrationData:
     ``random``        seeded noise instead, on request only
     """
 
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Mapping[str, InputSamples] = field(default_factory=dict)
     folder: Path | None = None
     mean: Any = 0.0
     std: Any = 1.0
@@ -68,16 +68,16 @@ class CalibrationData:
 
         :raises ConversionError: nothing can be read there.
         """
-        parts = {str(name): Part(array, *more) for name, array, *more in rows}
+        parts = {str(name): InputSamples(array, *more) for name, array, *more in rows}
         if path is None:
             return cls(parts, **settings)
         if isinstance(path, Mapping):
-            return cls({str(n): Part(np.asarray(a)) for n, a in path.items()} | parts, **settings)
+            return cls({str(n): InputSamples(np.asarray(a)) for n, a in path.items()} | parts, **settings)
         if Path(path).is_dir():
             return cls(parts, Path(path), **settings)
         if Path(path).suffix == ".npy":
-            return cls({"": Part(path)} | parts, **settings)
-        return cls({n: Part(a) for n, a in inputs.read(path).items()} | parts, **settings)
+            return cls({"": InputSamples(path)} | parts, **settings)
+        return cls({n: InputSamples(a) for n, a in inputs.read(path).items()} | parts, **settings)
 
     @property
     def given(self) -> bool:

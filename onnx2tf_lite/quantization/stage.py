@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
-from ..ir.graph import Graph, Value
+from ..ir import rewrite
+from ..ir.graph import Graph, copy_graph
 from . import outside
 from .annotate import annotate
-from .calibrate import Spread, calibrate
-from .plan import Plan
+from .calibrate import Statistics, calibrate
+from .mixed import Goal, MixedPrecision, Search
+from .plan import Range
 from .prepare import prepare
-from .recipes import I8, Recipe
+from .ranges import choose, extremes_of
+from .recipes import I8, I16, Recipe
 from .samples import CalibrationData
+from .trials import Trials, Widths, plan_of
 from .weights import quantise_weights
 
 FLOAT = np.dtype(np.float32)
+JUDGED = 4  # samples that versions of a program are judged on
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was decided for a prepared program: the width of each operation, ranges by the names of tensors, how many of
+    those follow each policy, and what mixed precision did (None where nothing was tried)."""
+
+    widths: list[np.dtype | None]
+    ranges: Mapping[str, Range]
+    policies: Mapping[str, int]
+    choice: MixedPrecision | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """For the report."""
+        mixed = {} if self.choice is None else self.choice.to_json()
+        return {"ranges": dict(self.policies), **mixed}
+
+    def __str__(self) -> str:
+        ranges = ", ".join(f"{count} by {name}" for name, count in self.policies.items())
+        return f"ranges: {ranges}" + ("" if self.choice is None else f"; {self.choice}")
 
 
 @dataclass
 class Quantiser:
     """What is asked of all quantised programs of one conversion; what calibration found is kept between them.
 
+    ``goal``                 what mixed precision has to reach; nothing is raised without one
     ``inputs``, ``outputs``  dtype of those of a program that is integer outside; int8, uint8 or float32
     """
 
@@ -33,7 +61,24 @@ class Quantiser:
     outputs: np.dtype = I8
     listener: Callable[[str], None] = lambda what: None
     warn: Callable[[str], None] = lambda what: None
-    spreads: dict[str, Spread] = field(default_factory=dict)  # by the name of a tensor, which every branch has alike
+    goal: Goal = field(default_factory=Goal)
+    chosen: dict[np.dtype, Chosen] = field(default_factory=dict)  # by the width of what is not raised
+    known: dict[bool, Statistics] = field(default_factory=dict)  # by whether the program is one of 16 bits
+
+    @property
+    def closed(self) -> bool:
+        """True where a program that is integer outside has to be so inside: nobody asked for floats."""
+        return FLOAT not in (self.inputs, self.outputs)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the report of the conversion; nothing where nothing was calibrated."""
+        samples = max((found.samples for found in self.known.values()), default=0)
+        decided = {f"{width} activations": chosen.to_json() for width, chosen in self.chosen.items()}
+        return {"samples": samples, "random": self.data.random, **decided} if samples else {}
+
+    def sentences(self) -> list[str]:
+        """What was decided, for the terminal."""
+        return [f"{width} activations: {chosen}" for width, chosen in self.chosen.items()]
 
     def run(self, graph: Graph, recipe: Recipe) -> Graph:
         """The stage: ``graph``, float, becomes one from which ``fusion.qdq`` forms integer kernels; in place.
@@ -41,29 +86,43 @@ class Quantiser:
         :raises ConversionError: there is no calibration data, or it does not fit.
         """
         if recipe.activations is None:
-            quantise_weights(graph, recipe.hybrid, self.per_channel)
+            moments = self._statistics(graph, False).moments if self.data.given else {}
+            quantise_weights(rewrite.graphs(graph), recipe.hybrid, self.per_channel, moments)
             return graph
-        prepare(graph)
-        self._calibrate(graph)
-        ranges = {v: (s.low, s.high) for v in tensors(graph) if (s := self.spreads.get(v.name))}
-        annotate(Plan(graph, dict.fromkeys(graph.ops, recipe.activations), ranges, self.per_channel))
+        wide = recipe.activations.itemsize > 1
+        found = self._statistics(graph, wide)
+        prepare(graph, wide)
+        chosen = self._choice(graph, recipe.activations, found)
+        widths = dict(zip(graph.ops, chosen.widths, strict=True))
+        quantise_weights(graph.subgraphs(), True, self.per_channel)  # what loops compute with is not seen from outside
+        annotate(plan_of(graph, graph, widths, chosen.ranges, found, self.per_channel))
         if recipe.outside:
-            wide = recipe.activations.itemsize > 1
             ends = (recipe.activations, recipe.activations) if wide else (self.inputs, self.outputs)
             outside.quantise(graph, *ends)
         return graph
 
-    def _calibrate(self, graph: Graph) -> None:
-        if self.spreads:
-            return
-        if self.data.random:
-            self.warn("calibrated on noise, on request: the scales fit no real input, and its accuracy says nothing")
-        found, _ = calibrate(graph, tensors(graph), lambda: self.data.samples(graph), self.listener)
-        self.spreads = {v.name: s for v, s in found.items()}
+    def _choice(self, graph: Graph, base: np.dtype, found: Statistics) -> Chosen:
+        """Widths and ranges, the same for files that differ outside alone."""
+        if base not in self.chosen:
+            self.chosen[base] = self._choose(graph, base, found)
+        return self.chosen[base]
 
+    def _choose(self, graph: Graph, base: np.dtype, found: Statistics) -> Chosen:
+        if base == I16 and not self.goal:  # 16 bits reach everything: there is nothing to try
+            widths: Widths = dict.fromkeys(graph.ops, base)
+            return Chosen(list(widths.values()), extremes_of(found), {"extremes": len(found.spreads)})
+        twin = copy_graph(graph)
+        trials = Trials(twin, found, list(islice(self.data.samples(twin), JUDGED)), self.per_channel)
+        ranges, policies = choose(trials, found, base, self.listener)
+        choice = Search(trials, base, ranges, self.listener).run(self.goal)
+        return Chosen(list(choice.widths.values()), ranges, policies, choice)
 
-def tensors(graph: Graph) -> Iterator[Value]:
-    """Every tensor of real numbers that a graph is given or computes."""
-    for value in [*graph.inputs, *(v for op in graph.ops for v in op.outputs)]:
-        if value.dtype == FLOAT:
-            yield value
+    def _statistics(self, graph: Graph, wide: bool) -> Statistics:
+        """What calibration finds in the program, once for all that are prepared alike."""
+        if wide not in self.known:
+            if self.data.random and not self.known:
+                self.warn("calibrated on noise, on request: the scales fit no real input, and accuracy says nothing")
+            twin = copy_graph(graph)
+            prepare(twin, wide)
+            self.known[wide] = calibrate(twin, lambda: self.data.samples(twin), self.listener)
+        return self.known[wide]

@@ -20,34 +20,39 @@ class Integers:
     ``integer``      how many compute with integers that stand for real numbers
     ``floats``       those that compute with float activations: operator -> how many
     ``hybrid``       how many of these read int8 weights
-    ``conversions``  QUANTIZE and DEQUANTIZE of activations
+    ``conversions``  QUANTIZE and DEQUANTIZE of activations; ``expanded``: weights that a DEQUANTIZE makes floats of
     """
 
     integer: int
     floats: dict[str, int]
     hybrid: int
     conversions: int
+    expanded: int = 0
 
     @classmethod
     def of(cls, file: FlatFile) -> Integers:
         """Of the main program of a file; what handles neither, as shapes, is not counted."""
-        integer, hybrid, conversions, floats = 0, 0, 0, Counter[str]()
+        integer, hybrid, conversions, expanded, floats = 0, 0, 0, 0, Counter[str]()
         for op in file.operators:
             given = [file.tensors[i] for i in op.inputs if i >= 0]
             made = [file.tensors[i] for i in op.outputs]
             if op.name in CONVERSIONS:
                 conversions += not given[0].constant
+                expanded += given[0].constant
             elif any(t.dtype == np.float32 for t in made) or _reads_floats(given):
                 floats[op.name] += 1
                 hybrid += any(t.quantised for t in given)
             elif any(t.quantised for t in (*given, *made)):
                 integer += 1
-        return cls(integer, dict(sorted(floats.items())), hybrid, conversions)
+        return cls(integer, dict(sorted(floats.items())), hybrid, conversions, expanded)
 
     def __str__(self) -> str:
+        if not self.integer and not self.hybrid and not self.expanded:
+            return "NOTHING is quantised"
         counted = ", ".join(f"{n} {name}" for name, n in self.floats.items())
         total = sum(self.floats.values())
-        weights = f"; {self.hybrid} of them on int8 weights" if self.hybrid else ""
+        read = self.hybrid + self.expanded
+        weights = f"; {read} of them on int8 weights" if read else ""
         parts = [f"{self.integer} integer operators", f"{total} float ({counted}{weights})" if total else "none float"]
         return ", ".join([*parts, f"{self.conversions} QUANTIZE or DEQUANTIZE"])
 

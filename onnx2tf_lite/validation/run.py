@@ -107,6 +107,7 @@ class Run:
         node, op = self.reference.nodes.get(name, ("", "input"))
         slack = sample.slack.get(self.target.kind, {}).get(name, 0.0)
         found = compare(got, against, self.limit, self.reference.steps.get(name), slack, ranked=name in outputs)
+        found = quantised.within_a_step(self.target, self.program.names[name], found)
         assumed = place is not None and self.program.assumed(name, expected.shape, stored.shape)
         return Row(
             node or name, op, name, expected.shape, stored.shape, perm, _name(expected.dtype), found, runtime,

@@ -139,7 +139,8 @@ class Trial:
         if part is None or seen:
             return part, set(() if seen else boundary)
         tensors = self.layers.target.file.tensors
-        if any(tensors[t].quantised for t in (*boundary, layer.segment.target)):
+        calibrated = self.layers.target.kind == "quantised"
+        if calibrated or any(tensors[t].quantised for t in (*boundary, layer.segment.target)):
             part = replace(part, free=False)  # larger numbers than it was made for are cut off
         firsts = (self.layers.counterpart.get(self.layers.index(n) or -1, n) for n in part.turns)
         part = replace(part, turns=part.turns.union(firsts))
@@ -240,8 +241,11 @@ class Trial:
     def difference(self, name: str, got: Array, expected: Array, slack: float) -> Difference:
         """How a result of the file, as it is stored there, differs from the reference's, in ONNX order."""
         whole = self.layers.restore(name, got, expected.shape, expected.dtype, self.symbols)
-        expected = quantised.reachable(self.layers.target, self.layers.target.program.names[name], expected)
-        return compare(whole, expected, self.limit, self.reference.steps.get(name), slack)
+        target = self.layers.target
+        stored = target.program.names[name]
+        expected = quantised.reachable(target, stored, expected)
+        found = compare(whole, expected, self.limit, self.reference.steps.get(name), slack)
+        return quantised.within_a_step(target, stored, found)
 
     def forgive(
         self, found: Outcome, runtimes: Sequence[str], numbers: Sequence[int], expected: Sequence[Expected]

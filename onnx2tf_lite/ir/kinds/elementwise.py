@@ -197,7 +197,7 @@ binary(
 define(
     "PRELU",
     same,
-    real("+- +- +-n . n", REALS, None, trap=_slope),
+    real("+- +- +-n . n", REALS, Int8.RESCALES, trap=_slope),
     layout=ELEMENTWISE,
     types="f32",
     typed=(0, 1),

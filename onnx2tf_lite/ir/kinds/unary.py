@@ -112,13 +112,25 @@ _8, _8_16 = "2:qi8|qu8 3:qi16", "2:qi8|qi16"
 _CLAMP = real(BOUNDED, REALS, Int8.RESCALES, int16=True, clamps=True)
 _HALF, _STEEP = FixedScale(1 / 256, -128), FixedScale(1 / 128, 0)
 unary(
-    "ABS", np.abs, "f32 i32", "2:qi8 3:qi16 5:i32", "Abs", computed(". + + . n", POSITIVE, absolute, Bits.WRONG, None)
+    "ABS",
+    np.abs,
+    "f32 i32",
+    "2:qi8 3:qi16 5:i32",
+    "Abs",
+    computed(". + + . n", POSITIVE, absolute, Bits.WRONG, Int8.RESCALES, int16=True),
 )
 unary("NEG", np.negative, "f32 i32 i64", "", "Neg", computed(". - + . n", REALS, negated, Bits.SAME, None))
-unary("EXP", np.exp, "f32", _8_16, "Exp", real("+ + . . n", POSITIVE, None))
-unary("LOG", np.log, "f32", _8_16, "Log", real("-n + n . n", REALS, None))
-unary("SQRT", np.sqrt, "f32", _8_16, "Sqrt", real("n + n . n", POSITIVE, None))
-unary("RSQRT", lambda x: 1 / np.sqrt(x), "f32", "2:qi8 3:qi16", "Rsqrt", real("+-n . n . n", REALS, None))
+unary("EXP", np.exp, "f32", _8_16, "Exp", real("+ + . . n", POSITIVE, Int8.RESCALES, int16=True))
+unary("LOG", np.log, "f32", _8_16, "Log", real("-n + n . n", REALS, Int8.RESCALES, int16=True))
+unary("SQRT", np.sqrt, "f32", _8_16, "Sqrt", real("n + n . n", POSITIVE, Int8.RESCALES, int16=True))
+unary(
+    "RSQRT",
+    lambda x: 1 / np.sqrt(x),
+    "f32",
+    "2:qi8 3:qi16",
+    "Rsqrt",
+    real("+-n . n . n", REALS, Int8.RESCALES, int16=True),
+)
 unary("SIN", np.sin, "f32", "", "Sin", real(". n n . n", BOTH, None))
 unary("COS", np.cos, "f32", "", "Cos", real(". n n . n", BOTH, None))
 unary("SQUARE", np.square, "f32", "", "Square", computed("+ + + . n", POSITIVE, squared, Bits.SAME, None))

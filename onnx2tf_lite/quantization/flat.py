@@ -1,0 +1,64 @@
+"""Numbers that no reader tells apart: an activation is flat far out, and a range that reaches there wastes its steps.
+
+A SiLU of -270 is as much nothing as one of -10: where a tensor goes into such functions alone, its range ends where
+they become flat.  This is what int8 versions of networks with SiLU fail of otherwise, since their convolutions make
+large negative numbers (in YOLOX-nano from -270 on beside 33).
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+import numpy as np
+
+from ..ir.graph import Graph, Op, Value
+from ..ir.traits import Int8
+from .plan import Range
+
+#: Beyond these operands a result changes by less than a fifth of a step of 8 bits.
+FLAT: dict[str, Range] = {
+    "RELU": (0, inf),
+    "RELU6": (0, 6),
+    "HARD_SWISH": (-3, inf),
+    "GELU": (-5, inf),
+    "ELU": (-8, inf),
+    "LOGISTIC": (-8, 8),
+    "TANH": (-4.5, 4.5),
+}
+SILU: Range = (-10, inf)
+
+
+def limits(graph: Graph) -> dict[str, Range]:
+    """By the names of tensors, the numbers beyond which no reader tells them apart."""
+    readers = graph.consumers()
+    found: dict[str, Range] = {}
+    for value, ops in readers.items():
+        if value.dtype != np.float32 or value in graph.outputs:
+            continue
+        seen = [_seen(value, op, readers, graph) for op in ops]
+        low, high = min(r[0] for r in seen), max(r[1] for r in seen)
+        if (low, high) != (-inf, inf):
+            found[value.name] = low, high
+    return found
+
+
+def _seen(value: Value, op: Op, readers: dict[Value, list[Op]], graph: Graph) -> Range:
+    """The numbers of ``value`` that ``op`` tells apart."""
+    if op.kind.name in FLAT:
+        return SILU if _gates(value, op, readers) else FLAT[op.kind.name]
+    if op.is_a("MUL") and any(v is not None and _is_gate(value, v) for v in op.inputs):
+        return SILU
+    if op.kind.int8 is Int8.MOVES and len(op.outputs) == 1 and op.outputs[0] not in graph.outputs:
+        after = [_seen(op.outputs[0], reader, readers, graph) for reader in readers.get(op.outputs[0], ())]
+        return (min(r[0] for r in after), max(r[1] for r in after)) if after else (-inf, inf)
+    return -inf, inf
+
+
+def _is_gate(value: Value, gate: Value) -> bool:
+    op = gate.made_by("LOGISTIC")
+    return op is not None and op.inputs[0] is value
+
+
+def _gates(value: Value, op: Op, readers: dict[Value, list[Op]]) -> bool:
+    """True for a LOGISTIC that is multiplied with its own operand."""
+    return op.is_a("LOGISTIC") and any(value in reader.inputs for reader in readers.get(op.outputs[0], ()))

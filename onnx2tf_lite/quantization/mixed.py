@@ -1,0 +1,179 @@
+"""Which operations keep more bits, so that the goal is met: as few as possible, by what each costs at fewer.
+
+A network at 8 bits that is far from the goal says little: once the first layers have lost a picture, better ones behind
+them change nothing.  So costs are measured the other way round, from a program in which everything is raised: there the
+noise of different operations is small, nearly independent, and adds.  First for stretches of the program, then for the
+parts of those that cost most; the cheapest are lowered together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..ir.dims import Expr
+from ..ir.graph import Op, Value
+from .plan import Range, is_kernel
+from .recipes import I16
+from .trials import GOOD, Fidelity, Trials, Widths
+
+STRETCHES = 12  # of the program, to begin with
+BUDGET = 48  # trials that measure costs
+NAMED = 5  # operations that a sentence names
+FURTHER = 12  # stretches beyond those that are tried one by one
+
+
+@dataclass(frozen=True)
+class Goal:
+    """``sqnr`` in dB that every output has to reach, or ``agreement``: share of samples with the same argmax."""
+
+    sqnr: float | None = None
+    agreement: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.sqnr is not None or self.agreement is not None
+
+    def met(self, outcome: Fidelity) -> bool:
+        """True where an outcome is good enough."""
+        return outcome.worst >= (self.sqnr or -np.inf) and outcome.agreement >= (self.agreement or 0.0)
+
+    def __str__(self) -> str:
+        parts = [f"SQNR {self.sqnr:g} dB" if self.sqnr is not None else "",
+                 f"the same argmax on {100 * self.agreement:g} % of the samples" if self.agreement else ""]  # fmt: skip
+        return " and ".join(p for p in parts if p)
+
+
+@dataclass
+class MixedPrecision:
+    """The widths that were chosen.
+
+    ``raised``  by operation what keeping it (and the rest of its stretch) at fewer bits cost, in dB of the worst output
+    ``before``  the outcome with all operations at the width of the recipe, ``after`` with those chosen
+    """
+
+    widths: dict[Op, np.dtype | None]
+    raised: dict[Op, float]
+    before: Fidelity
+    after: Fidelity
+    trials: int = 0
+    macs: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """For the report."""
+        raised = [
+            {"node": _node(op), "operator": op.kind.name, "as": str(self.widths[op] or "float32"), "cost": cost}
+            for op, cost in self.raised.items()
+        ]
+        outcomes = {"before": self.before.decibels, "after": self.after.decibels}
+        return {"sqnr": outcomes, "raised": raised, "integer_macs": self.macs, "trials": self.trials}
+
+    def __str__(self) -> str:
+        if not self.raised:
+            return f"{self.after} with all operations alike"
+        few = sorted(self.raised, key=lambda op: -self.raised[op])[:NAMED]
+        named = ", ".join(f"{op.kind.name} {_node(op)!r} ({self.raised[op]:.1f} dB)" for op in few)
+        more = f" and {len(self.raised) - len(few)} more" if len(self.raised) > len(few) else ""
+        kinds = Counter(str(self.widths[op] or "float32") for op in self.raised)
+        into = ", ".join(f"{count} in {name}" for name, count in kinds.items())
+        return (f"{self.before}, then {self.after} with {into}: {named}{more}; {100 * self.macs:.3g} % of the "
+                f"multiplications are integer ({self.trials} trials)")  # fmt: skip
+
+
+class Search:
+    """``base``: the width that operations have if they can."""
+
+    def __init__(
+        self, trials: Trials, base: np.dtype, ranges: Mapping[str, Range], listener: Callable[[str], None]
+    ) -> None:
+        self.trials, self.base, self.ranges, self.listener = trials, base, ranges, listener
+        self.ops = [op for op in trials.graph.ops if is_kernel(op, base)]
+
+    def run(self, goal: Goal) -> MixedPrecision:
+        """The smallest set of raised operations that was found."""
+        widths: dict[Op, np.dtype | None] = dict.fromkeys(self.trials.graph.ops, self.base)
+        before = self._try(widths)
+        choice = MixedPrecision(widths, {}, before, before)
+        if not goal.met(before):
+            choice = self._lower(before, goal)
+        choice.trials = self.trials.count
+        total = sum(map(macs, self.ops)) or 1
+        choice.macs = sum(macs(op) for op in self.ops if choice.widths[op] is not None) / total
+        return choice
+
+    def _try(self, widths: Widths) -> Fidelity:
+        self.listener(f"mixed precision: trial {self.trials.count + 1}")
+        return self.trials.run(widths, self.ranges)
+
+    def _top(self, goal: Goal) -> tuple[dict[Op, np.dtype | None], Fidelity]:
+        """Everything raised, to 16 bits if that is enough."""
+        for level in [I16, None] if self.base != I16 else [None]:
+            widths: dict[Op, np.dtype | None] = dict.fromkeys(self.trials.graph.ops, level)
+            outcome = self._try(widths)
+            if goal.met(outcome):
+                break
+        return widths, outcome
+
+    def _lower(self, before: Fidelity, goal: Goal) -> MixedPrecision:
+        """From everything raised, lower as many stretches as the goal allows, those first that cost least."""
+        top, best = self._top(goal)
+        costs = self._costs(top, best)
+        order = sorted(costs, key=lambda s: costs[s] / len(s))
+        low, high = 0, len(order)
+        widths, outcome = top, best
+        while low < high:  # how many of them can be lowered together
+            middle = (low + high + 1) // 2
+            lowered = top | dict.fromkeys((op for s in order[:middle] for op in s), self.base)
+            if goal.met(found := self._try(lowered)):
+                low, widths, outcome = middle, lowered, found
+            else:
+                high = middle - 1
+        for stretch in order[low + 1 : low + 1 + FURTHER]:
+            lowered = widths | dict.fromkeys(stretch, self.base)
+            if goal.met(found := self._try(lowered)):
+                widths, outcome = lowered, found
+        raised = {op: costs[s] for s in order for op in s if widths[op] != self.base}
+        return MixedPrecision(widths, raised, before, outcome)
+
+    def _costs(self, top: Widths, best: Fidelity) -> dict[tuple[Op, ...], float]:
+        """What each stretch costs when it alone is at the base width, in dB; the costly ones in parts."""
+        size = max(1, -(-len(self.ops) // STRETCHES))
+        queue = [tuple(self.ops[i : i + size]) for i in range(0, len(self.ops), size)]
+        costs: dict[tuple[Op, ...], float] = {}
+        end = self.trials.count + BUDGET
+        while queue:
+            stretch = queue.pop(0)
+            costs[stretch] = min(best.worst, GOOD) - self._try({**top, **dict.fromkeys(stretch, self.base)}).worst
+            large = [s for s in costs if len(s) > 1]
+            if not queue and large and self.trials.count < end:
+                widest = max(large, key=lambda s: costs[s])
+                del costs[widest]
+                queue = [widest[: len(widest) // 2], widest[len(widest) // 2 :]]
+        return costs
+
+
+def _node(op: Op) -> str:
+    return op.origin.node if op.origin else op.outputs[0].name
+
+
+def macs(op: Op) -> int:
+    """Multiplications of one invocation, free extents counted as one."""
+    if op.kind.weights is not None and op.inputs[1] is not None:
+        taps = _size(op.inputs[1].shape) // max(_extent(op.inputs[1].shape[op.kind.weights.outputs]), 1)
+        return _size((op.inputs[0] if op.is_a("TRANSPOSE_CONV") else op.outputs[0]).shape) * taps  # type: ignore[union-attr]
+    return _size(op.outputs[0].shape) * _depth(op.inputs) if op.is_a("BATCH_MATMUL") else 0
+
+
+def _depth(operands: Sequence[Value | None]) -> int:
+    return _extent(operands[0].shape[-1]) if operands[0] is not None else 0
+
+
+def _size(shape: Sequence[object]) -> int:
+    return int(np.prod([_extent(d) for d in shape], dtype=np.int64))
+
+
+def _extent(dim: object) -> int:
+    return 1 if isinstance(dim, Expr) else int(dim)  # type: ignore[call-overload]

@@ -1,0 +1,155 @@
+"""Rounding of weights so that the error of a layer's result is small, not that of each weight.
+
+The error of a sum of products depends on how the operands go together: what is rounded up in one weight can be made up
+for by those whose operands move alike.  This is GPTQ (Frantar et al. 2022, after Optimal Brain Surgeon): weights are
+rounded one after the other, and the error of each is spread over those that are still to come, by the inverse of the
+second moments of the operands.  What is left on average goes into the bias.
+
+The engine has it for fully connected layers alone, on its own calibration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..ir.graph import Op, Quant
+
+MOST = 2304  # weights of a result beyond which its second moments take too long to invert
+DAMPING = 0.01  # of their mean, against directions that were not seen
+LARGEST = 127
+PATCHES = 4096  # windows that are looked at, over all samples
+
+
+@dataclass
+class Moments:
+    """Of the operands of a linear operation: sums of ``second`` [group, weight, weight] and ``first`` [group, weight]
+    powers over ``count`` windows; ``rounded``: what came of them, by the scales."""
+
+    second: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    first: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    count: int = 0
+    rounded: dict[bytes, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def add(self, rows: np.ndarray) -> None:
+        """Operands [group, window, weight]."""
+        if not self.count:
+            self.second = np.zeros((rows.shape[0], rows.shape[2], rows.shape[2]))
+            self.first = np.zeros((rows.shape[0], rows.shape[2]))
+        wide = rows.astype(np.float64)
+        self.second += np.matmul(wide.transpose(0, 2, 1), wide)
+        self.first += wide.sum(1)
+        self.count += rows.shape[1]
+
+
+def is_known(op: Op) -> bool:
+    """True for operations whose operands can be looked at."""
+    weights = op.inputs[1] if op.kind.weights is not None else None
+    if weights is None or weights.data is None or op.outputs[0].dtype.kind != "f":
+        return False
+    return op.kind.name in FORMS and grouped(op, weights.data).shape[2] <= MOST
+
+
+def grouped(op: Op, weights: np.ndarray) -> np.ndarray:
+    """Weights as [group, result, weight]: results of a group are sums over the same operands."""
+    if op.is_a("DEPTHWISE_CONV_2D"):
+        channels = weights.shape[3] // op.attrs["multiplier"]
+        taps = weights.reshape(-1, weights.shape[3]).T
+        return taps.reshape(channels, op.attrs["multiplier"], -1)
+    if op.is_a("CONV_2D"):
+        groups = _groups(op)
+        return weights.reshape(groups, weights.shape[0] // groups, -1)
+    return weights.reshape(1, -1, weights.shape[-1])  # one tap of a transposed convolution is as good as a result
+
+
+def ungrouped(op: Op, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The inverse of :func:`grouped`."""
+    if op.is_a("DEPTHWISE_CONV_2D"):
+        return rows.reshape(shape[3], -1).T.reshape(shape)
+    return rows.reshape(shape)
+
+
+def _groups(op: Op) -> int:
+    x, weights = op.inputs[0], op.inputs[1]
+    assert x is not None and weights is not None
+    channels, own = x.shape[-1], weights.shape[-1]
+    return channels // own if isinstance(channels, int) and isinstance(own, int) else 1
+
+
+def operands(op: Op, x: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Some of the operands [group, window, weight] of an operation on ``x``."""
+    return FORMS[op.kind.name](op, x, count, rng)
+
+
+def _rows(op: Op, x: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    rows = x.reshape(-1, x.shape[-1])
+    return rows[rng.permutation(len(rows))[:count]][None]
+
+
+def _windows(op: Op, x: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    weights = op.inputs[1]
+    assert weights is not None and weights.data is not None
+    kernel, strides, dilations = weights.data.shape[1:3], op.attrs["strides"], op.attrs.get("dilations", (1, 1))
+    padded, places = x, []
+    for axis, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True), start=1):
+        reach = (k - 1) * d + 1
+        extent = -(-x.shape[axis] // s) if op.attrs["padding"] == "SAME" else (x.shape[axis] - reach) // s + 1
+        lack = max((extent - 1) * s + reach - x.shape[axis], 0)
+        pads = [(lack // 2, lack - lack // 2) if i == axis else (0, 0) for i in range(4)]
+        padded = np.pad(padded, pads) if lack else padded
+        places.append((rng.integers(0, extent, count) * s)[:, None] + np.arange(k) * d)
+    batch = rng.integers(0, x.shape[0], count)[:, None, None]
+    windows = padded[batch, places[0][:, :, None], places[1][:, None, :]]  # [count, height, width, channels]
+    if op.is_a("DEPTHWISE_CONV_2D"):
+        return np.asarray(windows.transpose(3, 0, 1, 2).reshape(x.shape[3], count, -1))
+    groups = _groups(op)
+    apart = windows.reshape(*windows.shape[:3], groups, -1)
+    return np.asarray(apart.transpose(3, 0, 1, 2, 4).reshape(groups, count, -1))
+
+
+FORMS = {
+    "CONV_2D": _windows,
+    "DEPTHWISE_CONV_2D": _windows,
+    "FULLY_CONNECTED": _rows,
+    "TRANSPOSE_CONV": _rows,
+}
+
+
+def rounded(op: Op, weights: np.ndarray, quant: Quant, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """The weights as they are after rounding to ``quant``, and what that adds to each result on average."""
+    key = quant.scale.tobytes()
+    if key not in moments.rounded:
+        moments.rounded[key] = _rounded(op, weights, quant, moments)
+    return moments.rounded[key]
+
+
+def _rounded(op: Op, weights: np.ndarray, quant: Quant, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+    scale = np.broadcast_to(np.ones(weights.shape) * quant._parameters(weights.ndim)[0], weights.shape)
+    rows, steps = grouped(op, weights).astype(np.float64), grouped(op, scale)
+    levels = _spread(rows / steps, moments.second / moments.count)
+    error = np.matmul(levels * steps - rows, moments.first[:, :, None] / moments.count)[:, :, 0].reshape(-1)
+    results = error if op.kind.name != "TRANSPOSE_CONV" else np.zeros(weights.shape[0])
+    return ungrouped(op, levels * steps, weights.shape).astype(np.float32), results
+
+
+def _spread(levels: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Whole numbers for ``levels`` [group, result, weight], the operands that are largest first."""
+    size = levels.shape[2]
+    diagonal = np.einsum("gii->gi", second)
+    floor = DAMPING * diagonal.mean(1, keepdims=True) + 1e-12
+    order = np.argsort(-diagonal, 1, kind="stable")
+    places = np.arange(len(levels))[:, None]
+    moments = second[places[:, :, None], order[:, :, None], order[:, None, :]]
+    moments = moments + np.eye(size) * floor[:, :, None]
+    inverse = np.linalg.inv(moments)
+    upper = np.linalg.cholesky((inverse + inverse.transpose(0, 2, 1)) / 2).transpose(0, 2, 1)
+    left = levels[places, :, order].transpose(0, 2, 1).copy()
+    done = np.empty_like(left)
+    for i in range(size):
+        done[:, :, i] = np.clip(np.round(left[:, :, i]), -LARGEST, LARGEST)
+        error = (left[:, :, i] - done[:, :, i]) / upper[:, i, i, None]
+        left[:, :, i:] -= error[:, :, None] * upper[:, None, i, i:]
+    result = np.empty_like(done)
+    result[places, :, order] = done.transpose(0, 2, 1)
+    return result

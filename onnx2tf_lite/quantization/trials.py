@@ -1,0 +1,100 @@
+"""Quantised versions of a program, run on some samples: how much each differs from the float program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..fusion import qdq
+from ..ir.graph import Graph, Op, copy_graph
+from .annotate import annotate
+from .calibrate import Statistics
+from .plan import Plan, Range
+from .runner import ProgramRunner
+
+Feeds = Mapping[str, np.ndarray]
+GOOD = 60.0  # dB, beyond which nobody sees a difference
+Widths = Mapping[Op, "np.dtype | None"]
+
+
+@dataclass
+class Fidelity:
+    """How far the outputs are from those of the float program: ``decibels`` of signal to noise by output, on the
+    worst sample; ``agreement``: share of samples on which [batch, classes] outputs choose the same classes."""
+
+    decibels: dict[str, float]
+    agreement: float = 1.0
+
+    def __str__(self) -> str:
+        return "/".join(f"{d:.1f}" for d in self.decibels.values()) + " dB"
+
+    @property
+    def mean(self) -> float:
+        """Over the outputs; one that is exact counts no more than a good one."""
+        return float(np.mean([min(d, GOOD) for d in self.decibels.values()] or [GOOD]))
+
+    @property
+    def worst(self) -> float:
+        """Of all outputs."""
+        return min(self.decibels.values(), default=np.inf)
+
+
+@dataclass
+class Trials:
+    """``graph`` is prepared and stays as it is; ``samples`` are those that versions of it are judged on."""
+
+    graph: Graph
+    statistics: Statistics
+    samples: Sequence[Feeds]
+    per_channel: bool = True
+    count: int = 0
+    expected: list[dict[str, np.ndarray]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        runner = ProgramRunner(self.graph, everything=False)
+        for feeds in self.samples:
+            runner.run(feeds)
+            self.expected.append(runner.results())
+
+    def run(self, widths: Widths, ranges: Mapping[str, Range]) -> Fidelity:
+        """The version with these widths and, by the names of tensors, these ranges."""
+        self.count += 1
+        twin = copy_graph(self.graph)
+        annotate(plan_of(twin, self.graph, widths, ranges, self.statistics, self.per_channel))
+        qdq(twin)
+        runner = ProgramRunner(twin, everything=False)
+        decibels: dict[str, float] = {}
+        same = []
+        for feeds, expected in zip(self.samples, self.expected, strict=True):
+            runner.run(feeds)
+            for name, got in runner.results().items():
+                want = expected[name]
+                if want.dtype.kind != "f":
+                    continue
+                decibels[name] = min(decibels.get(name, np.inf), _decibels(got, want))
+                if want.ndim == 2 and want.shape[1] > 1:
+                    same.append(bool((got.argmax(1) == want.argmax(1)).all()))
+        return Fidelity(decibels, float(np.mean(same)) if same else 1.0)
+
+
+def _decibels(got: np.ndarray, want: np.ndarray) -> float:
+    power, noise = (float(np.square(x.astype(np.float64)).sum()) for x in (want, got - want))
+    return 10 * float(np.log10(power / noise)) if power and noise else np.inf if not noise else -np.inf
+
+
+def plan_of(
+    twin: Graph,
+    graph: Graph,
+    widths: Widths,
+    ranges: Mapping[str, Range],
+    statistics: Statistics,
+    per_channel: bool,
+) -> Plan:
+    """A plan for ``twin``, a copy of ``graph``, in which ``widths`` are those of its operations."""
+    copies = dict(zip(graph.ops, twin.ops, strict=True))
+    values = [*twin.inputs, *(v for op in twin.ops for v in op.outputs)]
+    known = {v: ranges[v.name] for v in values if v.name in ranges and v.dtype == np.float32}
+    wanted = {copies[op]: width for op, width in widths.items()}
+    return Plan(twin, wanted, known, per_channel, statistics.moments)

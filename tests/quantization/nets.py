@@ -1,0 +1,165 @@
+"""Seeded networks of the shapes that vision users export, small enough to be made on the spot.
+
+Weights are He-normal, and each BatchNormalization is folded as after training: every layer's results have a spread of
+about one, those of a depthwise layer unequal from channel to channel, which is what makes them hard to quantise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+class Net:
+    """A network under construction; every method appends a layer and returns the name of its result."""
+
+    def __init__(self, seed: int = 0):
+        self.rng = np.random.default_rng(seed)
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+
+    def op(self, kind: str, *inputs: str, **attrs: object) -> str:
+        """A node of one result."""
+        name = f"{kind.lower()}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name, **attrs))
+        return name
+
+    def const(self, array: np.ndarray) -> str:
+        """A constant."""
+        name = f"const{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def conv(self, x: str, i: int, o: int, k: int = 3, stride: int = 1, groups: int = 1, act: str = "Relu") -> str:
+        """A convolution with folded normalisation and an activation."""
+        w = self.rng.normal(size=(o, i // groups, k, k)) * np.sqrt(2 / (i // groups * k * k))
+        if groups > 1:  # normalisation scales the channels apart
+            w *= np.exp(self.rng.normal(0, 0.3, (o, 1, 1, 1)))
+        b = self.rng.normal(0, 0.2, o)
+        pads = [k // 2] * 4
+        names = self.const(w.astype(np.float32)), self.const(b.astype(np.float32))
+        return self.act(self.op("Conv", x, *names, pads=pads, strides=[stride] * 2, group=groups), act)
+
+    def act(self, x: str, kind: str) -> str:
+        """An activation; Relu6 is a Clip, as exporters write it."""
+        if kind == "Relu6":
+            return self.op("Clip", x, self.const(np.float32(0)), self.const(np.float32(6)))
+        if kind == "Silu":
+            return self.op("Mul", x, self.op("Sigmoid", x))
+        return self.op(kind, x) if kind else x
+
+    def squeeze(self, x: str, c: int) -> str:
+        """Squeeze and excitation."""
+        s = self.conv(self.op("GlobalAveragePool", x), c, max(c // 4, 4), 1)
+        return self.op("Mul", x, self.op("HardSigmoid", self.conv(s, max(c // 4, 4), c, 1, act="")))
+
+    def head(self, x: str, c: int, classes: int = 100) -> str:
+        """Global pool and a linear classifier."""
+        w = self.const((self.rng.normal(size=(c, classes)) / np.sqrt(c)).astype(np.float32))
+        bias = self.const(np.zeros(classes, np.float32))
+        return self.op("Gemm", self.op("Flatten", self.op("GlobalAveragePool", x)), w, bias)
+
+    def model(self, y: str, extent: int = 96) -> onnx.ModelProto:
+        """From a picture ``x`` to ``y``."""
+        info = helper.make_tensor_value_info
+        ends = [info("x", TensorProto.FLOAT, [1, 3, extent, extent])], [info(y, TensorProto.FLOAT, [1, 100])]
+        graph = helper.make_graph(self.nodes, "net", *ends, self.weights)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def _inverted(net: Net, x: str, i: int, o: int, stride: int, act: str, se: bool = False, wide: int = 4) -> str:
+    h = net.conv(x, i, i * wide, 1, act=act)
+    h = net.conv(h, i * wide, i * wide, 3, stride, i * wide, act)
+    h = net.squeeze(h, i * wide) if se else h
+    h = net.conv(h, i * wide, o, 1, act="")
+    return net.op("Add", x, h) if stride == 1 and i == o else h
+
+
+def _mobile(act: str, se: bool, seed: int) -> onnx.ModelProto:
+    net = Net(seed)
+    x, c = net.conv("x", 3, 16, 3, 2, act=act), 16
+    for o, stride in ((16, 1), (24, 2), (24, 1), (32, 2), (32, 1), (64, 2), (64, 1)):
+        x, c = _inverted(net, x, c, o, stride, act, se), o
+    return net.model(net.head(net.conv(x, c, 256, 1, act=act), 256))
+
+
+def mobilenet_v2() -> onnx.ModelProto:
+    """Inverted residuals with ReLU6."""
+    return _mobile("Relu6", False, 1)
+
+
+def mobilenet_v3() -> onnx.ModelProto:
+    """The same with squeeze and excitation, and HardSwish."""
+    return _mobile("HardSwish", True, 2)
+
+
+def efficientnet() -> onnx.ModelProto:
+    """The same with SiLU."""
+    return _mobile("Silu", True, 3)
+
+
+def resnet() -> onnx.ModelProto:
+    """Basic blocks behind a max-pool whose padding is minus infinity."""
+    net = Net(4)
+    x, c = net.conv("x", 3, 32, 7, 2), 32
+    x = net.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    for o, stride in ((32, 1), (64, 2), (64, 1), (128, 2)):
+        h = net.conv(net.conv(x, c, o, 3, stride), o, o, act="")
+        x = net.op("Relu", net.op("Add", h, net.conv(x, c, o, 1, stride, act="") if stride > 1 or c != o else x))
+        c = o
+    return net.model(net.head(x, c))
+
+
+def densenet() -> onnx.ModelProto:
+    """Concatenations."""
+    net = Net(5)
+    x, c = net.conv("x", 3, 32, 3, 2), 32
+    for _ in range(2):
+        for _ in range(4):
+            x = net.op("Concat", x, net.conv(net.conv(x, c, 64, 1), 64, 16), axis=1)
+            c += 16
+        x, c = net.conv(x, c, c // 2, 1), c // 2
+        x = net.op("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
+    return net.model(net.head(x, c))
+
+
+def shufflenet() -> onnx.ModelProto:
+    """Split, shuffle, join."""
+    net = Net(6)
+    x, c, extent = net.conv("x", 3, 48, 3, 2), 48, 48
+    for _ in range(4):
+        half = c // 2
+        net.nodes.append(helper.make_node("Split", [x], [f"{x}_a", f"{x}_b"], f"split_{x}", axis=1))
+        h = net.conv(net.conv(f"{x}_b", half, half, 1), half, half, 3, 1, half, act="")
+        joined = net.op("Concat", f"{x}_a", net.conv(h, half, half, 1), axis=1)
+        apart = net.op("Reshape", joined, net.const(np.int64([1, 2, half, extent, extent])))
+        shuffled = net.op("Transpose", apart, perm=[0, 2, 1, 3, 4])
+        x = net.op("Reshape", shuffled, net.const(np.int64([1, c, extent, extent])))
+    return net.model(net.head(x, c))
+
+
+def convnext() -> onnx.ModelProto:
+    """Depthwise 7 x 7, LayerNormalization over channels, GELU."""
+    net, c = Net(7), 48
+    x = net.conv("x", 3, c, 4, 4, act="")
+    for _ in range(3):
+        h = net.op("Transpose", net.conv(x, c, c, 7, 1, c, ""), perm=[0, 2, 3, 1])
+        scale, bias = net.rng.uniform(0.5, 1.5, c), net.rng.normal(0, 0.1, c)
+        h = net.op("LayerNormalization", h, net.const(scale.astype(np.float32)), net.const(bias.astype(np.float32)))
+        for i, o in ((c, 4 * c), (4 * c, c)):
+            w = net.const((net.rng.normal(size=(i, o)) / np.sqrt(i)).astype(np.float32))
+            h = net.op("MatMul", h, w)
+            if o > i:
+                ratio = net.op("Div", h, net.const(np.float32(np.sqrt(2))))
+                erf = net.op("Add", net.op("Erf", ratio), net.const(np.float32(1)))
+                h = net.op("Mul", net.op("Mul", h, erf), net.const(np.float32(0.5)))
+        x = net.op("Add", x, net.op("Transpose", h, perm=[0, 3, 1, 2]))
+    return net.model(net.head(x, c))
+
+
+NETS: dict[str, Callable[[], onnx.ModelProto]] = {
+    f.__name__: f for f in (mobilenet_v2, mobilenet_v3, efficientnet, resnet, densenet, shufflenet, convnext)
+}

@@ -1,0 +1,179 @@
+"""Quantised files of real small models: what is an integer, how close they are, and that faults are found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from onnx2tf_lite import ConversionError, convert, validation
+from onnx2tf_lite.emitters import QUANTISED
+from onnx2tf_lite.validation.flatfile import FlatFile
+from onnx2tf_lite.validation.integers import Integers
+from tests.models import golden
+from tests.models.feeds import feeds
+from tests.validation.models import cnn, model
+
+DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
+INTEGER = [kind for kind in QUANTISED if "integer" in kind]
+
+
+def real(name: str, count: int = 8, first: int = 100) -> tuple[Path, dict[str, np.ndarray]]:
+    """A committed model, and samples for it by input name."""
+    (found,) = [m for m in golden.real() if m.name == f"real/{name}"]
+    samples = [feeds(found.entry["inputs"], found.entry["feeds"], first + i) for i in range(count)]
+    return found.path, {n: np.concatenate([s[n] for s in samples]) for n in samples[0]}
+
+
+def quiet(source: Any, folder: Path, kinds: list[str], **asked: Any) -> Any:
+    given = {"onnx_graph": source} if isinstance(source, onnx.ModelProto) else {"input_onnx_file_path": source}
+    return convert(output_folder_path=folder, outputs=kinds, non_verbose=True, **given, **asked)
+
+
+def lowest(result: Any, kind: str) -> float:
+    (file,) = [f for f in result.check.files if f.kind == kind]
+    return min(row.difference.sqnr for row in file.outputs)
+
+
+REAL = [("mnist_8", 33.0), pytest.param("super_resolution_espcn", 38.0, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("name, bar", REAL)
+def test_int8_of_a_real_model(name: str, bar: float, tmp_path: Path) -> None:
+    path, data = real(name, 4)
+    result = quiet(path, tmp_path, ["integer_quant", "weight_only_int8"], calibration=data)
+    assert result.exit_code == 0
+    assert lowest(result, "integer_quant") > bar and lowest(result, "weight_only_int8") > bar
+    found = Integers.of(FlatFile(result.files["integer_quant"]))
+    assert not found.floats and found.conversions == 2
+
+
+def test_all_kinds_of_digits(tmp_path: Path) -> None:
+    with np.load(DIGITS / "heldout.npz") as held:
+        images, labels = held["images"], held["labels"]
+    x = np.asarray(images, np.float32).reshape(len(images), 1, *images.shape[-2:])
+    result = quiet(DIGITS / "digits.onnx", tmp_path, ["float32", *QUANTISED], calibration={"image@onnx": x[:64]})
+    assert result.exit_code == 0 and set(result.files) == {"float32", *QUANTISED}
+    right = {kind: accuracy(path, x[64:], labels[64:]) for kind, path in result.files.items()}
+    assert min(right.values()) >= right["float32"] - 0.005, right
+    sizes = {kind: path.stat().st_size for kind, path in result.files.items()}
+    assert max(sizes[kind] for kind in QUANTISED) < 0.55 * sizes["float32"]
+    assert lowest(result, "integer_quant_with_int16_act") >= lowest(result, "integer_quant")
+    ends = {kind: dtypes(path) for kind, path in result.files.items()}
+    assert ends["integer_quant"] == ("float32", "float32") and ends["full_integer_quant"] == ("int8", "int8")
+    assert ends["full_integer_quant_with_int16_act"] == ("int16", "int16")
+
+
+def accuracy(path: Path, x: np.ndarray, labels: np.ndarray) -> float:
+    from ai_edge_litert.interpreter import Interpreter
+
+    engine = Interpreter(str(path))
+    engine.allocate_tensors()
+    (given,), (made,) = engine.get_input_details(), engine.get_output_details()
+    right = 0
+    for image, label in zip(x, labels, strict=True):
+        stored = image.transpose(1, 2, 0)[None]
+        if given["dtype"] != np.float32:
+            scale, zero = given["quantization"]
+            info = np.iinfo(given["dtype"])
+            stored = np.clip(np.round(stored / scale) + zero, info.min, info.max).astype(given["dtype"])
+        engine.set_tensor(given["index"], stored)
+        engine.invoke()
+        right += int(engine.get_tensor(made["index"]).argmax() == label)
+    return right / len(labels)
+
+
+def dtypes(path: Path) -> tuple[str, str]:
+    file = FlatFile(path)
+    return file.tensors[file.inputs[0]].dtype.name, file.tensors[file.outputs[0]].dtype.name
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "int8"])
+def test_outer_types(dtype: str, tmp_path: Path) -> None:
+    asked = {"input_quant_dtype": dtype, "output_quant_dtype": dtype, "random_calibration": True}
+    result = quiet(cnn(), tmp_path, ["full_integer_quant"], **asked)
+    assert result.exit_code == 0 and dtypes(result.files["full_integer_quant"]) == (dtype, dtype)
+
+
+def test_no_data_is_an_error_that_says_how_to_give_it(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"no data.*--calibration inputs\.npz.*-cind NAME FILE\.npy"):
+        quiet(cnn(), tmp_path, ["integer_quant"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_noise_is_said_in_the_report(tmp_path: Path) -> None:
+    result = quiet(cnn(), tmp_path, ["integer_quant"], random_calibration=True)
+    report = json.loads((tmp_path / "model_report.json").read_text())
+    assert any("calibrated on noise" in w for w in report["warnings"]) and report["quantisation"]["random"]
+    assert result.exit_code == 0
+
+
+def test_unused_data_is_said(tmp_path: Path) -> None:
+    result = quiet(cnn(), tmp_path, ["float32"], random_calibration=True)
+    assert any("calibration data is not used" in w for w in result.warnings)
+
+
+def test_the_same_bytes_twice(tmp_path: Path) -> None:
+    path, data = real("mnist_8")
+    made = [quiet(path, tmp_path / f"{i}", INTEGER, calibration=data, check="none").files for i in range(2)]
+    assert all(made[0][kind].read_bytes() == made[1][kind].read_bytes() for kind in INTEGER)
+
+
+def test_scales_are_the_calibrated_ones(tmp_path: Path) -> None:
+    x = np.linspace(-3, 1, 2 * 3 * 12 * 10, dtype=np.float32).reshape(2, 3, 12, 10)
+    source = model("g (float[1,3,12,10] x) => (float[1,3,12,10] y) { y = Relu(x) }")
+    result = quiet(source, tmp_path, ["full_integer_quant"], calibration={"x@onnx": x})
+    file = FlatFile(result.files["full_integer_quant"])
+    given, made = file.tensors[file.inputs[0]], file.tensors[file.outputs[0]]
+    assert given.scale[0] == np.float32(4 / 255) and given.zero[0] == 63
+    assert made.scale[0] == np.float32(1 / 255) and made.zero[0] == -128
+
+
+@pytest.mark.parametrize("factor", [0.25, 4.0])
+def test_a_wrong_scale_is_found(factor: float, tmp_path: Path) -> None:
+    path, data = real("mnist_8")
+    file = quiet(path, tmp_path, ["integer_quant"], calibration=data).files["integer_quant"]
+    samples = {f"{n}@onnx": a[:2] for n, a in data.items()}
+    assert validation.check(path, file, samples).exit_code == 0
+    content = file.read_bytes()
+    scales = next(t.scale for t in FlatFile(file).tensors if t.quantised and t.dtype == np.int8 and t.scale.size > 1)
+    wrong = (scales * np.float32(factor)).tobytes()
+    file.write_bytes(content.replace(scales.tobytes(), wrong))
+    assert validation.check(path, file, samples).exit_code == 1
+
+
+ISLAND = "g (float[1,4] x) => (float[1,4] y) { a = Relu(x) b = Sin(a) y = Relu(b) }"
+
+
+def test_islands_are_counted_and_refused(tmp_path: Path) -> None:
+    asked: Mapping[str, Any] = {"random_calibration": True}
+    result = quiet(model(ISLAND), tmp_path, ["integer_quant"], **asked)
+    assert Integers.of(FlatFile(result.files["integer_quant"])).floats == {"SIN": 1}
+    assert "1 float (1 SIN)" in result.check.files[0].verdict
+    with pytest.raises(ConversionError, match=r"1 operations .* SIN 'Sin_0'.* integer_quant"):
+        quiet(model(ISLAND), tmp_path, ["full_integer_quant"], **asked)
+
+
+def test_mixed_precision_reaches_its_goal_and_says_how(tmp_path: Path) -> None:
+    path, data = real("mnist_8")
+    plain = lowest(quiet(path, tmp_path, ["integer_quant"], calibration=data), "integer_quant")
+    goal = plain + 3
+    result = quiet(path, tmp_path, ["integer_quant"], calibration=data, min_sqnr=goal)
+    decided = result.report["quantisation"]["int8 activations"]
+    assert lowest(result, "integer_quant") >= goal - 0.2
+    assert (
+        decided["raised"] and decided["trials"] > 0 and all(r["as"] in ("int16", "float32") for r in decided["raised"])
+    )
+
+
+def test_a_kind_that_quantises_nothing_says_so(tmp_path: Path) -> None:
+    result = quiet(model(NOTHING), tmp_path, ["dynamic_range_quant"])
+    assert "NOTHING is quantised" in result.check.files[0].verdict
+
+
+NOTHING = "g (float[1,4] x) => (float[1,4] y) { y = Sin(x) }"
