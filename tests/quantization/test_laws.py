@@ -1,0 +1,188 @@
+"""What the parts of quantisation promise each on its own."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnx2tf_lite import compile
+from onnx2tf_lite.ir import build as b
+from onnx2tf_lite.ir.graph import Graph, Placement, building
+from onnx2tf_lite.quantization import calibrate, flat, ranges, rounding, scales
+from onnx2tf_lite.quantization.prepare import prepare
+from onnx2tf_lite.quantization.recipes import I8, I16
+from onnx2tf_lite.quantization.runner import ProgramRunner
+from onnx2tf_lite.quantization.samples import CalibrationData
+from tests.harness import prepare as prepared
+from tests.validation.models import cnn
+
+NUMBERS = st.floats(-1e6, 1e6, allow_nan=False, width=32)
+
+
+@given(NUMBERS, NUMBERS)
+def test_zero_is_exact_and_the_range_is_reached(a: float, c: float) -> None:
+    low, high = min(a, c), max(a, c)
+    for dtype in (I8, I16):
+        quant = scales.of_range(low, high, dtype)
+        assert quant.real(quant.stored(np.zeros(1, np.float32)))[0] == 0
+        step = float(quant.scale[0])
+        ends = np.array([min(low, 0), max(high, 0)], np.float32)
+        assert np.abs(quant.real(quant.stored(ends)) - ends).max() <= step * (1 + 1e-5) + 1e-6 * np.abs(ends).max()
+
+
+def test_weights_have_a_scale_for_each_channel_and_zero_point_0() -> None:
+    weights = np.random.default_rng(0).normal(size=(4, 3, 3, 2)).astype(np.float32)
+    quant = scales.of_weights(weights, 0)
+    assert quant.scale.shape == (4,) and not quant.zero_point.any()
+    assert np.abs(quant.stored(weights)).max(axis=(1, 2, 3)).tolist() == [127] * 4
+    assert scales.of_weights(weights, None).scale.size == 1
+
+
+def program(function: Any, *shapes: tuple[int, ...]) -> Graph:
+    """A float program with inputs in the order of the file."""
+    graph = Graph()
+    with building(graph):
+        values = [graph.add_input(f"x{i}", s, np.float32) for i, s in enumerate(shapes)]
+        graph.outputs = [function(*values)]
+    graph.output_names = ["y"]
+    graph.placements = {v.name: Placement(v, v.shape, tuple(range(v.rank)), v.shape) for v in values}
+    return graph
+
+
+def conv(x: Any, seed: int = 0, **attrs: Any) -> Any:
+    weights = np.random.default_rng(seed).normal(size=(6, 3, 3, 4)).astype(np.float32)
+    form = {"padding": "SAME", "strides": (1, 1), "dilations": (1, 1), "activation": None} | attrs
+    return b.emit("CONV_2D", x, b.lift(weights), b.lift(np.zeros(6, np.float32)), **form)
+
+
+def depthwise(x: Any) -> Any:
+    weights = np.random.default_rng(1).normal(size=(1, 3, 3, 4)).astype(np.float32)
+    form = {"padding": "VALID", "strides": (2, 2), "dilations": (1, 1), "activation": None, "multiplier": 1}
+    return b.emit("DEPTHWISE_CONV_2D", x, b.lift(weights), b.lift(np.zeros(4, np.float32)), **form)
+
+
+LINEAR = {
+    "conv": (lambda x: conv(x), (1, 8, 8, 4)),
+    "conv-strides": (lambda x: conv(x, strides=(2, 1), padding="VALID"), (1, 8, 8, 4)),
+    "conv-dilated": (lambda x: conv(x, dilations=(2, 2)), (1, 9, 9, 4)),
+    "conv-groups": (lambda x: conv(x, groups=2), (1, 8, 8, 8)),
+    "depthwise": (depthwise, (1, 9, 9, 4)),
+    "dense": (lambda x: b.fully_connected(x, np.eye(4, dtype=np.float32)[:3]), (5, 4)),
+}
+
+
+@pytest.mark.parametrize(("function", "shape"), LINEAR.values(), ids=LINEAR)
+def test_operands_times_weights_are_results(function: Any, shape: tuple[int, ...]) -> None:
+    graph = program(function, shape)
+    (op,) = graph.ops
+    x = np.random.default_rng(2).normal(size=shape).astype(np.float32)
+    runner = ProgramRunner(graph)
+    runner.run({"x0": x})
+    windows = rounding.operands(op, x, 400, np.random.default_rng(3))
+    products = np.matmul(windows, rounding.grouped(op, op.inputs[1].data).transpose(0, 2, 1))
+    made = products.transpose(1, 0, 2).reshape(windows.shape[1], -1)
+    known = runner.results()["y"].reshape(-1, made.shape[1])
+    nearest = np.abs(made[:, None] - known[None]).max(2).min(1)
+    assert nearest.max() < 1e-4, "a window of the operand gives a result that the kernel does not"
+
+
+def test_rounding_by_moments_is_better_and_right_on_average() -> None:
+    graph = program(lambda x: b.fully_connected(x, np.random.default_rng(0).normal(size=(8, 32))), (64, 32))
+    (op,) = graph.ops
+    rng = np.random.default_rng(1)
+    rows = (rng.normal(size=(4000, 4)) @ rng.normal(size=(4, 32)) + rng.normal(size=32)).astype(np.float32)
+    moments = rounding.Moments()
+    moments.add(rows[None])
+    weights = op.inputs[1].data.astype(np.float32)
+    quant = scales.of_weights(weights, 0)
+    plain = quant.real(quant.stored(weights))
+    better, shift = rounding.rounded(op, weights, quant, moments)
+    np.testing.assert_allclose(quant.real(quant.stored(better)), better, rtol=1e-5, atol=1e-7)
+
+    def error(w: np.ndarray, shift: np.ndarray | float = 0.0) -> np.ndarray:
+        return np.asarray(rows @ (w - weights).T - shift)
+
+    assert np.square(error(better, shift)).mean() < 0.2 * np.square(error(plain)).mean()
+    assert np.abs(error(better, shift).mean(0)).max() < 1e-4
+
+
+PREPARED = {
+    "square": (lambda x: b.emit("SQUARE", x), (1, 3, 4, 8)),
+    "quotient": (lambda x: b.div(x, np.float32([1, 2, 4, 8, 0.5, 3, 5, 7])), (1, 3, 4, 8)),
+    "total": (lambda x: b.reduce("SUM", x, (1, 2)), (1, 3, 4, 8)),
+    "split": (lambda x: b.add(*b.split(x, (4, 4), 3)), (1, 3, 4, 8)),
+    "hard-swish": (lambda x: b.emit("HARD_SWISH", x), (1, 3, 4, 8)),
+    "depth-to-space": (lambda x: b.emit("DEPTH_TO_SPACE", x, block=2), (1, 3, 4, 8)),
+    "space-to-depth": (lambda x: b.emit("SPACE_TO_DEPTH", x, block=2), (1, 4, 6, 3)),
+}
+
+
+@pytest.mark.parametrize(("function", "shape"), PREPARED.values(), ids=PREPARED)
+def test_preparing_keeps_the_function(function: Any, shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).normal(0, 3, shape).astype(np.float32)
+    results, kinds = [], []
+    for ready in (False, True):
+        graph = program(function, shape)
+        if ready:
+            prepare(graph, wide=True)
+        kinds.append([op.kind.name for op in graph.ops])
+        runner = ProgramRunner(graph)
+        runner.run({"x0": x})
+        results.append(runner.results()["y"])
+    assert kinds[0] != kinds[1]
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_range_ends_where_no_reader_tells_numbers_apart() -> None:
+    def silu(x: Any) -> Any:
+        return b.mul(x, b.logistic(x))
+
+    def residual(x: Any) -> Any:
+        a = b.abs_(x)
+        return b.relu(b.add(silu(a), a))
+
+    graph = program(residual, (1, 4))
+    names = {op.kind.name: op.outputs[0].name for op in graph.ops}
+    assert flat.limits(graph) == {names["ADD"]: (0, np.inf)}, "ABS has a reader that tells all numbers apart"
+    graph = program(lambda x: silu(b.neg(x)), (1, 4))
+    assert flat.limits(graph) == {graph.ops[0].outputs[0].name: flat.SILU}
+
+
+def test_policies_stay_within_the_extremes_and_cut_a_tail() -> None:
+    spread = calibrate.Spread()
+    x = np.concatenate([np.random.default_rng(0).normal(size=100_000), [80.0]])
+    spread.widen(x)
+    spread.count(x)
+    found = {name: policy(spread) for name, policy in ranges.POLICIES.items()}
+    assert found["extremes"] == (spread.low, 80.0)
+    assert all(spread.low <= low <= 0 <= high <= 80 for low, high in found.values())
+    assert found["percentile"][1] < 10 and found["least squares"][1] < 80
+
+
+def test_samples_in_either_layout_with_mean_and_deviation(tmp_path: Path) -> None:
+    graph = compile.run(prepared(cnn()), compile.STAGES)
+    (spec,) = graph.inputs
+    x = np.random.default_rng(0).random((6, 3, 12, 10), np.float32)
+    np.save(tmp_path / "x.npy", x.transpose(0, 2, 3, 1))
+    rows = [(spec.name, tmp_path / "x.npy", [[[[0.1, 0.2, 0.3]]]], [[[[0.5]]]])]
+    found = list(CalibrationData.of(None, rows).samples(graph))
+    mean = np.float32([0.1, 0.2, 0.3]).reshape(1, 3, 1, 1)
+    whole = np.concatenate([s[spec.name] for s in found])
+    np.testing.assert_allclose(whole, (x[: len(whole)] - mean) / 0.5, rtol=1e-5)
+
+
+def test_one_sample_is_in_memory_at_a_time(tmp_path: Path) -> None:
+    graph = program(lambda x: b.relu(x), (1, 256, 256, 3))
+    np.save(tmp_path / "x.npy", np.zeros((64, 256, 256, 3), np.float32))
+    data = CalibrationData.of(tmp_path / "x.npy", ())
+    tracemalloc.start()
+    assert sum(1 for _ in data.samples(graph)) == 64
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 256 * 256 * 3 * 4
