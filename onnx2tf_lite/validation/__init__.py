@@ -13,6 +13,7 @@
 ``channels``  results that no operand moved      ``coverage``   what of a file was reached
 ``verdict``   all of it for one file             ``check``      all of it
 ``bounds``    the memory and time for it
+``precision`` 16-bit floats and bytes as they are meant, ``unquantised`` a model without its rounding
 ``report``    what it found (``page``: in HTML)   ``refusal``    why nobody runs the model
 """
 

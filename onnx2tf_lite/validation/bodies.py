@@ -16,7 +16,6 @@ import onnx
 
 from .. import child, passes
 from ..errors import ConversionError
-from ..ir.graph import Placement
 from . import inputs
 from .alone import Bench
 from .bounds import Bounds, OverBudget
@@ -31,6 +30,7 @@ from .written import FileFailed
 
 FAILURES = (FileFailed, ReferenceFailed, child.Died, OverBudget, ConversionError)
 Body = tuple[onnx.NodeProto, str, onnx.GraphProto]
+NOWHERE = Program({}, {}, ())
 
 
 def branches(run: Run, target: TFLiteFile) -> Iterator[tuple[int, Bench]]:
@@ -43,7 +43,7 @@ def branches(run: Run, target: TFLiteFile) -> Iterator[tuple[int, Bench]]:
 
 
 def _below(
-    run: Run, target: TFLiteFile, whole: Samples, graph: Any, known: Mapping[int, str], program: Program | None = None
+    run: Run, target: TFLiteFile, whole: Samples, graph: Any, known: Mapping[int, str], program: Program = NOWHERE
 ) -> Iterator[tuple[int, Bench]]:
     """Those in a ``graph`` of the file, which is the model that ``whole`` are the samples of; ``program``: where its
     tensors are in there."""
@@ -58,7 +58,9 @@ def _below(
                         yield from _below(run, target, inside, loop, known)
                 continue
             for number in (n for n in below if known.get(n) == f"{node.output[0]}/{attribute}"):
-                bench = _bench(run, target, number, whole, model, body, _entries(target, graph, number, program))
+                entries = _entries(target, graph, number, program, body)
+                samples = _samples(whole, model, body, _values(whole, list(entries.names)))
+                bench = _bench(run, target, number, samples, entries)
                 inside = target.file.root.Subgraphs(number)
                 yield from _below(run, target, bench.run.whole, inside, known, bench.target.program)
                 yield number, bench
@@ -71,30 +73,26 @@ def _bodies(model: Parts) -> Iterator[Body]:
         yield from ((node, a.name, a.g) for a in node.attribute if a.type == onnx.AttributeProto.GRAPH)
 
 
-def _entries(target: TFLiteFile, graph: Any, number: int, program: Program | None) -> dict[str, tuple[str, Placement]]:
-    """ONNX tensor around a branch -> the input of the branch that it becomes, and its placement.
+def _entries(target: TFLiteFile, graph: Any, number: int, program: Program, body: onnx.GraphProto) -> Program:
+    """Where the tensors around a branch are in it, by the operands of its IF.
 
     A file may read other ones than the model, where only their shape counts.
     """
     operator = next(op for body, op, _ in target.file.bodies(graph) if body == number)
-    inside, names = target.file.root.Subgraphs(number), {} if program is None else program.names
-    given = {graph.Tensors(outer).Name().decode(): inside.Tensors(inner).Name().decode() for outer, inner
-             in zip(graph.Operators(operator).InputsAsNumpy()[1:], inside.InputsAsNumpy(), strict=True)}  # fmt: skip
-    return {n: (given[stored], program.places[n]) for n, stored in names.items()
-            if program is not None and stored in given and n in program.places}  # fmt: skip
-
-
-def _bench(
-    run: Run, target: TFLiteFile, number: int, whole: Samples, model: Parts, body: onnx.GraphProto,
-    entries: Mapping[str, tuple[str, Placement]],
-) -> Bench:  # fmt: skip
+    inside = target.file.root.Subgraphs(number)
+    ends = zip(graph.Operators(operator).InputsAsNumpy()[1:], inside.InputsAsNumpy(), strict=True)
+    given = {graph.Tensors(outer).Name().decode(): inside.Tensors(inner).Name().decode() for outer, inner in ends}
     own = {t for n in body.node for t in n.output}
-    more = {n: entry for n, entry in entries.items() if n not in own}
-    samples = _samples(whole, model, body, _values(whole, list(more)))
+    names = {n: given[stored] for n, stored in program.names.items() if stored in given and n not in own}
+    places = {n: program.places[n] for n in names if n in program.places}
+    return Program(places, {n: names[n] for n in places}, ())
+
+
+def _bench(run: Run, target: TFLiteFile, number: int, samples: Samples, entries: Program) -> Bench:
     inner = TFLiteFile(target.path, samples.reference, target.kind, number)
-    names = {n: stored for n, (stored, _) in more.items()} | dict(inner.program.names)
-    places = {n: place for n, (_, place) in more.items()} | dict(inner.program.places)
-    inner.program = replace(inner.program, names=names, places=places)
+    own = inner.program
+    places = {**entries.places, **own.places}
+    inner.program = replace(own, names={**entries.names, **own.names}, places=places)
     (sample,) = samples.samples
     pairs = [(places[n].shape, a.shape) for n, a in sample.feeds.items() if n in places]
     sample.symbols = inputs.bind(pairs, run.whole.samples[0].symbols)

@@ -15,7 +15,7 @@ from ..ir.graph import Placement
 from . import inputs
 from .flatfile import Segment
 from .measure import Array
-from .tflite_file import Runner, TFLiteFile
+from .tflite_file import TFLiteFile, TFLiteRunner
 from .written import FileFailed
 
 Symbols = Mapping[str, int]
@@ -143,7 +143,7 @@ class Runs:
         self.segments = [layer.segment for layer in layers]
         self.conditions = self.target.file.conditions(self.segments)
         self.content = b""
-        self.runners: dict[str, Runner] = {}
+        self.runners: dict[str, TFLiteRunner] = {}
 
     def results(self, operands: Sequence[Array], runtime: str) -> tuple[list[Array], list[tuple[int, bool]]]:
         """What the layers make of ``operands``, those of all of them one after the other, as the file has them; and

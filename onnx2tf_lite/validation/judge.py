@@ -62,10 +62,9 @@ class Tolerance:
 SLACK = 3
 
 _FLOAT32 = Tolerance(1e-4, "float32 sums in another order, kernels good to 1e-5")
-_ROUNDED = "8-bit arithmetic rounds half-way cases either way"
+_STEP = Tolerance(0, "8-bit arithmetic rounds half-way cases either way", share=0.999, steps=1)
 # one layer: rounding tips a value by a step, and moves what a clamp cuts off; a wrong weight moves a channel by more
-_STEPS = Tolerance(0, _ROUNDED, share=0.999, steps=1,
-                   alone=Tolerance(0, _ROUNDED, share=0.999, steps=1, farthest=2))  # fmt: skip
+_STEPS = replace(_STEP, alone=replace(_STEP, farthest=2))
 
 #: By kind of file, each with its metric.
 TOLERANCES = {

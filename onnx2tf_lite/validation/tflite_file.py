@@ -126,15 +126,15 @@ class TFLiteFile:
         low, high = found[0].real(np.array([info.min, info.max], np.int64))
         return float(low), float(high)
 
-    def open(self, runtime: str, wanted: Sequence[str]) -> Runner:
+    def open(self, runtime: str, wanted: Sequence[str]) -> TFLiteRunner:
         """A runner that gives ``wanted`` tensors."""
         indices = {n: self.file.by_name[n] for n in wanted if n in self.file.by_name}
         if set(indices.values()) <= set(self.file.outputs):
-            return Runner(self.path, runtime, self.ends, indices)
+            return TFLiteRunner(self.path, runtime, self.ends, indices)
         more = dict.fromkeys([*self.file.outputs, *indices.values()])
         made = [i for i in more if i in self.file.producers or i in self.file.outputs]
         with _loadable(self.file.exposing(made)) as content:
-            return Runner(content, runtime, self.ends, {n: i for n, i in indices.items() if i in set(made)})
+            return TFLiteRunner(content, runtime, self.ends, {n: i for n, i in indices.items() if i in set(made)})
 
     @cached_property
     def ends(self) -> dict[str, int]:
@@ -142,15 +142,15 @@ class TFLiteFile:
         known, indices = {s.name for s in self.reference.inputs}, self.file.by_name | self.file.signature[0]
         return {n: indices[n] for t, n in self.program.names.items() if t in known}
 
-    def bisect(self, runtime: str, count: int) -> Runner:
+    def bisect(self, runtime: str, count: int) -> TFLiteRunner:
         """A runner of the first ``count`` operators alone."""
         last = self.file.operators[count - 1].outputs[:1]
         with _loadable(self.file.exposing(list(last), count)) as content:
-            return Runner(content, runtime, self.ends, {})
+            return TFLiteRunner(content, runtime, self.ends, {})
 
-    def part(self, runtime: str, content: bytes) -> Runner:
+    def part(self, runtime: str, content: bytes) -> TFLiteRunner:
         """A runner of parts of the program, as :meth:`FlatFile.extract` makes them: fed and asked by position."""
-        runner = Runner(content, runtime, {}, {})
+        runner = TFLiteRunner(content, runtime, {}, {})
         ends = runner.engine.get_input_details(), runner.engine.get_output_details()
         runner.inputs = {str(i): d["index"] for i, d in enumerate(ends[0])}
         runner.wanted = {str(i): d["index"] for i, d in enumerate(ends[1])}
@@ -170,7 +170,7 @@ def _loadable(content: bytes) -> Iterator[bytes | Path]:
         yield path
 
 
-class Runner:
+class TFLiteRunner:
     """A .tflite in an interpreter.  ``inputs`` and ``wanted``: name -> tensor index."""
 
     def __init__(self, model: Path | bytes, runtime: str, inputs: Mapping[str, int], wanted: Mapping[str, int]):

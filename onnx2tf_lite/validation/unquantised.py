@@ -146,8 +146,8 @@ class _Graph:
             return [_identity(name, node)]
         ends = [np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max]
         low, high = (f"{node.output[0]}/{end}" for end in ("low", "high"))
-        self.fresh |= {n: real_numbers(0, np.array(end), scale.reshape(()), zero.reshape(()))
-                       for n, end in zip((low, high), ends, strict=True)}  # fmt: skip
+        for end, integer in zip((low, high), ends, strict=True):
+            self.fresh[end] = real_numbers(0, np.array(integer), scale.reshape(()), zero.reshape(()))
         above = f"{node.output[0]}/above"
         return [
             helper.make_node("Max", [name, low], [above]),
