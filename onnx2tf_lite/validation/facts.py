@@ -31,7 +31,7 @@ DOMAINS = {"Div": (1, "nonzero"), "Mod": (1, "nonzero"), "Reciprocal": (0, "nonz
 LENGTHS = {"LSTM": (4, 0), "GRU": (4, 0), "RNN": (4, 0), "ReverseSequence": (1, None)}
 #: operator -> operand that says sizes, numbers or steps
 SIZES = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1, "Range": 1, "TopK": 1, "Resize": 3, "Split": 1,
-         "OneHot": 1, "Pad": 1, "Slice": 4, "Loop": 0}  # fmt: skip
+         "OneHot": 1, "Pad": 1, "Slice": 4, "Loop": 0, "AffineGrid": 1}  # fmt: skip
 SCALES = 2  # operand of Resize
 #: Of these, what is asked for is the shape of the result.
 SHAPES = {"Reshape", "Expand", "ConstantOfShape", "Resize"}
@@ -166,6 +166,9 @@ def _asked(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
         found.exact = (*(m // 2 for m in more), *(m - m // 2 for m in more))
     elif node.op in SHAPES and slot != SCALES:
         found.exact = tuple(shapes[0])
+    elif node.op == "AffineGrid":  # asks for [N,C,...]; its result has the coordinates instead of channels, and last
+        batch, *space, _ = shapes[0]
+        found.exact = (batch, 1, *space)
     elif node.op in ("TopK", "OneHot"):
         found.exact = (shapes[0][axis],)
     elif node.op == "Split" and len(shapes) == len(node.outputs):

@@ -64,6 +64,8 @@ class InputSpec:
             drawn = self._floats(size, rng)
         else:
             drawn = self._integers(size, rng, high)
+        if self.dtype == np.float64:  # as files hold it: the bits beyond are not theirs to keep
+            drawn = drawn.astype(np.float32)
         return np.asarray(drawn, order="C").astype(self.dtype)
 
     @property
