@@ -85,7 +85,7 @@ class Quant:
 
 
 @dataclass(frozen=True, eq=False)
-class BatchNorm:
+class BatchNormParameters:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias, each of them [C]."""
 
     scale: np.ndarray
@@ -106,7 +106,7 @@ class Origin:
     op_type: str
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    batchnorm: BatchNorm | None = None
+    batchnorm: BatchNormParameters | None = None
 
     def __str__(self) -> str:
         return f"{self.op_type} {self.node!r}"

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from ..errors import ConversionError, Problem, mistake, unforeseen
 from ..ir import build, dims
-from ..ir.graph import BatchNorm, Graph, Origin, Value, building, constant, current_graph, current_origin
+from ..ir.graph import BatchNormParameters, Graph, Origin, Value, building, constant, current_graph, current_origin
 from ..model.edit import needs
 from ._refusals import edge_problem, no_handler
 from ._structures import Choice, Item, parts, rebuilt, told
@@ -201,13 +201,13 @@ def _lower_node(
         return _call(node, inputs, scope, opset)
 
 
-def _batchnorm(node: gs.Node) -> BatchNorm | None:
+def _batchnorm(node: gs.Node) -> BatchNormParameters | None:
     """The parameters of a BatchNormalization, where they are constants."""
     parameters = node.inputs[1:5] if node.op == "BatchNormalization" and not node.domain else []
     if not parameters or not all(isinstance(t, gs.Constant) for t in parameters):
         return None
     scale, bias, mean, variance = (np.asarray(t.values, np.float32) for t in parameters)
-    return BatchNorm(scale, bias, mean, variance, node.attrs.get("epsilon", 1e-5))
+    return BatchNormParameters(scale, bias, mean, variance, node.attrs.get("epsilon", 1e-5))
 
 
 def _name(value: Item, name: str, scope: Bindings) -> None:

@@ -24,7 +24,7 @@ from .layers import LAYERS, activation
 from .operation import nodes, operands_of, operation
 from .patterns import pattern
 from .runtime import keras
-from .steps import FunctionCall, KerasLayer, Other, Step, tensors
+from .steps import FunctionCall, KerasLayer, Other, Recurrent, Step, tensors
 
 
 class Built(NamedTuple):
@@ -53,7 +53,7 @@ def _build(graph: Graph) -> Built:
         raise ConversionError(Problem("Keras model", "the model has no input", "write a SavedModel"))
     with errors_only(), tf.device("/CPU:0"):
         steps = chosen(graph)
-        made = _Model(k, graph, {_node(op) for op, step in steps if isinstance(step, Other) or _weighted(step)})
+        made = _Model(k, graph, {_node(op) for op, step in steps if _weighted(step)})
         for op, step in steps:
             made.add(op, step)
         ends = [[made.tensors[v] for v in end] for end in (graph.inputs, graph.outputs)]
@@ -105,6 +105,9 @@ class _Model:
 
     def add(self, op: Op, step: Step) -> None:
         """The layers of an operation, and the tensors of its results."""
+        if isinstance(step, Recurrent):
+            self._recurrent(step, op)
+            return
         found = self.applied(step, op)
         results = found if isinstance(found, list | tuple) else [found]
         for value, tensor in zip(op.outputs, results, strict=True):
@@ -144,6 +147,18 @@ class _Model:
         layer.set_weights(list(step.weights))
         return result
 
+    def _recurrent(self, step: Recurrent, op: Op) -> None:
+        ends = {"return_sequences": True, "return_state": True, "time_major": True, "go_backwards": step.backwards}
+        layer = getattr(self.k.layers, step.name)(name=self._named(op, step.name, True), **step.config, **ends)
+        inputs = [self.tensors[v] for v in (step.x, *step.states)]
+        every, *last = layer(inputs if step.states else inputs[0])
+        layer.set_weights(list(step.weights))
+        if step.backwards and step.results[0] is not None:
+            every = self._function("reverse", self._named(op, "reverse", False))(every, [0])
+        for place, tensor in zip(step.results, (every, *last), strict=True):
+            if place is not None:
+                self.tensors[op.outputs[place]] = tensor
+
     def _function(self, path: str, name: str) -> Any:
         from tf_keras.src.layers.core.tf_op_layer import TFOpLambda
 
@@ -178,7 +193,7 @@ def _weighted(step: Step) -> bool:
     """Whether a layer of the step holds weights."""
     if isinstance(step, KerasLayer):
         return bool(step.weights) or any(_weighted(x) for x in step.inputs if not isinstance(x, Value))
-    return False
+    return isinstance(step, Other | Recurrent)
 
 
 def sorts(graph: Graph) -> Counter[str]:
@@ -191,6 +206,10 @@ def _sorts(x: object) -> Iterator[str]:
     if isinstance(x, KerasLayer):
         yield "layer"
         yield from _sorts(x.inputs)
+    elif isinstance(x, Recurrent):
+        yield "layer"
+        if x.backwards:
+            yield "function"
     elif isinstance(x, FunctionCall):
         yield "function"
         yield from _sorts(x.args)

@@ -6,7 +6,8 @@ import numpy as np
 
 from ...ir.graph import Op, Value
 from .layers import operand
-from .steps import KerasLayer, Step
+from .recurrent import recurrent
+from .steps import Form, KerasLayer, Step
 
 CLOSE = 1e-6  # of the factor and the summand of a BatchNormalization, which were computed in another order
 
@@ -70,7 +71,7 @@ def layer_normalization(op: Op) -> Step | None:
     return KerasLayer("LayerNormalization", [x], config, [scaled[1], summed[1]])
 
 
-PATTERNS = {"ADD": (batch_normalization, layer_normalization)}
+PATTERNS: dict[str, tuple[Form, ...]] = {"ADD": (batch_normalization, layer_normalization), "WHILE": (recurrent,)}
 
 
 def pattern(op: Op) -> Step | None:

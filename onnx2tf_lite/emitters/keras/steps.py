@@ -32,13 +32,30 @@ class FunctionCall:
 
 
 @dataclass(frozen=True, eq=False)
+class Recurrent:
+    """A recurrent layer over x [steps, batch, features]: it gives all hidden states and the last states.
+
+    ``states``: the first ones, none for zeros; ``backwards``: from the last step to the first; ``results``: which result
+    of the operation each of the layer is, None for one that the operation does not have.
+    """
+
+    name: str
+    x: Value
+    states: Sequence[Value]
+    config: Mapping[str, object]
+    weights: Sequence[np.ndarray]
+    backwards: bool
+    results: Sequence[int | None]
+
+
+@dataclass(frozen=True, eq=False)
 class Other:
     """An operation that only TensorFlow's raw operators can express: a layer that this package registers."""
 
     op: Op
 
 
-Step = KerasLayer | FunctionCall | Other
+Step = KerasLayer | FunctionCall | Recurrent | Other
 Node = Value | Step
 Form = Callable[[Op], "Step | None"]  # None: this operation is not what the layer computes
 
@@ -52,6 +69,8 @@ def tensors(x: object) -> Iterator[Value]:
         yield from tensors(x.inputs)
     elif isinstance(x, FunctionCall):
         yield from tensors([x.args, x.kwargs])
+    elif isinstance(x, Recurrent):
+        yield from tensors([x.x, *x.states])
     elif isinstance(x, Other):
         yield from tensors(x.op.uses())
     elif isinstance(x, Mapping):
