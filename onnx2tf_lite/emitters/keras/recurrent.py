@@ -1,7 +1,7 @@
 """LSTM, GRU and RNN of ONNX as recurrent layers of Keras, where the two mean the same.
 
-A program has them as loops (``op_handlers.recurrent``).  Which functions a step applies, and so everything that Keras has
-no counterpart for (clips, peepholes, lengths, other activations), shows in the operators of its body.
+A program has them as loops (``op_handlers.recurrent``).  Which functions a step applies, and so everything that Keras
+has no counterpart for (clips, peepholes, lengths, other activations), shows in the operators of its body.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Cell(NamedTuple):
     config: dict[str, object]
 
 
-_SIGMOID = {"activation": "tanh", "recurrent_activation": "sigmoid"}
+_SIGMOID: dict[str, object] = {"activation": "tanh", "recurrent_activation": "sigmoid"}
 _LSTM = "FULLY_CONNECTED ADD SPLIT LOGISTIC LOGISTIC MUL TANH MUL ADD LOGISTIC TANH MUL"
 _AFTER = "SPLIT FULLY_CONNECTED SPLIT ADD LOGISTIC ADD LOGISTIC MUL ADD TANH SUB MUL ADD"
 _BEFORE = "SPLIT_V FULLY_CONNECTED ADD LOGISTIC SPLIT MUL FULLY_CONNECTED ADD TANH SUB MUL ADD"
@@ -48,7 +48,7 @@ MOVEMENT = ("GATHER", "RESHAPE", "DYNAMIC_UPDATE_SLICE")
 def recurrent(op: Op) -> Recurrent | None:
     """The layer of a loop that was made of a recurrent operator; None where Keras has none that is equal."""
     body: Graph = op.attrs["body"]
-    made = [o for o in body.ops if o.outputs[0].dtype == np.float32 and o.kind.name not in MOVEMENT]
+    made = [o for o in body.ops if o.outputs[0].dtype == np.float32 and not any(map(o.is_a, MOVEMENT))]
     cells = CELLS.get(op.origin.op_type if op.origin else "", ())
     cell = next((c for c in cells if c.body.split() == [_called(o) for o in made]), None)
     reads = [o for o in body.ops if o.is_a("GATHER")]
@@ -90,7 +90,7 @@ def _weights(cell: Cell, source: Op, products: Sequence[Op]) -> Arrays | None:
     if any(v is not None and v.data is None for o in (source, *products) for v in o.inputs[1:]):
         return None
     kernel = operand(source, 1).data
-    rows = np.concatenate([operand(o, 1).data for o in products])  # type: ignore[arg-type]  # none is None
+    rows = np.concatenate([operand(o, 1).data for o in products])
     assert kernel is not None
     biases = [_bias(o) for o in (source, *products)]
     if cell.config.get("reset_after"):

@@ -35,8 +35,8 @@ class FunctionCall:
 class Recurrent:
     """A recurrent layer over x [steps, batch, features]: it gives all hidden states and the last states.
 
-    ``states``: the first ones, none for zeros; ``backwards``: from the last step to the first; ``results``: which result
-    of the operation each of the layer is, None for one that the operation does not have.
+    ``states``: the first ones, none for zeros; ``backwards``: from the last step to the first; ``results``: which
+    result of the operation each of the layer is, None for one that the operation does not have.
     """
 
     name: str
