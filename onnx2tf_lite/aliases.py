@@ -291,7 +291,7 @@ _WITHOUT_EFFECT = [
     _ignored("-dsfs --disable_suppression_flexstridedslice", _NO_FLEX),
 ]
 
-_KERAS = "this version writes no Keras formats; load the SavedModel (--outputs saved_model)"
+_WEIGHTS = "--outputs keras_weights writes the float weights as .h5; those of a .tflite lie in the file itself"
 _PYTORCH = "PyTorch is not a target of this converter; use the ONNX file there"
 _SPLIT = "models above 2 GB are written as one file; cut with -inimc and -onimc where parts are wanted"
 _STANDARD = "operators are always written in the form that every TFLite runtime has"
@@ -302,7 +302,7 @@ _INPUTS = "give the inputs themselves: -tdnp inputs.npz"
 _INSTEAD = [
     _refused("-it --input_tflite_file_path FILE", "only ONNX files are converted: -i model.onnx"),
     _refused("-eatfp16 --enable_accumulation_type_float16", "set it in the delegate that runs the file"),
-    _refused("-ow --output_weights", _KERAS),
+    _refused("-ow --output_weights", _WEIGHTS),
     _refused("-fdopt --flatbuffer_direct_output_pytorch", _PYTORCH),
     _refused("-fdots --flatbuffer_direct_output_torchscript", _PYTORCH),
     _refused("-fdodo --flatbuffer_direct_output_dynamo_onnx", _PYTORCH),
