@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 comma := ,
 space := $(subst ,, )
 # what the tests prove
-EXTRAS := tensorflow keras report fleet test docs
+EXTRAS := tensorflow keras report micro ethos-u fleet test docs
 MODEL := examples/digits/digits.onnx
 OUT := saved_model
 

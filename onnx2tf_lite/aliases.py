@@ -16,6 +16,7 @@ from .commands import Option, flag, option, words
 from .commands.table import ignored, parameter, refused
 from .commands.terminal import LEVELS
 from .emitters import EMITTERS, QUANTISED, default
+from .targets import DEVICES, WANTED
 
 CHECKS = ("outputs", "layers", "none")
 SIMPLIFY = ("auto", "always", "never")
@@ -155,6 +156,25 @@ _OURS = [
         _set("-dms --disable_model_save", "save", "convert and check, write nothing", False),
     ),
     *_group(
+        "device",
+        _set("--target", "target", "make .tflite files fit a device, say of every operator whether it runs there",
+             _text, choices=DEVICES),
+        _set("-cgdc --check_gpu_delegate_compatibility", "asked", "say it of the GPU delegate, change nothing", "gpu"),
+        _set("-ofgd --optimization_for_gpu_delegate", "forms", "the forms that --target gpu takes",
+             _added(*WANTED["gpu"])),
+        _set("-dgc --disable_group_convolution", "forms", "grouped convolutions as one for each group",
+             _added("groups")),
+        _set("-ebu --enable_batchmatmul_unfold", "forms", "batches of products one by one", _added("products")),
+        _set("-eru --enable_rnn_unroll", "forms", "counted loops written out", _added("unroll")),
+        *(
+            _set(f"{flags}_{dtype}", "forms", "the same as the other: ARG_MAX by a maximum", _added("argmax"))
+            for flags, dtype in {
+                "-rari64 --replace_argmax_to_reducemax_and_indices_is": "int64",
+                "-rarf32 --replace_argmax_to_reducemax_and_indices_is": "float32",
+            }.items()
+        ),
+    ),
+    *_group(
         "quantisation",
         _set("-oiqt --output_integer_quantized_tflite", "added", "five files with integers inside; needs data",
              _added(*QUANTISED[:5])),
@@ -264,6 +284,8 @@ _GUESS = "axes are computed, not guessed: there is nothing to correct"
 _NO_SPLIT = "files above 2 GB need no splitting"
 _NOT_SPLIT = "files are not split"
 _ONNX_SHAPE = "results always have the shape that ONNX defines"
+_HALVED = "the features would be halved first, which changes the result; -rarf32 does not"
+_FEW_AXES = "axes are merged where kernels need it; --target gpu keeps to four"
 _NO_FLEX = "no Flex operator is ever written"
 
 _WITHOUT_EFFECT = [
@@ -288,6 +310,11 @@ _WITHOUT_EFFECT = [
     _ignored("-esfot --eval_split_fail_on_threshold", _NOT_SPLIT),
     _ignored("-onwdt --output_nms_with_dynamic_tensor", _ONNX_SHAPE),
     _ignored("-dsft --disable_suppression_flextranspose", _NO_FLEX),
+    _ignored("-rafi64 --replace_argmax_to_fused_argmax_and_indices_is_int64", _HALVED),
+    _ignored("-raff32 --replace_argmax_to_fused_argmax_and_indices_is_float32", _HALVED),
+    _ignored("-fasr --fused_argmax_scale_ratio R", _HALVED),
+    _ignored("-nodaftc --number_of_dimensions_after_flextranspose_compression N", _FEW_AXES),
+    _ignored("-nodafsc --number_of_dimensions_after_flexstridedslice_compression N", _FEW_AXES),
     _ignored("-dsfs --disable_suppression_flexstridedslice", _NO_FLEX),
 ]
 
@@ -320,20 +347,8 @@ _INSTEAD = [
     _refused("-eat --eval_atol A", "use -cotoa"),
     _refused("-ett --eval_target_tflite NAME", "every written file is checked: --outputs says which are written"),
     _refused("-ecm --eval_compare_mode MODE", _CHECK),
-    _refused("-cgdc --check_gpu_delegate_compatibility", "run the benchmark tool of the delegate on the file"),
     _refused("-onwa --output_nms_with_argmax", _ONNX_SHAPE),
     _refused("-snms --switch_nms_version VERSION", _STANDARD),
-    _refused("-dgc --disable_group_convolution", _STANDARD),
-    _refused("-ebu --enable_batchmatmul_unfold", _STANDARD),
-    _refused("-eru --enable_rnn_unroll", _STANDARD),
-    _refused("-nodaftc --number_of_dimensions_after_flextranspose_compression N", _STANDARD),
-    _refused("-nodafsc --number_of_dimensions_after_flexstridedslice_compression N", _STANDARD),
-    _refused("-ofgd --optimization_for_gpu_delegate", _STANDARD),
-    _refused("-rari64 --replace_argmax_to_reducemax_and_indices_is_int64", _STANDARD),
-    _refused("-rarf32 --replace_argmax_to_reducemax_and_indices_is_float32", _STANDARD),
-    _refused("-rafi64 --replace_argmax_to_fused_argmax_and_indices_is_int64", _STANDARD),
-    _refused("-raff32 --replace_argmax_to_fused_argmax_and_indices_is_float32", _STANDARD),
-    _refused("-fasr --fused_argmax_scale_ratio R", _STANDARD),
     _refused("-rtpo --replace_to_pseudo_operators [NAME...]", f"{_NO_FLEX}, so none needs a replacement"),
     _refused("-me --mvn_epsilon E", "it would change what MeanVarianceNormalization computes"),
 ]

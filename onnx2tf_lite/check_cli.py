@@ -1,9 +1,11 @@
-"""Compare converted files with ONNX Runtime, layer by layer, and say which layers introduce error.
+"""Compare converted files with ONNX Runtime, layer by layer, and say which layers introduce error; or say of any
+.tflite whether it runs on a device.
 
 examples:
   onnx2tf-check -i model.onnx -t model_float32.tflite --html report.html
   onnx2tf-check -i model.onnx -t model_int8.tflite --inputs photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
   onnx2tf-check -i model.onnx -t saved_model model_float32.tflite --shape image:1,3,224,224 --samples 4 --json -
+  onnx2tf-check --target micro model_int8.tflite          every operator: runs, falls back to the CPU, not possible
 
 A file is a .tflite in float32, float16 or quantised, a SavedModel folder, a .keras or an .h5.  One that onnx2tf wrote
 says where the tensors are; in any other they are matched by names and shapes, and where several permutations fit the
@@ -20,8 +22,9 @@ file is decided by sqnr, one of its layers alone is held to 15 dB; a quantised O
 99.9 % of the elements.
 
 exit codes:
-  0  every file matches
-  1  a file differs, or less of it was reached than --require-coverage asks for
+  0  every file matches, and runs on the --target
+  1  a file differs, does not run on the --target (or nothing of it on its accelerator), or less of it was reached than
+     --require-coverage asks for
   2  the model or a file could not be run, or the command line is wrong
 """
 
@@ -34,9 +37,11 @@ from typing import TYPE_CHECKING, Any
 
 from .commands import command, flag, group, option, words
 from .commands.terminal import silence
-from .errors import ConversionError, ToolError
+from .errors import ConversionError, Problem, ToolError
+from .targets import DEVICES
 
 if TYPE_CHECKING:
+    from .targets.verdict import Fit
     from .validation import Report
 
 ROWS = ("all", "failed", "worst", "none")
@@ -45,8 +50,10 @@ METRICS = ("max", "rmse", "cosine", "sqnr")
 OPTIONS = [
     *group(
         "files",
-        option("-i --onnx MODEL", "the ONNX model", required=True),
-        option("-t --target FILE...", "files to compare with it", required=True),
+        option("-i --onnx MODEL", "the ONNX model"),
+        option("-t --files FILE...", "files to compare with it"),
+        option("--target DEVICE", f"a device: does it run the files? of {', '.join(DEVICES)}", choices=DEVICES),
+        option("others [FILE...]", "files for the --target"),
     ),
     *group(
         "inputs (default: seeded random ones that suit the model)",
@@ -82,27 +89,64 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-def run(onnx: str, target: Sequence[str], **given: object) -> int:
-    """Compare and show; the exit code."""
+def run(
+    onnx: str = "", files: Sequence[str] = (), others: Sequence[str] = (), target: str = "", **given: object
+) -> int:
+    """Compare, ask the device, and show; the exit code."""
+    paths = [*files, *others]
     try:
-        if problems := list(contradictions(given)):
+        if problems := [*_incomplete(onnx, files, others, target), *contradictions(given)]:
             raise ConversionError(*problems)
         if "html" in given:
             from .validation.page import require
 
             require()
-        report = compare(onnx, target, given)
+        report = compare(onnx, paths, target, given) if onnx else _alone()
+        if target:
+            report.fits = fits(target, paths)
         try:
             show(report, given)
             if "profile" in given:
-                profile(target)
+                profile(paths)
         except BrokenPipeError:  # the verdict stands, whoever reads it
             silence(sys.stdout)
     except (ConversionError, OSError, ToolError) as error:
         for problem in error.problems if isinstance(error, ConversionError) else [error]:
             print(f"onnx2tf-check: {problem}", file=sys.stderr)
         return 2
-    return report.exit_code
+    return max(report.exit_code, int(not all(fit.ok for fit in report.fits)))
+
+
+def _incomplete(onnx: str, files: Sequence[str], others: Sequence[str], target: str) -> Iterator[str]:
+    """What is missing of the two things that can be asked."""
+    if not (files or others):
+        yield "there is no file: name one with -t, or behind --target DEVICE"
+    if not (onnx or target):
+        yield "there is nothing to ask: give the model (-i) to compare with, or a device (--target)"
+    if others and not target:
+        yield f"{others[0]} is not an option: files are named with -t"
+
+
+def _alone() -> Report:
+    """A report of files that are compared with nothing."""
+    from .validation import Report
+
+    return Report()
+
+
+def fits(target: str, paths: Sequence[str]) -> list[Fit]:
+    """How each .tflite fits the device; ConversionError where one is none."""
+    from .targets.verdict import judge
+    from .validation.flatfile import FlatFile, Unreadable
+
+    found = []
+    for path in paths:
+        try:
+            found.append(judge(target, FlatFile(Path(path))))
+        except Unreadable as error:
+            remedy = "--target asks about .tflite files"
+            raise ConversionError(Problem(f"file '{path}'", str(error), remedy)) from error
+    return found
 
 
 def contradictions(given: Mapping[str, Any]) -> Iterator[str]:
@@ -121,7 +165,7 @@ def contradictions(given: Mapping[str, Any]) -> Iterator[str]:
         yield "--profile is a table, and --json - prints JSON alone: leave one of the two out"
 
 
-def compare(onnx: str, target: Sequence[str], given: Mapping[str, Any]) -> Report:
+def compare(onnx: str, files: Sequence[str], target: str, given: Mapping[str, Any]) -> Report:
     """The report, with the command that gives it again."""
     from .validation import check, images
     from .validation.check import make_reference
@@ -134,19 +178,22 @@ def compare(onnx: str, target: Sequence[str], given: Mapping[str, Any]) -> Repor
     passed = ("rtol", "atol", "metric", "seed", "samples", "budget", "seconds", "require_coverage")
     known = {name: given[name] for name in passed if name in given}
     known |= {"layers": "outputs_only" not in given, "histograms": "html" in given}
-    report = check(reference, list(target), data, hints=hints, **known)
-    report.settings |= {"command": repeat(onnx, target, given), "inputs": path or "random"}
+    report = check(reference, list(files), data, hints=hints, **known)
+    report.settings |= {
+        "command": repeat(onnx, files, {**given, "target": target} if target else given),
+        "inputs": path or "random",
+    }
     return report
 
 
-def profile(target: Sequence[str]) -> None:
+def profile(files: Sequence[str]) -> None:
     """Print the profile of every .tflite, each made in a child: alone, a kernel may crash that did not among others."""
     from functools import partial
 
     from . import child
     from .validation import profile
 
-    for path in (Path(t) for t in target if Path(t).suffix == ".tflite"):
+    for path in (Path(t) for t in files if Path(t).suffix == ".tflite"):
         print(f"\n{path}: time with one thread")
         try:
             print("\n".join(child.call(partial(profile.profile, path)).lines()))
@@ -154,11 +201,11 @@ def profile(target: Sequence[str]) -> None:
             print(f"no profile: {error}")
 
 
-def repeat(onnx: str, target: Sequence[str], given: Mapping[str, Any]) -> str:
+def repeat(onnx: str, files: Sequence[str], given: Mapping[str, Any]) -> str:
     """The command line, without where its results went."""
     import shlex
 
-    line = ["onnx2tf-check", "-i", onnx, "-t", *target]
+    line = ["onnx2tf-check", "-i", onnx, "-t", *files]
     for row in OPTIONS:
         if row.dest in given and row.group != "output" and row.dest not in ("budget", "seconds"):
             value = given[row.dest]
@@ -194,9 +241,9 @@ def show(report: Report, given: Mapping[str, Any]) -> None:
         terminal.show(report, "worst" if "worst" in given else given.get("rows", "all"), given.get("worst", 10))
 
 
-main = command(
-    run, *OPTIONS, name="onnx2tf-check", usage="onnx2tf-check -i MODEL -t FILE [FILE ...] [options]", exact=True
-)
+USAGE = "onnx2tf-check -i MODEL -t FILE [FILE ...] [options]\n       onnx2tf-check --target DEVICE FILE [FILE ...]"
+
+main = command(run, *OPTIONS, name="onnx2tf-check", usage=USAGE, exact=True)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -9,7 +9,7 @@ The stages are common to everything that is written; then every branch finishes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +26,7 @@ from .layout.stage import LayoutReport, assign
 from .legalize import dtypes, dynamic, stored
 from .op_handlers.lower import lower
 from .quantization import RECIPES, Quantiser, Recipe, refuse_islands
+from .targets.forms import fit
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Settings:
     quantiser: Quantiser = field(default_factory=Quantiser)
     io_layout: str = "auto"
     keep_batchnorm: bool = False
+    forms: frozenset[str] = frozenset()
     layout: LayoutReport = field(default_factory=LayoutReport)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -114,6 +116,14 @@ def _integers(recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
     return stage
 
 
+def _fit(late: bool, coarse: bool = False) -> Callable[[Graph, Settings], Graph]:
+    def stage(graph: Graph, settings: Settings) -> Graph:
+        settings.notes += fit(graph, settings.forms, late=late, coarse=coarse)
+        return graph
+
+    return stage
+
+
 def _shapes(graph: Graph, settings: Settings) -> Graph:
     return dynamic.materialise(graph)
 
@@ -144,6 +154,18 @@ BRANCHES: dict[str, tuple[Stage, ...]] = {
 }
 
 
+def stages(branch: str, forms: Collection[str] = ()) -> tuple[Stage, ...]:
+    """The stages of a branch; with forms that a device wants (``targets.forms``) where they belong: those of integer
+    kernels behind the stage that makes these, all others first."""
+    found = BRANCHES[branch]
+    names = [name for name, _ in found]
+    if not forms or "int8" not in names:
+        return found
+    at = names.index("int8") + 1
+    early = ("forms", _fit(late=False, coarse=branch in RECIPES))
+    return early, *found[:at], ("kernels", _fit(late=True)), *found[at:]
+
+
 def run(
     program: gs.Graph | Graph, stages: Sequence[Stage], settings: Settings | None = None, around: Around = nullcontext
 ) -> Graph:
@@ -166,4 +188,5 @@ def branches(
     but for the last one, which takes ``graph`` over."""
     for name in names:
         start = graph if name == names[-1] else copy_graph(graph)
-        yield name, run(start, BRANCHES[name], settings, around)
+        forms = settings.forms if settings else ()
+        yield name, run(start, stages(name, forms), settings, around)

@@ -29,9 +29,13 @@ from .options import Options, resolve
 from .passes.shapes import cut
 from .quantization import RECIPES, CalibrationData, Goal, Quantiser
 from .report import TensorInfo, operators
+from .targets import WANTED, c_array, verdict
+from .targets.verdict import Fit, judge
+from .validation.flatfile import FlatFile
 from .validation.report import HEADER, cells
 
 LARGE_FILE = 1 << 26
+DEVICE_KINDS = ["float32"]  # what is written for a device, besides what is asked for
 JUDGED = 4  # calibration samples on which quantised files are judged
 
 
@@ -41,7 +45,7 @@ class ConversionResult:
 
     ``files`` maps each kind (``float32``, ...) to its path, the SavedModel to its folder; ``tensors`` every ONNX tensor
     that exists in the files to its place there; ``check`` is the comparison with ONNX Runtime; ``program`` compiles the
-    program of the float files once more.
+    program of the float files once more; ``fits`` how each .tflite fits the device that was asked for.
     """
 
     files: dict[str, Path]
@@ -52,6 +56,7 @@ class ConversionResult:
     report: dict[str, Any]
     warnings: list[str]
     program: Callable[[], Graph] = field(repr=False)
+    fits: list[Fit] = field(default_factory=list)
 
     @cached_property
     def tf_keras_model(self) -> Any:
@@ -67,10 +72,12 @@ class ConversionResult:
 
     @property
     def exit_code(self) -> int:
-        """0 right (or not checked on request), 1 a file differs or does not run, 2 the check could not run."""
+        """0 right (or not checked on request), 1 a file differs or does not run, or none runs on the target, 2 it could
+        not be checked."""
+        stranded = bool(self.fits) and not any(fit.ok for fit in self.fits)
         if self.check is None:
-            return 0
-        return 2 if self.check.error else int(not self.check.ok)
+            return int(stranded)
+        return 2 if self.check.error else int(stranded or not self.check.ok)
 
 
 def convert(
@@ -130,6 +137,7 @@ class _Conversion:
 
     def __post_init__(self) -> None:
         o = self.options
+        self.arrays: list[str] = []  # what is written as C++
         self.log = Terminal(o.verbosity, listener=o.listener)
         for warning in o.warnings:
             self.log.warn(warning)
@@ -156,6 +164,7 @@ class _Conversion:
         self.settings = compile.Settings(
             o.pins, self.tuning.keep_nodes, self._lowering, self.quantiser, o.io_layout, o.keep_batchnorm
         )
+        self.settings.forms = frozenset([*WANTED.get(o.target, ()), *o.forms])
         self.check = self._check() if o.check != "none" else None
 
     def _lowering(self, index: int, count: int) -> None:
@@ -167,7 +176,8 @@ class _Conversion:
         if unknown := [kind for kind in o.outputs or () if kind not in EMITTERS]:
             what = "is unknown"
             raise ConversionError(*(Problem(f"output {n!r}", what, did_you_mean(n, EMITTERS)) for n in unknown))
-        wanted = emitters.rows([*(emitters.default() if o.outputs is None else o.outputs), *o.added])
+        usual = DEVICE_KINDS if o.target else emitters.default()
+        wanted = emitters.rows([*(usual if o.outputs is None else o.outputs), *o.added])
         missing = [row for row in wanted if row.missing]
         asked = [row for row in missing if o.outputs is not None or row.name in o.added]
         if asked:
@@ -199,8 +209,9 @@ class _Conversion:
 
         :raises ConversionError: nothing is written then.
         """
-        stages = sum((compile.BRANCHES[branch] for branch in self.branches), compile.STAGES)
-        self.log.stages = 2 + len(stages) + len(self.wanted) + (self.check is not None)
+        stages = sum((compile.stages(branch, self.settings.forms) for branch in self.branches), compile.STAGES)
+        asked = bool(self.options.target) + bool(self.options.asked)
+        self.log.stages = 2 + len(stages) + len(self.wanted) + (self.check is not None) + asked
         with workshop(self.folder) as work:
             try:
                 result = self._made(work)
@@ -231,6 +242,7 @@ class _Conversion:
             if reference is not None:
                 with log.stage("check"), boundary("check"):
                     found = validation.check(reference, files, options=self.check, listener=log.step)
+            fits = self.fits(files)
         ends = [TensorInfo.of(n, program.places[n]) for n in inputs]
         results = [TensorInfo.of(n, program.places[n]) for n in program.outputs]
         report = {
@@ -247,15 +259,18 @@ class _Conversion:
             "quantisation": self.quantiser.to_json(),
             "stages": log.seconds,
             "check": found.to_json() if found else "not asked for",
+            "fits": [fit.to_json() for fit in fits],
             "warnings": log.warnings,
         }
         (work / f"{self.stem}_report.json").write_text(to_json(report) + "\n", encoding="utf-8")
         if found:
+            found.fits = fits
             found.conversion = {name: part for name, part in report.items() if name != "check"}
             if self.options.html is not None:
                 self.write_page(validation.page.render(found))
         written = {row.name: row.path(self.folder, self.stem) for row in self.wanted} if self.folder else {}
-        return ConversionResult(written, ends, results, program.places, found, report, log.warnings, self.float_program)
+        described = ends, results, program.places, found, report, log.warnings, self.float_program, fits
+        return ConversionResult(written, *described)
 
     def build(self) -> tuple[Graph, validation.Reference | None, list[passes.PassReport]]:
         """The laid-out, fused program, the model that it is compared with, and what tuning did."""
@@ -302,6 +317,20 @@ class _Conversion:
         assert told is not None
         return files, *told
 
+    def fits(self, files: Mapping[str, Path]) -> list[Fit]:
+        """How each .tflite fits the device; for ``micro`` the best that does also as C++."""
+        o, found = self.options, list[tuple[Fit, FlatFile]]()
+        flat = [FlatFile(path) for path in files.values() if path.suffix == ".tflite"]
+        for name in dict.fromkeys(d for d in (o.target, o.asked) if d):
+            with self.log.stage(name), boundary(f"device '{name}'"):
+                found += [(judge(name, file), file) for file in flat]
+        arrays = [(fit, file) for fit, file in found if fit.device == o.target and fit.arena]
+        if arrays:
+            fit, file = arrays[-1]  # integers, where there are any: they are written last
+            stem = file.path.with_name(f"{self.stem}_{'int8' if file.kind == 'quantised' else 'float32'}")
+            self.arrays = [path.name for path in c_array.write(file, stem, fit.arena)]
+        return [fit for fit, _ in found]
+
     def reference(self, model: gs.Graph) -> validation.Reference:
         """The model as the user gave it, cut where he asks for that."""
         ends = self.options.input_names, self.options.output_names
@@ -332,9 +361,15 @@ class _Conversion:
         log.info(f"{sum(report['operators'].values())} operators, {moves}")
         if self.folder is not None:
             names = [row.article or row.path(self.folder, self.stem).name for row in self.wanted]
-            log.info(f"wrote {', '.join(names)} in {self.folder}")
+            log.info(f"wrote {', '.join([*names, *self.arrays])} in {self.folder}")
         for line in self.quantiser.sentences():
             log.info(line)
+        for fit in result.fits:
+            if fit.stranded:
+                log.table(verdict.HEADER, [verdict.cells(v) for v in fit.stranded])
+            (log.info if fit.ok else log.error)(fit.sentence)
+            for note in fit.notes:
+                log.info(f"note: {note}")
         if found is None:
             log.info("not compared with ONNX Runtime, on request")
             return

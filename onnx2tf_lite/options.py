@@ -17,6 +17,9 @@ class Options:
 
     ``outputs``          kinds of ``emitters.EMITTERS``; None: the default ones, as far as their packages are there
     ``added``            kinds that are written besides
+    ``target``           the device (``targets.DEVICES``) that the files are made for, with a verdict on every operator
+    ``asked``            a device of which only the verdict is wanted
+    ``forms``            rewrites of ``targets.forms`` that are done besides
     ``calibration``      samples for quantised kinds: arrays by input name, .npz, .npy or folder of images
     ``calibration_parts``  the same, a row for each input: name, .npy, perhaps mean and deviation
     ``calibration_mean``, ``calibration_std``, ``calibration_bgr``  of the images in the folder
@@ -48,6 +51,9 @@ class Options:
 
     outputs: tuple[str, ...] | None = None
     added: Mapping[str, bool] = field(default_factory=dict)
+    target: str = ""
+    asked: str = ""
+    forms: Mapping[str, bool] = field(default_factory=dict)
     calibration: Any = None
     calibration_parts: tuple[tuple[Any, ...], ...] = ()
     calibration_mean: Any = 0.0
@@ -118,7 +124,7 @@ def _says_nothing(name: str, value: object) -> bool:
     return name != "outputs" and isinstance(value, list | tuple | dict | set | frozenset) and not value
 
 
-MERGED = ("added", "pins", "input_shapes", "shape_hints")  # fields that several options may fill together
+MERGED = ("added", "forms", "pins", "input_shapes", "shape_hints")  # fields that several options may fill together
 
 
 class _Wishes:

@@ -288,7 +288,7 @@ def test_obsolete_keywords_warn_refused_ones_fail_others_do_not_exist(path: Path
     result = quiet(path, output_signaturedefs=True, param_replacement_file="fix.json", report_op_coverage=False)
     assert [w.partition(" ")[0] for w in result.warnings] == ["output_signaturedefs", "param_replacement_file"]
     with pytest.raises(ConversionError, match="every TFLite runtime"):
-        quiet(path, enable_rnn_unroll=True)
+        quiet(path, switch_nms_version="v5")
     with pytest.raises(TypeError, match="batch_size"):
         quiet(path, batchsize=1)
 

@@ -18,7 +18,20 @@ from .graph import Graph, Op, Value, short
 from .kinds import KINDS, Kind
 
 #: In program order.
-STAGES = ("lower", "stored", "legalize", "layout", "fuse", "quantize", "int8", "windows", "shapes", "merge")
+STAGES = (
+    "lower",
+    "stored",
+    "legalize",
+    "layout",
+    "fuse",
+    "forms",
+    "quantize",
+    "int8",
+    "kernels",
+    "windows",
+    "shapes",
+    "merge",
+)
 KERNELS, LAST = STAGES.index("legalize"), STAGES.index("shapes")  # from where on dtypes fit; where nothing is symbolic
 MAX_FAULTS = 20
 Fault = tuple[Op | Graph, str]  # where, what

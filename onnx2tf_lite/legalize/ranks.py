@@ -12,21 +12,22 @@ from ..ir.orders import AnyOrder, Elementwise, FullyConnected, Layout, Renamed
 Runs = list[list[int]]
 
 
-def collapse(op: Op) -> list[Value] | None:
-    """The results of ``op`` computed at a lower rank; None where its rank is fine.
+def collapse(op: Op, most: int | None = None) -> list[Value] | None:
+    """The results of ``op`` computed at a lower rank; None where its rank is fine: for its kernel, or at ``most``.
 
     :raises ValueError: where the rank is too high and the axes cannot be merged.
     """
     rank = max((v.rank for v in [*op.inputs, *op.outputs] if v is not None), default=0)
-    if rank <= op.kind.max_rank:
+    limit = op.kind.max_rank if most is None else min(most, op.kind.max_rank)
+    if rank <= limit:
         return None
     if op.kind.is_view and not op.kind.permutes:  # only what lies before a chain of them matters
         op.inputs = [_source(v) for v in op.inputs if v is not None]
         return None
     method = next((m for layout, m in METHODS.items() if isinstance(op.kind.layout, layout)), None)
-    results = method(op) if method else None
+    results = method(op, limit) if method else None
     if results is None:
-        raise ValueError(f"{op.kind.name} of rank {rank} has no TFLite kernel (at most {op.kind.max_rank})")
+        raise ValueError(f"{op.kind.name} of rank {rank} has no TFLite kernel (at most {limit})")
     return results
 
 
@@ -60,7 +61,7 @@ def _merged(shape: Shape, runs: Runs) -> Shape:
     return tuple(dims.product([shape[a] for a in run]) for run in runs)
 
 
-def _elementwise(op: Op) -> list[Value] | None:
+def _elementwise(op: Op, limit: int) -> list[Value] | None:
     """Axes are alike where the same operands broadcast."""
     shape = op.outputs[0].shape
     values = [v for v in op.inputs if v is not None]
@@ -69,7 +70,7 @@ def _elementwise(op: Op) -> list[Value] | None:
     full = [v for v in values if v.rank]
     labels = [tuple(v.shape[i] == shape[i] for v in full) for i in range(len(shape))]
     runs = _runs(labels, tuple(0 for _ in shape))
-    if len(runs) > op.kind.max_rank:
+    if len(runs) > limit:
         return None
     merged = [_reshape(v, _merged(v.shape, runs)) if v.rank else v for v in values]
     return [_restored(build.emit(op.kind.name, *merged, **op.attrs), op)]
@@ -79,7 +80,7 @@ def _restored(value: Value, op: Op, index: int = 0) -> Value:
     return build.reshape(value, op.outputs[index].shape)
 
 
-def _transpose(op: Op) -> list[Value] | None:
+def _transpose(op: Op, limit: int) -> list[Value] | None:
     """Axes that travel together, and unit axes, need not be told apart."""
     (x,) = op.inputs
     assert x is not None
@@ -91,14 +92,14 @@ def _transpose(op: Op) -> list[Value] | None:
             runs[-1].append(a)
         else:
             runs.append([a])
-    if len(runs) > op.kind.max_rank:
+    if len(runs) > limit:
         return None
     order = sorted(runs)
     small = _reshape(x, _merged(x.shape, order))
     return [_restored(build.transpose(small, [order.index(r) for r in runs]), op)]
 
 
-def _by_axes(op: Op) -> list[Value] | None:
+def _by_axes(op: Op, limit: int) -> list[Value] | None:
     """Operations with attributes per axis: axes that no attribute touches are merged with such neighbours."""
     layout = op.kind.layout
     assert isinstance(layout, AnyOrder)
@@ -110,7 +111,7 @@ def _by_axes(op: Op) -> list[Value] | None:
     reduces = bool(layout.drops) and isinstance(op.attrs[layout.drops], tuple)
     labels = [("all" if reduces else i) if i in touched else None for i in range(rank)]
     runs = _runs(labels, data[0].shape)
-    if len(runs) > op.kind.max_rank:
+    if len(runs) > limit:
         return None
     merged = [
         v if i in layout.fixed or v is None else _reshape(v, _merged(v.shape, runs)) for i, v in enumerate(op.inputs)
@@ -153,7 +154,7 @@ def _whole(name: str, extent: dims.Dim) -> object:
     return {"begin": 0, "pads": (0, 0), "multiples": 1, "strides": 1}.get(name, extent)
 
 
-def _fully_connected(op: Op) -> list[Value] | None:
+def _fully_connected(op: Op, limit: int) -> list[Value] | None:
     """Rows are alike, whatever axes they lie on."""
     x, *weights = op.inputs
     assert x is not None
@@ -161,7 +162,7 @@ def _fully_connected(op: Op) -> list[Value] | None:
     return [_restored(build.emit_all(op.kind.name, [rows, *weights], **op.attrs)[0], op)]
 
 
-METHODS: dict[type[Layout], Callable[[Op], list[Value] | None]] = {
+METHODS: dict[type[Layout], Callable[[Op, int], list[Value] | None]] = {
     Renamed: _transpose,
     Elementwise: _elementwise,
     AnyOrder: _by_axes,

@@ -10,6 +10,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..targets.verdict import Fit
 from .integers import Integers
 from .judge import SLACK, Difference
 from .measure import Histogram
@@ -317,6 +318,7 @@ class Report:
     - ``seconds``: time of each stage of the check
     - ``conversion``: the JSON report of the conversion where the pipeline made the files (``passes``, ``layout`` with
       ``transposes`` and their reasons, ``operators``, ``stages``, ``files``); else empty
+    - ``fits``: how the files fit the device that was asked for
     """
 
     engine: str = ""
@@ -328,6 +330,7 @@ class Report:
     settings: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     conversion: dict[str, Any] = field(default_factory=dict)
+    fits: list[Fit] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -350,6 +353,7 @@ class Report:
         """Everything, with the verdicts and the blame in words; infinities and NaN are left for the writer."""
         words = [{"verdict": f.verdict, "blame": f.blame, "ok": f.ok, "reached": f.reached} for f in self.files]
         data = asdict(self) | {"ok": self.ok, "exit_code": self.exit_code, "verdicts": [f.verdict for f in self.files]}
+        data["fits"] = [fit.to_json() for fit in self.fits]
         data["files"] = [found | more for found, more in zip(data["files"], words, strict=True)]
         return data
 

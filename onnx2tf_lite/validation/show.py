@@ -7,6 +7,8 @@ from typing import TextIO
 
 from ..commands.strict import to_json
 from ..commands.terminal import Terminal
+from ..targets import verdict
+from ..targets.verdict import Fit
 from .report import CARRIES, HEADER, INTRODUCES, FileReport, Report, Row, cells
 
 COLOURS = {"ok": "", INTRODUCES: "bold red", CARRIES: "yellow", "DIFFERS": "red"}
@@ -22,10 +24,21 @@ def show(report: Report, rows: str = "all", count: int = 10, stream: TextIO | No
         _line(file.verdict, "green" if file.ok else "bold red", out)
         for note in file.notes:
             _line(f"note: {note}", "", out)
+    for fit in report.fits:
+        _fit(fit, rows, out)
     for note in report.notes:
         _line(f"note: {note}", "", out)
     if report.error:
         _line(report.error, "bold red", out)
+
+
+def _fit(fit: Fit, rows: str, out: TextIO) -> None:
+    """What does not run on the device itself, and the summary."""
+    if fit.stranded and rows != "none":
+        Terminal("info", stream=out).table(verdict.HEADER, [verdict.cells(v) for v in fit.stranded])
+    _line(fit.sentence, "green" if fit.ok else "bold red", out)
+    for note in fit.notes:
+        _line(f"note: {note}", "", out)
 
 
 def _choose(file: FileReport, rows: str, count: int) -> list[Row]:

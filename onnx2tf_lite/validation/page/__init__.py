@@ -15,6 +15,8 @@ from string import Template
 from typing import Any
 
 from ...errors import ConversionError, Problem
+from ...targets import verdict
+from ...targets.verdict import STATUSES, Fit
 from ..report import HEADER, FileReport, Report, Row, cells
 from . import charts
 
@@ -39,6 +41,7 @@ def render(report: Report) -> str:
     verdicts = [
         f'<li>{_badge(f.ok)}<a href="#file{i}">{escape(f.verdict)}</a></li>' for i, f in enumerate(report.files)
     ]
+    verdicts += [f"<li>{_badge(f.ok)}{escape(f.sentence)}</li>" for f in report.fits]
     if report.error:
         verdicts.insert(0, f"<li>{_badge(False)}{escape(report.error)}</li>")
     samples = "; ".join(f"{n} {list(s)}" for sample in report.samples for n, s in sample.items())
@@ -50,7 +53,7 @@ def render(report: Report) -> str:
         library=charts.library(),
         verdicts="".join(verdicts),
         notes=_list(report.notes),
-        files="".join(_file(i, f) for i, f in enumerate(report.files)),
+        files="".join([*(_file(i, f) for i, f in enumerate(report.files)), *map(_device, report.fits)]),
         charts="".join(charts.overview(report)),
         settings=_settings(report),
     )
@@ -80,6 +83,17 @@ def _file(number: int, file: FileReport) -> str:
     if moves:
         parts.append(f'<div class="scroll">{_table(("result", "perm", "bytes", "reason"), moves)}</div>')
     return "".join([*parts, "</section>"])
+
+
+def _device(fit: Fit) -> str:
+    """How a file fits the device: every operator, those first that do not run there."""
+    ordered = sorted(fit.verdicts, key=lambda v: STATUSES.index(v.status), reverse=True)
+    rows = [verdict.cells(v) for v in ordered]
+    return (
+        f"<section><h2>{_badge(fit.ok)} {escape(fit.path)} on {escape(fit.title)}</h2>"
+        f'<p class="hint">{escape(fit.sentence)}. Source of the table: {escape(fit.source)}.</p>'
+        f'{_list(fit.notes)}<div class="scroll">{_table(verdict.HEADER, rows)}</div></section>'
+    )
 
 
 def _reach(file: FileReport) -> str:

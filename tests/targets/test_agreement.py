@@ -1,0 +1,45 @@
+"""The tables against the devices' own tools, on files of one operator: a fact that a tool contradicts is a failure."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnx2tf_lite.targets import DEVICES
+from tests.targets import single
+from tests.targets.agreement import disagreement
+
+PROVED = ("micro", "ethos-u55", "ethos-u85", "cpu")
+#: One of each operator and of what devices tell apart, in the form that devices are made for.
+FEW = [(name, "q8") for name in single.MORE] + [(name, "q8") for name in single.OTHERS]
+WHOLE = [*single.files("f32", "q8", "q16", "i32", "i64", "b")]
+
+
+def _contradicted(device: str, files: list[tuple[str, str]]) -> list[str]:
+    found = ((name, form, disagreement(device, name, form)) for name, form in files)
+    return [f"{name} {form}: {what}" for name, form, what in found if what]
+
+
+@pytest.mark.parametrize("device", PROVED)
+def test_table_and_tool_say_the_same(device: str) -> None:
+    assert not _contradicted(device, FEW)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", PROVED)
+def test_table_and_tool_say_the_same_of_everything(device: str) -> None:
+    assert not _contradicted(device, WHOLE)
+
+
+def test_every_device_that_has_a_tool_is_held_against_it() -> None:
+    from onnx2tf_lite.targets import device
+
+    assert {name for name in DEVICES if device(name).tool} - set(PROVED) == {"ethos-u65"}  # the table of U55
+
+
+def test_a_wrong_fact_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnx2tf_lite.targets import device
+    from onnx2tf_lite.targets.table import Kernel
+
+    row = Kernel("RELU", "f32")
+    monkeypatch.setitem(device("micro").rows, "RELU", row)  # type: ignore[arg-type]
+    assert "table 'not possible', tool 'runs'" in disagreement("micro", "RELU-4d", "q8")
