@@ -31,7 +31,7 @@ class Alias:
     ``option``   its flags, meaning and values; its ``dest`` is the keyword
     ``sets``     the field of ``Options``; nothing where it is ignored or refused
     ``value``    what the field becomes, from the words of the command line or the value of the keyword (ValueError)
-    ``also``     fields that it implies
+    ``also``     fields that it implies; ``...`` is the same value
     ``reader``   who reads the field: the check, or a pass; given to no effect where that is switched off
     ``form``     the type of the keyword
     ``ignored``, ``refused``  why
@@ -49,7 +49,7 @@ class Alias:
     @property
     def keyword(self) -> str:
         """Under which keyword of the function a caller may give it."""
-        return self.option.dest if self.sets else self.option.flags[-1].lstrip("-")
+        return self.option.dest if self.sets or not self.option.flags else self.option.flags[-1].lstrip("-")
 
     def __str__(self) -> str:
         short = next((f for f in self.option.flags if not f.startswith("--")), "")
@@ -80,6 +80,16 @@ def _shapes(given: str | Iterable[str] | Mapping[str, Iterable[int]]) -> dict[st
     if isinstance(given, Mapping):
         return {name: tuple(map(int, extents)) for name, extents in given.items()}
     return words.shapes(_names(given))
+
+
+def _numbers(given: str | Iterable[str] | Mapping[str, float]) -> dict[str, float]:
+    if isinstance(given, Mapping):
+        return {name: float(value) for name, value in given.items()}
+    return words.fills(_names(given))
+
+
+def _level(given: str | bool) -> str:
+    return "info" if given is True else str(given)
 
 
 def _pinned(order: str) -> Callable[[str | Iterable[str]], dict[str, str]]:
@@ -153,6 +163,8 @@ _OURS = [
              _added("h5", "keras_weights")),
         _set("-okv3 --output_keras_v3", "added", "the Keras model as .keras", _added("keras")),
         _set("-otfv1pb --output_tfv1_pb", "added", "the frozen graph of TensorFlow 1 as .pb", _added("frozen")),
+        _set("-eatfp16 --enable_accumulation_type_float16", "float16_sums",
+             "let the float16 file be computed in float16, sums too, where the hardware can", True),
         _set("-dms --disable_model_save", "save", "convert and check, write nothing", False),
     ),
     *_group(
@@ -182,7 +194,7 @@ _OURS = [
              _added("dynamic_range_quant")),
         _set("--calibration PATH", "calibration", "samples: .npz by input name, .npy, or a folder of images",
              reader="quantisation", form=f"{_PATH} | Mapping[str, np.ndarray]"),
-        _set("-cind --custom_input_op_name_np_data_path WORD...", "calibration_parts",
+        _set("-cind -qcind -cid --custom_input_op_name_np_data_path WORD...", "calibration_parts",
              "NAME FILE.npy [MEAN STD] of an input; repeatable; either layout", _calibrated, reader="quantisation",
              form="Sequence[Sequence[Any]]", action="append"),
         _set("-qnm --quant_norm_mean M", "calibration_mean", "of the images in the folder: (pixel / 255 - M) / S",
@@ -202,6 +214,8 @@ _OURS = [
              reader="quantisation", choices=OUTER),
         _set("-oqd --output_quant_dtype", "output_dtype", "default: int8", _text, reader="quantisation",
              choices=OUTER),
+        _set("-ioqd --input_output_quant_dtype", "input_dtype", "the same as -iqd and -oqd", _text,
+             reader="quantisation", choices=OUTER, also={"output_dtype": ...}),
     ),
     *_group(
         "shapes",
@@ -209,6 +223,9 @@ _OURS = [
              reader="shapes", form="int"),
         _set("-ois --overwrite_input_shape NAME:DIMS...", "input_shapes",
              f"fix the shape of inputs, in ONNX order: {_INPUT_FORM}", _shapes, reader="shapes", form=_SHAPES),
+        _set("-vh --value_hints NAME:NUMBER...", "value_hints",
+             "what inputs are filled with in the check: x:0.5, and *:1 for all others", _numbers,
+             form="Mapping[str, float] | Sequence[str]"),
         _set("-sh --shape_hints NAME:DIMS...", "shape_hints", "shapes for the check only; the model stays dynamic",
              _shapes, reader="check", form=_SHAPES),
     ),
@@ -260,6 +277,10 @@ _OURS = [
              form="float"),
         _set("-cotoa --check_onnx_tf_outputs_elementwise_close_atol A", "atol", "1e-6", _number(words.limit),
              reader="check", form="float"),
+        _set("-ert --eval_rtol R", "rtol", "the same as -cotor", _number(words.limit), form="float"),
+        _set("-eat --eval_atol A", "atol", "the same as -cotoa", _number(words.limit), form="float"),
+        _set("-ens --eval_num_samples N", "samples", "how many random inputs the check draws", _number(words.positive),
+             form="int"),
         _set("--require-coverage PERCENT", "require_coverage",
              "of layers, branches and weights that the check has to reach; default 0", _number(words.limit),
              reader="check", form="float"),
@@ -275,18 +296,27 @@ _OURS = [
     *_group(
         "output on the terminal",
         _set("-n --non_verbose", "verbosity", "errors only", "error"),
-        _set("-v --verbosity", "verbosity", "default: info", _text, choices=LEVELS),
+        _set("-v --verbosity", "verbosity", "default: info", _level, choices=LEVELS),
     ),
 ]  # fmt: skip
 
 _ALWAYS = "always done"
 _GUESS = "axes are computed, not guessed: there is nothing to correct"
-_NO_SPLIT = "files above 2 GB need no splitting"
+_NO_SPLIT = "models above 2 GB are written as one file; nothing is split"
 _NOT_SPLIT = "files are not split"
 _ONNX_SHAPE = "results always have the shape that ONNX defines"
 _HALVED = "the features would be halved first, which changes the result; -rarf32 does not"
 _FEW_AXES = "axes are merged where kernels need it; --target gpu keeps to four"
-_NO_FLEX = "no Flex operator is ever written"
+_NO_FLEX = "no Flex operator is ever written, so none needs a replacement"
+_STANDARD = "operators are always written in the form that every TFLite runtime has"
+_NO_CUSTOM = "custom operators are never written; nodes that would need one are listed as errors"
+_RANGE = "pictures of the check have the range that the model's own arithmetic asks for"
+
+#: The operators that onnx2tf had an option each for, until -rtpo came.
+_PSEUDO = {
+    "rasin": "asin", "racos": "acos", "rabs": "abs", "rpr": "prelu", "rlr": "leakyrelu", "rpw": "power",
+    "rgn": "gathernd", "rng": "neg", "rhs": "hardswish", "rerf": "erf",
+}  # fmt: skip
 
 _WITHOUT_EFFECT = [
     _ignored("-osd --output_signaturedefs", _ALWAYS),
@@ -313,44 +343,37 @@ _WITHOUT_EFFECT = [
     _ignored("-rafi64 --replace_argmax_to_fused_argmax_and_indices_is_int64", _HALVED),
     _ignored("-raff32 --replace_argmax_to_fused_argmax_and_indices_is_float32", _HALVED),
     _ignored("-fasr --fused_argmax_scale_ratio R", _HALVED),
-    _ignored("-nodaftc --number_of_dimensions_after_flextranspose_compression N", _FEW_AXES),
     _ignored("-nodafsc --number_of_dimensions_after_flexstridedslice_compression N", _FEW_AXES),
     _ignored("-dsfs --disable_suppression_flexstridedslice", _NO_FLEX),
+    _ignored("-rtpo --replace_to_pseudo_operators [NAME...]", _NO_FLEX),
+    *(_ignored(f"-{short} --replace_{name}_to_pseudo_operators", _NO_FLEX) for short, name in _PSEUDO.items()),
+    _ignored("-nodaftc -nodafc --number_of_dimensions_after_flextranspose_compression N", _FEW_AXES),
+    _ignored("-snms --switch_nms_version VERSION", _STANDARD),
+    _ignored("-fdaco --flatbuffer_direct_allow_custom_ops", _NO_CUSTOM),
+    _ignored("-fdcoa --flatbuffer_direct_custom_op_allowlist NAMES", _NO_CUSTOM),
+    _ignored("-easm --enable_auto_split_model", _NO_SPLIT),
+    _ignored("-asmsm -asmmb --auto_split_max_size_mb N", _NO_SPLIT),
+    _ignored("-asms --auto_split_max_size SIZE", _NO_SPLIT),
+    _ignored("-coton --check_onnx_tf_outputs_sample_data_normalization NAME", _RANGE),
+    _ignored("-ett --eval_target_tflite NAME", "every written file is checked"),
+    _ignored("-ecm --eval_compare_mode MODE", "files are always compared in real numbers"),
+    _ignored("-onwa --output_nms_with_argmax", _ONNX_SHAPE),
+    _ignored("-me --mvn_epsilon E", "MeanVarianceNormalization has the epsilon that ONNX defines, 1e-9"),
+    Alias(parameter("onnxruntime_output_memmap", ""), ignored=_GUESS),
+    Alias(parameter("tf_input_cache", ""), ignored=_GUESS),
 ]
 
 _WEIGHTS = "--outputs keras_weights writes the float weights as .h5; those of a .tflite lie in the file itself"
 _PYTORCH = "PyTorch is not a target of this converter; use the ONNX file there"
-_SPLIT = "models above 2 GB are written as one file; cut with -inimc and -onimc where parts are wanted"
-_STANDARD = "operators are always written in the form that every TFLite runtime has"
-_CUSTOM = "custom operators are never written; the error lists the nodes to replace"
-_CHECK = "not a setting of the check: see -cotor, -cotoa, -tdnp and -sh"
-_INPUTS = "give the inputs themselves: -tdnp inputs.npz"
 
 _INSTEAD = [
     _refused("-it --input_tflite_file_path FILE", "only ONNX files are converted: -i model.onnx"),
-    _refused("-eatfp16 --enable_accumulation_type_float16", "set it in the delegate that runs the file"),
     _refused("-ow --output_weights", _WEIGHTS),
     _refused("-fdopt --flatbuffer_direct_output_pytorch", _PYTORCH),
     _refused("-fdots --flatbuffer_direct_output_torchscript", _PYTORCH),
     _refused("-fdodo --flatbuffer_direct_output_dynamo_onnx", _PYTORCH),
     _refused("-fdoep --flatbuffer_direct_output_exported_program", _PYTORCH),
     _refused("-npgts --native_pytorch_generation_timeout_sec N", _PYTORCH),
-    _refused("-fdaco --flatbuffer_direct_allow_custom_ops", _CUSTOM),
-    _refused("-fdcoa --flatbuffer_direct_custom_op_allowlist NAMES", _CUSTOM),
-    _refused("-easm --enable_auto_split_model", _SPLIT),
-    _refused("-asmsm --auto_split_max_size_mb N", _SPLIT),
-    _refused("-asms --auto_split_max_size SIZE", _SPLIT),
-    _refused("-vh --value_hints [WORD...]", _INPUTS),
-    _refused("-coton --check_onnx_tf_outputs_sample_data_normalization NAME", _INPUTS),
-    _refused("-ens --eval_num_samples N", _CHECK),
-    _refused("-ert --eval_rtol R", "use -cotor"),
-    _refused("-eat --eval_atol A", "use -cotoa"),
-    _refused("-ett --eval_target_tflite NAME", "every written file is checked: --outputs says which are written"),
-    _refused("-ecm --eval_compare_mode MODE", _CHECK),
-    _refused("-onwa --output_nms_with_argmax", _ONNX_SHAPE),
-    _refused("-snms --switch_nms_version VERSION", _STANDARD),
-    _refused("-rtpo --replace_to_pseudo_operators [NAME...]", f"{_NO_FLEX}, so none needs a replacement"),
-    _refused("-me --mvn_epsilon E", "it would change what MeanVarianceNormalization computes"),
 ]
 
 #: By keyword.

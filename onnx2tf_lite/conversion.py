@@ -199,6 +199,8 @@ class _Conversion:
             histograms=o.html is not None,
             data=o.test_data if given else validation.inputs.read(o.test_data),
             hints=o.shape_hints,
+            fills=o.value_hints,
+            samples=o.samples,
             rtol=o.rtol,
             atol=o.atol,
             require_coverage=o.require_coverage,

@@ -9,6 +9,7 @@ from typing import Any
 from .aliases import ALIASES, CHECKS, IO_LAYOUTS, OUTER, SIMPLIFY, Alias
 from .commands.terminal import LEVELS
 from .errors import ConversionError, Problem, nearest
+from .onnx2tf_options import is_default
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Options:
     ``min_sqnr``, ``min_agreement``  what mixed precision has to reach
     ``per_channel``      a scale for each output channel of weights
     ``input_dtype``, ``output_dtype``  of ``full_integer_quant``
+    ``float16_sums``     the float16 file may be computed in float16, sums too, where the hardware can
     ``save``             False: convert and check, write nothing
     ``batch_size``       of every free first dimension
     ``input_shapes``     input name -> its shape in ONNX order; -1 leaves an extent free
@@ -43,6 +45,8 @@ class Options:
     ``require_coverage`` percent of layers, branches and weights that the check has to reach
     ``test_data``        arrays by input name, or an .npz or .npy file; None: seeded random inputs
     ``shape_hints``      input name -> shape of the random inputs
+    ``value_hints``      input name, or ``*`` for all others -> the number that fills it instead of random ones
+    ``samples``          how many random inputs are drawn; None: as many as the model has cases
     ``html``             where the page of the check goes
     ``verbosity``        ``debug``, ``info``, ``warn``, ``error``
     ``listener``         told the name of every stage that begins
@@ -65,6 +69,7 @@ class Options:
     per_channel: bool = True
     input_dtype: str = "int8"
     output_dtype: str = "int8"
+    float16_sums: bool = False
     save: bool = True
     batch_size: int | None = None
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -83,6 +88,8 @@ class Options:
     require_coverage: float = 0.0
     test_data: Any = None
     shape_hints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    value_hints: Mapping[str, float] = field(default_factory=dict)
+    samples: int | None = None
     html: Any = None
     verbosity: str = "info"
     listener: Callable[[str], object] | None = None
@@ -101,6 +108,8 @@ class Options:
 
 def resolve(given: Mapping[str, object]) -> Options:
     """The options that ``given`` names mean; None, False and "" are as good as not given.
+
+    So is onnx2tf's own default for a keyword, where it would not ask for something else here.
 
     :raises TypeError: for a name that does not exist.
     :raises ConversionError: with every value that cannot be read, every option that is refused and every contradiction.
@@ -121,10 +130,14 @@ def resolve(given: Mapping[str, object]) -> Options:
 def _says_nothing(name: str, value: object) -> bool:
     if value is None or value is False or (isinstance(value, str) and not value):
         return True
+    if is_default(name, value) and ALIASES[name].sets not in OTHER_DEFAULTS:
+        return True
     return name != "outputs" and isinstance(value, list | tuple | dict | set | frozenset) and not value
 
 
 MERGED = ("added", "forms", "pins", "input_shapes", "shape_hints")  # fields that several options may fill together
+#: What onnx2tf takes for these if nothing is said is not what is taken here.
+OTHER_DEFAULTS = ("rtol", "atol", "verbosity", "calibration_mean", "calibration_std")
 
 
 class _Wishes:
@@ -151,7 +164,7 @@ class _Wishes:
             self.problems.append(Problem(str(row), str(error)))
             return
         for name, wanted in {row.sets: made, **row.also}.items():
-            self._set(row, name, wanted)
+            self._set(row, name, made if wanted is ... else wanted)
 
     def _set(self, row: Alias, name: str, value: Any) -> None:
         """The field, unless another option has given it another value; fields that are mappings are merged."""

@@ -287,8 +287,8 @@ def test_own_test_data(path: Path, tmp_path: Path, order: str) -> None:
 def test_obsolete_keywords_warn_refused_ones_fail_others_do_not_exist(path: Path) -> None:
     result = quiet(path, output_signaturedefs=True, param_replacement_file="fix.json", report_op_coverage=False)
     assert [w.partition(" ")[0] for w in result.warnings] == ["output_signaturedefs", "param_replacement_file"]
-    with pytest.raises(ConversionError, match="every TFLite runtime"):
-        quiet(path, switch_nms_version="v5")
+    with pytest.raises(ConversionError, match="use the ONNX file there"):
+        quiet(path, flatbuffer_direct_output_pytorch=True)
     with pytest.raises(TypeError, match="batch_size"):
         quiet(path, batchsize=1)
 
@@ -331,7 +331,7 @@ def test_keywords_that_say_nothing_contradict_nothing() -> None:
 
 def test_all_that_is_wrong_is_said_at_once(path: Path) -> None:
     with pytest.raises(ConversionError) as error:
-        quiet(path, check="none", html="page.html", output_h5=True, batch_size="two")
+        quiet(path, check="none", html="page.html", input_tflite_file_path="m.tflite", batch_size="two")
     assert len(error.value.problems) == 3
 
 

@@ -71,6 +71,20 @@ def shapes(words: Iterable[str]) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def fills(words: Iterable[str]) -> dict[str, float]:
+    """``x:0.5`` by name, which may have colons of its own; ``*:1`` for all others."""
+    found: dict[str, float] = {}
+    for word in words:
+        name, _, text = word.rpartition(":")
+        try:
+            found[name] = float(text)
+        except ValueError:
+            name = ""
+        if not name:
+            raise WordError(f"{word!r} is not of the form name:0.5")
+    return found
+
+
 def assignments(words: Iterable[str]) -> dict[str, int | str]:
     """``N=1 H=height``: name -> number or name."""
     found: dict[str, int | str] = {}

@@ -76,7 +76,7 @@ def _quantised(name: str) -> Emitter:
 def _float16(program: Graph, path: Path, options: Options) -> None:
     from .tflite import write
 
-    write(program, path, float16=True)
+    write(program, path, float16=True, float16_sums=options.float16_sums)
 
 
 def _frozen(program: Graph, path: Path, options: Options) -> None:

@@ -29,13 +29,15 @@ MASK = re.compile(r"(^|[^a-z])mask([^a-z]|$)", re.IGNORECASE)
 @dataclass(frozen=True)
 class InputSpec:
     """An input of the original model: its dtype, its declared shape (numbers, names, None), and what the model does
-    with it.  ``span``: ends of the range that a quantised file has for it."""
+    with it.  ``span``: ends of the range that a quantised file has for it.  ``fill``: the number to fill it
+    with, where somebody says so."""
 
     name: str
     dtype: np.dtype
     shape: tuple[Any, ...]
     facts: Facts = field(default_factory=Facts, compare=False)
     span: tuple[float, float] | None = None
+    fill: float | None = None
 
     def random(
         self, shape: Iterable[int], rng: np.random.Generator, high: int, turn: int = 0, longest: int | None = None
@@ -45,6 +47,8 @@ class InputSpec:
         ``high``: the bound of integers that nothing else bounds; ``longest``: the extent that values are lengths of.
         """
         size = tuple(shape)
+        if self.fill is not None:
+            return np.full(size, self.fill).astype(self.dtype)
         cases = self.cases if np.prod(size) == 1 else ()
         if self.facts.exact and np.prod(size) == len(self.facts.exact):
             drawn: np.ndarray = np.reshape(self.facts.exact, size)

@@ -38,6 +38,7 @@ class CheckOptions:
 
     ``layers``: every tensor with a counterpart, not the outputs alone.  ``data``: arrays by input name (or one list of
     such samples), else seeded random ones, free dimensions from ``hints`` (input name -> shape) where given.
+    ``fills``: input name, or ``*`` for all others -> the number that fills it, instead of random ones.
     ``samples``: how many random ones; None: two sizes for a dynamic model, and as many (up to four) as show every case
     of its inputs, else one.  ``rtol``, ``atol``, ``metric``:
     see ``compare``.  ``budget``: bytes that the check may take above the weights of the model; layers that take more
@@ -50,6 +51,7 @@ class CheckOptions:
     layers: bool = False
     data: Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]] | None = None
     hints: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    fills: Mapping[str, float] = field(default_factory=dict)
     rtol: float | None = None
     atol: float | None = None
     metric: str | None = None
@@ -92,10 +94,9 @@ class Samples:
         places = next((t.program.places for t in targets if all(s.name in t.program.places for s in specs)), None)
         places = places or {s.name: inputs.default_place(s) for s in specs}
         known = [s.name for s in specs]
-        if unknown := [n for n in o.hints if n not in known]:
-            raise ConversionError(
-                *(Problem(f"input '{n}'", "no such input to give a shape", did_you_mean(n, known)) for n in unknown)
-            )
+        asked = dict.fromkeys(o.hints, "a shape") | dict.fromkeys(o.fills.keys() - {"*"}, "a value")
+        if unknown := [(n, f"no such input to give {what}") for n, what in asked.items() if n not in known]:
+            raise ConversionError(*(Problem(f"input '{n}'", what, did_you_mean(n, known)) for n, what in unknown))
         for name, shape in o.hints.items():
             inputs.check_hint(name, shape, places[name])
         given = None if o.data is None else inputs.from_user(o.data, specs, places)
@@ -206,7 +207,8 @@ class _Search:
 
     def __post_init__(self) -> None:
         self.options, self.reference = self.whole.options, self.whole.reference
-        self.specs = [_spanned(spec, self.targets) for spec in self.reference.inputs]
+        fills, spans = self.options.fills, [_spanned(spec, self.targets) for spec in self.reference.inputs]
+        self.specs = [replace(s, fill=fills.get(s.name, fills.get("*"))) for s in spans]
         self.free = any(not isinstance(d, int) for s in self.specs for d in self.places[s.name].shape)
 
     def run(self, given: Sequence[tuple[dict[str, int], Arrays]] | None) -> tuple[list[Sample], dict[str, Any]]:

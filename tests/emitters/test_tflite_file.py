@@ -294,6 +294,15 @@ def test_half_precision_weights(tmp_path):
         np.testing.assert_allclose(got, dense_reference(graph, x), rtol=0, atol=2e-3)
 
 
+def test_sums_in_half_precision_are_said_to_delegates(tmp_path):
+    graph = dense()
+    write(graph, tmp_path / "half", float16=True, float16_sums=True)
+    data = (tmp_path / "half").read_bytes()
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    entries = {entry.name.decode(): bytes(model.buffers[entry.buffer].data) for entry in model.metadata}
+    assert entries["reduced_precision_support"] == b"fp16accfp16"
+
+
 @pytest.mark.parametrize("value", [1e38, -70000.0, np.nan], ids=str)
 def test_constants_beyond_half_precision_stay(tmp_path, value):
     graph = Graph()

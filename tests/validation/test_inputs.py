@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import parser
 
 from onnx2tf_lite import ConversionError, convert, passes, validation
 from onnx2tf_lite.ir.dims import symbol
 from onnx2tf_lite.ir.graph import Placement, Value
 from onnx2tf_lite.validation import extents, inputs
 from onnx2tf_lite.validation.inputs import InputSpec
+from onnx2tf_lite.validation.reference import Reference
+from onnx2tf_lite.validation.samples import CheckOptions, Samples
 
 from .models import model
 
@@ -118,3 +121,20 @@ def test_extents_are_such_that_the_model_makes_something(tmp_path: Path) -> None
     assert asked.exit_code == 2
     why = "at these sizes the window of 'd' does not fit into [1] (ONNX Runtime makes a result up)"
     assert f"{why}: give larger ones (--shape)" in asked.files[0].verdict
+
+
+def test_value_hints_fill_inputs() -> None:
+    """By name, and ``*`` for the others; a name that is no input is an error."""
+    proto = parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]> g (float[2,3] x, int64[2] y, float[2] z) => (float[2,3] a)'
+        " { c = Cast <to = 1> (y) d = Add(c, z) s = Constant <value = int64[2] {2, 1}> () e = Reshape(d, s)"
+        " a = Add(x, e) }"
+    )
+    reference = Reference.of(proto, passes.load(proto))
+    samples = Samples(reference, CheckOptions(fills={"x": 0.5, "*": 2}))
+    samples.draw([])
+    feeds = samples.samples[0].feeds
+    assert {name: set(np.ravel(array).tolist()) for name, array in feeds.items()} == {"x": {0.5}, "y": {2}, "z": {2.0}}
+    assert feeds["y"].dtype == np.int64
+    with pytest.raises(ConversionError, match="no such input to give a value"):
+        Samples(reference, CheckOptions(fills={"w": 1})).draw([])

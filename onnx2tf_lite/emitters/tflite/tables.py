@@ -26,13 +26,15 @@ TENSOR_TYPES = {np.dtype(name): getattr(schema.TensorType, name.upper()) for nam
 ENUMS = {"padding": schema.Padding, "fusedActivationFunction": schema.ActivationFunctionType}
 HALF_MIN_SIZE = 256  # elements from which a float16 constant is smaller than its DEQUANTIZE operation
 HALF_MAX = 65504.0
+#: TensorFlow's reduced_precision_metadata.h: inference in float16, accumulated in float16.
+REDUCED_PRECISION, HALF_WITH_HALF_SUMS = "reduced_precision_support", b"fp16accfp16"
 
 
 class Tables:
     """Collects one model: ``add`` every graph, then :meth:`model`."""
 
-    def __init__(self, float16: bool = False):
-        self.float16 = float16
+    def __init__(self, float16: bool = False, float16_sums: bool = False):
+        self.float16, self.float16_sums = float16, float16_sums
         self.pool = Pool()
         self.graphs: list[Graph] = []
         self.indices: dict[Graph, int] = {}
@@ -76,13 +78,17 @@ class Tables:
         return model
 
     def _metadata(self, main: _Body) -> list[schema.MetadataT] | None:
-        """Where the ONNX tensors are, for the checker; nothing for a graph that comes from no model."""
+        """Where the ONNX tensors are, for the checker; what may be computed in half precision, for delegates."""
         table = replace(main.tensor_map(), bodies=self.bodies)
-        if not table.places:
-            return None
+        entries = {NAME: table.to_bytes()} if table.places else {}
+        if self.float16_sums:
+            entries[REDUCED_PRECISION] = HALF_WITH_HALF_SUMS
+        return [self._entry(name, content) for name, content in entries.items()] or None
+
+    def _entry(self, name: str, content: bytes) -> schema.MetadataT:
         entry = schema.MetadataT()
-        entry.name, entry.buffer = NAME, self.pool.add(np.frombuffer(table.to_bytes(), np.uint8))
-        return [entry]
+        entry.name, entry.buffer = name, self.pool.add(np.frombuffer(content, np.uint8))
+        return entry
 
     def _next(self) -> Graph | None:
         return self.graphs[len(self.done)] if len(self.done) < len(self.graphs) else None

@@ -29,15 +29,18 @@ def write(
     path: str | os.PathLike[str],
     *,
     float16: bool = False,
+    float16_sums: bool = False,
     signature_key: str = "serving_default",
     flatbuffer_limit: int = FLATBUFFER_LIMIT,
 ) -> None:
     """Write ``graph`` to ``path``, all of it or nothing.
 
     ``float16`` stores large float constants in half precision; the program still computes in float32 and its inputs
-    and outputs stay float32.  Constants of more than ``flatbuffer_limit`` bytes in total lie outside the flatbuffer.
+    and outputs stay float32.  ``float16_sums`` says in the file that it may be computed in half precision, sums too;
+    where the hardware cannot, nothing changes.  Constants of more than ``flatbuffer_limit`` bytes in total lie outside
+    the flatbuffer.
     """
-    tables = Tables(float16)
+    tables = Tables(float16, float16_sums)
     model = tables.model(graph, signature_key)
     blobs = tables.pool.blobs
     if sum(_aligned(b.nbytes + 4) for b in blobs) > flatbuffer_limit:

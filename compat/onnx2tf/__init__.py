@@ -1,0 +1,44 @@
+"""``import onnx2tf``: this converter under the name, and with the defaults, that callers of onnx2tf rely on.
+
+Four things differ from :func:`onnx2tf_lite.convert`: every input of rank 3 to 5 is stored channels-last (outputs follow
+the rule of ``--io-layout auto``), a keyword that holds onnx2tf's own default asks for nothing, a file that differs from
+ONNX Runtime is a warning, and the Keras model is returned, made when something of it is first used.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from ._keras import KerasModel
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["convert"]
+
+#: The release whose interface this is; callers compare it with the releases that they know.
+__version__ = "1.28.8+lite"
+
+
+def convert(
+    input_onnx_file_path: str | os.PathLike[str] = "",
+    onnx_graph: onnx.ModelProto | None = None,
+    output_folder_path: str | os.PathLike[str] = "saved_model",
+    **keywords: Any,
+) -> Any:
+    """Convert as :func:`onnx2tf_lite.convert` does; the ``tf_keras`` model.
+
+    :raises onnx2tf_lite.ConversionError: with everything that is wrong; nothing is written then.
+    """
+    from onnx2tf_lite.conversion import convert as run
+    from onnx2tf_lite.onnx2tf_options import is_default
+
+    asked = {name: value for name, value in keywords.items() if not is_default(name, value)}
+    result = run(
+        input_onnx_file_path, output_folder_path, onnx_graph=onnx_graph, **{"io_layout": "channels-last"} | asked
+    )
+    for said in [] if result.check is None else [file.verdict for file in result.check.files if not file.ok]:
+        warnings.warn(said, RuntimeWarning, stacklevel=2)
+    return KerasModel(result)

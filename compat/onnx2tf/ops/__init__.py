@@ -1,0 +1,1 @@
+"""Modules that callers look for by name."""
