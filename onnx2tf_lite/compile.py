@@ -23,7 +23,7 @@ from .ir.editor import rewrite
 from .ir.graph import Graph, copy_graph
 from .ir.verify import verify
 from .layout.stage import LayoutReport, assign
-from .legalize import dtypes, dynamic, stored
+from .legalize import dilation, dtypes, dynamic, stored
 from .op_handlers.lower import lower
 from .quantization import RECIPES, Quantiser, Recipe, refuse_islands
 from .targets.forms import fit
@@ -124,6 +124,10 @@ def _fit(late: bool, coarse: bool = False) -> Callable[[Graph, Settings], Graph]
     return stage
 
 
+def _dilation(graph: Graph, settings: Settings) -> Graph:
+    return dilation.fill_kernels(graph)
+
+
 def _shapes(graph: Graph, settings: Settings) -> Graph:
     return dynamic.materialise(graph)
 
@@ -142,10 +146,10 @@ STAGES: tuple[Stage, ...] = (
     ("fuse", _fuse),
 )
 
-#: From there to what emitters write: with float kernels alone, with integer ones where the model is quantised, or with
-#: those that a recipe makes of a float model.
+#: From there to what emitters write: with TensorFlow's float kernels alone, with integer ones where the model is
+#: quantised, or with those that a recipe makes of a float model.
 BRANCHES: dict[str, tuple[Stage, ...]] = {
-    "float": (("shapes", _shapes), ("merge", _merge)),
+    "float": (("dilation", _dilation), ("shapes", _shapes), ("merge", _merge)),
     "integer": (("int8", _int8), ("windows", _windows), ("shapes", _shapes), ("merge", _merge)),
     **{
         name: (("quantize", _quantise(recipe)), ("int8", _integers(recipe)), ("shapes", _shapes), ("merge", _merge))

@@ -279,6 +279,9 @@ class _Conversion:
         log = self.log
         with log.stage("load"), boundary("model"):
             model = passes.load(self.source, log.warn)
+            for tensor in model.inputs:
+                if tensor.shape is None and tensor.name in self.tuning.input_shapes:
+                    tensor.shape = list(self.tuning.input_shapes[tensor.name])
             nodes = {n.name for n in model.nodes}
             if missing := sorted(self.tuning.keep_nodes - nodes):
                 what = "no node has this name"

@@ -57,8 +57,10 @@ def dims_of(x: Operand) -> Shape:
         if x.rank > 1 or not isinstance(x.size, int):
             raise ValueError(f"{x} gives a shape, but its own length is only known at run time")
         graph = current_graph()
-        symbols = [graph.fresh_symbol(x.name) for _ in range(x.size)]
-        graph.definitions.update({str(s): (x, i) for i, s in enumerate(symbols)})
+        symbols, source = [graph.fresh_symbol(x.name) for _ in range(x.size)], x
+        while source.producer and source.producer.kind.is_view and source.producer.inputs[0].rank < 2:
+            source = source.producer.inputs[0]  # views vanish
+        graph.definitions.update({str(s): (source, i) for i, s in enumerate(symbols)})
         content = x.content = np.array([*symbols, None], object)[:-1].reshape(x.shape)
     return tuple(content.ravel().tolist())
 

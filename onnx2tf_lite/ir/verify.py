@@ -25,6 +25,7 @@ STAGES = (
     "layout",
     "fuse",
     "forms",
+    "dilation",
     "quantize",
     "int8",
     "kernels",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import onnx
@@ -118,7 +118,8 @@ def _bad(where: str, what: str, remedy: str = "") -> ConversionError:
 
 def _opset(model: ModelProto, where: str) -> int:
     """The opset of the default domain, in one spelling (IR 1 and 2 had none: it is 1), and no later than ours."""
-    for entry in model.opset_import:
+    nodes = (node for scope in scopes(model) for node in scope.graph.node)
+    for entry in chain(model.opset_import, nodes, *((*f.opset_import, *f.node) for f in model.functions)):
         entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
     if model.ir_version < 3 and not model.opset_import:
         return 1
@@ -139,6 +140,11 @@ def _check(model: ModelProto, where: str) -> None:
     for tensor in tensors(copy):
         if is_external(tensor):
             tensor.CopyFrom(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
+    for end in chain(copy.graph.input, copy.graph.output):  # ONNX Runtime asks for no shape, nor for types of results
+        if not end.HasField("type"):
+            end.type.tensor_type.elem_type = TensorProto.FLOAT
+        if end.type.HasField("tensor_type"):
+            end.type.tensor_type.shape.SetInParent()
     opset = next(e.version for e in copy.opset_import if not e.domain) if copy.opset_import else 1
     early = {op for op in _RUNTIMES if not onnx.defs.has(op, opset, "")}
     old = [n for n in copy.graph.node if not n.domain and (n.op_type in _DEPRECATED or n.op_type in early)]

@@ -14,6 +14,7 @@ from . import (
     control,
     convolution,
     detection,
+    foreign,
     geometry,
     indexing,
     linalg,

@@ -106,15 +106,3 @@ def padded(x: Value, pads: Pads, value: object = 0) -> Value:
 
 def _positive(pad: Dim) -> Dim:
     return max(pad, 0) if isinstance(pad, int) else pad
-
-
-def dilate(x: Value, factors: Sequence[int], first: int = 2) -> Value:
-    """``factor - 1`` zeros between the elements of each axis from ``first`` on."""
-    for axis, factor in enumerate(factors, first):
-        if factor > 1:
-            shape, n = x.shape, x.shape[axis]
-            before, after = dims.product(shape[:axis]), dims.product(shape[axis + 1 :])
-            spread = b.pad(b.reshape(x, (before, n, 1, after)), ((0, 0), (0, 0), (0, factor - 1), (0, 0)))
-            spread = b.reshape(spread, (*shape[:axis], n * factor, *shape[axis + 1 :]))
-            x = b.narrow(spread, axis, 0, (n - 1) * factor + 1)
-    return x

@@ -29,7 +29,7 @@ def _heads(x: Value, count: int | None) -> Value:
     return b.transpose(b.reshape(x, (*x.shape[:2], count, -1)), (0, 2, 1, 3))
 
 
-def _product(x: Value, y: Value, adj_y: bool = False) -> Value:
+def grouped_product(x: Value, y: Value, adj_y: bool = False) -> Value:
     """[B,H,Q,.] times [B,H/G,...]: every key head serves G query heads."""
     if x.shape[1] == y.shape[1]:
         return b.matmul(x, y, adj_y=adj_y)
@@ -39,7 +39,7 @@ def _product(x: Value, y: Value, adj_y: bool = False) -> Value:
     return b.reshape(grouped, (batch, heads, rows, grouped.shape[-1]))
 
 
-def _allowed(scores: Value, offset: Value, bounds: Sequence[tuple[int, int]]) -> list[Value]:
+def allowed(scores: Value, offset: Value, bounds: Sequence[tuple[int, int]]) -> list[Value]:
     """For each (low, high): low <= query + offset - key <= high, a negative bound being none."""
     rows, keys = scores.shape[2:]
     place = b.reshape(b.iota(rows), (1, 1, rows, 1)) + offset
@@ -61,7 +61,7 @@ def attention(q: Value, k: Value, v: Value, mask: Value | None = None, past_key:
     before = past_key.shape[2] if past_key is not None else 0
     k = k if past_key is None else b.concat([past_key, k], 2)
     v = v if past_value is None else b.concat([past_value, v], 2)
-    stages = [_product(q * _scale(scale, q.shape[3]), k, adj_y=True)]
+    stages = [grouped_product(q * _scale(scale, q.shape[3]), k, adj_y=True)]
     stages.append(b.tanh(stages[0] / float(softcap)) * float(softcap) if softcap else stages[0])
     offset = scalar(before)
     conditions = []
@@ -71,13 +71,13 @@ def attention(q: Value, k: Value, v: Value, mask: Value | None = None, past_key:
         conditions.append(b.less(b.reshape(b.iota(k.shape[2]), (1, 1, 1, k.shape[2])), count))
     bounds = [(0 if is_causal else -1, -1), (right_window_size, left_window_size)]
     if any(bound >= 0 for pair in bounds for bound in pair):
-        conditions += _allowed(stages[1], offset, bounds)
-    stages.append(_masked(stages[1], mask, conditions))
+        conditions += allowed(stages[1], offset, bounds)
+    stages.append(masked(stages[1], mask, conditions))
     weights = b.softmax(stages[2])
     if mask is not None or lengths is not None or left_window_size >= 0 or right_window_size >= 0:
         some = b.greater(b.reduce("REDUCE_MAX", stages[2], [3], keepdims=True), LOWEST / 2)
         weights = b.where(some, weights, np.float32(0))
-    y = _product(weights, v)
+    y = grouped_product(weights, v)
     y = b.reshape(b.transpose(y, (0, 2, 1, 3)), (y.shape[0], y.shape[2], -1)) if flat else y
     scores = [*stages, weights][qk_matmul_output_mode]
     return [y, k, v, scores if current_node().wants(3) else None]
@@ -90,7 +90,7 @@ def _scale(scale: float | None, size: Dim) -> Value | float:
     return b.rsqrt(b.cast(scalar(size), np.float32))
 
 
-def _masked(scores: Value, mask: Value | None, conditions: list[Value]) -> Value:
+def masked(scores: Value, mask: Value | None, conditions: list[Value]) -> Value:
     """Scores with a float mask added, and -inf where one of the conditions forbids."""
     if mask is not None:
         missing = scores.shape[-1] - mask.shape[-1] if mask.rank else 0

@@ -13,10 +13,11 @@ import numpy as np
 
 from ..ir import build as b
 from ..ir import dims
+from ..ir.dilation import dilate
 from ..ir.dims import Dim
 from ..ir.graph import Value, constant
 from ._loops import zeros
-from ._windows import Window, dilate, padded, window
+from ._windows import Window, padded, window
 from .registry import Unsupported, op
 
 Ints = Sequence[int] | None
@@ -87,10 +88,9 @@ def _conv_2d(x: Value, w: Value, bias: Value, win: Window, group: int) -> Value:
 
 
 def _conv_3d(x: Value, w: Value, bias: Value, win: Window, group: int) -> Value:
-    """TensorFlow's kernel knows neither groups nor dilation: one convolution per group, zeros inside the kernel."""
-    w = dilate(w, win.dilations)
+    """The kernel knows no groups: one convolution for each."""
     padding = "SAME" if win.same else "VALID"
-    common = {"padding": padding, "strides": win.strides, "dilations": (1, 1, 1), "activation": None}
+    common = {"padding": padding, "strides": win.strides, "dilations": win.dilations, "activation": None}
     parts = [
         b.emit("CONV_3D", b.channels_last(xs), b.transpose(ws, (2, 3, 4, 1, 0)), bs, **common)
         for xs, ws, bs in zip(_parts(x, group, 1), _parts(w, group, 0), _parts(bias, group, 0), strict=True)

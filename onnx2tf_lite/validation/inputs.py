@@ -147,7 +147,8 @@ def describe(graph: gs.Graph) -> list[InputSpec]:
         dtype = np.dtype(tensor.dtype) if tensor.dtype is not None and not isinstance(tensor.dtype, int) else None
         if dtype is None or tensor.shape is None:
             what = "has no tensor type with a known rank and numeric dtype"
-            raise ConversionError(Problem(f"input '{tensor.name}'", what, "declare its shape in the model"))
+            remedy = f"say its shape: -ois {tensor.name}:1,3,224,224"
+            raise ConversionError(Problem(f"input '{tensor.name}'", what, remedy))
         specs.append(InputSpec(tensor.name, dtype, tuple(tensor.shape), known[tensor.name]))
     return specs
 

@@ -1,4 +1,4 @@
-"""Nodes that ONNX Runtime refuses, in other words that it runs: the same by ONNX's definitions.
+"""Nodes that ONNX Runtime refuses, or gives something no file can, in other words: the same by ONNX's definitions.
 
 Every function changes the message that it is given, or makes nodes for it.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ..errors import ToolError
 from ..model.inference import infer_shapes
@@ -40,6 +40,9 @@ def restate(model: ModelProto) -> bool:
             rule = RULES.get(node.op_type)
             made = rule(node, shapes) if rule else None
             changed |= made is not None
+            for end in model.graph.output if node.op_type == "ZipMap" else ():
+                if end.name in node.output:  # the scores, instead of maps
+                    end.type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
             nodes += [node] if made is None else made
         if changed:
             del graph.node[:]
@@ -128,6 +131,62 @@ def _attention(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
     return [*steps, apart]
 
 
+def _lstm(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
+    """DynamicQuantizeLSTM: LSTM of the real numbers that its weights [D,I,4*H] stand for."""
+    name = next(n for n in node.output if n)
+    steps, inputs = [_constant(f"{name}/spread", [0, 1, -1])], list(node.input)
+    for place, scale in ((1, 8), (2, 10)):
+        stem = f"{name}/{place}"
+        for part, source in (("scale", inputs[scale]), ("zero", inputs[scale + 1])):
+            steps.append(helper.make_node("Reshape", [source, f"{name}/spread"], [f"{stem}/{part}"]))
+        for source, part in ((inputs[place], "stored"), (f"{stem}/zero", "middle")):
+            steps.append(helper.make_node("Cast", [source], [f"{stem}/{part}"], to=TensorProto.FLOAT))
+        steps += [
+            helper.make_node("Sub", [f"{stem}/stored", f"{stem}/middle"], [f"{stem}/whole"]),
+            helper.make_node("Mul", [f"{stem}/whole", f"{stem}/scale"], [f"{stem}/columns"]),
+            helper.make_node("Transpose", [f"{stem}/columns"], [f"{stem}/real"], perm=[0, 2, 1]),
+        ]
+        inputs[place] = f"{stem}/real"
+    plain = changed(node, set())
+    plain.op_type, plain.domain = "LSTM", ""
+    del plain.input[:]
+    plain.input.extend(inputs[:8])
+    return [*steps, plain]
+
+
+#: QONNX's Quant, (clip(round(x / scale + zero)) - zero) * scale, as lines of operator, operands, result.
+RANGE = {
+    1: "Sub bits one rest; Pow two rest size; Neg size least; Add least narrow low; Sub size one high",
+    0: "Sub one one low; Pow two bits size; Sub size one most; Sub most narrow high",
+}
+ROUNDING = {b"CEIL": "Ceil sum whole", b"FLOOR": "Floor sum whole",
+            b"ROUND_TO_ZERO": "Sign sum side; Abs sum far; Floor far part; Mul side part whole"}  # fmt: skip
+AROUND = (
+    "Div x scale steps; Add steps zero sum; {}; Max whole low above; Min above high held; Sub held zero from; "
+    "Mul from scale y"
+)
+
+
+def _quant(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
+    ends = [str(name) for name in (*node.input, node.output[0])]
+    names = dict(zip(("x", "scale", "zero", "bits", "y"), ends, strict=True))
+    numbers = {"one": 1.0, "two": 2.0, "narrow": float(attribute(node, "narrow", 0))}
+    rounding = ROUNDING.get(attribute(node, "rounding_mode", b"ROUND"), "Round sum whole")
+    lines = f"{RANGE[attribute(node, 'signed', 1)]}; {AROUND.format(rounding)}".split("; ")
+
+    def named(word: str) -> str:
+        return names.get(word, f"{node.output[0]}/{word}")
+
+    steps = [helper.make_node("Constant", [], [named(word)], value_float=value) for word, value in numbers.items()]
+    for operator, *operands, result in map(str.split, lines):
+        steps.append(helper.make_node(operator, [named(word) for word in operands], [named(result)]))
+    return steps
+
+
+def _zip_map(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
+    return [helper.make_node("Identity", [node.input[0]], [node.output[0]])]
+
+
 def changed(node: NodeProto, without: set[str], **attributes: Any) -> NodeProto:
     """A copy with other attributes."""
     made = NodeProto()
@@ -147,4 +206,14 @@ RULES: dict[str, Callable[[NodeProto, Shapes], list[NodeProto] | None]] = {
     "Conv": _convolution,
     "ConvTranspose": _transposed,
     "MultiHeadAttention": _attention,
+    "DynamicQuantizeLSTM": _lstm,
+    "Quant": _quant,
+    "ZipMap": _zip_map,
+}
+
+#: Operators that are always restated, and what the report says of that.
+ALWAYS = {
+    "DynamicQuantizeLSTM": "ONNX Runtime's DynamicQuantizeLSTM stores input and state in 8 bits, in other steps for "
+    "another number of threads: compared with the LSTM of its weights",
+    "ZipMap": "ZipMap makes maps of scores, which no file has: compared with the scores themselves, column by column",
 }

@@ -46,7 +46,7 @@ def model_of(
     results = [_anything(f"y{i}", dtype) for i, dtype in kept]
     types = [helper.make_value_info(f"z{i}", helper.make_tensor_type_proto(_kind(dtype), None)) for i, dtype in kept]
     graph = helper.make_graph(nodes, op_type, infos, results, initializers, value_info=types)
-    opsets = [helper.make_opsetid("", version), helper.make_opsetid(DOMAIN, 1)]
+    opsets = [helper.make_opsetid("", version), *(helper.make_opsetid(d, 1) for d in {DOMAIN, domain} - {""})]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 

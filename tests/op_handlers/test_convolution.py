@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.op_handlers.nodes import check_node, normal, whole
+from onnx2tf_lite import convert
+from tests.harness import compile_model
+from tests.op_handlers.nodes import check_node, node_model, normal, whole
 
 DYNAMIC = {"static": (), "batch": (0,), "image": (0, (0, 2), (0, 3))}
 
@@ -69,6 +71,21 @@ def test_conv_of_other_ranks(case: str, dynamic: tuple) -> None:
     x, w, attrs = CONV_1D_3D[case]
     inputs = [normal(*x), normal(*w, seed=1), normal(w[0], seed=2)]
     check_node("Conv", inputs, const=(1, 2), dynamic=dynamic, atol=1e-5, **attrs)
+
+
+@pytest.mark.parametrize("padding", [{}, {"pads": [2, 1, 3, 2, 1, 3]}], ids=["valid", "same"])
+def test_the_kernel_dilates_in_three_dimensions(padding: dict[str, list[int]]) -> None:
+    """TFLite's; TensorFlow's has zeros between the weights instead."""
+    inputs, attrs = [normal(1, 2, 9, 8, 9), normal(3, 2, 3, 3, 3, seed=1)], {"dilations": [2, 1, 3], **padding}
+    graph = check_node("Conv", inputs, const=(1,), atol=1e-5, **attrs)
+    (conv,) = [op for op in graph.ops if op.kind.name == "CONV_3D"]
+    assert conv.attrs["dilations"] == (2, 1, 3) and conv.inputs[1].shape == (3, 3, 3, 2, 3)
+    model = node_model("Conv", inputs, const=(1,), **attrs)
+    (filled,) = [op for op in compile_model(model, branch="float").ops if op.kind.name == "CONV_3D"]
+    assert filled.attrs["dilations"] == (1, 1, 1) and filled.inputs[1].shape == (5, 3, 7, 2, 3)
+    assert np.count_nonzero(filled.inputs[1].data) == inputs[1].size
+    pytest.importorskip("tensorflow", reason="SavedModels need TensorFlow")
+    assert convert(onnx_graph=model, disable_model_save=True, outputs=["saved_model"], non_verbose=True).exit_code == 0
 
 
 TRANSPOSED: dict[str, Any] = {

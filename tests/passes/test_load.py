@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx2tf_lite import passes
+from onnx2tf_lite import convert, passes
 from onnx2tf_lite.errors import ConversionError
 from onnx2tf_lite.model.wire import LARGE
 
@@ -232,6 +232,26 @@ def test_nodes_out_of_order_are_sorted_and_noted() -> None:
     notes: list[str] = []
     assert [n.op for n in passes.load(proto, notes.append).nodes] == ["Neg", "Relu"]
     assert len(notes) == 1 and [n.op_type for n in proto.graph.node] == ["Relu", "Neg"], "the caller's stays as it is"
+
+
+def test_the_default_domain_has_two_spellings() -> None:
+    proto = model("(float[2] x) => (float[2] y) { c = Neg (x) y = Relu (c) }")
+    for entry in [*proto.opset_import, *proto.graph.node]:
+        entry.domain = "ai.onnx"
+    assert [n.domain or "" for n in passes.load(proto).nodes] == ["", ""]
+    assert convert(onnx_graph=proto, disable_model_save=True, outputs=["float32"], non_verbose=True).exit_code == 0
+
+
+def test_edges_without_shape_or_type() -> None:
+    """What ONNX Runtime runs: the result may have no type, and the input's shape may be left to -ois."""
+    proto = model("(float[2] x) => (float[2] y) { c = Neg (x) y = Relu (c) }")
+    proto.graph.input[0].type.tensor_type.ClearField("shape")
+    proto.graph.output[0].ClearField("type")
+    asked = {"onnx_graph": proto, "disable_model_save": True, "outputs": ["float32"], "non_verbose": True}
+    result = convert(**asked, overwrite_input_shape={"x": (2,)})
+    assert result.exit_code == 0 and result.outputs[0].onnx_shape == (2,)
+    with pytest.raises(ConversionError, match="-ois x:"):
+        convert(**asked)
 
 
 def test_a_cycle_is_no_model() -> None:

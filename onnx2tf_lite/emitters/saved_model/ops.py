@@ -2,7 +2,7 @@
 
 A counterpart is a function ``(f, op)`` that appends nodes to the function ``f`` and returns the result or results.
 TensorFlow's CPU kernels are narrower than TFLite's: no depthwise convolution with dilation or unequal strides (a
-grouped Conv2D does it), no dilated or grouped 3-D convolution (no handler makes one).
+grouped Conv2D does it), no dilated or grouped 3-D convolution (`legalize.dilation`; no handler makes one).
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ handlers these know nothing of layout; a channels-last operator is the standard 
 
 ``fused``        convolutions and products with an activation, residual, bias or transpose fused in; pools
 ``transformer``  normalisations, attention, rotary and token embeddings
+``decoder``      attention with a cache of keys and values
 ``quantized``    dequantise, compute, quantise; products of quantised operands
 ``blocks``       weights of 2, 4 or 8 bits in blocks with a scale each
 ``standard``     older or narrower spellings of operators that ONNX has, and a few of their own
 """
 
-from . import blocks, fused, quantized, standard, transformer
+from . import blocks, decoder, fused, quantized, standard, transformer

@@ -109,3 +109,32 @@ def gather_block_quantized(
     ]
     at = axis if axis < gather_axis else axis + index.rank - 1
     return dequantize_linear(*parts, axis=at, block_size=block_size)  # type: ignore[arg-type]
+
+
+#: The 16 numbers of bitsandbytes' 4-bit types: FP4 and NF4.
+BNB4 = {
+    0: (0, 1 / 192, 2 / 3, 1, 1 / 3, 1 / 2, 1 / 6, 1 / 4, 0, -1 / 192, -2 / 3, -1, -1 / 3, -1 / 2, -1 / 6, -1 / 4),
+    1: (
+        -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
+        -0.18477343022823334, -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634,
+        0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+    ),
+}  # fmt: skip
+
+
+@op("MatMulBnb4")
+def matmul_bnb4(
+    x: Value, w: Value, largest: Value, *, K: int, N: int, block_size: int, quant_type: int, training_mode: int = 0,
+    transB: int = 1
+) -> Value:  # fmt: skip
+    """x[..., K] times w[N, K], whose bytes hold two numbers of a table each, the first in the upper half.
+
+    ``largest``[N * K / block_size] is the magnitude that a block's numbers are shares of.
+    """
+    packed, scales = const(w, "weights of MatMulBnb4"), const(largest, "absmax of MatMulBnb4")
+    assert packed is not None and scales is not None
+    if not transB:
+        raise Unsupported("transB = 0", "export the weights transposed, which is the default")
+    places = unpack(packed.reshape(-1, 1), 4)[:, ::-1].ravel()[: N * K]
+    real = np.array(BNB4[quant_type], np.float32)[places] * np.repeat(scales.ravel(), block_size)[: N * K]
+    return b.fully_connected(x, constant(real.reshape(N, K).astype(np.float32)))

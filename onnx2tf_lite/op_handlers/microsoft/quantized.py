@@ -7,7 +7,7 @@ stay real: the sums of stored integers are exact in ONNX Runtime, and rounded to
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from ..convolution import conv
 from ..matmul import gemm, matmul
 from ..pooling import average_pool, global_average_pool
 from ..quantization import dequantize_linear, dynamic_quantize_linear, qlinear_conv, quantize_linear
+from ..recurrent import lstm
 from ..reductions import softmax
-from ..registry import Unsupported
 from ._domain import channels_last as _channels_last
 from ._domain import like, op, table
 from .transformer import attention, embed_layer_normalization
@@ -145,12 +145,24 @@ def dynamic_quantize_matmul(
 
 
 @op("DynamicQuantizeLSTM")
-def dynamic_quantize_lstm(*inputs: Value | None, **attributes: Any) -> NoReturn:
-    """ONNX Runtime quantises the hidden state of as many rows of the batch together as its threads leave to each."""
-    raise Unsupported(
-        "its result depends on the number of threads: each quantises the hidden state of its rows by itself",
-        "leave LSTM out of op_types_to_quantize of quantize_dynamic",
-    )
+@like(lstm)
+def dynamic_quantize_lstm(
+    x: Value, w: Value, r: Value, bias: Value | None, lengths: Value | None, h: Value | None, c: Value | None,
+    p: Value | None, w_scale: Value, w_zero: Value, r_scale: Value, r_zero: Value, **attributes: Any
+) -> list[Value | None]:  # fmt: skip
+    """LSTM of dequantised weights, stored [D,I,4*H] and [D,H,4*H], with a scale per direction or per column.
+
+    The input and the hidden state stay real.  ONNX Runtime stores them in 8 bits, those of as many rows together as a
+    thread has, so that its own results depend on the number of threads; real ones are nearer to the model.
+    """
+
+    def real(weights: Value, scale: Value, zero: Value) -> Value:
+        spread = [b.reshape(v, (v.shape[0], 1, -1)) for v in (scale, zero)]
+        stored, middle = (b.cast(v, np.float32) for v in (weights, spread[1]))
+        return b.transpose((stored - middle) * spread[0], (0, 2, 1))
+
+    weights = real(w, w_scale, w_zero), real(r, r_scale, r_zero)
+    return lstm(x, *weights, bias, lengths, h, c, p, **attributes)
 
 
 # ------------------------------------------------------------------------------------------------ transformers

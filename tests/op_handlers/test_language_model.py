@@ -1,0 +1,140 @@
+"""A small language model as exporters write it for ONNX Runtime: 4-bit weights in blocks, grouped queries, a cache.
+
+A prompt is read at once, then 16 tokens are made one by one; at each step the file has the logits of ONNX Runtime, and
+chooses its token.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from onnx2tf_lite import convert
+from tests.harness import new_runtime
+
+WORDS, WIDTH, INNER, LAYERS = 64, 64, 96, 2
+HEADS, KEYS, SIZE, BLOCK = 4, 2, 16, 32
+ROOM, STEPS = 40, 16
+MICROSOFT = "com.microsoft"
+
+
+class Decoder:
+    """Collects the nodes and constants of the model."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.rng = np.random.default_rng(0)
+
+    def constant(self, name: str, array: Any) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def node(self, op: str, inputs: list[str], *outputs: str, domain: str = "", **attrs: Any) -> str:
+        self.nodes.append(helper.make_node(op, inputs, [*outputs], outputs[0], domain=domain, **attrs))
+        return outputs[0]
+
+    def product(self, x: str, name: str, columns: int, rows: int) -> str:
+        """x times 4-bit weights [rows, columns]."""
+        count = columns // BLOCK
+        packed = self.constant(f"{name}.w", self.rng.integers(0, 256, (rows, count, BLOCK // 2), np.uint8))
+        scales = self.constant(f"{name}.s", self.rng.uniform(0.01, 0.03, rows * count).astype(np.float32))
+        attrs = {"K": columns, "N": rows, "bits": 4, "block_size": BLOCK}
+        return self.node("MatMulNBits", [x, packed, scales], name, domain=MICROSOFT, **attrs)
+
+    def layer(self, x: str, i: int) -> str:
+        """Attention and a gated network, each behind its normalisation."""
+        scale = self.constant(f"{i}.norm1", self.rng.uniform(0.5, 1.5, WIDTH).astype(np.float32))
+        normed = self.node("SimplifiedLayerNormalization", [x, scale], f"{i}.normed", epsilon=1e-6, axis=-1)
+        widths = (("q", HEADS), ("k", KEYS), ("v", KEYS))
+        parts = [self.product(normed, f"{i}.{n}", WIDTH, heads * SIZE) for n, heads in widths]
+        cache = [f"past.{i}.key", f"past.{i}.value", "last", "total", "cos", "sin"]
+        made = [f"{i}.attended", f"present.{i}.key", f"present.{i}.value"]
+        attrs = {"num_heads": HEADS, "kv_num_heads": KEYS, "do_rotary": 1}
+        attended = self.node("GroupQueryAttention", [*parts, *cache], *made, domain=MICROSOFT, **attrs)
+        out = self.product(attended, f"{i}.out", HEADS * SIZE, WIDTH)
+        scale = self.constant(f"{i}.norm2", self.rng.uniform(0.5, 1.5, WIDTH).astype(np.float32))
+        names = [f"{i}.normed2", "", "", f"{i}.sum"]
+        normed = self.node("SkipSimplifiedLayerNormalization", [x, out, scale], *names, domain=MICROSOFT, epsilon=1e-6)
+        gate, up = (self.product(normed, f"{i}.{n}", WIDTH, INNER) for n in ("gate", "up"))
+        half = self.node("Sigmoid", [gate], f"{i}.half")
+        gated = self.node("Mul", [self.node("Mul", [gate, half], f"{i}.silu"), up], f"{i}.gated")
+        return self.node("Add", [f"{i}.sum", self.product(gated, f"{i}.down", INNER, WIDTH)], f"{i}.result")
+
+    def model(self, past: int | str) -> onnx.ModelProto:
+        """With a cache of so many rows, or one that grows."""
+        angles = np.arange(64)[:, None] / 100 ** (np.arange(SIZE // 2) / (SIZE // 2))
+        self.constant("cos", np.cos(angles).astype(np.float32))
+        self.constant("sin", np.sin(angles).astype(np.float32))
+        table = self.constant("table", self.rng.standard_normal((WORDS, WIDTH)).astype(np.float32))
+        axis, one = self.constant("axis", np.array([1])), self.constant("one", np.array([1]))
+        count = self.node("ReduceSum", ["attention_mask", axis], "count", keepdims=0)
+        self.node("Cast", [self.node("Sub", [count, one], "before")], "last", to=TensorProto.INT32)
+        extent = self.node("Gather", [self.node("Shape", ["attention_mask"], "extents"), "1"], "extent", axis=0)
+        self.constant("1", np.array(1))
+        self.node("Cast", [extent], "total", to=TensorProto.INT32)
+        x = self.node("Gather", [table, "input_ids"], "embedded")
+        for i in range(LAYERS):
+            x = self.layer(x, i)
+        scale = self.constant("norm", np.ones(WIDTH, np.float32))
+        normed = self.node("SimplifiedLayerNormalization", [x, scale], "normed", epsilon=1e-6, axis=-1)
+        self.product(normed, "logits", WIDTH, WORDS)
+        caches = [f"{i}.{part}" for i in range(LAYERS) for part in ("key", "value")]
+        whole, info = TensorProto.INT64, helper.make_tensor_value_info
+        inputs = [info("input_ids", whole, [1, "steps"]), info("attention_mask", whole, [1, "total"])]
+        inputs += [info(f"past.{c}", 1, [1, KEYS, past, SIZE]) for c in caches]
+        outputs = [info("logits", 1, [1, "steps", WORDS])]
+        outputs += [info(f"present.{c}", 1, [1, KEYS, ROOM if past == ROOM else "after", SIZE]) for c in caches]
+        graph = helper.make_graph(self.nodes, "decoder", inputs, outputs, self.constants)
+        opsets = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def feeds(tokens: list[int], seen: int, caches: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"input_ids": np.array([tokens]), "attention_mask": np.ones((1, seen + len(tokens)), np.int64), **caches}
+
+
+@new_runtime
+@pytest.mark.parametrize("past", [ROOM, "past"], ids=["cache of a fixed size", "cache that grows"])
+def test_prompt_and_sixteen_tokens(past: int | str, tmp_path: Path) -> None:
+    import onnxruntime as ort
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = Decoder().model(past)
+    onnx.save(model, tmp_path / "m.onnx")
+    result = convert(tmp_path / "m.onnx", tmp_path / "out", outputs=["float32"], verbosity="error")
+    assert result.exit_code == 0, [result.check.error, *(file.verdict for file in result.check.files)]
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    interpreter = Interpreter(str(result.files["float32"]))
+    caches = [n.removeprefix("past.") for n in (v.name for v in model.graph.input) if n.startswith("past.")]
+    rows = ROOM if past == ROOM else 1  # LiteRT takes no empty tensor: the cache that grows has a first row
+    start = {f"past.{c}": np.zeros((1, KEYS, rows, SIZE), np.float32) for c in caches}
+    theirs, ours, tokens, seen = start, start, [5, 17, 3, 42, 8], 0 if past == ROOM else 1
+    for _ in range(STEPS + 1):
+        names = [o.name for o in session.get_outputs()]
+        wanted = dict(zip(names, session.run(None, feeds(tokens, seen, theirs)), strict=True))
+        found = invoke(interpreter, feeds(tokens, seen, ours))
+        np.testing.assert_allclose(found["logits"], wanted["logits"], rtol=1e-3, atol=1e-3)
+        chosen = [int(out["logits"][0, -1].argmax()) for out in (found, wanted)]
+        assert chosen[0] == chosen[1]
+        theirs, ours = ({f"past.{c}": out[f"present.{c}"] for c in caches} for out in (wanted, found))
+        seen, tokens = seen + len(tokens), chosen[:1]
+
+
+def invoke(interpreter: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """One run of the signature, its inputs resized to the arrays."""
+    runner = interpreter.get_signature_runner()
+    inputs, outputs = runner.get_input_details(), runner.get_output_details()
+    del runner
+    for name, detail in inputs.items():
+        interpreter.resize_tensor_input(detail["index"], arrays[name].shape, strict=True)
+    interpreter.allocate_tensors()
+    for name, detail in inputs.items():
+        interpreter.set_tensor(detail["index"], arrays[name].astype(detail["dtype"]))
+    interpreter.invoke()
+    return {name: np.array(interpreter.get_tensor(detail["index"])) for name, detail in outputs.items()}
