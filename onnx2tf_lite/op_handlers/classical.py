@@ -167,6 +167,55 @@ def svm_regressor(
     return b.where(b.greater(y, 0), np.float32(1), np.float32(-1)) if one_class else transformed(y, post_transform)
 
 
+@op("SVMClassifier", domain=ML)
+def svm_classifier(
+    x: Value,
+    *,
+    coefficients: Sequence[float],
+    rho: Sequence[float],
+    vectors_per_class: Sequence[int] = (),
+    support_vectors: Sequence[float] = (),
+    kernel_type: str = "LINEAR",
+    kernel_params: Sequence[float] = (0.0, 0.0, 0.0),
+    classlabels_ints: Sequence[int] = (),
+    classlabels_strings: Sequence[str] = (),
+    prob_a: Sequence[float] = (),
+    prob_b: Sequence[float] = (),
+    post_transform: str = "NONE",
+) -> list[Value | None]:
+    """A decision for every pair of classes, each a vote; label [N] and decisions [N, C * (C - 1) / 2].
+
+    The scores of two classes are the negative of the decision, and the decision.
+    """
+    count, (starts, vectors) = len(vectors_per_class), _supports(vectors_per_class, support_vectors)
+    if post_transform != "NONE" or not count or (count == 2 and min(coefficients) >= 0):
+        raise Unsupported("a post_transform, or a classifier without support vectors of both signs")
+    if prob_a or prob_b:
+        what = "probabilities, which ONNX Runtime approaches in steps until they change little"
+        raise Unsupported(what, "export the classifier with probability=False")
+    kernel = KERNELS[kernel_type](rows(x), vectors, *(float(p) for p in kernel_params))
+    pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
+    weights = np.zeros((len(pairs), len(vectors)), np.float32)
+    ballot = np.zeros((2, len(pairs), count), np.float32)
+    given = floats(coefficients).reshape(count - 1, -1)
+    for row, (i, j) in enumerate(pairs):
+        for own, other in ((i, j - 1), (j, i)):
+            weights[row, starts[own] : starts[own + 1]] = given[other, starts[own] : starts[own + 1]]
+        ballot[0, row, i] = ballot[1, row, j] = 1
+    scores = b.fully_connected(kernel, weights, floats(rho))
+    won = b.cast(b.greater(scores, 0), np.float32)
+    votes = b.fully_connected(won, ballot[0].T) + b.fully_connected(1.0 - won, ballot[1].T)
+    place = b.arg("ARG_MAX", votes, 1)
+    both = b.concat([b.neg(scores), scores], 1) if count == 2 else scores
+    return [label(place, classlabels_ints), both]
+
+
+def _supports(per_class: Sequence[int], vectors: Sequence[float]) -> tuple[list[int], np.ndarray]:
+    """Where the vectors of each class begin (and the last ones end), and the vectors [S, C]."""
+    starts = [sum(per_class[:i]) for i in range(len(per_class) + 1)]
+    return starts, floats(vectors).reshape(max(starts[-1], 1), -1)
+
+
 # ------------------------------------------------------------------------------------------------ features
 
 

@@ -225,6 +225,28 @@ def test_a_file_that_differs_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> No
     assert model.shape == (3,) and isinstance(model, np.ndarray)  # what the Keras model has, once it is asked for
 
 
+def test_the_keras_model_is_frozen_as_exporters_do() -> None:
+    """``inputs[0].shape``, a function around the model, its graph as a .pb, and what it computes."""
+    pytest.importorskip("tf_keras", reason="Keras models need tf-keras")
+    import onnx2tf
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    from tests.harness import reference
+
+    onnx.save(detector(), "m.onnx")
+    model = onnx2tf.convert(**PATHS, not_use_onnxsim=True, verbosity="error")
+    assert tuple(model.inputs[0].shape) == (1, 32, 32, 3)
+    around = tf.function(lambda x: model(x))
+    concrete = around.get_concrete_function(tf.TensorSpec(model.inputs[0].shape, model.inputs[0].dtype))
+    frozen = convert_variables_to_constants_v2(concrete)
+    tf.io.write_graph(frozen.graph, ".", "m.pb", as_text=False)
+    assert Path("m.pb").stat().st_size > 1000
+    x = np.random.default_rng(0).random(IMAGES, np.float32)
+    found = np.asarray(frozen(tf.constant(x.transpose(0, 2, 3, 1)))[0])
+    np.testing.assert_allclose(found, reference(detector(), {"images": x})["output0"], rtol=1e-4, atol=1e-6)
+
+
 def test_nothing_heavy_is_imported_with_the_name() -> None:
     code = "import sys, onnx2tf; print(*sys.modules)"
     done = subprocess.run(

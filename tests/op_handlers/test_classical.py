@@ -16,6 +16,16 @@ X = np.array([[1, -4, 2], [0, 0, 0], [-3, -1, -2], [0.5, 0.25, 0.75]], np.float3
 WHOLE = np.array([[1, 5, 7], [5, 5, -2]])
 NAN = float("nan")
 
+
+def machine(count: int) -> dict[str, Any]:
+    """Attributes of a classifier with two vectors for each of ``count`` classes."""
+    rng, pairs = np.random.default_rng(count), count * (count - 1) // 2
+    numbers = {"support_vectors": 6 * count, "coefficients": 2 * count * (count - 1), "rho": pairs}
+    drawn = {name: rng.standard_normal(size).tolist() for name, size in numbers.items()}
+    labels = list(range(10, 10 + count))
+    return {**drawn, "vectors_per_class": [2] * count, "kernel_params": [0.5, 0.0, 0.0], "classlabels_ints": labels}
+
+
 CASES: dict[str, tuple[str, list[np.ndarray], dict[str, Any]]] = {
     "columns": ("ArrayFeatureExtractor", [X, np.array([[2, 0]])], {}),
     "columns of integers": ("ArrayFeatureExtractor", [WHOLE, np.array([1])], {}),
@@ -50,6 +60,8 @@ CASES: dict[str, tuple[str, list[np.ndarray], dict[str, Any]]] = {
     **{f"support vectors {k}": ("SVMRegressor", [X], {
         "kernel_type": k, "kernel_params": [0.5, 0.25, 3.0], "support_vectors": [1.0, 2, 3, -1, 0, 1],
         "coefficients": [0.5, -1.5], "n_supports": 2, "rho": [0.25]}) for k in ("LINEAR", "POLY", "RBF", "SIGMOID")},
+    **{f"classes by support vectors, {k}, {n}": ("SVMClassifier", [X], {"outputs": 2, "kernel_type": k, **machine(n)})
+       for k in ("LINEAR", "RBF") for n in (2, 3, 4)},
     "one class": ("SVMRegressor", [X], {"coefficients": [0.5, -1.5, 1.0], "rho": [0.25], "one_class": 1,
                                         "kernel_params": [0.0, 0.0, 0.0]}),
 }  # fmt: skip
@@ -67,6 +79,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "text values": ("LabelEncoder", {"version": 2, "keys_int64s": [1], "values_strings": ["a"]}, "no text"),
     "text labels": ("LinearClassifier", {**LINEAR, "classlabels_strings": ["a", "b"]}, "no text"),
     "probit": ("LinearClassifier", {**LINEAR, "classlabels_ints": [1, 2], "post_transform": "PROBIT"}, "PROBIT"),
+    "probabilities": ("SVMClassifier", {**machine(2), "outputs": 2, "prob_a": [-1.0], "prob_b": [0.0]},
+                      "probability=False"),
     "key NaN": ("LabelEncoder", {"version": 2, "keys_floats": [NAN], "values_floats": [1.0]}, "NaN"),
 }  # fmt: skip
 
