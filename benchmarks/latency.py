@@ -30,6 +30,7 @@ from onnx2tf_lite.ir.graph import Graph
 from onnx2tf_lite.legalize import guards
 
 PASSES = frozenset(("reparameterise", "groupnorm"))
+COPIES = 5  # of every interpreter: where its memory happens to lie changes the time of a convolution by half
 DEPLOYED = 1.05  # of the time of the network that was re-parameterised before the export
 
 
@@ -95,7 +96,9 @@ def main() -> int:
         if name in TRAINED:
             programs["deployed"] = compiled(build(name, deployed=True), True)
         with tempfile.TemporaryDirectory() as folder:
-            best = fastest({k: interpreter(g, folder) for k, g in programs.items()}, args.seconds)
+            copies = {f"{k} {i}": interpreter(g, folder) for i in range(COPIES) for k, g in programs.items()}
+            each = fastest(copies, args.seconds)
+        best = {k: min(each[f"{k} {i}"] for i in range(COPIES)) for k in programs}
         ratio, limit = best["algebra"] / best["plain"], ARCHITECTURES[name][2]
         by_hand = best["algebra"] / best["deployed"] if name in TRAINED else 0.0
         worse += ratio > limit or by_hand > DEPLOYED
