@@ -110,7 +110,7 @@ TABLES = {
         remedies={
             "HARD_SWISH": "train with ReLU6",
             "LEAKY_RELU": "train with ReLU, or PReLU",
-            "BATCH_MATMUL": "--target edgetpu writes a product with constants as FULLY_CONNECTED",
+            "BATCH_MATMUL": "only a product with constants has a form there, FULLY_CONNECTED",
             "DEQUANTIZE": "write the file with integer outputs",
             "ARG_MAX": "end the model before it (-onimc)",
         },

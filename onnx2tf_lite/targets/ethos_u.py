@@ -189,7 +189,7 @@ MORE = rows(
 def _device(name: str, title: str, rows: dict[str, Kernel], *facts: Fact) -> Device:
     everywhere = (SHAPES, NO_SCALAR, per_tensor(*FILTERS), *facts)
     remedies = {
-        "SQUARE": f"--target {name} writes SQUARED_DIFFERENCE",
+        "SQUARE": f"--target {name} writes MUL",
         "HARD_SWISH": "quantise it to int8",
         "DIV": "multiply by the reciprocal",
         "GATHER": "use Ethos-U85, or read with SLICE",

@@ -26,7 +26,7 @@ FIRST_FREE = Fact(
 )
 
 
-def rank(*allowed: int, remedy: str = "--target splits axes where it can") -> Fact:
+def rank(*allowed: int, remedy: str = "") -> Fact:
     """Operands with one of these numbers of axes at the most (a single number), or just these."""
     if len(allowed) == 1:
         return Fact(f"at most {allowed[0]} axes", lambda n: n.rank <= allowed[0], remedy)

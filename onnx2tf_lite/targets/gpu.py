@@ -113,10 +113,10 @@ TABLES = {
         "LiteRT's GPU delegate",
         ROWS,
         "gpu_compatibility.cc of tensorflow/tensorflow",
-        facts=(FIRST_FREE, rank(4)),
+        facts=(FIRST_FREE, rank(4, remedy="--target gpu merges axes where it can")),
         fallback="litert",
         remedies={
-            "ARG_MAX": "end the model before it (-onimc), or --target gpu with -rarf32: maxima instead of ARG_MAX",
+            "ARG_MAX": "end the model before it (-onimc), or --target gpu, which writes it by a maximum",
             "WHILE": "unroll it (-eru)",
             "IF": "end the model before it (-onimc)",
             "GATHER_ND": "read with GATHER along one axis",

@@ -107,7 +107,6 @@ TABLES = {
             "GELU": _COMPOSE,
             "TILE": _COMPOSE,
             "RELU_N1_TO_1": _COMPOSE,
-            "POW": _COMPOSE,
             "TOPK_V2": "end the model before it (-onimc) and sort in the program",
             "NON_MAX_SUPPRESSION_V4": "end the model before it (-onimc), or use TFLite_Detection_PostProcess",
             "LOCAL_RESPONSE_NORMALIZATION": "replace it by a batch normalisation and train again",
