@@ -100,7 +100,7 @@ def _added(*kinds: str) -> dict[str, bool]:
     return dict.fromkeys(kinds, True)
 
 
-def _literal(given: Any) -> Any:
+def _literal(given: object) -> object:
     """Numbers, perhaps nested: ``[[[[0.485, 0.456, 0.406]]]]``, ``0.5,0.5,0.5`` or 0.5."""
     if not isinstance(given, str):
         return given
@@ -110,7 +110,7 @@ def _literal(given: Any) -> Any:
         return words.numbers(given)
 
 
-def _calibrated(given: Iterable[Any]) -> tuple[tuple[Any, ...], ...]:
+def _calibrated(given: Iterable[Iterable[object]]) -> tuple[tuple[object, ...], ...]:
     """Rows of an input's name, its data and perhaps mean and deviation."""
     rows = [tuple(row) for row in given]
     for row in rows:

@@ -59,7 +59,7 @@ class Options:
     asked: str = ""
     forms: Mapping[str, bool] = field(default_factory=dict)
     calibration: Any = None
-    calibration_parts: tuple[tuple[Any, ...], ...] = ()
+    calibration_parts: tuple[tuple[object, ...], ...] = ()
     calibration_mean: Any = 0.0
     calibration_std: Any = 1.0
     calibration_bgr: bool = False

@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -89,7 +88,7 @@ class ProgramRunner:
 
     def results(self) -> dict[str, np.ndarray]:
         """The real numbers of all outputs of the last run."""
-        found: dict[str, Any] = {}
+        found: dict[str, np.ndarray] = {}
         for name, value in self.outputs.items():
             array = self.read(value)
             found[name] = value.quant.real(array) if value.quant is not None and array.dtype.kind in "iu" else array

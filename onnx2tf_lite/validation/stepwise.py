@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..model.walk import sort
 from .known_errors import operators
 
 Arrays = dict[str, np.ndarray]
+Result = Any  # an array, a list of them, or None
 
 
 class Refused(Exception):
@@ -28,22 +29,22 @@ class Stepwise:
         self.model = inline_local_functions(model) if model.functions else model
         sort(self.model.graph)
         self.engines: dict[str, set[str]] = {}
-        self.sessions: dict[Any, Any] = {}
+        self.sessions: dict[Hashable, Any] = {}
         self.held = {t.name: numpy_helper.to_array(t) for t in self.model.graph.initializer}
 
-    def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[Any]:
+    def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[Result]:
         """The named tensors.
 
         :raises Refused: with the node that no reference runs, and why.
         """
-        values: dict[str, Any] = {**self.held, **feeds}
+        values: dict[str, Result] = {**self.held, **feeds}
         for index, node in enumerate(self.model.graph.node):
             reads = {n: values[n] for n in _reads(node) if n in values}
             results = self._step(index, node, reads)
             values |= {n: r for n, r in zip(node.output, results, strict=True) if n}
         return [values[n] for n in names]
 
-    def _step(self, index: int, node: NodeProto, reads: Mapping[str, Any]) -> list[Any]:
+    def _step(self, index: int, node: NodeProto, reads: Mapping[str, Result]) -> list[Result]:
         names = [n for n in node.output if n]
         refused = []
         for engine, load in (("ONNX Runtime", _runtime), ("onnx.reference", _reference)):
@@ -61,7 +62,7 @@ class Stepwise:
             return [made.get(n) for n in node.output]
         raise Refused(f"{node.op_type} '{node.name or node.output[0]}': {'; '.join(refused)}")
 
-    def _model(self, node: NodeProto, reads: Mapping[str, Any]) -> ModelProto:
+    def _model(self, node: NodeProto, reads: Mapping[str, Result]) -> ModelProto:
         inputs = []
         for name, array in reads.items():
             if not isinstance(array, np.ndarray | np.generic):

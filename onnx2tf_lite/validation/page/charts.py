@@ -9,6 +9,7 @@ from typing import Any
 from ..phrase import decibel
 from ..report import CARRIES, INTRODUCES, FileReport, Report, Row
 
+Trace = dict[str, Any]  # as plotly takes it
 AGREES = "agrees"
 #: role of a layer -> (what the legend calls it, colour, marker)
 ROLES = {
@@ -62,7 +63,7 @@ def along(file: FileReport, name: str) -> str:
     return _figure(traces, name, height=400, xaxis={"title": "layer, in the order of the graph"}, yaxis=axis)
 
 
-def _points(points: list[Any], noise: bool, label: str, marker: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _points(points: list[Any], noise: bool, label: str, marker: Mapping[str, Any]) -> list[Trace]:
     """One trace of markers; none for no points."""
     if not points:
         return []
@@ -120,11 +121,11 @@ def _bars(name: str, values: Mapping[str, float], title: str, unit: str, ordered
     return _figure([bar], name, title={"text": title, "font": {"size": 13}, "y": 0.98, "yanchor": "top"}, **shape)
 
 
-def _scatter(xs: list[Any], ys: list[float], label: str, **more: Any) -> dict[str, Any]:
+def _scatter(xs: list[Any], ys: list[float], label: str, **more: Any) -> Trace:
     return {"type": "scatter", "x": xs, "y": ys, "name": label, **more}
 
 
-def _figure(traces: list[dict[str, Any]], name: str, **layout: Any) -> str:
+def _figure(traces: list[Trace], name: str, **layout: Any) -> str:
     from plotly.graph_objects import Figure
 
     figure = Figure(traces, LAYOUT | layout)
