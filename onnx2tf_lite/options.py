@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from .aliases import ALIASES, CHECKS, IO_LAYOUTS, OUTER, SIMPLIFY, Alias
 from .commands.terminal import LEVELS
 from .errors import ConversionError, Problem, nearest
@@ -60,8 +62,8 @@ class Options:
     forms: Mapping[str, bool] = field(default_factory=dict)
     calibration: Any = None
     calibration_parts: tuple[tuple[object, ...], ...] = ()
-    calibration_mean: Any = 0.0
-    calibration_std: Any = 1.0
+    calibration_mean: ArrayLike = 0.0
+    calibration_std: ArrayLike = 1.0
     calibration_bgr: bool = False
     calibration_random: bool = False
     min_sqnr: float | None = None

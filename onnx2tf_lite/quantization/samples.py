@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import ConversionError, Problem
 from ..ir.graph import Graph
@@ -27,8 +28,8 @@ class InputSamples:
     """The samples of one input: an array or the .npy file that has it, of which ``(x - mean) / std`` is taken."""
 
     array: Any
-    mean: Any = 0.0
-    std: Any = 1.0
+    mean: ArrayLike = 0.0
+    std: ArrayLike = 1.0
 
     def open(self) -> np.ndarray:
         """Not read yet, where it is a file."""
@@ -56,8 +57,8 @@ class CalibrationData:
 
     parts: Mapping[str, InputSamples] = field(default_factory=dict)
     folder: Path | None = None
-    mean: Any = 0.0
-    std: Any = 1.0
+    mean: ArrayLike = 0.0
+    std: ArrayLike = 1.0
     bgr: bool = False
     random: bool = False
 
@@ -131,7 +132,7 @@ def _spec(graph: Graph, name: str) -> InputSpec:
     return InputSpec(name, place.value.dtype, tuple(d if isinstance(d, int) else str(d) for d in place.shape))
 
 
-def _normalised(name: str, x: np.ndarray, mean: Any, std: Any) -> np.ndarray:
+def _normalised(name: str, x: np.ndarray, mean: ArrayLike, std: ArrayLike) -> np.ndarray:
     """``(x - mean) / std``; a vector of them goes along the axis of channels: 1, or the last one."""
     sides = [np.asarray(side, np.float32) for side in (mean, std)]
     if x.dtype.kind != "f" or (not sides[0].any() and np.all(sides[1] == 1)):

@@ -53,8 +53,9 @@ def _span(node: onnx.NodeProto, model: Parts) -> int:
     if node.op_type not in WINDOWS:
         return 1
     attributes = {a.name: list(a.ints) for a in node.attribute}
-    kernel = attributes.get("kernel_shape") or list(model.weights[node.input[1]].dims[2:] if len(node.input) > 1
-                                                    and node.input[1] in model.weights else [PERIOD])  # fmt: skip
+    kernel = attributes.get("kernel_shape") or list(
+        model.weights[node.input[1]].dims[2:] if len(node.input) > 1 and node.input[1] in model.weights else [PERIOD]
+    )
     holes = attributes.get("dilations") or [1] * len(kernel)
     return int(max(d * (k - 1) + 1 for d, k in zip(holes, kernel, strict=True)) + max(attributes.get("pads") or [0]))
 

@@ -96,8 +96,10 @@ def _apart(groups: Mapping[str, Sequence[Axis]], size: Mapping[str, int], rungs:
     """The extents of one name all different; empty where no name has several."""
     if all(len(axes) == 1 for axes in groups.values()):
         return {}
-    pick = {n: [d, *(r for r in (3, 5, *rungs) if r != d)] if d < SMALL[0] else [d, *(r for r in rungs if r != d)]
-            for n, d in size.items()}  # fmt: skip
+    pick = {
+        n: [d, *(r for r in (3, 5, *rungs) if r != d)] if d < SMALL[0] else [d, *(r for r in rungs if r != d)]
+        for n, d in size.items()
+    }
     return {axis: max(pick[n][k % len(pick[n])], 1 if len(axes) == 1 else 2)
             for n, axes in groups.items() for k, axis in enumerate(axes)}  # fmt: skip
 

@@ -158,8 +158,10 @@ class FlatFile:
         for i in range(self.root.SignatureDefsLength()):
             entry = self.root.SignatureDefs(i)
             if entry.SubgraphIndex() == subgraph:
-                ends = [[entry.Inputs(k) for k in range(entry.InputsLength())],
-                        [entry.Outputs(k) for k in range(entry.OutputsLength())]]  # fmt: skip
+                ends = [
+                    [entry.Inputs(k) for k in range(entry.InputsLength())],
+                    [entry.Outputs(k) for k in range(entry.OutputsLength())],
+                ]
                 return tuple({m.Name().decode(): m.TensorIndex() for m in end} for end in ends)  # type: ignore[return-value]
         return {self.tensors[i].name: i for i in self.inputs}, {self.tensors[i].name: i for i in self.outputs}
 

@@ -231,8 +231,10 @@ def _in_onnx_order(spec: InputSpec, place: Placement, said: str, array: np.ndarr
         moved = array.transpose(perm) if len(perm) == array.ndim else array
         rows = _rows(place.shape, moved.shape)
         if rows:
-            fits[name] = [np.array(moved[i : i + rows] if moved.ndim else moved, spec.dtype, order="C")
-                          for i in (range(0, len(moved), rows) if moved.ndim else (0,))]  # fmt: skip
+            fits[name] = [
+                np.array(moved[i : i + rows] if moved.ndim else moved, spec.dtype, order="C")
+                for i in (range(0, len(moved), rows) if moved.ndim else (0,))
+            ]
     same = orders.get("stored", orders["onnx"]) == orders["onnx"]
     said = {"nchw": "onnx", "ncw": "onnx", "nhwc": "stored", "nwc": "stored"}.get(said.lower(), said.lower())
     if said in fits and (said or same):
