@@ -21,7 +21,7 @@ from ..errors import ConversionError, Problem, did_you_mean
 from ..model.load import load
 from ..model.opsets import TARGET
 from ..model.surgeon import LazyTensor, to_proto
-from .batchnorm import BatchNorm
+from .batchnorm import FoldBatchNorm
 from .clean import Clean
 from .fold import Fold
 from .fuse import FUSIONS, Fuse, explain
@@ -75,7 +75,7 @@ class Int64(Pass):
 def _registry() -> Iterator[PassEntry]:
     fusions = [partial(Fuse, fusion) for fusion in FUSIONS.values()]
     makers: list[Callable[[PassOptions], Pass]] = [Widen, Shapes, Upgrade, Fold, Tile, Clean, *fusions]
-    for make in (*makers, BatchNorm, Reparameterise, Int64, Simplify, Names):
+    for make in (*makers, FoldBatchNorm, Reparameterise, Int64, Simplify, Names):
         one = make(PassOptions())
         yield PassEntry(one.name, one.summary, make)
 

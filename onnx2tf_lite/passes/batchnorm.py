@@ -16,7 +16,7 @@ from .manager import Pass, PassResult, counted
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-class BatchNorm(Pass):
+class FoldBatchNorm(Pass):
     """Fold BatchNormalization into a neighbouring Conv, ConvTranspose, Gemm or MatMul; else one Mul and one Add."""
 
     name = "batchnorm"
