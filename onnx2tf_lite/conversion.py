@@ -111,6 +111,11 @@ def convert(
     return _Conversion(source, stem, Path(output_folder_path) if asked.save else None, asked).run()
 
 
+def _literal(text: str) -> str:
+    """A star in a docstring is no emphasis."""
+    return text.replace("*", "\\*")
+
+
 def _explain() -> None:
     """The keywords of the table as parameters of :func:`convert`, for `help`, editors and `inspect.signature`."""
     own = inspect.signature(convert)
@@ -119,7 +124,7 @@ def _explain() -> None:
     keywords = [inspect.Parameter(row.keyword, only, default=None, annotation=row.form) for row in rows]
     *first, others = own.parameters.values()
     convert.__dict__["__signature__"] = own.replace(parameters=[*first, *keywords, others])
-    lines = [f":param {row.keyword}: {row.option.help}." for row in rows]
+    lines = [f":param {row.keyword}: {_literal(row.option.help)}." for row in rows]
     convert.__doc__ = "\n".join([inspect.cleandoc(convert.__doc__ or ""), *lines])
 
 
