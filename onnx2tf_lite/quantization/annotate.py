@@ -112,7 +112,7 @@ class _Annotator:
         largest = np.zeros(1) if given is None or dtype != I8 else np.abs(given)
         quant = scales.of_weights(weights.data, axis, (largest if axis is not None else largest.max()) / step / ROOM)
         moments, data, error = self.plan.moments.get(op.outputs[0].name), weights.data, None
-        if moments is not None and moments.count:
+        if moments is not None and moments.known:
             data, error = rounding.rounded(op, weights.data, quant, moments)
         op.inputs[1] = constant(data, name=weights.name, quant=quant)
         if given is not None or error is not None:

@@ -27,7 +27,7 @@ class Moments:
     """Of the operands of a linear operation: sums of ``second`` [group, weight, weight] and ``first`` [group, weight]
     powers over ``count`` windows; ``rounded``: what came of them, by the scales."""
 
-    second: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    second: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
     first: np.ndarray = field(default_factory=lambda: np.zeros(0))
     count: int = 0
     rounded: dict[bytes, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
@@ -41,6 +41,11 @@ class Moments:
         self.second += np.matmul(wide.transpose(0, 2, 1), wide)
         self.first += wide.sum(1)
         self.count += rows.shape[1]
+
+    @property
+    def known(self) -> bool:
+        """True where there were enough windows to say which weights go together."""
+        return self.count >= self.second.shape[-1] > 0
 
 
 def is_known(op: Op) -> bool:

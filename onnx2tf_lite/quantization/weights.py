@@ -44,7 +44,7 @@ def _quantise(op: Op, hybrid: bool, per_channel: bool, moments: Moments | None) 
         return False
     quant = scales.of_weights(weights.data, op.kind.weights.outputs if per_channel else None)
     data = weights.data
-    if moments is not None and moments.count:
+    if moments is not None and moments.known:
         data, error = rounding.rounded(op, data, quant, moments)
         bias = op.inputs[2] if len(op.inputs) > 2 else None
         if bias is None or bias.data is not None:
