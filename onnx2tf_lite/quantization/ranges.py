@@ -20,6 +20,7 @@ from .trials import Trials
 STRETCHES = 10  # of the program, whose tensors are decided together
 TAIL = 1e-4  # share of the numbers that a percentile leaves out, half of it at each end
 LEVELS = 255
+BEYOND = "twice the extremes"
 
 
 def extremes(spread: Spread) -> Range:
@@ -63,9 +64,10 @@ def choose(
     trials: Trials, statistics: Statistics, width: np.dtype, listener: Callable[[str], None]
 ) -> tuple[dict[str, Range], dict[str, int]]:
     """The ranges by the names of tensors, and how many follow each policy; 16 bits reach the extremes anyway."""
-    known = extremes_of(statistics)
     if width == I16:
-        return known, {"extremes": len(known)}
+        known = beyond_extremes(statistics)
+        return known, {BEYOND: len(known)}
+    known = extremes_of(statistics)
     ends = limits(trials.graph)
     choices = {
         name: {n: _within(policy(s), ends.get(n)) for n, s in statistics.spreads.items()}
@@ -99,6 +101,11 @@ def _within(found: Range, ends: Range | None) -> Range:
 def extremes_of(statistics: Statistics) -> dict[str, Range]:
     """The extremes of every tensor, by name."""
     return {name: extremes(spread) for name, spread in statistics.spreads.items()}
+
+
+def beyond_extremes(statistics: Statistics) -> dict[str, Range]:
+    """Twice the extremes: 16 bits have room for what calibration has not seen."""
+    return {name: (2 * low, 2 * high) for name, (low, high) in extremes_of(statistics).items()}
 
 
 def _stretches(ops: Sequence[Op]) -> list[Sequence[Op]]:

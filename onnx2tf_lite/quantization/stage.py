@@ -17,7 +17,7 @@ from .calibrate import Statistics, calibrate
 from .mixed import Goal, MixedPrecision, Search
 from .plan import Range
 from .prepare import prepare
-from .ranges import choose, extremes_of
+from .ranges import BEYOND, beyond_extremes, choose
 from .recipes import I8, I16, Recipe
 from .samples import CalibrationData
 from .trials import Trials, Widths, plan_of
@@ -110,7 +110,7 @@ class Quantiser:
     def _choose(self, graph: Graph, base: np.dtype, found: Statistics) -> Chosen:
         if base == I16 and not self.goal:  # 16 bits reach everything: there is nothing to try
             widths: Widths = dict.fromkeys(graph.ops, base)
-            return Chosen(list(widths.values()), extremes_of(found), {"extremes": len(found.spreads)})
+            return Chosen(list(widths.values()), beyond_extremes(found), {BEYOND: len(found.spreads)})
         twin = copy_graph(graph)
         trials = Trials(twin, found, list(islice(self.data.samples(twin), JUDGED)), self.per_channel)
         ranges, policies = choose(trials, found, base, self.listener)
