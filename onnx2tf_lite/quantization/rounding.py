@@ -45,7 +45,7 @@ class Moments:
     @property
     def known(self) -> bool:
         """True where there were enough windows to say which weights go together."""
-        return self.count >= self.second.shape[-1] > 0
+        return 0 < int(self.second.shape[-1]) <= self.count
 
 
 def is_known(op: Op) -> bool:
