@@ -130,6 +130,15 @@ def _opset(model: ModelProto, where: str) -> int:
     return int(ours.version)
 
 
+def _declare(model: ModelProto) -> None:
+    """Let every edge have a type and a shape: ONNX Runtime asks for no shape, nor for types of results."""
+    for end in chain(model.graph.input, model.graph.output):
+        if not end.HasField("type"):
+            end.type.tensor_type.elem_type = TensorProto.FLOAT
+        if end.type.HasField("tensor_type"):
+            end.type.tensor_type.shape.SetInParent()
+
+
 def _check(model: ModelProto, where: str) -> None:
     """onnx's checker on a copy that says nothing of where the big tensors lie (that is ours to judge)."""
     copy = ModelProto()
@@ -140,11 +149,7 @@ def _check(model: ModelProto, where: str) -> None:
     for tensor in tensors(copy):
         if is_external(tensor):
             tensor.CopyFrom(TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
-    for end in chain(copy.graph.input, copy.graph.output):  # ONNX Runtime asks for no shape, nor for types of results
-        if not end.HasField("type"):
-            end.type.tensor_type.elem_type = TensorProto.FLOAT
-        if end.type.HasField("tensor_type"):
-            end.type.tensor_type.shape.SetInParent()
+    _declare(copy)
     opset = next(e.version for e in copy.opset_import if not e.domain) if copy.opset_import else 1
     early = {op for op in _RUNTIMES if not onnx.defs.has(op, opset, "")}
     old = [n for n in copy.graph.node if not n.domain and (n.op_type in _DEPRECATED or n.op_type in early)]

@@ -101,9 +101,8 @@ class Reference:
         if reference.quantised:
             reference.steps = quantisation_steps(graph)
             reference.notes.append("the model is quantised: reference without ONNX Runtime's fused 8-bit kernels")
-        said = [why for name, why in restate.ALWAYS.items() if any(n.op == name for n in graph.nodes)]
+        reference.notes += (said := restate.always(n.op for n in graph.nodes))
         reference.restated = bool(said)
-        reference.notes += said
         if reference.halves:
             reference.notes.append("the model computes in 16-bit floats: compared with what it means in float32")
         return reference

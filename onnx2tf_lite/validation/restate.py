@@ -5,7 +5,7 @@ Every function changes the message that it is given, or makes nodes for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,11 @@ def restate(model: ModelProto) -> bool:
             del graph.node[:]
             graph.node.extend(nodes)
     return changed
+
+
+def always(operators: Iterable[str]) -> list[str]:
+    """What the report says of those operators that are restated whether ONNX Runtime refuses them or not."""
+    return [ALWAYS[name] for name in dict.fromkeys(operators) if name in ALWAYS]
 
 
 def _shapes(model: ModelProto) -> dict[str, list[int | None]]:

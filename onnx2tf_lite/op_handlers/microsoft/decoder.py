@@ -68,6 +68,14 @@ def _attend(
     return b.reshape(b.transpose(y, (0, 2, 1, 3)), (y.shape[0], y.shape[2], -1))
 
 
+def _turned(x: Value, cos: Value | None, sin: Value | None, places: Value, interleaved: int) -> Value:
+    """[B,N,S,H] with the angles of its ``places`` [B,S]; the tables [M,H/2] may be narrower."""
+    if cos is None or sin is None:
+        raise Unsupported("do_rotary without cos_cache and sin_cache", "give both")
+    turned = 2 * int(cos.shape[1])  # type: ignore[arg-type]
+    return standard.rotary_embedding(x, cos, sin, places, interleaved=interleaved, rotary_embedding_dim=turned)
+
+
 @op("GroupQueryAttention")
 def group_query_attention(
     q: Value, k: Value | None = None, v: Value | None = None, past_key: Value | None = None,
@@ -91,15 +99,9 @@ def group_query_attention(
     count = b.pinned(b.reshape(b.cast(last, np.int32), (-1,)), (batch,)) + 1
     before = b.maximum(count - scalar(steps), 0)
     if do_rotary:
-        if cos is None or sin is None:
-            raise Unsupported("do_rotary without cos_cache and sin_cache", "give both")
         places = b.reshape(before, (batch, 1)) + b.reshape(b.iota(steps), (1, steps))
         places = places if positions is None else positions
-        turned = 2 * int(cos.shape[1])  # type: ignore[arg-type]
-        query, key = (
-            standard.rotary_embedding(x, cos, sin, places, interleaved=rotary_interleaved, rotary_embedding_dim=turned)
-            for x in (query, key)
-        )
+        query, key = (_turned(x, cos, sin, places, rotary_interleaved) for x in (query, key))
     if past_key is not None and past_value is not None:
         wanted = total if total is not None else b.reduce("REDUCE_MAX", count, [0])
         (length,) = b.dims_of(b.reshape(b.cast(wanted, np.int32), (1,)))
