@@ -266,10 +266,13 @@ class Trial:
             found.differences |= again.differences
 
     def rounding(self, layer: Layer) -> str:
-        """``float16`` for a layer that reads constants of 16 bits."""
+        """``float16`` for a layer that reads constants of 16 bits, or what others read too and is made of such."""
         file = self.layers.target.file
-        read = (file.tensors[t] for i in layer.segment.operators for t in file.operators[i].inputs if t >= 0)
-        return "float16" if any(t.constant and t.dtype == np.float16 for t in read) else ""
+        read = {t for i in layer.segment.operators for t in file.operators[i].inputs if t >= 0}
+        read |= {
+            t for own in read if (maker := file.producers.get(own)) and maker.name == "DEQUANTIZE" for t in maker.inputs
+        }
+        return "float16" if any(file.tensors[t].constant and file.tensors[t].dtype == np.float16 for t in read) else ""
 
     def moved(
         self,
