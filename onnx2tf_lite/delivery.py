@@ -30,7 +30,7 @@ def workshop(folder: Path | None) -> Iterator[Path]:
     beside = None if folder is None else _beside(folder)
     try:
         if beside is not None:
-            _sweep(beside)
+            sweep(beside)
         made = tempfile.mkdtemp(prefix=PREFIX, dir=beside)
     except OSError as error:
         raise ConversionError(Problem(f"output folder '{folder}'", f"cannot be written: {error.strerror}")) from error
@@ -54,11 +54,11 @@ def _beside(folder: Path) -> Path:
     return Path(folder.anchor or ".")
 
 
-def _sweep(beside: Path) -> None:
-    """Remove what killed conversions have left: folders that nobody holds any more."""
+def sweep(beside: Path, age: float = NEW) -> None:
+    """Remove what killed conversions have left: folders of some ``age`` in seconds that nobody holds any more."""
     for left in beside.glob(f"{PREFIX}*"):
         with suppress(OSError):
-            if time.time() - left.stat().st_mtime < NEW:
+            if time.time() - left.stat().st_mtime < age:
                 continue
             descriptor = os.open(left, os.O_RDONLY)
             try:

@@ -60,7 +60,7 @@ class Warm:
         """
         stage = ""
         try:
-            self.connection.send((work, limits))
+            self.connection.send((os.getcwd(), work, limits))
             while True:
                 kind, what = self.connection.recv()
                 if kind == "stage":
@@ -88,9 +88,10 @@ def serve(descriptor: int) -> None:
     boss = Connection(descriptor)
     while True:
         try:
-            work, limits = boss.recv()
+            folder, work, limits = boss.recv()
         except EOFError:
             return
+        os.chdir(folder)  # paths are the worker's
         _one(boss, work, limits)
 
 

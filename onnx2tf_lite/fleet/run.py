@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..delivery import sweep
 from ..errors import ToolError
 from . import job as work
 from .job import TOPIC, Job, Keywords
@@ -262,5 +263,6 @@ def _outcome(future: Future[Record]) -> Record | str | None:
 
 def _tidy(folder: Path) -> None:
     """The folder of the workshops, once nobody is in it."""
+    sweep(folder, 0)  # of workers that were killed
     with suppress(OSError):  # another run is in it, or it was never made
         folder.rmdir()

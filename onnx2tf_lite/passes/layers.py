@@ -15,6 +15,7 @@ import onnx_graphsurgeon as gs
 from ..model.edit import GraphEdit, Tensor, arg, ints, producer, shape, static, title, value
 from .linear import LinearMap, diagonal
 
+LARGEST = 16 << 20  # bytes of a weight that is merged: products of larger ones take longer than a conversion
 SHARED_LIMIT = 1 << 16  # bytes of weights that may be duplicated
 
 
@@ -66,7 +67,7 @@ def read(node: gs.Node, form: Arrangement) -> LinearMap | None:
 
 
 def _weights(tensor: Tensor | None) -> np.ndarray | None:
-    if not isinstance(tensor, gs.Constant) or np.dtype(tensor.dtype).kind != "f":
+    if not isinstance(tensor, gs.Constant) or np.dtype(tensor.dtype).kind != "f" or tensor._values.nbytes > LARGEST:
         return None
     if len(tensor.outputs) > 1 and tensor._values.nbytes > SHARED_LIMIT:
         return None

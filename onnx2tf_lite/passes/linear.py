@@ -166,7 +166,10 @@ def composed(outer: LinearMap, inner: LinearMap) -> LinearMap:
     wide, narrow = outer.regrouped(groups), inner.regrouped(groups)
     a = wide.weights.reshape(groups, outer.outputs // groups, inner.outputs // groups, -1)
     b = narrow.weights.reshape(groups, inner.outputs // groups, inner.inputs // groups, -1)
-    each = np.einsum("gomt,gmiu->goitu", a, b).reshape(outer.outputs, -1, *outer.window, *inner.window)
+    left, right = a.transpose(0, 1, 3, 2), b.reshape(*b.shape[:2], -1)
+    product = left.reshape(groups, -1, a.shape[2]) @ right  # as matrices: einsum would not ask BLAS
+    each = product.reshape(*left.shape[:3], *b.shape[2:]).transpose(0, 1, 3, 2, 4)  # goitu
+    each = each.reshape(outer.outputs, -1, *outer.window, *inner.window)
     pairs = [axis for i in range(grid) for axis in (2 + i, 2 + grid + i)]  # places of outer, and in each those of inner
     window = [k * m for k, m in zip(outer.window, inner.window, strict=True)]
     weights = each.transpose(0, 1, *pairs).reshape(*each.shape[:2], *window)

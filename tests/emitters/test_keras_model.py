@@ -44,7 +44,7 @@ def test_nearly_all_of_the_real_models_are_layers_that_any_program_loads() -> No
 
 
 @pytest.mark.parametrize("name", ["digits", "real/mnist_8", "real/vittrack"])
-def test_everything_is_trainable_and_nothing_is_a_lambda(name: str) -> None:
+def test_all_is_trainable_and_nothing_is_a_lambda(name: str) -> None:
     (real,) = [m for m in REAL if m.name == name]
     made = keras.build(program(real.path)).model
     assert len(made.trainable_weights) == len(made.weights) > 0

@@ -18,6 +18,7 @@ from onnx2tf_lite.fleet import job as work
 from onnx2tf_lite.fleet.job import Job, identity, run
 from onnx2tf_lite.fleet.storage import RECORD, Results, local_copy
 from tests.validation.models import cnn
+from tests.validation.models import model as parsed
 
 LIGHT = {"outputs": ["float32"], "check": "outputs"}
 
@@ -114,6 +115,8 @@ def test_a_model_that_is_refused_says_why_and_is_not_tried_again() -> None:
 
 
 def test_a_process_that_dies_leaves_a_record_only_and_is_tried_again() -> None:
+    text = "g (float[1,4096] x) => (float[1,4096] y) { y = MatMul(x, w) }"
+    onnx.save(parsed(text, w=(4096, 4096)), "net.onnx")
     record = run(job(memory=1 << 20), "out")
     assert record["status"] == "died" and record["files"] == {}
     assert [p.name for p in Path("out/net").iterdir() if p.suffix == ".tflite"] == []
