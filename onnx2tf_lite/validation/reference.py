@@ -279,12 +279,16 @@ def round_weights(model: onnx.ModelProto, kind: str) -> None:
         if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= least:
             moved = jitter(onnx.numpy_helper.to_array(tensor), rounding=kind)
             tensor.CopyFrom(onnx.numpy_helper.from_array(moved, tensor.name))
-    for node in model.graph.node:
-        if node.op_type == "ConstantOfShape" and node.output[0] not in sizes:
-            for splat in (a.t for a in node.attribute if a.t.data_type == onnx.TensorProto.FLOAT):
-                # all elements are rounded alike: the worst that can be is one number, and no draw has to find it
-                most = onnx.numpy_helper.to_array(splat) * np.float32(1 + (HALF if kind == "float16" else UNIT))
-                splat.CopyFrom(onnx.numpy_helper.from_array(most, splat.name))
+    for splat in _splats(model, sizes):
+        # all elements are rounded alike: the worst that can be is one number, and no draw has to find it
+        most = onnx.numpy_helper.to_array(splat) * np.float32(1 + (HALF if kind == "float16" else UNIT))
+        splat.CopyFrom(onnx.numpy_helper.from_array(most, splat.name))
+
+
+def _splats(model: onnx.ModelProto, sizes: set[str]) -> list[onnx.TensorProto]:
+    """The one number of every ConstantOfShape that makes floats."""
+    nodes = [n for n in model.graph.node if n.op_type == "ConstantOfShape" and n.output[0] not in sizes]
+    return [a.t for n in nodes for a in n.attribute if a.t.data_type == onnx.TensorProto.FLOAT]
 
 
 def quantisation_steps(graph: gs.Graph) -> dict[str, float]:

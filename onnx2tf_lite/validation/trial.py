@@ -269,9 +269,8 @@ class Trial:
         """``float16`` for a layer that reads constants of 16 bits, or what others read too and is made of such."""
         file = self.layers.target.file
         read = {t for i in layer.segment.operators for t in file.operators[i].inputs if t >= 0}
-        read |= {
-            t for own in read if (maker := file.producers.get(own)) and maker.name == "DEQUANTIZE" for t in maker.inputs
-        }
+        makers = [file.producers[t] for t in read if t in file.producers]
+        read |= {maker.inputs[0] for maker in makers if len(maker.inputs) == 1}
         return "float16" if any(file.tensors[t].constant and file.tensors[t].dtype == np.float16 for t in read) else ""
 
     def moved(
