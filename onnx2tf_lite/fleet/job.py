@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -109,8 +110,13 @@ def identity(job: Job, model: Path) -> str:
     rest = asdict(job)
     for name in ("name", "url", "size", "seconds", "memory", "recipe"):
         rest.pop(name)
-    digest.update(json.dumps([rest, versions()], sort_keys=True, default=repr).encode())
+    digest.update(json.dumps([rest, versions()], sort_keys=True, default=_contents).encode())
     return digest.hexdigest()
+
+
+def _contents(value: object) -> str:
+    """A digest of what JSON has no form for: of an array all of it, where its repr leaves out the middle."""
+    return hashlib.sha256(pickle.dumps(value)).hexdigest()
 
 
 def _named(job: Job) -> Iterable[Path]:

@@ -81,6 +81,14 @@ def test_the_key_depends_on_the_contents_of_files() -> None:
     assert len(keys) == 3
 
 
+def test_the_key_depends_on_every_number_of_an_array() -> None:
+    """Whose repr shows the ends only."""
+    data = np.zeros(5000, np.float32)
+    before = identity(job(options=LIGHT | {"calibration": {"image": data}}), Path("net.onnx"))
+    data[2500] = 1
+    assert identity(job(options=LIGHT | {"calibration": {"image": data}}), Path("net.onnx")) != before
+
+
 def test_the_key_depends_on_side_files() -> None:
     onnx.save(cnn(), "big.onnx", save_as_external_data=True, location="big.bin", size_threshold=0)
     before = identity(job(), Path("big.onnx"))
