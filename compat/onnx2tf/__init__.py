@@ -2,7 +2,7 @@
 
 Four things differ from :func:`onnx2tf_lite.convert`: every input of rank 3 to 5 is stored channels-last (outputs follow
 the rule of ``--io-layout auto``), a keyword that holds onnx2tf's own default asks for nothing, a file that differs from
-ONNX Runtime is a warning, and the Keras model is returned, made when something of it is first used.
+ONNX Runtime, or could not be compared with it, is a warning, and the Keras model is returned, made when something of it is first used.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def convert(
     result = run(
         input_onnx_file_path, output_folder_path, onnx_graph=onnx_graph, **{"io_layout": "channels-last"} | asked
     )
-    for said in [] if result.check is None else [file.verdict for file in result.check.files if not file.ok]:
-        warnings.warn(said, RuntimeWarning, stacklevel=2)
+    if result.check is not None:
+        wrong = [file.verdict for file in result.check.files if not file.ok]
+        for said in [*wrong, *filter(None, [result.check.error])]:
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
     return KerasModel(result)
