@@ -2,7 +2,8 @@
 
 Four things differ from :func:`onnx2tf_lite.convert`: every input of rank 3 to 5 is stored channels-last (outputs follow
 the rule of ``--io-layout auto``), a keyword that holds onnx2tf's own default asks for nothing, a file that differs from
-ONNX Runtime, or could not be compared with it, is a warning, and the Keras model is returned, made when something of it is first used.
+ONNX Runtime, or could not be compared with it, is a warning, and the Keras model is returned, made when something of it
+is first used.
 """
 
 from __future__ import annotations

@@ -213,15 +213,21 @@ def test_what_is_read_before_the_call() -> None:
     assert (1, 26, 3) <= tuple(map(int, numbers)) < (1, 29)
 
 
-def test_a_file_that_differs_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("ok", "error", "said"), [(False, "", "b: differs"), (True, "could not be checked", "could not be checked")]
+)
+def test_a_file_that_differs_or_was_not_compared_is_a_warning(
+    ok: bool, error: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import onnx2tf
 
-    files = [SimpleNamespace(ok=True, verdict="a: matches"), SimpleNamespace(ok=False, verdict="b: differs")]
-    made = SimpleNamespace(check=SimpleNamespace(files=files), report={"model": "m.onnx"}, tf_keras_model=np.ones(3))
+    files = [SimpleNamespace(ok=True, verdict="a: matches"), SimpleNamespace(ok=ok, verdict="b: differs")]
+    check = SimpleNamespace(files=files, error=error)
+    made = SimpleNamespace(check=check, report={"model": "m.onnx"}, tf_keras_model=np.ones(3))
     monkeypatch.setattr(conversion, "convert", lambda *given, **keywords: made)
-    with pytest.warns(RuntimeWarning, match="b: differs") as said:
+    with pytest.warns(RuntimeWarning, match=said) as warned:
         model = onnx2tf.convert(**PATHS)
-    assert len(said) == 1
+    assert len(warned) == 1
     assert model.shape == (3,) and isinstance(model, np.ndarray)  # what the Keras model has, once it is asked for
 
 
