@@ -161,9 +161,14 @@ class _Conversion:
         look = {"mean": o.calibration_mean, "std": o.calibration_std, "bgr": o.calibration_bgr}
         data = CalibrationData.of(o.calibration, o.calibration_parts, random=o.calibration_random, **look)
         self.quantiser = Quantiser(
-            data, o.per_channel, np.dtype(o.input_dtype), np.dtype(o.output_dtype), self.log.step,
-            self.log.warn, Goal(o.min_sqnr, o.min_agreement),
-        )  # fmt: skip
+            data,
+            o.per_channel,
+            np.dtype(o.input_dtype),
+            np.dtype(o.output_dtype),
+            self.log.step,
+            self.log.warn,
+            Goal(o.min_sqnr, o.min_agreement),
+        )
         if data.given and not any(row.branch in RECIPES for row in self.wanted):
             self.log.warn("the calibration data is not used: no quantised file is asked for (-oiqt, --outputs)")
         self.settings = compile.Settings(

@@ -8,7 +8,6 @@ is said by ``aliases.ALIASES``; ``docs/coming-from-onnx2tf.md`` has both in one 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -18,12 +17,12 @@ class Known:
 
     short: str
     keyword: str
-    default: Any
+    default: object
     generations: str
     judged: str
 
 
-def _rows(judged: str, text: str, **defaults: Any) -> list[Known]:
+def _rows(judged: str, text: str, **defaults: object) -> list[Known]:
     """Of lines ``short keyword [generations]``; an option that is not among the ``defaults`` is off by default."""
     found = []
     for line in text.strip().splitlines():
@@ -174,7 +173,7 @@ _ROWS = [
 KNOWN: dict[str, Known] = {row.keyword: row for row in _ROWS}
 
 
-def is_default(keyword: str, value: Any) -> bool:
+def is_default(keyword: str, value: object) -> bool:
     """True where ``value`` is what onnx2tf takes if nobody gives this keyword; it asks for nothing then."""
     default = KNOWN[keyword].default if keyword in KNOWN else None
     return default is not None and type(value) in (str, int, float) and value == default

@@ -253,7 +253,7 @@ class Editor:
         source = self._survivor(maker.inputs[0])
         if source not in alive or source.quant is None or source.quant.axis is not None:
             return None
-        if maker.kind.name == "DEQUANTIZE":
+        if value.made_by("DEQUANTIZE"):
             return replace(place, value=source, real=True)
         signed = maker.attrs["quant"].as_int8()
         same = place.value.dtype == np.uint8 and source.dtype == np.int8 and signed and signed.same(source.quant)

@@ -14,7 +14,7 @@ def fill_kernels(graph: Graph) -> Graph:
     """Give every dilated CONV_3D weights with zeros in them, in place."""
     for part in rewrite.graphs(graph):
         for op in rewrite.walk(part):
-            if op.kind.name == "CONV_3D" and set(op.attrs["dilations"]) != {1}:
+            if op.is_a("CONV_3D") and set(op.attrs["dilations"]) != {1}:
                 x, weights, *bias = op.inputs
                 assert weights is not None
                 op.inputs = [x, dilate(weights, op.attrs["dilations"], 0), *bias]

@@ -42,8 +42,10 @@ class Goal:
         return outcome.worst >= (self.sqnr or -np.inf) and outcome.agreement >= (self.agreement or 0.0)
 
     def __str__(self) -> str:
-        parts = [f"SQNR {self.sqnr:g} dB" if self.sqnr is not None else "",
-                 f"the same argmax on {100 * self.agreement:g} % of the samples" if self.agreement else ""]  # fmt: skip
+        parts = [
+            f"SQNR {self.sqnr:g} dB" if self.sqnr is not None else "",
+            f"the same argmax on {100 * self.agreement:g} % of the samples" if self.agreement else "",
+        ]
         return " and ".join(p for p in parts if p)
 
 
@@ -79,8 +81,10 @@ class MixedPrecision:
         more = f" and {len(self.raised) - len(few)} more" if len(self.raised) > len(few) else ""
         kinds = Counter(str(self.widths[op] or "float32") for op in self.raised)
         into = ", ".join(f"{count} in {name}" for name, count in kinds.items())
-        return (f"{self.before}, then {self.after} with {into}: {named}{more}; {100 * self.macs:.3g} % of the "
-                f"multiplications are integer ({self.trials} trials)")  # fmt: skip
+        return (
+            f"{self.before}, then {self.after} with {into}: {named}{more}; {100 * self.macs:.3g} % of the "
+            f"multiplications are integer ({self.trials} trials)"
+        )
 
 
 class Search:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import DEVICES, device, proof
 from .node import Node, nodes
@@ -107,7 +107,7 @@ class Fit:
         end = f": {self.failed}" if self.failed else ""
         return f"{self.path} on {self.device}: {verdict}: {', '.join(parts)} ({by}{said}){end}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Everything, as plain data."""
         return {**asdict(self), "share": self.share, "ok": self.ok}
 

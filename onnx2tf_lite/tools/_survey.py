@@ -118,7 +118,7 @@ class Survey:
             found[c.dtype] = elements + c.elements, taken + c.bytes
         return dict(sorted(found.items()))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         totals = {k: getattr(self, k) for k in ("nodes", "parameters", "parameter_bytes", "macs", "flops", "bytes")}
         shown = asdict(self) | {"constants": [asdict(c) for c in self.constants[:LARGEST]]}
         return totals | {"bytes_by_dtype": {k: v[1] for k, v in self.bytes_by_dtype.items()}} | shown

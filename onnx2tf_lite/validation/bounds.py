@@ -11,9 +11,11 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
 from .. import child
+
+T = TypeVar("T")
 
 MEMORY = 2 * 10**9
 SECONDS, PER_MB = 300.0, 10.0  # for a check, and for every MB of weights
@@ -50,7 +52,7 @@ class Bounds:
         given = SECONDS + PER_MB * (weights >> 20) if seconds is None else seconds
         return cls(max(memory, LEAST), given, weights)
 
-    def call(self, function: Callable[[], Any], forked: bool = True, tensorflow: bool = False) -> Any:
+    def call(self, function: Callable[[], T], forked: bool = True, tensorflow: bool = False) -> T:
         """``function()`` in a child that keeps to what is left; ``tensorflow``: it has to be loaded first.
 
         :raises OverBudget: it takes more.

@@ -127,7 +127,7 @@ class _Check:
         except (FileFailed, child.Died, OverBudget) as error:
             return FileReport(kind, path.name, "", "", (), error=str(error))
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """What it takes to do the same again."""
         o = self.options
         packages = ("onnx2tf_lite", "onnx", "onnxruntime", "ai-edge-litert", "numpy")

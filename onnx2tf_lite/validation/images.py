@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import ConversionError, Problem
 from .inputs import InputSpec
@@ -32,8 +32,8 @@ def stream(
     folder: Path,
     specs: Sequence[InputSpec],
     hints: Mapping[str, Sequence[int]],
-    mean: Any = 0.0,
-    std: Any = 1.0,
+    mean: npt.ArrayLike = 0.0,
+    std: npt.ArrayLike = 1.0,
     bgr: bool = False,
 ) -> Iterator[dict[str, np.ndarray]]:
     """One sample per image, in the order of the file names: resized to the input, ``(pixel / 255 - mean) / std``; for

@@ -6,13 +6,12 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
-from ..ir.dims import Expr, symbol
+from ..ir.dims import Dim, Expr, symbol
 from ..ir.graph import Placement, Value
 from . import draw
 from .facts import Facts, facts
@@ -34,7 +33,7 @@ class InputSpec:
 
     name: str
     dtype: np.dtype
-    shape: tuple[Any, ...]
+    shape: tuple[Dim | str | None, ...]
     facts: Facts = field(default_factory=Facts, compare=False)
     span: tuple[float, float] | None = None
     fill: float | None = None
@@ -168,7 +167,7 @@ def default_place(spec: InputSpec) -> Placement:
     return Placement(Value(spec.name, shape, spec.dtype), shape, tuple(range(len(shape))), shape)
 
 
-def bind(pairs: Iterable[tuple[Iterable[Any], Iterable[int]]], known: Mapping[str, int]) -> dict[str, int]:
+def bind(pairs: Iterable[tuple[Iterable[object], Iterable[int]]], known: Mapping[str, int]) -> dict[str, int]:
     """The symbols that (symbolic shape, concrete shape) pairs say, besides those ``known``."""
     values = dict(known)
     for shape, extents in pairs:
@@ -249,7 +248,7 @@ def _in_onnx_order(spec: InputSpec, place: Placement, said: str, array: np.ndarr
     return next(iter(fits.values()))
 
 
-def _rows(shape: Iterable[Any], extents: tuple[int, ...]) -> int:
+def _rows(shape: Iterable[object], extents: tuple[int, ...]) -> int:
     """How many rows of an array of ``extents`` make one input of ``shape``; 0 where it does not fit."""
     dims = list(shape)
     if len(dims) != len(extents) or any(
@@ -263,5 +262,5 @@ def _rows(shape: Iterable[Any], extents: tuple[int, ...]) -> int:
     return extents[0]
 
 
-def _text(shape: Iterable[Any]) -> str:
+def _text(shape: Iterable[object]) -> str:
     return "[" + ",".join(map(str, shape)) + "]"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -123,7 +122,7 @@ class Layers:
         except ValueError as error:  # of extents that depend on data only one can be told
             raise FileFailed(f"the place of {name} is not known at this size") from error
 
-    def restore(self, name: str, array: Array, shape: tuple[int, ...], like: np.dtype[Any], symbols: Symbols) -> Array:
+    def restore(self, name: str, array: Array, shape: tuple[int, ...], like: np.dtype, symbols: Symbols) -> Array:
         """The ONNX tensor of ``shape``, in real numbers, from what the file has; that itself where it cannot be."""
         array = self.target.real(self.target.program.names[name], array, like)
         try:

@@ -111,7 +111,7 @@ def change(moved: Array, reference: Array) -> float:
         return float(np.max(np.nan_to_num(difference, nan=0.0, posinf=0.0)))
 
 
-def exact(dtype: np.dtype[Any]) -> bool:
+def exact(dtype: np.dtype) -> bool:
     """True for whole numbers; those of 8 and 16 bits may be quantised reals."""
     return dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize > 2)
 

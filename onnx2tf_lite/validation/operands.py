@@ -10,7 +10,6 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -44,7 +43,7 @@ class Seen:
     places or counts and are taken as they are; ``whole``: floats without fractions; ``finite``: all of them.
     """
 
-    dtype: np.dtype[Any]
+    dtype: np.dtype
     shape: tuple[int, ...]
     low: float = -1.0
     high: float = 1.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -143,7 +142,7 @@ class Parts:
         return sum(4 * int(np.prod(t.dims, dtype=np.int64)) for t in sizes)
 
     def assemble(
-        self, parts: Sequence[ModelPart], kinds: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+        self, parts: Sequence[ModelPart], kinds: Mapping[str, tuple[np.dtype, tuple[int, ...]]]
     ) -> onnx.ModelProto:
         """The model of the parts.
 

@@ -6,9 +6,9 @@ The functions that change a model change the message that they are given.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_graphsurgeon as gs
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
@@ -32,7 +32,7 @@ def computes_in_halves(graph: gs.Graph) -> bool:
     return False
 
 
-def _name(dtype: Any) -> str:
+def _name(dtype: npt.DTypeLike) -> str:
     return "" if dtype is None or isinstance(dtype, int) else np.dtype(dtype).name
 
 

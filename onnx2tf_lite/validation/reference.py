@@ -108,7 +108,7 @@ class Reference:
         return reference
 
     @property
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, object]:
         """What running the model taught, in a child, for the parent to take over."""
         plain = self.bounds.plain
         return {"engine": self.engine, "notes": list(self.notes), "restated": self.restated, "plain": plain}

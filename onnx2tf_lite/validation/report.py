@@ -327,7 +327,7 @@ class Report:
     files: list[FileReport] = field(default_factory=list)
     error: str = ""
     model: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, object] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     conversion: dict[str, Any] = field(default_factory=dict)
     fits: list[Fit] = field(default_factory=list)

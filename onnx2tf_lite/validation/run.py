@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -191,7 +190,7 @@ def _restored(place: Placement, array: Array, symbols: Mapping[str, int]) -> Arr
 
 
 @cache
-def _name(dtype: np.dtype[Any]) -> str:
+def _name(dtype: np.dtype) -> str:
     """numpy takes 50 us for it."""
     return dtype.name
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any
 
 import numpy as np
 
@@ -211,7 +210,7 @@ class _Search:
         self.specs = [replace(s, fill=fills.get(s.name, fills.get("*"))) for s in spans]
         self.free = any(not isinstance(d, int) for s in self.specs for d in self.places[s.name].shape)
 
-    def run(self, given: Sequence[tuple[dict[str, int], Arrays]] | None) -> tuple[list[Sample], dict[str, Any]]:
+    def run(self, given: Sequence[tuple[dict[str, int], Arrays]] | None) -> tuple[list[Sample], dict[str, object]]:
         """The samples, and what the reference came to say of itself."""
         if given is not None:
             self.count = len(given)

@@ -49,7 +49,7 @@ class TensorFlowFile:
         """TensorFlow casts where that is needed."""
         return np.asarray(array, order="C")
 
-    def real(self, stored: str, array: Array, like: np.dtype[Any]) -> Array:
+    def real(self, stored: str, array: Array, like: np.dtype) -> Array:
         """Itself: no integers stand for real numbers."""
         return array
 

@@ -104,7 +104,7 @@ class TFLiteFile:
             return np.asarray(shifted_bytes(array), order="C")
         return np.asarray(array.astype(tensor.dtype, copy=False), order="C")
 
-    def real(self, stored: str, array: Array, like: np.dtype[Any]) -> Array:
+    def real(self, stored: str, array: Array, like: np.dtype) -> Array:
         """What a stored array stands for, for comparison with one of dtype ``like``."""
         tensor = self.tensor(stored)
         if like == np.uint8 and array.dtype == np.int8:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from .run import Run, badness
 from .samples import Samples
 from .tflite_file import TFLiteFile
 from .written import FileFailed, WrittenFile
+
+T = TypeVar("T")
 
 HISTOGRAMS = 12  # rows of a file that get one
 
@@ -223,7 +225,7 @@ class Verdict:
             if row.tensor not in self.rows or badness(row) > badness(self.rows[row.tensor]):
                 self.rows[row.tensor] = row
 
-    def call(self, function: Callable[[], Any]) -> Any:
+    def call(self, function: Callable[[], T]) -> T:
         """What runs the file, in a child."""
         return self.reference.bounds.call(function, self.target.forks, self.target.tensorflow)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -85,7 +85,7 @@ class WrittenFile(Protocol):
         :raises FileFailed: where the runtime does not load it.
         """
 
-    def real(self, stored: str, array: Array, like: np.dtype[Any]) -> Array:
+    def real(self, stored: str, array: Array, like: np.dtype) -> Array:
         """What an array of the file's tensor ``stored`` stands for, for comparison with one of dtype ``like``."""
 
     def span(self, stored: str) -> tuple[float, float] | None:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import Any
 
 from ...errors import ConversionError, Problem
 from ...targets import verdict
@@ -101,8 +100,11 @@ def _reach(file: FileReport) -> str:
     c = file.coverage
     if c is None:
         return '<p class="reach">Run from end to end only: its layers cannot be run on their own.</p>'
-    shares = (("layers", c.layers, c.all_layers), ("branches", c.branches, c.all_branches),
-              ("weights", c.weights, c.all_weights))  # fmt: skip
+    shares = (
+        ("layers", c.layers, c.all_layers),
+        ("branches", c.branches, c.all_branches),
+        ("weights", c.weights, c.all_weights),
+    )
     bars = "".join(
         f'<span>{what}</span><meter min="0" max="{whole}" value="{part}"></meter><span>{part:,} of {whole:,}</span>'
         for what, part, whole in shares
@@ -135,9 +137,16 @@ def _layers(rows: Sequence[Row], plot: str) -> str:
 def _numbers(row: Row) -> dict[str, float]:
     """What the columns sort by."""
     d = row.difference
-    by_name = {"layer": row.index, "max|diff|": d.max_abs, "of max|ref|": d.max_rel, "RMSE": d.rmse,
-               "cosine": d.cosine, "SQNR": d.sqnr, "within %": d.within,
-               "introduced": max((d.max_rel for d in (row.isolated, row.alone) if d), default=-1.0)}  # fmt: skip
+    by_name = {
+        "layer": row.index,
+        "max|diff|": d.max_abs,
+        "of max|ref|": d.max_rel,
+        "RMSE": d.rmse,
+        "cosine": d.cosine,
+        "SQNR": d.sqnr,
+        "within %": d.within,
+        "introduced": max((d.max_rel for d in (row.isolated, row.alone) if d), default=-1.0),
+    }
     limits = {math.inf: "Infinity", -math.inf: "-Infinity"}
     return {k: limits.get(v, v) for k, v in by_name.items()}  # type: ignore[misc]
 
@@ -146,7 +155,7 @@ def _side(column: str) -> str:
     return "n" if column in NUMERIC else ""
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     head = "".join(f"<th>{escape(h)}</th>" for h in header)
     body = "".join("<tr>" + "".join(f"<td>{escape(str(c))}</td>" for c in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

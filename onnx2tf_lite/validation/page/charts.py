@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
+from ..judge import Difference
 from ..phrase import decibel
 from ..report import CARRIES, INTRODUCES, FileReport, Report, Row
 
-Trace = dict[str, Any]  # as plotly takes it
+Trace = dict[str, object]  # as plotly takes it
+Point = tuple[int, Row, Difference]  # place, layer, how it differs
 AGREES = "agrees"
 #: role of a layer -> (what the legend calls it, colour, marker)
 ROLES = {
@@ -51,10 +52,21 @@ def along(file: FileReport, name: str) -> str:
     marker = {"color": ALONE, "symbol": "cross-thin-open", "size": 7}
     traces += _points(made, noise, "the layer alone, on operands made for it", marker)
     if not noise:
-        limits = [(places[id(r)], d.limit * d.max_rel / d.max_abs) for r in file.rows
-                  if 0 < (d := r.difference).max_abs < math.inf and d.limit and d.max_rel < math.inf]  # fmt: skip
-        traces.append(_scatter([p for p, _ in limits], [y for _, y in limits], "the limit", mode="lines",
-                               line={"color": LIMIT, "dash": "dot", "width": 1}, hoverinfo="skip"))  # fmt: skip
+        limits = [
+            (places[id(r)], d.limit * d.max_rel / d.max_abs)
+            for r in file.rows
+            if 0 < (d := r.difference).max_abs < math.inf and d.limit and d.max_rel < math.inf
+        ]
+        traces.append(
+            _scatter(
+                [p for p, _ in limits],
+                [y for _, y in limits],
+                "the limit",
+                mode="lines",
+                line={"color": LIMIT, "dash": "dot", "width": 1},
+                hoverinfo="skip",
+            )
+        )
     axis = (
         {"title": "SQNR (dB)"}
         if noise
@@ -63,7 +75,7 @@ def along(file: FileReport, name: str) -> str:
     return _figure(traces, name, height=400, xaxis={"title": "layer, in the order of the graph"}, yaxis=axis)
 
 
-def _points(points: list[Any], noise: bool, label: str, marker: Mapping[str, Any]) -> list[Trace]:
+def _points(points: list[Point], noise: bool, label: str, marker: Mapping[str, object]) -> list[Trace]:
     """One trace of markers; none for no points."""
     if not points:
         return []
@@ -72,8 +84,17 @@ def _points(points: list[Any], noise: bool, label: str, marker: Mapping[str, Any
     hover = (
         "<b>%{customdata[1]}</b> %{customdata[2]}<br>%{customdata[0]}<br>%{customdata[3]} of max|ref|, %{customdata[4]}"
     )
-    return [_scatter([p for p, _, _ in points], ys, label, mode="markers", marker=dict(marker), customdata=about,
-                     hovertemplate=hover + "<extra></extra>")]  # fmt: skip
+    return [
+        _scatter(
+            [p for p, _, _ in points],
+            ys,
+            label,
+            mode="markers",
+            marker=dict(marker),
+            customdata=about,
+            hovertemplate=hover + "<extra></extra>",
+        )
+    ]
 
 
 def _clip(value: float, low: float, high: float) -> float:
@@ -115,17 +136,23 @@ def overview(report: Report) -> Iterator[str]:
 
 def _bars(name: str, values: Mapping[str, float], title: str, unit: str, ordered: bool = True) -> str:
     items = sorted(values.items(), key=lambda i: i[1]) if ordered else list(values.items())[::-1]
-    bar = {"type": "bar", "orientation": "h", "y": [k for k, _ in items], "x": [v for _, v in items],
-           "marker": {"color": REFERENCE}, "hovertemplate": "%{y}: %{x}<extra></extra>"}  # fmt: skip
+    bar: Trace = {
+        "type": "bar",
+        "orientation": "h",
+        "y": [k for k, _ in items],
+        "x": [v for _, v in items],
+        "marker": {"color": REFERENCE},
+        "hovertemplate": "%{y}: %{x}<extra></extra>",
+    }
     shape = {"height": 90 + 22 * max(len(items), 2), "xaxis": {"title": unit}, "yaxis": {"automargin": True}}
     return _figure([bar], name, title={"text": title, "font": {"size": 13}, "y": 0.98, "yanchor": "top"}, **shape)
 
 
-def _scatter(xs: list[Any], ys: list[float], label: str, **more: Any) -> Trace:
+def _scatter(xs: Sequence[object], ys: list[float], label: str, **more: object) -> Trace:
     return {"type": "scatter", "x": xs, "y": ys, "name": label, **more}
 
 
-def _figure(traces: list[Trace], name: str, **layout: Any) -> str:
+def _figure(traces: list[Trace], name: str, **layout: object) -> str:
     from plotly.graph_objects import Figure
 
     figure = Figure(traces, LAYOUT | layout)
