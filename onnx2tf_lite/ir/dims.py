@@ -27,7 +27,8 @@ class DimFunction:
 
     def __str__(self) -> str:
         if self.op in ("//", "%"):
-            return f"({self.args[0]}){self.op}{self.args[1]}"
+            divisor = str(self.args[1])
+            return f"({self.args[0]}){self.op}{divisor if divisor.isalnum() else f'({divisor})'}"
         return f"{self.op}({', '.join(map(str, self.args))})"
 
 
@@ -65,7 +66,8 @@ class Expr:
 
     def __str__(self) -> str:
         def term(monomial: Monomial, factor: int) -> str:
-            names = [str(a) for a in monomial]
+            one = len(monomial) == 1 and factor == 1  # a quotient alone needs no brackets
+            names = [str(a) if one or not isinstance(a, DimFunction) else f"({a})" for a in monomial]
             return "*".join(names if factor == 1 and names else [str(factor), *names])
 
         return "+".join(term(m, c) for m, c in self.terms).replace("+-", "-")

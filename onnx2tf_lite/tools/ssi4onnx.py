@@ -1,9 +1,10 @@
 """Infer the shapes of all tensors and write them into the model.
 
 Nodes are put in order where they are not.  Inference is strict: a model that contradicts itself is an error that says
-where.  Values of shape arithmetic are followed, so Shape -> Gather -> Concat -> Reshape gives a shape.  What inference
-cannot tell (a foreign operator, a size that data decide) can be filled from one run in ONNX Runtime (--run).  Without
--of nothing is written, only reported.
+where.  Values of shape arithmetic are followed, so Shape -> Gather -> Concat -> Reshape gives a shape.  Extents that
+depend on open ones become formulas of their names, such as "(height+1)//2" behind a stride; one that only the data
+decide gets a name of its own.  What nothing can tell (the rank of a foreign operator's result) can be filled from one
+run in ONNX Runtime (--run).  Without -of nothing is written, only reported.
 
 examples:
   ssi4onnx -if model.onnx -of shaped.onnx
@@ -24,6 +25,7 @@ from ..model.infer import infer
 from ..model.lazy import onnx
 from ..model.types import contradict, dims, types
 from ..model.walk import Scope, bodies, defined, is_function, outputs, scopes, sort, title
+from . import _symbolic
 from ._edit import Edit, edit, port, set_shape
 from ._options import COMMON, INPUT, output
 from ._verify import NotRun, random_feeds, run
@@ -41,7 +43,10 @@ def shape_inference(
         set_dims(job.model, wanted)
     for scope in scopes(job.model):
         sort(scope.graph)
+    _symbolic.name_inputs(job.model)
     _fill(job.model, infer(job.model, strict=True))
+    _symbolic.declare(job.model, _symbolic.formulas(job.model))
+    _symbolic.complete(job.model)
     if run_shapes is not None:
         job.log.info(f"from a run: {_measure(job.model)} tensors")
     for text in _summary(job.model):

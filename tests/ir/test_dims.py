@@ -44,3 +44,11 @@ def test_what_can_be_proved(dim: Dim) -> None:
 
 def test_a_ratio_is_no_number() -> None:
     assert not dims.is_static([1, dims.Ratio(7, 2)])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_the_text_of_an_extent_means_it(depth: int) -> None:
+    rng = random.Random(depth)
+    for e in (expression(rng, depth) for _ in range(300)):
+        for values in SIZES:
+            assert eval(str(e), {"min": min, "max": max}, dict(values)) == dims.evaluate(e, values), e
