@@ -2,7 +2,7 @@
 
 examples:
   onnx2tf -i model.onnx                                   everything, into ./saved_model, checked
-  onnx2tf -i model.onnx -o out --outputs float32,float16  the .tflite files only (no TensorFlow needed)
+  onnx2tf -i model.onnx -o out --outputs float32,float16  the .tflite files only
   onnx2tf -i model.onnx -b 1 -ois "x:1,3,224,224"         fixed shapes
   onnx2tf -i model.onnx -kat x                            input x stays in ONNX order
   onnx2tf -i model.onnx -cotof -tdnp inputs.npz           compare every layer on your own inputs
@@ -11,7 +11,8 @@ examples:
 exit codes:
   0  converted, and every file gives what ONNX Runtime gives
   1  not converted (nothing is written), or a file differs or does not run (it stays there, to be looked at)
-  2  wrong command line, or the model itself could not be run, so that nothing could be compared
+  2  wrong command line, or the model itself could not be run, so that nothing could be compared, or TensorFlow is not
+     there to run the SavedModel
 """
 
 from __future__ import annotations

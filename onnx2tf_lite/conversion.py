@@ -77,7 +77,9 @@ class ConversionResult:
         stranded = bool(self.fits) and not any(fit.ok for fit in self.fits)
         if self.check is None:
             return int(stranded)
-        return 2 if self.check.error else int(stranded or not self.check.ok)
+        if not self.check.error and (stranded or self.check.wrong):
+            return 1
+        return 0 if self.check.ok else 2
 
 
 def convert(
@@ -90,8 +92,8 @@ def convert(
 ) -> ConversionResult:
     """Convert an ONNX model to files in ``output_folder_path`` and compare them with ONNX Runtime.
 
-    Without TensorFlow the default set of outputs is written without the SavedModel, which a warning says; asking for it
-    is an error then.  A file that differs from ONNX Runtime is written all the same: ``result.exit_code`` and
+    TensorFlow writes nothing, but runs the SavedModel for the check: without it that file is not checked, which
+    ``exit_code`` 2 says.  A file that differs from ONNX Runtime is written all the same: ``result.exit_code`` and
     ``result.check`` say so.  Keywords of onnx2tf that are not listed are ignored with a warning, or refused with what
     to do instead; two that contradict each other are an error.
 

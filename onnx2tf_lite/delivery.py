@@ -18,6 +18,7 @@ from .errors import ConversionError, Problem
 PREFIX = ".onnx2tf-"
 #: Of a SavedModel; without it the folder is none.
 GRAPH = "saved_model.pb"
+FINGERPRINT = "fingerprint.pb"  # of one that TensorFlow wrote there before
 NEW = 60  # seconds in which a folder may not yet be held by who made it
 
 
@@ -89,7 +90,8 @@ def deliver(work: Path, folder: Path, insides: Iterable[str]) -> None:
         return
     with _undisturbed():
         if any(item.name == GRAPH for item in inside):
-            (folder / GRAPH).unlink(missing_ok=True)
+            for name in (GRAPH, FINGERPRINT):
+                (folder / name).unlink(missing_ok=True)
         for item in sorted(items, key=lambda item: item.name == GRAPH):
             target = folder / item.name
             if target.is_dir() and not target.is_symlink():

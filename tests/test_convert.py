@@ -18,10 +18,11 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import onnx2tf_lite
-from onnx2tf_lite import ConversionError, compile, convert, emitters, validation
+from onnx2tf_lite import ConversionError, compile, convert, validation
 from onnx2tf_lite.delivery import PREFIX
 from onnx2tf_lite.emitters import tflite
 from onnx2tf_lite.options import Options, resolve
+from onnx2tf_lite.validation import tensorflow_file
 from tests.validation.models import cnn, model
 
 FLAT = ("float32", "float16")
@@ -160,25 +161,27 @@ sys.meta_path.insert(0, Block())
 from onnx2tf_lite import convert
 result = convert(sys.argv[1], sys.argv[2], outputs=("float32", "float16"), non_verbose=True)
 assert result.exit_code == 0 and set(result.files) == {"float32", "float16"}
+result = convert(sys.argv[1], sys.argv[2], check="none", non_verbose=True)
+assert result.exit_code == 0 and set(result.files) == {"saved_model", "float32", "float16"}
 assert "tensorflow" not in sys.modules
 """
 
 
-def test_tflite_needs_no_tensorflow(path: Path, tmp_path: Path) -> None:
+def test_writing_needs_no_tensorflow(path: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", BLOCKED, path, tmp_path / "out"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_without_tensorflow_the_default_set_leaves_the_saved_model_out(
+def test_without_tensorflow_the_saved_model_is_written_and_not_checked(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(emitters, "find_spec", lambda name: None)
+    monkeypatch.setattr(tensorflow_file, "find_spec", lambda name: None)
     result = convert(path, tmp_path / "out", verbosity="warn")
-    assert set(result.files) == set(FLAT)
+    assert (tmp_path / "out" / "saved_model.pb").exists() and result.exit_code == 2 and result.check
     (line,) = capsys.readouterr().err.splitlines()
-    assert "SavedModel" in line and "pip install" in line and result.warnings == [line.removeprefix("warning: ")]
-    with pytest.raises(ConversionError, match="pip install"):
-        quiet(path, tmp_path / "other", outputs=["saved_model"])
+    assert "saved_model: not checked: TensorFlow is not installed (pip install" in line
+    assert [f.ok for f in result.check.files] == [False, True, True] and not result.check.wrong
+    assert quiet(path, tmp_path / "unchecked", check="none").exit_code == 0
 
 
 # ------------------------------------------------------------------------------------------------ options

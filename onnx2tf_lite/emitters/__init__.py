@@ -109,11 +109,11 @@ QUANTISED = (
 EMITTERS: dict[str, Emitter] = {
     row.name: row
     for row in (
-        Emitter("saved_model", "float", _saved_model, "", "saved_model", "a SavedModel", "tensorflow", default=True),
+        Emitter("saved_model", "float", _saved_model, "", "saved_model", "a SavedModel", default=True),
         _keras_row("keras", "_float32_v3.keras", "keras"),
         _keras_row("h5", "_float32.h5", "keras"),
         _keras_row("keras_weights", "_float32.weights.h5", "keras_weights"),
-        Emitter("frozen", "float", _frozen, "_float32.pb", "frozen", package="tensorflow"),
+        Emitter("frozen", "float", _frozen, "_float32.pb", "frozen"),
         Emitter("float32", "integer", _float32, "_float32.tflite", "float32", default=True),
         Emitter("float16", "integer", _float16, "_float16.tflite", "float16", default=True),
         *map(_quantised, QUANTISED),

@@ -29,6 +29,7 @@ from .opening import open_file
 from .reference import Reference, ReferenceFailed
 from .report import FileReport, Report
 from .samples import CheckOptions, Samples
+from .tensorflow_file import MISSING, installed
 from .verdict import Verdict
 from .written import FileFailed, WrittenFile
 
@@ -122,6 +123,8 @@ class _Check:
         try:
             row = EMITTERS.get(kind)
             target = open_file(row.checked_as if row else kind, path, self.reference)
+            if target.tensorflow and not installed():
+                return FileReport(kind, path.name, "", "", (), error=f"not checked: {MISSING}", unchecked=True)
             target.program  # noqa: B018  (a foreign SavedModel is loaded for it)
             return target
         except (FileFailed, child.Died, OverBudget) as error:

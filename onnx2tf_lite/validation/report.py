@@ -158,6 +158,7 @@ class FileReport:
     ``noise``       of a quantised model: the largest difference that was held to twice its own quantisation noise and
                     not to steps, as a share of that; 0 where none had to be
     ``error``       why it did not run; ``notes`` what else is to be known (unmatched tensors, assumed permutations)
+    ``unchecked``   nobody tried to run it: ``error`` says what is missing for that
     """
 
     kind: str
@@ -171,6 +172,7 @@ class FileReport:
     required: float = 0.0
     noise: float = 0.0
     error: str = ""
+    unchecked: bool = False
     source: str = "default"
     metric: str = "max"
     matched: str = "map"
@@ -343,6 +345,11 @@ class Report:
         if self.error or any(f.error for f in self.files):
             return 2
         return int(not all(f.ok for f in self.files))
+
+    @property
+    def wrong(self) -> bool:
+        """A file that was run, or should have, does not match."""
+        return any(not f.ok and not f.unchecked for f in self.files)
 
     def worst(self, n: int = 10) -> list[Row]:
         """The worst rows of all files."""

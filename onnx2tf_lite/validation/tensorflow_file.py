@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ from .program import Program, match
 from .reference import Reference
 from .report import Move
 from .written import Arrays, FileFailed, Loaded, one_line
+
+MISSING = "TensorFlow is not installed (pip install 'onnx2tf_lite[tensorflow]')"
+
+
+def installed() -> bool:
+    """Can files be run in TensorFlow?"""
+    return find_spec("tensorflow") is not None
 
 
 class TensorFlowFile:

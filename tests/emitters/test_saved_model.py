@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from onnx2tf_lite.emitters import saved_model
+from onnx2tf_lite.emitters.saved_model import checkpoint
 from onnx2tf_lite.errors import ConversionError
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir import dims
@@ -110,7 +111,6 @@ def test_a_model_without_inputs(tmp_path):
 # ------------------------------------------------------------------------------------------------ files
 
 
-@needs_tensorflow
 def test_the_same_graph_gives_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         saved_model.write(cnn(), tmp_path / name)
@@ -127,23 +127,21 @@ def test_a_second_model_replaces_the_first_and_other_files_stay(tmp_path):
     assert not [p for p in tmp_path.parent.iterdir() if p.name.startswith(f".{tmp_path.name}")]
 
 
-@needs_tensorflow
 def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch):
     saved_model.write(cnn(), tmp_path / "out")
     before = contents(tmp_path)
 
-    def save(model, folder, **options):
-        (Path(folder) / "saved_model.pb").write_bytes(b"half")
+    def half(prefix, arrays, objects):
+        Path(f"{prefix}.data-00000-of-00001").write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(tf.saved_model, "save", save)
+    monkeypatch.setattr(checkpoint, "write", half)
     for folder in ("out", "new"):
         with pytest.raises(OSError, match="disk full"):
             saved_model.write(cnn(), tmp_path / folder)
     assert contents(tmp_path) == before and not (tmp_path / "new").exists()
 
 
-@needs_tensorflow
 def test_an_operation_without_counterpart_is_an_error(tmp_path):
     graph = graph_of(lambda x: [b.dims_value(x.shape)], ("x", (dims.symbol("N"),), np.float32))
     with pytest.raises(ConversionError, match="DIMS has no TensorFlow form"):
@@ -151,14 +149,12 @@ def test_an_operation_without_counterpart_is_an_error(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@needs_tensorflow
 def test_an_integer_kernel_is_an_error(tmp_path):
     graph = graph_of(lambda x: [b.add(x, x)], ("x", (4,), np.int8))
     with pytest.raises(ConversionError, match=r"ADD of x: i8\[4\] has no TensorFlow form"):
         saved_model.write(graph, tmp_path / "out")
 
 
-@needs_tensorflow
 def test_weights_are_stored_once(tmp_path):
     big = weights(256, 256)
     graph = graph_of(lambda x: [b.fully_connected(b.fully_connected(x, big), big)], ("x", (1, 256), np.float32))
@@ -176,15 +172,29 @@ def test_every_kind_has_a_counterpart():
     assert raw | set(COUNTERPARTS) == set(KINDS) - {"DIMS"} and not raw & set(COUNTERPARTS)
 
 
-def test_the_package_imports_without_tensorflow():
-    code = "import sys; sys.modules['tensorflow'] = None; import onnx2tf_lite.emitters.saved_model"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_missing_tensorflow_is_explained(tmp_path, monkeypatch):
+def test_it_is_written_without_tensorflow_which_runs_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
+    saved_model.write(cnn(), tmp_path)
     with pytest.raises(ConversionError, match=r"pip install 'onnx2tf_lite\[tensorflow\]'"):
-        saved_model.write(cnn(), tmp_path)
+        saved_model.load(tmp_path)
+
+
+def test_writing_imports_no_tensorflow(tmp_path):
+    code = (
+        "import sys\n"
+        "from onnx2tf_lite.emitters import saved_model\n"
+        "from tests.emitters.cases import CASES, program\n"
+        "saved_model.write(program(CASES['WHILE'], True)[0], sys.argv[1])\n"
+        "assert not [m for m in sys.modules if m.startswith('tensorflow')]\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+@needs_tensorflow
+def test_a_fingerprint_of_another_model_does_not_stay(tmp_path):
+    (tmp_path / "fingerprint.pb").write_bytes(b"of another")
+    saved_model.write(cnn(), tmp_path)
+    assert not (tmp_path / "fingerprint.pb").exists()
 
 
 @needs_tensorflow

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from ...errors import ConversionError, Problem
 from ...ir.graph import Graph, Op, Value
 from ...ir.tensor_map import TensorMap
-from ..saved_model.function import partial
+from ..saved_model.nodes import partial
 from ..saved_model.runtime import errors_only, tensorflow
 from .calls import call
 from .layers import LAYERS, activation

@@ -39,7 +39,7 @@ def nodes(op: Op) -> Nodes:
     from google.protobuf.json_format import MessageToDict
 
     graph = Graph(name="operation", inputs=operands_of(op), outputs=list(op.outputs), ops=[op])
-    library = Library(tensorflow(), is_weight)
+    library = Library(is_weight)
     function = Function(library, graph).build(emit)
     names = flatten(library, function, {})
     operands = [*(f"x{i}" for i in range(len(graph.inputs))), *function.captured]

@@ -1,7 +1,9 @@
-"""The SavedModel emitter: a GraphDef of our own, wrapped and saved by TensorFlow (imported only in here, on first use).
+"""The SavedModel emitter.  Everything is written here, in TensorFlow's formats; TensorFlow itself only runs it.
 
-``writer``   signature, variables, files        ``function``  IR graph -> FunctionDef
-``ops``      TensorFlow's form of an operation  ``run``       load and call what was written
+``writer``      all of it                ``concrete``    functions for users      ``function``   IR graph -> FunctionDef
+``session``     the graph around them    ``objects``     what the loaded object has      ``ops``        an operation
+``checkpoint``  files of the variables   ``structures``  arguments and results           ``nodes``      a node
+``protos``      the messages             ``operators``   signatures of raw operators     ``run``        load and call it
 """
 
 from .run import load

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .function import Function, Library, result_types
+from .function import Function, Library
+from .nodes import append, results
 
 
 def flatten(library: Library, function: Function, arguments: Mapping[str, str]) -> dict[str, str]:
@@ -17,12 +18,10 @@ def flatten(library: Library, function: Function, arguments: Mapping[str, str]) 
     given = [*(function.refs[v] for v in function.graph.inputs), *function.captured.values()]
     names = {}
     for ref in given:
-        node = graph.node.add(name=arguments.get(ref.name, ref.name), op="Placeholder")
-        node.attr["dtype"].type = ref.dtype
+        node = append(graph.node, "Placeholder", arguments.get(ref.name, ref.name), (), dtype=ref.dtype)
         names[ref.name] = f"{node.name}:0"
     for node in definition.node_def:
-        places = [(a.name, i) for a in library.op_def(node.op).output_arg for i, _ in enumerate(result_types(a, node))]
-        names |= {f"{node.name}:{argument}:{i}": f"{node.name}:{k}" for k, (argument, i) in enumerate(places)}
+        names |= {ref.name: f"{node.name}:{place}" for place, ref in enumerate(results(node))}
         copied = graph.node.add()
         copied.CopyFrom(node)
         copied.input[:] = [names[n] for n in node.input]

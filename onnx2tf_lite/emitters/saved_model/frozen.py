@@ -8,78 +8,75 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from ...errors import ConversionError, Problem
 from ...ir import tensor_map
 from ...ir.graph import Graph, Value
 from .flat import flatten
-from .function import Function, Library, partial
+from .function import Function, Library
+from .nodes import append, strings, tensor_shape
 from .ops import emit
+from .protos import PRODUCER, Proto, message
 from .runtime import tensorflow
 from .writer import constant_bytes, signature_keys
 
 LIMIT = (1 << 31) - (1 << 20)  # of a protobuf message
+TABLE = tensor_map.NAME.replace(".", "/")  # the node that holds the tensor map
 Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 def write(graph: Graph, path: str | os.PathLike[str]) -> None:
     """Write ``graph`` to ``path``.
 
-    :raises ConversionError: where TensorFlow is not installed, has no form of an operation, or the weights do not fit.
+    :raises ConversionError: where TensorFlow has no form of an operation, or the weights do not fit.
     """
     if constant_bytes(graph) > LIMIT:
         what, remedy = "weights beyond 2 GB do not fit a frozen graph", "write a SavedModel"
         raise ConversionError(Problem("frozen graph", what, remedy))
-    library = Library(tensorflow(), lambda array: False)
+    library = Library(lambda array: False)
     function = Function(library, graph)
     keys = signature_keys([v.name for v in graph.inputs] + graph.output_names)
-    function.taken.update(key.lower() for key in keys.values())
+    function.names.taken.update(key.lower() for key in keys.values())
     function.build(emit)
     names = flatten(library, function, {f"x{i}": keys[v.name] for i, v in enumerate(graph.inputs)})
     nodes = library.graph_def.node
     for node, value in zip(nodes, graph.inputs, strict=False):
-        for extent in partial(value.shape):
-            node.attr["shape"].shape.dim.add(size=-1 if extent is None else extent)
+        node.attr["shape"].shape.CopyFrom(tensor_shape(value.shape))
     for name, value in zip(graph.output_names, graph.outputs, strict=True):
         ref = function(value)
         if keys[name] not in {keys[v.name] for v in graph.inputs}:
-            nodes.add(name=keys[name], op="Identity", input=[names[ref.name]]).attr["T"].type = ref.dtype
+            append(nodes, "Identity", keys[name], [ref._replace(name=names[ref.name])])
 
     def stored(value: Value) -> str | None:
         return names[function.refs[value].name] if value in function.refs else None
 
-    table = nodes.add(name=tensor_map.NAME.replace(".", "/"), op="Const")
-    table.attr["dtype"].type = 7  # DT_STRING
-    table.attr["value"].tensor.dtype = 7
-    table.attr["value"].tensor.tensor_shape.SetInParent()
-    table.attr["value"].tensor.string_val.append(tensor_map.TensorMap.of(graph, stored).to_bytes(shapes=True))
-    library.graph_def.versions.producer = tensorflow().version.GRAPH_DEF_VERSION
+    strings(nodes, TABLE, tensor_map.TensorMap.of(graph, stored).to_bytes(shapes=True))
+    library.graph_def.versions.producer = PRODUCER
     Path(path).write_bytes(library.graph_def.SerializeToString(deterministic=True))
 
 
-def read(path: str | os.PathLike[str]) -> Any:
-    """The GraphDef; ValueError where the file holds none."""
-    from google.protobuf.message import DecodeError
-
+def read(path: str | os.PathLike[str], graph_def: Proto) -> Proto:
+    """The file as a ``graph_def``; ValueError where it holds none."""
     try:
-        return tensorflow().compat.v1.GraphDef.FromString(Path(path).read_bytes())
+        return graph_def.FromString(Path(path).read_bytes())
     except DecodeError as error:
         raise ValueError(f"not a frozen graph: {error}") from error
 
 
 def tensor_map_of(path: str | os.PathLike[str]) -> bytes | None:
     """The tensor map of a file of ours."""
-    name = tensor_map.NAME.replace(".", "/")
-    found = [n.attr["value"].tensor.string_val[0] for n in read(path).node if n.name == name]
+    nodes = read(path, message("GraphDef")).node
+    found = [n.attr["value"].tensor.string_val[0] for n in nodes if n.name == TABLE]
     return found[0] if found else None
 
 
 def load(path: str | os.PathLike[str], wanted: Sequence[str]) -> Run:
     """A function from arrays to arrays, both by the names of tensors in the graph (``x:0``)."""
-    tf, graph_def = tensorflow(), read(path)
+    tf = tensorflow()
+    graph_def = read(path, tf.compat.v1.GraphDef)
     graph = tf.Graph()
     with graph.as_default(), tf.device("/CPU:0"):
         tf.import_graph_def(graph_def, name="")

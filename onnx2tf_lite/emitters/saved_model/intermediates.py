@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .concrete import CALL
 from .runtime import tensorflow
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
-
-CALL = "network/call"  # the node that calls the model's function, as the writer names it
 
 
 class Intermediates:

@@ -17,7 +17,8 @@ from ...errors import ConversionError, Problem
 from ...ir.dims import Expr
 from ...ir.graph import Graph, Op, Quant, Value, short
 from ...ir.kinds import KINDS
-from .function import Function, Ref
+from .function import Function
+from .nodes import Ref, datatype
 
 Counterpart = Callable[[Function, Op], "Ref | list[Ref]"]
 
@@ -276,7 +277,7 @@ def _if(f: Function, op: Op) -> list[Ref]:
     operands = [*map(f, op.inputs[1:]), *map(f.capture, captured)]
     kind = "If" if then.stateful or otherwise.stateful else "StatelessIf"
     types: dict[str, Any] = {
-        "Tout": [f.library.enum[v.dtype] for v in op.outputs],
+        "Tout": [datatype(v.dtype) for v in op.outputs],
         "output_shapes": [v.shape for v in op.outputs],
     }
     bodies: dict[str, Any] = {"then_branch": then.seal(captured), "else_branch": otherwise.seal(captured)}

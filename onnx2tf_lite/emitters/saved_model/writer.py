@@ -10,44 +10,59 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
+from google.protobuf.message import EncodeError
 
+from ...errors import ConversionError, Problem
 from ...ir import tensor_map
 from ...ir.graph import Graph, Value
-from .canonical import canonicalise
-from .function import Function, Library, partial
-from .ops import emit
-from .runtime import errors_only, tensorflow
+from . import checkpoint, objects, session
+from .concrete import Exports
+from .function import Function, Library
+from .protos import PRODUCER, message
 
+FINGERPRINT = "fingerprint.pb"  # of a model that TensorFlow wrote
 EXTRA = "assets.extra"  # TensorFlow leaves this folder to its users
 
 
 def write(graph: Graph, folder: str | os.PathLike[str], *, signature_key: str = "serving_default") -> dict[str, str]:
     """Write ``graph`` as a SavedModel into ``folder``; the signature key of every ONNX input and output, in order.
 
-    :raises ConversionError: where TensorFlow is not installed or has no form of an operation.
+    :raises ConversionError: where TensorFlow has no form of an operation, or no file holds the constants.
     """
-    tf = tensorflow()
-    keys = signature_keys([v.name for v in graph.inputs] + graph.output_names)
-    library = Library(tf, is_weight)
-    function = Function(library, graph).build(emit)
-    _add_call(library, function)
-    with errors_only(), tf.device("/CPU:0"):
-        root = tf.__internal__.tracking.AutoTrackable()
-        root.variables = [tf.Variable(array, name=library.labels[name]) for name, array in library.variables.items()]
-        root.trainable_variables = root.variables
-        root.__call__ = _callable(tf, graph, keys, library, root.variables)
-        setattr(root, signature_key, root.__call__)
-        signature = _signature(tf, graph, keys, root.__call__)
-        with _staging(Path(folder)) as staging:
-            tf.saved_model.save(root, str(staging), signatures={signature_key: signature})
-            canonicalise(staging)
-            (staging / EXTRA).mkdir()
-            (staging / EXTRA / tensor_map.NAME).write_bytes(_tensor_map(graph, function))
-    return keys
+    exports = Exports(graph, signature_keys([v.name for v in graph.inputs] + graph.output_names), Library(is_weight))
+    labels = session.labels(exports, signature_key)
+    tracked = objects.checkpoint(signature_key, labels)
+    model = _saved_model(exports, signature_key, labels, tracked)
+    keys = [v.key for v in objects.variables(labels)]
+    with _staging(Path(folder)) as staging:
+        (staging / "saved_model.pb").write_bytes(model)
+        (staging / "variables").mkdir()
+        arrays = dict(zip(keys, exports.library.variables.values(), strict=True))
+        checkpoint.write(staging / "variables" / "variables", arrays, tracked)
+        (staging / EXTRA).mkdir()
+        (staging / EXTRA / tensor_map.NAME).write_bytes(_tensor_map(graph, exports.function))
+    return exports.keys
+
+
+def _saved_model(exports: Exports, signature_key: str, labels: list[str], tracked: bytes) -> bytes:
+    """``saved_model.pb``: the functions, the graph of sessions, the objects.  Equal for equal graphs."""
+    meta = message("MetaGraphDef")(meta_info_def={"tags": ["serve"], "stripped_default_attrs": True})
+    meta.graph_def.CopyFrom(exports.library.graph_def)
+    meta.graph_def.versions.producer = PRODUCER
+    ends = session.complete(meta.graph_def, exports, signature_key, labels, tracked)
+    meta.saver_def.CopyFrom(ends.saver)
+    meta.signature_def[signature_key].CopyFrom(ends.signature)
+    meta.object_graph_def.CopyFrom(objects.graph(exports, signature_key, labels))
+    model = message("SavedModel")(saved_model_schema_version=1)
+    model.meta_graphs.append(meta)
+    try:
+        written: bytes = model.SerializeToString(deterministic=True)
+    except EncodeError as error:
+        what = "its constants are beyond 2 GB, which no file of a graph holds"
+        raise ConversionError(Problem("SavedModel", what, "write the .tflite file only")) from error
+    return written
 
 
 def is_weight(array: np.ndarray) -> bool:
@@ -99,61 +114,6 @@ def _unique(stem: str, taken: set[str]) -> str:
     return key
 
 
-def _add_call(library: Library, function: Function) -> None:
-    """The graph around the model's function: placeholders for its arguments, and one call."""
-    captured = list(function.captured)
-    kind = "StatefulPartitionedCall" if function.stateful else "PartitionedCall"
-    call = library.graph_def.node.add(name="call", op=kind)
-    call.attr["f"].func.name = function.seal(captured)
-    call.attr["Tin"].list.SetInParent()  # a model without inputs has an empty list, not none
-    for argument in function.proto.signature.input_arg:
-        library.graph_def.node.add(name=argument.name, op="Placeholder").attr["dtype"].type = argument.type
-        call.input.append(argument.name)
-        call.attr["Tin"].list.type.append(argument.type)
-    call.attr["Tout"].list.type.extend(r.type for r in function.proto.signature.output_arg)
-
-
-def _callable(tf: ModuleType, graph: Graph, keys: dict[str, str], library: Library, variables: list[Any]) -> Any:
-    """What the loaded model is: a function of the inputs in their order (several: also as one list or one mapping) that
-    gives the result, or the list of them."""
-    names = [keys[v.name] for v in graph.inputs]
-
-    def call(*feeds: Any) -> Any:
-        if len(feeds) < len(names):
-            (together,) = feeds
-            return whole(*([together[n] for n in names] if isinstance(together, dict) else together))
-        weights = {name: v.read_value() for name, v in zip(library.variables, variables, strict=True)}
-        given = {f"x{i}": feed for i, feed in enumerate(feeds)} | weights
-        wanted = [f"call:{i}" for i in range(len(graph.outputs))]
-        results = tf.graph_util.import_graph_def(library.graph_def, given, wanted, name="network")
-        for tensor, value in zip(results, graph.outputs, strict=True):
-            tensor.set_shape(partial(value.shape))
-        return results[0] if len(results) == 1 else results
-
-    specs = _specs(tf, graph, keys)
-    function = tf.function(call, autograph=False)
-    whole = function.get_concrete_function(*specs)
-    if len(specs) > 1:
-        function.get_concrete_function(specs)
-        function.get_concrete_function(dict(zip(names, specs, strict=True)))
-    return function
-
-
-def _specs(tf: ModuleType, graph: Graph, keys: dict[str, str]) -> list[Any]:
-    return [tf.TensorSpec(partial(v.shape), v.dtype, name=keys[v.name]) for v in graph.inputs]
-
-
-def _signature(tf: ModuleType, graph: Graph, keys: dict[str, str], function: Any) -> Any:
-    """The concrete function that takes and gives named tensors."""
-
-    def call(*feeds: Any) -> dict[str, Any]:
-        results = function(*feeds)
-        named = results if isinstance(results, list | tuple) else [results]
-        return {keys[n]: tensor for n, tensor in zip(graph.output_names, named, strict=True)}
-
-    return tf.function(call, input_signature=_specs(tf, graph, keys), autograph=False).get_concrete_function()
-
-
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
     """A folder next to ``folder`` whose contents are moved there at the end, saved_model.pb last; gone on failure."""
@@ -164,7 +124,8 @@ def _staging(folder: Path) -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
         if (folder / "variables").exists():
             (folder / "variables").rename(staging / "old")
-        for name in ("variables", "fingerprint.pb", "saved_model.pb"):
+        (folder / FINGERPRINT).unlink(missing_ok=True)
+        for name in ("variables", "saved_model.pb"):
             (staging / name).replace(folder / name)
         (folder / EXTRA).mkdir(exist_ok=True)
         (staging / EXTRA / tensor_map.NAME).replace(folder / EXTRA / tensor_map.NAME)
