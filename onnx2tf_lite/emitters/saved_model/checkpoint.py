@@ -1,7 +1,7 @@
 """Variables as TensorFlow stores them: ``variables.data-00000-of-00001`` holds the arrays one behind the other, and
 ``variables.index`` says of each name what and where it is (``tensorflow/core/util/tensor_bundle``).
 
-The index is a table in LevelDB's format (``doc/table_format.md`` there): one block of sorted keys, uncompressed.
+The index is a table in LevelDB's format: one block of sorted keys, uncompressed.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ...ir.graph import Graph, Op, Value
-from .nodes import Names, Operand, Ref, append, constant, datatype, identifier, results
+from .nodes import NodeNames, Operand, Ref, append, constant, datatype, identifier, results
 from .operators import operator
 from .protos import message
 
@@ -46,7 +46,7 @@ class Function:
         self.library, self.graph = library, graph
         self.proto = library.graph_def.library.function.add()
         self.stateful = any(op.kind.stateful for g in [graph, *graph.subgraphs()] for op in g.ops)
-        self.names = Names(reserved="(x|y|weight)[0-9]+")
+        self.names = NodeNames(reserved="(x|y|weight)[0-9]+")
         self.constants: dict[Hashable, Ref] = {}
         self.captured: dict[str, Ref] = {}
         self.stem = ""

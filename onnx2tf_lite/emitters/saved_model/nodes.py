@@ -36,8 +36,8 @@ def identifier(name: str) -> str:
     return re.sub("[^A-Za-z0-9_./]", "_", name).lstrip("_/")[-200:] or "node"
 
 
-class Names:
-    """Names that differ in more than case; those that match ``reserved`` are given to nobody."""
+class NodeNames:
+    """NodeNames that differ in more than case; those that match ``reserved`` are given to nobody."""
 
     def __init__(self, reserved: str = "(?!)"):
         self.reserved = re.compile(reserved)

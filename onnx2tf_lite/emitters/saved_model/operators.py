@@ -178,7 +178,7 @@ class Argument(NamedTuple):
         return [dtype] * (attributes[self.number].i if self.number else 1)
 
 
-class Operator(NamedTuple):
+class RawOperator(NamedTuple):
     """``attributes`` maps names to kinds (``AttrValue``'s fields; plural: lists of them)."""
 
     operands: tuple[Argument, ...]
@@ -187,7 +187,7 @@ class Operator(NamedTuple):
 
 
 @cache
-def operator(name: str) -> Operator:
+def operator(name: str) -> RawOperator:
     """The row of ``name``; KeyError where there is none."""
     ends, _, rest = _lines()[name].partition("|")
     operands, results = (tuple(map(Argument.of, side.split())) for side in ends.split("->"))
@@ -197,7 +197,7 @@ def operator(name: str) -> Operator:
             attributes[argument.typed] = "types" if argument.listed else "type"
         if argument.number:
             attributes[argument.number] = "int"
-    return Operator(operands, results, attributes)
+    return RawOperator(operands, results, attributes)
 
 
 def names() -> list[str]:

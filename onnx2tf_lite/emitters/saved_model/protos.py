@@ -78,9 +78,13 @@ BundleEntryProto      int32 dtype = 1; TensorShapeProto shape = 2; int32 shard_i
 
 #: ``DataType``, by the name that numpy has for it (and those of its own).
 DTYPES = {
-    "float32": 1, "float64": 2, "int32": 3, "uint8": 4, "int16": 5, "int8": 6, "string": 7, "complex64": 8, "int64": 9,
-    "bool": 10, "uint16": 17, "float16": 19, "resource": 20, "uint32": 22, "uint64": 23,
-}  # fmt: skip
+    name: int(number)
+    for name, number in re.findall(
+        r"(\w+) (\d+)",
+        "float32 1, float64 2, int32 3, uint8 4, int16 5, int8 6, string 7, complex64 8, int64 9, bool 10, uint16 17, "
+        "float16 19, resource 20, uint32 22, uint64 23",
+    )
+}
 PRODUCER = 2200  # version of GraphDef; TensorFlow 2.20 writes it, and every TensorFlow 2 reads it
 
 #: A message: its class is made at run time.

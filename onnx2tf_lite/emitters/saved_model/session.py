@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ...ir.graph import Value
 from .checkpoint import OBJECT_GRAPH
 from .concrete import Exports
-from .nodes import Names, Ref, append, datatype, shapes, strings, tensor_shape
+from .nodes import NodeNames, Ref, append, datatype, shapes, strings, tensor_shape
 from .objects import variables
 from .protos import DTYPES, Proto, message
 
@@ -29,7 +29,7 @@ class Ends(NamedTuple):
 
 def labels(exports: Exports, signature_key: str) -> list[str]:
     """What the variables are called: as in the library, but each another name, and none of those used here."""
-    names = Names(reserved=f"saver(/.*)?|{CALL}|{signature_key}_.*")
+    names = NodeNames(reserved=f"saver(/.*)?|{CALL}|{signature_key}_.*")
     return [names.new(exports.library.labels[name]) for name in exports.library.variables]
 
 
