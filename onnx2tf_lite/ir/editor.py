@@ -255,7 +255,7 @@ class Editor:
             return None
         if value.made_by("DEQUANTIZE"):
             return replace(place, value=source, real=True)
-        signed = maker.attrs["quant"].as_int8()
+        signed = maker.attrs["quant"].as_signed()
         same = place.value.dtype == np.uint8 and source.dtype == np.int8 and signed and signed.same(source.quant)
         return replace(place, value=source, unsigned=True) if same else None
 

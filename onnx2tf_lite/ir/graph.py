@@ -64,13 +64,16 @@ class Quant:
         rounded = np.round(real / scale.astype(real.dtype)) + zero
         return np.asarray(np.clip(rounded, info.min, info.max), self.dtype)
 
-    def as_int8(self) -> Quant | None:
-        """The int8 parameters of the same real numbers, of which uint8 has 128 more; None for per-axis ones and other
-        integers."""
-        if self.axis is not None or self.scale.size != 1 or self.dtype not in (np.int8, np.uint8):
+    def as_signed(self) -> Quant | None:
+        """The int8 parameters of the same real numbers, of which uint8 has 128 more; of 16 bits those with zero point
+        0, of which uint16 has 32768 more.  None for per-axis ones and other integers."""
+        if self.axis is not None or self.scale.size != 1 or self.dtype.kind not in "iu" or self.dtype.itemsize > 2:
             return None
-        zero = self.zero_point.astype(np.int64) - 128
-        return self if self.dtype == np.int8 else replace(self, zero_point=zero, dtype=np.dtype(np.int8))
+        middle = 1 << (8 * self.dtype.itemsize - 1) if self.dtype.kind == "u" else 0
+        zero = self.zero_point.astype(np.int64) - middle
+        if self.dtype.itemsize == 2 and zero.any():
+            return None
+        return replace(self, zero_point=zero, dtype=np.dtype(f"i{self.dtype.itemsize}")) if middle else self
 
     def _parameters(self, rank: int) -> tuple[np.ndarray, np.ndarray]:
         """Scale and zero point in a form that broadcasts with a tensor of ``rank``."""

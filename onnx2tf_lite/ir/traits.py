@@ -50,6 +50,7 @@ class Int8(Enum):
     JOINS = "all operands and the result have the same"
     LINEAR = "any activations; weights with zero point 0, bias in units of their product"
     RESCALES = "any, on every operand and the result"
+    SUM = "any; but 16 bits not from powers of two that are both another than that of the result"
     PRODUCT = "any; the version depends on whether the product of the scales exceeds that of the result"
     ONE_SCALE = "the operand's must be those of the result"
     RESAMPLES = "as ONE_SCALE; and it knows positions to 2^-10 of an element only"

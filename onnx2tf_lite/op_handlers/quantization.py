@@ -18,7 +18,6 @@ from .convolution import Ints, conv
 from .matmul import matmul
 from .registry import Unsupported, current_node, op
 
-STORED = {np.dtype(t) for t in (np.int8, np.uint8, np.int16)}
 EXACT = 1 << 24  # float32 holds every integer up to here
 
 
@@ -69,8 +68,8 @@ def dequantize_linear(
 
 
 def _storable(quant: Quant) -> bool:
-    """TFLite knows run-time tensors of these parameters: per tensor, and symmetric in 16 bits."""
-    return quant.axis is None and quant.dtype in STORED and (quant.dtype.itemsize == 1 or not quant.zero_point.any())
+    """Run-time tensors of these parameters have a form in TFLite: per tensor, and symmetric in 16 bits."""
+    return quant.as_signed() is not None
 
 
 @op("QuantizeLinear")

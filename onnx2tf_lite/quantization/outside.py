@@ -85,7 +85,7 @@ def _floats(op: Op) -> bool:
 
 
 def _like(quant: Quant, dtype: np.dtype) -> bool:
-    return quant.dtype == dtype or (dtype.itemsize == 1 and quant.as_int8() is not None)
+    return quant.dtype == dtype or (dtype.itemsize == quant.dtype.itemsize == 1 and quant.as_signed() is not None)
 
 
 def _parameters(value: Value) -> Quant | None:

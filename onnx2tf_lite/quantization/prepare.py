@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..fusion import substitutes
 from ..ir import build as b
 from ..ir import dims, rewrite
 from ..ir.editor import rewrite as apply
 from ..ir.graph import Graph, Op, Value
 from ..ir.rules import Match, rule
-
-
-@rule("SQUARE(x)")
-def square(m: Match) -> Value | None:
-    """SQUARE as a product
-
-    There is no integer SQUARE.
-    """
-    return b.mul(m.x, m.x) if m.x.dtype == np.float32 else None
 
 
 @rule("DIV(x, const(y))")
@@ -43,39 +35,8 @@ def total(m: Match) -> Value | None:
     return b.mul(b.emit("MEAN", m.x, **m.root.attrs), np.float32(count))
 
 
-@rule("HARD_SWISH(x)")
-def hard_swish(m: Match) -> Value | None:
-    """HARD_SWISH as x * RELU6(x + 3) / 6
-
-    There is no HARD_SWISH of 16 bits.
-    """
-    return b.mul(b.mul(m.x, b.relu6(b.add(m.x, np.float32(3)))), np.float32(1 / 6))
-
-
-@rule("DEPTH_TO_SPACE(x)")
-def depth_to_space(m: Match) -> Value | None:
-    """DEPTH_TO_SPACE as a transpose
-
-    It has no kernel of 16 bits.
-    """
-    (n, h, w, c), block = m.x.shape, m.root.attrs["block"]
-    parts = b.reshape(m.x, (n, h, w, block, block, dims.floordiv(c, block * block)))
-    return b.reshape(b.transpose(parts, (0, 1, 3, 2, 4, 5)), m.root.outputs[0].shape)
-
-
-@rule("SPACE_TO_DEPTH(x)")
-def space_to_depth(m: Match) -> Value | None:
-    """SPACE_TO_DEPTH as a transpose
-
-    It has no kernel of 16 bits.
-    """
-    (n, h, w, c), block = m.x.shape, m.root.attrs["block"]
-    parts = b.reshape(m.x, (n, dims.floordiv(h, block), block, dims.floordiv(w, block), block, c))
-    return b.reshape(b.transpose(parts, (0, 1, 3, 2, 4, 5)), m.root.outputs[0].shape)
-
-
-RULES = [square, quotient, total]
-WIDE = [hard_swish, depth_to_space, space_to_depth]
+RULES = [substitutes.square, quotient, total]
+WIDE = [substitutes.hard_swish, substitutes.depth_to_space, substitutes.space_to_depth]  # no kernel of 16 bits
 
 
 def prepare(graph: Graph, wide: bool) -> list[str]:

@@ -59,6 +59,7 @@ class Tolerance:
         return phrase.limit(self.metric, self.rtol, self.atol, self.share, self.steps)
 
 
+EPSILON = float(np.finfo(np.float32).eps)  # of a number: how far two multiples of a step are off one, as float32
 SLACK = 3
 
 _FLOAT32 = Tolerance(1e-4, "float32 sums in another order, kernels good to 1e-5")
@@ -156,7 +157,7 @@ def bound(found: Measures, reference: Array, limit: Tolerance, step: float | Non
     metric = "max" if limit.steps or whole_numbers else limit.metric
     if limit.steps and not whole_numbers:
         one = 1.0 if found.whole else step or 2 * found.scale / 255
-        allowed, share = limit.steps * one * (1 + 1e-5), limit.share
+        allowed, share = limit.steps * one * (1 + 1e-5) + EPSILON * found.scale, limit.share
     elif found.whole:
         allowed, share = 0.0, limit.integers
     else:

@@ -296,7 +296,7 @@ class FileReport:
     def _limit(self, rows: list[Row]) -> str:
         text = self.tolerance + (f" {self.reason}" if "user" in self.reason else "")
         if self.noise:
-            held = "as every layer alone is, what adds up may reach twice the model's own quantisation noise"
+            held = "as every layer alone is, what adds up is held to what the model's own quantisation noise may"
             text += f"; {held}: {self.noise:.1%} of that (RMSE)"
         moved = max((r.difference.slack for r in rows), default=0.0)
         if not moved:

@@ -61,15 +61,25 @@ def conv(x: Value, w: Value | None = None, c: Value | None = None, groups: int |
     return b.emit("CONV_2D", x, w, c, groups=groups, **WINDOW | {"padding": padding})
 
 
-def depthwise(x: Value) -> Value:
-    scales = np.linspace(0.01, 0.03, 8, dtype=F32)
-    w, c = stored((1, 3, 3, 8), quant(scales, 0, I8, 3)), bias(8, IN.scale * scales)
+def one_beyond() -> Value:
+    """Weights of which one is 140 steps."""
+    steps = np.random.default_rng(3).integers(-100, 101, (6, 3, 3, 4))
+    steps[2, 1, 1, 3] = 140
+    return b.dequantize(constant((steps + 100).astype(U8)), quant(0.01, 100, U8))
+
+
+DW = np.linspace(0.01, 0.03, 8, dtype=F32)
+
+
+def depthwise(x: Value, w: Value | None = None, scales: Any = DW) -> Value:
+    w, c = w or stored((1, 3, 3, 8), quant(scales, 0, I8, 3)), bias(8, IN.scale * np.asarray(scales, F32))
     return b.emit("DEPTHWISE_CONV_2D", x, w, c, multiplier=2, dilated=False, **WINDOW | {"padding": "SAME"})
 
 
-def transposed(x: Value) -> Value:
-    return b.emit("TRANSPOSE_CONV", x, stored((3, 2, 2, 4), quant(0.02)), bias(3, IN.scale * F32(0.02)), strides=(2, 2),
-                  padding="VALID", output_shape=(1, 16, 16, 3), activation=None)  # fmt: skip
+def transposed(x: Value, w: Value | None = None) -> Value:
+    w, c = w or stored((3, 2, 2, 4), quant(0.02)), bias(3, IN.scale * F32(0.02))
+    shape = {"strides": (2, 2), "padding": "VALID", "output_shape": (1, 16, 16, 3)}
+    return b.emit("TRANSPOSE_CONV", x, w, c, activation=None, **shape)
 
 
 def dense(x: Value) -> Value:
@@ -107,6 +117,21 @@ FORMED = [
     case("conv-uint8", layer(conv, UOUT, UIN), "CONV_2D"),
     case("conv-uint8-weights", layer(lambda x: conv(x, w=stored((6, 3, 3, 4), quant(0.01, 128, U8), 1, 255))),
          "CONV_2D"),
+    case("conv-weights-with-a-zero-point", layer(lambda x: conv(x, w=stored((6, 3, 3, 4), quant(0.01, 3), -100, 127))),
+         "CONV_2D"),
+    case("conv-weights-beyond-int8", layer(lambda x: conv(x, w=stored((6, 3, 3, 4), quant(0.01, 30)))),
+         "CONCATENATION CONV_2D"),
+    case("conv-weights-far-beyond-int8", layer(lambda x: conv(x, w=stored((6, 3, 3, 4), quant(0.01, 0, U8), 0, 255))),
+         "CONCATENATION CONV_2D"),
+    case("conv-one-weight-beyond-int8", layer(lambda x: conv(x, w=one_beyond())), "SLICE CONCATENATION CONV_2D"),
+    case("conv-groups-beyond-int8",
+         layer(lambda x: conv(x, w=stored((6, 3, 3, 2), quant(0.01, 150, U8), 0, 255), groups=2)), "GATHER CONV_2D"),
+    case("depthwise-beyond-int8", layer(lambda x: depthwise(x, stored((1, 3, 3, 8), quant(0.01, 0, U8), 0, 255), 0.01)),
+         "GATHER CONV_2D"),
+    case("fully_connected-beyond-int8", layer(lambda x: b.fully_connected(x, stored((5, 4), quant(0.02, -60)))),
+         "SLICE CONCATENATION FULLY_CONNECTED"),
+    case("transpose_conv-beyond-int8", layer(lambda x: transposed(x, stored((3, 2, 2, 4), quant(0.02, 90)))),
+         "CONCATENATION TRANSPOSE_CONV"),
     case("conv-relu", layer(lambda x: b.relu(conv(x))), "CONV_2D"),
     case("conv-relu6", layer(lambda x: b.relu6(conv(x))), "CONV_2D"),
     case("conv-pad-same", layer(lambda x: conv(b.pad(x, pads(1, 1)))), "CONV_2D"),
@@ -130,6 +155,7 @@ FORMED = [
     case("max_pool", layer(lambda x: b.relu(pool("MAX", x)), IN), "MAX_POOL_2D"),
     case("max_pool-other-scale", layer(lambda x: pool("MAX", x)), "MAX_POOL_2D QUANTIZE"),
     case("logistic", layer(b.logistic, HALF), "LOGISTIC"),
+    case("logistic-other-scale", layer(b.logistic, quant(1 / 200, -128)), "LOGISTIC QUANTIZE"),
     case("softmax", layer(lambda x: b.softmax(x), HALF), "SOFTMAX"),
     case("tanh", layer(b.tanh, quant(1 / 128)), "TANH"),
     case("leaky_relu", layer(lambda x: b.leaky_relu(x, 0.1)), "LEAKY_RELU"),
@@ -217,14 +243,12 @@ def test_placements_stay_truthful(function: Any, inputs: Any, expected: str) -> 
 WIDE = constant(vector(6) * F32(1e9))
 
 LEFT = [
-    case("weights-with-a-zero-point", layer(lambda x: conv(x, w=stored((6, 3, 3, 4), quant(0.01, 3)))),
-         "DEQUANTIZE CONV_2D QUANTIZE"),
     case("weights-along-input-channels", layer(lambda x: conv(x, w=stored((6, 3, 3, 4), quant(SW[:4], 0, I8, 3)))),
          "DEQUANTIZE CONV_2D QUANTIZE"),
     case("float-weights", layer(lambda x: conv(x, w=constant(np.ones((6, 3, 3, 4), F32)))),
          "DEQUANTIZE CONV_2D QUANTIZE"),
     case("bias-beyond-int32", layer(lambda x: conv(x, c=WIDE)), "DEQUANTIZE CONV_2D QUANTIZE"),
-    case("logistic-other-scale", layer(b.logistic, quant(1 / 200, -128)), "DEQUANTIZE LOGISTIC QUANTIZE"),
+    case("logistic-finer-scale", layer(b.logistic, quant(1 / 400, -128)), "DEQUANTIZE LOGISTIC QUANTIZE"),
     case("average_pool-other-scale", layer(lambda x: pool("AVERAGE", x)), "DEQUANTIZE AVERAGE_POOL_2D QUANTIZE"),
     case("division", lambda x: through(b.div(through(x), stored((4,), IN, 20, 127)), OUT), "DEQUANTIZE DIV QUANTIZE"),
     case("no-kernel", layer(b.sin), "DEQUANTIZE SIN QUANTIZE"),
@@ -242,6 +266,61 @@ def test_stays_float(function: Any, inputs: Any, expected: str) -> None:
     for runtime in ("plain", "default"):
         want, got = run(real, feeds, runtime), run(integer, feeds, runtime)
         np.testing.assert_array_equal(got["y0"], want["y0"])
+
+
+W16, U16 = quant(0.0017, 0, I16), quant(0.0017, 32768, np.dtype(np.uint16))
+WIDE_OUT, UNSIGNED_OUT = quant(0.0009, 0, I16), quant(0.0009, 32768, U16.dtype)
+
+
+def other(x: Value) -> Value:
+    return through(x, quant(0.0011, 0, I16))
+
+
+FORMED_16 = [
+    case("conv", layer(conv, WIDE_OUT, W16), "CONV_2D"),
+    case("depthwise", layer(depthwise, WIDE_OUT, W16), "DEPTHWISE_CONV_2D"),
+    case("add", lambda x: through(b.add(through(x, W16), other(x)), WIDE_OUT), "QUANTIZE ADD"),
+    case("add-of-powers-of-two",
+         lambda x: through(b.add(through(x, quant(2**-10, 0, I16)), through(x, quant(2**-11, 0, I16))),
+                           quant(2**-9, 0, I16)), "QUANTIZE QUANTIZE ADD"),
+    case("mul", lambda x: through(b.mul(through(x, W16), other(x)), WIDE_OUT), "QUANTIZE MUL"),
+    case("logistic", layer(b.logistic, quant(2**-15, 0, I16), W16), "LOGISTIC"),
+    case("depth_to_space", layer(lambda x: b.emit("DEPTH_TO_SPACE", x, block=2), W16, W16),
+         "RESHAPE TRANSPOSE RESHAPE"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function, inputs, expected", FORMED_16)
+def test_forms_of_16_bits(function: Any, inputs: Any, expected: str) -> None:
+    """Kernels of 16 bits know the factor of a result to 15 bits, so that large results are a step off, or two."""
+    real, integer = prepared(program(function, *inputs))
+    assert Counter(kinds(integer)) == Counter(expected.split())
+    assert all(o.outputs[0].dtype == I16 for o in integer.ops if o.kind.name != "DEQUANTIZE")
+    feeds = random_feeds(real)
+    want, got = run(real, feeds, "plain"), run(integer, feeds, "plain")
+    assert_within(integer.ops[-1].attrs["quant"].scale.item(), got["y0"], want["y0"], 2, 1, "plain")
+
+
+def moved_16(q: Quant) -> Callable[[Value], Value]:
+    return lambda x: b.dequantize(b.reshape(b.quantize(x, q), (64, 4)), q)
+
+
+@pytest.mark.parametrize(
+    "signed, unsigned", [(layer(conv, WIDE_OUT, W16), layer(conv, UNSIGNED_OUT, U16)), (moved_16(W16), moved_16(U16))],
+    ids=["conv", "movement"],
+)  # fmt: skip
+def test_uint16_is_int16_and_32768(signed: Any, unsigned: Any) -> None:
+    (_, one), (_, other) = prepared(program(signed, X)), prepared(program(unsigned, X))
+    assert kinds(one) == kinds(other)
+    feeds = random_feeds(one)
+    np.testing.assert_array_equal(run(one, feeds)["y0"], run(other, feeds)["y0"])
+
+
+def test_uint16_outside_is_a_sum() -> None:
+    _, integer = prepared(program(lambda x: b.quantize(x, U16), X))
+    assert kinds(integer) == ["QUANTIZE", "CAST", "ADD", "CAST"]
+    feeds = random_feeds(integer)
+    np.testing.assert_array_equal(run(integer, feeds)["y0"], U16.stored(feeds["x0"]))
 
 
 def test_a_result_with_a_float_reader_stays_float() -> None:

@@ -135,8 +135,8 @@ def _fused(options: str, versions: str, tensorflow: str | None) -> Fields:
     return _form(options, versions, tensorflow, fusedActivationFunction="activation")
 
 
-_SUM = computed(SUMS, REALS, monotone(operator.add), Bits.SAME, Int8.RESCALES, int16=True, commutes=True, fuses=True)
-_DIFFERENCE = computed("+- +- +- n n", REALS, corners(operator.sub), Bits.SAME, Int8.RESCALES, int16=True, fuses=True)
+_SUM = computed(SUMS, REALS, monotone(operator.add), Bits.SAME, Int8.SUM, int16=True, commutes=True, fuses=True)
+_DIFFERENCE = computed("+- +- +- n n", REALS, corners(operator.sub), Bits.SAME, Int8.SUM, int16=True, fuses=True)
 _PRODUCT = computed(
     PRODUCTS, REALS, corners(operator.mul), Bits.SAME, Int8.PRODUCT, int16=True, commutes=True, fuses=True
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ...fusion import cleanup
+from ...fusion import cleanup, substitutes
 from ...ir.editor import rewrite
 from ...ir.graph import Graph
 from ...ir.rules import Rule
@@ -38,13 +38,13 @@ FORMS: dict[str, DeviceForm] = {
     "unroll": DeviceForm([unroll.rows, unroll.step], whole=unroll.unroll),
     "ranks": DeviceForm(whole=partial(ranks.limit, most=4)),
     "argmax": DeviceForm([arithmetic.argmax, arithmetic.argmin]),
-    "square": DeviceForm([arithmetic.square]),
+    "square": DeviceForm([substitutes.square]),
     "gelu": DeviceForm([arithmetic.gelu], [arithmetic.coarse_gelu]),
     "clamp": DeviceForm([arithmetic.clamp]),
     "tile": DeviceForm([arithmetic.tile]),
-    "hard_swish": DeviceForm([arithmetic.hard_swish]),
+    "hard_swish": DeviceForm([substitutes.hard_swish]),
     "leaky_relu": DeviceForm([arithmetic.leaky_relu]),
-    "blocks": DeviceForm([arithmetic.depth_to_space, arithmetic.space_to_depth]),
+    "blocks": DeviceForm([substitutes.depth_to_space, substitutes.space_to_depth]),
 }
 
 

@@ -8,21 +8,12 @@ from math import sqrt
 import numpy as np
 
 from ...ir import build as b
-from ...ir.graph import Value, static_shape
+from ...ir.graph import Value
 from ...ir.rules import Match, rule
 from ...op_handlers._maths import erf
 
 MOST_COPIES = 64
 FLOAT = np.dtype(np.float32)
-
-
-@rule("SQUARE(x)")
-def square(m: Match) -> Value | None:
-    """SQUARE as a product
-
-    x ** 2 = x * x.
-    """
-    return b.mul(m.x, m.x)
 
 
 @rule("GELU(x)")
@@ -61,15 +52,6 @@ def clamp(m: Match) -> Value | None:
     return b.minimum(b.maximum(m.x, np.float32(-1)), np.float32(1))
 
 
-@rule("HARD_SWISH(x)")
-def hard_swish(m: Match) -> Value | None:
-    """HARD_SWISH composed
-
-    x * relu6(x + 3) / 6.
-    """
-    return b.mul(b.mul(m.x, b.relu6(b.add(m.x, np.float32(3)))), np.float32(1 / 6))
-
-
 @rule("LEAKY_RELU(x)")
 def leaky_relu(m: Match) -> Value | None:
     """LEAKY_RELU as MAXIMUM
@@ -92,34 +74,6 @@ def tile(m: Match) -> Value | None:
     for axis, count in enumerate(copies):
         result = b.concat([result] * count, axis) if count > 1 else result
     return result
-
-
-@rule("DEPTH_TO_SPACE(x)")
-def depth_to_space(m: Match) -> Value | None:
-    """DEPTH_TO_SPACE as TRANSPOSE
-
-    [N H, W, B, B C] -> [N H, B, W, B C].
-    """
-    block, shape = m.root.attrs["block"], m.x.shape
-    if any(not isinstance(d, int) for d in shape[1:]):
-        return None
-    _, h, w, c = static_shape(m.x) if isinstance(shape[0], int) else (0, *shape[1:])
-    apart = b.reshape(m.x, (shape[0] * h, w, block, c // block))
-    return b.reshape(b.transpose(apart, (0, 2, 1, 3)), m.root.outputs[0].shape)
-
-
-@rule("SPACE_TO_DEPTH(x)")
-def space_to_depth(m: Match) -> Value | None:
-    """SPACE_TO_DEPTH as TRANSPOSE
-
-    [N H, B, W, B C] -> [N H, W, B, B C].
-    """
-    block, result = m.root.attrs["block"], m.root.outputs[0].shape
-    if any(not isinstance(d, int) for d in result[1:]):
-        return None
-    batch, h, w, c = result
-    apart = b.reshape(m.x, (batch * h, block, w, c // block))
-    return b.reshape(b.transpose(apart, (0, 2, 1, 3)), result)
 
 
 def _extreme(reduction: str) -> Callable[[Match], Value | None]:

@@ -1,0 +1,247 @@
+"""Which integer kernel an operation between DEQUANTIZE and QUANTIZE becomes, by the parameters that its kernel takes.
+
+Weights of any zero point become int8 with zero point 0: ``q - z`` where that fits, else a sum of int8 weights, of
+which all but the first read copies of their channels.  Results of kernels with a fixed scale are requantised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..ir import build as b
+from ..ir.dims import is_static
+from ..ir.graph import Op, Quant, Value, constant
+from ..ir.kinds import KINDS
+from ..ir.rules import Match, NearMissError, again, rule
+from ..ir.traits import FixedScale, Int8
+from .cleanup import equal
+from .weights import axes_of
+
+I8, U8, I16, I32, I64 = (np.dtype(n) for n in ("int8", "uint8", "int16", "int32", "int64"))
+BIAS_ERROR = 1 / 4  # of an output step: how far a bias may be off for want of precision in s_x * s_w
+LARGEST = 127  # of a weight that is made here: kernels may add up two products of int8 in 16 bits
+STEP_16 = FixedScale(2**-15, 0)  # of results of 16-bit kernels whose scale is fixed
+POWER, BESIDE = 1e-3, 1.01  # how near (in log2) a scale is taken for a power of two; what makes it none
+
+
+def computes(quant: Quant) -> bool:
+    """True for parameters that kernels compute with: per tensor, of int8, or of int16 with zero point 0."""
+    return quant.dtype.kind == "i" and quant.as_signed() is not None
+
+
+def source(value: Value | None) -> Value | None:
+    """The integers whose real numbers ``value`` is: the operand of its DEQUANTIZE, or those of a quantised constant."""
+    if value is None:
+        return None
+    if value.data is not None:
+        quant = value.quant and value.quant.as_signed()
+        return None if quant is None or value.dtype.kind != "f" else integers(value, quant)
+    producer = value.made_by("DEQUANTIZE")
+    if producer is None or not computes(producer.attrs["quant"]):
+        return None
+    stored = producer.inputs[0]
+    return stored if stored is not None and stored.quant and equal(stored.quant, producer.attrs["quant"]) else None
+
+
+def integers(value: Value, quant: Quant) -> Value:
+    """A float constant as the integers that it was made of."""
+    assert value.data is not None
+    return constant(quant.stored(value.data), quant.dtype, value.name, quant)
+
+
+def _activation(value: Value | None, out: Quant) -> Value:
+    """The integers of an operand, in the width of the result."""
+    stored = source(value)
+    if stored is None or stored.quant is None or stored.dtype != out.dtype:
+        raise NearMissError(f"operand '{value.name if value else '-'}' is not quantised to {out.dtype}")
+    return stored
+
+
+# ------------------------------------------------------------------------------------------------ any scales, or one
+
+
+def _rescales(f: Op, out: Quant) -> Value:
+    """Kernels that rescale from any input scales to any output scale."""
+    return again(f, *(_activation(v, out) for v in f.inputs))
+
+
+def _sum(f: Op, out: Quant) -> Value:
+    """Where all scales are powers of two, the 16-bit kernel shifts, and one operand must have that of the result."""
+    operands = [_activation(v, out) for v in f.inputs]
+    scales = [np.log2(q.scale.item()) for q in (*(v.quant for v in operands), out) if q is not None]
+    powers = max(abs(s - round(s)) for s in scales) < POWER
+    if out.dtype == I16 and powers and all(round(s) != round(scales[2]) for s in scales[:2]):
+        place = next(i for i, v in enumerate(operands) if not v.is_constant)
+        operands[place] = _beside(operands[place])
+    return again(f, *operands)
+
+
+def _beside(x: Value) -> Value:
+    """The same numbers in steps that are no power of two."""
+    assert x.quant is not None
+    return b.quantize(x, replace(x.quant, scale=x.quant.scale * np.float32(BESIDE)))
+
+
+def _product(f: Op, out: Quant) -> Value:
+    """``enlarges``: the kernel multiplies by s_x * s_y / s_out >= 1, which it knows from version 3 on."""
+    x, y = (_activation(v, out) for v in f.inputs)
+    factor = x.quant.scale.item() * y.quant.scale.item() / out.scale.item()  # type: ignore[union-attr]
+    return again(f, x, y, enlarges=factor >= 1)
+
+
+def _one_scale(f: Op, out: Quant) -> Value:
+    x = _activation(f.inputs[0], out)
+    if not equal(x.quant, out):  # type: ignore[arg-type]
+        raise NearMissError("the kernel wants one scale for operand and result")
+    return again(f, x, *f.inputs[1:])
+
+
+def _resampled(f: Op, out: Quant) -> Value:
+    for old, new in zip(f.inputs[0].shape[1:3], f.attrs["size"], strict=True):  # type: ignore[union-attr]
+        if not (isinstance(old, int) and isinstance(new, int)):
+            raise NearMissError("whether the positions of the integer kernel are exact depends on extents of run time")
+        if _displacement(old, new, f.attrs) * (2 ** (8 * out.dtype.itemsize) - 1) > 1 / 2:
+            raise NearMissError(f"the integer kernel is off its positions where {old} become {new}")
+    return _one_scale(f, out)
+
+
+def _displacement(old: int, new: int, attrs: Mapping[str, Any]) -> float:
+    """By how much of an element the integer kernel's positions differ from what they should be, at most.
+
+    It adds up the distance of two results, rounded to 2^-10 (TFLite, ``ResizeBilinearInteger``).
+    """
+    old, new = (old - 1, new - 1) if attrs["align_corners"] and new > 1 else (old, new)
+    distance, places = (1024 * old + new // 2) // new, np.arange(new)
+    if attrs["half_pixel_centers"]:
+        found, right = places * distance + distance // 2 - 512, (places + 0.5) * old / new * 1024 - 512
+    else:
+        found, right = places * distance, places * old / new * 1024
+    return float(np.abs(found - right).max(initial=0)) / 1024
+
+
+def _fixed_scale(f: Op, out: Quant, fixed: FixedScale) -> Value:
+    """A kernel whose result has a fixed scale; QUANTIZE gives it the parameters that it should have."""
+    fixed = STEP_16 if out.dtype == I16 else fixed
+    own = Quant(np.array([fixed.scale], np.float32), np.array([fixed.zero_point], np.int64), out.dtype)
+    if out.scale.item() < fixed.scale:
+        raise NearMissError(f"steps of {out.scale.item():g} are finer than those of the kernel, {fixed.scale:g}")
+    value = again(f, _activation(f.inputs[0], out))
+    value.quant = own
+    return value if equal(own, out) else b.quantize(value, out)
+
+
+# ------------------------------------------------------------------------------------------------ weights
+
+
+def _centred(value: Value | None, axis: int) -> tuple[np.ndarray, Quant]:
+    """Weights less their zero point, which is 0 then, per tensor or along the output channels."""
+    if value is None or value.data is None or value.quant is None or value.dtype.kind != "f":
+        raise NearMissError("the weights are not quantised constants")
+    quant = value.quant
+    if quant.dtype not in (I8, U8) or quant.axis not in (None, axis):
+        raise NearMissError(f"weights of {quant.dtype} along axis {quant.axis}")
+    none = replace(quant, zero_point=np.zeros_like(quant.zero_point, np.int64), dtype=I16)
+    return none.stored(value.data), replace(none, dtype=I8)
+
+
+def _wide(f: Op, x: Value, weights: np.ndarray) -> tuple[Op, Value, np.ndarray]:
+    """Weights beyond int8 as a sum of such, of which all but the first read copies of those channels that need them.
+
+    A depthwise convolution becomes one with groups for that.
+    """
+    if f.is_a("DEPTHWISE_CONV_2D"):
+        f, weights = _in_groups(f), np.moveaxis(weights, 3, 0).reshape(weights.shape[3], *weights.shape[1:3], 1)
+    own, every = weights.shape[-1], x.shape[-1]
+    if not isinstance(every, int):
+        raise NearMissError("how many channels there are is only known at run time")
+    parts: list[np.ndarray] = []
+    places: list[np.ndarray] = []
+    rest = weights
+    while rest.any():
+        used = np.flatnonzero(rest.reshape(-1, own).any(axis=0))
+        places.append(np.arange(used[0], used[-1] + 1) if parts else np.arange(own))
+        part = np.clip(rest, -LARGEST, LARGEST)
+        parts.append(part[..., places[-1]])
+        rest = rest - part
+    return f, _copies(x, places, np.arange(0, every, own)), np.concatenate(parts, -1)
+
+
+def _copies(x: Value, places: Sequence[np.ndarray], groups: np.ndarray) -> Value:
+    """Channels of ``x`` at ``places`` of each group, some of them repeatedly; ``groups``: where these begin."""
+    if len(groups) > 1 or not is_static(x.shape):
+        copies = [b.gather(x, (groups[:, None] + np.concatenate(places)).reshape(-1), -1)]
+    else:
+        copies = [x, *(b.narrow(x, -1, int(p[0]), len(p)) for p in places[1:])]
+    for value in copies:
+        value.quant = x.quant
+    wide = b.concat(copies, -1)
+    wide.quant = x.quant
+    return wide
+
+
+def _in_groups(f: Op) -> Op:
+    return replace(f, kind=KINDS["CONV_2D"], attrs={k: v for k, v in f.attrs.items() if k != "multiplier"})
+
+
+def _bias(value: Value | None, scale: np.ndarray, out: Quant, channels: int) -> Value:
+    """The bias in units of ``scale``, of 32 bits or, beside activations of 16, of 64; refused where that is not precise
+    enough."""
+    if value is not None and value.data is None:
+        raise NearMissError("the bias is only known at run time")
+    real = np.zeros(channels) if value is None else value.data.astype(np.float64)  # type: ignore[union-attr]
+    units, dtype = np.round(real / scale), I64 if out.dtype == I16 else I32
+    if (
+        np.abs(units).max(initial=0) >= np.iinfo(dtype).max
+        or np.abs(units * scale - real).max(initial=0) > BIAS_ERROR * out.scale.item()
+    ):
+        raise NearMissError(f"the bias does not fit {dtype} with the scale of operand times weights")
+    axis = 0 if scale.size > 1 else None
+    quant = Quant(scale.astype(np.float32), np.zeros(scale.size, np.int64), dtype, axis)
+    return constant(units.astype(dtype), name=value.name if value else "zero_bias", quant=quant)
+
+
+def _linear(f: Op, out: Quant) -> Value:
+    x, axis, given = _activation(f.inputs[0], out), axes_of(f).outputs, f.inputs[1]
+    weights, quant = _centred(given, axis)
+    assert x.quant is not None and given is not None
+    scale = x.quant.scale.astype(np.float64).reshape(-1) * quant.scale.astype(np.float64)
+    bias = _bias(f.inputs[2] if len(f.inputs) > 2 else None, scale, out, weights.shape[axis])
+    if weights.min(initial=0) < -LARGEST - 1 or weights.max(initial=0) > LARGEST:
+        f, x, weights = _wide(f, x, weights)
+    quant = quant.along(axes_of(f).outputs)
+    return again(f, x, constant(weights.astype(I8), name=given.name, quant=quant), bias)
+
+
+KERNELS: dict[Int8 | FixedScale | None, Callable[[Op, Quant], Value]] = {
+    Int8.LINEAR: _linear,
+    Int8.RESCALES: _rescales,
+    Int8.SUM: _sum,
+    Int8.PRODUCT: _product,
+    Int8.ONE_SCALE: _one_scale,
+    Int8.RESAMPLES: _resampled,
+}
+
+
+@rule("QUANTIZE(result := kernel(...))", origin="result", above=1)
+def kernel(m: Match) -> Value | None:
+    """integer kernel
+
+    The kernel computes on real numbers (x - z) * s and rounds once, where the model has its QUANTIZE.
+    """
+    out = m.root.attrs["quant"]
+    if not computes(out):
+        return None
+    operation = m.op("result")
+    parameters = operation.kind.int8
+    if out.dtype == I16 and not operation.kind.int16:
+        raise NearMissError("there is no kernel for 16 bits")
+    if isinstance(parameters, FixedScale):
+        value = _fixed_scale(operation, out, parameters)
+    else:
+        value = KERNELS[parameters](operation, out)
+    value.quant = out
+    return value
