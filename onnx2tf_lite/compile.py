@@ -18,7 +18,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from .errors import ConversionError, Problem, boundary, did_you_mean
-from .fusion import fuse, qdq, windows
+from .fusion import fuse, qdq, splits, windows
 from .ir.editor import rewrite
 from .ir.graph import Graph, copy_graph
 from .ir.verify import verify
@@ -128,6 +128,11 @@ def _dilation(graph: Graph, settings: Settings) -> Graph:
     return dilation.fill_kernels(graph)
 
 
+def _splits(graph: Graph, settings: Settings) -> Graph:
+    splits.together(graph)
+    return graph
+
+
 def _shapes(graph: Graph, settings: Settings) -> Graph:
     return dynamic.materialise(graph)
 
@@ -146,14 +151,15 @@ STAGES: tuple[Stage, ...] = (
     ("fuse", _fuse),
 )
 
+#: The last stages of every branch.
+_LAST: tuple[Stage, ...] = (("splits", _splits), ("shapes", _shapes), ("merge", _merge))
 #: From there to what emitters write: with TensorFlow's float kernels alone, with integer ones where the model is
 #: quantised, or with those that a recipe makes of a float model.
 BRANCHES: dict[str, tuple[Stage, ...]] = {
-    "float": (("dilation", _dilation), ("shapes", _shapes), ("merge", _merge)),
-    "integer": (("int8", _int8), ("windows", _windows), ("shapes", _shapes), ("merge", _merge)),
+    "float": (("dilation", _dilation), *_LAST),
+    "integer": (("int8", _int8), ("windows", _windows), *_LAST),
     **{
-        name: (("quantize", _quantise(recipe)), ("int8", _integers(recipe)), ("shapes", _shapes), ("merge", _merge))
-        for name, recipe in RECIPES.items()
+        name: (("quantize", _quantise(recipe)), ("int8", _integers(recipe)), *_LAST) for name, recipe in RECIPES.items()
     },
 }
 

@@ -4,7 +4,8 @@
 ``padding``      explicit pads as SAME               ``forms``    compositions with an operator
 ``cleanup``      no-ops, chains, pairs               ``views``    arithmetic before RESHAPE and TRANSPOSE
 ``attention``    factors, summands and guards        ``windows``  large depthwise windows (float .tflite only)
-``slices``       of slices, and of single elements   ``qdq``      integer kernels (quantised .tflite only)
+``slices``       of slices, and of single elements   ``channels`` shuffled or picked by the weights
+``splits``       as SLICEs, and back                 ``qdq``      integer kernels (quantised .tflite only)
 
 The first line of a rule's docstring is what the notes of a conversion call it; the rest says what is equal.
 """
@@ -13,11 +14,11 @@ from __future__ import annotations
 
 from ..ir.editor import rewrite
 from ..ir.graph import Graph
-from . import activations, attention, cleanup, forms, padding, slices, views, weights
+from . import activations, attention, channels, cleanup, forms, padding, slices, splits, views, weights
 from .qdq import qdq
 
 #: Rules that need algebra to see: benchmarks/latency.py measures what they save.
-ALGEBRA = [*views.RULES, *attention.RULES, *slices.RULES]
+ALGEBRA = [*views.RULES, *attention.RULES, *slices.RULES, *channels.RULES]
 RULES = [
     *cleanup.RULES,
     *forms.RULES,
@@ -25,6 +26,7 @@ RULES = [
     *views.RULES,
     *weights.RULES,
     *attention.RULES,
+    *channels.RULES,
     *padding.RULES,
     *activations.RULES,
 ]
@@ -33,6 +35,7 @@ RULES = [
 def fuse(graph: Graph, keep: frozenset[str] = frozenset()) -> list[str]:
     """Rewrite a laid-out program in place, for both emitters, except what was made of the ONNX nodes called ``keep``;
     notes on what was fused and on the near misses."""
+    splits.apart(graph)
     return rewrite(graph, RULES, keep)
 
 

@@ -78,6 +78,39 @@ def one_scale(m: Match) -> Value | None:
     return again(m.root, x, y if right is None else b.reshape(y, right.shape))
 
 
+@rule(
+    "BATCH_MATMUL(scale := MUL(x, const(factor), activation=None), y)",
+    "BATCH_MATMUL(y, scale := MUL(x, const(factor), activation=None))",
+    above=3,
+)
+def scale_of_other(m: Match) -> Value | None:
+    """factor of an operand into the weights of the other
+
+    (x c) y = x (y c), up to the rounding of float32.
+    """
+    c = one_number(m.factor)
+    if c is None or m.x.shape != m.scale.shape or comes_of_weights(m, m.x) or not comes_of_weights(m, m.y):
+        return None
+    new = {m.scale: m.x, m.y: b.mul(m.y, finite(np.asarray(c)))}
+    return again(m.root, *(new[v] for v in m.root.uses()))
+
+
+@rule(
+    "linear(gated := MUL(x, MUL(gate, const(factor), activation=None), activation=None), ...)",
+    above=1,
+)
+def scale_of_gate(m: Match) -> Value | None:
+    """factor of a gate into the weights behind it
+
+    W (x (g c)) = (c W) (x g), up to the rounding of float32.
+    """
+    c = one_number(m.factor)
+    if c is None:
+        return None
+    _, weights, *rest = m.root.inputs
+    return again(m.root, b.mul(m.x, m.gate), scaled(m, weights, np.asarray(c), None), *rest)
+
+
 @rule("SELECT_V2(NOT_EQUAL(s, s), y, s)", above=1)
 def guard_rows(m: Match) -> Value | None:
     """guard of a softmax row by row
@@ -136,4 +169,4 @@ def in_float64(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-RULES = [scale_operand, one_scale, guard_rows, after_normalisation]
+RULES = [scale_operand, one_scale, scale_of_other, scale_of_gate, guard_rows, after_normalisation]

@@ -86,4 +86,36 @@ def power(m: Match) -> Value | None:
     return b.square(m.x) if square else None
 
 
-RULES = [global_pool, drop_unit_axes, keep_leading_axes, fully_connected, logistic, rsqrt, power]
+_SIGNS = ("NOT_EQUAL(LESS(x, 0), const(negative))", "NOT_EQUAL(LESS(x, 0), LESS(y, 0))")
+_QUOTIENTS = ("q := DIV(n, d, activation=None)", "q := CAST(DIV(n, d, activation=None))")
+
+
+@rule(
+    *(
+        f"SELECT_V2(LOGICAL_AND({signs}, LOGICAL_NOT(EQUAL(FLOOR_MOD(x, y), 0))), SUB({quotient}, 1), q)"
+        for signs in _SIGNS
+        for quotient in _QUOTIENTS
+    )
+)
+def floor_division(m: Match) -> Value | None:
+    """division of whole numbers that rounds towards zero, corrected, as FLOOR_DIV
+
+    floor(x / y) is trunc(x / y), less 1 where the signs differ and y does not divide x.
+    """
+    negative = m.get("negative")
+    if m.q.dtype.kind != "i" or not (_same(m.x, m.n) and _same(m.y, m.d)):
+        return None
+    if negative is not None and (m.y.data is None or not np.array_equal(negative.data, m.y.data < 0)):  # type: ignore
+        return None
+    return b.cast(b.floor_div(m.n, m.d), m.q.dtype)
+
+
+def _same(x: Value, y: Value) -> bool:
+    """True for equal whole numbers, of whatever dtype."""
+    if x.data is not None and y.data is not None:
+        return x.shape == y.shape and bool((x.data == y.data).all())
+    origin = [v.producer.uses()[0] if v.made_by("CAST") and v.producer else v for v in (x, y)]
+    return origin[0] is origin[1]
+
+
+RULES = [global_pool, drop_unit_axes, keep_leading_axes, fully_connected, logistic, rsqrt, power, floor_division]

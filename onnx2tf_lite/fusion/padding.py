@@ -13,6 +13,8 @@ from ..ir.dims import Dim
 from ..ir.graph import Op, Value
 from ..ir.rules import Match, NearMissError, again, is_splat, rule
 from .activations import fused_limits
+from .splits import part
+from .views import part_before
 
 
 def kernel_of(operation: Op) -> tuple[Dim, ...]:
@@ -89,6 +91,33 @@ def pad_positive_max_pool(m: Match) -> Value | None:
     return as_same(m)
 
 
+_PADDED = "result := CONV_2D|DEPTHWISE_CONV_2D|CONV_3D(pad := PAD(x), ..., padding=VALID)"
+
+
+@rule(f"SLICE({_PADDED})", f"SLICE(renamed := RESHAPE({_PADDED}))", origin="result")
+def cut_pads(m: Match) -> Value | None:
+    """SLICE behind a padded convolution as fewer pads
+
+    Result i of an axis looks at the places from i * stride on: those that nothing looks at need not be padded.  So does
+    a causal convolution that pads both sides and cuts what lies behind the end.
+    """
+    convolution, place, renamed = m.op("result"), part(m.root), m.get("renamed")
+    if place is not None and renamed is not None:
+        place = part_before(m.op("renamed"), *place)
+    if place is None or not 0 < place[0] < m.result.rank - 1:
+        return None
+    axis, begin, size = place
+    attrs, pads = convolution.attrs, list(m.op("pad").attrs["pads"])
+    stride = attrs["strides"][axis - 1]
+    unseen = m.result.shape[axis] - begin - size
+    low, high = pads[axis][0] - begin * stride, pads[axis][1] - unseen * stride
+    if not (isinstance(low, int) and isinstance(high, int) and low >= 0 and high >= 0):
+        return None
+    pads[axis] = (low, high)
+    fewer = again(convolution, b.pad(m.x, pads), *convolution.inputs[1:])
+    return b.reshape(fewer, m.root.outputs[0].shape)
+
+
 @rule("PAD(inner := shared(PAD(x)))")
 def merge_pads(m: Match) -> Value | None:
     """two PADs in one
@@ -123,4 +152,4 @@ def fill_zero(m: Match) -> Value | None:
     return b.emit("PAD", m.x, pads=m.root.attrs["pads"]) if is_splat(m.fill, 0) else None
 
 
-RULES = [pad_convolution, pad_max_pool, pad_positive_max_pool, merge_pads, merge_fills, fill_zero]
+RULES = [cut_pads, pad_convolution, pad_max_pool, pad_positive_max_pool, merge_pads, merge_fills, fill_zero]

@@ -10,6 +10,7 @@ from ..ir import build as b
 from ..ir.dims import Dim, Shape
 from ..ir.graph import Attrs, Value
 from ..ir.rules import Match, rule
+from .splits import part
 
 FEW = 3  # elements of an axis of which one alone is worth a TRANSPOSE of all
 LEAST = 1 << 12  # elements of a tensor of which one operation more is worth the while
@@ -42,6 +43,26 @@ def merge_strided(m: Match) -> Value | None:
     strides = [s * t for (_, s), (_, t) in zip(inner, outer, strict=True)]
     end = [a + (d - 1) * s + 1 for a, d, s in zip(begin, m.root.outputs[0].shape, strides, strict=True)]
     return b.strided_slice(m.x, begin, end, strides)
+
+
+@rule("SLICE(joined := shared(CONCATENATION(..., activation=None)))")
+def part_of_joined(m: Match) -> Value | None:
+    """SLICE of one operand of a CONCATENATION
+
+    [x, y][len(x) + a:len(x) + c] = y[a:c].
+    """
+    place, operation, start = part(m.root), m.op("joined"), 0
+    if place is None or place[0] != operation.attrs["axis"]:
+        return None
+    axis, begin, size = place
+    for operand in operation.uses():
+        extent = operand.shape[axis]
+        if not isinstance(extent, int) or begin < start:
+            return None
+        if begin + size <= start + extent:
+            return b.narrow(operand, axis, begin - start, size)
+        start += extent
+    return None
 
 
 def walk(attrs: Attrs) -> list[tuple[Dim, int]]:
@@ -98,4 +119,4 @@ def shares(m: Match, x: Value, size: Shape) -> bool:
     return bool(alike) or any(r.is_a("TRANSPOSE") and r.attrs["perm"] == swapped for r in readers)
 
 
-RULES = [merge_slices, merge_strided, phase_of_last_axis, element_of_last_axis]
+RULES = [part_of_joined, merge_slices, merge_strided, phase_of_last_axis, element_of_last_axis]

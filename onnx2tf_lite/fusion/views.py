@@ -15,6 +15,7 @@ from ..ir import build as b
 from ..ir.dims import Dim, Shape, is_static, product
 from ..ir.graph import Op, Value, constant
 from ..ir.rules import Match, again, has_one_reader, rule
+from .splits import Part
 
 GROWTH = 1 << 16  # bytes that a constant may have once it is written out for each element of a merged axis
 MAX_RANK = 6  # of XNNPACK
@@ -62,6 +63,21 @@ def seen_before(c: np.ndarray, before: Shape, after: Shape) -> np.ndarray | None
     if math.prod(extents) != c.size and math.prod(extents) * c.itemsize > GROWTH:
         return None
     return np.broadcast_to(c.reshape(dims), extents).reshape([int(d) for d in shape if isinstance(d, int)])
+
+
+def part_before(view: Op, axis: int, begin: int, size: int) -> Part | None:
+    """The part of a view's operand that a part of its result is; None where it is more than one."""
+    if view.is_a("TRANSPOSE"):
+        return view.attrs["perm"][axis], begin, size
+    before, after = view.uses()[0].shape, view.outputs[0].shape
+    run = next(((mine, theirs) for mine, theirs in groups(before, after) or () if axis in theirs), None)
+    if run is None:
+        return None
+    mine, theirs = [i for i in run[0] if before[i] != 1], [i for i in run[1] if after[i] != 1]
+    inner = product([after[i] for i in theirs[1:]])
+    if len(mine) != 1 or theirs[:1] != [axis] or not isinstance(inner, int):
+        return None
+    return mine[0], begin * inner, size * inner
 
 
 def computed(root: Op, x: Value, c: Value | None = None) -> Value | None:
@@ -135,4 +151,32 @@ def before_transpose(m: Match) -> Value | None:
     return None if result is None else b.transpose(result, perm)
 
 
-RULES = [before_reshape, before_reshapes, before_transpose]
+@rule("RESHAPE(moved := TRANSPOSE(renamed := RESHAPE(x)))")
+def without_unit_axes(m: Match) -> Value | None:
+    """TRANSPOSE between RESHAPEs without axes of one element
+
+    Where they stand in between makes no difference to the order of the elements.
+    """
+    shape, perm = m.renamed.shape, m.op("moved").attrs["perm"]
+    wide = [i for i, d in enumerate(shape) if d != 1]
+    if len(wide) == len(shape):
+        return None
+    seen = b.reshape(m.x, [shape[i] for i in wide])
+    return b.reshape(b.transpose(seen, [wide.index(a) for a in perm if a in wide]), m.root.outputs[0].shape)
+
+
+@rule("CONV_2D|FULLY_CONNECTED(moved := TRANSPOSE(x), const(w), ...)")
+def after_layer(m: Match) -> Value | None:
+    """TRANSPOSE behind a layer that looks at one place
+
+    Such a layer does the same at every place; fewer numbers are moved where it makes fewer than it reads.
+    """
+    perm, attrs, rank = m.op("moved").attrs["perm"], m.root.attrs, m.x.rank
+    once = math.prod(m.w.data.shape[1:-1]) == 1 and set(attrs.get("strides", (1,))) == {1}  # type: ignore[union-attr]
+    fewer = isinstance(m.x.shape[-1], int) and m.w.data.shape[0] < m.x.shape[-1]  # type: ignore[union-attr]
+    if perm[-1] != rank - 1 or not once or not fewer:
+        return None
+    return b.transpose(again(m.root, m.x, *m.root.inputs[1:]), perm)
+
+
+RULES = [before_reshape, before_reshapes, before_transpose, without_unit_axes, after_layer]

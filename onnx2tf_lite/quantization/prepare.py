@@ -6,9 +6,9 @@ import numpy as np
 
 from ..fusion import substitutes
 from ..ir import build as b
-from ..ir import dims, rewrite
+from ..ir import dims
 from ..ir.editor import rewrite as apply
-from ..ir.graph import Graph, Op, Value
+from ..ir.graph import Graph, Value
 from ..ir.rules import Match, rule
 
 
@@ -41,20 +41,4 @@ WIDE = [substitutes.hard_swish, substitutes.depth_to_space, substitutes.space_to
 
 def prepare(graph: Graph, wide: bool) -> list[str]:
     """Rewrite a fused float program, in place; what was done.  ``wide``: for kernels of 16 bits."""
-    for part in rewrite.graphs(graph):
-        for op in rewrite.walk(part):
-            if op.is_a("SPLIT") and op.outputs[0].dtype == np.float32:
-                rewrite.replace(op, _slices(op))
-            else:
-                part.ops.append(op)
     return apply(graph, RULES + (WIDE if wide else []))
-
-
-def _slices(op: Op) -> list[Value]:
-    """The parts of a SPLIT one by one: rules see operations of one result."""
-    (x, *_), axis, start, parts = op.inputs, op.attrs["axis"], 0, []
-    assert x is not None
-    for value in op.outputs:
-        parts.append(b.narrow(x, axis, start, value.shape[axis]))
-        start = start + value.shape[axis]  # type: ignore[assignment]
-    return parts

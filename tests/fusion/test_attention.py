@@ -14,7 +14,7 @@ from onnx2tf_lite.fusion import fuse
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.graph import Value, copy_graph
 
-from .programs import F32, assert_close, dense, every_tensor, program, random_feeds, vector, weights
+from .programs import F32, assert_close, conv, dense, every_tensor, program, random_feeds, vector, weights
 from .test_rules import case, check
 
 Q = (1, 2, 8, 3)  # [N, heads, positions, features]
@@ -53,12 +53,21 @@ FUSED = [
     case("both-scales-on-one", lambda x, y: scores(x * 0.5, y * 0.25), "MUL BATCH_MATMUL", Q, Q),
     case("both-scales-behind-reshapes", lambda x, y: scores(b.reshape(x * 0.5, Q), b.reshape(y * 0.25, Q)),
          "MUL RESHAPE RESHAPE BATCH_MATMUL", (1, 16, 3), (2, 8, 3)),
+    case("onto-the-weights-of-the-other", lambda x: scores(dense(x, 3), b.exp(x) * 0.5),
+         "EXP FULLY_CONNECTED BATCH_MATMUL"),
+    case("behind-a-gate", lambda x: conv(b.mul(x, b.logistic(x) * 0.25)), "LOGISTIC MUL CONV_2D"),
     case("guard-by-rows", lambda x: guarded(b.softmax(x)), "SOFTMAX SLICE NOT_EQUAL SELECT_V2"),
     case("normalisation", lambda x: dense(norm(x) * vector(3) + vector(3)), f"{NORM} FULLY_CONNECTED"),
     case("normalisation-without-summand", lambda x: dense(norm(x) * vector(3)), f"{NORM} FULLY_CONNECTED"),
     case("normalisation-of-two-readers", last_of_three, f"{NORM} FULLY_CONNECTED FULLY_CONNECTED ADD"),
 ]  # fmt: skip
 NEAR = [
+    case("no-weights-on-either-side", lambda x: scores(b.sin(x) * 0.5, b.exp(x)), "SIN MUL EXP BATCH_MATMUL"),
+    case("a-factor-per-feature", lambda x: scores(dense(x, 3), b.exp(x) * vector(3)),
+         "FULLY_CONNECTED EXP MUL BATCH_MATMUL"),
+    case("a-gate-per-channel", lambda x: conv(b.mul(x, b.logistic(x) * vector(3))), "LOGISTIC MUL MUL CONV_2D"),
+    case("a-gate-that-others-read", lambda x: (lambda g: conv(b.mul(x, g), 3, 1) + g)(b.logistic(x) * 0.25),
+         "LOGISTIC MUL MUL CONV_2D ADD"),
     case("fewer-scores-than-features", lambda x, y: scores(x, y) * 0.5, "BATCH_MATMUL MUL", (1, 2, 64), (1, 2, 64)),
     case("a-factor-per-column", lambda x, y: scores(x, y) * vector(8), "BATCH_MATMUL MUL", Q, Q),
     case("a-factor-of-zero", lambda x, y: scores(x, y) * 0.0, "BATCH_MATMUL MUL", Q, Q),

@@ -35,7 +35,15 @@ def halves(x: Value) -> Sequence[Value]:
     return two(b.narrow(y, 1, 0, 2), b.narrow(y, 1, 2, 2))
 
 
+def joined(x: Value) -> Value:
+    return b.concat([b.exp(x), x, b.neg(x)], 1)
+
+
 FUSED = [
+    case("of-one-operand", lambda x: b.narrow(joined(x), 1, 9, 5), "SLICE", X),
+    case("one-operand", lambda x: b.sin(b.narrow(joined(x), 1, 16, 8)), "NEG SIN", X),
+    case("of-what-others-read", lambda x: (lambda y: two(b.narrow(y, 1, 9, 5), b.sin(y)))(joined(x)),
+         "EXP NEG CONCATENATION SLICE SIN", X),
     case("slice-of-slice", lambda x: b.narrow(b.narrow(x, 1, 2, 5), 1, 1, 3), "SLICE", X),
     case("slices-of-two-axes", lambda x: b.narrow(b.narrow(x, 1, 2, 5), 2, 1, 3), "SLICE", X),
     case("slices-that-share-a-slice", halves, "SLICE SLICE", X),
@@ -50,6 +58,8 @@ FUSED = [
          "TRANSPOSE " + " ".join(["SLICE RESHAPE"] * 6), WIDE),
 ]  # fmt: skip
 NEAR = [
+    case("of-two-operands", lambda x: b.narrow(joined(x), 1, 6, 5), "EXP NEG CONCATENATION SLICE", X),
+    case("of-another-axis", lambda x: b.narrow(joined(x), 2, 1, 5), "EXP NEG CONCATENATION SLICE", X),
     case("walking-back", lambda x: b.strided_slice(strided(x, 1, 2, 1), (0, 3, 0, 0), (1, -1, 8, 3), (1, -1, 1, 1)),
          "STRIDED_SLICE STRIDED_SLICE", X),
     case("a-small-tensor", lambda x: two(strided(x, 0, 2), strided(x, 1, 2)), "STRIDED_SLICE STRIDED_SLICE",

@@ -116,7 +116,6 @@ PREPARED = {
     "square": (lambda x: b.emit("SQUARE", x), (1, 3, 4, 8)),
     "quotient": (lambda x: b.div(x, np.float32([1, 2, 4, 8, 0.5, 3, 5, 7])), (1, 3, 4, 8)),
     "total": (lambda x: b.reduce("SUM", x, (1, 2)), (1, 3, 4, 8)),
-    "split": (lambda x: b.add(*b.split(x, (4, 4), 3)), (1, 3, 4, 8)),
     "hard-swish": (lambda x: b.emit("HARD_SWISH", x), (1, 3, 4, 8)),
     "depth-to-space": (lambda x: b.emit("DEPTH_TO_SPACE", x, block=2), (1, 3, 4, 8)),
     "space-to-depth": (lambda x: b.emit("SPACE_TO_DEPTH", x, block=2), (1, 4, 6, 3)),

@@ -1,0 +1,153 @@
+"""The order of channels, and which of them there are, is a matter of the weights that make or read them.
+
+A pixel or channel shuffle permutes the last axis as RESHAPE, TRANSPOSE, RESHAPE; a convolution in front of it can make
+its results, and one behind it can take its operands, in any order.  Nothing is computed anew: the same numbers stand in
+other places, so all of it is exact but for the order of a sum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ir import build as b
+from ..ir.graph import Op, Value, constant
+from ..ir.orders import Elementwise
+from ..ir.rules import Match, NearMissError, again, has_one_reader, rule
+from ..ir.traits import Elements
+from .padding import kernel_of
+from .splits import parts_of
+from .views import part_before
+from .weights import SHARED_LIMIT, axes_of
+
+WIDTH = 16  # output channels that a kernel makes at a time, and twice that over a window (benchmarks/kernels.py)
+
+
+def order_of(m: Match, shuffled: Value) -> np.ndarray | None:
+    """Where the last axis of a shuffle's result comes from, where that is all that the shuffle does; else None."""
+    split, perm, channels = m.split.shape, m.op("moved").attrs["perm"], m.x.shape[-1]
+    if shuffled.shape != m.x.shape or not isinstance(channels, int):
+        return None
+    tail, first = 1, len(split)
+    while first and tail != channels:
+        first -= 1
+        extent = split[first]
+        if not isinstance(extent, int) or channels % (tail * extent):
+            return None
+        tail *= extent
+    if tail != channels or tuple(perm[:first]) != tuple(range(first)):
+        return None
+    places = np.arange(channels).reshape([int(d) for d in split[first:] if isinstance(d, int)])
+    return places.transpose([a - first for a in perm[first:]]).reshape(-1)
+
+
+def taken(value: Value | None, order: np.ndarray, axis: int) -> Value | None:
+    """A constant with the entries of ``axis`` in another order, or some of them; None stays None."""
+    if value is None:
+        return None
+    if value.data is None or value.quant is not None:
+        raise NearMissError("weights or bias are only known at run time, or quantised")
+    return constant(np.ascontiguousarray(np.take(value.data, order, axis)), name=value.name)
+
+
+def own(m: Match, weights: Value | None) -> None:
+    """NearMissError where weights would be copied that others need as they are."""
+    if weights is not None and not has_one_reader(m, weights) and weights.nbytes() > SHARED_LIMIT:
+        raise NearMissError("other operations use the weights")
+
+
+def picked(m: Match, linear: Op, order: np.ndarray) -> Value:
+    """A linear operation with the output channels ``order`` alone, in that order.  That of a depthwise convolution is
+    the order of its operand, too."""
+    x, weights, *rest = linear.inputs
+    own(m, weights)
+    if linear.attrs.get("groups"):
+        raise NearMissError("the convolution has groups")
+    attrs = {name: (*shape[:-1], len(order)) for name, shape in linear.attrs.items() if name == "output_shape"}
+    if axes_of(linear).inputs is None and x is not None:
+        x = reordered(m, x, order)
+    filters, biases = taken(weights, order, axes_of(linear).outputs), [taken(v, order, 0) for v in rest]
+    return again(linear, x, filters, *biases, **attrs)
+
+
+def reordered(m: Match, value: Value, order: np.ndarray) -> Value:
+    """``value`` with its last axis in another order, made in this order by the weights that it comes of.
+
+    :raises NearMissError: where it does not come of weights alone.
+    """
+    op = value.producer
+    if value.shape[-1:] in ((), (1,)):
+        return value
+    if value.is_constant:
+        return taken(value, order, -1)  # type: ignore[return-value]
+    if op is None or not has_one_reader(m, value) or len(op.outputs) != 1:
+        raise NearMissError("what is shuffled does not come of weights, or is read elsewhere")
+    if op.kind.weights is not None and op.attrs.get("multiplier", 1) == 1:
+        return picked(m, op, order)
+    if isinstance(op.kind.layout, Elementwise) and op.kind.elements is Elements.COMPUTED:
+        operands = {v: reordered(m, v, order) for v in op.uses()}
+        return again(op, *(None if v is None else operands[v] for v in op.inputs))
+    raise NearMissError(f"a {op.kind.name} is between the shuffle and the weights")
+
+
+@rule("RESHAPE(moved := TRANSPOSE(split := RESHAPE(x)))", above=4)
+def shuffle_before(m: Match) -> Value | None:
+    """shuffle of channels into the weights before it
+
+    P (W x + b) = (P W) x + P b, and P f(x) = f(P x) for what treats every channel alike.
+    """
+    order = order_of(m, m.root.outputs[0])
+    return None if order is None else reordered(m, m.x, order)
+
+
+@rule("linear(result := shared(RESHAPE(moved := shared(TRANSPOSE(split := shared(RESHAPE(x)))))), const(w), ...)")
+def shuffle_behind(m: Match) -> Value | None:
+    """shuffle of channels into the weights behind it
+
+    W (P x) = (W P) x, the columns of W in another order.
+    """
+    axis, order = axes_of(m.root).inputs, order_of(m, m.result)
+    if order is None or axis is None:
+        return None
+    if m.w.shape[axis] != len(order):
+        raise NearMissError("the convolution has groups")
+    own(m, m.w)
+    return again(m.root, m.x, taken(m.w, np.argsort(order), axis), *m.root.inputs[2:])
+
+
+# -- which of them ----------------------------------------------------------------------------------------------------
+@rule("SLICE(x)", above=5)
+def slice_of_weights(m: Match) -> Value | None:
+    """slice of channels as a layer of these channels alone
+
+    (W x + b)[s] = W[s] x + b[s], seen through views.  Where the slices share the channels out no product is computed
+    twice, and what was copied to be apart is made apart.
+    """
+    parts = parts_of(m, m.x)
+    if parts is None:
+        return None
+    place, value, views = parts[m.root], m.x, list[tuple[Op, int, int]]()
+    while value.producer is not None and value.producer.kind.is_view:
+        view, (axis, _, size) = value.producer, place
+        views.append((view, axis, size))
+        before = part_before(view, *place)
+        (value,) = view.uses()
+        if before is None or not has_one_reader(m, value):
+            return None
+        place = before
+    op, (axis, begin, size) = value.producer, place
+    if op is None or axis != value.rank - 1 or op.kind.weights is None or op.attrs.get("multiplier", 1) != 1:
+        return None
+    channels = size // parts[m.root][2]  # for each element of the axis that is sliced
+    window = kernel_of(op) if op.kind.weights.window else ()
+    width = WIDTH if all(k == 1 for k in window) else 2 * WIDTH
+    if any(n * channels % width for _, _, n in parts.values()):
+        raise NearMissError(f"kernels make {width} channels at a time")
+    result = picked(m, op, np.arange(begin, begin + size))
+    for view, axis, size in reversed(views):
+        shape = view.outputs[0].shape
+        perm = view.attrs.get("perm")
+        result = b.transpose(result, perm) if perm else b.reshape(result, (*shape[:axis], size, *shape[axis + 1 :]))
+    return result
+
+
+RULES = [shuffle_before, shuffle_behind, slice_of_weights]
