@@ -7,6 +7,7 @@ folder it is relative to, under onnx's own key ``basepath``; in files this key i
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ LIMIT = 2**31 - 2**24
 ALIGN = 4096
 #: The specification lets tensors in a side file be this far apart.
 PADDING = 64 * 1024
+#: Where the names of open files are (/dev/stdout), which may be links to ordinary ones.
+OPEN_FILES = ("/dev", "/dev/fd", "/proc/self/fd")
 _ZEROS = bytes(1 << 20)
 
 
@@ -218,10 +221,19 @@ def _write(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file that gets its name when it is complete; a ToolError where it cannot be written."""
-    target = Path(path)
-    temporary = ""
+    """A binary file that gets its name when it is complete; a ToolError where it cannot be written.
+
+    What is no file (/dev/null, /dev/stdout, a named pipe) is written into, and not replaced.
+    """
+    target, temporary = Path(path), ""
     try:
+        if target.exists() and (not target.is_file() or str(target.absolute().parent) in OPEN_FILES):
+            with tempfile.TemporaryFile() as file:
+                yield file
+                file.seek(0)
+                with open(path, "wb") as device:
+                    shutil.copyfileobj(file, device)
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         with os.fdopen(handle, "wb") as file:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 from ..commands import Parser, guarded
 from ..commands.completion import SHELLS, script
+from ..commands.parser import fill, width
 from ..errors import nearest
 from ._verbs import GROUPS, TOOLS, VERBS
 
@@ -77,10 +78,10 @@ def _parts(parser: Parser) -> None:
 
 
 def usage() -> str:
-    """The help text: verbs in groups."""
-    head, _, examples = (__doc__ or "").strip().partition("\n\nexamples:")
+    """The help text, in the width of the terminal: verbs in groups."""
+    head, mark, examples = (__doc__ or "").strip().partition("\n\nexamples:")
     lines = ["usage: onnx-tune VERB ...", "", head]
     groups = {g: {v: f"{row.summary} ({row.tool})" for v, row in rows.items()} for g, rows in GROUPS.items()}
     for title, rows in {**groups, "more": MORE}.items():
         lines += ["", f"{title}:", *(f"  {verb:16}{summary}" for verb, summary in rows.items())]
-    return "\n".join([*lines, "", "examples:", examples.strip("\n")])
+    return fill("\n".join(lines) + mark + examples, width())

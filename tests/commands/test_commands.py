@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from onnx2tf_lite.commands import Parser, command, flag, guarded, ignored, log, option, refused, repeated, words
 from onnx2tf_lite.errors import ToolError
+from onnx2tf_lite.tools import tune
 from onnx2tf_lite.tools._options import COMMON, INPUT, OUTPUT
 from onnx2tf_lite.tools._verbs import TOOLS
 
@@ -90,10 +92,27 @@ def shown(tool: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(import_module(f"onnx2tf_lite.tools.{tool}").main.parser().format_help())
 
 
+def subcommands() -> list[str]:
+    """The words before ``--help`` of what is no tool by itself."""
+    yard = [f"parts {action} {part}" for action in ("write", "attach") for part in ("Z001", "Z003", "Z004")]
+    return ["", "parts", *yard, "completion"]
+
+
 @pytest.mark.parametrize("columns", [60, 80, 100, 200])
 @pytest.mark.parametrize("tool", commands())
 def test_help_fits_the_terminal(tool: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, shown(tool, columns, monkeypatch).splitlines())) <= min(columns, 110)
+
+
+@pytest.mark.parametrize("words", subcommands())
+def test_help_of_what_is_no_tool_fits_the_terminal(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with contextlib.suppress(SystemExit):
+        tune.main([*words.split(), "--help"])
+    said = capsys.readouterr().out
+    assert "usage:" in said and max(map(len, said.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("tool", commands())

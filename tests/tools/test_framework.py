@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +210,29 @@ def test_a_new_file_has_ordinary_permissions(tmp_path: Path) -> None:
     mask = os.umask(0)
     os.umask(mask)
     assert stat.S_IMODE((tmp_path / "o.txt").stat().st_mode) == 0o666 & ~mask
+
+
+def test_what_is_no_file_is_written_into(tmp_path: Path) -> None:
+    """A rename would put a file in the place of a device or a pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_bytes()))
+    read: list[bytes] = []
+    reader.start()
+    with atomic(tmp_path / "pipe") as file:
+        file.write(b"one")
+    reader.join(10)
+    assert read == [b"one"] and (tmp_path / "pipe").is_fifo() and listing(tmp_path) == ["pipe"]
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="no such name here")
+def test_the_name_of_standard_output_stays_what_it_is(tmp_path: Path) -> None:
+    (source,) = models.write(tmp_path, "cnn")
+    code = "import sys; from onnx2tf_lite.tools.sng4onnx import main; sys.exit(main(sys.argv[1:]))"
+    was = os.lstat("/dev/stdout")
+    with (tmp_path / "o.onnx").open("wb") as out:
+        words = [sys.executable, "-c", code, "-if", str(source), "-of", "/dev/stdout", "-n"]
+        subprocess.run(words, stdout=out, check=True)
+    assert os.lstat("/dev/stdout").st_ino == was.st_ino and (tmp_path / "o.onnx").read_bytes() == source.read_bytes()
 
 
 # --- graphs and names ------------------------------------------------------------------------------------------------
