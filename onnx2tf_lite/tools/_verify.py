@@ -131,6 +131,27 @@ def _weights_as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
+def compare_runs(
+    before: Callable[[], tuple[Feeds, Results]],
+    after: Callable[[Feeds], Results],
+    like: str = "as before",
+    differ: Callable[[Results, Results], tuple[str, str]] | None = None,
+) -> str:
+    """Run what was before and what came of it; returns what was found, in words.
+
+    ``before`` gives inputs and what is expected of them, ``after`` what comes of these inputs, by name; ``like`` says
+    what it is to be.  ``differ`` is :func:`difference` unless it is given.  Raises ToolError where ``after`` does not
+    run, or gives something else, NotRun where ``before`` does not run, or gives something else each time.
+    """
+    feeds, expected = before()
+    name, what = (differ or difference)(_run_again(after, feeds), expected)
+    if what:
+        if difference(before()[1], expected)[1]:
+            raise NotRun("it gives something else each time")
+        raise ToolError(f"output {name!r} is not {like}: {what}", name)
+    return f"{len(expected)} output(s) {like} (ONNX Runtime, seeded inputs)"
+
+
 def same_outputs(
     before: onnx.ModelProto,
     after: onnx.ModelProto,
@@ -139,25 +160,22 @@ def same_outputs(
     tensors: list[str] | None = None,
     seed: int = 0,
 ) -> str:
-    """Compare both models in ONNX Runtime on seeded inputs; returns what was found, in words.
+    """Compare both models (see :func:`compare_runs`).
 
     ``feed`` makes the inputs of ``after`` from those of ``before``, ``result`` what ``after`` is to give from the
     outputs of ``before``; with ``tensors``, these are computed instead of the outputs, and ``feed`` gets
-    them besides the inputs.  Raises ToolError where they differ, NotRun where ``before`` cannot be run.
+    them besides the inputs.
     """
     own = outputs(before.graph)
     names = tensors or own
     first = session(before, [n for n in names if n not in own])
-    feeds, wanted = first_run(first, names, random_feeds(before, seed))
-    expected = result(wanted) if result else wanted
-    given = feeds | wanted if tensors else feeds
-    got = _run_again(after, feed(given) if feed else given, list(expected))
-    name, what = difference(got, expected)
-    if what:
-        if difference(dict(zip(names, first.run(names, feeds), strict=True)), wanted)[1]:
-            raise NotRun("it gives something else each time")
-        raise ToolError(f"output {name!r} is not what it was: {what}", name)
-    return f"{len(expected)} output(s) as before (ONNX Runtime, seeded inputs)"
+
+    def run_before() -> tuple[Feeds, Results]:
+        feeds, wanted = first_run(first, names, random_feeds(before, seed))
+        given = feeds | wanted if tensors else feeds
+        return feed(given) if feed else given, result(wanted) if result else wanted
+
+    return compare_runs(run_before, lambda feeds: run(after, feeds))
 
 
 def still_runs(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
@@ -165,7 +183,7 @@ def still_runs(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
     own.  Raises ToolError where it does not run, NotRun where the model never did; returns what was found, in words."""
     feeds, _ = sample(before)
     if _fits(after, feeds):
-        _run_again(after, feeds)
+        _run_again(lambda given: run(after, given), feeds)
         return "the result runs (ONNX Runtime, seeded inputs)"
     try:
         feeds, _ = sample(after)
@@ -174,9 +192,9 @@ def still_runs(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
     return f"the result runs with {_shapes(feeds)} (ONNX Runtime, seeded inputs)"
 
 
-def _run_again(model: onnx.ModelProto, feeds: Results, names: list[str] | None = None) -> Results:
+def _run_again(after: Callable[[Feeds], Results], feeds: Feeds) -> Results:
     try:
-        return run(model, feeds, names)
+        return after(feeds)
     except NotRun as error:
         what = f"the result does not run with {_shapes(feeds)}, and the model did before: {error}"
         raise ToolError(what) from error

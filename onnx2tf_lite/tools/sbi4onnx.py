@@ -23,7 +23,7 @@ from ..model.walk import constants, inputs, title
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
 from ._resize import set_extents
-from ._verify import NotRun, random_feeds, run, sample
+from ._verify import Feeds, NotRun, Results, compare_runs, random_feeds, run, sample
 
 #: How many samples the check stacks.
 SAMPLES = 3
@@ -86,26 +86,40 @@ def _asked(asked: Sequence[str], shapes: Mapping[str, Sequence[object]], axis: i
 
 def _compare(job: Edit, batched: Mapping[str, int], extent: int | str) -> str:
     """Single runs of the model, stacked, against one run of the result, whose outputs are declared accordingly."""
-    feeds, results = _singles(job.before, batched, extent)
     name, axis = next(iter(batched.items()))
-    size = feeds[0][name].shape[axis]
-    rows = extent if isinstance(extent, int) else SAMPLES * size
-    fed = {n: _stack([f[n] for f in feeds], batched[n], rows, size) if n in batched else a for n, a in feeds[0].items()}
-    try:
-        got = run(job.model, fed)
-    except NotRun as error:
-        raise ToolError(f"the old batch size is fixed in the graph: {error}{_suspects(job, size)}") from error
-    for name, array in got.items():
-        axes, what = _stacked(array, [r[name] for r in results], rows, size)
-        if what:
-            raise ToolError(f"output {name!r} is not that of single runs, stacked: {what}{_suspects(job, size)}", name)
-        _say(job, name, axes, extent)
-    return f"{len(got)} output(s) as in {len(feeds)} single runs, stacked (ONNX Runtime, seeded inputs)"
+    size = rows = 0
+    places: dict[str, list[int]] = {}
+
+    def single() -> tuple[Feeds, Results]:
+        nonlocal size, rows
+        feeds, results = _singles(job.before, batched, extent)
+        size = feeds[0][name].shape[axis]
+        rows = extent if isinstance(extent, int) else SAMPLES * size
+        fed = {n: _stack([f[n] for f in feeds], batched[n], rows, size) for n in batched}
+        return feeds[0] | fed, {n: [r[n] for r in results] for n in results[0]}
+
+    def stacked(feeds: Feeds) -> Results:
+        try:
+            return run(job.model, feeds)
+        except NotRun as error:
+            raise NotRun(f"the old batch size is fixed in the graph: {error}{_suspects(job, size)}") from error
+
+    def differ(got: Results, alone: Results) -> tuple[str, str]:
+        for output, array in got.items():
+            places[output], what = _stacked(array, alone[output], rows, size)
+            if what:
+                return output, what + _suspects(job, size)
+        return "", ""
+
+    said = compare_runs(single, stacked, "as in single runs, stacked", differ)
+    for output, axes in places.items():
+        _say(job, output, axes, extent)
+    return said
 
 
 def _singles(
     before: onnx.ModelProto, batched: Mapping[str, int], extent: int | str
-) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
+) -> tuple[list[Feeds], list[Results]]:
     """Inputs and outputs of as many single runs as the stack needs; what has no batch is the same in all."""
     first, result = sample(before)
     name, axis = next(iter(batched.items()))
