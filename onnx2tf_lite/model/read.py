@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ToolError
 from .lazy import onnx
-from .tensors import Store, is_external, mapped, set_base
+from .tensors import OWN, Store, is_external, mapped, refer, reference, set_base
 from .walk import tensors
 
 if TYPE_CHECKING:
@@ -54,6 +54,23 @@ def map_model(path: str | os.PathLike[str]) -> tuple[ModelProto, Store]:
     except (ValueError, IndexError):
         rest = bytes(data[:])  # protobuf has the last word
     return _parse(rest, str(path)), Store(Path(path).parent, data)
+
+
+def view_model(path: str | os.PathLike[str]) -> ModelProto:
+    """The model in a file, of which large weights stay there as if it were its own side file: to look at and to run,
+    not to be written.
+
+    Raises ToolError for what is not there or is not an ONNX model.
+    """
+    model, _ = map_model(path)
+    own, folder = Path(path).resolve(), str(Path(path).parent.resolve())
+    for tensor in tensors(model):
+        said = reference(tensor)
+        if said.get("location") == OWN:
+            refer(tensor, own.name, said)
+        if is_external(tensor):
+            set_base(tensor, str(own.parent) if said.get("location") == OWN else folder)
+    return model
 
 
 def _opened(path: str | os.PathLike[str]) -> Bytes:

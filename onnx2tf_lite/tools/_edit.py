@@ -14,7 +14,7 @@ from ..model import names, walk
 from ..model.infer import check, infer, retype
 from ..model.lazy import np, onnx
 from ..model.light import digest
-from ..model.read import read_model
+from ..model.read import read_model, view_model
 from ..model.types import dims, types
 from ..model.walk import Scope
 from ..model.write import atomic, copy_unchanged, write_model
@@ -134,7 +134,7 @@ class Edit:
     @cached_property
     def before(self) -> onnx.ModelProto:
         """The model as it came; not to be changed."""
-        return self.graph if self.graph is not None else read_model(self.path)
+        return self.graph if self.graph is not None else view_model(self.path)
 
     @property
     def checks(self) -> bool:
@@ -153,6 +153,10 @@ class Edit:
             return
         if self.output:
             self._write(unchanged)
+        for path, fill in self._files:
+            with atomic(path) as file:
+                fill(file)
+        if self.output:
             self.log.info("Finish!")
 
     def _write(self, unchanged: bool) -> None:
@@ -160,9 +164,6 @@ class Edit:
             self.written = copy_unchanged(self.model, Path(self.path), Path(self.output))
         if not self.written:
             self.written = write_model(self.model, self.output, **self.storage, note=self.log.info)
-        for path, fill in self._files:
-            with atomic(path) as file:
-                fill(file)
 
     def _verify(self) -> None:
         try:
@@ -177,7 +178,7 @@ class Edit:
     # --- for the edit ------------------------------------------------------------------------------------------------
 
     def beside(self, path: str, fill: Callable[[BinaryIO], object]) -> None:
-        """Write another file if the result is written."""
+        """Write another file behind the result, and where only that is returned."""
         self._files.append((path, fill))
 
     def test(self, run: Callable[[], str]) -> None:

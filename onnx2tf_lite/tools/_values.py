@@ -120,6 +120,8 @@ def _element(x: Value, elem_type: int) -> Value:
     kind, name = numpy_dtype(elem_type), dtype_word(elem_type)
     if isinstance(x, list):
         raise ToolError("the rows of a list have to be of equal length")
+    if isinstance(x, str) and re.fullmatch(r"[-+]?(inf(inity)?|nan)", x, re.IGNORECASE):
+        x = float(x)
     if not isinstance(x, int | float | complex):
         raise ToolError(f"{x!r} is not a number", str(x))
     if kind.kind == "b":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ToolError
@@ -168,10 +169,15 @@ def same_outputs(
     """
     own = outputs(before.graph)
     names = tensors or own
-    first = session(before, [n for n in names if n not in own])
+
+    turns = count(1)
 
     def run_before() -> tuple[Feeds, Results]:
-        feeds, wanted = first_run(first, names, random_feeds(before, seed))
+        """In a session that is gone when that of the result begins, as each holds all weights.  What is random begins
+        alike in each: when this is asked again, the second run tells."""
+        first = session(before, [n for n in names if n not in own])
+        for _ in range(next(turns)):
+            feeds, wanted = first_run(first, names, random_feeds(before, seed))
         given = feeds | wanted if tensors else feeds
         return feed(given) if feed else given, result(wanted) if result else wanted
 

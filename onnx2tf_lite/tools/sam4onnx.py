@@ -28,6 +28,10 @@ from ._options import ATTRIBUTE_FORM, ATTRIBUTES, COMMON, CONSTANT_FORM, CONSTAN
 from ._schema import attribute
 from ._values import Value, Values, literal, shape, tensor
 
+Shape = Sequence[int | str]
+#: By name, or in pairs of a name and a shape.
+Shapes = Mapping[str, Shape] | Sequence[tuple[str, Shape]]
+
 
 @edit("MODEL OUTPUT GRAPH * QUIET")
 def modify(
@@ -36,7 +40,7 @@ def modify(
     attributes: Values | None = None,
     delete_attributes: Sequence[str] | None = None,
     input_constants: Values | None = None,
-    output_shapes: Mapping[str, Sequence[int | str]] | None = None,
+    output_shapes: Shapes | None = None,
     *,
     assign: Sequence[str] = (),
     unset: Sequence[str] = (),
@@ -58,10 +62,11 @@ def modify(
         pattern, _, key = text.rpartition(".")
         for scope, name in job.match("node", [pattern], "--unset"):
             _delete(job, scope, node_named(scope, name), key, "--unset")
-    for name, dims_ in (output_shapes or {}).items():
+    shapes = dict(output_shapes or {})
+    for name, dims_ in shapes.items():
         _declare(job, name, list(dims_))
     job.rewired()
-    for name, dims_ in (output_shapes or {}).items():
+    for name, dims_ in shapes.items():
         _agrees(job, name, list(dims_))
     return job.model
 
@@ -201,6 +206,7 @@ def _agrees(job: Edit, name: str, shape: list[int | str]) -> None:
         raise ToolError(f"-os: {name!r} cannot be {shape}{by}", name)
 
 
+_SHAPES = "{name: [1, 3, 'H']} or [['name', [1, 3, 'H']]]"
 main = command(
     modify,
     INPUT,
@@ -209,7 +215,7 @@ main = command(
     repeated("-a --attributes NAME DTYPE VALUE", "set an attribute", convert=ATTRIBUTES, form=ATTRIBUTE_FORM),
     option("-da --delete_attributes NAME...", "delete attributes"),
     repeated("-ic --input_constants NAME DTYPE VALUE", "a constant's value", convert=CONSTANTS, form=CONSTANT_FORM),
-    repeated("-os --output_shapes TENSOR SHAPE", "declare a shape", convert=named(shape), form="{name: [1, 3, 'H']}"),
+    repeated("-os --output_shapes TENSOR SHAPE", "declare a shape", convert=named(shape), form=_SHAPES),
     option("--set TEXT...", "NODE.ATTRIBUTE=VALUE or CONSTANT=VALUE; nodes as globs", dest="assign"),
     option("--unset TEXT...", "NODE.ATTRIBUTE; nodes as globs"),
     *COMMON,

@@ -60,7 +60,7 @@ def shrinking(
     if mode == "npy":  # a number that happens to occur twice is no table worth a file
         here = walk.constants(job.model.graph)
         names += [n for n in shared if n in here and len(here[n].dims)]
-    extracted = _extract(job.model, list(dict.fromkeys(names)), job.output)
+    extracted = _extract(job.model, _as_read(job.model, names), job.output)
     job.log.info(f"constants: {size} bytes before, {_bytes(job.model)} now")
     job.same_outputs(lambda feeds: feeds | {Path(p).name: a for p, a in extracted.items()})
     for path, array in extracted.items():
@@ -88,6 +88,12 @@ def _chosen(job: Edit, nodes: Sequence[str], names: Sequence[str]) -> list[str]:
             raise ToolError(f"-fo: {name!r} reads no constant of the main graph", name)
         found += read
     return found
+
+
+def _as_read(model: onnx.ModelProto, names: Sequence[str]) -> list[str]:
+    """Each once, in the order in which the nodes read them: that of the inputs which they become."""
+    read = dict.fromkeys(n for node in model.graph.node for n in walk.reads(node))
+    return [*(n for n in read if n in names), *(n for n in dict.fromkeys(names) if n not in read)]
 
 
 def _share(model: onnx.ModelProto) -> dict[str, list[str]]:

@@ -215,11 +215,11 @@ def _fitted(array: np.ndarray, end: Endpoint, log: Log) -> np.ndarray:
         raise ToolError(f"-ifp: {what}", end.name)
     kind = numpy_dtype(end.elem) if end.elem != onnx.TensorProto.STRING else np.dtype(object)
     if array.dtype == kind:
-        return np.ascontiguousarray(array)
+        return np.asarray(array, order="C")
     if not np.can_cast(array.dtype, kind, "same_kind"):
         raise ToolError(f"-ifp: an array of {array.dtype} for input {end.name!r}, which is {end.dtype}", end.name)
     log.warning(f"input {end.name!r}: {array.dtype} is converted to {end.dtype}")
-    return np.ascontiguousarray(array, kind)
+    return np.asarray(array, kind, order="C")
 
 
 def _turned(array: np.ndarray, end: Endpoint) -> np.ndarray | None:
@@ -247,8 +247,8 @@ def _tell(log: Log, path: str, engine: Engine, feeds: Arrays, timing: Timing, re
     log.pair("avg elapsed time per pred", f" {timing.average} ms")
     for k, (end, result) in enumerate(zip(engine.outputs, results, strict=True), 1):
         if isinstance(result, list):
-            for j, part in enumerate(result, 1):
-                log.pair(f"output_name.{k}-{j}", f"{end.name} shape: {list(part.shape)} dtype: {part.dtype}")
+            for j, part in enumerate(result):
+                log.pair(f"output_name.{k}-{j}", f"{end.name}-{j} shape: {list(part.shape)} dtype: {part.dtype}")
         elif result is None:
             log.pair(f"output_name.{k}", f"{end.name} (nothing)")
         else:

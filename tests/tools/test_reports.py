@@ -14,6 +14,7 @@ from onnx2tf_lite.commands import guarded
 from onnx2tf_lite.tools import ToolError
 from onnx2tf_lite.tools.onnx2json import convert as to_json
 from onnx2tf_lite.tools.recipe import read
+from onnx2tf_lite.tools.sam4onnx import modify
 from onnx2tf_lite.tools.scs4onnx import shrinking
 from onnx2tf_lite.tools.snc4onnx import combine
 from onnx2tf_lite.tools.snd4onnx import remove
@@ -71,6 +72,39 @@ def test_extracted_constants_of_a_model_in_memory(tmp_path: Path, monkeypatch: p
     after, _ = shrinking(onnx_graph=models.build("sharedk"), mode="npy",
                       forced_extraction_constant_names=["k"], non_verbose=True)  # fmt: skip
     assert "exported_k.npy" in [v.name for v in after.graph.input]
+    held = onnx.numpy_helper.to_array(models.build("sharedk").graph.initializer[0])
+    assert np.array_equal(np.load("exported_k.npy"), held)  # nobody else has them now
+
+
+def test_extracted_constants_become_inputs_in_the_order_of_their_readers(cli: Cli, tmp_path: Path) -> None:
+    (source,) = models.write(tmp_path, "dup")
+    assert cli("scs4onnx", source, tmp_path / "o.onnx", "-m", "npy", "-d").code == 0
+    inputs = [v.name for v in onnx.load(tmp_path / "o.onnx").graph.input]
+    assert inputs == ["x", "o_exported_w0.npy", "o_exported_s0.npy"]
+
+
+def test_infinity_as_the_original_writes_it(cli: Cli, tmp_path: Path) -> None:
+    (source,) = models.write(tmp_path, "clip")
+    words = ["-if", source, "-of", tmp_path / "o.onnx", "-ic", "top", "float32", "['-Infinity']"]
+    assert cli("sam4onnx", *words).code == 0
+    (made,) = onnx.load(tmp_path / "o.onnx").graph.initializer
+    assert numpy_helper.to_array(made).tolist() == [-np.inf]
+
+
+def test_shapes_in_pairs() -> None:
+    """As the original's function takes them."""
+    after = modify(onnx_graph=models.build("cnn"), output_shapes=[("r0", [1, 8, 16, 16])], non_verbose=True)
+    assert [v.name for v in after.graph.value_info] == ["r0"]
+
+
+def test_a_scalar_is_fed_as_one(cli: Cli, tmp_path: Path) -> None:
+    (source,) = models.write(tmp_path, "scalarin")
+    assert "input_name.2: s shape: [] dtype: float32" in cli("sit4onnx", "-if", source, "-oep", "cpu").text
+
+
+def test_elements_of_a_sequence_are_numbered_as_in_the_original(cli: Cli, tmp_path: Path) -> None:
+    (source,) = models.write(tmp_path, "seqm")
+    assert "output_name.1-3: seq-3 shape: [1, 3] dtype: float32" in cli("sit4onnx", "-if", source, "-oep", "cpu").text
 
 
 def test_an_ir_version_that_does_not_exist() -> None:
@@ -138,3 +172,30 @@ def test_a_full_disk_is_a_line(words: list[str], tmp_path: Path) -> None:
         run = subprocess.run([sys.executable, "-c", code, words[0], "-if", str(source), *words[1:]],
                              stdout=full, stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
     assert run.returncode == 1 and "No space left" in run.stderr and len(run.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["--fixed"], ["--fixed", "true"]], ids=["alone", "with a value"])
+def test_a_switch_of_a_part_needs_no_value(words: list[str], tmp_path: Path) -> None:
+    from onnx2tf_lite.tools.parts._command import main
+
+    assert main(["write", "Z004", *words, "-of", str(tmp_path / "o.onnx"), "-n"]) == 0
+    assert len(onnx.load(tmp_path / "o.onnx").graph.output) == 2  # the rows, and how many of them mean something
+
+
+def test_options_of_a_part_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    from onnx2tf_lite.tools.parts import PARTS
+    from onnx2tf_lite.tools.parts._command import _rows, main
+
+    for part in PARTS.values():
+        assert all(len(row.help.partition(" (default")[0]) > 8 for row in _rows(part, part.options)), part.code
+    with pytest.raises(SystemExit):
+        main(["write", "Z004", "--help"])
+    assert "xyxy" in capsys.readouterr().out  # the choices of --format
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_choices_are_completed(shell: str) -> None:
+    from onnx2tf_lite.tools.tune import completion
+
+    script = completion(shell)
+    assert all(word in script for word in ("partial_match", "openvino_gpu", "shrink", "encode"))
