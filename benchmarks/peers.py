@@ -6,8 +6,8 @@
 
 Per model and converter: the exit code, seconds and peak memory of the whole process; of the float32 file the operators,
 how many of them are TRANSPOSE, the largest error beside ONNX Runtime as a share of the largest value (as
-onnx2tf-check sees it), and the median time of a run.  Models: those that are committed; each run has a copy, since
-onnx2tf overwrites what it reads.
+onnx2tf-check sees it), and the time of the fastest run, one thread, of runs in which the files of a model take turns.
+Models: those that are committed; each conversion has a copy, since onnx2tf overwrites what it reads.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from latency import fastest
 
 REAL = Path(__file__).resolve().parents[1] / "tests" / "models" / "real"
-RUNS = 30
+SECONDS = 3  # of inferences, for each model
 
 
 @dataclass
@@ -56,8 +59,8 @@ def run(command: list[str], model: Path, folder: Path) -> Outcome:
     return Outcome(os.waitstatus_to_exitcode(status), time.perf_counter() - start, usage.ru_maxrss / 1024)
 
 
-def measured(outcome: Outcome, model: Path, file: Path) -> Outcome:
-    """The outcome with what there is to say of the file."""
+def measured(outcome: Outcome, model: Path, file: Path) -> None:
+    """Add what there is to say of the file."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     from onnx2tf_lite import validation
@@ -65,18 +68,20 @@ def measured(outcome: Outcome, model: Path, file: Path) -> Outcome:
     plain = Interpreter(str(file), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     names = [op["op_name"] for op in plain._get_ops_details()]
     outcome.operators, outcome.transposes = len(names), names.count("TRANSPOSE")
-    interpreter = Interpreter(str(file), num_threads=1)
     report = validation.check(str(model), [str(file)])
-    errors = [output.difference.max_rel for output in report.files[0].outputs]
-    outcome.error = max(errors, default=None)
+    outcome.error = max((output.difference.max_rel for output in report.files[0].outputs), default=None)
+
+
+def ready(file: Path) -> Any:
+    """An interpreter with inputs from 0 to 1."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(file), num_threads=1)
     interpreter.allocate_tensors()
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        interpreter.invoke()
-        times.append(time.perf_counter() - start)
-    outcome.milliseconds = 1000 * statistics.median(times)
-    return outcome
+    rng = np.random.default_rng(0)
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], rng.random(detail["shape"]).astype(detail["dtype"]))
+    return interpreter
 
 
 def main() -> None:
@@ -92,10 +97,18 @@ def main() -> None:
         # all conversions first: what this process imports later would count as the memory of its children
         made = {pair: run(converters[pair[1]], pair[0], places[pair]) for pair in pairs}
         print(f"{'model':28} {'by':8} {'exit':>5} {'s':>8} {'MB':>8} {'ops':>6} {'TR':>6} {'error':>10} {'ms':>9}")
-        for pair in pairs:
-            found = sorted((places[pair] / "out").glob("*_float32.tflite"))
-            outcome = measured(made[pair], pair[0], found[0]) if found else made[pair]
-            print(f"{pair[0].stem:28} {pair[1]:8} {outcome}", flush=True)
+        for model in args.models:
+            files = {name: found[0] for name in converters if (found := written(places[model, name]))}
+            for name, file in files.items():
+                measured(made[model, name], model, file)
+            for name, seconds in fastest({name: ready(file) for name, file in files.items()}, SECONDS).items():
+                made[model, name].milliseconds = seconds * 1000
+            for name in converters:
+                print(f"{model.stem:28} {name:8} {made[model, name]}", flush=True)
+
+
+def written(place: Path) -> list[Path]:
+    return sorted((place / "out").glob("*_float32.tflite"))
 
 
 if __name__ == "__main__":

@@ -163,6 +163,7 @@ _OURS = [
              _added("h5", "keras_weights")),
         _set("-okv3 --output_keras_v3", "added", "the Keras model as .keras", _added("keras")),
         _set("-otfv1pb --output_tfv1_pb", "added", "the frozen graph of TensorFlow 1 as .pb", _added("frozen")),
+        _set("-ow --output_weights", "tflite_weights", "the weights of every .tflite as _weights.h5 beside it", True),
         _set("-eatfp16 --enable_accumulation_type_float16", "float16_sums",
              "let the float16 file be computed in float16, sums too, where the hardware can", True),
         _set("-dms --disable_model_save", "save", "convert and check, write nothing", False),
@@ -363,12 +364,10 @@ _WITHOUT_EFFECT = [
     Alias(parameter("tf_input_cache", ""), ignored=_GUESS),
 ]
 
-_WEIGHTS = "--outputs keras_weights writes the float weights as .h5; those of a .tflite lie in the file itself"
 _PYTORCH = "PyTorch is not a target of this converter; use the ONNX file there"
 
 _INSTEAD = [
     _refused("-it --input_tflite_file_path FILE", "only ONNX files are converted: -i model.onnx"),
-    _refused("-ow --output_weights", _WEIGHTS),
     _refused("-fdopt --flatbuffer_direct_output_pytorch", _PYTORCH),
     _refused("-fdots --flatbuffer_direct_output_torchscript", _PYTORCH),
     _refused("-fdodo --flatbuffer_direct_output_dynamo_onnx", _PYTORCH),

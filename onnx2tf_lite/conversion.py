@@ -144,7 +144,7 @@ class _Conversion:
 
     def __post_init__(self) -> None:
         o = self.options
-        self.arrays: list[str] = []  # what is written as C++
+        self.besides: list[str] = []  # names of files that no kind of output is
         self.log = Terminal(o.verbosity, listener=o.listener)
         for warning in o.warnings:
             self.log.warn(warning)
@@ -328,7 +328,7 @@ class _Conversion:
             for row in [row for row in self.wanted if row.branch == branch]:
                 files[row.name] = row.path(work, self.stem) if row.suffix else work / row.name
                 with self.log.stage(row.name), boundary(f"output '{row.name}'"):
-                    row.write(program, files[row.name], self.options)
+                    self.besides += [path.name for path in row.write(program, files[row.name], self.options)]
             if told is None or branch not in RECIPES:
                 told = operators(program), validation.Program.of(program)
         assert told is not None
@@ -345,7 +345,7 @@ class _Conversion:
         if arrays:
             fit, file = arrays[-1]  # integers, where there are any: they are written last
             stem = file.path.with_name(f"{self.stem}_{'int8' if file.kind == 'quantised' else 'float32'}")
-            self.arrays = [path.name for path in c_array.write(file, stem, fit.arena)]
+            self.besides += [path.name for path in c_array.write(file, stem, fit.arena)]
         return [fit for fit, _ in found]
 
     def reference(self, model: gs.Graph) -> validation.Reference:
@@ -378,7 +378,7 @@ class _Conversion:
         log.info(f"{sum(report['operators'].values())} operators, {moves}")
         if self.folder is not None:
             names = [row.article or row.path(self.folder, self.stem).name for row in self.wanted]
-            log.info(f"wrote {', '.join([*names, *self.arrays])} in {self.folder}")
+            log.info(f"wrote {', '.join([*names, *self.besides])} in {self.folder}")
         for line in self.quantiser.sentences():
             log.info(line)
         for fit in result.fits:

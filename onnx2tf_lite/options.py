@@ -31,6 +31,7 @@ class Options:
     ``per_channel``      a scale for each output channel of weights
     ``input_dtype``, ``output_dtype``  of ``full_integer_quant``
     ``float16_sums``     the float16 file may be computed in float16, sums too, where the hardware can
+    ``tflite_weights``   the weights of every .tflite file in an .h5 beside it
     ``save``             False: convert and check, write nothing
     ``batch_size``       of every free first dimension
     ``input_shapes``     input name -> its shape in ONNX order; -1 leaves an extent free
@@ -72,6 +73,7 @@ class Options:
     input_dtype: str = "int8"
     output_dtype: str = "int8"
     float16_sums: bool = False
+    tflite_weights: bool = False
     save: bool = True
     batch_size: int | None = None
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

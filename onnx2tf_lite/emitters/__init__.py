@@ -7,7 +7,7 @@ What is heavy is imported by the writers, so that the command line can read the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,8 @@ class Emitter:
 
     ``name``        in ``outputs``, in the report and on the command line
     ``branch``      of the program that it is written from (``compile.BRANCHES``)
-    ``write``       writes the program as the options ask, to a path that does not exist yet; the program stays as it is
+    ``write``       writes the program as the options ask, to a path that does not exist yet; the program stays as it
+                    is; which files it wrote besides
     ``suffix``      the file is ``<model><suffix>``; without one its files lie in the output folder itself
     ``checked_as``  the form of file whose runtimes and tolerance the check takes (``validation.compare.TOLERANCES``)
     ``article``     what it is called in a sentence
@@ -35,7 +36,7 @@ class Emitter:
 
     name: str
     branch: str
-    write: Callable[[Graph, Path, Options], object]
+    write: Callable[[Graph, Path, Options], Sequence[Path]]
     suffix: str
     checked_as: str
     article: str = ""
@@ -56,39 +57,40 @@ class Emitter:
         return f"{self.article or self.name} needs {self.package}: pip install 'onnx2tf_lite[{extra}]'"
 
 
-def _saved_model(program: Graph, path: Path, options: Options) -> None:
+def _saved_model(program: Graph, path: Path, options: Options) -> list[Path]:
     from .saved_model import write
 
     write(program, path)
+    return []
 
 
-def _float32(program: Graph, path: Path, options: Options) -> None:
-    from .tflite import write
+def _tflite(program: Graph, path: Path, options: Options, float16: bool = False) -> list[Path]:
+    from .tflite import weights, write
 
-    write(program, path)
+    write(program, path, float16=float16, float16_sums=float16 and options.float16_sums)
+    return [weights.write(program, path, float16=float16)] if options.tflite_weights else []
+
+
+def _float16(program: Graph, path: Path, options: Options) -> list[Path]:
+    return _tflite(program, path, options, float16=True)
 
 
 def _quantised(name: str) -> Emitter:
     """A kind whose branch of the compiler makes the integers: they are written as they are."""
-    return Emitter(name, name, _float32, f"_{name}.tflite", "quantised")
+    return Emitter(name, name, _tflite, f"_{name}.tflite", "quantised")
 
 
-def _float16(program: Graph, path: Path, options: Options) -> None:
-    from .tflite import write
-
-    write(program, path, float16=True, float16_sums=options.float16_sums)
-
-
-def _frozen(program: Graph, path: Path, options: Options) -> None:
+def _frozen(program: Graph, path: Path, options: Options) -> list[Path]:
     from .saved_model.frozen import write
 
     write(program, path)
+    return []
 
 
-def _keras(program: Graph, path: Path, options: Options) -> None:
+def _keras(program: Graph, path: Path, options: Options) -> list[Path]:
     from .keras import write
 
-    write(program, path)
+    return write(program, path)
 
 
 def _keras_row(name: str, suffix: str, checked_as: str) -> Emitter:
@@ -114,7 +116,7 @@ EMITTERS: dict[str, Emitter] = {
         _keras_row("h5", "_float32.h5", "keras"),
         _keras_row("keras_weights", "_float32.weights.h5", "keras_weights"),
         Emitter("frozen", "float", _frozen, "_float32.pb", "frozen"),
-        Emitter("float32", "integer", _float32, "_float32.tflite", "float32", default=True),
+        Emitter("float32", "integer", _tflite, "_float32.tflite", "float32", default=True),
         Emitter("float16", "integer", _float16, "_float16.tflite", "float16", default=True),
         *map(_quantised, QUANTISED),
     )

@@ -29,8 +29,8 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can hold
 Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 
-def write(graph: Graph, path: str | os.PathLike[str]) -> None:
-    """Write ``graph`` as the suffix of ``path`` says; the same graph gives the same bytes.
+def write(graph: Graph, path: str | os.PathLike[str]) -> list[Path]:
+    """Write ``graph`` as the suffix of ``path`` says; what is written beside it.  The same graph gives the same bytes.
 
     :raises ConversionError: where tf-keras is not installed, or the program has no input.
     """
@@ -49,6 +49,7 @@ def write(graph: Graph, path: str | os.PathLike[str]) -> None:
 
         with h5py.File(path, "a") as file:
             file.create_dataset(NAME, data=np.void(table))
+    return [architecture(path)] if path.name.endswith(WEIGHTS) else []
 
 
 def architecture(weights: Path) -> Path:
