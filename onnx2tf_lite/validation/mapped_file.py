@@ -69,7 +69,7 @@ class MappedFile(TensorFlowFile):
 
         :raises FileFailed: where TensorFlow or Keras does not load it.
         """
-        from ..emitters.saved_model.runtime import tensorflow
+        from ..emitters.runtime import tensorflow
 
         errors = (tensorflow().errors.OpError, OSError, ValueError, TypeError, KeyError, AttributeError)
         try:

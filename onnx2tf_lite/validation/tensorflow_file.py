@@ -100,8 +100,8 @@ class SavedModel(TensorFlowFile):
         return {n: _shape(t) for n, t in given.items()}, {n: _shape(t) for n, t in function.structured_outputs.items()}
 
     def _loaded(self) -> Any:
+        from ..emitters.runtime import tensorflow
         from ..emitters.saved_model import load
-        from ..emitters.saved_model.runtime import tensorflow
 
         try:
             return load(self.path)
@@ -133,7 +133,7 @@ class _Signature:
         self.function, self.inputs, self.outputs, self.network = function, inputs, outputs, network
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
-        from ..emitters.saved_model.runtime import tensorflow
+        from ..emitters.runtime import tensorflow
 
         try:
             inner = self.network.run(feeds) if self.network else {}
@@ -162,7 +162,7 @@ class Keras(TensorFlowFile):
         return match(self.reference.inputs, self.reference.outputs, (), ends, (), True)
 
     def _model(self) -> Any:
-        from ..emitters.saved_model.runtime import tensorflow
+        from ..emitters.runtime import tensorflow
 
         tf, problems = tensorflow(), []
         for package in ("tf_keras", "keras"):
@@ -197,7 +197,7 @@ class _KerasRunner:
         self.names = getattr(model, "output_names", None) or [t.name for t in model.outputs]
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
-        from ..emitters.saved_model.runtime import tensorflow
+        from ..emitters.runtime import tensorflow
 
         tensors = [feeds[t.name] for t in self.model.inputs]
         try:

@@ -21,7 +21,12 @@ from tests.validation.models import cnn, model
 def twin(monkeypatch: pytest.MonkeyPatch) -> Emitter:
     """A trivial kind: the float32 file under another name."""
     row = Emitter(
-        "twin", "integer", lambda program, path, options: write(program, path), "_twin.tflite", "float32", "a twin"
+        "twin",
+        "integer",
+        lambda program, path, options: write(program, path) or [],
+        "_twin.tflite",
+        "float32",
+        "a twin",
     )
     monkeypatch.setitem(EMITTERS, row.name, row)
     return row

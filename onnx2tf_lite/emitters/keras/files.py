@@ -19,10 +19,9 @@ import numpy as np
 
 from ...ir.graph import Graph
 from ...ir.tensor_map import NAME
-from ..saved_model.runtime import errors_only, tensorflow
+from ..runtime import errors_only, keras, tensorflow
 from .model import build
 from .operation import operation
-from .runtime import keras
 
 WEIGHTS = ".weights.h5"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can hold

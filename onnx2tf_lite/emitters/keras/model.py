@@ -17,13 +17,12 @@ from weakref import WeakKeyDictionary
 from ...errors import ConversionError, Problem
 from ...ir.graph import Graph, Op, Value
 from ...ir.tensor_map import TensorMap
+from ..runtime import errors_only, keras, tensorflow
 from ..saved_model.nodes import partial
-from ..saved_model.runtime import errors_only, tensorflow
 from .calls import call
 from .layers import LAYERS, activation
 from .operation import nodes, operands_of, operation
 from .patterns import pattern
-from .runtime import keras
 from .steps import FunctionCall, KerasLayer, Other, Recurrent, Step, tensors
 
 

@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...ir.graph import Graph, Op, Value
+from ..runtime import keras, tensorflow
 from ..saved_model.flat import flatten
 from ..saved_model.function import Function, Library
 from ..saved_model.ops import emit
-from ..saved_model.runtime import tensorflow
 from ..saved_model.writer import is_weight
-from .runtime import keras
 
 
 class Nodes(NamedTuple):

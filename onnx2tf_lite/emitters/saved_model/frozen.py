@@ -15,12 +15,12 @@ from google.protobuf.message import DecodeError
 from ...errors import ConversionError, Problem
 from ...ir import tensor_map
 from ...ir.graph import Graph, Value
+from ..runtime import tensorflow
 from .flat import flatten
 from .function import Function, Library
 from .nodes import append, strings, tensor_shape
 from .ops import emit
 from .protos import PRODUCER, Proto, message
-from .runtime import tensorflow
 from .writer import constant_bytes, signature_keys
 
 LIMIT = (1 << 31) - (1 << 20)  # of a protobuf message

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..runtime import tensorflow
 from .concrete import CALL
-from .runtime import tensorflow
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

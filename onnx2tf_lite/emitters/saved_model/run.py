@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .runtime import errors_only, tensorflow
+from ..runtime import errors_only, tensorflow
 
 Runner = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...errors import ConversionError, Problem
 from ...ir.graph import Graph
+from ..runtime import package
 from .tables import Tables
 
 SUFFIX = "_weights.h5"
@@ -38,11 +38,7 @@ def write(graph: Graph, tflite: Path, *, float16: bool = False) -> Path:
 
     :raises ConversionError: where h5py is not installed.
     """
-    try:
-        import h5py
-    except ModuleNotFoundError as error:
-        problem = Problem("output_weights", "h5py is not installed", "pip install 'onnx2tf_lite[keras]'")
-        raise ConversionError(problem) from error
+    h5py = package("h5py", "h5py", "keras")
     weights, path = list(_weights(graph, float16)), beside(tflite)
     groups = {str(group) for weight in weights for group in Path(weight.name.lstrip("/")).parents}
     with h5py.File(path, "w") as file:

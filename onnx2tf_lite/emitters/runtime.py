@@ -1,4 +1,4 @@
-"""TensorFlow, imported on first use and kept quiet."""
+"""TensorFlow and tf-keras, imported on first use and kept quiet."""
 
 from __future__ import annotations
 
@@ -6,25 +6,35 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from types import ModuleType
 
-from ...errors import ConversionError, Problem
+from ..errors import ConversionError, Problem
 
 
 def tensorflow() -> ModuleType:
     """The ``tensorflow`` module; ConversionError where it is not installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    with muted():
+        return package("tensorflow", "TensorFlow")
+
+
+def keras() -> ModuleType:
+    """The ``tf_keras`` module; ConversionError where it is not installed."""
+    tensorflow()
+    return package("tf_keras", "tf-keras", "keras")
+
+
+def package(name: str, title: str, extra: str = "") -> ModuleType:
+    """A module that the extra of that name (or of its own) brings."""
     try:
-        with muted():
-            import tensorflow as tf
+        return import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != "tensorflow":
+        if error.name != name:
             raise
-        problem = Problem("SavedModel", "TensorFlow is not installed", "pip install 'onnx2tf_lite[tensorflow]'")
-        raise ConversionError(problem) from error
-    module: ModuleType = tf
-    return module
+        remedy = f"pip install 'onnx2tf_lite[{extra or name}]'"
+        raise ConversionError(Problem(title, "is not installed", remedy)) from error
 
 
 @contextmanager
