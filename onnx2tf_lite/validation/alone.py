@@ -1,4 +1,4 @@
-"""Every layer of a .tflite on its own, on operands made for it: what end to end hides behind other layers shows here.
+"""Every layer of a file on its own, on operands made for it: what end to end hides behind other layers shows here.
 
 The layers of the file and those of the original model are each run as one model of independent parts (``isolate``,
 ``parts``) on the same operands (``operands``), in a child (``trial``).  Layers of which one set of operands shows too
@@ -26,9 +26,8 @@ from .operands import ROUNDS, SCALES, Seen, normal, turns
 from .parts import SHAPE_ONLY, ModelPart
 from .reference import ReferenceFailed
 from .run import Run, narrow
-from .tflite_file import TFLiteFile
 from .trial import Outcome, Trial
-from .written import FileFailed
+from .written import FileFailed, LayeredFile
 
 BODIES = {"If", "Loop", "Scan"}  # they also read what their bodies do
 FEW = 64  # results per channel, below which one set of operands leaves much to chance
@@ -61,7 +60,7 @@ class Alone:
 class Bench:
     """The layers of one file on their own."""
 
-    def __init__(self, run: Run, target: TFLiteFile, shapes: Shapes):
+    def __init__(self, run: Run, target: LayeredFile, shapes: Shapes):
         """``shapes``: see :class:`Layers`."""
         self.run, self.target, self.reference = run, target, run.reference
         known = target.program.names

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -37,7 +38,7 @@ class OverBudget(Exception):
 class Bounds:
     """``memory`` in bytes above ``weights`` bytes; ``seconds`` from the ``start``, on the monotonic clock.
 
-    ``plain``: seconds of a run of the model, as soon as one was measured.
+    ``plain``: seconds of a run of the model, as soon as one was measured; ``inside``: of a child that keeps to them.
     """
 
     memory: int = MEMORY
@@ -45,6 +46,7 @@ class Bounds:
     weights: int = 0
     start: float = field(default_factory=time.monotonic)
     plain: float | None = None
+    inside: bool = False
 
     @classmethod
     def of(cls, memory: int, seconds: float | None, weights: int) -> Bounds:
@@ -61,18 +63,33 @@ class Bounds:
         left = self.start + self.seconds - time.monotonic()
         if left <= 0:
             raise OverBudget(self._late)
+        if self.inside:
+            return self._held(function)
         more, room = TENSORFLOW if tensorflow else (0.0, 0)
         own = more + (FIRST * self.seconds if self.plain is None else PATIENCE + SLOWER * self.plain)
         memory = self.memory + COPIES * self.weights + room + PER_THREAD * (os.cpu_count() or 1)
         try:
-            return child.call(function, forked, child.Limits(min(left, own), memory))
-        except MemoryError as error:
-            raise OverBudget(self._large) from error
+            return self._held(lambda: child.call(function, forked, child.Limits(min(left, own), memory)))
         except child.Died as error:
             if not error.late or (own < left and self.plain is not None):
                 raise
             first = f"its first run takes more than {own:g} s of the {self.seconds:g} s of the check"
             raise OverBudget(f"{first} (onnx2tf-check --seconds)" if own < left else self._late) from error
+
+    def _held(self, function: Callable[[], T]) -> T:
+        try:
+            return function()
+        except MemoryError as error:
+            raise OverBudget(self._large) from error
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """In a child already: what is called inside makes no others, which TensorFlow's threads would not survive."""
+        self.inside = True
+        try:
+            yield
+        finally:
+            self.inside = False
 
     def fit(self, size: int) -> None:
         """:raises OverBudget: where tensors of ``size`` bytes are too large to be allocated."""

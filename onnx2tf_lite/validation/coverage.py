@@ -1,25 +1,22 @@
-"""What a check has seen of a .tflite: which layers, which branches, which share of the weights."""
+"""What a check has seen of a file: which layers, which branches, which share of the weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from .alone import Alone
-from .flatfile import FlatFile, Tensor
 from .isolate import Layers
+from .parted import Parted, Tensor
 from .reference import Reference
 from .report import Coverage, Gap
 
 #: Operators whose first operand is a table that the second one points into.
-LOOKUPS = {"GATHER", "EMBEDDING_LOOKUP"}
+LOOKUPS = {"GATHER", "EMBEDDING_LOOKUP", "GatherV2"}
 NOT_RUN = "its operators could not be run on their own"
 NOT_LED = "no operands led there"
 EMPTY: Mapping[int, Coverage] = {}
-FLOATS = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8}
 
 
 def cover(layers: Layers, found: Mapping[str, Alone], bodies: Mapping[int, Coverage] = EMPTY) -> Coverage:
@@ -45,15 +42,15 @@ def cover(layers: Layers, found: Mapping[str, Alone], bodies: Mapping[int, Cover
     return result
 
 
-def end_to_end(reference: Reference, layers: int) -> Coverage:
+def end_to_end(reference: Reference, layers: int, why: str) -> Coverage:
     """Of a file of ``layers`` that can be run from end to end only: nothing was seen on its own."""
     ifs = dict.fromkeys(name for name, op in reference.nodes.values() if op == "If")
-    gaps = [Gap("any layer on its own", "TensorFlow runs a model from end to end only")]
+    gaps = [Gap("any layer on its own", why)]
     gaps += [Gap(f"the branches of '{name}'", "but for those that the inputs led into") for name in ifs]
     return Coverage(0, layers, 0, 2 * len(ifs), 0, reference.size, gaps)
 
 
-def _weights(file: FlatFile) -> list[Tensor]:
+def _weights(file: Parted) -> list[Tensor]:
     """The constants that stand for real numbers, and tables of integers."""
     read = {t for op in file.operators for t in op.inputs if t >= 0}
     tables = {op.inputs[0] for op in file.operators if op.name in LOOKUPS}
@@ -61,14 +58,14 @@ def _weights(file: FlatFile) -> list[Tensor]:
             and (t.dtype.kind == "f" or t.quantised or t.index in tables)]  # fmt: skip
 
 
-def _shares(file: FlatFile, found: Mapping[str, Alone]) -> dict[int, float]:
+def _shares(file: Parted, found: Mapping[str, Alone]) -> dict[int, float]:
     """Constant -> which share of it has taken part in a result that was compared."""
     shares: dict[int, float] = {}
     for alone in found.values():
         shut = 0.0 if alone.channels is None else float(alone.channels.mean())
         for op in (file.operators[i] for i in alone.layer.segment.operators):
             for place, tensor in enumerate(op.inputs):
-                share = 1 - shut
+                share = len(alone.branches.get(op.index, ())) / 2 if op.branches else 1 - shut
                 if place == 0 and op.name in LOOKUPS and alone.rows[1]:
                     share = alone.rows[0] / alone.rows[1]
                 shares[tensor] = max(shares.get(tensor, 0.0), share)
@@ -85,41 +82,37 @@ def _gaps(found: Mapping[str, Alone]) -> Iterator[Gap]:
             yield Gap(f"{rows - looked} of {rows} rows of the table of layer {name}", "the time of the check was over")
 
 
-def _branches(file: FlatFile, found: Mapping[str, Alone], bodies: Mapping[int, Coverage], result: Coverage) -> None:
+def _branches(file: Parted, found: Mapping[str, Alone], bodies: Mapping[int, Coverage], result: Coverage) -> None:
     """Of every IF both bodies; the weights in what they consist of, and in loops, count where they ran."""
     ran: dict[int, set[bool]] = {}
     for alone in found.values():
         for index in alone.layer.segment.operators:
             ran.setdefault(index, set()).update(alone.branches.get(index, ()))
-    for body, index, way in file.bodies():
-        op = file.operators[index]
-        reached = index in ran and (not op.branches or way in ran[index])
-        if op.branches:
-            _branch(result, reached, f"the branch for {str(way).lower()} of '{file.tensors[op.outputs[0]].name}'")
+    for body in file.below():
+        reached = body.operator in ran and (not body.branch or body.way in ran[body.operator])
+        if body.branch:
+            _branch(result, reached, f"the branch for {str(body.way).lower()} of '{body.result}'")
         elif not reached:
-            result.gaps.append(Gap(f"a loop of '{file.tensors[op.outputs[0]].name}'", NOT_LED))
-        if body in bodies:
-            result.add(bodies[body])
+            result.gaps.append(Gap(f"a loop of '{body.result}'", NOT_LED))
+        if body.number in bodies:
+            result.add(bodies[body.number])
         else:
-            _inside(file, body, reached, bodies, result)
+            _inside(file, body.number, reached, bodies, result)
 
 
-def _inside(file: FlatFile, body: int, ran: bool, bodies: Mapping[int, Coverage], result: Coverage) -> None:
+def _inside(file: Parted, number: int, ran: bool, bodies: Mapping[int, Coverage], result: Coverage) -> None:
     """Of a body that is no model of its own, and of those in it: which way an If went in there cannot be seen, so its
     branches count where their layers were run on their own."""
-    graph = file.root.Subgraphs(body)
-    size = sum(_sizes(file, graph))
+    size = file.elements(number)
     result.all_weights += size
     result.weights += size * ran
-    for inner, index, way in file.bodies(graph):
-        branch = graph.Operators(index).BuiltinOptionsType() == schema.BuiltinOptions.IfOptions
-        if branch:
-            name = graph.Tensors(graph.Operators(index).Outputs(0)).Name().decode()
-            _branch(result, inner in bodies, f"the branch for {str(way).lower()} of '{name}'")
-        if inner in bodies:
-            result.add(bodies[inner])
+    for body in file.below(number):
+        if body.branch:
+            _branch(result, body.number in bodies, f"the branch for {str(body.way).lower()} of '{body.result}'")
+        if body.number in bodies:
+            result.add(bodies[body.number])
         else:
-            _inside(file, inner, ran and not branch, bodies, result)
+            _inside(file, body.number, ran and not body.branch, bodies, result)
 
 
 def _branch(result: Coverage, reached: bool, what: str) -> None:
@@ -137,11 +130,3 @@ def _turns(found: Mapping[str, Alone], result: Coverage) -> None:
             ways = {"no turn": 0 in alone.turns, "one turn": 1 in alone.turns, "several turns": several}
             for word, reached in ways.items():
                 _branch(result, reached, f"{word} of the loop of '{name}'")
-
-
-def _sizes(file: FlatFile, graph: Any) -> Iterator[int]:
-    """Elements of the float constants of a body."""
-    for i in range(graph.TensorsLength()):
-        tensor = graph.Tensors(i)
-        if tensor.Type() in FLOATS and file.bytes_of(tensor.Buffer()).size:
-            yield int(np.prod(tensor.ShapeAsNumpy(), dtype=np.int64))

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import onnx
 
-from .flatfile import FlatFile, Segment
 from .operands import Seen
+from .parted import Parted, Segment
 from .parts import ModelPart, Parts
 
 PERIOD = 12  # of strides up to 4 and 6
@@ -25,7 +25,7 @@ KERNELS = {"CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "AD
            "HARD_SWISH", "CONCATENATION", "PAD", "PADV2", "QUANTIZE", "DEQUANTIZE"}  # fmt: skip
 
 
-def smaller(model: Parts, part: ModelPart, file: FlatFile, segment: Segment, seen: Mapping[str, Seen]) -> int:
+def smaller(model: Parts, part: ModelPart, file: Parted, segment: Segment, seen: Mapping[str, Seen]) -> int:
     """The least extent that shows all of a layer; 0 where it has to be run in full."""
     if not part.operators <= ALIKE or not all(file.operators[i].name in KERNELS for i in segment.operators):
         return 0

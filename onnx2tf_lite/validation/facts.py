@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ CASES = 8
 CARRIERS = {"Cast", "Identity", "Unsqueeze", "DequantizeLinear"}
 #: operator -> (index operand, data operand): the ids lie below the extent of the data along ``axis``.
 INDEXING = {"Gather": (1, 0), "GatherElements": (1, 0), "ScatterElements": (1, 0), "GatherND": (1, 0),
-            "ScatterND": (1, 0)}  # fmt: skip
+            "ScatterND": (1, 0), "RoiAlign": (2, 0)}  # fmt: skip
 PICTURE = {"Conv", "ConvInteger", "QLinearConv", "FusedConv", "MaxPool", "AveragePool"}
 #: operator -> (operand, what a value of it must be)
 DOMAINS = {"Div": (1, "nonzero"), "Mod": (1, "nonzero"), "Reciprocal": (0, "nonzero"), "Log": (0, "positive"),
@@ -32,7 +33,8 @@ LENGTHS = {"LSTM": (4, 0), "GRU": (4, 0), "RNN": (4, 0), "ReverseSequence": (1, 
 #: operator -> operand that says sizes, numbers or steps
 SIZES = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1, "Range": 1, "TopK": 1, "Resize": 3, "Split": 1,
          "OneHot": 1, "Pad": 1, "Slice": 4, "Loop": 0, "AffineGrid": 1}  # fmt: skip
-SCALES = 2  # operand of Resize
+#: operator -> operand with a scale for every axis
+SCALES = {"Resize": 2, "Upsample": 1}
 #: Of these, what is asked for is the shape of the result.
 SHAPES = {"Reshape", "Expand", "ConstantOfShape", "Resize"}
 #: operator -> operand with axes
@@ -100,8 +102,10 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
             found.needs.add(DOMAINS[node.op][1])
         if node.op in ("Div", "Mod"):
             found.needs.add("signed")
-        if SIZES.get(node.op) == slot or (node.op == "Resize" and slot == SCALES):
+        if slot in (SIZES.get(node.op), SCALES.get(node.op)) or (node.op == "Col2Im" and slot):
             found.needs.add("size")
+            _asked(found, trace, node, slot)
+        if node.op == "Squeeze" and slot == 1:
             _asked(found, trace, node, slot)
         if AXES.get(node.op) == slot and (shape := (node.outputs if node.op == "Unsqueeze" else node.inputs)[0].shape):
             found.high, found.distinct = min(found.high or MANY, len(shape)), True
@@ -159,20 +163,53 @@ def _asked(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
         return
     axis, given = node.attrs.get("axis", 0 if node.op == "Split" else -1), node.inputs[0].shape
     known = bool(given) and all(isinstance(d, int) and d for d in given)
-    if node.op == "Resize" and slot == SCALES and known:
+    if SCALES.get(node.op) == slot and known:
         found.exact = tuple(new / old for new, old in zip(shapes[0], given, strict=True))
     elif node.op == "Pad" and known:
         more = [new - old for new, old in zip(shapes[0], given, strict=True)]
         found.exact = (*(m // 2 for m in more), *(m - m // 2 for m in more))
-    elif node.op in SHAPES and slot != SCALES:
+    elif node.op in SHAPES:
         found.exact = tuple(shapes[0])
     elif node.op == "AffineGrid":  # asks for [N,C,...]; its result has the coordinates instead of channels, and last
         batch, *space, _ = shapes[0]
         found.exact = (batch, 1, *space)
+    elif node.op == "Squeeze" and known:
+        found.exact = _squeezed(given, shapes[0])
+    elif node.op == "Col2Im" and known:
+        found.exact = shapes[0][2:] if slot == 1 else _block(node, given, shapes[0])
     elif node.op in ("TopK", "OneHot"):
         found.exact = (shapes[0][axis],)
     elif node.op == "Split" and len(shapes) == len(node.outputs):
         found.exact = tuple(s[axis] for s in shapes)
+
+
+def _squeezed(given: Sequence[int], made: Sequence[int]) -> tuple[int, ...]:
+    """The axes of extent 1 without which a shape becomes the other; none where there are no such."""
+    ones = [i for i, d in enumerate(given) if d == 1]
+    for axes in combinations(ones, max(len(given) - len(made), 0)):
+        if [d for i, d in enumerate(given) if i not in axes] == list(made):
+            return axes
+    return ()
+
+
+def _block(node: gs.Node, columns: Sequence[int], image: Sequence[int]) -> tuple[int, ...]:
+    """The window of a Col2Im that makes [N,C * window,places] columns of an [N,C,...] image; none where none does."""
+    space, places = image[2:], columns[2]
+    pads, rank = node.attrs.get("pads") or [0] * 2 * len(space), len(space)
+    strides, holes = (node.attrs.get(name) or [1] * rank for name in ("strides", "dilations"))
+    size = columns[1] // image[1]
+    for block in product(*(range(1, min(size, d) + 1) for d in space)):
+        fits = zip(space, pads, pads[rank:], holes, block, strides, strict=True)
+        if (
+            math.prod(block) == size
+            and math.prod(
+                (d + before + after - hole * (extent - 1) - 1) // stride + 1
+                for d, before, after, hole, extent, stride in fits
+            )
+            == places
+        ):
+            return block
+    return ()
 
 
 def _length(found: Facts, node: gs.Node, homes: dict[int, Any]) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import io
 import mmap
 import struct
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,12 @@ from ..emitters.tflite import tables, writer
 from ..emitters.tflite.constants import Blob
 from ..ir.kinds import KINDS
 from ..ir.tensor_map import NAME, TensorMap
+from .parted import Body, Operator, Parted, Segment, Tensor
 
 OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 DTYPES = {code: dtype for dtype, code in tables.TENSOR_TYPES.items()}
 INT4 = schema.TensorType.INT4
+REALS = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8}  # of weights
 #: Options of control flow -> its bodies; of an IF also the condition for which each is run.
 BODIES = {schema.IfOptions: {"Then": True, "Else": False}, schema.WhileOptions: {"Cond": True, "Body": True}}
 OPTIONS: dict[int, Any] = {getattr(schema.BuiltinOptions, kind.__name__): kind for kind in BODIES}
@@ -39,68 +40,7 @@ class Unreadable(Exception):
     """The file is not a .tflite file."""
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor of subgraph 0.  ``shape`` has -1 for extents known at run time only; ``scale`` is empty where the tensor
-    is not quantised; ``constant``: its data lies in the file."""
-
-    index: int
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    buffer: int
-    constant: bool
-    scale: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32), compare=False)
-    zero: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), compare=False)
-    axis: int = 0
-
-    @property
-    def quantised(self) -> bool:
-        """True where integers stand for real numbers."""
-        return bool(self.scale.size) and self.dtype.kind in "iu"
-
-    def _along(self, values: np.ndarray, rank: int) -> Any:
-        return values[0] if values.size == 1 else values.reshape([-1 if i == self.axis else 1 for i in range(rank)])
-
-    def real(self, array: np.ndarray) -> np.ndarray:
-        """The numbers that stored integers stand for."""
-        zero = self._along(self.zero, array.ndim) if self.zero.size else 0
-        return np.asarray((array.astype(np.float32) - zero) * self._along(self.scale, array.ndim), np.float32)
-
-    def stored(self, array: np.ndarray) -> np.ndarray:
-        """The integers that stand for real numbers, rounded half to even and saturated as QUANTIZE does."""
-        info = np.iinfo(self.dtype)
-        zero = self._along(self.zero, array.ndim) if self.zero.size else 0
-        with np.errstate(invalid="ignore"):
-            levels = np.rint(np.nan_to_num(array.astype(np.float64) / self._along(self.scale, array.ndim))) + zero
-        return np.asarray(np.clip(levels, info.min, info.max).astype(self.dtype), order="C")
-
-
-@dataclass(frozen=True)
-class Operator:
-    """An operator of subgraph 0: its index, its name, the tensors it reads (-1: absent) and makes."""
-
-    index: int
-    name: str
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-
-    @property
-    def branches(self) -> bool:
-        """True of an IF, which runs one of its two bodies."""
-        return self.name == "IF"
-
-
-@dataclass(frozen=True)
-class Segment:
-    """The operators between ``boundary`` tensors and ``target``."""
-
-    target: int
-    boundary: tuple[int, ...]
-    operators: tuple[int, ...]
-
-
-class FlatFile:
+class FlatFile(Parted):
     """A .tflite file, mapped into memory; its main program, or one of its bodies, by the number of the subgraph."""
 
     def __init__(self, path: Path, subgraph: int = 0):
@@ -197,11 +137,6 @@ class FlatFile:
         """Tensors by name, the names of the signature first."""
         return {t.name: t.index for t in self.tensors if t.name} | self.signature[0] | self.signature[1]
 
-    @cached_property
-    def producers(self) -> dict[int, Operator]:
-        """Tensor -> the operator that makes it."""
-        return {t: op for op in self.operators for t in op.outputs}
-
     @property
     def kind(self) -> str:
         """``float32``, ``float16`` (some constants are) or ``quantised`` (some tensors are)."""
@@ -234,6 +169,21 @@ class FlatFile:
                 options, ways = kind(), BODIES[kind]
                 options.Init(graph.Operators(i).BuiltinOptions().Bytes, graph.Operators(i).BuiltinOptions().Pos)
                 yield from ((getattr(options, f"{way}SubgraphIndex")(), i, flag) for way, flag in ways.items())
+
+    def below(self, body: int | None = None) -> Iterator[Body]:
+        """See :class:`Parted`."""
+        graph = self.graph if body is None else self.root.Subgraphs(body)
+        for number, index, way in self.bodies(graph):
+            operator = graph.Operators(index)
+            branch = operator.BuiltinOptionsType() == schema.BuiltinOptions.IfOptions
+            yield Body(number, index, graph.Tensors(operator.Outputs(0)).Name().decode(), branch, way)
+
+    def elements(self, body: int) -> int:
+        """See :class:`Parted`."""
+        graph = self.root.Subgraphs(body)
+        tables = (graph.Tensors(i) for i in range(graph.TensorsLength()))
+        constant = (t for t in tables if t.Type() in REALS and self.bytes_of(t.Buffer()).size)
+        return sum(int(np.prod(t.ShapeAsNumpy(), dtype=np.int64)) for t in constant)
 
     def around(self, tensor: int) -> tuple[Operator | None, list[Operator]]:
         """The operator before, and those behind, the moves (transposes and reshapes) that make ``tensor``."""
@@ -270,37 +220,12 @@ class FlatFile:
 
     # ------------------------------------------------------------------------------------------ parts
 
-    def segment(self, target: int, known: Container[int]) -> Segment | None:
-        """The operators that make ``target`` from ``known`` tensors; None where that is not possible."""
-        needed, boundary, queue = set(), [], [target]
-        seen = {target}
-        while queue:
-            tensor = queue.pop()
-            if tensor != target and tensor in known:
-                boundary.append(tensor)
-                continue
-            op = self.producers.get(tensor)
-            if op is None:
-                if not self.tensors[tensor].constant and 0 not in self.tensors[tensor].shape:  # empty ones have no data
-                    return None  # an input of the model that has no counterpart
-                continue
-            needed.add(op.index)
-            fresh = [t for t in op.inputs if t >= 0 and t not in seen]
-            seen.update(fresh)
-            queue += fresh
-        return Segment(target, tuple(sorted(boundary)), tuple(sorted(needed)))
-
     def extract(self, segments: Sequence[Segment], shapes: Sequence[Sequence[int]]) -> bytes:
-        """A model of independent parts: its inputs are the boundaries of all segments in order, its outputs their
-        targets and behind those :meth:`conditions`.  ``shapes`` of its inputs."""
+        """A .tflite, see :meth:`Parted.extract`."""
         part, left = _Part(self), iter(shapes)
         for number, segment in enumerate(segments):
             part.add(number, segment, left)
         return part.pack()
-
-    def conditions(self, segments: Sequence[Segment]) -> list[int]:
-        """The IF operators of all segments in order."""
-        return [i for segment in segments for i in segment.operators if self.operators[i].branches]
 
 
 def _ints(array: Any) -> tuple[int, ...]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .flatfile import FlatFile, Tensor
+from .flatfile import FlatFile
+from .parted import Tensor
 
 CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 

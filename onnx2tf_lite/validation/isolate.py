@@ -1,4 +1,4 @@
-"""Layers of a .tflite: the operators between a tensor of the model and those before it that are in the file, alone.
+"""Layers of a file: the operators between a tensor of the model and those before it that are in the file, alone.
 
 All layers that are asked for together make one model of independent parts, which is run once for each set of operands.
 """
@@ -12,10 +12,9 @@ import numpy as np
 
 from ..ir.graph import Placement
 from . import inputs
-from .flatfile import Segment
 from .measure import Array
-from .tflite_file import TFLiteFile, TFLiteRunner
-from .written import FileFailed
+from .parted import Segment
+from .written import FileFailed, LayeredFile, Loaded
 
 Symbols = Mapping[str, int]
 SHAPE_READERS = {"SHAPE", "RANK"}
@@ -39,7 +38,7 @@ class Layers:
 
     def __init__(
         self,
-        target: TFLiteFile,
+        target: LayeredFile,
         names: Sequence[str],
         shapes: Mapping[tuple[str, tuple[int, ...]], tuple[int, ...]],
         fixed: Collection[str] = (),
@@ -141,13 +140,13 @@ class Runs:
         self.target = owner.target
         self.segments = [layer.segment for layer in layers]
         self.conditions = self.target.file.conditions(self.segments)
-        self.content = b""
-        self.runners: dict[str, TFLiteRunner] = {}
+        self.content: object = None
+        self.runners: dict[str, Loaded] = {}
 
     def results(self, operands: Sequence[Array], runtime: str) -> tuple[list[Array], list[tuple[int, bool]]]:
         """What the layers make of ``operands``, those of all of them one after the other, as the file has them; and
         which way each IF operator went."""
-        if not self.content:
+        if self.content is None:
             self.content = self.target.file.extract(self.segments, [a.shape for a in operands])
         if runtime not in self.runners:
             self.runners[runtime] = self.target.part(runtime, self.content)

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..ir.tensor_map import TensorMap
 from .program import Program
 from .reference import Reference
-from .tensorflow_file import TensorFlowFile
+from .tensorflow_file import TensorFlowFile, failures, read_graph
 from .written import Arrays, FileFailed, Loaded, one_line
+
+if TYPE_CHECKING:
+    from ..emitters.saved_model.graphs import FlatGraph
+    from .graph_file import GraphFile
 
 Run = Callable[[Arrays], Arrays]
 
 
 class Reader(NamedTuple):
-    """How a kind of file is read: its tensor map, and a function of inputs that gives the wanted tensors, by the names
-    that the map has."""
+    """How a kind of file is read: its tensor map; a function of inputs that gives the wanted tensors, by the names
+    that the map has; the same as a graph, of which layers can be run on their own."""
 
     table: Callable[[Path], bytes | None]
     load: Callable[[Path, Sequence[str]], Run]
+    graph: Callable[[Path, Sequence[str]], FlatGraph]
 
 
 def _keras() -> Reader:
     from ..emitters.keras import files
 
-    return Reader(files.tensor_map_of, files.runner)
+    return Reader(files.tensor_map_of, files.runner, files.graph)
 
 
 def _frozen() -> Reader:
     from ..emitters.saved_model import frozen
 
-    return Reader(frozen.tensor_map_of, frozen.load)
+    return Reader(frozen.tensor_map_of, frozen.load, frozen.graph)
 
 
 READERS: dict[str, Callable[[], Reader]] = {"keras": _keras, "keras_weights": _keras, "frozen": _frozen}
@@ -69,21 +75,23 @@ class MappedFile(TensorFlowFile):
 
         :raises FileFailed: where TensorFlow or Keras does not load it.
         """
-        from ..emitters.runtime import tensorflow
+        with failures("cannot be loaded"):
+            return _Loaded(READERS[self.kind]().load(self.path, wanted))
 
-        errors = (tensorflow().errors.OpError, OSError, ValueError, TypeError, KeyError, AttributeError)
-        try:
-            return _Loaded(READERS[self.kind]().load(self.path, wanted), errors)
-        except errors as error:
-            raise FileFailed(f"cannot be loaded: {one_line(error)}") from error
+    @cached_property
+    def file(self) -> GraphFile:
+        """The graph of the model.
+
+        :raises FileFailed: where it cannot be read.
+        """
+        wanted = list(dict.fromkeys(self.program.names.values()))
+        return read_graph(lambda: READERS[self.kind]().graph(self.path, wanted))
 
 
 class _Loaded:
-    def __init__(self, function: Run, errors: tuple[type[Exception], ...]):
-        self.function, self.errors = function, errors
+    def __init__(self, function: Run):
+        self.function = function
 
     def run(self, feeds: Arrays) -> Arrays:
-        try:
+        with failures("cannot be run"):
             return self.function(feeds)
-        except self.errors as error:
-            raise FileFailed(f"cannot be run: {one_line(error)}") from error

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .flatfile import FlatFile, Operator, Segment
+from .flatfile import FlatFile
+from .parted import Operator, Segment
 
 if TYPE_CHECKING:
     from ai_edge_litert.interpreter import Interpreter

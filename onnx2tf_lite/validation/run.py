@@ -15,6 +15,7 @@ from ..ir.graph import Placement
 from . import inputs, quantised
 from .isolate import as_told
 from .judge import Tolerance, compare
+from .known_errors import unsaid
 from .measure import Array, Histogram
 from .report import Row
 from .samples import Arrays, Sample, Samples
@@ -104,6 +105,7 @@ class Run:
             return None
         got, against, perm = self.sides(name, number, place, stored, expected, symbols)
         node, op = self.reference.nodes.get(name, ("", "input"))
+        got = unsaid(op, got, against)
         slack = sample.slack.get(self.target.kind, {}).get(name, 0.0)
         found = compare(got, against, self.limit, self.reference.steps.get(name), slack, ranked=name in outputs)
         found = quantised.within_a_step(self.target, self.program.names[name], found)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from .reference import Reference
 from .report import Move
 from .written import Arrays, FileFailed, Loaded, one_line
 
+if TYPE_CHECKING:
+    from ..emitters.saved_model.graphs import FlatGraph, GraphSession
+    from .graph_file import GraphFile
 MISSING = "TensorFlow is not installed (pip install 'onnx2tf_lite[tensorflow]')"
 
 
@@ -69,6 +73,38 @@ class TensorFlowFile:
         """FileFailed: TensorFlow does not say where it fails."""
         raise FileFailed("TensorFlow does not say where")
 
+    def part(self, runtime: str, content: FlatGraph) -> Loaded:
+        """Layers of a file of ours on their own.
+
+        :raises FileFailed: where TensorFlow does not load them.
+        """
+        from .graph_file import GraphParts
+
+        with failures("cannot be loaded"):
+            return GraphParts(content)
+
+
+def read_graph(read: Callable[[], FlatGraph]) -> GraphFile:
+    """What ``read`` gives as a file of layers.
+
+    :raises FileFailed: where it cannot be read.
+    """
+    from .graph_file import GraphFile
+
+    with failures("cannot be taken apart"):
+        return GraphFile(read())
+
+
+@contextmanager
+def failures(what: str) -> Iterator[None]:
+    """What TensorFlow and Keras refuse is the file's failure."""
+    from ..emitters.runtime import tensorflow
+
+    try:
+        yield
+    except (tensorflow().errors.OpError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FileFailed(f"{what}: {one_line(error)}") from error
+
 
 class SavedModel(TensorFlowFile):
     """A SavedModel folder; of ours, every tensor that its map names can be read."""
@@ -99,14 +135,21 @@ class SavedModel(TensorFlowFile):
         given = function.structured_input_signature[1]
         return {n: _shape(t) for n, t in given.items()}, {n: _shape(t) for n, t in function.structured_outputs.items()}
 
+    @cached_property
+    def file(self) -> GraphFile:
+        """The graph of the model's function, of one of ours.
+
+        :raises FileFailed: where it cannot be read.
+        """
+        from ..emitters.saved_model import graphs
+
+        return read_graph(lambda: graphs.saved_model(self.path))
+
     def _loaded(self) -> Any:
-        from ..emitters.runtime import tensorflow
         from ..emitters.saved_model import load
 
-        try:
+        with failures("cannot be loaded"):
             return load(self.path)
-        except (tensorflow().errors.OpError, ValueError, TypeError, OSError, KeyError) as error:
-            raise FileFailed(f"cannot be loaded: {one_line(error)}") from error
 
     def open(self, runtime: str, wanted: Sequence[str]) -> Loaded:
         """Its signature, and of ours a function of the ``wanted`` tensors inside.
@@ -114,7 +157,6 @@ class SavedModel(TensorFlowFile):
         :raises FileFailed: where TensorFlow does not load it.
         """
         from ..emitters.saved_model import signature_keys
-        from ..emitters.saved_model.intermediates import Intermediates
 
         function, names = self._loaded(), self.program.names
         inputs, outputs = [s.name for s in self.reference.inputs], list(self.program.outputs)
@@ -123,23 +165,26 @@ class SavedModel(TensorFlowFile):
         )  # ours follow from the names
         ends = [[(names[n], keys[n]) for n in end if n in names] for end in (inputs, outputs)]
         inner = [n for n in wanted if n not in dict(ends[1])]
-        return _Signature(function, dict(ends[0]), ends[1], Intermediates(self.path, inner) if inner else None)
+        return _Signature(function, dict(ends[0]), ends[1], inner, self.file.session if inner else None)
 
 
 class _Signature:
     """A loaded signature, with the name in the program and the key of every input and output."""
 
-    def __init__(self, function: Any, inputs: Mapping[str, str], outputs: Sequence[tuple[str, str]], network: Any):
-        self.function, self.inputs, self.outputs, self.network = function, inputs, outputs, network
+    def __init__(
+        self,
+        function: Any,
+        inputs: Mapping[str, str],
+        outputs: Sequence[tuple[str, str]],
+        inner: Sequence[str],
+        session: GraphSession | None,
+    ):
+        self.function, self.inputs, self.outputs, self.inner, self.session = function, inputs, outputs, inner, session
 
     def run(self, feeds: Arrays) -> dict[str, Array]:
-        from ..emitters.runtime import tensorflow
-
-        try:
-            inner = self.network.run(feeds) if self.network else {}
+        with failures("cannot be run"):
+            inner = self.session.run(self.inner, feeds) if self.session else {}
             results = self.function({self.inputs[n]: a for n, a in feeds.items()})
-        except (tensorflow().errors.OpError, ValueError, TypeError) as error:
-            raise FileFailed(f"cannot be run: {one_line(error)}") from error
         return inner | {n: results[k] for n, k in self.outputs if k in results}
 
 
@@ -200,10 +245,8 @@ class _KerasRunner:
         from ..emitters.runtime import tensorflow
 
         tensors = [feeds[t.name] for t in self.model.inputs]
-        try:
+        with failures("cannot be run"):
             results = self.model(tensors[0] if len(tensors) == 1 else tensors, training=False)
-        except (ValueError, TypeError, tensorflow().errors.OpError) as error:
-            raise FileFailed(f"cannot be run: {one_line(error)}") from error
         flat = tensorflow().nest.flatten(results)
         return {n: np.asarray(t) for n, t in zip(self.names, flat, strict=True)}
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from ..ir.graph import shifted_bytes
 from ..ir.kinds import KINDS
-from .flatfile import FlatFile, Operator, Tensor, Unreadable
+from .flatfile import FlatFile, Unreadable
 from .measure import Array
+from .parted import Operator, Tensor
 from .program import Program, match
 from .reference import Reference
 from .report import Move

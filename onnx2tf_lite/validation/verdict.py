@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from .report import CARRIES, INTRODUCES, Coverage, FileReport, Row
 from .run import Run, badness
 from .samples import Samples
 from .tflite_file import TFLiteFile
-from .written import FileFailed, WrittenFile
+from .written import FileFailed, LayeredFile, WrittenFile
 
 T = TypeVar("T")
 
@@ -99,19 +99,43 @@ class Verdict:
 
     def each_alone(self) -> dict[str, Alone]:
         """Every layer on its own, where the runtime allows that."""
-        if not isinstance(self.target, TFLiteFile):
-            self.coverage = end_to_end(self.reference, len(self.layers or self.outputs))
-            return {}
         start = time.perf_counter()
-        bench = Bench(self.run, self.target, {(r.tensor, r.shape): r.stored_shape for r in self.rows.values()})
+        try:
+            found, self.coverage = self.in_tensorflow() if self.target.tensorflow else self.in_children()
+        except (child.Died, OverBudget, FileFailed) as error:
+            found, self.coverage = {}, end_to_end(self.reference, len(self.layers or self.outputs), str(error))
+        self.seconds["layers on their own"] = time.perf_counter() - start
+        return found
+
+    def in_tensorflow(self) -> tuple[dict[str, Alone], Coverage]:
+        """All of it in one process, since TensorFlow takes seconds to load."""
+        if not self.inside:
+            raise FileFailed("only files of this package say where their layers are in TensorFlow")
+        target = cast("LayeredFile", self.target)
+
+        def work() -> tuple[dict[str, Alone], Coverage]:
+            with self.reference.bounds.here():
+                bench = self.bench(target)
+                found = bench.check()
+                return found, cover(bench.layers, found)
+
+        answer: tuple[dict[str, Alone], Coverage] = self.call(work)
+        return answer
+
+    def in_children(self) -> tuple[dict[str, Alone], Coverage]:
+        """A child for every group of layers, and the branches too."""
+        assert isinstance(self.target, TFLiteFile)
+        bench = self.bench(self.target)
         found, inner = bench.check(), dict[int, Coverage]()
         for number, branch in branches(self.run, self.target):
             inside = branch.check()
             inner[number] = cover(branch.layers, inside, inner)
             self.inner |= {n: (branch.reference, a) for n, a in inside.items() if a.difference.what}
-        self.coverage = cover(bench.layers, found, inner)
-        self.seconds["layers on their own"] = time.perf_counter() - start
-        return found
+        return found, cover(bench.layers, found, inner)
+
+    def bench(self, target: LayeredFile) -> Bench:
+        """Its layers, with their shapes as they were seen."""
+        return Bench(self.run, target, {(r.tensor, r.shape): r.stored_shape for r in self.rows.values()})
 
     def blame(self, alone: Mapping[str, Alone]) -> None:
         """What every layer does on its own, beside what it does end to end."""
@@ -239,7 +263,7 @@ class Verdict:
             return
         everything = self.target.kind == "quantised" or any(t.quantised for t in self.target.file.tensors)
         suspects = [n for n in self.layers if (r := self.rows.get(n)) and (everything or not r.ok)]
-        bench = Bench(self.run, self.target, {(r.tensor, r.shape): r.stored_shape for r in self.rows.values()})
+        bench = self.bench(self.target)
         bench.look()
         for name in suspects:
             if bench.layers.is_view(name):  # it is what another tensor is: nothing lies between them

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from .measure import Array
+from .parted import Parted
 from .program import Program
 from .report import Move
 
@@ -96,6 +97,20 @@ class WrittenFile(Protocol):
 
         :raises FileFailed: where that is not possible.
         """
+
+
+class LayeredFile(WrittenFile, Protocol):
+    """A file whose layers can be run on their own."""
+
+    @property
+    def file(self) -> Parted:
+        """Its tensors and operators.
+
+        :raises FileFailed: where it cannot be read as such.
+        """
+
+    def part(self, runtime: str, content: Any) -> Loaded:
+        """Parts of the program, as :meth:`Parted.extract` makes them, loaded: fed and asked by position."""
 
 
 def one_line(error: Exception) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 from ...ir.graph import Graph
 from ...ir.tensor_map import NAME
 from ..runtime import errors_only, keras, tensorflow
+from ..saved_model.graphs import FlatGraph
 from .model import build
 from .operation import operation
 
@@ -98,6 +99,25 @@ def runner(path: Path, wanted: Sequence[str]) -> Run:
         return dict(zip(wanted, map(np.asarray, tensorflow().nest.flatten(results)), strict=True))
 
     return run
+
+
+def graph(path: Path, wanted: Sequence[str]) -> FlatGraph:
+    """What TensorFlow makes of the model, with its weights as constants, and where the ``wanted`` tensors are in it."""
+    from tensorflow.python.framework import convert_to_constants
+
+    tf, model = tensorflow(), load(path)
+    part = keras().Model(model.inputs, [_tensor(model, name) for name in wanted])
+    specs = [tf.TensorSpec(t.shape, t.dtype, f"input{i}") for i, t in enumerate(model.inputs)]
+    with _quiet(), tf.device("/CPU:0"):
+        traced = tf.function(lambda *feeds: tf.nest.flatten(part(list(feeds), training=False)), autograph=False)
+        whole = traced.get_concrete_function(*specs)
+        # convert_variables_to_constants_v2 would also register the bodies of control flow, under names that are taken
+        converter = convert_to_constants._FunctionConverterDataInEager(whole, False, False)
+        definition, _ = convert_to_constants._replace_variables_by_constants(converter)
+    copied = {node.name: node.input[0] for node in definition.node if node.op == "Identity"}  # which a trace returns
+    results = (copied.get(t.name.partition(":")[0], t.name) for t in whole.outputs)
+    names = {n: t if ":" in t else f"{t}:0" for n, t in zip(wanted, results, strict=True)}
+    return FlatGraph(definition, names | {f"{t.name}:0": f"input{i}:0" for i, t in enumerate(model.inputs)})
 
 
 def _tensor(model: Any, name: str) -> Any:

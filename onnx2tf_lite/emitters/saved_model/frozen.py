@@ -18,6 +18,7 @@ from ...ir.graph import Graph, Value
 from ..runtime import tensorflow
 from .flat import flatten
 from .function import Function, Library
+from .graphs import FlatGraph, GraphSession
 from .nodes import append, strings, tensor_shape
 from .ops import emit
 from .protos import PRODUCER, Proto, message
@@ -73,17 +74,12 @@ def tensor_map_of(path: str | os.PathLike[str]) -> bytes | None:
     return found[0] if found else None
 
 
+def graph(path: str | os.PathLike[str], wanted: Sequence[str]) -> FlatGraph:
+    """The graph of a file; it has every tensor."""
+    return FlatGraph(read(path, tensorflow().compat.v1.GraphDef))
+
+
 def load(path: str | os.PathLike[str], wanted: Sequence[str]) -> Run:
     """A function from arrays to arrays, both by the names of tensors in the graph (``x:0``)."""
-    tf = tensorflow()
-    graph_def = read(path, tf.compat.v1.GraphDef)
-    graph = tf.Graph()
-    with graph.as_default(), tf.device("/CPU:0"):
-        tf.import_graph_def(graph_def, name="")
-
-    def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with tf.compat.v1.Session(graph=graph) as session:
-            results = session.run(list(wanted), dict(feeds))
-        return dict(zip(wanted, results, strict=True))
-
-    return run
+    session = GraphSession(graph(path, wanted))
+    return lambda feeds: session.run(wanted, feeds)

@@ -1,0 +1,73 @@
+"""Files of TensorFlow are checked layer by layer: errors that end to end hides behind a closed ReLU, in the branch not
+taken and in the loop that does not turn are found in every kind of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from onnx2tf_lite import convert, validation
+from onnx2tf_lite.validation.report import FileReport
+
+from .graph_editor import GraphEditor, bent
+from .models import model
+from .test_mutations import FEEDS, TEXT
+
+pytest.importorskip("tensorflow")
+
+KINDS = ("saved_model", "frozen", "keras_weights")
+WEIGHTS = {"w": (8, 4, 3, 3), "v": (6, 8, 1, 1), "m1": (3, 4), "m2": (3, 4), "m3": (3, 3), "table": (40, 5)}
+#: What is wrong: shape of the weight in the file, which of those of this shape, element.
+ERRORS = {
+    "a weight behind a closed ReLU": ((3, 3, 4, 8), 0, 5),
+    "a weight of the branch that is not taken": ((4, 3), 1, 3),
+    "a weight of a loop": ((3, 3), 0, 3),
+    "a row of a table": ((40, 5), 0, 5 * 33 + 2),
+}
+
+
+@pytest.fixture(scope="module")
+def proto() -> onnx.ModelProto:
+    return model(TEXT, b=np.full(8, -50, np.float32), **WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def files(proto: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("files")
+    made = convert(onnx_graph=proto, output_folder_path=folder, outputs=list(KINDS), check="none", non_verbose=True)
+    return {kind: made.files[kind] for kind in KINDS}
+
+
+def checked(proto: onnx.ModelProto, kind: str, path: Path) -> FileReport:
+    """What users see who ask for nothing."""
+    (file,) = validation.check(proto, {kind: path}, FEEDS, layers=False).files
+    return file
+
+
+def planted(folder: Path, to: Path, error: str) -> Path:
+    shape, which, place = ERRORS[error]
+    edit = GraphEditor(folder)
+    name = [n for n, a in edit.variables.items() if a.shape == shape][which]
+    edit.variables[name] = bent(edit.variables[name], place)
+    return edit.save(to / "planted")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_right_file_matches_and_all_of_it_was_seen(
+    kind: str, proto: onnx.ModelProto, files: dict[str, Path]
+) -> None:
+    found = checked(proto, kind, files[kind])
+    assert found.ok, found.verdict
+    assert "5 of 5 layers, 5 of 5 branches, 100 % of the weights" in found.verdict
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_errors_that_end_to_end_hides_are_found(
+    error: str, proto: onnx.ModelProto, files: dict[str, Path], tmp_path: Path
+) -> None:
+    found = checked(proto, "saved_model", planted(files["saved_model"], tmp_path, error))
+    assert not found.ok and all(not r.difference.what for r in found.outputs)
+    assert "on operands made for it" in found.verdict
