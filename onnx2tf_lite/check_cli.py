@@ -43,6 +43,7 @@ from .targets import DEVICES
 if TYPE_CHECKING:
     from .targets.verdict import Fit
     from .validation import Report
+    from .validation.profile import Profile
 
 ROWS = ("all", "failed", "worst", "none")
 METRICS = ("max", "rmse", "cosine", "sqnr")
@@ -83,7 +84,7 @@ OPTIONS = [
         option("--worst N", "the same as --rows worst, of that many", type=words.positive),
         option("--json FILE", "everything, to a file or (-) to standard output alone"),
         option("--html FILE", "everything as one page with charts, for a browser"),
-        option("--model-explorer FOLDER", "error, SQNR and reach per node, to be laid over Google's Model Explorer"),
+        option("--model-explorer FOLDER", "error, SQNR, reach and time per node, for Google's Model Explorer"),
         flag("--profile", "what the time of each .tflite is made of, a line for each kind of operator"),
     ),
 ]  # fmt: skip
@@ -106,8 +107,11 @@ def run(
             report.fits = fits(target, paths)
         try:
             show(report, given)
+            spent = profiles(paths) if given.keys() & {"profile", "model_explorer"} else {}
             if "profile" in given:
-                profile(paths)
+                tell(spent)
+            if "model_explorer" in given:
+                lay_over(report, Path(str(given["model_explorer"])), spent)
         except BrokenPipeError:  # the verdict stands, whoever reads it
             silence(sys.stdout)
     except (ConversionError, OSError, ToolError) as error:
@@ -186,19 +190,38 @@ def compare(onnx: str, files: Sequence[str], target: str, given: Mapping[str, An
     return report
 
 
-def profile(files: Sequence[str]) -> None:
-    """Print the profile of every .tflite, each made in a child: alone, a kernel may crash that did not among others."""
+def profiles(files: Sequence[str]) -> dict[Path, Profile | str]:
+    """Of every .tflite, each made in a child: alone, a kernel may crash that did not among others; else why there is
+    none."""
     from functools import partial
 
     from . import child
     from .validation import profile
 
+    found: dict[Path, Profile | str] = {}
     for path in (Path(t) for t in files if Path(t).suffix == ".tflite"):
-        print(f"\n{path}: time with one thread")
         try:
-            print("\n".join(child.call(partial(profile.profile, path)).lines()))
+            found[path] = child.call(partial(profile.profile, path))
         except (child.Died, ValueError, RuntimeError) as error:
-            print(f"no profile: {error}")
+            found[path] = str(error)
+    return found
+
+
+def tell(spent: Mapping[Path, Profile | str]) -> None:
+    """Print the profiles."""
+    for path, found in spent.items():
+        print(f"\n{path}: time with one thread")
+        print(f"no profile: {found}" if isinstance(found, str) else "\n".join(found.lines()))
+
+
+def lay_over(report: Report, folder: Path, spent: Mapping[Path, Profile | str]) -> None:
+    """Node data for Model Explorer; what could not be timed has no times, which is said."""
+    from .validation import overlay
+
+    for path, found in spent.items():
+        if isinstance(found, str):
+            print(f"onnx2tf-check: {path}: no times for Model Explorer: {found}", file=sys.stderr)
+    overlay.write(report, folder, {path: found for path, found in spent.items() if not isinstance(found, str)})
 
 
 def repeat(onnx: str, files: Sequence[str], given: Mapping[str, Any]) -> str:
@@ -224,7 +247,7 @@ def _commas(numbers: Sequence[float]) -> str:
 def show(report: Report, given: Mapping[str, Any]) -> None:
     """The table, or JSON alone where that goes to standard output; files that are wanted."""
     from .model.write import atomic
-    from .validation import overlay, page
+    from .validation import page
     from .validation import show as terminal
 
     text = terminal.to_text(report)
@@ -233,8 +256,6 @@ def show(report: Report, given: Mapping[str, Any]) -> None:
         if given.get(name, "-") != "-":
             with atomic(given[name]) as file:
                 file.write(make().encode())
-    if "model_explorer" in given:
-        overlay.write(report, Path(given["model_explorer"]))
     if given.get("json") == "-":
         print(text)
     else:

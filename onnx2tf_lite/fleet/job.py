@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +20,7 @@ from . import made
 from .process import ProcessLost, Warm
 from .storage import RECORD, Record, Results, local_copy, side_files
 
-PACKAGES = ("onnx2tf_lite", "onnx", "onnxruntime", "ai-edge-litert", "numpy", "tensorflow", "ai-edge-quantizer")
+PACKAGES = ("onnx2tf_lite", "onnx", "onnxruntime", "onnxsim", "ai-edge-litert", "numpy", "tensorflow", "tf-keras")
 #: Outcomes that lie in the model and its options: they would be the same again.
 SETTLED = frozenset(["right", "differs", "unchecked", "refused"])
 TOPIC = "onnx2tf-fleet"
@@ -153,8 +153,9 @@ def _sha256(file: BinaryIO) -> bytes:
     return digest.digest()
 
 
+@cache
 def versions() -> dict[str, str]:
-    """Of the packages that results depend on."""
+    """Of the packages that results depend on, as this process has them: reading them again costs 8 ms a model."""
     found = {}
     for name in PACKAGES:
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
     from ..conversion import ConversionResult
+    from ..targets.verdict import Fit
+    from ..validation.report import FileReport
     from .job import Keywords
     from .storage import Record
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 #: not asked for; refused: not converted, for a reason that lies in the model or its options; died: its process did.
 STATUS = ("right", "differs", "unchecked", "refused", "died")
 PAGE = "check.html"
-MOST_SECONDS, RUNS = 1.0, 20
+SECONDS = 0.02  # of a measurement of latency: runs are compared with a quarter of slack
 
 
 def make(model: Path, folder: Path, options: Keywords, recipe: str, page: str, tell: Callable[[str], None]) -> Record:
@@ -70,7 +73,7 @@ def _verdicts(result: ConversionResult) -> list[str]:
 
 
 def _figures(result: ConversionResult) -> Record:
-    """Sizes, operators, coverage, signal to noise, latency: what the page compares."""
+    """What the page compares; of each kind of file: bytes, percent reached, signal to noise, milliseconds, devices."""
     report = result.report
     figures: Record = {
         "sizes": report["files"],
@@ -79,32 +82,46 @@ def _figures(result: ConversionResult) -> Record:
         "warnings": report["warnings"],
     }
     if result.check is not None:
-        figures["coverage"] = {f.kind: round(f.coverage.percent, 2) for f in result.check.files if f.coverage}
-    for kind, path in result.files.items():
-        if path.suffix == ".tflite":
-            figures.setdefault("latency_ms", {})[kind] = latency(path)
+        files = result.check.files
+        figures["coverage"] = {f.kind: round(f.coverage.percent, 2) for f in files if f.coverage}
+        figures["sqnr"] = {f.kind: noise for f in files if f.integers and (noise := sqnr(f)) is not None}
+    flat = {kind: path for kind, path in result.files.items() if path.suffix == ".tflite"}
+    figures["latency_ms"] = {kind: latency(path) for kind, path in flat.items()}
+    figures["targets"] = {kind: targets(path, result.fits) for kind, path in flat.items()}
     return figures
 
 
+def sqnr(file: FileReport) -> float | None:
+    """The lowest signal to noise of its outputs in dB, from its inputs to there; None where none has noise."""
+    known = [row.difference.sqnr for row in file.outputs if math.isfinite(row.difference.sqnr)]
+    return round(min(known), 2) if known else None
+
+
+def targets(path: Path, proved: Iterable[Fit]) -> dict[str, float]:
+    """Percent of the operators that run on each device, 0 where the file does not run there: as the device's tool says
+    where it was asked for, by the device's table else."""
+    from ..targets.verdict import by_table
+    from ..validation.flatfile import FlatFile
+
+    fits = [*by_table(FlatFile(path)), *(fit for fit in proved if fit.path == path.name)]
+    return {fit.device: round(fit.share, 1) if fit.ok else 0.0 for fit in fits}
+
+
 def latency(path: Path) -> float | None:
-    """Milliseconds of a run in LiteRT with one thread, the best of up to 20 within a second, on zeros and a batch of 1.
+    """Milliseconds of a run in LiteRT with one thread, on zeros and a batch of 1: the best of what fits into 20 ms, of
+    two at least.
 
     None where more than the batch is dynamic or the file does not run.
     """
     from ai_edge_litert.interpreter import Interpreter
+
+    from ..validation.profile import fastest
 
     try:
         interpreter = Interpreter(str(path), num_threads=1)
         if any((detail["shape_signature"][1:] < 0).any() for detail in interpreter.get_input_details()):
             return None
         interpreter.allocate_tensors()
-        begin, best = time.perf_counter(), float("inf")
-        for _ in range(RUNS):
-            start = time.perf_counter()
-            interpreter.invoke()
-            best = min(best, time.perf_counter() - start)
-            if time.perf_counter() - begin > MOST_SECONDS:
-                break
+        return round(fastest(interpreter, SECONDS, least=2) * 1e3, 3)
     except (RuntimeError, ValueError):
         return None
-    return round(best * 1e3, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -123,15 +123,24 @@ def judge(name: str, file: FlatFile, prove: bool = True) -> Fit:
         fit.notes.append("by table only: there is no tool for it here")
     fit.notes += evidence.notes
     fit.proved, fit.figures, fit.failed = evidence.tool, evidence.figures, evidence.failed
-    fit.verdicts = list(_verdicts(table, file, evidence))
+    fit.verdicts = list(_verdicts(table, file, nodes(file), evidence))
     return fit
 
 
-def _verdicts(table: Device, file: FlatFile, evidence: Evidence) -> Iterator[OperatorVerdict]:
+def by_table(file: FlatFile) -> Iterator[Fit]:
+    """How a file fits every device, as far as tables say it: no tool is run."""
+    found = list(nodes(file))
+    for name in DEVICES:
+        table = device(name)
+        verdicts = list(_verdicts(table, file, found, Evidence()))
+        yield Fit(name, table.title, file.path.name, verdicts, table.accelerator, table.source)
+
+
+def _verdicts(table: Device, file: FlatFile, found: Iterable[Node], evidence: Evidence) -> Iterator[OperatorVerdict]:
     known = file.tensor_map
     names: Sequence[str] = known.operators if known else ()
     began = behind = False
-    for node in nodes(file):
+    for node in found:
         status, why, remedy = _judged(table, node, evidence)
         if status is RUNS and behind:
             status, why = FALLS_BACK, "it is behind an operator that falls back: the compiler makes one part"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,35 +26,52 @@ LEAST = 5  # runs of each
 
 
 @dataclass(frozen=True)
+class Timed:
+    """One operator of the main program: its place, kind, result (name, shape) and the seconds that it takes alone."""
+
+    index: int
+    kind: str
+    result: str
+    shape: tuple[int, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Share:
-    """All operators of one kind: their number, the seconds that they take alone, and the slowest: its result, the
-    shape of that, and its seconds."""
+    """All operators of one kind: their number, the seconds that they take alone, and the slowest."""
 
     kind: str
     count: int
     seconds: float
-    slowest: str
-    shape: tuple[int, ...]
-    most: float
+    slowest: Timed
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The rows, the most expensive first; the seconds of the file itself; operators that do not run alone."""
+    """The operators in the order of the file; its own seconds; operators that do not run alone."""
 
-    rows: tuple[Share, ...]
+    operators: tuple[Timed, ...]
     seconds: float
     left_out: tuple[str, ...]
 
+    @property
+    def rows(self) -> list[Share]:
+        """By kind, the most expensive first."""
+        found: dict[str, list[Timed]] = {}
+        for timed in self.operators:
+            found.setdefault(timed.kind, []).append(timed)
+        spent = (Share(k, len(v), sum(t.seconds for t in v), max(v, key=lambda t: t.seconds)) for k, v in found.items())
+        return sorted(spent, key=lambda share: -share.seconds)
+
     def lines(self) -> Iterator[str]:
         """The table."""
-        total = sum(row.seconds for row in self.rows) or 1.0
+        total = sum(timed.seconds for timed in self.operators) or 1.0
         yield f"{'operator':24} {'count':>5} {'ms':>9} {'share':>6}  slowest"
         for row in self.rows:
-            extents = ",".join(map(str, row.shape))
-            slowest = f"{row.slowest} [{extents}] {row.most * 1e3:.3f} ms"
+            extents = ",".join(map(str, row.slowest.shape))
+            slowest = f"{row.slowest.result} [{extents}] {row.slowest.seconds * 1e3:.3f} ms"
             yield f"{row.kind:24} {row.count:5} {row.seconds * 1e3:9.3f} {row.seconds / total:6.1%}  {slowest}"
-        yield f"{'sum of all, each alone':24} {sum(r.count for r in self.rows):5} {total * 1e3:9.3f}"
+        yield f"{'sum of all, each alone':24} {len(self.operators):5} {total * 1e3:9.3f}"
         yield f"{'the file in one run':24} {'':5} {self.seconds * 1e3:9.3f}"
         if self.left_out:
             yield f"not run alone: {', '.join(self.left_out)}"
@@ -70,8 +87,7 @@ def profile(path: Path, seed: int = 0) -> Profile:
     whole = _interpreter(path, preserve=True)
     _fill(whole, np.random.default_rng(seed))
     whole.invoke()
-    found: dict[str, list[tuple[float, str, tuple[int, ...]]]] = {}
-    left_out: list[str] = []
+    found, left_out = list[Timed](), list[str]()
     share = SECONDS / max(len(file.operators), 1)
     for operator in file.operators:
         result = operator.outputs[0]
@@ -81,16 +97,10 @@ def profile(path: Path, seed: int = 0) -> Profile:
             left_out.append(f"{operator.name} {file.tensors[result].name}")
             continue
         shape = tuple(int(d) for d in whole.get_tensor(result).shape)
-        found.setdefault(operator.name, []).append((seconds, file.tensors[result].name, shape))
-    rows = (Share(k, len(v), sum(s for s, _, _ in v), *_slowest(v)) for k, v in found.items())
+        found.append(Timed(operator.index, operator.name, file.tensors[result].name, shape, seconds))
     engine = _interpreter(path)
     _fill(engine, np.random.default_rng(seed))
-    return Profile(tuple(sorted(rows, key=lambda r: -r.seconds)), fastest(engine, 1.0), tuple(left_out))
-
-
-def _slowest(each: Sequence[tuple[float, str, tuple[int, ...]]]) -> tuple[str, tuple[int, ...], float]:
-    seconds, name, shape = max(each)
-    return name, shape, seconds
+    return Profile(tuple(found), fastest(engine, 1.0), tuple(left_out))
 
 
 def _alone(file: FlatFile, operator: Operator, whole: Interpreter, share: float) -> float:
@@ -124,11 +134,11 @@ def _fill(engine: Interpreter, rng: np.random.Generator) -> None:
         engine.set_tensor(detail["index"], array)
 
 
-def fastest(engine: Interpreter, seconds: float) -> float:
-    """The shortest of at least :data:`LEAST` runs, as many as fit."""
+def fastest(engine: Interpreter, seconds: float, least: int = LEAST) -> float:
+    """The shortest of at least so many runs, as many as fit, after one that does not count."""
     best, runs, end = float("inf"), 0, time.perf_counter() + seconds
     engine.invoke()
-    while runs < LEAST or (time.perf_counter() < end and runs < 200):
+    while runs < least or (time.perf_counter() < end and runs < 200):
         start = time.perf_counter()
         engine.invoke()
         best = min(best, time.perf_counter() - start)

@@ -21,6 +21,7 @@ from tests.validation.models import cnn
 from tests.validation.models import model as parsed
 
 LIGHT = {"outputs": ["float32"], "check": "outputs"}
+INT8 = "full_integer_quant"
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,20 @@ def test_results_are_those_of_a_single_run(tmp_path: Path) -> None:
     assert Path("out/net", name).read_bytes() == Path("single", name).read_bytes()
     assert json.loads(Path("out/net", RECORD).read_text()) == record
     assert run(job(), "out") == record | {"again": True}
+
+
+def test_figures_of_quantised_files_and_devices() -> None:
+    """SQNR is that of the quantised file's own output; a device's own tool has the last word where it is asked."""
+    np.savez("data.npz", image=np.random.default_rng(0).standard_normal((8, 3, 12, 10)).astype(np.float32))
+    record = run(job(options={"outputs": ["float32", INT8], "calibration": "data.npz", "target": "micro"}), "out")
+    report = json.loads(Path("out/net/net_report.json").read_text())
+    checked = {file["kind"]: file for file in report["check"]["files"]}
+    worst = min(row["difference"]["sqnr"] for row in checked[INT8]["outputs"])
+    assert record["sqnr"] == {INT8: pytest.approx(worst, abs=0.01)} and 10 < worst < 80
+    assert set(record["coverage"]) == set(record["latency_ms"]) == {"float32", INT8}
+    assert record["targets"]["float32"]["ethos-u55"] == 0 and record["targets"][INT8]["ethos-u55"] > 0
+    proved = {fit["path"]: fit["share"] if fit["ok"] else 0 for fit in report["fits"]}
+    assert proved and all(record["targets"][n[4:-7]]["micro"] == pytest.approx(s, abs=0.1) for n, s in proved.items())
 
 
 CHANGES: dict[str, Callable[[], Job]] = {

@@ -1,7 +1,7 @@
 """``index.html``: every model of a run on one page that needs no network, and what has changed since the run before.
 
-Page, style and script are ``index.html``, ``index.css`` and ``index.js``; the rows are drawn by the browser from the
-same JSON that ``fleet.json`` holds.
+Its own parts are ``index.html``, ``index.css`` and ``index.js``, in the frame of every page; the rows are drawn by the
+browser from the same JSON that ``fleet.json`` holds.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from html import escape
-from importlib.resources import files
-from string import Template
 from typing import TYPE_CHECKING
 
+from ...validation.page.frame import frame
 from ..job import versions
 from ..made import STATUS
 
@@ -45,17 +44,17 @@ def write(store: Results, now: Record) -> None:
 
 def render(now: Record, before: Record) -> str:
     """The page of a run; ``before`` is the :func:`summary` of the one before, or empty."""
-    part = {name: (files(__name__) / f"index.{name}").read_text(encoding="utf-8") for name in ("html", "css", "js")}
     counts = Counter(record["status"] for record in now["models"].values())
     spent = now["ended"] - now["began"]
     at = time.strftime("%Y-%m-%d %H:%M", time.localtime(now["began"]))
-    return Template(part["html"]).substitute(
+    shown = "".join(f'<li class="{s}"><b>{counts[s]}</b> {s}</li>' for s in STATUS if counts[s])
+    return frame(
+        __name__,
+        "index",
         title=f"{len(now['models'])} models",
-        subtitle=escape(f"{at}, {spent:.0f} s. " + ", ".join(f"{k} {v}" for k, v in now["versions"].items() if v)),
-        counts="".join(f'<li class="{s}"><b>{counts[s]}</b> {s}</li>' for s in STATUS if counts[s]),
+        subtitle=f"{at}, {spent:.0f} s. " + ", ".join(f"{k} {v}" for k, v in now["versions"].items() if v),
+        summary=f'<ul class="counts">{shown}</ul>',
         changes=_changes(list(changes(before, now)) if before else None),
-        style=part["css"],
-        script=part["js"],
         data=json.dumps(list(now["models"].values())).replace("</", "<\\/"),
     )
 
@@ -80,12 +79,18 @@ FIGURES: dict[str, tuple[Callable[[Record], Mapping[str, float]], Callable[[floa
     "transposes": (lambda r: _single(r, "transposes"), lambda a, b: b > a),
     "% reached of": (lambda r: r.get("coverage", {}), lambda a, b: b < a),
     "dB of": (lambda r: r.get("sqnr", {}), lambda a, b: b < a - 0.5),
+    "% of operators on": (lambda r: _devices(r), lambda a, b: b < a),
     "ms of": (lambda r: {k: v for k, v in r.get("latency_ms", {}).items() if v}, lambda a, b: b > SLOWER * a),
 }
 
 
 def _single(record: Record, name: str) -> dict[str, float]:
     return {"": record[name]} if name in record else {}
+
+
+def _devices(record: Record) -> dict[str, float]:
+    files = record.get("targets", {}).items()
+    return {f"{device}, {kind}": share for kind, shares in files for device, share in shares.items()}
 
 
 def changes(before: Record, now: Record) -> Iterator[tuple[str, str, str]]:

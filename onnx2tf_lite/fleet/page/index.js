@@ -10,28 +10,35 @@ const columns = [
   ["status", r => r.status, r => badge(r), false],
   ["operators", r => r.operators, r => number(r.operators), true],
   ["transposes", r => r.transposes, r => number(r.transposes), true],
-  ...figures("sizes", v => v / 1024, "KiB ", 1, name => name.endsWith(".tflite")),
-  ...figures("latency_ms", v => v, "ms ", 3, () => true),
-  ...figures("sqnr", v => v, "dB ", 1, () => true),
-  ...figures("targets", v => v, "", 0, () => true),
+  ...figures("sizes", "KiB ", v => number(v / 1024, 1), name => name.endsWith(".tflite")),
+  ...figures("latency_ms", "ms ", v => number(v, 3)),
+  ...figures("sqnr", "dB ", v => number(v, 1)),
+  ...figures("targets", "runs on, ", devices),
   ["reached %", r => lowest(r.coverage), r => number(lowest(r.coverage), 1), true],
   ["seconds", r => r.seconds, r => number(r.seconds, 2), true],
   ["verdict", r => (r.why || []).join("; "), r => element("span", (r.why || []).join("\n")), false],
 ];
 
 // One column for each kind of file that any model has: of x_float32.tflite the part behind the model's own name.
-function figures(field, scale, title, digits, wanted) {
+function figures(field, title, show, wanted = () => true) {
   const kind = (record, key) => key.startsWith(last(record.name)) ? key.slice(last(record.name).length + 1) : key;
   const kinds = new Set(records.flatMap(r => Object.keys(r[field] || {}).filter(wanted).map(key => kind(r, key))));
   const read = (record, wish) => {
     const key = Object.keys(record[field] || {}).find(k => kind(record, k) === wish);
-    const value = key === undefined ? null : record[field][key];
-    return typeof value === "number" ? scale(value) : value;
+    return key === undefined ? null : record[field][key];
   };
-  const show = value => typeof value === "number" ? number(value, digits) : value ?? "";
-  return [...kinds].sort().map(k => [title + k.replace(".tflite", ""), r => read(r, k), r => show(read(r, k)), true]);
+  const text = value => value == null ? "" : show(value);
+  return [...kinds].sort().map(k => [title + k.replace(".tflite", ""), r => size(read(r, k)), r => text(read(r, k)), field !== "targets"]);
 }
 
+// What a figure is sorted by: itself, or the number of devices.
+function size(value) { return Object(value) === value ? Object.values(value).filter(Boolean).length : value; }
+
+// Where a file runs, with the percent of its operators that do so on the device itself, where that is not all.
+function devices(shares) {
+  const there = Object.entries(shares).filter(([, share]) => share > 0);
+  return there.map(([name, share]) => share < 100 ? `${name} ${number(share, 1)} %` : name).join(", ");
+}
 function last(name) { return name.split("/").pop(); }
 function lowest(values) { const all = Object.values(values || {}); return all.length ? Math.min(...all) : null; }
 function element(tag, content, set = {}) { return Object.assign(document.createElement(tag), { textContent: content, ...set }); }

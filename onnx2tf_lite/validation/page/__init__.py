@@ -1,6 +1,7 @@
 """The HTML report: one file that shows a :class:`~onnx2tf_lite.validation.report.Report` without any network.
 
-Page, style and script are ``page.html``, ``page.css`` and ``page.js``; the charts are in ``charts.py``.
+Its own parts are ``page.html``, ``page.css`` and ``page.js``, in the frame of every page (``frame.py``); the charts are
+in ``charts.py``.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
-from importlib.resources import files
-from string import Template
 
 from ...errors import ConversionError, Problem
 from ...targets import verdict
 from ...targets.verdict import STATUSES, Fit
 from ..report import HEADER, FileReport, Report, Row, cells
 from . import charts
+from .frame import frame
 
 NUMERIC = frozenset({"layer", "max|diff|", "of max|ref|", "RMSE", "cosine", "SQNR", "within %", "introduced"})
 HISTOGRAMS = 6  # worst layers that are shown
@@ -36,7 +36,6 @@ def render(report: Report) -> str:
     :raises ConversionError: plotly is not installed (it comes with ``onnx2tf_lite[report]``).
     """
     require()
-    page = {name: (files(__name__) / f"page.{name}").read_text(encoding="utf-8") for name in ("html", "css", "js")}
     verdicts = [
         f'<li>{_badge(f.ok)}<a href="#file{i}">{escape(f.verdict)}</a></li>' for i, f in enumerate(report.files)
     ]
@@ -44,14 +43,13 @@ def render(report: Report) -> str:
     if report.error:
         verdicts.insert(0, f"<li>{_badge(False)}{escape(report.error)}</li>")
     samples = "; ".join(f"{n} {list(s)}" for sample in report.samples for n, s in sample.items())
-    return Template(page["html"]).substitute(
-        title=escape(f"Check of {report.model}" if report.model else "Check"),
-        subtitle=escape(f"Reference: {report.engine or 'none'}. Inputs: {samples or 'none'}."),
-        style=page["css"],
-        script=page["js"],
-        library=charts.library(),
-        verdicts="".join(verdicts),
-        notes=_list(report.notes),
+    return frame(
+        __name__,
+        "page",
+        title=f"Check of {report.model}" if report.model else "Check",
+        subtitle=f"Reference: {report.engine or 'none'}. Inputs: {samples or 'none'}.",
+        head=f"<script>{charts.library()}</script>",
+        summary=f'<ul class="verdicts">{"".join(verdicts)}</ul>{_list(report.notes)}',
         files="".join([*(_file(i, f) for i, f in enumerate(report.files)), *map(_device, report.fits)]),
         charts="".join(charts.overview(report)),
         settings=_settings(report),
