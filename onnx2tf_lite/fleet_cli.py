@@ -42,6 +42,7 @@ FLEET = [
         option("-o --output FOLDER", "where the results go; default: out"),
         option("--plan FILE", "a YAML plan: models, options, recipes"),
         flag("--dry-run", "say what would be done, with the memory that each needs"),
+        flag("--schema", "print the JSON schema of plans, for editors"),
     ),
     *group(
         "where they are converted",
@@ -63,6 +64,8 @@ def run(models: Sequence[str] = (), output: str = "out", ignored: tuple[str, ...
     """Convert all; the exit code.  ``ignored``: what is to be said of options that do nothing."""
     for warning in ignored:
         print(f"warning: {warning}", file=sys.stderr)
+    if "schema" in given:
+        return _say_schema()
     own = {row.dest for row in FLEET}
     options = {name: value for name, value in given.items() if name not in own}
     try:
@@ -78,16 +81,16 @@ def run(models: Sequence[str] = (), output: str = "out", ignored: tuple[str, ...
 
 def _carry_out(models: Sequence[str], output: str, options: dict[str, Any], given: dict[str, Any]) -> int:
     from .fleet import convert_many
-    from .fleet.run import Capacity, planned
+    from .fleet.cluster import Capacity
+    from .fleet.run import planned
 
     settings: dict[str, Any] = {
         name: given[name] for name in ("scheduler", "workers", "memory_limit", "timeout") if name in given
     }
     settings["page"] = given.get("pages", "wrong")
     if "dry_run" in given:
-        return _say_plan(
-            planned(models, given.get("plan"), options, Capacity(**{"workers": os.cpu_count(), **settings}))
-        )
+        capacity = Capacity(**{"workers": os.cpu_count(), **settings})
+        return _say_plan(planned(models, given.get("plan"), options, capacity))
     view = _view(given.get("progress", "auto"))
     return _tell(convert_many(models, output, plan=given.get("plan"), options=options, view=view, **settings))
 
@@ -110,16 +113,34 @@ def _tell(fleet: Fleet) -> int:
     return 0 if fleet.ok else 1
 
 
+def _say_schema() -> int:
+    import json
+
+    from .fleet.plan import schema
+
+    print(json.dumps(schema(), indent=2))
+    return 0
+
+
 def _say_plan(lanes: Lanes) -> int:
     """A line for every model: its lane, the memory that it may need, what it gets."""
     from .fleet.plan import need
 
+    room = lanes.room
+    packed = f"{len(lanes.packed)} models side by side, each with {_gigabytes(room.share)}"
+    alone = f"{len(lanes.alone)} alone, with the {_gigabytes(room.whole)} of a machine"
+    print(f"{packed}; {alone}", file=sys.stderr)
     for lane, jobs in (("beside others", lanes.packed), ("alone", lanes.alone)):
         for job in jobs:
             given = ", ".join(f"{name}={value!r}" for name, value in job.options.items()) or "the defaults"
             recipe = f", after {job.recipe}" if job.recipe else ""
-            print(f"{job.name}: {lane}, up to {need(job) / (1 << 30):.1f} GB, {given}{recipe}")
+            fits = "" if need(job) <= room.whole else ", which is more than there is"
+            print(f"{job.name}: {lane}, up to {_gigabytes(need(job))}{fits}, {given}{recipe}")
     return 0
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / (1 << 30):.1f} GB"
 
 
 main = command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from .storage import Record
 
 #: right: every file gives what ONNX Runtime gives; differs: one does not; unchecked: the check could not run, or was
-#: not asked for; refused: not converted, for a reason that lies in the model or its options; died: its process did.
+#: not asked for; refused: not converted, for a reason that lies in the model or its options; died: its process did, or
+#: the machine had no room for it.
 STATUS = ("right", "differs", "unchecked", "refused", "died")
 PAGE = "check.html"
+#: What a machine can lack.
+LACKS = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 SECONDS = 0.02  # of a measurement of latency: runs are compared with a quarter of slack
 
 
@@ -41,8 +45,10 @@ def make(model: Path, folder: Path, options: Keywords, recipe: str, page: str, t
             graph = _edited(model, recipe)
         result = convert(model, folder, onnx_graph=graph, options=resolved)
     except ConversionError as error:
-        status = "died" if isinstance(error.__cause__, MemoryError) else "refused"
-        return {"status": status, "why": [str(problem) for problem in error.problems]}
+        return {
+            "status": "died" if _of_the_machine(error.__cause__) else "refused",
+            "why": [str(problem) for problem in error.problems],
+        }
     except ToolError as error:
         return {"status": "refused", "why": [str(error)]}
     seconds = time.perf_counter() - begin
@@ -52,6 +58,11 @@ def make(model: Path, folder: Path, options: Keywords, recipe: str, page: str, t
         (folder / PAGE).write_text(render(result.check), encoding="utf-8")
         found["page"] = PAGE
     return found
+
+
+def _of_the_machine(error: BaseException | None) -> bool:
+    """It may go better the next time: a lack of memory or of room on the disk is not in the model."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in LACKS)
 
 
 def _edited(model: Path, recipe: str) -> ModelProto:

@@ -20,6 +20,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..aliases import ALIASES
 from ..commands import documents
 from ..commands.documents import place, plain
 from ..errors import ConversionError, ToolError, nearest
@@ -39,20 +40,22 @@ OWN, WITH_TENSORFLOW, PER_BYTE = 400 << 20, 900 << 20, 3
 
 @dataclass(frozen=True)
 class Override:
-    """What holds for the models whose names match a pattern."""
+    """What holds for the models whose names match a pattern; ``where`` it stands, for errors."""
 
     match: str = "*"
     options: Keywords = field(default_factory=dict)
     recipe: str = ""
     skip: bool = False
+    where: str = ""
 
 
 @dataclass(frozen=True)
 class FleetPlan:
-    """Models, as patterns, and the rules for them, of which later ones win."""
+    """Models, as patterns, and the rules for them, of which later ones win; ``where`` patterns stand, for errors."""
 
     models: tuple[str, ...] = ()
     rules: tuple[Override, ...] = ()
+    where: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str) -> FleetPlan:
@@ -67,19 +70,22 @@ class FleetPlan:
         rules = [_rule({k: v for k, v in parts.items() if k not in ("models", "each")})]
         if "each" in parts:
             rules += [_rule(_known(entry, ENTRY), entry) for entry in _items(parts["each"])]
-        return cls(tuple(_texts(parts["models"])) if "models" in parts else (), tuple(rules))
+        models = _texts(parts["models"]) if "models" in parts else {}
+        return cls(tuple(models), tuple(rules), models)
 
     def jobs(self, page: str, seconds: int, memory: int) -> list[Job]:
         """A job for every model; ``page`` and the limits ``seconds`` and ``memory`` (bytes) are the same for all.
 
         :raises ToolError: no model, a rule that matches none, options that cannot be read.
         """
-        found = find(self.models)
+        try:
+            found = find(self.models)
+        except ToolError as error:
+            raise ToolError(_at(self.where.get(error.name, ""), error.what), error.name) from error
         for rule in self.rules:
             if not any(fnmatchcase(model.name, rule.match) for model in found):
-                raise ToolError(
-                    f"no model matches {rule.match!r}", rule.match, nearest(rule.match, [m.name for m in found])
-                )
+                what = _at(rule.where, f"no model matches {rule.match!r}")
+                raise ToolError(what, rule.match, nearest(rule.match, [m.name for m in found]))
         jobs = []
         for model in found:
             job: Job | None = Job(model.name, model.url, model.size, page=page, seconds=seconds, memory=memory)
@@ -89,6 +95,10 @@ class FleetPlan:
             if job is not None:
                 jobs.append(job)
         return jobs
+
+
+def _at(where: str, what: str) -> str:
+    return f"{where}: {what}" if where else what
 
 
 def need(job: Job) -> int:
@@ -133,10 +143,20 @@ def _rule(parts: Mapping[str, yaml.Node], entry: yaml.Node | None = None) -> Ove
     if entry is not None and "match" not in values:
         raise ToolError(f"{place(entry)}: an entry says which names it is for: match: PATTERN")
     if "options" in values:
-        understood(values["options"], place(parts["options"]))
+        _options(values["options"], parts["options"])
     if "recipe" in values and not Path(values["recipe"]).exists():
         raise ToolError(f"{place(parts['recipe'])}: there is no file {values['recipe']}")
-    return Override(**values)
+    return Override(**values, where=place(parts["match"]) if "match" in parts else "")
+
+
+def _options(values: Keywords, node: yaml.Node) -> None:
+    """What `convert` does not take is an error at its own line, where it is one option's alone."""
+    try:
+        understood(values, place(node))
+    except ToolError:
+        for name, (key, _) in documents.entries(node).items():
+            understood({name: values[name]}, place(key))
+        raise
 
 
 def _items(node: yaml.Node) -> list[yaml.Node]:
@@ -147,9 +167,26 @@ def _items(node: yaml.Node) -> list[yaml.Node]:
     return list(node.value)
 
 
-def _texts(node: yaml.Node) -> list[str]:
-    value = plain(node)
-    words = value if isinstance(value, list) else [value]
-    if not words or not all(isinstance(word, str) for word in words):
-        raise ToolError(f"{place(node)}: models are files, folders or globs")
+def _texts(node: yaml.Node) -> dict[str, str]:
+    """Patterns, and where they stand."""
+    import yaml
+
+    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    words = {plain(part): place(part) for part in nodes if isinstance(part, yaml.ScalarNode)}
+    if not nodes or len(words) < len(nodes) or not all(isinstance(word, str) for word in words):
+        raise ToolError(f"{place(node)}: models are files, folders or globs, each once")
     return words
+
+
+def schema() -> dict[str, object]:
+    """The JSON schema of plans, for editors."""
+    keywords = {row.keyword: {"description": row.option.help} for row in ALIASES.values() if row.sets}
+    options = {"type": "object", "properties": keywords, "additionalProperties": False}
+    rule = {"options": options, "recipe": {"type": "string", "description": "a recipe of onnx-tune run"}}
+    text = {"type": "string"}
+    names = {"match": {**text, "description": "names of models, with * and ?"}, "skip": {"type": "boolean"}}
+    entry = {"type": "object", "properties": names | rule, "required": ["match"], "additionalProperties": False}
+    models = {"anyOf": [text, {"type": "array", "items": text, "minItems": 1, "uniqueItems": True}]}
+    known = {"models": models, "each": {"type": "array", "items": entry}, **rule}
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": draft, "title": "plan", "type": "object", "properties": known, "additionalProperties": False}

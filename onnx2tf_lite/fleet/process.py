@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -27,6 +28,8 @@ IMPORTS = (
     "onnx2tf_lite.emitters.saved_model",
     "onnx2tf_lite.fleet.made",
 )
+#: Seconds beyond its own for a child that its timer does not end: a stopped process gets no signal but SIGKILL.
+GRACE = 5
 #: Is given what tells a stage; what it returns is sent back.
 Work = Callable[[Callable[[str], None]], object]
 
@@ -105,11 +108,16 @@ def _one(boss: Connection, work: Work, limits: Limits) -> None:
         _work(theirs, work, limits)
     _lead(pid)
     theirs.close()
-    answered = False
+    answered, deadline = False, time.monotonic() + limits.seconds + GRACE
     while not answered:
-        if boss in wait([boss, ours]):  # nobody speaks now: the worker is gone
+        ready = wait([boss, ours], max(deadline - time.monotonic(), 0))
+        if boss in ready:  # nobody speaks now: the worker is gone
             _end(pid)
             os._exit(1)
+        if not ready:
+            _end(pid)
+            boss.send(("died", _late(limits)))
+            return
         try:
             kind, what = ours.recv()
         except EOFError:
@@ -135,10 +143,14 @@ def _end(pid: int, wait_first: bool = False) -> int:
     return status if wait_first else os.waitpid(pid, 0)[1]
 
 
+def _late(limits: Limits) -> str:
+    return f"it did not end within {limits.seconds} s"
+
+
 def _how(status: int, limits: Limits) -> str:
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if number == signal.SIGALRM:
-        return f"it did not end within {limits.seconds} s"
+        return _late(limits)
     if not number:
         return f"its process ended early, with exit code {os.waitstatus_to_exitcode(status)}"
     killed = " (out of memory?)" if number == signal.SIGKILL else ""

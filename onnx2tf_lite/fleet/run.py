@@ -1,17 +1,17 @@
 """All models of a plan on Dask: an own cluster of this machine's cores, or the one at an address.
 
 What a worker or the scheduler loses is asked for again; a model is never tried again because of itself.  Models that
-need more memory than a worker has go one at a time when all others are done.
+need more memory than a worker has come when all others are done, one at a time on each machine; and with them, once
+more, those that were on a worker that died: whichever of them is to blame takes no other with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from ..delivery import sweep
 from ..errors import ToolError
 from . import job as work
+from .cluster import Capacity, Room, connected, hosts
 from .job import TOPIC, Job, Keywords
 from .page import summary, write
 from .plan import FleetPlan, Override, need, understood
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 PATIENCE = 300
 #: Models that are handed to the scheduler at once: it forgets what is done, and never holds the whole of a large plan.
 AHEAD = 2000
+KILLED = "two workers died over it, one after the other"
+#: Where a model may go; None: anywhere.
+Machines = list[str] | None
 
 
 @dataclass
@@ -82,34 +86,19 @@ def convert_many(
 
 
 @dataclass(frozen=True)
-class Capacity:
-    """Where models are converted, and what each of them may take: see :func:`convert_many`."""
-
-    scheduler: str = ""
-    workers: int = 1
-    memory_limit: int = 0
-    timeout: int = 600
-    page: str = "wrong"
-
-    @property
-    def limit(self) -> int:
-        """Bytes for a model."""
-        return self.memory_limit or _memory() // (1 if self.scheduler else self.workers)
-
-
-@dataclass(frozen=True)
 class Lanes:
     """Models that go side by side, the largest first, and those that go alone, with all of the machine's memory."""
 
     packed: list[Job]
     alone: list[Job]
+    room: Room
 
     @classmethod
-    def of(cls, jobs: Iterable[Job], limit: int) -> Lanes:
-        """By what they need: beside others where that is within ``limit`` bytes."""
+    def of(cls, jobs: Iterable[Job], room: Room) -> Lanes:
+        """By what they need: beside others where that is within the share of each."""
         ordered = sorted(jobs, key=lambda job: (-job.size, job.name))
-        alone = [replace(job, memory=max(_memory(), job.memory)) for job in ordered if need(job) > limit]
-        return cls([job for job in ordered if need(job) <= limit], alone)
+        alone = [replace(job, memory=max(room.whole, job.memory)) for job in ordered if need(job) > room.share]
+        return cls([job for job in ordered if need(job) <= room.share], alone, room)
 
 
 def planned(
@@ -127,12 +116,8 @@ def planned(
         understood(options, "options")
         held = replace(held, rules=(*held.rules, Override(options=options)))
     held = replace(held, models=(*held.models, *(os.fspath(model) for model in models)))
-    jobs = held.jobs(page=settings.page, seconds=settings.timeout, memory=settings.limit)
-    return Lanes.of(jobs, settings.limit)
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    room = settings.room()
+    return Lanes.of(held.jobs(page=settings.page, seconds=settings.timeout, memory=room.share), room)
 
 
 @dataclass
@@ -150,8 +135,9 @@ class _Run:
         self.view.begin(len(packed) + len(alone))
         begin = time.time()
         try:
-            for group in [packed, *([job] for job in alone)]:
-                self._group(fleet, {job.name: job for job in group})
+            suspects: list[Job] = []
+            self._group(fleet, packed, suspects)
+            self._group(fleet, [*alone, *suspects], None)
         finally:
             if store.local is not None:
                 _tidy(store.local / WORK)
@@ -166,14 +152,17 @@ class _Run:
         except OSError as error:
             raise ToolError(f"{self.output}: cannot be written: {error.strerror or error}", self.output) from error
 
-    def _group(self, fleet: Fleet, waiting: dict[str, Job]) -> None:
-        """Until every one of these has an outcome, through the loss of schedulers."""
-        lost_since = 0.0
+    def _group(self, fleet: Fleet, jobs: Sequence[Job], suspects: list[Job] | None) -> None:
+        """Until every one of these has an outcome or is among the ``suspects``, through the loss of schedulers; without
+        that list one at a time on each machine."""
+        waiting, lost_since = {job.name: job for job in jobs}, 0.0
         while waiting:
             known = len(waiting)
             try:
-                with self._client() as client:
-                    self._pass(client, fleet, waiting)
+                with connected(self.settings) as client:
+                    anywhere: list[Machines] = [None]
+                    slots = anywhere * AHEAD if suspects is not None else [[h] for h in hosts(client)] or anywhere
+                    self._pass(client, fleet, waiting, slots, suspects)
             except RuntimeError as error:
                 remedy = "a script that calls convert_many does so below  if __name__ == '__main__':"
                 raise ToolError(f"the workers cannot be started ({error}): {remedy}") from error
@@ -189,62 +178,51 @@ class _Run:
                 self.view.say(f"the scheduler has gone: {len(waiting)} models are asked for again")
                 time.sleep(1)
 
-    def _pass(self, client: Client, fleet: Fleet, waiting: dict[str, Job]) -> None:
-        """Hand out what is waiting, a part at a time, and take what comes back, as long as there is a scheduler."""
+    def _pass(
+        self,
+        client: Client,
+        fleet: Fleet,
+        waiting: dict[str, Job],
+        slots: Sequence[Machines],
+        suspects: list[Job] | None,
+    ) -> None:
+        """Hand out what is waiting, one for each slot at a time, and take what comes back, as long as there is a
+        scheduler."""
         from distributed import as_completed
 
         client.subscribe_topic(TOPIC, lambda event: self.view.stage(event[1]["name"], event[1]["stage"]))
-        order = list(waiting.values())
-        futures = {self._submit(client, job): job for job in order[:AHEAD]}
-        later = iter(order[AHEAD:])
+        order = iter(list(waiting.values()))
+        futures = {self._submit(client, job, slot): (job, slot) for slot, job in zip(slots, order, strict=False)}
         stream = as_completed(list(futures), loop=client.loop)
         for future in stream:
-            job = futures.pop(future)
+            job, slot = futures.pop(future)
             outcome = _outcome(future)
             if outcome is None:  # the scheduler forgot it, or is gone: the next pass
                 return
             del waiting[job.name]
-            if isinstance(outcome, str):
-                fleet.lost[job.name] = outcome
-                outcome = {"name": job.name, "status": "died", "why": [outcome]}
+            if outcome == KILLED and suspects is not None:
+                suspects.append(job)
+                self.view.say(f"{job.name}: its worker died; it is tried once more, alone")
             else:
-                fleet.records[job.name] = outcome
-            self.view.done(outcome)
-            if (more := next(later, None)) is not None:
-                futures[new := self._submit(client, more)] = more
+                self._note(fleet, job.name, outcome)
+            if (more := next(order, None)) is not None:
+                futures[new := self._submit(client, more, slot)] = more, slot
                 stream.add(new)
 
-    def _submit(self, client: Client, job: Job) -> Future[Record]:
-        # pure=False: another run of the same scheduler asks for itself; its key tells the model in Dask's dashboard
-        return client.submit(work.run, job, self.output, pure=False, key=f"{job.name}-{time.monotonic_ns()}")
+    def _note(self, fleet: Fleet, name: str, outcome: Record | str) -> None:
+        if isinstance(outcome, str):
+            fleet.lost[name] = outcome
+            outcome = {"name": name, "status": "died", "why": [outcome]}
+        else:
+            fleet.records[name] = outcome
+        self.view.done(outcome)
 
-    @contextmanager
-    def _client(self) -> Iterator[Client]:
-        import dask
-        from distributed import Client, LocalCluster
-
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        settings = {
-            "distributed.scheduler.allowed-failures": 1,  # a second worker that dies over a model: it is the model
-            "distributed.worker.daemon": False,
-            "distributed.admin.log-length": 100,
-        }
-        with dask.config.set(settings):
-            if self.settings.scheduler:
-                with Client(self.settings.scheduler, timeout=10, set_as_default=False) as client:
-                    yield client
-                return
-            with (
-                LocalCluster(
-                    n_workers=self.settings.workers,
-                    threads_per_worker=1,
-                    memory_limit=0,
-                    dashboard_address=":0",
-                    silence_logs=logging.CRITICAL,
-                ) as cluster,
-                Client(cluster, set_as_default=False) as client,
-            ):
-                yield client
+    def _submit(self, client: Client, job: Job, slot: Machines) -> Future[Record]:
+        # One group of keys, so that the scheduler keeps what no worker is free for; no key twice, so that another run
+        # of the same scheduler asks for itself.  Another machine is better than none where its own has gone.
+        key = "convert", job.name, time.monotonic_ns()
+        given = {"workers": slot, "allow_other_workers": True} if slot else {}
+        return client.submit(work.run, job, self.output, pure=False, key=key, **given)
 
 
 def _outcome(future: Future[Record]) -> Record | str | None:
@@ -257,7 +235,7 @@ def _outcome(future: Future[Record]) -> Record | str | None:
     if error is None:
         return None
     if isinstance(error, KilledWorker):
-        return "two workers died over it, one after the other"
+        return KILLED
     return f"{type(error).__name__}: {error}"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,7 +29,8 @@ WORK = ".work"
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model: the name that its results get, where it is, its bytes (without side files)."""
+    """A model: the name that its results get, where it is, its bytes with those of files beside it that are called
+    after it (``net.onnx.data``, ``net.bin``): its side files, as exporters call them."""
 
     name: str
     url: str
@@ -67,10 +69,25 @@ def _matches(pattern: str) -> Iterator[ModelFile]:
         )
     else:
         base, entries = path.rpartition("/")[0], {path: fs.info(path)} if fs.exists(path) else {}
+    beside: dict[str, Counter[str]] = {}
     for name, info in entries.items():
         if info["type"] == "file":
+            folder = name.rpartition("/")[0]
+            if folder not in beside:
+                beside[folder] = _side_sizes(fs, folder)
             relative = PurePosixPath(name[len(base) :].lstrip("/"))
-            yield ModelFile(str(relative.with_suffix("")), fs.unstrip_protocol(name), int(info["size"]))
+            size = int(info["size"]) + beside[folder][relative.stem]
+            yield ModelFile(str(relative.with_suffix("")), fs.unstrip_protocol(name), size)
+
+
+def _side_sizes(fs: Any, folder: str) -> Counter[str]:
+    """Bytes of what is called after each model of a folder, by the model's name without its suffix."""
+    sizes = Counter[str]()
+    for info in fs.ls(folder, detail=True):
+        name = PurePosixPath(info["name"]).name
+        if info["type"] == "file" and not name.endswith(".onnx"):
+            sizes[name.partition(".onnx")[0] if ".onnx" in name else PurePosixPath(name).stem] += int(info["size"])
+    return sizes
 
 
 class Results:
@@ -118,6 +135,8 @@ class Results:
             (made / RECORD).write_text(text, encoding="utf-8")
             os.replace(made / RECORD, folder / RECORD)
             return
+        if self.fs.exists(self.path(name, RECORD)):
+            self.fs.rm_file(self.path(name, RECORD))
         files = [p for p in sorted(made.rglob("*")) if p.is_file()]
         for file in files:
             self.fs.put_file(str(file), self.path(name, file.relative_to(made).as_posix()))

@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx2tf_lite import convert
+from onnx2tf_lite import ConversionError, convert
 from onnx2tf_lite.fleet import job as work
+from onnx2tf_lite.fleet import made
 from onnx2tf_lite.fleet.job import Job, identity, run
 from onnx2tf_lite.fleet.storage import RECORD, Results, local_copy
 from tests.validation.models import cnn
@@ -161,6 +162,21 @@ def test_a_full_disk_is_told_and_leaves_no_record(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(OSError, match="No space left"):
         run(job(), "out")
     assert not Path("out/net", RECORD).exists() and not list(Path("out/.work").iterdir())
+
+
+def test_a_full_disk_is_not_the_models_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the conversion meets it: a record that says refused would keep the model from being tried again."""
+    cause = OSError(errno.ENOSPC, "No space left on device")
+
+    def full(*arguments: object, **keywords: object) -> None:
+        raise ConversionError("file 'x': cannot be read or written: No space left on device") from cause
+
+    monkeypatch.setattr("onnx2tf_lite.convert", full)
+    found = made.make(Path("net.onnx"), Path("out"), LIGHT, "", "none", lambda stage: None)
+    assert found["status"] == "died" and found["status"] not in work.SETTLED
+    cause.errno = errno.ENOENT
+    found = made.make(Path("net.onnx"), Path("out"), LIGHT, "", "none", lambda stage: None)
+    assert found["status"] == "refused"
 
 
 def test_results_go_to_what_fsspec_reaches() -> None:

@@ -148,3 +148,17 @@ def test_models_lead_to_their_folder_or_their_page(browser: Any, run: dict[str, 
     with window(browser, tmp_path / "index.html", "#models tbody tr") as shown:
         links = shown.eval_on_selector_all("#models a", "a => a.map(x => x.getAttribute('href'))")
     assert {"c/check.html", "sub/b/", "d%3C/script%3E/"} <= set(links)
+
+
+def test_a_hundred_thousand_models_are_not_drawn_at_once(browser: Any, run: dict[str, Any], tmp_path: Path) -> None:
+    run["models"] = {f"m{i:05}": record(f"m{i:05}") for i in range(3000)}
+    now = deepcopy(run)
+    for model in now["models"].values():
+        model["operators"] = 6
+    (tmp_path / "index.html").write_text(render(now, run), encoding="utf-8")
+    with window(browser, tmp_path / "index.html", "#models tbody tr") as shown:
+        assert shown.locator("#models tbody tr").count() == 1000 == shown.locator(".changes tr").count()
+        assert shown.locator("#shown").inner_text() == "3000 of 3000, the first 1000 of them shown"
+        assert "and 2,000 more" in shown.locator("main").inner_text()
+        shown.fill("#text", "m02999")
+        assert column(shown, 1) == ["m02999"]

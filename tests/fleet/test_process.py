@@ -15,7 +15,7 @@ import pytest
 
 from onnx2tf_lite.child import Limits
 from onnx2tf_lite.fleet.process import ProcessLost, Warm
-from tests.fleet.works import Tell, abort, answer, eat, fail, hang, leave
+from tests.fleet.works import Tell, abort, answer, eat, fail, hang, leave, stop
 
 ROOMY = Limits(60, 1 << 30)
 
@@ -70,6 +70,13 @@ def test_a_time_out_takes_the_grandchildren_with_it(warm: Warm, tmp_path: Path) 
     with pytest.raises(ProcessLost, match="did not end within 3 s, in stage 'lower'"):
         warm.run(partial(hang, str(marker)), Limits(3, 1 << 30), lambda stage: None)
     assert gone(int(marker.read_text()))
+
+
+def test_a_stopped_process_is_ended_too(warm: Warm) -> None:
+    """No signal but SIGKILL reaches it: its own timer does nothing."""
+    with pytest.raises(ProcessLost, match="did not end within 1 s"):
+        warm.run(stop, Limits(1, 1 << 30), lambda stage: None)
+    assert warm.run(partial(answer, 7), ROOMY, lambda stage: None)[0] == 7
 
 
 def test_a_killed_warm_process_is_said(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ from onnx import numpy_helper
 from onnx2tf_lite import fleet_cli
 from onnx2tf_lite.errors import ToolError
 from onnx2tf_lite.fleet import convert_many
+from onnx2tf_lite.fleet.cluster import Capacity, Room, connected
 from onnx2tf_lite.fleet.progress import Silent
+from onnx2tf_lite.fleet.run import planned
 from tests.validation.models import cnn
 
 LIGHT = {"outputs": ["float32"]}
@@ -109,6 +111,21 @@ def test_a_worker_that_is_killed_costs_nothing_and_the_faults_of_models_are_thei
     assert "Nothing has changed" in Path("out/index.html").read_text()
 
 
+def test_workers_that_die_again_and_again_take_nothing_with_them() -> None:
+    """What waits is not blamed for what runs: nobody but a model that two workers died over is lost."""
+    killed: list[int] = []
+
+    class Killer(Watch):
+        def done(self, record: Mapping[str, Any]) -> None:
+            super().done(record)
+            if len(self.records) in (1, 3, 4):
+                killed.append(processes("multiprocessing.spawn")[0])
+                os.kill(killed[-1], signal.SIGKILL)
+
+    fleet = convert_many(["models"], "out", options=LIGHT, workers=1, view=Killer())
+    assert fleet.ok and len(fleet.records) == COUNT and len(set(killed)) == 3
+
+
 def test_an_interrupt_loses_what_was_running_alone() -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -152,7 +169,7 @@ def port() -> int:
         return int(found.getsockname()[1])
 
 
-def cluster(port: int) -> list[subprocess.Popen[bytes]]:
+def cluster(port: int, *more: str) -> list[subprocess.Popen[bytes]]:
     """A scheduler and a worker, by Dask's own commands."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     run = [
@@ -176,6 +193,7 @@ def cluster(port: int) -> list[subprocess.Popen[bytes]]:
         "--nthreads",
         "1",
         "--no-dashboard",
+        *more,
     ]
     return [scheduler, subprocess.Popen(run, **quiet)]  # type: ignore[call-overload]
 
@@ -192,6 +210,22 @@ def held() -> Iterator[list[subprocess.Popen[bytes]]]:
     running: list[subprocess.Popen[bytes]] = []
     yield running
     stop(running)
+
+
+def test_what_fits_is_said_by_the_workers(port: int, held: list[subprocess.Popen[bytes]]) -> None:
+    """And a large model goes alone there, on a machine that has a worker."""
+    address = f"tcp://127.0.0.1:{port}"
+    with pytest.raises(ToolError, match="no scheduler at tcp"):
+        convert_many(["models"], "out", scheduler="tcp://127.0.0.1:9")
+    held += cluster(port, "--memory-limit", "2GiB")
+    with connected(Capacity(address)) as client:
+        client.wait_for_workers(1, timeout=60)
+    assert Capacity(address).room() == Room(2 << 30, 2 << 30)
+    assert Capacity(address, memory_limit=9 << 20).room() == Room(9 << 20, 2 << 30)
+    plan = planned(["models/m0.onnx", "models/m1.onnx"], None, LIGHT, Capacity(address, memory_limit=9 << 20))
+    assert len(plan.alone) == 2 and not plan.packed and plan.alone[0].memory == 2 << 30
+    models = ["models/m0.onnx", "models/m1.onnx"]
+    assert convert_many(models, "out", options=LIGHT, scheduler=address, memory_limit=9 << 20).ok
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,10 @@ def hang(marker: str, tell: Tell) -> None:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     Path(marker).write_text(str(child.pid))
     time.sleep(60)
+
+
+def stop(tell: Tell) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def eat(tell: Tell) -> int:

@@ -21,8 +21,25 @@ if TYPE_CHECKING:
     from ..storage import Record, Results
 
 INDEX, SUMMARY = "index.html", "fleet.json"
+#: What of a record the page shows: of 100,000 models every byte of each counts.
+SHOWN = (
+    "name",
+    "status",
+    "why",
+    "page",
+    "operators",
+    "transposes",
+    "sizes",
+    "latency_ms",
+    "sqnr",
+    "targets",
+    "coverage",
+    "seconds",
+)
 #: Time is compared between runs of machines that are never quite the same.
 SLOWER = 1.25
+#: Changes that are shown, the worst first; index.js shows as many models at once.
+MOST = 1000
 
 
 def summary(records: Mapping[str, Record], lost: Mapping[str, str], began: float) -> Record:
@@ -55,7 +72,7 @@ def render(now: Record, before: Record) -> str:
         subtitle=f"{at}, {spent:.0f} s. " + ", ".join(f"{k} {v}" for k, v in now["versions"].items() if v),
         summary=f'<ul class="counts">{shown}</ul>',
         changes=_changes(list(changes(before, now)) if before else None),
-        data=json.dumps(list(now["models"].values())).replace("</", "<\\/"),
+        data=json.dumps([{k: r[k] for k in SHOWN if k in r} for r in now["models"].values()]).replace("</", "<\\/"),
     )
 
 
@@ -64,12 +81,13 @@ def _changes(found: list[tuple[str, str, str]] | None) -> str:
         return '<p class="hint">There is no run before this one.</p>'
     if not found:
         return '<p class="hint">Nothing has changed since the run before.</p>'
+    rest = f'<p class="hint">and {len(found) - MOST:,} more</p>' if len(found) > MOST else ""
     rows = "".join(
         f'<tr class="{escape(kind)}"><td>{escape(kind)}</td><td><a href="#{escape(name)}">{escape(name)}</a></td>'
         f"<td>{escape(what)}</td></tr>"
-        for kind, name, what in found
+        for kind, name, what in found[:MOST]
     )
-    return f"<table class=changes><tbody>{rows}</tbody></table>"
+    return f"<table class=changes><tbody>{rows}</tbody></table>{rest}"
 
 
 #: What is compared: its name, how it is read from a record, whether a new value is worse than an old one.
