@@ -5,16 +5,18 @@ python benchmarks/fleet.py [--models 200] [--workers 1 2]
 The models are the committed exports, real models and graphs of two operators, as many as asked for.  ``overhead`` is
 the wall time of a run without its start, less what the workers spent inside of conversions, per model and worker;
 ``start`` from the call to the first result's arrival.  ``again`` is the rate at which models that are done are passed
-over.
+over.  ``beside its conversion`` is what a worker does for a model (fork, key, latency, devices, record, delivery) in
+seconds of a processor, less those of ``convert`` alone: it does not depend on what else runs on the machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from onnx2tf_lite import convert
 from onnx2tf_lite.fleet import convert_many
+from onnx2tf_lite.fleet import job as work
+from onnx2tf_lite.fleet.job import Job
 from onnx2tf_lite.fleet.progress import Silent
 
 HERE = Path(__file__).resolve().parents[1] / "tests" / "models"
-OPTIONS = {"outputs": ["float32"]}
+OPTIONS: dict[str, Any] = {"outputs": ["float32"]}
 
 
 class First(Silent):
@@ -57,6 +62,37 @@ def gather(folder: Path, count: int) -> None:
         small(folder / f"small{seed}.onnx", seed)
 
 
+def processor(work: Callable[[], object], runs: int = 1) -> float:
+    """Seconds of a processor for one run of ``work``, with the processes that it starts and waits for."""
+
+    def spent() -> float:
+        used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return sum(u.ru_utime + u.ru_stime for u in used)
+
+    begin = spent()
+    for _ in range(runs):
+        work()
+    return (spent() - begin) / runs
+
+
+def beside(models: Sequence[Path], room: Path) -> float:
+    """Seconds of a processor that a worker spends on a model beside its conversion."""
+
+    def fleet(chosen: Sequence[Path]) -> None:
+        for path in chosen:
+            work.run(Job(path.stem, str(path), path.stat().st_size, OPTIONS), str(room / "beside"))
+        work.HERE.warm.close()
+        work.HERE.warm = None
+
+    def alone() -> None:
+        for path in models[1:]:
+            convert(path, room / "alone" / path.stem, non_verbose=True, **OPTIONS)
+
+    convert(models[0], room / "first", non_verbose=True, **OPTIONS)  # imports
+    start = processor(lambda: fleet(models[:1]))
+    return (processor(lambda: fleet(models[1:])) - start - processor(alone)) / len(models[1:])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=200)
@@ -81,6 +117,8 @@ def main() -> None:
         begin = time.perf_counter()
         convert_many([folder], f"{room}/out{args.workers[-1]}", options=OPTIONS, workers=args.workers[-1])
         print(f"again: {args.models / (time.perf_counter() - begin):.1f} models a second, start included")
+        models = sorted(folder.glob("*.onnx"))[:: max(args.models // 40, 1)]
+        print(f"beside its conversion: {beside(models, Path(room)) * 1e3:.0f} ms of a processor a model")
         print(f"{args.workers[-1]} workers against {args.workers[0]}: {rates[-1] / rates[0]:.2f} x the rate")
 
 

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
+from fleet import processor
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx2tf_lite.child import Limits
@@ -50,19 +49,6 @@ def network(path: Path, megabytes: int) -> None:
     ends = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, CHANNELS, 28, 28])] for name in ("x", before))
     graph = helper.make_graph(nodes, "network", *ends, weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-
-
-def processor(work: Callable[[], object], runs: int = 1) -> float:
-    """Seconds of a processor for one run of ``work``, with the processes that it starts and waits for."""
-
-    def spent() -> float:
-        used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        return sum(u.ru_utime + u.ru_stime for u in used)
-
-    begin = spent()
-    for _ in range(runs):
-        work()
-    return (spent() - begin) / runs
 
 
 def fresh() -> None:
