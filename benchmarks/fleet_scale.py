@@ -180,8 +180,12 @@ def main() -> None:
         "scheduler and client, one core": 1 / cost["scheduler and client"],
         f"storage, {args.storage:,.0f} MB a second": args.storage / moved,
     }
-    for name, most in sorted(limits.items(), key=lambda entry: entry[1]):
+    ordered = sorted(limits.items(), key=lambda entry: entry[1])
+    for name, most in ordered:
         print(f"{name:<37}{rate / most:>8.1%}{most * busy:>12,.0f} workers, {most:,.0f} models a second")
+    name, most = ordered[0]
+    if most < rate:
+        print(f"so it takes {args.models / most / 3600:.2f} hours with {most * busy:.0f} workers or more: {name}")
     print(f"the page, at the end: {args.models * cost['its line of the page']:.0f} s")
 
 
