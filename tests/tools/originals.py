@@ -82,7 +82,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: ``result``, ``broken`` (a model that does not load, for the reason ``why``), ``nothing`` (it
+    """How a run ended: ``result``, ``broken`` (a model that is not valid, for the reason ``why``), ``nothing`` (it
     said it was done and wrote nothing), ``error`` (a line), ``traceback``.  ``said`` is what it printed."""
 
     how: str
@@ -311,7 +311,7 @@ def _outputs(made: Any, given: dict[str, np.ndarray]) -> list[Any] | None:
 
 # --- the verdict ------------------------------------------------------------------------------------------------------
 
-SAME, BROKEN, FAILS = "the same", "the original's does not load", "the original fails"
+SAME, BROKEN, FAILS = "the same", "the original's is not valid", "the original fails"
 BOTH, ONLY = "both refuse", "only ours refuses"
 NAMED, WORSE = "differ, with a reason", "ours is worse"
 COLUMNS = (SAME, BROKEN, FAILS, BOTH, ONLY, NAMED, WORSE)
