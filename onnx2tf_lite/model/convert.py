@@ -25,9 +25,9 @@ from .upgrade import due, upgrade
 from .walk import (
     Scope,
     add_constant,
+    all_constants,
     constant_value,
     dead,
-    initializers,
     is_function,
     opset_of,
     scopes,
@@ -52,7 +52,7 @@ def convert(model: ModelProto, opset: int) -> Counter[str]:
             _initialize(model, scope)
     for place in _places(model):
         for node in list(place.scope.graph.node):
-            if node.domain in ("", "ai.onnx"):
+            if not node.domain:
                 op = node.op_type
                 try:
                     changed[op] += place.convert(node, opset)
@@ -147,9 +147,8 @@ def _facts(node: gs.Node) -> tuple[object, ...]:
 def _places(model: ModelProto) -> Iterator[Place]:
     held, taken = dict[int, dict[str, TensorProto]](), names_in(model)
     for scope, inferred in zip(scopes(model), scopes(infer(model)), strict=True):
-        numbers = {n.output[0]: found for n in scope.graph.node if (found := constant_value(n)) is not None}
         outer = held[id(scope.outer)] if scope.outer is not None else {}
-        held[id(scope)] = outer | initializers(scope.graph) | numbers
+        held[id(scope)] = outer | all_constants(scope.graph)
         yield Place(model, scope, held[id(scope)], types(inferred.graph), opset_of(model, scope), taken)
 
 
@@ -160,7 +159,7 @@ def _expand(model: ModelProto, now: int, opset: int) -> Counter[str]:
     since, expanded = operators() | ANEW, Counter[str]()
 
     def newer(node: NodeProto) -> bool:
-        ours = node.domain in ("", "ai.onnx") and node.op_type not in RULED
+        ours = not node.domain and node.op_type not in RULED
         return ours and since.get(node.op_type, [0])[0] > opset
 
     while found := Counter(n.op_type for s in scopes(model) for n in s.graph.node if newer(n)):

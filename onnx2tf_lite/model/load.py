@@ -17,7 +17,7 @@ from .read import map_model
 from .sound import faults
 from .surgeon import Importer, LazyTensor, own_extents
 from .tensors import Store, is_external, nbytes, refer, reference
-from .walk import scopes, sort, tensors
+from .walk import one_domain, scopes, sort, tensors
 from .wire import LARGE
 
 #: Faults of a model that are told at once.
@@ -118,9 +118,7 @@ def _bad(where: str, what: str, remedy: str = "") -> ConversionError:
 
 def _opset(model: ModelProto, where: str) -> int:
     """The opset of the default domain, in one spelling (IR 1 and 2 had none: it is 1), and no later than ours."""
-    nodes = (node for scope in scopes(model) for node in scope.graph.node)
-    for entry in chain(model.opset_import, nodes, *((*f.opset_import, *f.node) for f in model.functions)):
-        entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
+    one_domain(model)
     if model.ir_version < 3 and not model.opset_import:
         return 1
     ours = next((e for e in model.opset_import if not e.domain), None) or model.opset_import.add(version=NEWEST)

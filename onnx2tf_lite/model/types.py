@@ -51,18 +51,26 @@ def dims(kind: TypeProto | None) -> list[int | str | None] | None:
     return [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.tensor_type.shape.dim]
 
 
-def type_text(kind: TypeProto | None) -> str:
-    """``float32[1,3,H,W]``, ``float32[...]`` without a rank, ``sequence`` and the like, ``unknown``."""
+def type_word(kind: TypeProto | None) -> str:
+    """A type without its shape: ``float32``, ``sequence(float32)``, ``map(int64,string)``; ``unknown``."""
     which = kind.WhichOneof("value") if kind is not None else None
     if kind is None or which is None:
         return "unknown"
-    if which != "tensor_type":
-        return str(which).removesuffix("_type")
-    elem = kind.tensor_type.elem_type
-    word = onnx.TensorProto.DataType.Name(elem).lower() if elem else "unknown"
+    if which in ("sequence_type", "optional_type"):
+        return f"{which.removesuffix('_type')}({type_word(getattr(kind, which).elem_type)})"
+    if which == "map_type":
+        return f"map({dtype_word(kind.map_type.key_type)},{type_word(kind.map_type.value_type)})"
+    elem = getattr(kind, which).elem_type if which in ("tensor_type", "sparse_tensor_type") else 0
+    return dtype_word(elem) if elem else "unknown"
+
+
+def type_text(kind: TypeProto | None) -> str:
+    """``float32[1,3,H,W]``, ``float32[...]`` without a rank; what is no tensor as :func:`type_word` says it."""
+    if kind is None or kind.WhichOneof("value") != "tensor_type":
+        return type_word(kind)
     shape = dims(kind)
     inner = "..." if shape is None else ",".join("?" if d is None else str(d) for d in shape)
-    return f"{ {'float': 'float32', 'double': 'float64'}.get(word, word) }[{inner}]"
+    return f"{type_word(kind)}[{inner}]"
 
 
 def contradict(a: TypeProto | None, b: TypeProto | None) -> str:

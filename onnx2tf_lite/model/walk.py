@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, MutableSequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar, Union
 
 from ..errors import ToolError
@@ -59,13 +60,20 @@ def _below(scope: Scope) -> Iterator[Scope]:
             yield from _below(Scope(body, path, scope, node))
 
 
+def one_domain(model: ModelProto) -> None:
+    """Let ONNX's own domain, which may be called ai.onnx, be called nothing everywhere: in imports and nodes."""
+    nodes = (node for scope in scopes(model) for node in scope.graph.node)
+    for entry in chain(model.opset_import, nodes, *(f.opset_import for f in model.functions)):
+        if entry.domain == "ai.onnx":
+            entry.domain = ""
+
+
 def opset_of(model: ModelProto, scope: Scope, domain: str = "") -> int:
     """The version of a domain that the nodes of a scope are of: a function has imports of its own; 0 for none."""
     while scope.outer is not None:
         scope = scope.outer
-    aliases = ("", "ai.onnx") if domain in ("", "ai.onnx") else (domain,)
     home = scope.graph if is_function(scope.graph) else model
-    return max((e.version for e in home.opset_import if e.domain in aliases), default=0)
+    return max((e.version for e in home.opset_import if e.domain == domain), default=0)
 
 
 def title(node: NodeProto, index: int | None = None) -> str:
@@ -133,6 +141,12 @@ def constant_value(node: NodeProto) -> TensorProto | None:
     value = onnx.helper.get_attribute_value(held)
     dims = [len(value)] if held.name.endswith("s") else []
     return onnx.helper.make_tensor("", onnx.TensorProto.DataType.Value(kind), dims, value if dims else [value])
+
+
+def all_constants(graph: GraphLike) -> dict[str, TensorProto]:
+    """Name -> contents of every constant: initializers, and what Constant nodes hold in whichever attribute."""
+    nodes = {n.output[0]: value for n in graph.node if (value := constant_value(n)) is not None}
+    return initializers(graph) | nodes
 
 
 def add_constant(model: ModelProto, graph: GraphLike, tensor: TensorProto) -> None:

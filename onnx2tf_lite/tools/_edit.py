@@ -123,10 +123,12 @@ class Edit:
     def _open(self) -> None:
         if self.graph is not None:
             self.model = copied(self.graph)
+            walk.one_domain(self.model)
             return
         if not self.path:
             raise ToolError("no model: give input_onnx_file_path or onnx_graph")
         self.model = read_model(self.path)
+        walk.one_domain(self.model)
         self._digest = digest(self.model)
         if self.path == "-":
             self.graph = copied(self.model)
@@ -263,8 +265,7 @@ class Edit:
 
     def opset(self, domain: str = "") -> int:
         """The version that the model imports of a domain; 0 for none."""
-        aliases = ("", "ai.onnx") if domain in ("", "ai.onnx") else (domain,)
-        return max((e.version for e in self.model.opset_import if e.domain in aliases), default=0)
+        return walk.opset_of(self.model, Scope(self.model.graph), domain)
 
 
 def port(graph: onnx.GraphProto, kind: str, name: str, flag: str) -> onnx.ValueInfoProto:

@@ -2,6 +2,10 @@
 
 A multiply-accumulate counts as two operations.  Of all other operators each element of the result counts as one, of
 reductions and pools each element that is read; operators that only move or describe data count as none.
+
+Newer onnxsim has ``model_info`` with the same multiply-accumulates (a test compares them), but takes an open extent
+for 1 without a word, knows no recurrent layers, no Einsum and no operations besides these, and has no
+figures by operator.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ WORDS = {"INT32": "tensor(int32)", "FLOAT": "tensor(float)"}
 def narrow(model: onnx.ModelProto) -> list[str]:
     """Store int64 constants as int32 and float64 ones as float32, in place, where all values survive and all readers
     take them; says which.  Constants in side files are left alone, as their bytes are not this model's."""
-    opsets = {e.domain or "ai.onnx": e.version for e in model.opset_import}
+    opsets = {e.domain: e.version for e in model.opset_import}
     homes = [s for s in scopes(model) if not is_function(s.graph)]
     return [_store(s, name, tensor) for s in homes for name, tensor in _narrowable(s, opsets).items()]
 
@@ -68,9 +68,8 @@ def _fixed(scope: Scope) -> Iterator[str]:
 
 def _accepts(node: onnx.NodeProto, name: str, narrowed: dict[str, onnx.TensorProto], opsets: dict[str, int]) -> bool:
     """The node takes the constant in the smaller type, and whatever has to be of the same type becomes that too."""
-    domain = node.domain or "ai.onnx"
     try:
-        found = schema(node.op_type, opsets.get(domain, 0), node.domain)
+        found = schema(node.op_type, opsets.get(node.domain, 0), node.domain)
     except ToolError:
         return False
     if found is None:

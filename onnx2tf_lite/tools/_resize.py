@@ -86,7 +86,7 @@ def _round(model: onnx.ModelProto, marks: Marks, was: Mapping[str, Dims], guess:
     shapes = {n: dims(t) for n, t in types(infer(model).graph).items()}
     unread, notes = dead(graph), []
     for node in list(graph.node):
-        rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") and len(node.input) > 1 else None
+        rule = RULES.get(node.op_type) if not node.domain and len(node.input) > 1 else None
         if rule is None or shapes.get(node.input[0]) is None:
             continue
         moves = [_moving(shapes.get(n), was.get(n), marks, guess and rule is _reshape) for n in node.input]

@@ -12,14 +12,14 @@ from ..errors import ToolError
 from ..model.infer import infer
 from ..model.lazy import onnx
 from ..model.tensors import is_external, nbytes
-from ..model.types import dtype, dtype_word
-from ..model.walk import bodies, is_function, reads, scopes, tensors, title
+from ..model.types import dims, dtype, dtype_word, type_word
+from ..model.walk import all_constants, bodies, is_function, reads, scopes, tensors, title
 from . import _flops
 from ._edit import copied, set_shape
 
 LARGEST = 10
 #: Types whose values do not take a fixed number of bytes, or that are not known.
-NO_NUMBERS = ("string", "undefined", "")
+NO_NUMBERS = ("string", "unknown", "")
 
 
 @dataclass
@@ -232,23 +232,12 @@ def _ends(graph: onnx.GraphProto) -> dict[str, End]:
 
 
 def _end(value: onnx.ValueInfoProto) -> End:
-    return End(value.name, *_kind(value.type))
-
-
-def _kind(kind: onnx.TypeProto) -> tuple[str, list[int | str] | None]:
-    which = kind.WhichOneof("value") or ""
-    if which in ("sequence_type", "optional_type"):
-        inner, shape = _kind(getattr(kind, which).elem_type)
-        return f"{which.partition('_')[0]}({inner})", shape
-    if which == "map_type":
-        return f"map({dtype_word(kind.map_type.key_type)},{_kind(kind.map_type.value_type)[0]})", None
-    if which not in ("tensor_type", "sparse_tensor_type"):
-        return which, None
-    tensor = getattr(kind, which)
-    if not tensor.HasField("shape"):
-        return dtype_word(tensor.elem_type), None
-    dims = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
-    return dtype_word(tensor.elem_type), dims
+    """A tensor as it is declared; of a sequence or an optional one the shape is that of its elements."""
+    inner = value.type
+    while (which := inner.WhichOneof("value")) in ("sequence_type", "optional_type"):
+        inner = getattr(inner, which).elem_type
+    shape = dims(inner)
+    return End(value.name, type_word(value.type), None if shape is None else ["?" if d is None else d for d in shape])
 
 
 def _constants(graph: onnx.GraphProto, rows: dict[str, OperatorRow]) -> list[Constant]:
@@ -258,10 +247,7 @@ def _constants(graph: onnx.GraphProto, rows: dict[str, OperatorRow]) -> list[Con
         for name in set(node.input):
             users[name].append(node)
     found = []
-    tensors = [(t.name, t) for t in graph.initializer] + [(s.values.name, s.values) for s in graph.sparse_initializer]
-    nodes = [node for node in graph.node if node.op_type == "Constant"]
-    tensors += [(node.output[0], a.t) for node in nodes for a in node.attribute if a.HasField("t")]
-    for name, tensor in tensors:
+    for name, tensor in (all_constants(graph) | {s.values.name: s.values for s in graph.sparse_initializer}).items():
         elements, taken, readers = math.prod(tensor.dims), nbytes(tensor), users[name]
         dims = tuple(tensor.dims)
         found.append(Constant(name, dtype_word(tensor.data_type), dims, elements, taken, [title(n) for n in readers]))

@@ -68,14 +68,8 @@ def shrinking(
     return job.model, list(extracted)
 
 
-def _held(graph: GraphLike) -> dict[str, onnx.TensorProto]:
-    """Name -> contents of every constant, Constant nodes of numbers and lists among them."""
-    nodes = {n.output[0]: value for n in graph.node if (value := walk.constant_value(n)) is not None}
-    return walk.initializers(graph) | nodes
-
-
 def _bytes(model: onnx.ModelProto) -> int:
-    return sum(nbytes(t) for s in walk.scopes(model) for t in _held(s.graph).values())
+    return sum(nbytes(t) for s in walk.scopes(model) for t in walk.all_constants(s.graph).values())
 
 
 def _chosen(job: Edit, nodes: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -101,7 +95,7 @@ def _share(model: onnx.ModelProto) -> dict[str, list[str]]:
 
     Only contents of equal dtype and dims are looked at, so that a large tensor of its own is never read.
     """
-    everywhere = [(s, _held(s.graph)) for s in walk.scopes(model)]
+    everywhere = [(s, walk.all_constants(s.graph)) for s in walk.scopes(model)]
     kinds = Counter(_kind(t) for _, held in everywhere for t in held.values())
     known: dict[int, dict[Key, tuple[walk.Scope, str]]] = {}
     shared: dict[str, list[str]] = {}

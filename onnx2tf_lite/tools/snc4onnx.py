@@ -282,8 +282,7 @@ def _append(model: onnx.ModelProto, part: onnx.ModelProto, title: str) -> None:
 def _one_opset(models: list[onnx.ModelProto], asked: int, job: Edit) -> list[onnx.ModelProto]:
     """All models in one opset: the one asked for, or the highest among them that all can be converted to."""
     for model in models:
-        for entry in model.opset_import:
-            entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
+        walk.one_domain(model)
     versions = [next((e.version for e in m.opset_import if not e.domain), 0) for m in models]
     if len({v for v in versions if v} | ({asked} if asked else set())) <= 1:
         return models

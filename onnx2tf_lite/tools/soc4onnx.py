@@ -40,7 +40,7 @@ def change(job: Edit, opset: int, *, force: bool = False) -> onnx.ModelProto:
         job.same_outputs()
     for home in (job.model, *job.model.functions):
         for entry in home.opset_import:
-            if entry.domain in ("", "ai.onnx"):
+            if not entry.domain:
                 entry.version = opset
     oldest = onnx.helper.find_min_ir_version_for(job.model.opset_import, ignore_unknown=True)
     if job.model.ir_version < oldest:

@@ -235,6 +235,23 @@ def test_the_name_of_standard_output_stays_what_it_is(tmp_path: Path) -> None:
     assert os.lstat("/dev/stdout").st_ino == was.st_ino and (tmp_path / "o.onnx").read_bytes() == source.read_bytes()
 
 
+def test_onnx_by_its_name(cli: Cli, tmp_path: Path) -> None:
+    """The domain may be spelled ai.onnx: rules hold for it, and what is not edited stays as it is spelled."""
+    spelled = models.build("branch")
+    spelled.opset_import[0].domain = "ai.onnx"
+    for node in spelled.graph.node:
+        node.domain = "ai.onnx"
+    source, target = tmp_path / "m.onnx", tmp_path / "o.onnx"
+    onnx.save(spelled, source)
+    assert cli("sng4onnx", "-if", source, "-of", target).code == 0
+    assert target.read_bytes() == source.read_bytes()
+    assert cli("soc4onnx", "-if", source, "-of", target, "-os", "18").code == 0
+    assert [(e.domain, e.version) for e in onnx.load(target).opset_import] == [("", 18)]
+    assert cli("sna4onnx", "-if", source, "-of", target, "-aot", "Neg", "-aon", "n", "--after", "r").code == 0
+    assert cli("sbi4onnx", "-if", source, "-of", target, "-ics", "N").code == 0
+    models.run(target, {"x": np.zeros((5, 3), np.float32)})
+
+
 # --- graphs and names ------------------------------------------------------------------------------------------------
 
 

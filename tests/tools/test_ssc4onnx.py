@@ -216,3 +216,19 @@ def test_side_files_are_not_read(tmp_path: Path) -> None:
     size, kilobytes = map(int, done.stdout.split())
     assert size > 2_400_000_000
     assert kilobytes < 500_000
+
+
+@pytest.mark.parametrize("path", models.real("mnist_8", "go1_joystick_policy", "vittrack", "deeplab_v3_mnv2_257"))
+def test_multiply_accumulates_are_those_of_onnxsim(path: Path) -> None:
+    """Of models whose shapes are all known: another program, with formulas of its own."""
+    info = pytest.importorskip("onnxsim.model_info")
+    found = info.ModelInfo(onnx.load(path))
+    if not hasattr(found, "macs"):
+        pytest.skip("this onnxsim does not count them")
+    assert survey(onnx.load(path)).macs == found.macs > 0
+
+
+def test_types_that_are_no_tensors(capsys: pytest.CaptureFixture[str]) -> None:
+    """A sequence says what it is of."""
+    structure_check(onnx_graph=models.build("seqm"))
+    assert "output_name.1: seq shape: unknown dtype: sequence(float32)" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from ...errors import ToolError, unknown
 from ...model.infer import infer
 from ...model.types import dims, types
-from ...model.walk import inputs
+from ...model.walk import Scope, inputs, one_domain, opset_of
 from . import PARTS
 from ._template import Dim
 
@@ -50,7 +50,8 @@ def attach(code: str, model: ModelProto, ports: Mapping[str, str], **options: An
     from ..snc4onnx import combine
 
     part = PARTS[code]
-    default = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    one_domain(model)
+    default = opset_of(model, Scope(model.graph))
     options = {"opset": max(default, part.since)} | options
     if code in FRONT:
         name = _port(code, ports, ("input",))["input"]
