@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ToolError
 from .log import line
 from .parser import Parser, usage
-from .table import Option, Settings
+from .table import REPEATED, Option, Settings
 from .terminal import silence
 
 Function = Callable[..., Any]
@@ -99,7 +99,8 @@ def _explained(function: Function, rows: Sequence[Option]) -> Iterator[str]:
         default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
         form = f"  {row.form}." if row.form else ""
         negated = row.settings.get("action") == "store_false"
-        yield f"{name}: {parameter.annotation}{default}\n    {'not: ' if negated else ''}{row.help}.{form}"
+        text = ("not: " if negated else "") + row.help.removesuffix(REPEATED)
+        yield f"{name}: {parameter.annotation}{default}\n    {text}.{form}"
 
 
 def guarded(name: str, work: Callable[[], object]) -> int:

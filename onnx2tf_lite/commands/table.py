@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+#: What the help of an option says that may be given several times; its function takes all at once.
+REPEATED = "; may be repeated"
 Settings = dict[str, Any]
 Convert = Callable[[Any], Any]
 
@@ -76,7 +78,7 @@ def flag(flags: str, help: str, **settings: Any) -> Option:
 
 def repeated(flags: str, help: str, **settings: Any) -> Option:
     """An option that may be repeated, each time with the words of ``flags``."""
-    return option(flags, f"{help}; may be repeated", action="append", **settings)
+    return option(flags, help + REPEATED, action="append", **settings)
 
 
 def parameter(name: str, help: str) -> Option:

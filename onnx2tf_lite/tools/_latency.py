@@ -32,6 +32,8 @@ PROVIDERS: dict[str, list[tuple[str, dict[str, object]]]] = {
     "cpu": [],
 }
 CPU = "CPUExecutionProvider"
+#: Runs that are not timed.
+WARM_UP = 1
 
 
 @dataclass(frozen=True)
@@ -203,14 +205,14 @@ class Timing:
         return whole | parts | {"min": min(self.runs), "max": max(self.runs), "outliers": self.outliers}
 
 
-def measure(jobs: Sequence[Callable[[], Results]], loops: int, warm_up: int) -> tuple[list[Timing], list[Results]]:
+def measure(jobs: Sequence[Callable[[], Results]], loops: int) -> tuple[list[Timing], list[Results]]:
     """Run the jobs in turn, so that whatever else the machine does meets all of them; also their last results."""
     results: list[Results] = [[]] * len(jobs)
     runs: list[list[float]] = [[] for _ in jobs]
-    for turn in range(warm_up + loops):
+    for turn in range(WARM_UP + loops):
         for k, job in enumerate(jobs):
             start = time.perf_counter()
             results[k] = job()
-            if turn >= warm_up:
+            if turn >= WARM_UP:
                 runs[k].append((time.perf_counter() - start) * 1000)
     return [Timing(tuple(r)) for r in runs], results

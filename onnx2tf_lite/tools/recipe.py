@@ -47,7 +47,8 @@ _OURS = re.compile(
     r"|dry_run|external_data|size_threshold"
 )
 _STEP = {"on": "str", "as": "str"}
-#: annotation -> what a YAML value has to be, and its JSON schema
+#: annotation -> what a YAML value has to be, and its JSON schema.  Six lines instead of pydantic, which would be a
+#: compiled dependency of every installation, and would have to be told of the lazy np and onnx in the annotations.
 _TYPES: list[tuple[str, tuple[type, ...], str, dict[str, str]]] = [
     (r"bool", (bool,), "true or false", {"type": "boolean"}),
     (r"int", (int,), "a whole number", {"type": "integer"}),

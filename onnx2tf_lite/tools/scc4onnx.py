@@ -255,15 +255,21 @@ def _scale(mean: str, std: str) -> Scale:
     return literal(mean), literal(std)
 
 
+_FORM = "{name: ([0.485, ...], [0.229, ...])}: mean and deviation of each channel"
 _PERMS = {"convert": named(integers), "form": "{name: [0, 2, 3, 1]}"}
 main = command(
     order_conversion,
     INPUT,
     OUTPUT,
     repeated("-ioo --input_op_names_and_order_dims INPUT PERM", "an input and the order of its axes", **_PERMS),
-    repeated("-cci --channel_change_inputs INPUT AXIS", "an input and its channel axis now", convert=named(int)),
+    repeated(
+        "-cci --channel_change_inputs INPUT AXIS",
+        "an input and its channel axis now",
+        convert=named(int),
+        form="{name: 1}",
+    ),
     repeated("-oo --output_orders OUTPUT PERM", "an output and the order of its axes", **_PERMS),
-    repeated("--normalize INPUT MEAN STD", "an input that shall take 0..255", convert=named(_scale)),
+    repeated("--normalize INPUT MEAN STD", "an input that shall take 0..255", convert=named(_scale), form=_FORM),
     option("--channels ORDER", "another order of channels than reversed, such as [2,1,0,3]", convert=integers),
     flag("--no-fold", "do not change weights", action="store_false", dest="fold"),
     *COMMON,

@@ -13,6 +13,7 @@ examples:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..commands import command, option, repeated
 from ..commands.words import assignments, dim
@@ -128,14 +129,15 @@ def _shapes(rows: Sequence[Sequence[str]]) -> list[list[int | str]]:
     return [list(map(dim, row)) for row in rows]
 
 
+_SHAPES: Any = {"convert": _shapes, "form": "[[1, 3, 'H', 'W'], ...], one for each name"}
 main = command(
     io_change,
     INPUT,
     OUTPUT,
     repeated("-i --input_names NAME", "a graph input"),
-    repeated("-is --input_shapes [DIM...]", "its shape, in words", convert=_shapes),
+    repeated("-is --input_shapes [DIM...]", "its shape, in words", **_SHAPES),
     repeated("-o --output_names NAME", "a graph output"),
-    repeated("-os --output_shapes [DIM...]", "its shape, in words", convert=_shapes),
+    repeated("-os --output_shapes [DIM...]", "its shape, in words", **_SHAPES),
     option("--rename-dim NAME=VALUE...", "rename or fix dimensions everywhere", convert=assignments, form="{'N': 1}"),
     *COMMON,
 )

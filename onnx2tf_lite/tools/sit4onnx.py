@@ -47,7 +47,6 @@ def inference(
     *,
     compare: bool = False,
     seed: int | None = None,
-    warm_up: int = 1,
     require_provider: bool = False,
     json: bool = False,
 ) -> list[Any]:
@@ -58,7 +57,7 @@ def inference(
     """
     many = not isinstance(input_onnx_file_path, str)
     paths = list(input_onnx_file_path) if many else [str(input_onnx_file_path)]
-    _possible(paths, test_loop_count, warm_up, compare)
+    _possible(paths, test_loop_count, compare)
     log, loops = Log(non_verbose or json, "-" if json else ""), test_loop_count or 10
     settings = onnx_execution_provider, intra_op_num_threads, enable_profiling, require_provider
     engines = [_opened(path, *settings, log) for path in paths]
@@ -68,7 +67,7 @@ def inference(
         same = feeds[:1] if compare else []  # a second model gets what the first one got
         feeds.append(_feeds(path, engine, batch_size, fixed_shapes, given, seed, same, log))
     jobs = [partial(engine.run, fed) for engine, fed in zip(engines, feeds, strict=True)]
-    timings, results = _timed([jobs] if compare else [[job] for job in jobs], loops, warm_up)
+    timings, results = _timed([jobs] if compare else [[job] for job in jobs], loops)
     for path, engine, fed, timing, result in zip(paths, engines, feeds, timings, results, strict=True):
         _tell(log, path, engine, fed, timing, result)
         if output_numpy_file:
@@ -81,17 +80,17 @@ def inference(
     return results if many else list(results[0])
 
 
-def _timed(turns: Sequence[list[Any]], loops: int, warm_up: int) -> tuple[list[Timing], list[Results]]:
+def _timed(turns: Sequence[list[Any]], loops: int) -> tuple[list[Timing], list[Results]]:
     """Jobs of one turn are timed alternately."""
     from ._latency import measure
 
-    found = [measure(jobs, loops, warm_up) for jobs in turns]
+    found = [measure(jobs, loops) for jobs in turns]
     return [t for timings, _ in found for t in timings], [r for _, results in found for r in results]
 
 
-def _possible(paths: Sequence[str], loops: int, warm_up: int, compare: bool) -> None:
-    if min(loops, warm_up) < 0:
-        raise ToolError("-tlc, --warm-up: the number of runs cannot be negative")
+def _possible(paths: Sequence[str], loops: int, compare: bool) -> None:
+    if loops < 0:
+        raise ToolError("-tlc: the number of runs cannot be negative")
     if compare and len(paths) < 2:
         raise ToolError("--compare: give at least two models")
 
@@ -323,22 +322,22 @@ def _models(words: Sequence[str]) -> str | list[str]:
     return words[0] if len(words) == 1 else list(words)
 
 
+_SHAPES = "[[1, 3, 224, 224], [1, 5], ...]"
 _INPUT: Any = {"group": "input and output", "required": True, "convert": _models}
 main = command(
     inference,
     option("-if --input_onnx_file_path FILE...", "the model, or several: .onnx or .tflite", **_INPUT),
     option("-b --batch_size N", "size of an open first dimension (default: 1)", type=int),
-    repeated("-fs --fixed_shapes [N...]", "the shape of an input; once per input, in order", type=int),
+    repeated("-fs --fixed_shapes [N...]", "the shape of an input; once per input, in order", type=int, form=_SHAPES),
     option("-tlc --test_loop_count N", "how many runs are timed (default: 10)", type=int),
     option("-oep --onnx_execution_provider", "who runs it (default: tensorrt)", choices=PROVIDERS),
     option("-iont --intra_op_num_threads N", "threads (default: the runtime's choice)", type=int),
     flag("-pro --enable_profiling", "write the runtime's profile to the current folder"),
     repeated("-ifp --input_numpy_file_paths_for_testing FILE", "inputs: .npy in order, name=.npy, or .npz by name"),
-    parameter("numpy_ndarrays_for_testing", "inputs: arrays in order"),
+    parameter("numpy_ndarrays_for_testing", "inputs in order: [array of the shape of the first input, ...]"),
     flag("-ofp --output_numpy_file", "write result_<output>.npy to the current folder"),
     flag("--compare", "run several models in turn on the same inputs; compare times and outputs with the first"),
     option("--seed N", "random inputs instead of ones", type=int),
-    option("--warm-up N", "runs that are not timed (default: 1)", type=int),
     flag("--require-provider", "a provider that is not there is an error"),
     flag("--json", "a report in JSON instead of the lines"),
     QUIET,

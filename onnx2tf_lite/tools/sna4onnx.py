@@ -268,10 +268,12 @@ main = command(
     repeated(
         "-csoon --connection_src_op_output_names NODE OUTPUT NEW INPUT",
         "what an input reads: source node and its output, new node and its input",
+        form="[['relu0', 'r0', 'new', 'in'], ...]",
     ),
     repeated(
         "-cdoin --connection_dest_op_input_names NEW OUTPUT NODE INPUT",
         "who reads an output: new node and its output, reader and its input now",
+        form="[['new', 'out', 'conv1', 'r0'], ...]",
     ),
     option("--after TENSOR", "behind a tensor: everything that read it reads the new node"),
     option("--before NODE.INDEX", "in front of one input"),

@@ -186,7 +186,7 @@ main = command(
     rename,
     INPUT,
     OUTPUT,
-    repeated("-on --old_new OLD NEW", "the old text and the new one, which may be empty"),
+    repeated("-on --old_new OLD NEW", "the old text and the new one, which may be empty", form="[['old', 'new'], ...]"),
     option("--map FILE", "a JSON file of old and new names", dest="map_file"),
     option("-m --mode", "full: nodes and tensors; inputs, outputs: those of the model", choices=[*MODES]),
     option("--kind", "rename only these", choices=KINDS, nargs="+"),

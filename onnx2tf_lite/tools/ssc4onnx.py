@@ -254,6 +254,7 @@ main = command(
         "sizes of inputs with open dimensions, for MACs and activations",
         dest="shapes",
         convert=shapes,
+        form="{name: [1, 3, 224, 224]}",
     ),
     flag("--json", "the report as JSON"),
     flag("--markdown", "the report as Markdown"),

@@ -190,11 +190,18 @@ def _summary(model: onnx.ModelProto) -> list[str]:
     return [*lines, *([blocker] if blocker else []), f"outputs: {names}"]
 
 
+_FORM = "{name: [1, 3, 224, 224]}"
 main = command(
     shape_inference,
     INPUT,
     output(form="nothing is written"),
     option("--set-dim NAME=VALUE...", "fix or rename named dimensions", convert=assignments, form="{'N': 1}"),
-    option("--run [NAME:SHAPE...]", "fix input shapes; fill the rest from a run", dest="run_shapes", convert=shapes),
+    option(
+        "--run [NAME:SHAPE...]",
+        "fix input shapes; fill the rest from a run",
+        dest="run_shapes",
+        convert=shapes,
+        form=_FORM,
+    ),
     *COMMON,
 )

@@ -190,6 +190,13 @@ def _clip() -> ModelProto:
     return _one("Clip", [2, 3], "", "top", inits=[numpy_helper.from_array(np.array(0.5, np.float32), "top")])
 
 
+def _textm() -> ModelProto:
+    """Text comes in."""
+    nodes = [node("Equal", ["x", "k"], ["e"], "equal0"), node("Not", ["e"], ["y"], "not0")]
+    k = numpy_helper.from_array(np.array(["a", "b", "c"], object), "k")
+    return model(nodes, [info("x", TensorProto.STRING, [2, 3])], [info("y", BOOL, [2, 3])], [k], opset=19)
+
+
 def _seqm() -> ModelProto:
     layer = node("SplitToSequence", ["x"], ["seq"], "split_seq", axis=0)
     made = helper.make_tensor_sequence_value_info("seq", F, None)
@@ -323,6 +330,7 @@ MODELS: dict[str, Callable[[], ModelProto]] = {
     "splitopt": lambda: _splitm(skip=True),
     "clip": _clip,
     "seqm": _seqm,
+    "textm": _textm,
     "booln": _booln,
     "scalarin": _scalarin,
     "topk": _topk,

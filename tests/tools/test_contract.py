@@ -27,8 +27,8 @@ __all__ = ["cli"]
 
 @dataclass
 class Row:
-    """Words of the command line after input and output: an edit of ``model``; of ``func`` and ``ifm`` where ``keeps``
-    differ from it; one with the unknown name; one that changes nothing of ``noop_model``."""
+    """Words of the command line after input and output: an edit of ``model``; of ``func``, ``ifm`` and ``textm``; one
+    with the unknown name; one that changes nothing of ``noop_model``."""
 
     model: str
     edit: list[str]
@@ -37,6 +37,7 @@ class Row:
     noop_model: str = ""
     func: list[str] | None = None
     ifm: list[str] | None = None
+    text: list[str] | None = None
     positional: bool = False
 
     def words(self, source: object, target: object, more: list[str]) -> list[str]:
@@ -47,30 +48,44 @@ class Row:
 NEW = ["-aot", "Neg", "-aon", "new"]
 ROWS = {
     "sne4onnx": Row("cnn", ["-ion", "r0", "-oon", "a0"], ["-ion", "r0", "-oon", "nope"], ["-ion", "x", "-oon", "y"],
-                    func=["-ion", "t", "-oon", "y"], ifm=["-ion", "c", "r", "-oon", "y"]),
+                    func=["-ion", "t", "-oon", "y"], ifm=["-ion", "c", "r", "-oon", "y"],
+                    text=["-ion", "x", "-oon", "e"]),
     "snd4onnx": Row("cnn", ["-rn", "relu0"], ["-rn", "nope"], ["-rn", "nope", "--missing-ok"],
-                    func=["-rn", "relu"], ifm=["-rn", "relu"]),
+                    func=["-rn", "relu"], ifm=["-rn", "relu"],
+                    text=["-rn", "not0"]),
     "sna4onnx": Row("cnn", [*NEW, "--after", "r0"], [*NEW, "--after", "nope"],
-                    func=[*NEW, "--after", "t"], ifm=[*NEW, "--after", "r"]),
+                    func=[*NEW, "--after", "t"], ifm=[*NEW, "--after", "r"],
+                    text=["-aot", "Not", "-aon", "new", "--after", "e"]),
     "sor4onnx": Row("cnn", ["-on", "r0", "new"], ["-on", "nope", "new"], ["-on", "nope", "new", "--missing-ok"],
-                    func=["-on", "t", "new"], ifm=["-on", "r", "new"]),
-    "soa4onnx": Row("cnn", ["-on", "r0"], ["-on", "nope"], ["-on", "y"], func=["-on", "t"], ifm=["-on", "r"]),
+                    func=["-on", "t", "new"], ifm=["-on", "r", "new"],
+                    text=["-on", "x", "words"]),
+    "soa4onnx": Row("cnn", ["-on", "r0"], ["-on", "nope"], ["-on", "y"], func=["-on", "t"], ifm=["-on", "r"],
+                    text=["-on", "e"]),
     "sod4onnx": Row("loopm", ["-on", "all"], ["-on", "nope"], ["-on", "nope", "--missing-ok"]),
     "svs4onnx": Row("branch", ["-fovn", "a", "-tivn", "e"], ["-fovn", "nope", "-tivn", "e"],
                     ["-fovn", "nope", "-tivn", "e", "--missing-ok"],
                     func=["-fovn", "x", "-tivn", "t"], ifm=["-fovn", "x", "-tivn", "r", "--all-uses"]),
-    "scs4onnx": Row("dup", ["-d"], ["-fc", "nope"], ["-d"], "cnn", func=["-d"], ifm=["-d"], positional=True),
+    "scs4onnx": Row("dup", ["-d"], ["-fc", "nope"], ["-d"], "cnn", func=["-d"], ifm=["-d"], positional=True,
+                    text=["-d"]),
     "sam4onnx": Row("cnn", ["-on", "gemm0", "-a", "alpha", "float32", "2"],
-                    ["-on", "nope", "-a", "alpha", "float32", "2"]),
-    "soc4onnx": Row("cnn", ["-os", "18"], noop=["-os", "17"], func=["-os", "18"], ifm=["-os", "18"]),
+                    ["-on", "nope", "-a", "alpha", "float32", "2"],
+                    text=["-on", "equal0", "-ic", "k", "str", "[c,d,e]"]),
+    "soc4onnx": Row("cnn", ["-os", "18"], noop=["-os", "17"], func=["-os", "18"], ifm=["-os", "18"],
+                    text=["-os", "21"]),
     "scc4onnx": Row("cnn", ["-ioo", "x", "[0,2,3,1]"], ["-ioo", "nope", "[0,2,3,1]"],
-                    func=["-ioo", "x", "[1,0]"], ifm=["-ioo", "x", "[1,0]"]),
-    "sbi4onnx": Row("ma", ["-ics", "N"]),
-    "ssi4onnx": Row("cnn", []),
+                    func=["-ioo", "x", "[1,0]"], ifm=["-ioo", "x", "[1,0]"],
+                    text=["-ioo", "x", "[1,0]"]),
+    "sbi4onnx": Row("ma", ["-ics", "N"],
+                    text=["-ics", "N"]),
+    "ssi4onnx": Row("cnn", [],
+                    text=[]),
     "sio4onnx": Row("ma", ["-i", "in", "-is", "N", "3", "-o", "out", "-os", "N", "3"],
-                    ["-i", "nope", "-is", "N", "3", "-o", "out", "-os", "N", "3"]),
-    "sng4onnx": Row("cnn_unnamed", [], noop=[], noop_model="cnn", func=[], ifm=[]),
-    "sde4onnx": Row("cnn", [], noop=[], noop_model="branch", ifm=[]),
+                    ["-i", "nope", "-is", "N", "3", "-o", "out", "-os", "N", "3"],
+                    text=["-i", "x", "-is", "N", "3", "-o", "y", "-os", "N", "3"]),
+    "sng4onnx": Row("cnn_unnamed", [], noop=[], noop_model="cnn", func=[], ifm=[],
+                    text=[]),
+    "sde4onnx": Row("cnn", [], noop=[], noop_model="branch", ifm=[],
+                    text=[]),
 }  # fmt: skip
 #: Have no model to edit, or several: their own tests say the same of them.
 OTHERS = {"snc4onnx", "sog4onnx", "sit4onnx", "onnx2json", "json2onnx", "sed4onnx", "ssc4onnx"}
@@ -216,6 +231,61 @@ def test_keeps_what_bodies_capture(tool: str, row: Row, cli: Cli, tmp_path: Path
     onnx.checker.check_model(after, full_check=True)
     models.run(after, models.feeds(after))
     assert [t.name for t in after.graph.initializer] == ["k"]  # shared, not one copy in each branch
+
+
+@pytest.mark.parametrize(("tool", "row"), rows("text"))
+def test_text_is_checked_as_numbers_are(tool: str, row: Row, cli: Cli, tmp_path: Path) -> None:
+    """Inputs of text: the result is run like any other (a warning would say that it was not)."""
+    (source,) = models.write(tmp_path, "textm")
+    result = cli(tool, *row.words(source, tmp_path / "o.onnx", row.text or []))
+    assert result.code == 0, result.err
+    assert "WARNING" not in result.text + result.err
+    onnx.checker.check_model(str(tmp_path / "o.onnx"), full_check=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+@pytest.mark.parametrize(("tool", "row"), rows())
+def test_a_full_disk_is_one_line(tool: str, row: Row, cli: Cli, tmp_path: Path) -> None:
+    (source,) = models.write(tmp_path, row.model)
+    result = cli(tool, *row.words(source, "/dev/full", row.edit))
+    assert result.code == 1
+    assert (
+        result.err.startswith(f"ERROR: {tool}: /dev/full: cannot be written: No space") and result.err.count("\n") == 1
+    )
+    assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.parametrize(("tool", "row"), rows())
+def test_what_nobody_foresaw_is_one_line(
+    tool: str, row: Row, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*args: object, **keywords: object) -> None:
+        raise IndexError("index 7 is out of bounds")
+
+    (source,) = models.write(tmp_path, row.model)
+    monkeypatch.setattr("onnx2tf_lite.tools._edit.check", fault)
+    result = cli(tool, *row.words(source, tmp_path / "o.onnx", row.edit))
+    assert result.code == 1 and result.err.count("\n") == 1
+    assert result.err.startswith(f"ERROR: {tool}: internal error: IndexError: index 7") and listing(tmp_path) == [
+        source.name
+    ]
+
+
+@pytest.mark.parametrize(("tool", "row"), rows())
+def test_a_refusal_says_how_to_insist(
+    tool: str, row: Row, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the check does not accept is not written, but with --no-check."""
+
+    def refuse(*args: object, **keywords: object) -> None:
+        raise ToolError("the result is not a valid model")
+
+    (source,) = models.write(tmp_path, row.model)
+    monkeypatch.setattr("onnx2tf_lite.tools._edit.check", refuse)
+    words = row.words(source, tmp_path / "o.onnx", row.edit)
+    result = cli(tool, *words)
+    assert result.code == 1 and "--no-check" in result.err and listing(tmp_path) == [source.name]
+    assert cli(tool, *words, "--no-check").code == 0 and (tmp_path / "o.onnx").exists()
 
 
 @pytest.mark.parametrize(("tool", "row"), [p for p in rows() if p.values[1].model == "cnn"])  # type: ignore[attr-defined]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from itertools import pairwise
 
 import pytest
 
@@ -81,3 +83,16 @@ def test_every_parameter_is_explained(tool: str) -> None:
     text = (inspect.getdoc(function) or "").partition("Parameters\n----------\n")[2]
     said = [line.partition(":")[0] for line in text.splitlines() if not line.startswith(" ")]
     assert said == list(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize("tool", sorted(SIGNATURES))
+def test_what_is_nested_is_shown(tool: str) -> None:
+    """Lists of lists and dictionaries: how they are written, with the shapes of arrays."""
+    function = VERBS[TOOLS[tool]].function()
+    text = (inspect.getdoc(function) or "").partition("Parameters\n----------\n")[2].splitlines()
+    said = {a.partition(":")[0]: b for a, b in pairwise(text) if not a.startswith(" ")}
+    nested = re.compile(r"Mapping|Values|Variables|Shapes|Sequence\[(Sequence|np|Any)")
+    for name, parameter in inspect.signature(function).parameters.items():
+        if nested.search(str(parameter.annotation)):
+            assert re.search(r"[\[{].*[\]}]", said[name]), (name, said[name])
+        assert "may be repeated" not in said[name]
