@@ -35,6 +35,7 @@ from .upgrade import Upgrade
 from .widen import Widen
 
 __all__ = [
+    "FUSIONS",
     "PASSES",
     "TARGET",
     "LazyTensor",

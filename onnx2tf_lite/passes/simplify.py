@@ -39,7 +39,7 @@ class Simplify(Pass):
         mode = self.options.simplify
         if mode not in ("auto", "always", "never"):
             raise ValueError(f"simplify={mode!r}: auto, always or never")
-        if mode == "never" or not (mode == "always" or promising(graph)):
+        if mode == "never" or self.options.keep_nodes or not (mode == "always" or promising(graph)):
             return PassResult(graph, False)
         before = _operators(graph)
         modified, rounds, notes = self.own(graph).modified, 0, list[str]()

@@ -128,7 +128,7 @@ def survey(
     model: onnx.ModelProto, file: str = "", file_bytes: int = 0, shapes: Mapping[str, Sequence[int]] | None = None
 ) -> Survey:
     """Count; ``shapes`` fixes inputs, by name.  Weights in side files are not looked at."""
-    inferred = _sized(model, shapes or {})
+    inferred = sized(model, shapes or {})
     rows = _rows(inferred)
     graphs: list[onnx.GraphProto] = [s.graph for s in scopes(inferred) if not is_function(s.graph)]
     constants = [c for g in graphs for c in _constants(g, rows)]
@@ -195,7 +195,7 @@ def _label(node: onnx.NodeProto) -> str:
     return f"{node.domain}::{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
 
 
-def _sized(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
+def sized(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
     """With the types of all tensors, as far as inference gets."""
     copy = model
     if shapes:  # what the file says of other tensors holds for the sizes that it declares

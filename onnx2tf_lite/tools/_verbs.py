@@ -51,11 +51,14 @@ GROUPS: dict[str, dict[str, Verb]] = {
     "the whole model": {
         "infer": Verb("ssi4onnx", "shape_inference", "infer shapes"),
         "opset": Verb("soc4onnx", "change", "convert to another opset"),
+        "simplify": Verb("spo4onnx", "partial_optimization", "fold and remove what can be, keep the rest"),
         "share": Verb("scs4onnx", "shrinking", "share equal constants"),
         "erase-docs": Verb("sde4onnx", "erase", "erase doc strings"),
     },
     "look and test": {
         "structure": Verb("ssc4onnx", "structure_check", "operators, parameters, sizes; compare two models"),
+        "view": Verb("view", "view", "a page with the picture of a model", edits=False),
+        "diff": Verb("diff", "diff", "in what two models differ", edits=False),
         "test": Verb("sit4onnx", "inference", "run, time, compare", edits=False),
         "to-json": Verb("onnx2json", "convert", "the model as JSON", edits=False),
         "from-json": Verb("json2onnx", "convert", "a model from JSON", edits=False),
