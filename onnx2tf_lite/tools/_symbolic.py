@@ -16,7 +16,6 @@ from ..errors import ConversionError, ToolError
 from ..model.infer import infer
 from ..model.lazy import onnx
 from ..model.names import fresh
-from ..model.surgeon import NAMELESS
 from ..model.types import dims, types
 from ..model.walk import Scope, inputs, is_function, scopes
 
@@ -27,6 +26,8 @@ LONGEST = 60  # letters of a formula; what is longer gets the name of the first 
 
 def name_inputs(model: onnx.ModelProto) -> None:
     """A name for every extent of an input that has none, in place: ``x_2`` for axis 2 of ``x``."""
+    from ..model.surgeon import NAMELESS
+
     taken = _names(model)
     here = set(inputs(model.graph))
     for info in (v for v in model.graph.input if v.name in here):

@@ -66,4 +66,5 @@ GROUPS: dict[str, dict[str, Verb]] = {
     },
 }
 VERBS: dict[str, Verb] = {verb: row for group in GROUPS.values() for verb, row in group.items()}
-TOOLS: dict[str, str] = {row.tool: verb for verb, row in VERBS.items()}
+#: Known name of a tool -> its verb.
+TOOLS: dict[str, str] = {row.tool: verb for verb, row in VERBS.items() if row.tool != verb}

@@ -32,10 +32,8 @@ from ..model.tensors import nbytes, to_array
 from ..model.types import dims, dtype_word, type_text, types
 from ..model.walk import Scope, bodies, captures, constants, is_function, scopes, sort, title
 from ..model.write import atomic
-from . import _flops
 from ._options import GRAPH, QUIET
 from ._picture import draw
-from ._survey import sized
 
 SMALL = 16  # elements of a constant that are shown
 TEXT = 300  # letters of an attribute that are shown
@@ -79,6 +77,8 @@ def graphs(
     ``shapes`` fixes inputs by name, ``wrong`` is what a check says of tensors, ``marks`` what happened to nodes, by the
     address of what they make, and ``label`` what these graphs are called beside others.
     """
+    from ._survey import sized
+
     for scope in scopes(model):
         sort(scope.graph)
     known = [types(s.graph) for s in scopes(sized(model, shapes or {}))]
@@ -162,6 +162,8 @@ class _Drawing:
         self.nodes.append(about | ({"mark": mark} if mark else {}))
 
     def _of(self, node: onnx.NodeProto, name: str) -> Json:
+        from . import _flops
+
         texts = {a.name: _attribute(a) for a in node.attribute if a.type not in (a.GRAPH, a.GRAPHS)}
         inside = [f"{self.scope.path}/{name}/{key}".lstrip("/") for key, _ in bodies(node)]
         cost = _flops.count(node, self.extents)

@@ -57,6 +57,8 @@ SIGNATURES = {
     "onnx_graph=None, output_onnx_file_path='', non_verbose=False)",
     "sng4onnx": "generate(input_onnx_file_path='', onnx_graph=None, output_onnx_file_path='', "
     "has_external_data=False, non_verbose=False)",
+    "spo4onnx": "partial_optimization(input_onnx_file_path='', onnx_graph=None, output_onnx_file_path='', "
+    "overwrite_input_shape=None, optimization_times=0, target_onnxsim_version='', non_verbose=False)",
     "sde4onnx": "erase(input_onnx_file_path='', onnx_graph=None, output_onnx_file_path='', non_verbose=False)",
 }
 

@@ -1,0 +1,1 @@
+from onnx2tf_lite.tools.spo4onnx import partial_optimization as partial_optimization
