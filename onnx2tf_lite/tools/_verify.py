@@ -224,11 +224,16 @@ def _fits(model: onnx.ModelProto, feeds: Results) -> bool:
     )
 
 
-def difference(got: Results, expected: Results) -> tuple[str, str]:
-    """The first of the expected results that is not as expected, and why; two empty strings where all are."""
+def difference(
+    got: Results, expected: Results, rounding: float = 1e-5, why: str = "the same operators in another order"
+) -> tuple[str, str]:
+    """The first of the expected results that is not as expected, and why; two empty strings where all are.
+
+    ``rounding``, of the largest value of a result, is what it may be off, and ``why``.
+    """
     from ..validation.judge import Tolerance, compare
 
-    limit = Tolerance(1e-5, "the same operators in another order")
+    limit = Tolerance(rounding, why)
     for name, wanted in expected.items():
         what = _difference(got[name], wanted, lambda a, b: compare(a, b, limit).what)
         if what:
