@@ -72,29 +72,26 @@ def build(folder: Path, size: int) -> None:
     onnx.save(helper.make_model(tail, opset_imports=made.opset_import, ir_version=8), folder / "tail.onnx")
 
 
-def measure(words: list[str], environment: dict[str, str]) -> tuple[float, int, bool]:
+def measure(words: list[str], environment: dict[str, str], folder: str) -> tuple[float, int, bool]:
     """Seconds, peak resident bytes, and whether the exit code was 0."""
     start = time.perf_counter()
-    with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(words, env=environment, cwd=folder, **quiet) as process:  # type: ignore[call-overload]
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     return time.perf_counter() - start, usage.ru_maxrss * 1024, process.returncode == 0
 
 
-def row(tool: str, source: Path, programs: list[list[str]], environments: list[dict[str, str]], runs: int) -> str:
-    """A line of the table: each program's best time of some runs, and the memory of that one."""
-    cells = []
-    for program, environment in zip(programs, environments, strict=True):
-        found = []
-        for _ in range(runs):
-            with tempfile.TemporaryDirectory(dir=source.parent) as folder:
-                names = {"model": source, "tail": source.parent / "tail.onnx", "out": Path(folder, "o.onnx")}
-                words = [word.format(**names) for word in COMMANDS[tool].split()]
-                os.chdir(folder)
-                found.append(measure([*program, *words], environment))
-        seconds, peak, done = min(found)
-        cells.append(f"{seconds:.1f} s, {peak / 2**30:.2f} GiB" if done else f"fails ({seconds:.1f} s)")
-    return f"| `{tool}` | {' | '.join(cells)} |"
+def cell(tool: str, source: Path, program: list[str], environment: dict[str, str], runs: int) -> str:
+    """A figure of the table: the best time of some runs, and the memory of that one."""
+    found = []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory(dir=source.parent) as folder:
+            names = {"model": source, "tail": source.parent / "tail.onnx", "out": Path(folder, "o.onnx")}
+            words = [word.format(**names) for word in COMMANDS[tool].split()]
+            found.append(measure([*program, *words], environment, folder))
+    seconds, peak, done = min(found)
+    return f"{seconds:.1f} s, {peak / 2**30:.2f} GiB" if done else f"fails ({seconds:.1f} s)"
 
 
 def main() -> None:
@@ -110,17 +107,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # a child's peak begins with the size of its parent
             pool.submit(build, Path(folder), int(options.gigabytes * 2**30)).result()
-        for name in ("one", "side"):
-            heads = ["ours", *(["original"] if options.bin else [])]
-            print(f"\n| {'in one file' if name == 'one' else 'with a side file'} | {' | '.join(heads)} |")
-            print("|---|" + "---|" * len(heads))
-            for tool in options.tools:
-                programs = [[sys.executable, "-c", start.format(tool)]]
-                if options.bin:
-                    programs.append([str(options.bin.absolute() / tool)])
-                environments = [plain | {"PYTHONPATH": str(ROOT)}, plain][: len(programs)]
-                print(row(tool, Path(folder, f"{name}.onnx"), programs, environments, options.runs), flush=True)
-        os.chdir(ROOT)
+        whose = ["ours", *(["original"] if options.bin else [])]
+        heads = [f"{kind}: {who}" for kind in ("one file", "side file") for who in whose]
+        print(f"| | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
+        for tool in options.tools:
+            programs = [([sys.executable, "-c", start.format(tool)], plain | {"PYTHONPATH": str(ROOT)})]
+            if options.bin:
+                programs.append(([str(options.bin.absolute() / tool)], plain))
+            sources = [Path(folder, f"{name}.onnx") for name in ("one", "side")]
+            cells = [cell(tool, source, *program, options.runs) for source in sources for program in programs]
+            print(f"| `{tool}` | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
