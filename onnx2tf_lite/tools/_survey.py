@@ -6,12 +6,13 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..errors import ToolError
 from ..model.infer import infer
 from ..model.lazy import onnx
-from ..model.tensors import is_external, nbytes
+from ..model.tensors import is_external, nbytes, reference
 from ..model.types import dims, dtype, dtype_word, type_word
 from ..model.walk import all_constants, bodies, is_function, reads, scopes, tensors, title
 from . import _flops
@@ -138,7 +139,7 @@ def survey(
     return Survey(
         file=file,
         file_bytes=file_bytes,
-        **_header(model),
+        **_header(model, file),
         rows=rows,
         constants=sorted(constants, key=lambda c: (-c.bytes, c.name)),
         inputs=[_end(v) for v in inferred.graph.input if v.name not in held],
@@ -161,10 +162,12 @@ def _rows(model: onnx.ModelProto) -> dict[str, OperatorRow]:
     return rows
 
 
-def _header(model: onnx.ModelProto) -> dict[str, Any]:
-    """What the model says of itself."""
+def _header(model: onnx.ModelProto, file: str) -> dict[str, Any]:
+    """What the model says of itself; ``file`` is where it is, and may hold weights that stayed there."""
+    own = Path(file).resolve().name
+    outside = [t for t in tensors(model) if is_external(t) and not (file and reference(t).get("location") == own)]
     return {
-        "external_bytes": sum(nbytes(t) for t in tensors(model) if is_external(t)),
+        "external_bytes": sum(map(nbytes, outside)),
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
         "ir_version": model.ir_version,
         "opsets": {o.domain or "ai.onnx": o.version for o in model.opset_import},

@@ -157,7 +157,8 @@ def _cut(
     ends: Sequence[str],
     known: dict[str, onnx.TypeProto],
 ) -> None:
-    """Leave only these nodes, and what they read."""
+    """Leave only these nodes, and what they read; on the message itself, since onnx_ir, which can extract too, writes
+    another message than it has read."""
     graph = model.graph
     infos = {v.name: onnx.ValueInfoProto.FromString(v.SerializeToString()) for v in (*graph.input, *graph.output)}
     listed = [v.name for v in graph.input if v.name in initializers(graph) and v.name not in starts]

@@ -22,7 +22,7 @@ from ..commands import Log, command, flag, option
 from ..commands.words import shapes
 from ..errors import ToolError, naming, unknown
 from ..model.lazy import onnx
-from ..model.read import read_model
+from ..model.read import read_model, view_model
 from ..model.walk import inputs
 from ._options import GRAPH, INPUT, QUIET
 
@@ -70,7 +70,7 @@ def read(path: str, graph: onnx.ModelProto | None, shapes: Shapes) -> Survey:
 
     if graph is None and not path:
         raise ToolError("no model: give input_onnx_file_path or onnx_graph")
-    model = graph if graph is not None else read_model(path)
+    model = graph if graph is not None else read_model(path) if path == "-" else view_model(path)
     for name in shapes:
         if name not in inputs(model.graph):
             raise unknown("--shape", "graph input", name, inputs(model.graph))

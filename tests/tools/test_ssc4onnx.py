@@ -218,6 +218,24 @@ def test_side_files_are_not_read(tmp_path: Path) -> None:
     assert kilobytes < 500_000
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of the memory is read from /proc")
+def test_weights_in_the_model_are_not_read(tmp_path: Path) -> None:
+    """200 MB in the model's own file with less memory than that; the sizes are those of the file."""
+    weights = helper.make_tensor("w", F, [5_000_000, 10], np.zeros(200_000_000, np.uint8).tobytes(), raw=True)
+    made = models.model([models.node("Gather", ["w", "i"], ["y"], "g")], [models.info("i", TensorProto.INT64, ["n"])],
+                        [models.info("y", F, ["n", 10])], [weights])  # fmt: skip
+    path = tmp_path / "m.onnx"
+    onnx.save(made, path)
+    code = (
+        "import re, sys; from onnx2tf_lite.tools.ssc4onnx import structure_check\n"
+        "size = structure_check(sys.argv[1], non_verbose=True)[1]\n"
+        "print(size, re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True)
+    size, kilobytes = map(int, done.stdout.split())
+    assert size == path.stat().st_size and kilobytes < 195_000
+
+
 @pytest.mark.parametrize("path", models.real("mnist_8", "go1_joystick_policy", "vittrack", "deeplab_v3_mnv2_257"))
 def test_multiply_accumulates_are_those_of_onnxsim(path: Path) -> None:
     """Of models whose shapes are all known: another program, with formulas of its own."""
