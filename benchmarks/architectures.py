@@ -265,6 +265,24 @@ def vit_sdpa(net: Network, x: str) -> str:
     return x
 
 
+def vit_qkv(net: Network, x: str) -> str:
+    """q, k and v of one product, as timm has it, with a scale on q and on k."""
+    e, s, count = 96, 256, 3
+    scale = net.const((e // count) ** -0.25)
+    for _ in range(3):
+        joined = net.linear(net.layer_norm(x, e), e, 3 * e)
+        seen = net.op(
+            "Transpose", net.op("Reshape", joined, net.ints(1, s, 3, count, e // count)), perm=[2, 0, 3, 1, 4]
+        )
+        q, k, v = (net.op("Gather", seen, net.const(i, np.int64), axis=0) for i in range(3))
+        k = net.op("Mul", net.op("Transpose", k, perm=[0, 1, 3, 2]), scale)
+        chance = net.op("Softmax", net.op("MatMul", net.op("Mul", q, scale), k), axis=-1)
+        mixed = net.op("Transpose", net.op("MatMul", chance, v), perm=[0, 2, 1, 3])
+        x = net.op("Add", x, net.linear(net.op("Reshape", mixed, net.ints(1, s, e)), e, e))
+        x = net.op("Add", x, net.mlp(net.layer_norm(x, e), e))
+    return x
+
+
 def decoder(net: Network, x: str) -> str:
     e, s = 64, 192
     mask = net.const(np.triu(np.full((1, 1, s, s), -np.inf), 1))
@@ -315,6 +333,25 @@ def temporal(net: Network, x: str) -> str:
     c = 16
     for cout in (32, 32, 64, 64):
         x, c = net.op("Relu", net.conv(x, c, cout, (3,))), cout
+    return x
+
+
+def causal(net: Network, x: str) -> str:
+    """A temporal convolutional network: padded on both sides, cut behind, with a residual."""
+    c = 32
+    x = net.conv(x, 16, c, (1,))
+    for step in (1, 2, 4, 8):
+        y = net.op("Conv", x, net.weights(c, c, 3), net.vector(c), pads=[2 * step] * 2, dilations=[step])
+        x = net.op("Add", x, net.op("Relu", net.op("Slice", y, net.ints(0), net.ints(-2 * step), net.ints(2))))
+    return x
+
+
+def gated(net: Network, x: str) -> str:
+    """Convolutions of which one half gates the other."""
+    x, c = net.conv(x, 3, 32, 3, 2), 32
+    for cout in (64, 64, 64):
+        a, b = net.op("Split", net.conv(x, c, 2 * cout, 1), net.ints(cout, cout), results=2, axis=1)
+        x, c = net.op("Mul", a, net.op("Sigmoid", b)), cout
     return x
 
 
@@ -407,12 +444,15 @@ ARCHITECTURES: dict[str, tuple[tuple[int, ...], Callable[[Network, str], str], f
     "speech_conv": ((1, 1, 4000), speech_conv, 0.92),
     "vit": (IMAGE, vit, 0.92),
     "vit_sdpa": ((1, 256, 64), vit_sdpa, 0.92),
+    "vit_qkv": ((1, 256, 96), vit_qkv, 0.92),
     "decoder": ((1, 192, 64), decoder, 0.92),
     "encoder_post_norm": ((1, 256, 64), encoder_post_norm, 0.92),
     "windows": ((16, 49, 64), windows, 0.92),
     "mixer": ((1, 196, 96), mixer, 1.02),
     "convnext": (IMAGE, convnext, 1.02),
     "temporal": ((1, 16, 1000), temporal, 1.02),
+    "causal": ((1, 16, 1000), causal, 1.02),
+    "gated": (IMAGE, gated, 1.02),
     "resnet": (IMAGE, resnet, 1.02),
     "mobilenet": (IMAGE, mobilenet, 1.02),
     "squeeze_excite": (IMAGE, squeeze_excite, 1.02),

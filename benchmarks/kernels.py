@@ -89,11 +89,21 @@ def channel_statistics(x: Value) -> Value:
     return b.reduce("MEAN", b.reshape(b.reduce("MEAN", x, (1, 2), True), (1, 8, 8)), (2,), True)
 
 
+def parts(x: Value, count: int) -> Sequence[Value]:
+    size = int(x.shape[-1]) // count  # type: ignore[arg-type]
+    return [b.narrow(x, x.rank - 1, i * size, size) for i in range(count)]
+
+
+def largest(x: Value) -> Value:
+    return b.emit("MAX_POOL_2D", x, kernel=(3, 3), strides=(2, 2), padding="VALID", activation=None)
+
+
 def scores(x: Value, y: Value) -> Value:
     return b.matmul(x, y, adj_y=True)
 
 
 IMAGE, TOKENS, HEADS = (1, 56, 56, 64), (1, 196, 192), (1, 4, 196, 48)
+AROUND = ((0, 0), (1, 1), (1, 1), (0, 0))
 PAIRS = (1, 4, 196, 196)
 QUESTIONS = {
     "a visit against multiplications": Question(
@@ -128,7 +138,7 @@ QUESTIONS = {
     "q, k and v": Question(
         [TOKENS],
         {"three FULLY_CONNECTED": lambda x: [heads(dense(x, 192)) for _ in range(3)], "one, split": one_projection},
-        "three stay three",
+        "fusion/channels.py: slice_of_weights",
     ),
     "operand of scores": Question(
         [HEADS, HEADS],
@@ -173,8 +183,46 @@ QUESTIONS = {
     ),
     "two halves": Question(
         [IMAGE],
-        {"SLICE twice": lambda x: [b.narrow(x, 3, i, 32) for i in (0, 32)], "SPLIT": lambda x: b.split(x, [32, 32], 3)},
-        "SLICEs stay SLICEs",
+        {"SPLIT": lambda x: b.split(x, [32, 32], 3), "SLICE twice": lambda x: [b.narrow(x, 3, i, 32) for i in (0, 32)]},
+        "fusion/splits.py: together",
+    ),
+    "parts of a layer of one place": Question(
+        [IMAGE],
+        {"layers of 16": lambda x: [conv(x, 16) for _ in range(4)], "slices": lambda x: parts(conv(x, 64), 4)},
+        "fusion/channels.py: WIDTH",
+    ),
+    "parts of a window": Question(
+        [(1, 28, 28, 64)],
+        {"layers of 32": lambda x: [conv(x, 32, 3) for _ in range(4)], "slices": lambda x: parts(conv(x, 128, 3), 4)},
+        "fusion/channels.py: WIDTH",
+    ),
+    "parts of a window, of half the width": Question(
+        [(1, 28, 28, 64)],
+        {"slices": lambda x: parts(conv(x, 192, 3), 4), "layers of 48": lambda x: [conv(x, 48, 3) for _ in range(4)]},
+        "fusion/channels.py: WIDTH",
+    ),
+    "layer of one place and TRANSPOSE": Question(
+        [(1, 1600, 4, 16)],
+        {"layer first": lambda x: b.transpose(conv(x, 1), (0, 2, 1, 3)),
+         "TRANSPOSE first": lambda x: conv(b.transpose(x, (0, 2, 1, 3)), 1)},
+        "fusion/views.py: after_layer",
+    ),
+    "deviations squared": Question(
+        [IMAGE, (1, 1, 1, 64)],
+        {"SQUARED_DIFFERENCE": b.squared_difference, "SUB, SQUARE": lambda x, y: b.square(x - y)},
+        "op_handlers/normalization.py: grouped",
+    ),
+    "pads of a maximum": Question(
+        [(1, 112, 112, 64)],
+        {"PADV2 of -inf": lambda x: largest(b.pad(b.relu(x), AROUND, -np.inf)),
+         "PAD": lambda x: largest(b.pad(b.relu(x), AROUND))},
+        "both stay what they are",
+    ),
+    "expectation over the last axis": Question(
+        [IMAGE],
+        {"MUL, SUM": lambda x: b.reduce("SUM", x * np.arange(64, dtype=F32), (3,), True),
+         "FULLY_CONNECTED": lambda x: b.fully_connected(x, np.arange(64, dtype=F32)[None], np.zeros(1, F32))},
+        "both stay what they are",
     ),
 }  # fmt: skip
 

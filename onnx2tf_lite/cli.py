@@ -41,10 +41,14 @@ class _Answer(argparse.Action):
 
 
 def _passes() -> None:
+    from .fusion import RULES
     from .passes import PASSES
 
     for entry in PASSES.values():
         print(f"{entry.name:<14}{entry.summary}")
+    print("\nRules of the program that was laid out; --keep-node leaves alone what is made of a node:")
+    for rule in RULES:
+        print(f"{rule.rewrite.__name__:<23}{rule.what}")
 
 
 def _operators() -> None:

@@ -18,7 +18,14 @@ from . import activations, attention, channels, cleanup, forms, padding, slices,
 from .qdq import qdq
 
 #: Rules that need algebra to see: benchmarks/latency.py measures what they save.
-ALGEBRA = [*views.RULES, *attention.RULES, *slices.RULES, *channels.RULES]
+ALGEBRA = [
+    *views.RULES,
+    *attention.RULES,
+    *slices.RULES,
+    *channels.RULES,
+    padding.cut_pads,
+    forms.floor_division,
+]
 RULES = [
     *cleanup.RULES,
     *forms.RULES,

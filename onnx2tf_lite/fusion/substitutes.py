@@ -22,6 +22,16 @@ def square(m: Match) -> Value | None:
     return b.mul(m.x, m.x) if m.x.dtype == FLOAT else None
 
 
+@rule("SQUARED_DIFFERENCE(x, y)")
+def squared_difference(m: Match) -> Value | None:
+    """SQUARED_DIFFERENCE as a difference and a product
+
+    (x - y) ** 2 = (x - y) * (x - y).
+    """
+    difference = b.sub(m.x, m.y)
+    return b.mul(difference, difference)
+
+
 @rule("HARD_SWISH(x)")
 def hard_swish(m: Match) -> Value | None:
     """HARD_SWISH composed

@@ -163,6 +163,7 @@ def _unary(kind: str) -> Callable[..., Value]:
 maximum = _nary("MAXIMUM")
 minimum = _nary("MINIMUM")
 power = _nary("POW")
+squared_difference = _nary("SQUARED_DIFFERENCE")
 floor_div = _nary("FLOOR_DIV")
 floor_mod = _nary("FLOOR_MOD")
 equal = _nary("EQUAL")

@@ -67,16 +67,26 @@ def grouped(x: Value, scale: Value, bias: Value, count: Dim, epsilon: float) -> 
     n, c, *space = x.shape
     axes, groups = range(2, x.rank), (count, dims.floordiv(c, count))
     mean = b.reduce("MEAN", x, axes, keepdims=True)
-    centred = x - mean
-    variance = b.reduce("MEAN", b.square(centred), axes, keepdims=True)
+    variance = b.reduce("MEAN", b.squared_difference(x, mean), axes, keepdims=True)
     if count == c:
-        return affine(centred, b.rsqrt(variance + epsilon) * per_channel(scale, x.rank), per_channel(bias, x.rank))
-    mean, variance = (b.reshape(v, (n, *groups)) for v in (mean, variance))
-    offset = mean - b.reduce("MEAN", mean, [2], keepdims=True)
-    variance = b.reduce("MEAN", variance + b.square(offset), [2], keepdims=True)
-    factor = b.rsqrt(variance + epsilon) * b.reshape(scale, groups)
-    summand = offset * factor + b.reshape(bias, groups)
-    return affine(centred, *(b.reshape(v, (n, c, *(1 for _ in space))) for v in (factor, summand)))
+        ends = _rescaling(mean, variance, per_channel(scale, x.rank), per_channel(bias, x.rank), epsilon)
+        return affine(x, *ends)
+    each, inside = (b.reshape(v, (n, *groups)) for v in (mean, variance))
+    centre = b.reduce("MEAN", each, [2], keepdims=True)
+    spread = b.reduce("MEAN", inside + b.squared_difference(each, centre), [2], keepdims=True)
+    factor, summand = _rescaling(centre, spread, b.reshape(scale, groups), b.reshape(bias, groups), epsilon)
+    wide = (n, c, *(1 for _ in space))
+    return affine(x, b.reshape(factor, wide), b.reshape(summand, wide))
+
+
+def _rescaling(mean: Value, variance: Value, scale: Value, bias: Value, epsilon: float) -> tuple[Value, Value]:
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias as factor and summand of x.
+
+    Not centred first, the large tensor is written once less; what is lost of a mean that is large beside the deviation
+    is what the rounding of x itself loses.
+    """
+    factor = b.rsqrt(variance + epsilon) * scale
+    return factor, bias - mean * factor
 
 
 @op("LpNormalization")

@@ -15,7 +15,7 @@ import onnx_graphsurgeon as gs
 from ..model.edit import GraphEdit, Tensor, arg, ints, producer, shape, static, title, value
 from .linear import LinearMap, diagonal
 
-LARGEST = 16 << 20  # bytes of a weight that is merged: products of larger ones take longer than a conversion
+LARGEST = 64 << 20  # bytes of a weight that is merged, which takes its float64 copies
 SHARED_LIMIT = 1 << 16  # bytes of weights that may be duplicated
 
 

@@ -160,6 +160,11 @@ def composed_size(outer: LinearMap, inner: LinearMap) -> int:
     return outer.outputs * (inner.inputs // math.gcd(outer.groups, inner.groups)) * places
 
 
+def composing(outer: LinearMap, inner: LinearMap) -> int:
+    """Multiplications that it takes to compose two maps."""
+    return composed_size(outer, inner) * (inner.outputs // math.gcd(outer.groups, inner.groups))
+
+
 def composed(outer: LinearMap, inner: LinearMap) -> LinearMap:
     """``outer(inner(x))`` of two composable maps: (A B) x + (A b + a)."""
     groups, grid = math.gcd(outer.groups, inner.groups), len(outer.window)

@@ -17,12 +17,14 @@ import onnx_graphsurgeon as gs
 from ..model.edit import GraphEdit, Tensor, graphs, producer, same_shape, shape
 from . import layers
 from .layers import LAYERS, WINDOWED, Arrangement
-from .linear import LinearMap, added, composable, composed, composed_size, sum_size
+from .linear import LinearMap, added, composable, composed, composed_size, composing, sum_size
 from .manager import Pass, PassResult, counted
 from .shapes import infer
 
 #: What one look at every element of a tensor costs, in multiplications of a convolution (benchmarks/kernels.py).
 VISIT = 20
+#: Multiplications that one product of weights may take: about a second.  Sums cost next to nothing.
+WORK = 1e10
 #: Nodes that add, with the signs of their operands.
 SUMS = {"Add": (1, 1), "Sub": (1, -1)}
 
@@ -196,6 +198,8 @@ def _chains(edit: GraphEdit, outer: gs.Node, ours: set[int]) -> bool:
         if total is None or linear is None or not composable(total, linear):
             return False
         if composed_size(total, linear) > total.weights.size + linear.weights.size + VISIT * linear.outputs:
+            return False
+        if composing(total, linear) > WORK:
             return False
         total = composed(total, linear)
     if total is None or not layers.fits(total):

@@ -35,7 +35,7 @@ def total(m: Match) -> Value | None:
     return b.mul(b.emit("MEAN", m.x, **m.root.attrs), np.float32(count))
 
 
-RULES = [substitutes.square, quotient, total]
+RULES = [substitutes.square, substitutes.squared_difference, quotient, total]
 WIDE = [substitutes.hard_swish, substitutes.depth_to_space, substitutes.space_to_depth]  # no kernel of 16 bits
 
 

@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from onnx2tf_lite import passes
+from onnx2tf_lite.passes import reparameterise
 
 from .conftest import law, model, ops
 
@@ -222,3 +223,17 @@ def test_random_sums(seed: int) -> None:
     before = model(text, **constants)
     graph, result = law("reparameterise", before)
     assert len(graph.nodes) < len(before.graph.node) or not result.modified
+
+
+@pytest.mark.parametrize(("budget", "left"), [(6**3, 1), (6**3 - 1, 2)])
+def test_products_of_weights_that_take_too_long_stay(monkeypatch: pytest.MonkeyPatch, budget: int, left: int) -> None:
+    """A product of two 6 x 6 matrices takes 6 ** 3 multiplications."""
+    monkeypatch.setattr(reparameterise, "WORK", budget)
+    graph, _ = law("reparameterise", build("a = Conv (x, w1)  y = Conv (a, w1)", "2,6,8,8"))
+    assert ops(graph) == {"Conv": left}
+
+
+def test_sums_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reparameterise, "WORK", 0)
+    graph, _ = law("reparameterise", build(MERGES[0][1], "2,6,8,8"))
+    assert ops(graph) == MERGES[0][2]

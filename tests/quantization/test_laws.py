@@ -114,6 +114,7 @@ def test_rounding_by_moments_is_better_and_right_on_average() -> None:
 
 PREPARED = {
     "square": (lambda x: b.emit("SQUARE", x), (1, 3, 4, 8)),
+    "squared-difference": (lambda x: b.squared_difference(x, b.reduce("MEAN", x, (1, 2), True)), (1, 3, 4, 8)),
     "quotient": (lambda x: b.div(x, np.float32([1, 2, 4, 8, 0.5, 3, 5, 7])), (1, 3, 4, 8)),
     "total": (lambda x: b.reduce("SUM", x, (1, 2)), (1, 3, 4, 8)),
     "hard-swish": (lambda x: b.emit("HARD_SWISH", x), (1, 3, 4, 8)),

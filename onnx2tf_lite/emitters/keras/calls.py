@@ -104,7 +104,7 @@ STABLEHLO_MINIMUM=math.minimum EQUAL=math.equal NOT_EQUAL=math.not_equal LESS=ma
 LESS_EQUAL=math.less_equal GREATER=math.greater GREATER_EQUAL=math.greater_equal SELECT_V2=where
 SOFTMAX=nn.softmax LOG_SOFTMAX=nn.log_softmax TRANSPOSE=transpose RESHAPE=reshape SLICE=slice
 PAD=pad TILE=tile BROADCAST_TO=broadcast_to REVERSE_V2=reverse SHAPE=shape FILL=fill REAL=math.real
-IMAG=math.imag
+IMAG=math.imag SQUARED_DIFFERENCE=math.squared_difference
 """
 SAME = dict(pair.split("=") for pair in _SAME.split())
 

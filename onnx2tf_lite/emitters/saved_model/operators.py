@@ -128,6 +128,7 @@ Split                 split_dim:int32 value:T -> output:num_split*T
 SplitV                value:T size_splits:Tlen split_dim:int32 -> output:num_split*T
 Sqrt                  x:T -> y:T
 Square                x:T -> y:T
+SquaredDifference     x:T y:T -> z:T
 StatefulPartitionedCall args:[Tin] -> output:[Tout] | f:func
 StatelessIf           cond:Tcond input:[Tin] -> output:[Tout] | then_branch:func else_branch:func output_shapes:shapes
 StatelessWhile        input:[T] -> output:[T] | cond:func body:func output_shapes:shapes

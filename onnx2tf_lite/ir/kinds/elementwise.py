@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from math import pi
+from math import inf, pi
 from typing import Any
 
 import numpy as np
@@ -162,6 +162,14 @@ binary(
     **_fused("Mul", "2:qi8|qu8 3:@enlarges 4:qi16 5:i64 7:u32", "Mul"),
 )
 binary("DIV", _divide, None, "f32 i32", _QUOTIENT, **{**_fused("Div", "2:rank>4", None), "symbolic": _quotient})
+binary(
+    "SQUARED_DIFFERENCE",
+    lambda x, y: np.square(x - y),
+    None,
+    "f32",
+    real("+ + + n n", (0, inf), None, commutes=True),
+    **_form("SquaredDifference", "", "SquaredDifference"),
+)
 _versions = "2:i8 3:rank>4 4:i16"
 binary(
     "MAXIMUM",

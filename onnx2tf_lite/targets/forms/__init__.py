@@ -38,7 +38,7 @@ FORMS: dict[str, DeviceForm] = {
     "unroll": DeviceForm([unroll.rows, unroll.step], whole=unroll.unroll),
     "ranks": DeviceForm(whole=partial(ranks.limit, most=4)),
     "argmax": DeviceForm([arithmetic.argmax, arithmetic.argmin]),
-    "square": DeviceForm([substitutes.square]),
+    "square": DeviceForm([substitutes.square, substitutes.squared_difference]),
     "gelu": DeviceForm([arithmetic.gelu], [arithmetic.coarse_gelu]),
     "clamp": DeviceForm([arithmetic.clamp]),
     "tile": DeviceForm([arithmetic.tile]),
