@@ -68,13 +68,14 @@ class FixedScale:
 class Weights:
     """Constant weights (operand 1) of a linear operator: the axes of the output and the input channels (None: those
     are the output channels in another grouping), and those of the window.  ``biased``: the kernel crashes without a
-    bias.
+    bias.  ``scatters``: of a transposed convolution, which adds each element of the operand to a window of results.
     """
 
     outputs: int
     inputs: int | None
     window: slice | None = None
     biased: bool = False
+    scatters: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ class Traits:
     ``elements``        where the elements of a result come from
     ``special``         what it does with infinities and NaN
     ``limits``          numbers between which every float result lies, whatever the operands
+    ``saturates``       operands beyond these numbers change a result by less than a fifth of a step of 8 bits
     ``interval``        transfer function of whole numbers (:mod:`.intervals`); None: anything of the dtype
     ``commutes``        the first two operands can be exchanged
     ``bits``            uint64 on int64
@@ -148,6 +150,7 @@ class Traits:
     elements: Elements
     special: Special
     limits: Limits
+    saturates: Limits
     interval: Transfer | None
     commutes: bool
     bits: Bits
@@ -184,6 +187,7 @@ _NOTHING = Traits(
     elements=Elements.COMPUTED,
     special=UNKNOWN,
     limits=REALS,
+    saturates=REALS,
     interval=None,
     commutes=False,
     bits=Bits.WRONG,

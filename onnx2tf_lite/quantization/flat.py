@@ -12,20 +12,10 @@ from math import inf
 import numpy as np
 
 from ..ir.graph import Graph, Op, Value
-from ..ir.traits import Int8
+from ..ir.traits import REALS, Int8
 from .plan import Range
 
-#: Beyond these operands a result changes by less than a fifth of a step of 8 bits.
-FLAT: dict[str, Range] = {
-    "RELU": (0, inf),
-    "RELU6": (0, 6),
-    "HARD_SWISH": (-3, inf),
-    "GELU": (-5, inf),
-    "ELU": (-8, inf),
-    "LOGISTIC": (-8, 8),
-    "TANH": (-4.5, 4.5),
-}
-SILU: Range = (-10, inf)
+SILU: Range = (-10, inf)  # as ``Traits.saturates`` of an operator
 
 
 def limits(graph: Graph) -> dict[str, Range]:
@@ -44,8 +34,8 @@ def limits(graph: Graph) -> dict[str, Range]:
 
 def _seen(value: Value, op: Op, readers: dict[Value, list[Op]], graph: Graph) -> Range:
     """The numbers of ``value`` that ``op`` tells apart."""
-    if op.kind.name in FLAT:
-        return SILU if _gates(value, op, readers) else FLAT[op.kind.name]
+    if op.kind.saturates != REALS:
+        return SILU if _gates(value, op, readers) else op.kind.saturates
     if op.is_a("MUL") and any(v is not None and _is_gate(value, v) for v in op.inputs):
         return SILU
     if op.kind.int8 is Int8.MOVES and len(op.outputs) == 1 and op.outputs[0] not in graph.outputs:

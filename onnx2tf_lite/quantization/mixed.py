@@ -167,7 +167,7 @@ def macs(op: Op) -> int:
     """Multiplications of one invocation, free extents counted as one."""
     if op.kind.weights is not None and op.inputs[1] is not None:
         taps = _size(op.inputs[1].shape) // max(_extent(op.inputs[1].shape[op.kind.weights.outputs]), 1)
-        return _size((op.inputs[0] if op.is_a("TRANSPOSE_CONV") else op.outputs[0]).shape) * taps  # type: ignore[union-attr]
+        return _size((op.inputs[0] if op.kind.weights.scatters else op.outputs[0]).shape) * taps  # type: ignore[union-attr]
     return _size(op.outputs[0].shape) * _depth(op.inputs) if op.is_a("BATCH_MATMUL") else 0
 
 

@@ -53,7 +53,7 @@ def is_known(op: Op) -> bool:
     weights = op.inputs[1] if op.kind.weights is not None else None
     if weights is None or weights.data is None or op.outputs[0].dtype.kind != "f":
         return False
-    return op.kind.name in FORMS and grouped(op, weights.data).shape[2] <= MOST
+    return weights.rank in (2, 4) and grouped(op, weights.data).shape[2] <= MOST
 
 
 def grouped(op: Op, weights: np.ndarray) -> np.ndarray:
@@ -84,7 +84,8 @@ def _groups(op: Op) -> int:
 
 def operands(op: Op, x: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Some of the operands [group, window, weight] of an operation on ``x``."""
-    return FORMS[op.kind.name](op, x, count, rng)
+    form = op.kind.weights
+    return (_rows if form is None or form.window is None or form.scatters else _windows)(op, x, count, rng)
 
 
 def _rows(op: Op, x: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -113,14 +114,6 @@ def _windows(op: Op, x: np.ndarray, count: int, rng: np.random.Generator) -> np.
     return np.asarray(apart.transpose(3, 0, 1, 2, 4).reshape(groups, count, -1))
 
 
-FORMS = {
-    "CONV_2D": _windows,
-    "DEPTHWISE_CONV_2D": _windows,
-    "FULLY_CONNECTED": _rows,
-    "TRANSPOSE_CONV": _rows,
-}
-
-
 def rounded(op: Op, weights: np.ndarray, quant: Quant, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     """The weights as they are after rounding to ``quant``, and what that adds to each result on average."""
     key = quant.scale.tobytes()
@@ -134,7 +127,8 @@ def _rounded(op: Op, weights: np.ndarray, quant: Quant, moments: Moments) -> tup
     rows, steps = grouped(op, weights).astype(np.float64), grouped(op, scale)
     levels = _spread(rows / steps, moments.second / moments.count)
     error = np.matmul(levels * steps - rows, moments.first[:, :, None] / moments.count)[:, :, 0].reshape(-1)
-    results = error if op.kind.name != "TRANSPOSE_CONV" else np.zeros(weights.shape[0])
+    form = op.kind.weights
+    results = error if form is not None and not form.scatters else np.zeros(weights.shape[0])
     return ungrouped(op, levels * steps, weights.shape).astype(np.float32), results
 
 

@@ -14,7 +14,7 @@ from onnx2tf_lite.ir.intervals import Interval
 from onnx2tf_lite.ir.kind import define
 from onnx2tf_lite.ir.kinds import KINDS
 from onnx2tf_lite.ir.kinds.shapes import compared, joined, same
-from onnx2tf_lite.ir.traits import MOVER, Bits, Elements, Traits, computed
+from onnx2tf_lite.ir.traits import MOVER, REALS, Bits, Elements, FixedScale, Traits, computed
 from tests.emitters.cases import CASES, program
 from tests.emitters.numpy_ops import results
 
@@ -266,6 +266,22 @@ def test_intervals_hold_the_results(key: str, seed: int) -> None:
     for result, (low, high) in zip(evaluate(op, given), expected, strict=True):
         if result.size and op.kind.name != "RANGE":
             assert low <= result.min() and result.max() <= high, f"{op.kind.name} of {intervals}: {low}..{high}"
+
+
+@with_trait(lambda kind: kind.saturates != REALS)
+def test_beyond_saturation_a_result_hardly_changes(key: str) -> None:
+    """By less than a fifth of a step of the 8-bit kernel: its fixed scale, or 1/255 of the span of the results."""
+    op, _ = OPERATIONS[key]
+    low, high = (float(np.clip(end, -1e4, 1e4)) for end in op.kind.saturates)
+    ends = np.array([low, high], np.float32)
+    (inside,) = evaluate(op, [np.linspace(max(low, -10), min(high, 10), 999, dtype=np.float32)])
+    fixed = op.kind.int8.scale if isinstance(op.kind.int8, FixedScale) else None
+    step = fixed or float(inside.max() - inside.min()) / 255
+    for end, finite, sign in zip(ends, op.kind.saturates, (-1, 1), strict=True):
+        if abs(finite) < 1e4:
+            beyond = end + sign * np.linspace(0, 100, 999, dtype=np.float32)
+            (there,), (here,) = evaluate(op, [beyond]), evaluate(op, [np.full(999, end)])
+            assert np.abs(there - here).max() < step / 5
 
 
 @with_trait(lambda kind: kind.exact_in_float)

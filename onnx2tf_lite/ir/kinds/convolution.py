@@ -135,7 +135,7 @@ _INEXACT = {"interval": None, "exact_in_float": False}
 define(
     "TRANSPOSE_CONV",
     _transposed,
-    linear(Weights(outputs=0, inputs=3, window=slice(1, 3)), trap=None, **_INEXACT),
+    linear(Weights(outputs=0, inputs=3, window=slice(1, 3), scatters=True), trap=None, **_INEXACT),
     layout=CHANNELS_LAST,
     types="f32",
     typed=(0, 1),
@@ -168,7 +168,12 @@ define(
     "CONV_3D_TRANSPOSE",
     _transposed,
     linear(
-        Weights(outputs=3, inputs=4, window=slice(0, 3)), trap=None, fuses=False, int8=None, int16=False, **_INEXACT
+        Weights(outputs=3, inputs=4, window=slice(0, 3), scatters=True),
+        trap=None,
+        fuses=False,
+        int8=None,
+        int16=False,
+        **_INEXACT,
     ),
     layout=CHANNELS_LAST,
     types="f32",

@@ -141,16 +141,28 @@ unary(
     "f32",
     _8,
     "Relu",
-    real(". + . . n", POSITIVE, Int8.RESCALES, int16=True, clamps=True),
+    real(". + . . n", POSITIVE, Int8.RESCALES, int16=True, clamps=True, saturates=POSITIVE),
 )
-unary("RELU6", lambda x: np.clip(x, 0, 6), "f32", _8, "Relu6", _CLAMP.but(limits=(0, 6)))
+unary("RELU6", lambda x: np.clip(x, 0, 6), "f32", _8, "Relu6", _CLAMP.but(limits=(0, 6), saturates=(0, 6)))
 unary(
-    "RELU_N1_TO_1", lambda x: np.clip(x, -1, 1), "f32", "2:qi8", None, _CLAMP.but(limits=BOTH, int8=None, int16=False)
+    "RELU_N1_TO_1",
+    lambda x: np.clip(x, -1, 1),
+    "f32",
+    "2:qi8",
+    None,
+    _CLAMP.but(limits=BOTH, saturates=BOTH, int8=None, int16=False),
 )
-unary("TANH", np.tanh, "f32", _8, "Tanh", real(BOUNDED, BOTH, _STEEP, int16=True))
-unary("LOGISTIC", lambda x: 1 / (1 + np.exp(-x)), "f32", _8, "Sigmoid", real(BOUNDED, UNIT, _HALF, int16=True))
-unary("HARD_SWISH", _hard_swish, "f32", "", None, real("+ + n . n", (-0.375, inf), Int8.RESCALES))
-unary("ELU", _elu, "f32", "", "Elu", real(". + . . n", (-1, inf), Int8.RESCALES))
+unary("TANH", np.tanh, "f32", _8, "Tanh", real(BOUNDED, BOTH, _STEEP, int16=True, saturates=(-4.5, 4.5)))
+unary(
+    "LOGISTIC",
+    lambda x: 1 / (1 + np.exp(-x)),
+    "f32",
+    _8,
+    "Sigmoid",
+    real(BOUNDED, UNIT, _HALF, int16=True, saturates=(-8, 8)),
+)
+unary("HARD_SWISH", _hard_swish, "f32", "", None, real("+ + n . n", (-0.375, inf), Int8.RESCALES, saturates=(-3, inf)))
+unary("ELU", _elu, "f32", "", "Elu", real(". + . . n", (-1, inf), Int8.RESCALES, saturates=(-8, inf)))
 unary("LOGICAL_NOT", np.logical_not, "bool", "", "LogicalNot", whole(None, Bits.WRONG))
 
 
@@ -179,7 +191,7 @@ define(
 define(
     "GELU",
     same,
-    real(". + n . n", (-0.17005, inf), Int8.RESCALES, int16=True),
+    real(". + n . n", (-0.17005, inf), Int8.RESCALES, int16=True, saturates=(-5, inf)),
     layout=ELEMENTWISE,
     types="f32",
     max_rank=8,
