@@ -216,6 +216,8 @@ class _Conversion:
             rtol=o.rtol,
             atol=o.atol,
             require_coverage=o.require_coverage,
+            budget=validation.CheckOptions.budget if o.budget is None else o.budget,
+            seconds=o.seconds,
         )
 
     def run(self) -> ConversionResult:

@@ -46,6 +46,7 @@ class Options:
     ``check``            ``outputs``, ``layers`` or ``none``
     ``rtol``, ``atol``   limit of the check: ``rtol * max|reference| + atol`` per tensor; None: by the kind of file
     ``require_coverage`` percent of layers, branches and weights that the check has to reach
+    ``budget``, ``seconds`` bytes of memory above the weights, and time, that it may take; None: the usual ones
     ``test_data``        arrays by input name, or an .npz or .npy file; None: seeded random inputs
     ``shape_hints``      input name -> shape of the random inputs
     ``value_hints``      input name, or ``*`` for all others -> the number that fills it instead of random ones
@@ -90,6 +91,8 @@ class Options:
     rtol: float | None = None
     atol: float | None = None
     require_coverage: float = 0.0
+    budget: int | None = None
+    seconds: float | None = None
     test_data: Any = None
     shape_hints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     value_hints: Mapping[str, float] = field(default_factory=dict)

@@ -74,7 +74,7 @@ class Bounds:
             if not error.late or (own < left and self.plain is not None):
                 raise
             first = f"its first run takes more than {own:g} s of the {self.seconds:g} s of the check"
-            raise OverBudget(f"{first} (onnx2tf-check --seconds)" if own < left else self._late) from error
+            raise OverBudget(f"{first} (--seconds)" if own < left else self._late) from error
 
     def _held(self, function: Callable[[], T]) -> T:
         try:
@@ -98,11 +98,11 @@ class Bounds:
 
     @property
     def _late(self) -> str:
-        return f"the time of the check was over (onnx2tf-check --seconds {self.seconds:g})"
+        return f"the time of the check was over (--seconds {self.seconds:g})"
 
     @property
     def _large(self) -> str:
-        return f"it takes more memory than the check may use (onnx2tf-check --budget, {amount(self.memory)})"
+        return f"it takes more memory than the check may use (--budget, {amount(self.memory)})"
 
 
 def amount(size: int) -> str:

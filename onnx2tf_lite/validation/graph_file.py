@@ -14,8 +14,7 @@ from ..emitters.runtime import tensorflow
 from ..emitters.saved_model.graphs import FlatGraph, GraphSession
 from .measure import Array
 from .parted import BRANCHES, Body, Operator, Parted, Segment, Tensor
-from .tensorflow_file import failures
-from .written import Arrays
+from .written import Arrays, failures
 
 #: Attributes of control flow -> for which condition of an If that body is run.
 BODIES = {"then_branch": True, "else_branch": False, "cond": True, "body": True}

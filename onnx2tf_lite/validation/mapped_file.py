@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..ir.tensor_map import TensorMap
 from .program import Program
 from .reference import Reference
-from .tensorflow_file import TensorFlowFile, failures, read_graph
-from .written import Arrays, FileFailed, Loaded, one_line
+from .tensorflow_file import TensorFlowFile, read_graph
+from .written import Arrays, FileFailed, Loaded, failures, one_line
 
 if TYPE_CHECKING:
     from ..emitters.saved_model.graphs import FlatGraph

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +16,7 @@ from .measure import Array
 from .program import Program, match
 from .reference import Reference
 from .report import Move
-from .written import Arrays, FileFailed, Loaded, one_line
+from .written import Arrays, FileFailed, Loaded, failures, one_line
 
 if TYPE_CHECKING:
     from ..emitters.saved_model.graphs import FlatGraph, GraphSession
@@ -93,17 +92,6 @@ def read_graph(read: Callable[[], FlatGraph]) -> GraphFile:
 
     with failures("cannot be taken apart"):
         return GraphFile(read())
-
-
-@contextmanager
-def failures(what: str) -> Iterator[None]:
-    """What TensorFlow and Keras refuse is the file's failure."""
-    from ..emitters.runtime import tensorflow
-
-    try:
-        yield
-    except (tensorflow().errors.OpError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise FileFailed(f"{what}: {one_line(error)}") from error
 
 
 class SavedModel(TensorFlowFile):

@@ -5,7 +5,8 @@ Files are run in a child process only, see ``child``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -116,3 +117,14 @@ class LayeredFile(WrittenFile, Protocol):
 def one_line(error: Exception) -> str:
     """What an error of a runtime says, of 300 characters at most."""
     return " ".join(str(error).split())[:300]
+
+
+@contextmanager
+def failures(what: str) -> Iterator[None]:
+    """What TensorFlow and Keras refuse is the file's failure."""
+    from ..emitters.runtime import tensorflow
+
+    try:
+        yield
+    except (tensorflow().errors.OpError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FileFailed(f"{what}: {one_line(error)}") from error

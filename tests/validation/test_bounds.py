@@ -61,7 +61,7 @@ def test_a_loop_without_an_end_is_ended(tmp_path: Path) -> None:
     start = time.monotonic()
     report = checked(model(LOOP), tmp_path, seconds=15)
     assert report.exit_code == 2 and time.monotonic() - start < 20
-    assert "its first run takes more than 1 s of the 15 s of the check (onnx2tf-check --seconds)" in report.error
+    assert "its first run takes more than 1 s of the 15 s of the check (--seconds)" in report.error
 
 
 def test_what_there_is_no_time_for_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,9 +76,9 @@ def test_what_there_is_no_time_for_is_said(tmp_path: Path, monkeypatch: pytest.M
     report = validation.check(cnn(), path)
     (file,) = report.files
     assert file.ok and "matches: 0 of 6 layers, 0 % of the weights" in file.verdict
-    assert "layer r1 (the time of the check was over (onnx2tf-check --seconds 300))" in file.verdict
+    assert "layer r1 (the time of the check was over (--seconds 300))" in file.verdict
     assert report.to_json()["files"][0]["coverage"]["gaps"][0] == {
-        "what": "layer r1", "reason": "the time of the check was over (onnx2tf-check --seconds 300)"}  # fmt: skip
+        "what": "layer r1", "reason": "the time of the check was over (--seconds 300)"}  # fmt: skip
     assert "the time of the check was over" in render(report)
     assert validation.check(cnn(), path, require_coverage=1).exit_code == 1
 
@@ -107,10 +107,7 @@ def test_the_time_is_that_of_the_size() -> None:
 def test_a_length_that_no_shape_tells_is_no_failure_of_the_model(tmp_path: Path) -> None:
     report = checked(model(RANGE), tmp_path)
     assert report.exit_code == 2
-    assert (
-        report.error
-        == "could not be checked: it takes more memory than the check may use (onnx2tf-check --budget, 2.0 GB)"
-    )
+    assert report.error == "could not be checked: it takes more memory than the check may use (--budget, 2.0 GB)"
 
 
 def test_every_failure_to_allocate_is_one_of_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

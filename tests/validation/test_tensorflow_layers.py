@@ -3,6 +3,7 @@ taken and in the loop that does not turn are found in every kind of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnx
 import pytest
 
 from onnx2tf_lite import convert, validation
+from onnx2tf_lite.validation import operands, trial
 from onnx2tf_lite.validation.report import FileReport
 
 from .graph_editor import GraphEditor, bent
@@ -17,6 +19,7 @@ from .models import model
 from .test_mutations import FEEDS, TEXT
 
 pytest.importorskip("tensorflow")
+pytest.importorskip("tf_keras")
 
 KINDS = ("saved_model", "frozen", "keras_weights")
 WEIGHTS = {"w": (8, 4, 3, 3), "v": (6, 8, 1, 1), "m1": (3, 4), "m2": (3, 4), "m3": (3, 3), "table": (40, 5)}
@@ -71,3 +74,24 @@ def test_errors_that_end_to_end_hides_are_found(
     found = checked(proto, "saved_model", planted(files["saved_model"], tmp_path, error))
     assert not found.ok and all(not r.difference.what for r in found.outputs)
     assert "on operands made for it" in found.verdict
+
+
+#: Part of the checker that is changed -> what then passes.
+MUTATIONS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
+    "layers are not compared": (
+        lambda m: m.setattr(trial.Trial, "compare", lambda *args: None), "a weight behind a closed ReLU"),
+    "no large operands": (
+        lambda m: m.setattr(operands, "SCALES", (1.0, -1.0) * 4), "a weight behind a closed ReLU"),
+    "rows are not looked up": (
+        lambda m: m.setattr(trial.Trial, "_tables", lambda *args: {}), "a row of a table"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_mutated_checker_finds_less(
+    mutation: str, proto: onnx.ModelProto, files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, error = MUTATIONS[mutation]
+    path = planted(files["saved_model"], tmp_path, error)
+    change(monkeypatch)
+    assert checked(proto, "saved_model", path).ok, "this part of the checker is not needed for it"
