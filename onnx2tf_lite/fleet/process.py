@@ -17,16 +17,22 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
 from ..child import Limits, bound, no_core
+from ..targets import DEVICES
 
-#: What a model needs nearly always; TensorFlow is left out, since its threads do not survive a fork.
+#: What a model needs nearly always, also what is imported late elsewhere: every fork would do it again.  TensorFlow is
+#: left out, since its threads do not survive a fork.
 IMPORTS = (
+    "numpy.random",
     "onnxruntime",
     "ai_edge_litert.interpreter",
     "onnx2tf_lite.conversion",
     "onnx2tf_lite.op_handlers.lower",
     "onnx2tf_lite.emitters.tflite",
+    "onnx2tf_lite.emitters.tflite.weights",
     "onnx2tf_lite.emitters.saved_model",
+    "onnx2tf_lite.validation.profile",
     "onnx2tf_lite.fleet.made",
+    *(f"onnx2tf_lite.targets.{module}" for module in sorted(set(DEVICES.values()))),
 )
 #: Seconds beyond its own for a child that its timer does not end: a stopped process gets no signal but SIGKILL.
 GRACE = 5
@@ -84,10 +90,14 @@ class Warm:
 
 def serve(descriptor: int) -> None:
     """The warm process's life: until the other end of the connection is closed."""
+    import gc
     import importlib
 
     for name in IMPORTS:
-        importlib.import_module(name)
+        with suppress(ImportError):  # of an extra that is not installed: whoever needs it says so
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # a collection in a fork would touch, and so copy, all that it shares with this process
     boss = Connection(descriptor)
     while True:
         try:

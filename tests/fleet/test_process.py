@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import onnx
 import pytest
 
 from onnx2tf_lite.child import Limits
 from onnx2tf_lite.fleet.process import ProcessLost, Warm
-from tests.fleet.works import Tell, abort, answer, eat, fail, hang, leave, stop
+from tests.fleet.works import Tell, abort, answer, eat, fail, hang, leave, modules, stop
+from tests.validation.models import cnn
 
 ROOMY = Limits(60, 1 << 30)
 
@@ -44,6 +46,13 @@ def test_an_answer_from_a_fork_that_is_warm(warm: Warm) -> None:
     results = [warm.run(partial(answer, value), ROOMY, told.append) for value in (1, 2)]
     assert [value for value, _ in results] == [1, 2] and told == ["first", "second"] * 2
     assert len({pid for _, pid in results} | {warm.process.pid, os.getpid()}) == 4
+
+
+def test_a_conversion_imports_nothing(warm: Warm, tmp_path: Path) -> None:
+    """What it would, every model would again."""
+    onnx.save(cnn(), tmp_path / "net.onnx")
+    work = partial(modules, str(tmp_path / "net.onnx"), str(tmp_path / "out"))
+    assert warm.run(work, Limits(300, 4 << 30), lambda stage: None) == []
 
 
 @pytest.mark.parametrize(

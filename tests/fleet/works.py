@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from onnx2tf_lite.fleet import made
+
 Tell = Callable[[str], None]
 
 
@@ -38,6 +40,13 @@ def hang(marker: str, tell: Tell) -> None:
 
 def stop(tell: Tell) -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def modules(model: str, folder: str, tell: Tell) -> list[str]:
+    """What a conversion imports that was not there before."""
+    before = set(sys.modules)
+    assert made.make(Path(model), Path(folder), {"outputs": ["float32"]}, "", "none", tell)["status"] == "right"
+    return sorted(set(sys.modules) - before)
 
 
 def eat(tell: Tell) -> int:
