@@ -99,25 +99,26 @@ def _squared(x: Value) -> Value:
     return b.square(x) if x.dtype.kind == "f" else x * x
 
 
-# what is done to each element, the kernel, what is done to each result
+# what is done to each element, the kernel (behind a stroke that of bools), what is done to each result
 REDUCTIONS: dict[str, tuple[Step, str, Step]] = {
     "ReduceSum": (_same, "SUM", _same),
     "ReduceMean": (_same, "MEAN", _same),
     "ReduceProd": (_same, "REDUCE_PROD", _same),
-    "ReduceMax": (_same, "REDUCE_MAX", _same),
-    "ReduceMin": (_same, "REDUCE_MIN", _same),
+    "ReduceMax": (_same, "REDUCE_MAX|REDUCE_ANY", _same),
+    "ReduceMin": (_same, "REDUCE_MIN|REDUCE_ALL", _same),
     "ReduceL1": (m.absolute, "SUM", _same),
     "ReduceL2": (_squared, "SUM", _real(b.sqrt)),
     "ReduceSumSquare": (_squared, "SUM", _same),
     "ReduceLogSum": (_same, "SUM", _real(b.log)),
 }
-LOGICAL = {"REDUCE_MAX": "REDUCE_ANY", "REDUCE_MIN": "REDUCE_ALL"}
 
 
-def _register(name: str, before: Step, kind: str, after: Step) -> None:
+def _register(name: str, before: Step, kinds: str, after: Step) -> None:
+    kind, _, logical = kinds.partition("|")
+
     @op(name)
     def handler(x: Value, axes: Value | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Value:
-        kernel = LOGICAL.get(kind, kind) if x.dtype == bool else kind
+        kernel = logical or kind if x.dtype == bool else kind
         return after(_reduce(kernel, before(x), reduced_axes(x, axes, noop_with_empty_axes), keepdims))
 
 
