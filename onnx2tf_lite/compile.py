@@ -19,6 +19,7 @@ import onnx_graphsurgeon as gs
 
 from .errors import ConversionError, Problem, boundary, did_you_mean
 from .fusion import fuse, qdq, splits, windows
+from .fusion.qdq import arithmetic
 from .ir.editor import rewrite
 from .ir.graph import Graph, copy_graph
 from .ir.verify import verify
@@ -124,7 +125,9 @@ def _fit(late: bool, coarse: bool = False) -> Callable[[Graph, Settings], Graph]
     return stage
 
 
-def _dilation(graph: Graph, settings: Settings) -> Graph:
+def _public(graph: Graph, settings: Settings) -> Graph:
+    """Nothing that TensorFlow has no kernel for."""
+    rewrite(graph, [arithmetic])
     return dilation.fill_kernels(graph)
 
 
@@ -156,7 +159,7 @@ _LAST: tuple[Stage, ...] = (("splits", _splits), ("shapes", _shapes), ("merge", 
 #: From there to what emitters write: with TensorFlow's float kernels alone, with integer ones where the model is
 #: quantised, or with those that a recipe makes of a float model.
 BRANCHES: dict[str, tuple[Stage, ...]] = {
-    "float": (("dilation", _dilation), *_LAST),
+    "float": (("dilation", _public), *_LAST),
     "integer": (("int8", _int8), ("windows", _windows), *_LAST),
     **{
         name: (("quantize", _quantise(recipe)), ("int8", _integers(recipe)), *_LAST) for name, recipe in RECIPES.items()

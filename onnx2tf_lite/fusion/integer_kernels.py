@@ -148,6 +148,11 @@ def _centred(value: Value | None, axis: int) -> tuple[np.ndarray, Quant]:
     return none.stored(value.data), replace(none, dtype=I8)
 
 
+def fits(weights: np.ndarray) -> bool:
+    """True for whole numbers that int8 has."""
+    return int(weights.min(initial=0)) >= -LARGEST - 1 and int(weights.max(initial=0)) <= LARGEST
+
+
 def _wide(f: Op, x: Value, weights: np.ndarray) -> tuple[Op, Value, np.ndarray]:
     """Weights beyond int8 as a sum of such, of which all but the first read copies of those channels that need them.
 
@@ -210,10 +215,30 @@ def _linear(f: Op, out: Quant) -> Value:
     assert x.quant is not None and given is not None
     scale = x.quant.scale.astype(np.float64).reshape(-1) * quant.scale.astype(np.float64)
     bias = _bias(f.inputs[2] if len(f.inputs) > 2 else None, scale, out, weights.shape[axis])
-    if weights.min(initial=0) < -LARGEST - 1 or weights.max(initial=0) > LARGEST:
+    if not fits(weights):
         f, x, weights = _wide(f, x, weights)
     quant = quant.along(axes_of(f).outputs)
     return again(f, x, constant(weights.astype(I8), name=given.name, quant=quant), bias)
+
+
+@rule("linear(shared(DYNAMIC_QUANT(x)), const(w), ...)")
+def hybrid(m: Match) -> Value | None:
+    """kernel that quantises its operand as it comes
+
+    It is rounded to 8 bits of its range at run time; the products are those of integers.
+    """
+    f, x = m.root, m.x
+    weights, quant = _centred(m.w, axes_of(f).outputs)
+    if f.kind.int8 is not Int8.LINEAR:
+        raise NearMissError("there is no integer kernel")
+    if not fits(weights):
+        if x.shape[-1] != weights.shape[-1]:
+            raise NearMissError("weights beyond int8, in groups")
+        f, x, weights = _wide(f, x, weights)
+    axis = axes_of(f).outputs
+    scale = np.broadcast_to(quant.scale, weights.shape[axis])  # kernels of weights with one are less precise
+    per_channel = Quant(scale, np.zeros(scale.size, np.int64), I8, axis)
+    return again(f, x, constant(weights.astype(I8), name=m.w.name, quant=per_channel), *f.inputs[2:])
 
 
 KERNELS: dict[Int8 | FixedScale | None, Callable[[Op, Quant], Value]] = {

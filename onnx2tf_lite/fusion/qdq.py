@@ -13,13 +13,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..ir import build as b
+from ..ir import dynamic_range
 from ..ir.editor import rewrite
 from ..ir.graph import Graph, Op, Quant, Value
 from ..ir.rules import Match, again, has_one_reader, rule
 from . import substitutes
 from .cleanup import equal
 from .cleanup import same_integers as same_pair
-from .integer_kernels import I16, computes, integers, kernel, source
+from .integer_kernels import I16, computes, hybrid, integers, kernel, source
 
 U8, I32 = np.dtype(np.uint8), np.dtype(np.int32)
 
@@ -96,6 +97,29 @@ def from_unsigned(m: Match) -> Value | None:
     quant = m.x.quant
     signed = quant.as_signed() if m.x.dtype == U8 and quant else None
     return b.dequantize(m.x, quant) if quant and signed and equal(signed, m.root.attrs["quant"]) else None
+
+
+@rule("view|PAD(shared(DYNAMIC_QUANT(x)), ...)")
+def move_dynamic(m: Match) -> Value | None:
+    """movement before rounding by a range
+
+    What only moves, and zeros, do not change the range, which reaches to 0 always.
+    """
+    return b.emit("DYNAMIC_QUANT", again(m.root, m.x, *m.root.inputs[1:])) if _keeps_all(m.root) else None
+
+
+def _keeps_all(move: Op) -> bool:
+    """True where every element of the operand is in the result."""
+    return move.kind.is_view or move.is_a("PAD")
+
+
+@rule("DYNAMIC_QUANT(x)")
+def arithmetic(m: Match) -> Value | None:
+    """rounding by a range as arithmetic
+
+    DynamicQuantizeLinear and DequantizeLinear by their definitions.
+    """
+    return dynamic_range.requantised(m.x)
 
 
 @rule("QUANTIZE(x)")
@@ -237,8 +261,21 @@ def requantize(m: Match) -> Value | None:
 
 
 TO_SIGNED = [quantize_signed, dequantize_signed, move_signed]
-INTO_KERNELS = [blocks_16, sink, sink_pad, sink_join, same_pair, kernel, requantize, lift, lift_pad, lift_join]
-WHAT_IS_LEFT = [unsigned, from_unsigned, sum_16]
+INTO_KERNELS = [
+    move_dynamic,
+    hybrid,
+    blocks_16,
+    sink,
+    sink_pad,
+    sink_join,
+    same_pair,
+    kernel,
+    requantize,
+    lift,
+    lift_pad,
+    lift_join,
+]
+WHAT_IS_LEFT = [unsigned, from_unsigned, sum_16, arithmetic]
 
 
 def qdq(graph: Graph) -> list[str]:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..ir import build as b
-from ..ir import dims
+from ..ir import dims, dynamic_range
 from ..ir.graph import Quant, Value, constant
+from ..passes.dynamic_products import OWN_DOMAIN
 from .convolution import Ints, conv
 from .matmul import matmul
 from .registry import Unsupported, current_node, op
@@ -107,13 +108,15 @@ def _saturated(y: Value, dtype: np.dtype) -> Value:
 @op("DynamicQuantizeLinear")
 def dynamic_quantize_linear(x: Value) -> list[Value]:
     """u8 values, scale and zero point from the range of ``x`` extended to 0."""
-    low = b.minimum(b.reduce("REDUCE_MIN", x, range(x.rank)), np.float32(0))
-    high = b.maximum(b.reduce("REDUCE_MAX", x, range(x.rank)), np.float32(0))
-    span = high - low
-    scale = b.where(b.equal(span, np.float32(0)), np.float32(1), span / np.float32(255))
-    zero = b.clip(b.round_(-low / scale), 0.0, 255.0)
+    scale, zero = dynamic_range.parameters(x)
     u8 = np.dtype(np.uint8)
-    return [_saturated(b.round_(x / scale) + zero, u8), scale, b.cast(zero, u8)]
+    return [b.cast(dynamic_range.rounded(x, scale, zero), u8), scale, b.cast(zero, u8)]
+
+
+@op("DynamicQuant", domain=OWN_DOMAIN)
+def dynamic_quant(x: Value) -> Value:
+    """DynamicQuantizeLinear and DequantizeLinear: what the pass of that name makes of integer products."""
+    return b.emit("DYNAMIC_QUANT", x)
 
 
 # ------------------------------------------------------------------------------------------------ integer products

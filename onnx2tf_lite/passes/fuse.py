@@ -20,6 +20,7 @@ from ..errors import ConversionError, Problem
 from ..match import Pattern, find
 from ..model.edit import GraphEdit, graphs, ints, scalar, shape, static, title
 from ..model.opsets import TARGET
+from . import dynamic_products
 from .manager import Pass, PassOptions, PassResult
 from .match import ONNX, Fusion, Match, OnnxView
 
@@ -334,6 +335,7 @@ FUSIONS = {
         Fusion("layernorm", _LN, ONNX.patterns(*_LAYER), _normalise(_LN), _normalised),
         Fusion("rmsnorm", _RMSN, ONNX.patterns(*_RMS), _normalise(_RMSN), _normalised),
         Fusion("groupnorm", "GroupNormalization", ONNX.patterns(*_GROUP), _group_norm, _grouped),
+        dynamic_products.FUSION,
         Fusion("pixelshuffle", "DepthToSpace and SpaceToDepth", ONNX.patterns(_SHUFFLE), _shuffle, _shuffles),
     )
 }

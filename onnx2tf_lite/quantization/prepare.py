@@ -35,7 +35,16 @@ def total(m: Match) -> Value | None:
     return b.mul(b.emit("MEAN", m.x, **m.root.attrs), np.float32(count))
 
 
-RULES = [substitutes.square, substitutes.squared_difference, quotient, total]
+@rule("DYNAMIC_QUANT(x)")
+def calibrated(m: Match) -> Value | None:
+    """no rounding by a range of run time
+
+    Integers of calibrated scales take its place.
+    """
+    return m.x
+
+
+RULES = [calibrated, substitutes.square, substitutes.squared_difference, quotient, total]
 WIDE = [substitutes.hard_swish, substitutes.depth_to_space, substitutes.space_to_depth]  # no kernel of 16 bits
 
 

@@ -22,13 +22,17 @@ STEPS = 1.5  # half a step of rounding, one of the kernel
 
 def runtimes(target: WrittenFile) -> tuple[str, ...]:
     """Where a file is run: XNNPACK has no kernels of 16 bits and leaves all of such a file to the builtin ones."""
-    if isinstance(target, TFLiteFile) and target.kind == "quantised" and is_wide(target.file):
+    if isinstance(target, TFLiteFile) and target.kind == "quantised" and _is_wide(target.file):
         return ("builtin kernels",)
     return RUNTIMES[target.kind]
 
 
-def is_wide(file: FlatFile) -> bool:
-    """True for a file whose integer activations have 16 bits."""
+def rounds_more(target: WrittenFile) -> bool:
+    """True where kernels round more than the quantised model does: those of 16 bits, and hybrid ones."""
+    return isinstance(target, TFLiteFile) and (target.kind == "quantised" or _is_wide(target.file))
+
+
+def _is_wide(file: FlatFile) -> bool:
     activations = [t for t in file.tensors if t.quantised and not t.constant]
     return bool(activations) and all(t.dtype == np.int16 for t in activations)
 

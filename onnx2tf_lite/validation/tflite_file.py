@@ -41,7 +41,8 @@ class TFLiteFile:
             table = self.file.tensor_map
         except (Unreadable, ValueError) as error:
             raise FileFailed(str(error)) from error
-        self.kind = kind or ("float32" if reference.steps and self.file.kind == "quantised" else self.file.kind)
+        inside = self.file.kind == "quantised"  # without steps of the model: kernels have some of their own
+        self.kind = "quantised" if inside and not reference.steps else kind or ("float32" if inside else self.file.kind)
         if table is not None and subgraph:
             table = table.bodies[subgraph][1]
         if table is not None:

@@ -152,7 +152,8 @@ class Verdict:
         By rounding at each layer the model ends a root mean square n from the real numbers that it rounds, which
         saturate as it does.  A file that rounds as often ends as far from them, so the two are 2 n apart at most; if
         all cases were half-way they would be independent, and sqrt(2) n apart.  Kernels of 16 bits round the factor of
-        a result to 16 bits too, which is half as much again (3 n).
+        a result to 16 bits too, and kernels that quantise as they come spend a bit on the sign: their files may end
+        twice as far from the real numbers, and 3 n from the model.
         """
         failing = [r for r in self.rows.values() if not r.ok]
         if not self.reference.quantised or not failing or any(r.role != CARRIES for r in failing):
@@ -161,7 +162,7 @@ class Verdict:
         self.whole.read([r.tensor for r in real if r.tensor in self.reference.nodes])
         self.whole.read_noise([r.tensor for r in real])
         noise = [self.whole.samples[r.sample].noise.get(r.tensor, 0.0) for r in real]
-        apart = 3 if isinstance(self.target, TFLiteFile) and quantised.is_wide(self.target.file) else 2
+        apart = 3 if quantised.rounds_more(self.target) else 2
         shares = [r.difference.rmse / (apart * n) if n else np.inf for r, n in zip(real, noise, strict=True)]
         if real and max(shares) <= 1:
             self.noise = max(shares)

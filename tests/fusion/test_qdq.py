@@ -15,7 +15,9 @@ import pytest
 
 from onnx2tf_lite.fusion import fuse, qdq
 from onnx2tf_lite.ir import build as b
+from onnx2tf_lite.ir.editor import rewrite
 from onnx2tf_lite.ir.graph import Graph, Op, Quant, Value, constant, copy_graph
+from onnx2tf_lite.ir.rules import rule
 from tests.models import golden
 
 from .programs import F32, conv_3d, every_tensor, kinds, pads, pool, program, random_feeds, run, two, vector
@@ -321,6 +323,54 @@ def test_uint16_outside_is_a_sum() -> None:
     assert kinds(integer) == ["QUANTIZE", "CAST", "ADD", "CAST"]
     feeds = random_feeds(integer)
     np.testing.assert_array_equal(run(integer, feeds)["y0"], U16.stored(feeds["x0"]))
+
+
+def dynamic(x: Value) -> Value:
+    return b.emit("DYNAMIC_QUANT", x)
+
+
+HYBRID = [
+    case("conv", lambda x: conv(dynamic(x), c=constant(vector(6))), "CONV_2D"),
+    case("conv-padded", lambda x: conv(b.pad(dynamic(x), pads(2, 1)), c=constant(vector(6))), "PAD CONV_2D"),
+    case("conv-weights-beyond-int8", lambda x: conv(dynamic(x), stored((6, 3, 3, 4), quant(0.01, 30)),
+                                                    constant(vector(6))), "CONCATENATION CONV_2D"),
+    case("depthwise", lambda x: depthwise(dynamic(x)), "DEPTHWISE_CONV_2D"),
+    case("fully_connected", lambda x: b.fully_connected(dynamic(x), stored((5, 4), quant(0.02))), "FULLY_CONNECTED"),
+    case("moved", lambda x: b.fully_connected(b.reshape(dynamic(x), (64, 4)), stored((5, 4), quant(0.02))),
+         "FULLY_CONNECTED"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function, inputs, expected", HYBRID)
+def test_kernels_that_quantise_their_operand_as_it_comes(function: Any, inputs: Any, expected: str) -> None:
+    """Within what one rounding of every operand to the 127 steps of the largest one can add up to."""
+    real = program(function, *inputs)
+    fuse(real)
+    hybrid = copy_graph(real)
+    qdq(hybrid)
+    assert [k for k in kinds(hybrid) if k != "RESHAPE"] == expected.split()[1:-1]
+    linear = next(o for o in hybrid.ops if o.kind.weights is not None)
+    assert linear.inputs[1].dtype == I8 and linear.inputs[0].dtype == F32
+    feeds = random_feeds(hybrid)
+    exact = copy_graph(real)
+    rewrite(exact, [rule("DYNAMIC_QUANT(x)")(lambda m: m.x)])
+    want = run(exact, feeds)["y0"]
+    weights = np.abs(linear.inputs[1].quant.real(linear.inputs[1].data))
+    total = weights.sum(tuple(i for i in range(weights.ndim) if i != linear.kind.weights.outputs)).max()
+    bound = total * np.abs(feeds["x0"]).max() / 127
+    for runtime in ("plain", "default"):
+        assert 0 < np.abs(run(hybrid, feeds, runtime)["y0"] - want).max() < bound, runtime
+
+
+def test_rounding_by_a_range_that_no_kernel_does_is_arithmetic() -> None:
+    real = program(lambda x: b.sin(dynamic(x)), X)
+    qdq(real)
+    assert "DYNAMIC_QUANT" not in kinds(real)
+    x = random_feeds(real)["x0"]
+    scale = F32(max(x.max(), 0) - min(x.min(), 0)) / F32(255)
+    zero = np.round(-min(x.min(), 0) / scale)
+    seen = (np.clip(np.round(x / scale) + zero, 0, 255) - zero) * scale
+    np.testing.assert_allclose(run(real, {"x0": x})["y0"], np.sin(seen), atol=1e-5)
 
 
 def test_a_result_with_a_float_reader_stays_float() -> None:

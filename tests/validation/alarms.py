@@ -15,21 +15,20 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from onnx2tf_lite import ConversionError, child, convert
 from tests.conformance import cases
-from tests.models import golden
+from tests.models import golden, onnx_quantised
 
 #: Of which there are float16 and quantised versions.
 TEN = ("real/mnist_8", "real/super_resolution_espcn", "real/yunet_n_dynamic", "real/vittrack", "real/basic_pitch_nmp",
        "real/deeplab_v3_mnv2_257", "real/go1_joystick_policy", "real/ppocr_rec_en_number",
        "exports/fpn_bilinear.dynamo", "exports/vit.ts13")  # fmt: skip
-OPSET = 13  # the first one in which a quantised tensor has a scale per channel; the quantiser does not look
 Make = Callable[[Path, golden.Model], Path]
 
 
@@ -42,58 +41,14 @@ def halved(folder: Path, model: golden.Model) -> Path:
     return path
 
 
-def _upgraded(folder: Path, model: golden.Model) -> Path:
-    """The model in an opset in which the quantiser can say what it does."""
-    proto = onnx.load(model.path)
-    if next(e.version for e in proto.opset_import if not e.domain) < OPSET:
-        proto = onnx.version_converter.convert_version(proto, OPSET)
-    onnx.save(proto, folder / "upgraded.onnx")
-    return folder / "upgraded.onnx"
+def _quantised(form: onnx_quantised.Form, folder: Path, model: golden.Model) -> Path:
+    return onnx_quantised.make(folder, model, form)
 
 
-class _Reader:
-    """Calibration data: what the index of the model says, or random numbers."""
-
-    def __init__(self, model: golden.Model):
-        import onnxruntime as ort
-
-        self.left = list(model.feeds()) or [_random(ort.InferenceSession(str(model.path)), seed) for seed in range(4)]
-
-    def get_next(self) -> Any:
-        return self.left.pop() if self.left else None
-
-
-def _random(session: Any, seed: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    shapes = {i.name: [d if isinstance(d, int) else 1 for d in i.shape] for i in session.get_inputs()}
-    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
-
-
-def quantised(form: str, activations: str = "", weights: str = "QInt8", channels: bool = False) -> Make:
-    """By onnxruntime.quantization: ``QDQ``, ``QOperator``, or ``dynamic``."""
-
-    def make(folder: Path, model: golden.Model) -> Path:
-        from onnxruntime import quantization as q
-
-        path, source = folder / "quantised.onnx", _upgraded(folder, model)
-        types = {"weight_type": q.QuantType[weights], "per_channel": channels}
-        if form == "dynamic":
-            q.quantize_dynamic(source, path, **types)
-        else:
-            q.quantize_static(source, path, _Reader(model), quant_format=q.QuantFormat[form],
-                              activation_type=q.QuantType[activations], **types)  # fmt: skip
-        return path
-
-    return make
-
-
+#: Of the forms of the quantiser, those that are looked at.
 VERSIONS: dict[str, Make] = {
-    "S8S8": quantised("QDQ", "QInt8"),
-    "U8S8": quantised("QDQ", "QUInt8"),
-    "U8U8": quantised("QDQ", "QUInt8", "QUInt8"),
-    "S8S8 per channel": quantised("QDQ", "QInt8", channels=True),
-    "QOperator": quantised("QOperator", "QUInt8"),
-    "dynamic": quantised("dynamic"),
+    name: partial(_quantised, onnx_quantised.FORMS[name])
+    for name in ("S8S8", "S8S8 per channel", "U8S8", "U8U8", "QOperator S8S8", "QOperator U8U8", "dynamic")
 }
 
 

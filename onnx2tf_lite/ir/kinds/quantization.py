@@ -1,4 +1,4 @@
-"""Conversion between real numbers and affine integers."""
+"""Conversion between real numbers and affine integers, and rounding to such."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from ..graph import Attrs, Op, Quant, Value
 from ..intervals import fits
 from ..kind import Result, define
-from ..orders import AnyOrder, Orders
-from ..traits import Bits, Elements, whole
+from ..orders import ELEMENTWISE, AnyOrder, Orders
+from ..traits import PASSES, REALS, Bits, Elements, real, whole
+from .shapes import same
 
 
 def _quantized(inputs: Sequence[Value], attrs: Attrs) -> Result:
@@ -65,3 +66,6 @@ define(
     features={"per_channel": lambda op: op.attrs["quant"].axis is not None},
     evaluate=lambda attrs, x: attrs["quant"].real(x),
 )
+# x as 8 bits of the range that it has at run time leave it.  Kernels of linear operators that read int8 weights beside a
+# float operand do it themselves; what is left of it is replaced by arithmetic (ir.dynamic_range).
+define("DYNAMIC_QUANT", same, real(PASSES, REALS, None), layout=ELEMENTWISE, types="f32", max_rank=8, operator=None)

@@ -16,7 +16,7 @@ from ...ir.graph import Value, constant
 from ..convolution import conv
 from ..matmul import gemm, matmul
 from ..pooling import average_pool, global_average_pool
-from ..quantization import dequantize_linear, dynamic_quantize_linear, qlinear_conv, quantize_linear
+from ..quantization import dequantize_linear, dynamic_quant, qlinear_conv, quantize_linear
 from ..recurrent import lstm
 from ..reductions import softmax
 from ._domain import channels_last as _channels_last
@@ -139,9 +139,9 @@ def matmul_integer_to_float(
 def dynamic_quantize_matmul(
     x: Value, y: Value, y_scale: Value, y_zero: Value | None = None, bias: Value | None = None
 ) -> Value:
-    """MatMulIntegerToFloat of ``x`` as DynamicQuantizeLinear stores it."""
-    stored, scale, zero = dynamic_quantize_linear(x)
-    return matmul_integer_to_float(stored, y, scale, y_scale, zero, y_zero, bias)
+    """A product with ``x`` as what DynamicQuantizeLinear leaves of it."""
+    z = matmul(dynamic_quant(x), dequantize_linear(y, y_scale, y_zero, axis=-1))
+    return z if bias is None else z + bias
 
 
 @op("DynamicQuantizeLSTM")

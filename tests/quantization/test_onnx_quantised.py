@@ -1,0 +1,63 @@
+"""Models that onnxruntime.quantization has quantised: integer inside, with their own scales, and matching."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from onnx2tf_lite import convert, passes
+from onnx2tf_lite.validation.flatfile import FlatFile
+from onnx2tf_lite.validation.integers import Integers
+from tests.models import golden, onnx_quantised
+
+#: What stays float: MatMul's weights are activations to the quantiser, of 16 bits then; and 16 bits around another
+#: zero point than the middle have no kernel.
+FLOATS = {
+    "S16S8 symmetric": {"FULLY_CONNECTED"},
+    "U16S8 symmetric": {"FULLY_CONNECTED"},
+    "dynamic": {"MAX_POOL_2D", "RESHAPE", "CONV_2D", "FULLY_CONNECTED"},
+    "dynamic U8": {"MAX_POOL_2D", "RESHAPE", "CONV_2D", "FULLY_CONNECTED", "CONCATENATION", "SLICE"},
+}
+FORMS = [form for form in onnx_quantised.FORMS if form not in ("S16S8", "U16S8")]
+
+
+def converted(form: str, folder: Path) -> tuple[Path, FlatFile]:
+    (model,) = golden.named("real/mnist_8")
+    if not model.present:
+        pytest.skip("the model is not here")
+    source = onnx_quantised.make(folder, model, onnx_quantised.FORMS[form])
+    result = convert(source, folder / "out", outputs=("float32",), non_verbose=True)
+    assert result.exit_code == 0, [file.verdict for file in result.check.files]
+    return source, FlatFile(result.files["float32"])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_integer_inside(form: str, tmp_path: Path) -> None:
+    source, file = converted(form, tmp_path)
+    inside = Integers.of(file)
+    assert set(inside.floats) <= FLOATS.get(form, set())
+    if "dynamic" in form:
+        assert inside.hybrid == 2 and len(file.operators) < 12
+        return
+    ours = {float(s) for t in file.tensors if t.quantised and not t.constant for s in t.scale}
+    held = {t.name: numpy_helper.to_array(t) for t in onnx.load(source).graph.initializer}
+    theirs = {float(a) for a in held.values() if a.dtype == np.float32 and a.size == 1}
+    assert ours <= theirs, "a scale that the model does not have"
+
+
+def test_products_of_one_quantiser_alone_are_such(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[2,4] a, float[2,4] b) => (float[2,3] y) <
+        int8[4,3] w = {1,2,3,4,5,6,7,8,9,10,11,12}, float ws = {0.1}, int8 wz = {0}> {
+        q, s, z = DynamicQuantizeLinear (a)  r, t, v = DynamicQuantizeLinear (b)
+        p = MatMulInteger (q, w, z, wz)  f = Cast <to = 1> (p)  u = Mul (SCALE, ws)  y = Mul (f, u) }"""
+    for scale, fused in (("s", True), ("t", False)):
+        onnx.save(onnx.parser.parse_model(text.replace("SCALE", scale)), tmp_path / "m.onnx")
+        graph, _ = passes.optimize(passes.load(tmp_path / "m.onnx"))
+        assert ("MatMul" in {n.op for n in graph.nodes}) == fused
+        x = {n: np.random.default_rng(i).normal(size=(2, 4)).astype(np.float32) for i, n in enumerate("ab")}
+        result = convert(tmp_path / "m.onnx", tmp_path / "o", outputs=("float32",), non_verbose=True, test_data=x)
+        assert result.exit_code == 0
