@@ -14,6 +14,7 @@ from onnx import ModelProto, TensorProto
 from ..errors import ConversionError, Problem, ToolError
 from .light import light
 from .read import map_model
+from .repair import repair
 from .sound import faults
 from .surgeon import Importer, LazyTensor, own_extents
 from .tensors import Store, is_external, nbytes, refer, reference
@@ -46,6 +47,8 @@ def load(source: str | os.PathLike[str] | ModelProto, note: Callable[[str], obje
         _possible(model)
     opset = _opset(model, where)
     _sort(model, where, note)
+    for sentence in repair(model):
+        note(sentence)
     _check(model, where)
     if model.functions:
         model = _inlined(model, where)
@@ -141,6 +144,8 @@ def _check(model: ModelProto, where: str) -> None:
     """onnx's checker on a copy that says nothing of where the big tensors lie (that is ours to judge)."""
     copy = ModelProto()
     copy.CopyFrom(model)
+    copy.graph.name = copy.graph.name or "graph"  # nobody reads it, nor the notes of exporters
+    del copy.metadata_props[:]
     copy.ir_version = min(model.ir_version, onnx.IR_VERSION)
     if copy.ir_version == 3:  # ONNX Runtime's optimiser adds initialisers that are no inputs, which 4 allows
         copy.ir_version = 4

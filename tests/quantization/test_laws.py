@@ -165,6 +165,15 @@ def test_policies_stay_within_the_extremes_and_cut_a_tail() -> None:
     assert found["percentile"][1] < 10 and found["least squares"][1] < 80
 
 
+def test_numbers_that_hardly_differ_are_counted() -> None:
+    """Of an untrained network, whose results are all but constant."""
+    x = np.float32(0.5) + np.arange(100, dtype=np.float32) * np.spacing(np.float32(0.5))
+    spread = calibrate.Spread()
+    spread.widen(x)
+    spread.count(x)
+    assert spread.counts.sum() == 100 and spread.counts.max() == 1
+
+
 def test_samples_in_either_layout_with_mean_and_deviation(tmp_path: Path) -> None:
     graph = compile.run(prepared(cnn()), compile.STAGES)
     (spec,) = graph.inputs
