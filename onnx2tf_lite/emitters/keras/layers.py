@@ -15,6 +15,7 @@ from ...ir import dims
 from ...ir.dims import Dim, Expr
 from ...ir.graph import Op, Value
 from ...ir.kinds import KINDS
+from .cropping import reshaped, sliced, split
 from .steps import Form, KerasLayer, Node, Step
 
 ACTIVATIONS: dict[str, tuple[str, dict[str, object]]] = {
@@ -124,6 +125,19 @@ def _dense(op: Op) -> Step | None:
     return KerasLayer("Dense", [x], {"units": len(kernel), "use_bias": bool(bias)}, [kernel.T, *bias])
 
 
+def _dot(op: Op) -> Step | None:
+    """Products of matrices of a batch: axes of extent 1 behind the first one are left out meanwhile."""
+    pair, y = [operand(op), operand(op, 1)], op.outputs[0]
+    if any(v.rank != y.rank or v.rank < 3 or set(v.shape[1:-2]) - {1} or v.shape[0] != y.shape[0] for v in pair):
+        return None
+    flat = [reshaped(v, v.shape, (v.shape[0], *v.shape[-2:])) for v in pair]
+    if any(v.data is not None for v in pair) or None in flat:
+        return None
+    axes = (1 if op.attrs["adj_x"] else 2, 2 if op.attrs["adj_y"] else 1)
+    product = KerasLayer("Dot", [v for v in flat if v is not None], {"axes": axes})
+    return reshaped(product, (y.shape[0], *y.shape[-2:]), y.shape)  # type: ignore[return-value]
+
+
 def _embedding(op: Op) -> Step | None:
     table, index = operand(op), operand(op, 1)
     rows = table.data is not None and table.rank == 2 and table.dtype == np.float32 and index.data is None
@@ -161,6 +175,8 @@ def _resize(method: str) -> Form:
         factors = [dims.exact_div(b, a) for a, b in zip(x.shape[1:3], y.shape[1:3], strict=True)]
         whole = all(isinstance(f, int) and f > 0 for f in factors)
         centred = op.attrs["half_pixel_centers"]
+        if whole and tuple(x.shape[1:3]) == (1, 1):  # one pixel, spread
+            return KerasLayer("UpSampling2D", [x], {"size": tuple(factors)})
         if op.attrs["align_corners"] or not (centred or (method == "nearest" and whole)):
             return None  # whole factors: floor((i + 0.5) / f) = floor(i / f)
         if whole:
@@ -177,24 +193,9 @@ def _zero_padding(op: Op) -> Step | None:
     x, pads = operand(op), op.attrs["pads"]
     if x.rank not in (3, 4, 5) or isinstance(pads, Value) or any(map(any, (pads[0], pads[-1]))):
         return None
-    return _at_borders("ZeroPadding", x, [(int(low), int(high)) for low, high in pads[1:-1]])
-
-
-def _cropping(op: Op) -> Step | None:
-    """A slice that leaves the first and the last axis whole."""
-    x, y, begin = operand(op), op.outputs[0], op.attrs["begin"]
-    if x.rank not in (3, 4, 5) or isinstance(begin, Value) or (x.shape[0], x.shape[-1]) != (y.shape[0], y.shape[-1]):
-        return None
-    ends = [d - b - s for d, b, s in zip(x.shape, begin, y.shape, strict=True)]
-    cut = [(extent(low), extent(high)) for low, high in zip(begin[1:-1], ends[1:-1], strict=True)]
-    if any(side is None or side < 0 for pair in cut for side in pair):
-        return None
-    return _at_borders("Cropping", x, cut)
-
-
-def _at_borders(name: str, x: Value, pairs: Sequence[tuple[int | None, int | None]]) -> Step:
-    config = {"padding" if name == "ZeroPadding" else "cropping": tuple(pairs) if len(pairs) > 1 else pairs[0]}
-    return KerasLayer(f"{name}{len(pairs)}D", [x], config)
+    borders = tuple((int(low), int(high)) for low, high in pads[1:-1])
+    config = {"padding": borders if len(borders) > 1 else borders[0]}
+    return KerasLayer(f"ZeroPadding{len(borders)}D", [x], config)
 
 
 # ------------------------------------------------------------------------------------------------ elementwise
@@ -303,6 +304,8 @@ LAYERS: dict[str, Form] = {
     "TRANSPOSE_CONV": _transpose_conv,
     "CONV_3D_TRANSPOSE": _conv_3d_transpose,
     "FULLY_CONNECTED": _dense,
+    "BATCH_MATMUL": _dot,
+    "SQUARE": lambda op: KerasLayer("Multiply", [operand(op)] * 2) if operand(op).rank > 1 else None,
     "GATHER": _embedding,
     "MAX_POOL_2D": _pool("MaxPooling2D"),
     "AVERAGE_POOL_2D": _pool("AveragePooling2D"),
@@ -311,7 +314,9 @@ LAYERS: dict[str, Form] = {
     "RESIZE_BILINEAR": _resize("bilinear"),
     "RESIZE_NEAREST_NEIGHBOR": _resize("nearest"),
     "PAD": _zero_padding,
-    "SLICE": _cropping,
+    "SLICE": sliced,
+    "SPLIT": split,
+    "SPLIT_V": split,
     "RESHAPE": _reshape,
     "TRANSPOSE": _permute,
     "CONCATENATION": _concatenate,

@@ -23,7 +23,7 @@ from .calls import call
 from .layers import LAYERS, activation
 from .operation import nodes, operands_of, operation
 from .patterns import pattern
-from .steps import FunctionCall, KerasLayer, Other, Recurrent, Step, tensors
+from .steps import BatchMajor, FunctionCall, KerasLayer, Other, Recurrent, Several, Step, tensors
 
 
 class Built(NamedTuple):
@@ -55,7 +55,7 @@ def _build(graph: Graph) -> Built:
         made = _Model(k, graph, {_node(op) for op, step in steps if _weighted(step)})
         for op, step in steps:
             made.add(op, step)
-        ends = [[made.tensors[v] for v in end] for end in (graph.inputs, graph.outputs)]
+        ends = [[made.tensor(v) for v in end] for end in (graph.inputs, graph.outputs)]
         model = k.Model(*ends, name=made.name(graph.name))
     return Built(model, TensorMap.of(graph, made.stored).to_bytes(shapes=True))
 
@@ -94,6 +94,7 @@ class _Model:
         self.tensors: dict[Value, Any] = {
             v: k.Input(batch_shape=partial(v.shape), dtype=v.dtype.name, name=self.name(v.name)) for v in graph.inputs
         }
+        self.batch_major: dict[Value, Any] = {}
         self.anchor = self.tensors[graph.inputs[0]]  # what a layer without operands is called with
 
     def name(self, wanted: str) -> str:
@@ -115,7 +116,7 @@ class _Model:
     def applied(self, x: object, op: Op) -> Any:
         """``x`` with its values and steps replaced by tensors, inner steps first."""
         if isinstance(x, Value):
-            return self.tensors[x] if x.data is None else x.data.tolist()
+            return self.tensor(x) if x.data is None else x.data.tolist()
         if isinstance(x, KerasLayer):
             return self._layer(x, op)
         if isinstance(x, FunctionCall):
@@ -123,9 +124,20 @@ class _Model:
             return self._function(x.name, self._named(op, x.name, False))(*args, **kwargs)
         if isinstance(x, Other):
             return self._other(x, op)
+        if isinstance(x, BatchMajor):
+            return self.batch_major[x.value]
+        if isinstance(x, Several):
+            return [self.applied(step, op) for step in x.steps]
         if isinstance(x, Mapping):
             return {key: self.applied(part, op) for key, part in x.items()}
         return [self.applied(part, op) for part in x] if isinstance(x, list | tuple) else x
+
+    def tensor(self, value: Value) -> Any:
+        """The tensor of a value, as the program has it."""
+        if value not in self.tensors:
+            turned = self._function("transpose", self.name(f"{value.name}_transpose"))
+            self.tensors[value] = turned(self.batch_major[value], [1, 0, 2])
+        return self.tensors[value]
 
     def stored(self, value: Value) -> str | None:
         """``layer:index`` of a value, where it is a tensor of the model."""
@@ -147,16 +159,18 @@ class _Model:
         return result
 
     def _recurrent(self, step: Recurrent, op: Op) -> None:
-        ends = {"return_sequences": True, "return_state": True, "time_major": True, "go_backwards": step.backwards}
+        ends = {"return_sequences": True, "return_state": True, "go_backwards": step.backwards}
+        ends["time_major"] = not step.batch_major
         layer = getattr(self.k.layers, step.name)(name=self._named(op, step.name, True), **step.config, **ends)
-        inputs = [self.tensors[v] for v in (step.x, *step.states)]
+        inputs = [self.applied(x, op) for x in (step.x, *step.states)]
         every, *last = layer(inputs if step.states else inputs[0])
         layer.set_weights(list(step.weights))
         if step.backwards and step.results[0] is not None:
-            every = self._function("reverse", self._named(op, "reverse", False))(every, [0])
+            every = self._function("reverse", self._named(op, "reverse", False))(every, [int(step.batch_major)])
         for place, tensor in zip(step.results, (every, *last), strict=True):
             if place is not None:
-                self.tensors[op.outputs[place]] = tensor
+                known = self.batch_major if step.batch_major and tensor is every else self.tensors
+                known[op.outputs[place]] = tensor
 
     def _function(self, path: str, name: str) -> Any:
         from tf_keras.src.layers.core.tf_op_layer import TFOpLambda
@@ -175,7 +189,7 @@ class _Model:
             [list(w.shape) for w in made.variables],
             name=self._named(op, step.op.kind.name, True),
         )
-        result = layer([self.tensors[v] for v in operands_of(step.op)] or [self.anchor])
+        result = layer([self.tensor(v) for v in operands_of(step.op)] or [self.anchor])
         layer.set_weights(made.variables)
         for tensor, value in zip(
             result if isinstance(result, list | tuple) else [result], step.op.outputs, strict=True
@@ -207,6 +221,7 @@ def _sorts(x: object) -> Iterator[str]:
         yield from _sorts(x.inputs)
     elif isinstance(x, Recurrent):
         yield "layer"
+        yield from _sorts(x.x)
         if x.backwards:
             yield "function"
     elif isinstance(x, FunctionCall):
@@ -214,6 +229,8 @@ def _sorts(x: object) -> Iterator[str]:
         yield from _sorts(x.args)
     elif isinstance(x, Other):
         yield "other"
+    elif isinstance(x, Several):
+        yield from _sorts(x.steps)
     elif isinstance(x, list | tuple):
         for part in x:
             yield from _sorts(part)

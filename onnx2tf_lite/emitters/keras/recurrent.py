@@ -12,14 +12,17 @@ from typing import NamedTuple
 import numpy as np
 
 from ...ir.graph import Graph, Op, Value
+from .cropping import reshaped
 from .layers import operand
-from .steps import Recurrent
+from .steps import BatchMajor, KerasLayer, Node, Recurrent
 
 Arrays = list[np.ndarray]
+TURNED = (1, 0, 2)
 
 
 class Cell(NamedTuple):
-    """``body``: the float operators of a step, in order.  ``gates``: which gate of ONNX each of Keras is."""
+    """``body``: the float operators of a step, in order, but those that only move elements; ``gates``: which gate of
+    ONNX each of Keras is."""
 
     layer: str
     body: str
@@ -28,9 +31,9 @@ class Cell(NamedTuple):
 
 
 _SIGMOID: dict[str, object] = {"activation": "tanh", "recurrent_activation": "sigmoid"}
-_LSTM = "FULLY_CONNECTED ADD SPLIT LOGISTIC LOGISTIC MUL TANH MUL ADD LOGISTIC TANH MUL"
-_AFTER = "SPLIT FULLY_CONNECTED SPLIT ADD LOGISTIC ADD LOGISTIC MUL ADD TANH SUB MUL ADD"
-_BEFORE = "SPLIT_V FULLY_CONNECTED ADD LOGISTIC SPLIT MUL FULLY_CONNECTED ADD TANH SUB MUL ADD"
+_LSTM = "FULLY_CONNECTED ADD LOGISTIC LOGISTIC MUL TANH MUL ADD LOGISTIC TANH MUL"
+_AFTER = "FULLY_CONNECTED ADD LOGISTIC ADD LOGISTIC MUL ADD TANH SUB MUL ADD"
+_BEFORE = "FULLY_CONNECTED ADD LOGISTIC MUL FULLY_CONNECTED ADD TANH SUB MUL ADD"
 CELLS = {
     "LSTM": (Cell("LSTM", _LSTM, (0, 2, 3, 1), _SIGMOID),),
     "GRU": (
@@ -42,13 +45,12 @@ CELLS = {
         Cell("SimpleRNN", "FULLY_CONNECTED ADD+RELU", (0,), {"activation": "relu"}),
     ),
 }
-MOVEMENT = ("GATHER", "RESHAPE", "DYNAMIC_UPDATE_SLICE")
 
 
 def recurrent(op: Op) -> Recurrent | None:
     """The layer of a loop that was made of a recurrent operator; None where Keras has none that is equal."""
     body: Graph = op.attrs["body"]
-    made = [o for o in body.ops if o.outputs[0].dtype == np.float32 and not any(map(o.is_a, MOVEMENT))]
+    made = [o for o in body.ops if o.outputs[0].dtype == np.float32 and not _moves(o)]
     cells = CELLS.get(op.origin.op_type if op.origin else "", ())
     cell = next((c for c in cells if c.body.split() == [_called(o) for o in made]), None)
     reads = [o for o in body.ops if o.is_a("GATHER")]
@@ -71,7 +73,54 @@ def recurrent(op: Op) -> Recurrent | None:
     units = weights[1].shape[0]
     config = {**cell.config, "units": units, "use_bias": len(weights) == 3}
     results = [1 if written else None, *range(first, place)]
-    return Recurrent(cell.layer, operand(source), given, config, weights, index is not body.inputs[0], results)
+    x, turned = batch_major(operand(source))
+    backwards = index is not body.inputs[0]
+    return Recurrent(cell.layer, x, turned, given, config, weights, backwards, results)
+
+
+def batch_major(x: Value) -> tuple[Node, bool]:
+    """x [steps, batch, features] as [batch, steps, features] and True where the program has made it of that."""
+    moved = x.made_by("TRANSPOSE")
+    if moved is not None and tuple(moved.attrs["perm"]) == TURNED:
+        return operand(moved), True
+    flat = x.made_by("RESHAPE")
+    moved = operand(flat).made_by("TRANSPOSE") if flat is not None else None
+    if moved is not None and tuple(moved.attrs["perm"]) == (1, 2, 0, 3) and operand(moved).shape[1] == 1:
+        image = operand(moved)
+        found = reshaped(image, image.shape, (image.shape[0], *image.shape[2:]))
+        if found is not None:
+            return found, True
+    joined = operand(flat).made_by("CONCATENATION") if flat is not None else None
+    parts = (
+        [_directions(part) for part in joined.inputs] if joined is not None and joined.attrs["axis"] == 2 else [None]
+    )
+    if None not in parts:
+        return KerasLayer("Concatenate", [part for part in parts if part is not None], {"axis": -1}), True
+    return x, False
+
+
+def _directions(part: Value | None) -> BatchMajor | None:
+    """Hidden states [steps, batch, 1, features] of one direction, as the layer gives them."""
+    own = part.made_by("RESHAPE") if part is not None else None
+    return None if own is None else _states(operand(own))
+
+
+def _states(value: Value) -> BatchMajor | None:
+    """Hidden states of a layer that gives them batch first."""
+    loop = value.made_by("WHILE")
+    layer = recurrent(loop) if loop is not None else None
+    if loop is None or layer is None or not layer.batch_major or layer.results[0] is None:
+        return None
+    return BatchMajor(value) if loop.outputs[layer.results[0]] is value else None
+
+
+def turned_back(op: Op) -> BatchMajor | None:
+    """A TRANSPOSE of the hidden states of a layer that gives them batch first."""
+    return _states(operand(op)) if tuple(op.attrs["perm"]) == TURNED else None
+
+
+def _moves(op: Op) -> bool:
+    return op.kind.copies(op.outputs[0].dtype) or op.is_a("DYNAMIC_UPDATE_SLICE") or op.is_a("GATHER")
 
 
 def _called(op: Op) -> str:
@@ -79,10 +128,10 @@ def _called(op: Op) -> str:
 
 
 def _is_zero(state: Value) -> bool:
-    """Zeros, which a layer begins with by itself."""
-    fill = state.made_by("FILL")
-    data = operand(fill).data if fill is not None else state.data
-    return data is not None and not data.any()
+    """Zeros, which a layer begins with by itself; perhaps repeated for every sequence of the batch."""
+    while (maker := state.producer) is not None and (maker.kind.copies(state.dtype) or maker.kind.is_splat):
+        state = operand(maker)
+    return state.data is not None and not state.data.any()
 
 
 def _weights(cell: Cell, source: Op, products: Sequence[Op]) -> Arrays | None:

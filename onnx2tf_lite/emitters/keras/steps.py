@@ -35,17 +35,26 @@ class FunctionCall:
 class Recurrent:
     """A recurrent layer over x [steps, batch, features]: it gives all hidden states and the last states.
 
-    ``states``: the first ones, none for zeros; ``backwards``: from the last step to the first; ``results``: which
-    result of the operation each of the layer is, None for one that the operation does not have.
+    ``batch_major``: x is [batch, steps, features], and so are the hidden states; ``states``: the first ones, none for
+    zeros; ``backwards``: from the last step to the first; ``results``: which result of the operation each of the layer
+    is, None for one that the operation does not have.
     """
 
     name: str
-    x: Value
+    x: Node
+    batch_major: bool
     states: Sequence[Value]
     config: Mapping[str, object]
     weights: Sequence[np.ndarray]
     backwards: bool
     results: Sequence[int | None]
+
+
+@dataclass(frozen=True, eq=False)
+class BatchMajor:
+    """Hidden states of a recurrent layer as it gives them, where the program has ``value`` [steps, batch, features]."""
+
+    value: Value
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +64,14 @@ class Other:
     op: Op
 
 
-Step = KerasLayer | FunctionCall | Recurrent | Other
+@dataclass(frozen=True, eq=False)
+class Several:
+    """A step for each result."""
+
+    steps: Sequence[Node]
+
+
+Step = KerasLayer | FunctionCall | Recurrent | BatchMajor | Other | Several
 Node = Value | Step
 Form = Callable[[Op], "Step | None"]  # None: this operation is not what the layer computes
 
@@ -73,6 +89,10 @@ def tensors(x: object) -> Iterator[Value]:
         yield from tensors([x.x, *x.states])
     elif isinstance(x, Other):
         yield from tensors(x.op.uses())
+    elif isinstance(x, Several):
+        yield from tensors(x.steps)
+    elif isinstance(x, BatchMajor):
+        yield x.value
     elif isinstance(x, Mapping):
         yield from tensors(list(x.values()))
     elif isinstance(x, list | tuple):
