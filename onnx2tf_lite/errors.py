@@ -49,12 +49,17 @@ class ToolError(ConversionError):
         return self.what + (f"; nearest: {', '.join(map(repr, self.candidates))}" if self.candidates else "")
 
 
+class TooLargeError(Exception):
+    """What a model asks for would be written out larger than any file should be; the message says how large."""
+
+
 #: What to do about a mistake of the converter.
 REPORT = "this is a mistake of the converter: please report it with the model"
 #: What interpreter and libraries raise where a number, a depth or a size is beyond them: what is wrong, and the remedy.
 LIMITS: dict[type[Exception], tuple[str, str]] = {
     RecursionError: ("it is nested too deeply", "flatten the bodies and functions of the model"),
     MemoryError: ("it needs more memory than there is", "fix smaller input shapes, or convert a part of the model"),
+    TooLargeError: ("it would be written out too large", "check the sizes and attributes, or fix smaller ones"),
     OverflowError: ("a number is too large", "TFLite counts in 32 bits: check the sizes and attributes"),
     UnicodeError: ("a name or text is not UTF-8", "give it another name"),
 }

@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..errors import TooLargeError
 from . import dims
 from .dims import Expr
-from .graph import SMALL, Attrs, Op, Value, constant, content_of, current_graph, current_origin
+from .graph import SMALL, Attrs, Op, Value, constant, content_of, current_graph, current_origin, written_out
 from .kinds import KINDS
 
 FOLD_LIMIT = 1 << 20  # a folded constant may exceed its operands by this many bytes
+OPERATIONS = 100_000  # that one node of a model is written out as
+PARTS = 10_000  # results of one operation
+TABLE = 1 << 26  # elements of an array that is computed for a constant
 
 Operand = Any  # Value | np.ndarray | number
 
@@ -26,8 +31,33 @@ def lift(x: Operand, dtype: DTypeLike | None = None) -> Value:
     return x if isinstance(x, Value) else constant(x, dtype if dtype is not None else None)
 
 
+def places(count: int, *width: int) -> np.ndarray:
+    """0, 1, ..., ``count`` - 1, for a table of ``count`` rows of ``width`` elements that becomes a constant.
+
+    :raises TooLargeError: for a table that nobody would want in a file; it is asked before anything is allocated.
+    """
+    if (size := math.prod((count, *width))) > TABLE:
+        raise TooLargeError(f"a table of {size:,} elements, and {TABLE:,} are the most")
+    return np.arange(count)
+
+
+def parts(count: int) -> range:
+    """0, 1, ..., ``count`` - 1, for results that are written out one by one.
+
+    :raises TooLargeError: for more than a program has room for.
+    """
+    if count > PARTS:
+        raise TooLargeError(f"{count:,} parts, and {PARTS:,} are the most")
+    return range(count)
+
+
 def emit_all(kind: str, inputs: Sequence[Value | None], /, **attrs: object) -> list[Value]:
-    """Append an operation (or fold it) and return its results."""
+    """Append an operation (or fold it) and return its results.
+
+    :raises TooLargeError: where the node that it is for takes more than ``OPERATIONS``.
+    """
+    if written_out() > OPERATIONS:
+        raise TooLargeError(f"more than {OPERATIONS:,} operations")
     definition = KINDS[kind]
     types = definition.results(inputs, attrs)
     present = [v for v in inputs if v is not None]

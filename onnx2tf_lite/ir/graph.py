@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -363,6 +364,7 @@ def copy_graph(graph: Graph) -> Graph:
 
 _current: ContextVar[Graph] = ContextVar("graph")
 _origin: ContextVar[Origin | None] = ContextVar("origin", default=None)
+_count: ContextVar[Iterator[int] | None] = ContextVar("count", default=None)
 
 
 def current_graph() -> Graph:
@@ -375,15 +377,22 @@ def current_origin() -> Origin | None:
     return _origin.get()
 
 
+def written_out() -> int:
+    """How many operations were asked for before, for the node that is being written out; asking counts."""
+    counter = _count.get()
+    return 0 if counter is None else next(counter)
+
+
 @contextmanager
 def building(graph: Graph, origin: Origin | None = None) -> Iterator[Graph]:
     """Operations built inside are appended to ``graph`` and carry ``origin`` (or the enclosing one)."""
-    tokens = _current.set(graph), _origin.set(origin or _origin.get())
+    tokens = _current.set(graph), _origin.set(origin or _origin.get()), _count.set(count() if origin else _count.get())
     try:
         yield graph
     finally:
         _current.reset(tokens[0])
         _origin.reset(tokens[1])
+        _count.reset(tokens[2])
 
 
 def constant(data: object, dtype: DTypeLike | None = None, name: str = "const", quant: Quant | None = None) -> Value:

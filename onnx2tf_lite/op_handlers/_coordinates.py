@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..ir.emit import places
+
 F = np.float32
 Number = Any  # float32, an array of them, or a value of the IR: what the formulas compute with
 
@@ -125,6 +127,7 @@ def matrix(
     if exclude_outside:
         weights = np.where((taps >= 0) & (taps < size), weights, 0)
     weights = weights / weights.sum(1, keepdims=True)
+    rows = places(len(coordinates), size)[:, None]
     result = np.zeros((len(coordinates), size))
-    np.add.at(result, (np.arange(len(coordinates))[:, None], np.clip(taps, 0, size - 1)), weights)
+    np.add.at(result, (rows, np.clip(taps, 0, size - 1)), weights)
     return result.astype(np.float32)

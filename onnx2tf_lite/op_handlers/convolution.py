@@ -99,7 +99,7 @@ def _conv_3d(x: Value, w: Value, bias: Value, win: Window, group: int) -> Value:
 
 
 def _parts(x: Value, count: int, axis: int) -> list[Value]:
-    return b.split(x, [dims.floordiv(x.shape[axis], count)] * count, axis)
+    return b.split(x, [dims.floordiv(x.shape[axis], count)] * len(b.parts(count)), axis)
 
 
 # ------------------------------------------------------------------------------------------------ transposed

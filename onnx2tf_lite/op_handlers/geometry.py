@@ -73,7 +73,7 @@ def deform_conv(x: Value, w: Value, offset: Value, bias: Value | None = None, ma
         pixels = pixels * b.reshape(mask, (batch, places, 1))
     pixels = b.reshape(pixels, (n, offset_group, taps_count, dims.product(out), width))
     columns = b.reshape(b.transpose(pixels, (0, 3, 2, 1, 4)), (n, dims.product(out), taps_count, c))
-    inputs = b.split(columns, [dims.floordiv(c, group)] * group, -1)
+    inputs = b.split(columns, [dims.floordiv(c, group)] * len(b.parts(group)), -1)
     weights = b.split(w, [dims.floordiv(o, group)] * group, 0)
     y = b.concat([_matrix_product(*pair) for pair in zip(inputs, weights, strict=True)], -1)
     y = y if bias is None else y + bias

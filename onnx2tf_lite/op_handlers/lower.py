@@ -5,6 +5,7 @@ Nothing here or in the handlers knows about layout.  Problems are collected over
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -43,7 +44,8 @@ DOUBLE = frozenset(
 )
 
 
-LARGEST = 2**31 - 1  # extent of a TFLite tensor
+LARGEST = 2**31 - 1  # elements of a TFLite tensor, whose kernels count in 32 bits
+REMEDY = "fix smaller sizes, or convert a part of the model"
 
 
 def numpy_dtype(dtype: int | DTypeLike | None) -> np.dtype | None:
@@ -239,8 +241,9 @@ def _call(node: gs.Node, inputs: list[Item | None], scope: Bindings, opset: int)
     result = entry.handler(*inputs, **attrs)
     results = [result] if isinstance(result, Value) else list(result)
     for value in results:
-        if isinstance(value, Value) and (large := [d for d in value.shape if isinstance(d, int) and d > LARGEST]):
-            raise Unsupported(f"its result has the extent {large[0]:,}, and TFLite counts in 32 bits", "fix the sizes")
+        known = [d for d in value.shape if isinstance(d, int)] if isinstance(value, Value) else []
+        if (size := max([math.prod(known), *known])) > LARGEST:
+            raise Unsupported(f"its result has {size:,} elements, and TFLite counts in 32 bits", REMEDY)
     return results
 
 

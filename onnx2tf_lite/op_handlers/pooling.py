@@ -156,7 +156,7 @@ def _coverage(win: Window, include_pad: bool) -> Value | None:
     share = np.ones((1, 1), np.float32)
     axes = zip(size, ignored, win.outputs(), win.kernel, win.strides, win.dilations, strict=True)
     for n, (low, _), count, k, s, d in axes:
-        place = np.arange(count)[:, None] * s + np.arange(k) * d - low
+        place = b.places(count, k)[:, None] * s + np.arange(k) * d - low
         share = share[..., None] * ((place >= 0) & (place < n)).mean(1, dtype=np.float32)
     return constant(share)
 

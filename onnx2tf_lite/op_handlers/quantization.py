@@ -42,7 +42,7 @@ def _spread(parameter: Value, x: Value, axis: int, block: int) -> Value:
     extent = x.shape[axis]
     if not isinstance(extent, int):
         raise Unsupported("blocked quantisation of an extent that is only known at run time", "fix the input shape")
-    return b.gather(parameter, np.arange(extent, dtype=np.int32) // block, axis)
+    return b.gather(parameter, b.places(extent).astype(np.int32) // block, axis)
 
 
 def _float(x: Value) -> Value:

@@ -82,7 +82,7 @@ class _How:
 
     def coordinates(self, axis: Axis) -> np.ndarray:
         known = replace(axis, size=F(axis.size), out=F(axis.out), width=F(axis.width))
-        places = COORDINATES[self.rule](np.arange(axis.out, dtype=np.float32), known, np)
+        places = COORDINATES[self.rule](b.places(axis.out).astype(np.float32), known, np)
         return np.broadcast_to(np.asarray(places, np.float32), (axis.out,))
 
     def indices(self, axis: Axis) -> np.ndarray:
@@ -318,7 +318,7 @@ def _same_nearest(g: Axis, how: _How, corners: bool, half: bool) -> bool:
         whole = isinstance(g.scale, np.floating) and g.scale == np.trunc(g.scale)  # no place is half way then
         fits = how.nearest == "round_prefer_ceil" or (how.nearest == "round_prefer_floor" and whole)
         return half and how.rule == "half_pixel" and fits
-    i = np.arange(g.out, dtype=np.float32)
+    i = b.places(g.out).astype(np.float32)
     scale = F(g.size - 1) / F(g.out - 1) if corners and g.out > 1 else F(g.size) / F(g.out)
     place = np.floor((i + F(0.5)) * scale) if half else np.floor(i * scale + F(0.5)) if corners else np.floor(i * scale)
     return bool(np.array_equal(np.clip(place, 0, g.size - 1), how.indices(g)))

@@ -139,7 +139,7 @@ def roi_align(
     taps = []
     for low, high, size, out in ((y1, y2, h, output_height), (x1, x2, w, output_width)):
         extent = high - low if half else b.maximum(high - low, 1.0)
-        steps = (np.arange(out * sampling_ratio, dtype=np.float32) + 0.5) / (sampling_ratio * out)
+        steps = (b.places(out * sampling_ratio).astype(np.float32) + 0.5) / (sampling_ratio * out)
         taps.append((low + extent * steps[None].astype(np.float32), number(size)))
     (ys, height), (xs, width) = taps
     shape = (r, ys.shape[1], xs.shape[1])

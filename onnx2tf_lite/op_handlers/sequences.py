@@ -95,7 +95,7 @@ def split_to_sequence(x: Value, split: Value | None = None, *, axis: int = 0, ke
         return [Rows(b.reshape(rows, (extent, *x.shape[:axis], 1, *x.shape[axis + 1 :])) if stays else rows)]
     if not extent:
         return [()]
-    pieces = b.split(x, [min(step, extent - start) for start in range(0, extent, step)], axis)
+    pieces = b.split(x, [min(step, extent - step * i) for i in b.parts(-(-extent // step))], axis)
     return [tuple(pieces if stays else (b.reshape(p, x.shape[:axis] + x.shape[axis + 1 :]) for p in pieces))]
 
 

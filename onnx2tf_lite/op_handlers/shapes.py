@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -139,7 +140,7 @@ def split(x: Value, split: Value | None = None, *, axis: int = 0, num_outputs: i
         return b.split(x, b.dims_of(split), axis)
     count = num_outputs or len(current_node().outputs)
     part = dims.ceildiv(extent, count)
-    return b.split(x, [part] * (count - 1) + [extent - part * (count - 1)], axis)
+    return b.split(x, [part] * len(b.parts(count - 1)) + [extent - part * (count - 1)], axis)
 
 
 @op("Expand")
@@ -195,7 +196,8 @@ def range_(start: Value, limit: Value, delta: Value) -> Value:
 def _count(*ends: np.ndarray | None) -> Dim:
     if any(e is None for e in ends):
         return current_graph().fresh_symbol("range")
-    return len(np.arange(*(e.item() for e in ends)))  # type: ignore[union-attr]
+    start, limit, delta = (e.item() for e in ends if e is not None)
+    return max(int(math.ceil((limit - start) / delta)), 0)
 
 
 @op("EyeLike")

@@ -13,21 +13,18 @@ from ..ir.dims import Dim
 from ..ir.graph import Value
 from ._loops import scalar
 from .reductions import at_axis
-from .registry import Unsupported, op
+from .registry import op
 from .sampling import number
 from .shapes import ir_type
 
 I32, F32 = np.dtype(np.int32), np.dtype(np.float32)
-LARGEST = 1 << 26  # elements of a transform's matrix
 FAST = 64  # real transforms of a power of two from here on by the kernel: it is as exact and 25-70 times faster
 
 
 def _waves(rows: Dim, columns: Dim, length: Dim) -> tuple[Value, Value]:
     """Cosine and sine of 2 pi row column / length; the phase is reduced in whole numbers."""
     if isinstance(rows, int) and isinstance(columns, int) and isinstance(length, int):
-        if 4 * rows * columns > LARGEST:
-            raise Unsupported(f"the matrix of a DFT of length {length} is too large", "transform shorter frames")
-        angles = np.outer(np.arange(rows), np.arange(columns)) % length * (2 * np.pi / length)
+        angles = np.outer(b.places(rows, 4 * columns), b.places(columns)) % length * (2 * np.pi / length)
         return b.lift(np.cos(angles), F32), b.lift(np.sin(angles), F32)
     turns = b.reshape(b.iota(rows), (rows, 1)) * b.reshape(b.iota(columns), (1, columns))
     phase = b.cast(b.floor_mod(turns, scalar(length)), F32) * (2 * np.pi / number(length))

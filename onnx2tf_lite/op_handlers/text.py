@@ -37,8 +37,7 @@ def tfidf(x: Value, *, max_gram_length: int, max_skip_count: int, min_gram_lengt
             counts = counts + _occurrences(tokens, pool, skip + 1)
         found.append(counts)
     size = max(ngram_indexes) + 1
-    columns = np.zeros((size, len(ngram_indexes)), np.float32)
-    columns[list(ngram_indexes), range(len(ngram_indexes))] = 1
+    columns = (b.places(size, len(ngram_indexes))[:, None] == np.asarray(ngram_indexes)).astype(np.float32)
     result = b.fully_connected(b.concat(found, 1), columns)
     if mode == "IDF":
         result = b.minimum(result, 1.0)

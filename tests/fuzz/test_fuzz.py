@@ -35,7 +35,9 @@ def test_damage_is_damage() -> None:
     ("outcome", "fault"),
     [
         (trial.Outcome(-11, "", 1.0, 0, ()), "crash: SIGSEGV"),
-        (trial.Outcome(-9, "", 31.0, 0, ()), "hang"),
+        (trial.Outcome(-24, "", 29.9, 0, ()), "hang"),
+        (trial.Outcome(-9, "", 1.0, 0, (), late=True), "hang"),
+        (trial.Outcome(0, "", 31.0, 0, ()), "hang"),
         (trial.Outcome(1, "Traceback (most recent call last)", 1.0, 0, ()), "traceback"),
         (trial.Outcome(1, "this is a mistake of the converter", 1.0, 0, ()), "mistake"),
         (trial.Outcome(0, "", 1.0, 3 << 30, ()), "memory: 3072 MB"),

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+#: Of processor time, which a busy machine does not change; who only waits has ten times as long.
 SECONDS, BYTES = 30, 2 << 30
+WAITING = 10 * SECONDS
 #: The address space at which a child gets no more, so that a bomb is its own end and not that of the machine.
 ROOM = 6 << 30
 #: Words that no message to a user has, with the name of the fault.
@@ -25,23 +27,24 @@ FORBIDDEN = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a conversion ended: its exit code (negative: the signal), what it said, seconds, bytes at most."""
+    """How a conversion ended: its exit code (negative: the signal), what it said, processor time, bytes at most."""
 
     code: int
     said: str
     seconds: float
     peak: int
     rests: tuple[str, ...]
+    late: bool = False
 
     def faults(self) -> Iterator[str]:
         """What must not happen."""
-        if self.code < 0:
-            yield "hang" if self.seconds >= SECONDS else f"crash: {signal.Signals(-self.code).name}"
+        if self.late or self.seconds >= SECONDS or self.code == -signal.SIGXCPU:
+            yield "hang"
+        elif self.code < 0:
+            yield f"crash: {signal.Signals(-self.code).name}"
         if self.code not in (0, 1, 2) and self.code >= 0:
             yield f"exit code {self.code}"
         yield from (name for words, name in FORBIDDEN.items() if words in self.said)
-        if self.seconds >= SECONDS and self.code >= 0:
-            yield "hang"
         if self.peak > BYTES:
             yield f"memory: {self.peak >> 20} MB"
         if self.rests:
@@ -54,17 +57,16 @@ def attempt(model: bytes, options: Sequence[str] = ("--outputs", "float32")) -> 
         place = Path(folder)
         (place / "model.onnx").write_bytes(model)
         words = ["-i", str(place / "model.onnx"), "-o", str(place / "out"), *options]
-        start = time.perf_counter()
         pid = os.fork()
         if pid == 0:
             _convert(words, place / "said")
-        code, peak = _watched(pid, start)
-        seconds = time.perf_counter() - start
+        code, usage, late = _watched(pid)
         said = (place / "said").read_text(errors="replace") if (place / "said").exists() else ""
         rests = [p.name for p in place.iterdir() if p.name.startswith(".onnx2tf-") and code >= 0]
         if code == 1 and "nothing was written" in said and (place / "out").exists():
             rests += [p.name for p in (place / "out").iterdir()]
-        return Outcome(code, said, seconds, peak, tuple(rests))
+        seconds = usage.ru_utime + usage.ru_stime
+        return Outcome(code, said, seconds, usage.ru_maxrss << 10, tuple(rests), late)
 
 
 def _convert(words: Sequence[str], said: Path) -> None:
@@ -74,6 +76,7 @@ def _convert(words: Sequence[str], said: Path) -> None:
         os.setpgid(0, 0)  # so that those that it starts end with it
         resource.setrlimit(resource.RLIMIT_AS, (ROOM, ROOM))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
         target = os.open(said, os.O_CREAT | os.O_WRONLY)
         os.dup2(target, 1)
         os.dup2(target, 2)
@@ -93,14 +96,15 @@ def _convert(words: Sequence[str], said: Path) -> None:
         os._exit(code)
 
 
-def _watched(pid: int, start: float) -> tuple[int, int]:
-    """The exit code of a child, killed when it is late, and the most memory that it or a child of it held."""
+def _watched(pid: int) -> tuple[int, resource.struct_rusage, bool]:
+    """The exit code of a child, what it and its children used, and whether it had to be killed."""
+    end = time.monotonic() + WAITING
     while True:
         done, status, usage = os.wait4(pid, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(status), usage.ru_maxrss << 10
-        if time.perf_counter() - start > SECONDS:
+            return os.waitstatus_to_exitcode(status), usage, False
+        if time.monotonic() > end:
             os.killpg(pid, signal.SIGKILL)
             _, status, usage = os.wait4(pid, 0)
-            return os.waitstatus_to_exitcode(status), usage.ru_maxrss << 10
+            return os.waitstatus_to_exitcode(status), usage, True
         time.sleep(0.005)
