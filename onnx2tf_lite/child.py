@@ -12,11 +12,13 @@ import gc
 import mmap
 import os
 import pickle
+import shutil
 import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,10 +28,14 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a child may use: seconds, and bytes of memory beyond those that it shares with its parent."""
+    """What a child may use: seconds, and bytes of memory beyond those that it shares with its parent.
+
+    ``processor``: its time is that of a processor, which a busy machine does not make longer, nor waiting.
+    """
 
     seconds: float
     memory: int
+    processor: bool = False
 
 
 class Died(Exception):
@@ -39,7 +45,7 @@ class Died(Exception):
         self.signal = signal_number
         name = signal.Signals(signal_number).name if signal_number else "exit"
         what = f"aborted with signal {signal_number} ({name})" if signal_number else "the process ended early"
-        self.late = hasattr(signal, "SIGALRM") and signal_number == signal.SIGALRM
+        self.late = name in ("SIGALRM", "SIGPROF")
         super().__init__("did not end within the time that it was given" if self.late else what)
 
 
@@ -54,11 +60,32 @@ def call(function: Callable[[], _Answer], forked: bool = True, limits: Limits | 
     if not (forked and can_fork()):
         return function()
     descriptor = _file()
+    with scratch() as folder:
+        return _called(function, descriptor, limits, folder)
+
+
+@contextmanager
+def scratch() -> Iterator[str | None]:
+    """A folder for the temporary files of a child, which ends without clearing up; None where none can be made."""
+    try:
+        folder = tempfile.mkdtemp(prefix="onnx2tf-")
+    except OSError:  # read-only, or full: who does not need it is not hindered
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _called(function: Callable[[], _Answer], descriptor: int, limits: Limits | None, folder: str | None) -> _Answer:
+    """``descriptor`` is where the answer is written, and is closed here."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: the child has its own
             pid = os.fork()
         if pid == 0:
+            tempfile.tempdir = folder
             _serve(function, descriptor, limits)
         try:
             _, status = os.waitpid(pid, 0)
@@ -122,7 +149,7 @@ def no_core() -> None:
 
 def bound(limits: Limits) -> None:
     """Hold this process to ``limits``: the system ends it when its time is over, and gives it no more memory."""
-    signal.setitimer(signal.ITIMER_REAL, limits.seconds)
+    signal.setitimer(signal.ITIMER_PROF if limits.processor else signal.ITIMER_REAL, limits.seconds)
     if sys.platform == "linux":
         import resource
 

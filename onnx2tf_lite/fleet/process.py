@@ -10,13 +10,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, NoReturn
 
-from ..child import Limits, bound, no_core
+from ..child import Limits, bound, no_core, scratch
 from ..targets import DEVICES
 
 #: What a model needs nearly always, also what is imported late elsewhere: every fork would do it again.  TensorFlow is
@@ -105,16 +106,18 @@ def serve(descriptor: int) -> None:
         except EOFError:
             return
         os.chdir(folder)  # paths are the worker's
-        _one(boss, work, limits)
+        with scratch() as room:
+            _one(boss, work, limits, room)
 
 
-def _one(boss: Connection, work: Work, limits: Limits) -> None:
-    """Fork, pass on what the child says, and clean up behind it."""
+def _one(boss: Connection, work: Work, limits: Limits, folder: str | None) -> None:
+    """Fork, pass on what the child says, and clean up behind it.  ``folder``: for its temporary files."""
     from multiprocessing import Pipe
 
     ours, theirs = Pipe(duplex=False)
     pid = os.fork()
     if pid == 0:
+        tempfile.tempdir = folder
         _work(theirs, work, limits)
     _lead(pid)
     theirs.close()
@@ -123,7 +126,7 @@ def _one(boss: Connection, work: Work, limits: Limits) -> None:
         ready = wait([boss, ours], max(deadline - time.monotonic(), 0))
         if boss in ready:  # nobody speaks now: the worker is gone
             _end(pid)
-            os._exit(1)
+            sys.exit(1)
         if not ready:
             _end(pid)
             boss.send(("died", _late(limits)))

@@ -91,7 +91,7 @@ def _fold(kind: str, inputs: list[Value], attrs: Attrs, types: list[Any]) -> lis
         return None
     data = [v.data for v in inputs if v.data is not None]
     size = sum(dims.evaluate(dims.product(s), {}) * np.dtype(d).itemsize for s, d in types)
-    if size > sum(a.nbytes for a in data) + FOLD_LIMIT:
+    if size > sum(a.nbytes for a in {id(a): a for a in data}.values()) + FOLD_LIMIT:
         return None
     with np.errstate(all="ignore"):
         try:

@@ -15,17 +15,33 @@ from typing import TYPE_CHECKING
 from .. import child
 from ..errors import ToolError
 from .lazy import onnx
-from .walk import GraphLike
+from .walk import GraphLike, scopes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-LIMITS = child.Limits(seconds=5, memory=1 << 29)
+LIMITS = child.Limits(seconds=5, memory=1 << 29, processor=True)
 #: Numbers up to here are usual sizes; the ends of int64, which exporters write for "to the end", are not.
 LARGE = 1 << 20
 END = {2**63 - 1, -(2**63), -(2**63) + 1}
 #: Elements of a computed shape from which data propagation is no longer quick.
 LENGTH = 1 << 14
+#: The inference of these ends the process at an extent below 0, and that of most operators with windows, or sizes as
+#: operands, makes such extents where what they read is too small.
+ENDING = {"Slice"}
+_WINDOWS = (
+    "AveragePool",
+    "Col2Im",
+    "Conv",
+    "ConvInteger",
+    "ConvTranspose",
+    "DeformConv",
+    "LpPool",
+    "MaxPool",
+    "MaxUnpool",
+)
+_SIZED = ("AffineGrid", "CenterCropPad", "DFT", "Expand", "MelWeightMatrix", "Pad", "Range", "Resize", "STFT", "Split")
+BELOW_ZERO = frozenset({*_WINDOWS, *_SIZED, "MaxUnpool", "QLinearConv", "RoiAlign", "TopK", "Upsample"})
 #: Axes beyond the rank are indices into memory to the inference of these.
 UNCHECKED = {"LayerNormalization"}
 
@@ -48,11 +64,30 @@ def infer_shapes(model: ModelProto, check_type: bool = False, strict: bool = Fal
                 return made_in_child(lambda: work(True), LIMITS)
         return made_in_child(lambda: work(False), LIMITS)
     except child.Died as error:
-        raise ToolError(f"shape inference {error}: sizes, axes or attributes of the model make no sense") from error
+        why = _below_zero(model) or f"{error}: sizes, axes or attributes of the model make no sense"
+        raise ToolError(f"shape inference: {why}") from error
     except MemoryError as error:
         raise ToolError("shape inference needs too much memory: sizes in the model make no sense") from error
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError) as error:
         raise ToolError(f"shape inference: {said(error)}") from error
+
+
+def _below_zero(model: ModelProto) -> str:
+    """Which node makes an extent below 0, as far as inference comes without the operators that it ends at."""
+    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    for node in copy.graph.node:
+        node.domain = "hidden" if node.op_type in ENDING else node.domain
+    copy.opset_import.add(domain="hidden", version=1)
+    try:
+        found = made_in_child(lambda: onnx.shape_inference.infer_shapes(copy, data_prop=True), LIMITS)
+    except (child.Died, MemoryError, onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError):
+        return ""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    for info in found.graph.value_info:
+        low = min((d.dim_value for d in info.type.tensor_type.shape.dim), default=0)
+        if low < 0 and (node := makers.get(info.name)) is not None:
+            return f"{node.op_type} '{node.name or info.name}' would have a result with the extent {low}"
+    return ""
 
 
 def said(error: Exception) -> str:
@@ -72,19 +107,26 @@ def made_in_child(work: Callable[[], ModelProto], limits: child.Limits) -> Model
 
 def _usual(model: ModelProto) -> bool:
     """Is there nothing that inference could stumble over?"""
+    used = {node.op_type for scope in scopes(model) for node in scope.graph.node}
+    if used & ENDING and used & BELOW_ZERO:
+        return False
     lengths: dict[str, int] = {}
     return not any(_strange(body, lengths) for body in [model.graph, *model.functions])
 
 
 def _strange(graph: GraphLike, lengths: dict[str, int]) -> bool:
-    """``lengths``: of integer tensors that are known, at most."""
+    """``lengths``: of vectors, as far as they are known, at most."""
     if hasattr(graph, "initializer"):  # functions have none
         if any(map(_odd_type, (*graph.input, *graph.output, *graph.value_info))):
             return True
         for tensor in graph.initializer:
             if _odd_tensor(tensor):
                 return True
-            lengths[tensor.name] = _elements(tensor)
+            if len(tensor.dims) <= 1:
+                lengths[tensor.name] = _elements(tensor)
+        for info in (*graph.input, *graph.value_info):
+            if len(dims := info.type.tensor_type.shape.dim) == 1:
+                lengths.setdefault(info.name, dims[0].dim_value or 1)
     return any(_odd_node(node, lengths) for node in graph.node)
 
 
@@ -125,18 +167,21 @@ def _odd_node(node: NodeProto, lengths: dict[str, int]) -> bool:
         if a.name == "value_ints":
             lengths.update(dict.fromkeys(node.output, len(a.ints)))
         elif a.HasField("t"):
-            lengths.update(dict.fromkeys(node.output, _elements(a.t)))
+            lengths.update(dict.fromkeys(node.output, _elements(a.t) if len(a.t.dims) <= 1 else 1))
     return _grown(node, lengths)
 
 
 def _grown(node: NodeProto, lengths: dict[str, int]) -> bool:
-    """Take over the length of the result; does it become long?"""
+    """Take over the length of the result; does it become long?  Inference joins also what it does not know."""
+    joins = node.op_type == "Concat" and not any(a.i for a in node.attribute if a.name == "axis")
     read = [lengths[name] for name in node.input if name in lengths]
-    if node.op_type == "Shape":
+    if joins:
+        length = sum(lengths.get(name, 1) for name in node.input)
+    elif node.op_type == "Shape":
         length = 8
     elif read:
-        length = sum(read) if node.op_type == "Concat" else max(read)
+        length = max(read)
     else:
         return False
     lengths.update(dict.fromkeys(node.output, length))
-    return node.op_type == "Concat" and length > LENGTH
+    return joins and length > LENGTH

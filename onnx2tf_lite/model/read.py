@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ToolError
 from .lazy import onnx
-from .tensors import OWN, Store, is_external, mapped, refer, reference, set_base
+from .tensors import OWN, Store, inline, is_external, mapped, refer, reference, set_base
 from .walk import tensors
 
 if TYPE_CHECKING:
@@ -36,6 +36,14 @@ def read_model(path: str | os.PathLike[str]) -> ModelProto:
     for tensor in tensors(model):
         if is_external(tensor):
             set_base(tensor, str(folder.resolve()))
+    return model
+
+
+def read_whole(path: str | os.PathLike[str]) -> ModelProto:
+    """The model in a file, with what lies in side files."""
+    model = read_model(path)
+    for tensor in filter(is_external, tensors(model)):
+        inline(tensor)
     return model
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import mmap
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +91,10 @@ def to_array(tensor: TensorProto) -> np.ndarray:
 
 
 def mapped(path: Path) -> Bytes:
-    """A file's bytes, mapped into memory.  Raises OSError."""
+    """A file's bytes, mapped into memory.  Raises OSError, also for what may have no end."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, and no file", str(path))
     with path.open("rb") as file:
         empty = os.fstat(file.fileno()).st_size == 0
         return b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -124,14 +129,24 @@ class Store:
         if folder is None:
             raise _bad(name, f"its data is in the file {location!r}", "give the path of the model, not a ModelProto")
         parts, path = location.replace("\\", "/").split("/"), folder / location
-        named = not location or "\0" in location or os.path.isabs(location) or ".." in parts or ":" in parts[0]
-        if named or not path.resolve().is_relative_to(folder.resolve()):
-            raise _bad(name, f"external data {location!r} is outside the model's folder: refused")
-        if not path.is_file():
-            raise _bad(name, f"external data file {location!r} is missing", f"put it into {folder}")
-        if path not in self.maps:
-            self.maps[path] = mapped(path)
-        return self.maps[path]
+        named = not parts[-1] or "\0" in location or os.path.isabs(location) or ".." in parts or ":" in parts[0]
+        try:
+            if named or not path.resolve().is_relative_to(folder.resolve()):
+                what = f"external data {shown(location)} is outside the model's folder: refused"
+                raise _bad(name, what, "put the file itself there: links may lead to files beside the model")
+            if not path.exists():
+                raise _bad(name, f"external data file {shown(location)} is missing", f"put it into {folder}")
+            if path not in self.maps:
+                self.maps[path] = mapped(path)
+            return self.maps[path]
+        except (OSError, RuntimeError) as error:  # RuntimeError: pathlib on links that lead to themselves
+            why = (isinstance(error, OSError) and error.strerror) or "links that lead in a circle"
+            raise _bad(name, f"external data {shown(location)} cannot be read: {why}") from error
+
+
+def shown(location: str) -> str:
+    """A location for a message: what is hostile may be long."""
+    return repr(location if len(location) <= 80 else f"{location[:80]}...")
 
 
 def _bad(name: str, what: str, remedy: str = "") -> ToolError:

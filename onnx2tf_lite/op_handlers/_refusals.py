@@ -8,6 +8,7 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto, TypeProto
 
 from ..errors import Problem
+from ..ir.kinds import KINDS
 from ._structures import Choice, Item, told
 from .registry import Unsupported
 
@@ -15,6 +16,8 @@ _TEXT = (
     "it works on text, and the tensors of TFLite's kernels hold numbers",
     "map the text to numbers before the model",
 )
+#: Axes of a tensor that any kernel can read: what has more could be reshaped by none.
+RANK = KINDS["RESHAPE"].max_rank
 #: Domain or operator -> why it has no handler, and what to do.
 REASONS = {
     "ai.onnx.preview.training": ("it trains, and a converted model only infers", "cut the model in front of it"),
@@ -27,6 +30,12 @@ def no_handler(node: gs.Node) -> Unsupported:
     """The refusal of an operator that nobody has written."""
     why, remedy = REASONS.get(node.domain or node.op, ("", "replace or remove the node before the conversion"))
     return Unsupported(": ".join(filter(None, ["no lowering is known for this operator", why])), remedy)
+
+
+def too_deep(which: str, name: str, rank: int) -> Problem:
+    """An input or output with more axes than any kernel takes."""
+    what = f"has {rank} axes, and TFLite's kernels take at most {RANK}"
+    return Problem(f"{which} '{name}'", what, f"let the model's {which} have fewer: squeeze or flatten some")
 
 
 def edge_problem(which: str, tensor: gs.Variable, found: Item | None = None) -> Problem:

@@ -18,7 +18,7 @@ from ..errors import ConversionError, Problem, mistake, unforeseen
 from ..ir import build, dims
 from ..ir.graph import BatchNormParameters, Graph, Origin, Value, building, constant, current_graph, current_origin
 from ..model.edit import needs
-from ._refusals import edge_problem, no_handler
+from ._refusals import RANK, edge_problem, no_handler, too_deep
 from ._structures import Choice, Item, parts, rebuilt, told
 from .functions import definition, schema_of
 from .registry import HANDLERS, NodeInfo, Registration, Unsupported, lowering_node
@@ -129,6 +129,9 @@ def _declare_inputs(model: gs.Graph, scope: Bindings) -> list[Problem]:
             problems.append(edge_problem("input", tensor))
             continue
         shape = input_shape(scope.graph, tensor)
+        if len(shape) > RANK:
+            problems.append(too_deep("input", tensor.name, len(shape)))
+            continue
         scope.values[tensor.name] = scope.graph.add_input(tensor.name, shape, scope.dtype(dtype))
     return problems
 
@@ -142,6 +145,9 @@ def _declare_outputs(model: gs.Graph, scope: Bindings) -> list[Problem]:
             return [Problem(f"output '{tensor.name}'", "is not computed by any node")]
         if not isinstance(value, Value):
             problems.append(edge_problem("output", tensor, value))
+            continue
+        if value.rank > RANK:
+            problems.append(too_deep("output", tensor.name, value.rank))
             continue
         if tensor.name in graph.output_names:
             continue  # listed twice: outputs go by name, and there is one tensor of this name

@@ -197,7 +197,8 @@ def _count(*ends: np.ndarray | None) -> Dim:
     if any(e is None for e in ends):
         return current_graph().fresh_symbol("range")
     start, limit, delta = (e.item() for e in ends if e is not None)
-    return max(int(math.ceil((limit - start) / delta)), 0)
+    count: int = math.ceil((limit - start) / delta)
+    return max(count, 0)
 
 
 @op("EyeLike")

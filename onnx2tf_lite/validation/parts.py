@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
+from ..model.tensors import inline, is_external, set_base
 from .operands import TAKES_ANY
 
 SHAPE_ONLY = {"Shape", "Size"}
@@ -185,8 +185,9 @@ class Parts:
         tensor = graph.initializer.add()
         tensor.CopyFrom(self.weights[name])
         tensor.name = name
-        if uses_external_data(tensor):
-            load_external_data_for_tensor(tensor, str(self.folder))
+        if is_external(tensor):
+            set_base(tensor, str(self.folder.resolve()))
+            inline(tensor)
 
 
 def _counts(node: onnx.NodeProto) -> bool:

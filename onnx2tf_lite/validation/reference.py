@@ -17,6 +17,7 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from ..errors import ConversionError, Problem
+from ..model.read import read_whole
 from . import precision, restate
 from .bounds import Bounds
 from .inputs import InputSpec, describe
@@ -169,7 +170,7 @@ class Reference:
 
     def _model(self, names: list[str], rounding: str) -> onnx.ModelProto:
         """The model with ``names`` as its outputs, in the words that the reference needs."""
-        model = self._exposed(names, weights=True)
+        model = self._exposed(names)
         if self.halves and rounding != ROUNDED:
             precision.widen(model)
         if self.integers and precision.saturates():
@@ -192,10 +193,10 @@ class Reference:
         whole = self.source.read_bytes() if isinstance(self.source, Path) else self.source.SerializeToString()
         return bytes(whole) + bytes(more.SerializeToString())
 
-    def _exposed(self, names: list[str], weights: bool = False) -> onnx.ModelProto:
+    def _exposed(self, names: list[str]) -> onnx.ModelProto:
         """The model with ``names`` as its outputs."""
         if isinstance(self.source, Path):
-            model = onnx.load(str(self.source), load_external_data=weights)
+            model = read_whole(self.source)
         else:
             model = onnx.ModelProto()
             model.CopyFrom(self.source)

@@ -198,12 +198,12 @@ def test_a_fingerprint_of_another_model_does_not_stay(tmp_path):
 
 
 @needs_tensorflow
-def test_writing_and_running_is_silent():
+def test_writing_and_running_is_silent(tmp_path):
     code = (
-        "import tempfile, numpy as np\n"
+        "import numpy as np\n"
         "from onnx2tf_lite.emitters import saved_model\n"
         "from tests.emitters.cases import CASES, program\n"
-        "folder, (graph, feeds) = tempfile.mkdtemp(), program(CASES['CONV_2D'], True)\n"
+        f"folder, (graph, feeds) = {str(tmp_path)!r}, program(CASES['CONV_2D'], True)\n"
         "keys = saved_model.write(graph, folder)\n"
         "saved_model.load(folder)({keys[n]: a for n, a in feeds.items()})\n"
     )

@@ -6,8 +6,9 @@ import functools
 import gc
 import multiprocessing
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 import onnx
@@ -67,11 +68,22 @@ def _try(job: tuple[int, int]) -> Result:
 
 
 def run(numbers: Iterable[int], seed: int = 0, jobs: int = 2) -> Iterator[Result]:
-    """Every input, in order; from a process that has nothing of the one that asks, as a user's has not."""
+    """Every input, in order."""
+    with _pool(jobs) as pool:
+        yield from pool.imap(_try, [(number, seed) for number in numbers])
+
+
+def outcomes(models: Iterable[bytes], options: Sequence[str] = trial.OPTIONS) -> list[trial.Outcome]:
+    """How the conversions of ``models`` end, under the same limits."""
+    with _pool(1) as pool:
+        return pool.starmap(trial.attempt, [(model, options) for model in models])
+
+
+def _pool(jobs: int) -> Pool:
+    """Processes that have nothing of the one that asks, as a user's has not."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([f"{__package__}.ready"])
-    with context.Pool(jobs) as pool:
-        yield from pool.imap(_try, [(number, seed) for number in numbers])
+    return context.Pool(jobs)
 
 
 def warm() -> None:

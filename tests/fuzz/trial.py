@@ -17,6 +17,7 @@ SECONDS, BYTES = 30, 2 << 30
 WAITING = 10 * SECONDS
 #: The address space at which a child gets no more, so that a bomb is its own end and not that of the machine.
 ROOM = 6 << 30
+OPTIONS = ("--outputs", "float32")
 #: Words that no message to a user has, with the name of the fault.
 FORBIDDEN = {
     "Traceback (most recent call last)": "traceback",
@@ -51,7 +52,7 @@ class Outcome:
             yield f"rests: {self.rests[0]}"
 
 
-def attempt(model: bytes, options: Sequence[str] = ("--outputs", "float32")) -> Outcome:
+def attempt(model: bytes, options: Sequence[str] = OPTIONS) -> Outcome:
     """Convert ``model`` by the command line."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

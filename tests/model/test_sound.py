@@ -90,6 +90,14 @@ FAULTS: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "a mode": (one("DepthToSpace<blocksize = 2, mode = \"bogus\">"), "'bogus', not one of DCR, CRD"),
     "a type to cast to": (one("Cast<to = 255>"), "'to' is 255, which is no element type"),
     "a stride": (one("MaxPool<kernel_shape = [2, 2], strides = [1, 0]>"), "'strides' is 0, not between 1 and"),
+    "windows larger than the image": (
+        lambda: parser.parse_model(
+            HEADER + "g (float[1,1,3,3] x) => (float y) <int64[1] a = {2}, int64[1] s = {0}, int64[1] e = {2}> {"
+            " p = MaxPool<kernel_shape = [7, 7]>(x) y = Slice(p, s, e, a) }"
+        ),
+        "MaxPool 'p' would have a result with the extent -3",
+    ),
+    "axes beyond any kernel": (one("Relu", ",".join(["1"] * 20)), "has 20 axes, and TFLite's kernels take at most 8"),
     "a group": (one("Softmax<axis = 9223372036854775807>"), "'axis' is 9223372036854775807"),
 }  # fmt: skip
 
@@ -112,6 +120,12 @@ def test_one_error_names_the_place(name: str) -> None:
 )
 def test_inference_is_not_called_on_what_it_cannot_bear(model: Callable[[], ModelProto]) -> None:
     assert not inference._usual(model())
+
+
+def test_vectors_that_inference_does_not_know_double_too() -> None:
+    nodes = " ".join(f"p{i + 1} = Concat<axis = 0>(p{i}, p{i})" for i in range(30))
+    model = parser.parse_model(HEADER + f"g (float[4] x) => (float y) {{ p0 = Relu(x) {nodes} y = Relu(p30) }}")
+    assert not inference._usual(model)
 
 
 @pytest.mark.parametrize("count", [18, 40])

@@ -102,6 +102,13 @@ def external(tmp_path: Path, **entries: str) -> Path:
     (tmp_path / "secret.bin").write_bytes(W.tobytes())
     (folder / "w.bin").write_bytes(W.tobytes())
     (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    (folder / "dangling.bin").symlink_to("nothing.bin")
+    (folder / "circle.bin").symlink_to("circle.bin")
+    (folder / "folder.bin").mkdir()
+    os.mkfifo(folder / "pipe.bin")
+    (folder / "to_pipe.bin").symlink_to("pipe.bin")
+    (folder / "device.bin").symlink_to("/dev/zero")
+    (folder / "sub").symlink_to(tmp_path)
     (folder / "short.bin").write_bytes(W.tobytes()[:-4])
     (folder / "m.onnx").write_bytes(proto.SerializeToString())
     return folder / "m.onnx"
@@ -118,6 +125,15 @@ def external(tmp_path: Path, **entries: str) -> Path:
         ({"location": "link.bin"}, "outside"),
         ({"location": ""}, "outside"),
         ({"location": "none.bin"}, "missing"),
+        ({"location": "device.bin"}, "outside"),
+        ({"location": "sub/secret.bin"}, "outside"),
+        ({"location": "w.bin/"}, "outside"),
+        ({"location": "dangling.bin"}, "missing"),
+        ({"location": "circle.bin"}, "circle"),
+        ({"location": "folder.bin"}, "Is a directory"),
+        ({"location": "pipe.bin"}, "a pipe or a device"),
+        ({"location": "to_pipe.bin"}, "a pipe or a device"),
+        ({"location": "a" * 5000}, r"a\.\.\.' cannot be read: File name too long$"),
         ({"location": "short.bin"}, "16384 bytes are needed"),
         ({"location": "w.bin", "offset": "8"}, "16384 bytes are needed"),
         ({"location": "w.bin", "offset": "-8"}, "bytes are needed"),
@@ -134,6 +150,14 @@ def test_link_inside_the_folder_is_fine(tmp_path: Path) -> None:
     path = external(tmp_path, location="inner.bin")
     (path.parent / "inner.bin").symlink_to("w.bin")
     np.testing.assert_array_equal(weight(path), W)
+    result = convert(path, tmp_path / "out", outputs=["float32"], verbosity="error")
+    assert result.check.ok and not result.check.notes, "the check reads it too"
+
+
+def test_a_pipe_is_no_model(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.onnx")
+    with pytest.raises(ConversionError, match="a pipe or a device"):
+        passes.load(tmp_path / "m.onnx")
 
 
 @pytest.mark.parametrize(
