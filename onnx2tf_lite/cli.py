@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from .aliases import ALIASES
 from .commands import Command, Option, command, group, option
+from .commands.terminal import tell
 from .errors import ConversionError
 
 if TYPE_CHECKING:
@@ -87,17 +88,17 @@ def run(
         options = replace(resolve(keywords), warnings=tuple(ignored))
     except ConversionError as error:
         for problem in error.problems:
-            print(f"onnx2tf: error: {problem}", file=sys.stderr)
+            tell(f"onnx2tf: error: {problem}")
         return 2
     try:
         return _converter()(input_onnx_file_path, output_folder_path, options=options).exit_code
     except ConversionError as error:
         count = len(error.problems)
-        print(f"onnx2tf: not converted, nothing was written: {count} problem{'s' * (count != 1)}", file=sys.stderr)
+        tell(f"onnx2tf: not converted, nothing was written: {count} problem{'s' * (count != 1)}")
         for problem in error.problems:
-            print(f"\n  {problem.where}\n    {problem.what}", file=sys.stderr)
+            tell(f"\n  {problem.where}\n    {problem.what}")
             if problem.remedy:
-                print(f"    -> {problem.remedy}", file=sys.stderr)
+                tell(f"    -> {problem.remedy}")
         return 1
 
 

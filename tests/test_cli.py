@@ -246,6 +246,27 @@ def test_a_reader_that_has_gone_does_not_stop_the_work(path: str) -> None:
     assert Path("saved_model/net_float32.tflite").exists()
 
 
+@pytest.mark.parametrize(
+    ("redirection", "said"),
+    [
+        (">&-", ""),
+        (">&- 2>&- <&-", ""),
+        (">/dev/full", "standard output cannot be written: No space left on device\n"),
+        (">/dev/full 2>/dev/full", ""),
+    ],
+)
+def test_standard_streams_that_cannot_be_written_do_not_stop_the_work(path: str, redirection: str, said: str) -> None:
+    command = f'"{sys.executable}" -m onnx2tf_lite -i "{path}" {" ".join(FLAT)} {redirection}'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", said)
+    assert Path("saved_model/net_float32.tflite").exists()
+
+
+def test_an_error_that_cannot_be_said_is_one_by_its_exit_code(path: str) -> None:
+    command = f'"{sys.executable}" -m onnx2tf_lite -i "{path}" -o "{path}/below" >/dev/full 2>/dev/full'
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 1
+
+
 def test_names_that_the_terminal_cannot_show(tmp_path: Path) -> None:
     proto = cnn()
     for node in proto.graph.node:

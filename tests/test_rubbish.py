@@ -21,16 +21,15 @@ g (float[1,3,8,8] x) => (float[1,4,8,8] y) <float[4,3,1,1] w = {1,2,3,4,5,6,7,8,
     y = Softmax<axis = 1>(c)
 }
 """
-KINDS = "float32,full_integer_quant"
 #: What onnxruntime itself keeps there: one small file, the same for every process.
 THEIRS = {".ses"}
 
 
-def start(place: Path, text: str = MODEL, kinds: str = KINDS) -> subprocess.Popen[str]:
+def start(place: Path, *more: str, text: str = MODEL, kinds: str = "float32") -> subprocess.Popen[str]:
     """The command line with a temporary folder of its own."""
     (place / "tmp").mkdir()
     (place / "m.onnx").write_bytes(parser.parse_model(text).SerializeToString())
-    words = ["-i", str(place / "m.onnx"), "-o", str(place / "out"), "--outputs", kinds]
+    words = ["-i", str(place / "m.onnx"), "-o", str(place / "out"), "--outputs", kinds, *more]
     return subprocess.Popen(
         [sys.executable, "-m", "onnx2tf_lite", *words],
         env={**os.environ, "TMPDIR": str(place / "tmp")},
@@ -46,7 +45,8 @@ def left(place: Path) -> set[str]:
 
 
 def test_one_that_succeeds(tmp_path: Path) -> None:
-    process = start(tmp_path)
+    """Quantised files too, whose calibration runs a file that is written for that alone."""
+    process = start(tmp_path, "--random-calibration", kinds="float32,full_integer_quant")
     said = process.communicate()
     assert process.returncode == 0, said
     assert not left(tmp_path)
@@ -61,7 +61,7 @@ def test_a_saved_model(tmp_path: Path) -> None:
 
 
 def test_one_that_fails(tmp_path: Path) -> None:
-    process = start(tmp_path, MODEL.replace("Softmax<axis = 1>", "Softmax<axis = 7>"))
+    process = start(tmp_path, text=MODEL.replace("Softmax<axis = 1>", "Softmax<axis = 7>"))
     said = process.communicate()
     assert process.returncode == 1, said
     assert not left(tmp_path) and not (tmp_path / "out").exists()
@@ -74,7 +74,7 @@ def test_one_that_is_interrupted_while_a_child_runs(tmp_path: Path) -> None:
         y = Loop<body = b (int64 i, bool c, float p) => (bool d, float r) { d = Identity(c) r = Add(p, p) }>(n, c, x)
     }
     """
-    process = start(tmp_path, loop, "float32")
+    process = start(tmp_path, text=loop)
     end = time.monotonic() + 120
     while not any(p.name.startswith("onnx2tf-") for p in (tmp_path / "tmp").iterdir()):
         assert process.poll() is None and time.monotonic() < end, process.communicate()

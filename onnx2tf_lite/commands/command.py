@@ -14,7 +14,7 @@ from ..errors import ToolError
 from .log import line
 from .parser import Parser, usage
 from .table import REPEATED, Option, Settings
-from .terminal import silence
+from .terminal import complete, silence, tell
 
 Function = Callable[..., Any]
 #: The environment variable with which an internal error is a traceback.
@@ -108,6 +108,7 @@ def guarded(name: str, work: Callable[[], object]) -> int:
 
     What is no ToolError is a fault of the package: the line says so, and with DEBUG in the environment it is raised.
     """
+    complete()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
@@ -115,22 +116,22 @@ def guarded(name: str, work: Callable[[], object]) -> int:
         code = work()
         sys.stdout.flush()
     except ToolError as error:
-        print(line("ERROR", f"{name}: {error}", sys.stderr), file=sys.stderr)
+        tell(line("ERROR", f"{name}: {error}", sys.stderr))
         return 1
     except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
+        tell(f"{name}: interrupted")
         return 130
     except BrokenPipeError:  # who read the output has seen enough (`| head`)
         silence(sys.stdout)
         return 1
     except OSError as error:  # a full disk, say
-        print(line("ERROR", f"{name}: {error}", sys.stderr), file=sys.stderr)
+        tell(line("ERROR", f"{name}: {error}", sys.stderr))
         silence(sys.stdout)  # what is left cannot be written there either
         return 1
     except Exception as error:
         if DEBUG in os.environ:
             raise
         what = f"{type(error).__name__}: {error} (a fault of this package; {DEBUG}=1 shows where)"
-        print(line("ERROR", f"{name}: internal error: {what}", sys.stderr), file=sys.stderr)
+        tell(line("ERROR", f"{name}: internal error: {what}", sys.stderr))
         return 1
     return code if isinstance(code, int) else 0

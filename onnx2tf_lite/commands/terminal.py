@@ -21,6 +21,25 @@ def silence(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def tell(text: str) -> None:
+    """A line on standard error; where that is full or has no reader, nobody can be told."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        silence(sys.stderr)
+
+
+def complete() -> None:
+    """Standard streams that the caller has closed become the null device, before a file takes their place."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdout, sys.stderr = (
+        os.fdopen(number, "w", closefd=False) if stream is None else stream
+        for number, stream in ((1, sys.stdout), (2, sys.stderr))
+    )
+
+
 class Terminal:
     """Prints what the verbosity allows: results on standard output, warnings and errors on standard error, progress as
     a bar on a terminal and as lines in a pipe.  Remembers the time of every stage, and the warnings."""
@@ -47,20 +66,22 @@ class Terminal:
         """To stderr, and kept in ``warnings``."""
         self.warnings.append(text)
         if self.level <= 2:
-            print(f"warning: {text}", file=sys.stderr)
+            tell(f"warning: {text}")
 
     def error(self, text: str) -> None:
         """To stderr, at every verbosity."""
-        print(text, file=sys.stderr)
+        tell(text)
 
     def _print(self, level: int, text: str) -> None:
         if self.level > level:
             return
         try:
             print(text, file=self.stream, flush=True)
-        except BrokenPipeError:  # who read it has seen enough; the work goes on, and nobody is told
+        except OSError as error:  # the work goes on
             self.level = len(LEVELS)
             silence(self.stream)
+            if not isinstance(error, BrokenPipeError):  # who read it has seen enough
+                tell(f"standard output cannot be written: {error.strerror}")
 
     @contextmanager
     def progress(self) -> Iterator[None]:

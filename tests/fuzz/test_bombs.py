@@ -33,11 +33,6 @@ REFUSED: dict[str, tuple[int, str, str]] = {
         }""",
         "1,000,000,000 parts, and 10,000 are the most",
     ),
-    "parts": (
-        18,
-        "(float[1000000000] x) => (float y) { y = Split<num_outputs = 1000000000>(x) }",
-        "parts, and 10,000 are the most",
-    ),
     "weights of a resize": (
         17,
         """(float[1,1,4,4] x) => (float y) <int64[4] n = {1,1,4,100000000}> {
@@ -120,8 +115,8 @@ WRITTEN: dict[str, tuple[int, str]] = {
     "distinct elements": (17, "(int64[1000000000] x) => (int64 y) { y = Unique(x) }"),
     "a crop": (18, "(float[4] x) => (float y) <int64[1] n = {1000000000}> { y = CenterCropPad(x, n) }"),
 }
-#: Bytes of a process that converts a model of a few nodes.
-PLAIN = 300 << 20
+#: Bytes of a process that converts a model of a few nodes, or (its children count) of onnx's inference at its limit.
+PLAIN = 700 << 20
 
 
 def content(opset: int, graph: str) -> bytes:
@@ -134,7 +129,7 @@ def test_what_would_be_too_large_is_refused() -> None:
     for name, outcome in zip(REFUSED, found, strict=True):
         assert outcome.code == 1 and not list(outcome.faults()), (name, outcome)
         assert REFUSED[name][2] in outcome.said, (name, outcome.said)
-        assert outcome.peak < PLAIN or name == "constants that double", (name, outcome.peak >> 20)
+        assert outcome.peak < PLAIN, (name, outcome.peak >> 20)
 
 
 def test_what_is_made_at_run_time_costs_nothing_before() -> None:
@@ -144,8 +139,8 @@ def test_what_is_made_at_run_time_costs_nothing_before() -> None:
         assert outcome.peak < PLAIN, (name, outcome.peak >> 20)
 
 
-@pytest.mark.parametrize("name", ["parts", "waves"])
+@pytest.mark.parametrize("name", ["gaps between words", "waves"])
 def test_the_message_names_the_node(name: str) -> None:
     opset, graph, _ = REFUSED[name]
     (outcome,) = campaign.outcomes([content(opset, graph)])
-    assert f"{'Split' if name == 'parts' else 'DFT'} '" in outcome.said
+    assert f"{'DFT' if name == 'waves' else 'TfIdfVectorizer'} '" in outcome.said
