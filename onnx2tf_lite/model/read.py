@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 from ..errors import ToolError
 from .lazy import onnx
 from .tensors import OWN, Store, inline, is_external, mapped, refer, reference, set_base
-from .walk import tensors
+from .walk import DEPTH, tensors
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
     from .tensors import Bytes
+
+DEEP = "bodies are nested too deeply: flatten them"
 
 
 def read_model(path: str | os.PathLike[str]) -> ModelProto:
@@ -58,7 +60,7 @@ def map_model(path: str | os.PathLike[str]) -> tuple[ModelProto, Store]:
     try:
         rest = without_weights(data)
     except RecursionError as error:
-        raise ToolError(f"{path}: bodies are nested too deeply: flatten them", str(path)) from error
+        raise ToolError(f"{path}: {DEEP}", str(path)) from error
     except (ValueError, IndexError):
         rest = bytes(data[:])  # protobuf has the last word
     return _parse(rest, str(path)), Store(Path(path).parent, data)
@@ -93,11 +95,13 @@ def _opened(path: str | os.PathLike[str]) -> Bytes:
 def _parse(data: bytes, name: str) -> ModelProto:
     from google.protobuf.message import DecodeError
 
+    from .wire import nested
+
     try:
         model: ModelProto = onnx.ModelProto.FromString(data)
     except DecodeError as error:
         what = "not an ONNX file but a pointer of Git LFS" if data[:7] == b"version" else "not an ONNX file, or cut off"
-        raise ToolError(f"{name}: {what}", name) from error
+        raise ToolError(f"{name}: {DEEP if nested(data, DEPTH) else what}", name) from error
     if not model.HasField("graph"):
         raise ToolError(f"{name}: not an ONNX file (no graph in it)", name)
     return model

@@ -14,13 +14,11 @@ from ..errors import Problem
 from .domains import foreign
 from .lazy import onnx
 from .tensors import is_external, nbytes
-from .walk import bodies, title
+from .walk import DEPTH, bodies, title
 
 if TYPE_CHECKING:
     from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, TypeProto
 
-#: Bodies in bodies; TFLite's runtimes and this package follow them by recursion.
-DEPTH = 24
 #: Elements of a sparse tensor written out, and nodes of a model whose functions are.
 ELEMENTS, NODES = 1 << 28, 1_000_000
 #: What a Constant holds, by the version of the operator: one of these.

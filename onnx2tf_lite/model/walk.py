@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
     from typing_extensions import TypeIs
 
+#: Bodies in bodies, which everybody follows by recursion; protobuf ends at a hundred messages, three for each body.
+DEPTH = 24
 GraphLike = Union["GraphProto", "FunctionProto"]
 _Item = TypeVar("_Item")
 

@@ -30,6 +30,23 @@ def without_weights(data: Bytes) -> bytes:
     return _strip(data, 0, len(data), "model")
 
 
+def nested(data: Bytes, most: int) -> bool:
+    """Are there more than ``most`` bodies within each other, in bytes that are a ModelProto as far as they go?"""
+
+    def deeper(start: int, end: int, kind: str, left: int) -> bool:
+        if left < 0:
+            return True
+        inner = (
+            (_BELOW.get(kind, {}).get(field), pos, stop) for field, wire, _, pos, stop in _fields(data, start, end)
+        )
+        return any(deeper(pos, stop, k, left - (k == "graph")) for k, pos, stop in inner if k and k != "tensor")
+
+    try:
+        return deeper(0, len(data), "model", most)
+    except (ValueError, IndexError):
+        return False
+
+
 def _fields(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
     """Number, wire type, and where the key, the value and the next field begin, of each field of data[start:end]."""
     while start < end:

@@ -18,7 +18,7 @@ from .. import child
 
 T = TypeVar("T")
 
-MEMORY = 2 * 10**9
+MEMORY = 1_800_000_000  # with the libraries a process stays below 2 GB
 SECONDS, PER_MB = 300.0, 10.0  # for a check, and for every MB of weights
 LEAST = 1 << 26  # bytes without which nothing runs
 LIVE = 4  # tensors of the largest size that a runtime, or a comparison, has at a time

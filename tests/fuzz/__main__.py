@@ -18,6 +18,8 @@ from pathlib import Path
 
 from . import campaign
 
+PROGRESS = 100  # inputs between two signs of life
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=(__doc__ or "").partition("\n")[0])
@@ -32,6 +34,8 @@ def main() -> int:
     start, kinds, codes = time.perf_counter(), Counter[str](), Counter[int]()
     for result in campaign.run(numbers, options.seed, options.jobs):
         codes[result.outcome.code] += 1
+        if codes.total() % PROGRESS == 0:
+            print(f"{codes.total()} of {len(numbers)}", file=sys.stderr, flush=True)
         if options.only is not None:
             print(result.outcome.said, f"exit code {result.outcome.code}, {result.outcome.seconds:.1f} s of processors")
         if result.faults:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +110,27 @@ def test_one_error_names_the_place(name: str) -> None:
         convert(onnx_graph=make(), disable_model_save=True, outputs=["float32"], verbosity="error")
     assert said in str(caught.value)
     assert not any(problem.ours for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize("depth", [40, 1000])
+def test_bodies_that_protobuf_cannot_take_are_said_to_be_that(depth: int, tmp_path: Path) -> None:
+    def field(number: int, content: bytes) -> bytes:
+        return bytes(_varint(number << 3 | 2)) + bytes(_varint(len(content))) + content
+
+    graph = b""
+    for _ in range(depth):
+        body = field(5, field(1, b"then_branch") + field(6, graph))
+        graph = field(1, field(4, b"If") + body)
+    (tmp_path / "deep.onnx").write_bytes(field(7, graph))
+    with pytest.raises(ConversionError, match="nested too deeply"):
+        convert(tmp_path / "deep.onnx", tmp_path / "out", verbosity="error")
+
+
+def _varint(number: int) -> Iterator[int]:
+    while number > 127:
+        yield number & 127 | 128
+        number >>= 7
+    yield number
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_the_time_is_that_of_the_size() -> None:
 def test_a_length_that_no_shape_tells_is_no_failure_of_the_model(tmp_path: Path) -> None:
     report = checked(model(RANGE), tmp_path)
     assert report.exit_code == 2
-    assert report.error == "could not be checked: it takes more memory than the check may use (--budget, 2.0 GB)"
+    assert report.error == "could not be checked: it takes more memory than the check may use (--budget, 1.8 GB)"
 
 
 def test_every_failure_to_allocate_is_one_of_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
