@@ -36,10 +36,11 @@ def nested(data: Bytes, most: int) -> bool:
     def deeper(start: int, end: int, kind: str, left: int) -> bool:
         if left < 0:
             return True
-        inner = (
-            (_BELOW.get(kind, {}).get(field), pos, stop) for field, wire, _, pos, stop in _fields(data, start, end)
-        )
-        return any(deeper(pos, stop, k, left - (k == "graph")) for k, pos, stop in inner if k and k != "tensor")
+        for field, wire, _, pos, stop in _fields(data, start, end):
+            inner = _BELOW[kind].get(field, "tensor") if wire == 2 else "tensor"
+            if inner != "tensor" and deeper(pos, stop, inner, left - (inner == "graph")):
+                return True
+        return False
 
     try:
         return deeper(0, len(data), "model", most)
