@@ -107,11 +107,16 @@ def serve(descriptor: int) -> None:
             return
         os.chdir(folder)  # paths are the worker's
         with scratch() as room:
-            _one(boss, work, limits, room)
+            heard = _one(boss, work, limits, room)
+        if not heard:
+            os._exit(1)
 
 
-def _one(boss: Connection, work: Work, limits: Limits, folder: str | None) -> None:
-    """Fork, pass on what the child says, and clean up behind it.  ``folder``: for its temporary files."""
+def _one(boss: Connection, work: Work, limits: Limits, folder: str | None) -> bool:
+    """Fork, pass on what the child says, and clean up behind it; False where nobody hears it any more.
+
+    ``folder``: for the temporary files of the child.
+    """
     from multiprocessing import Pipe
 
     ours, theirs = Pipe(duplex=False)
@@ -126,11 +131,11 @@ def _one(boss: Connection, work: Work, limits: Limits, folder: str | None) -> No
         ready = wait([boss, ours], max(deadline - time.monotonic(), 0))
         if boss in ready:  # nobody speaks now: the worker is gone
             _end(pid)
-            sys.exit(1)
+            return False
         if not ready:
             _end(pid)
             boss.send(("died", _late(limits)))
-            return
+            return True
         try:
             kind, what = ours.recv()
         except EOFError:
@@ -140,6 +145,7 @@ def _one(boss: Connection, work: Work, limits: Limits, folder: str | None) -> No
             boss.send((kind, what))
     status = _end(pid, wait_first=True)
     boss.send(("done", what) if answered else ("died", _how(status, limits)))
+    return True
 
 
 def _lead(pid: int) -> None:
