@@ -3,8 +3,8 @@
 python -m benchmarks.onnx_quantised [--models super_resolution_espcn,mnist_8] [--forms S8S8,dynamic] [--unchecked]
 
 ``operators`` of the .tflite, and in words which of them are floats; ``x float`` how many times as fast as the file of
-the float model in the same run; ``layers``: how many are within one step of ONNX Runtime on their own operands, without its
-8-bit kernels, which saturate (15 dB for hybrid kernels).  onnx2tf 2.6.9 has 16 operators for S8S8 of
+the float model in the same run; ``layers``: how many are within one step of ONNX Runtime on their own operands,
+without its 8-bit kernels, which saturate (15 dB for hybrid kernels).  onnx2tf 2.6.9 has 16 operators for S8S8 of
 super_resolution_espcn and 275 for that of yunet_n_dynamic.
 """
 

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from . import compile, emitters, passes, validation
+from . import compile, emitters, passes, quantization, validation
 from .aliases import ALIASES
 from .commands.strict import to_json
 from .commands.terminal import Terminal
@@ -258,6 +258,7 @@ class _Conversion:
             if reference is not None:
                 with log.stage("check"), boundary("check"):
                     found = validation.check(reference, files, options=self.check, listener=log.step)
+            speed = quantization.speed.measure(files) if found else {}
             fits = self.fits(files)
         ends = [TensorInfo.of(n, program.places[n]) for n in inputs]
         results = [TensorInfo.of(n, program.places[n]) for n in program.outputs]
@@ -273,6 +274,7 @@ class _Conversion:
             "layout": asdict(self.settings.layout),
             "operators": counts,
             "quantisation": self.quantiser.to_json(),
+            "milliseconds": speed,
             "stages": log.seconds,
             "check": found.to_json() if found else "not asked for",
             "fits": [fit.to_json() for fit in fits],
@@ -381,7 +383,7 @@ class _Conversion:
         if self.folder is not None:
             names = [row.article or row.path(self.folder, self.stem).name for row in self.wanted]
             log.info(f"wrote {', '.join([*names, *self.besides])} in {self.folder}")
-        for line in self.quantiser.sentences():
+        for line in [*self.quantiser.sentences(), *quantization.speed.sentences(report["milliseconds"])]:
             log.info(line)
         for fit in result.fits:
             if fit.stranded:

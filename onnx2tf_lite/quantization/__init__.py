@@ -8,16 +8,18 @@
 ``trials``     quantised versions, measured        ``mixed``     which operations keep more bits
 ``ranges``     which numbers a scale reaches       ``flat``      and which no reader tells apart
 ``outside``    integer inputs and outputs          ``stage``     all of it, as a stage of the compiler
+``speed``      beside the float32 file
 
 Quantising a float model here is making a quantised one of it: every tensor that an integer kernel reads or writes gets
 a QUANTIZE and a DEQUANTIZE with calibrated scales, as in ONNX's own QDQ models, and the stage that serves those
 (``fusion.qdq``) forms the kernels.  So there is one place that knows integer kernels, for both.
 """
 
+from . import speed
 from .mixed import Goal
 from .outside import refuse_islands
 from .recipes import RECIPES, Recipe
 from .samples import CalibrationData
 from .stage import Quantiser
 
-__all__ = ["RECIPES", "CalibrationData", "Goal", "Quantiser", "Recipe", "refuse_islands"]
+__all__ = ["RECIPES", "CalibrationData", "Goal", "Quantiser", "Recipe", "refuse_islands", "speed"]

@@ -13,6 +13,7 @@ import pytest
 
 from onnx2tf_lite import ConversionError, convert, validation
 from onnx2tf_lite.emitters import QUANTISED
+from onnx2tf_lite.quantization import speed
 from onnx2tf_lite.validation.flatfile import FlatFile
 from onnx2tf_lite.validation.integers import Integers
 from tests.models import golden
@@ -63,6 +64,7 @@ def test_all_kinds_of_digits(tmp_path: Path) -> None:
     assert min(right.values()) >= right["float32"] - 0.005, right
     sizes = {kind: path.stat().st_size for kind, path in result.files.items()}
     assert max(sizes[kind] for kind in QUANTISED) < 0.55 * sizes["float32"]
+    assert set(result.report["milliseconds"]) == {"float32", *QUANTISED} and min(result.report["milliseconds"].values())
     assert lowest(result, "integer_quant_with_int16_act") >= lowest(result, "integer_quant")
     ends = {kind: dtypes(path) for kind, path in result.files.items()}
     assert ends["integer_quant"] == ("float32", "float32") and ends["full_integer_quant"] == ("int8", "int8")
@@ -177,3 +179,10 @@ def test_a_kind_that_quantises_nothing_says_so(tmp_path: Path) -> None:
 
 
 NOTHING = "g (float[1,4] x) => (float[1,4] y) { y = Sin(x) }"
+
+
+def test_what_is_slower_than_float_is_said() -> None:
+    assert speed.sentences({"integer_quant": 9.0}) == []
+    found = {"float32": 2.0, "integer_quant": 1.0, "dynamic_range_quant": 2.1, "integer_quant_with_int16_act": 9.0}
+    (line,) = speed.sentences(found)
+    assert line.startswith("integer_quant_with_int16_act is SLOWER") and "9 ms instead of 2" in line
