@@ -13,7 +13,6 @@ examples:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ..commands import command, option, repeated
 from ..commands.words import assignments, dim
@@ -129,7 +128,7 @@ def _shapes(rows: Sequence[Sequence[str]]) -> list[list[int | str]]:
     return [list(map(dim, row)) for row in rows]
 
 
-_SHAPES: Any = {"convert": _shapes, "form": "[[1, 3, 'H', 'W'], ...], one for each name"}
+_SHAPES = {"convert": _shapes, "form": "[[1, 3, 'H', 'W'], ...], one for each name"}
 main = command(
     io_change,
     INPUT,
