@@ -65,7 +65,7 @@ SECONDS = 300
 
 @dataclass(frozen=True)
 class Case:
-    """A line: ``words`` for the command, or an expression; ``wrong``: it cannot be done; ``why`` results may differ."""
+    """A line: words of the command, or an expression; ``wrong``: it cannot be done; ``why`` results may differ."""
 
     tool: str
     line: str
@@ -149,25 +149,32 @@ def run(case: Case, python: Path, ours: bool, store: Path, folder: Path) -> Outc
     named = {w for w in re.split(r"[\s\"'\[\](),]+", case.line) if (store / w).is_file()}
     for name in named:
         shutil.copy(store / name, folder)
-    known = ", ".join(["encode", "decode"] if case.tool == "sed4onnx" else [VERBS[TOOLS[case.tool]].name])
-    if case.python:
-        words = [str(python), "-c", CALL.format(tool=case.tool, names=known, line=case.line[3:].strip())]
-    elif ours:
-        words = [str(python), "-c", COMMAND.format(tool=case.tool), *shlex.split(_kept(case.line))]
-    else:
-        words = [str(python.parent / case.tool), *shlex.split(_kept(case.line))]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"COLUMNS": "200"}
     if ours:
         environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'compat'}"
-    done = subprocess.run(
-        words, cwd=folder, env=environment, text=True, capture_output=True, check=False, timeout=SECONDS
-    )
+    words = _words(case, python, ours)
+    try:
+        done = subprocess.run(
+            words, cwd=folder, env=environment, text=True, capture_output=True, check=False, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return Outcome("error", "", folder, f"no end in {SECONDS} seconds")
     for name in named:  # an input that was written again is a result
         if (folder / name).read_bytes() == (store / name).read_bytes():
             (folder / name).unlink()
     said = re.sub(r"\033\[\d*m", "", done.stdout)
     how, why = _how(case, done.returncode, said + done.stderr, folder)
     return Outcome(how, said, folder, why)
+
+
+def _words(case: Case, python: Path, ours: bool) -> list[str]:
+    """The process of a line."""
+    if case.python:
+        names = ["encode", "decode"] if case.tool == "sed4onnx" else [VERBS[TOOLS[case.tool]].name]
+        call = CALL.format(tool=case.tool, names=", ".join(names), line=case.line[3:].strip())
+        return [str(python), "-c", call]
+    program = [str(python), "-c", COMMAND.format(tool=case.tool)] if ours else [str(python.parent / case.tool)]
+    return [*program, *shlex.split(_kept(case.line))]
 
 
 def _kept(line: str) -> str:
