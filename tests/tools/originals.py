@@ -247,7 +247,7 @@ def _told(tool: str, text: str) -> object:
     if tool == "sed4onnx":
         return text.split()
     if tool == "ssc4onnx":  # the table of operators and how many of each
-        return re.findall(r"^[│┃|] *(?:[\w.]+::)?(\w+) *[│┃|] *(\d+) *[│┃|]", text, re.MULTILINE)
+        return sorted(re.findall(r"^[│┃|] *(?:[\w.]+::)?(\w+) *[│┃|] *(\d+) *[│┃|]", text, re.MULTILINE))
     return re.findall(r"((?:in|out)put_name\.[\d-]+: .*)", text)
 
 
