@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..ir.kinds import KINDS
+from ..ir.traits import Elements
 from .flatfile import FlatFile
 from .parted import Tensor
 
-CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+CONVERSIONS = frozenset(kind.operator for kind in KINDS.values() if kind.elements is Elements.ENCODED)
 
 
 @dataclass(frozen=True)
