@@ -1,0 +1,22 @@
+"""Rooms and files that came after the bars of ``tests.house`` for lines and code were set, by what they serve."""
+
+ROOMS = {
+    "quantised files, devices": "quantization/ targets/ fusion/integer_kernels.py emitters/tflite/weights.py",
+    "Keras, SavedModels without TensorFlow": "emitters/keras/ emitters/saved_model/",
+    "callers of onnx2tf": """onnx2tf_options.py layout/edges.py op_handlers/foreign.py op_handlers/microsoft/decoder.py
+        ir/dilation.py legalize/dilation.py""",
+    "algebra": """passes/layers.py passes/linear.py passes/reparameterise.py fusion/attention.py fusion/channels.py
+        fusion/slices.py fusion/splits.py fusion/substitutes.py fusion/views.py fusion/windows.py""",
+    "the fleet": "fleet/ fleet_cli.py commands/documents.py",
+    "new tools": "tools/_picture.py tools/_symbolic.py tools/diff.py tools/spo4onnx.py tools/view.py",
+    "infinities and NaN as ONNX means them": "legalize/specials.py legalize/guards.py",
+    "limits around libraries, a gate for what makes no sense": "model/domains.py model/inference.py model/sound.py",
+    "the check of every layer, on inputs that know the model, within a budget": """validation/alone.py
+        validation/bodies.py validation/bounds.py validation/channels.py validation/coverage.py validation/crop.py
+        validation/draw.py validation/extents.py validation/facts.py validation/graph_file.py validation/integers.py
+        validation/known_errors.py validation/mapped_file.py validation/operands.py validation/overlay.py
+        validation/parted.py validation/parts.py validation/precision.py validation/profile.py validation/quantised.py
+        validation/refusal.py validation/restate.py validation/stepwise.py validation/traces.py validation/trial.py
+        validation/unquantised.py validation/written.py""",
+}
+NEW = tuple(path for paths in ROOMS.values() for path in paths.split())
