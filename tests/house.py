@@ -5,8 +5,8 @@
     python -m tests.house --json          # the same for programs
 
 ``lines`` and ``code`` count the features that the bars were set for; the rooms and files of ``tests.later`` came after
-them and are counted by ``lines-new`` and ``code-new``.  Places of these four are the rooms with their sums, then the files.  All
-other measures look at the whole package.  ``tests.ratchet`` keeps what was reached.
+them and are counted by ``lines-new`` and ``code-new``.  Places of these four are the rooms with their sums, then the
+files.  All other measures look at the whole package.  ``tests.ratchet`` keeps what was reached.
 
 A measure is a function from the source tree to the places that count, or to a figure and its places; a row of MEASURES
 gives it a name and its bar.  Everything is read from the source, nothing of the package is executed but the vocabulary.

@@ -72,7 +72,7 @@ def test_operators(name: str) -> None:
 def test_a_checkpoint_has_the_bytes_that_tensorflow_writes(tmp_path: Path) -> None:
     dtypes = ["float32", "int64", "uint8", "bool", "float64"]
     arrays = {f"variables/{i}/x": RNG.normal(size=(i % 5, 3)).astype(dtypes[i % 5]) for i in range(70)}
-    arrays["variables/99/scalar"] = np.float32(3)
+    arrays["variables/99/scalar"] = np.array(3, np.float32)
     objects = RNG.bytes(300)
     checkpoint.write(tmp_path / "ours", {k: np.asarray(a) for k, a in arrays.items()}, objects)
     names = [*arrays, checkpoint.OBJECT_GRAPH]
