@@ -134,6 +134,17 @@ def test_a_click_sorts_and_another_turns_it_round(page: Any) -> None:
     assert page.locator("th[aria-sort]").inner_text().startswith("operators")
 
 
+def test_a_long_verdict_makes_no_tall_row(browser: Any, run: dict[str, Any], tmp_path: Path) -> None:
+    """Its column keeps its width beside many others, and three lines are shown."""
+    run["models"]["a"] = record("a", why=["a_float32.tflite: matches, " + "and much more of it " * 50])
+    kinds = ["float32", "float16", "integer_quant", "full_integer_quant", "dynamic_range_quant", "weight_only_int8"]
+    run["models"]["a"] |= {"latency_ms": dict.fromkeys(kinds, 1.5), "sqnr": dict.fromkeys(kinds, 30.0)}
+    (tmp_path / "index.html").write_text(render(run, {}), encoding="utf-8")
+    with window(browser, tmp_path / "index.html", "#models tbody tr") as shown:
+        box = shown.locator("#models tr[id=a]").bounding_box()
+        assert box["height"] < 90 and shown.locator("#models tr[id=a] td.why").bounding_box()["width"] > 400
+
+
 def test_filters_by_words_and_by_status(page: Any) -> None:
     page.fill("#text", "is SUB b".replace("SUB ", ""))
     assert column(page, 1) == ["sub/b"] and page.locator("#shown").inner_text() == "1 of 6"

@@ -16,7 +16,7 @@ const columns = [
   ...figures("targets", "runs on, ", devices),
   ["reached %", r => lowest(r.coverage), r => number(lowest(r.coverage), 1), true],
   ["seconds", r => r.seconds, r => number(r.seconds, 2), true],
-  ["verdict", r => (r.why || []).join("; "), r => element("span", (r.why || []).join("\n")), false],
+  ["verdict", r => (r.why || []).join("; "), r => verdict((r.why || []).join("\n")), false],
 ];
 
 // One column for each kind of file that any model has: of x_float32.tflite the part behind the model's own name.
@@ -42,6 +42,7 @@ function devices(shares) {
 function last(name) { return name.split("/").pop(); }
 function lowest(values) { const all = Object.values(values || {}); return all.length ? Math.min(...all) : null; }
 function element(tag, content, set = {}) { return Object.assign(document.createElement(tag), { textContent: content, ...set }); }
+function verdict(said) { return element("span", said, { title: said }); }
 function badge(record) { return element("span", record.status, { className: "status " + record.status }); }
 function link(record) {
   const path = record.name.split("/").map(encodeURIComponent).join("/") + "/" + (record.page || "");
