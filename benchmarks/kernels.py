@@ -181,6 +181,12 @@ QUESTIONS = {
          "GATHER twice": lambda x: [b.gather(x, np.arange(i, 64, 2, dtype=np.int32), 3) for i in (0, 1)]},
         "fusion/slices.py: phase_of_last_axis",
     ),
+    "single elements of the last axis": Question(
+        [(1, 8400, 4)],
+        {"TRANSPOSE, SPLIT": lambda x: b.split(b.transpose(x, (0, 2, 1)), [1] * 4, 1),
+         "SPLIT": lambda x: b.split(x, [1] * 4, 2)},
+        "fusion/slices.py: element_of_last_axis",
+    ),
     "two halves": Question(
         [IMAGE],
         {"SPLIT": lambda x: b.split(x, [32, 32], 3), "SLICE twice": lambda x: [b.narrow(x, 3, i, 32) for i in (0, 32)]},

@@ -79,7 +79,7 @@ def reordered(m: Match, value: Value, order: np.ndarray) -> Value:
         return value
     if value.is_constant:
         return taken(value, order, -1)  # type: ignore[return-value]
-    if op is None or not has_one_reader(m, value) or len(op.outputs) != 1:
+    if op is None or not m.view.operator(op) or not has_one_reader(m, value) or len(op.outputs) != 1:
         raise NearMissError("what is shuffled does not come of weights, or is read elsewhere")
     if op.kind.weights is not None and op.attrs.get("multiplier", 1) == 1:
         return picked(m, op, order)
@@ -135,7 +135,13 @@ def slice_of_weights(m: Match) -> Value | None:
             return None
         place = before
     op, (axis, begin, size) = value.producer, place
-    if op is None or axis != value.rank - 1 or op.kind.weights is None or op.attrs.get("multiplier", 1) != 1:
+    if (
+        op is None
+        or not m.view.operator(op)
+        or axis != value.rank - 1
+        or op.kind.weights is None
+        or op.attrs.get("multiplier", 1) != 1
+    ):
         return None
     channels = size // parts[m.root][2]  # for each element of the axis that is sliced
     window = kernel_of(op) if op.kind.weights.window else ()

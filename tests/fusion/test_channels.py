@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx2tf_lite.fusion import fuse
 from onnx2tf_lite.fusion.splits import together
 from onnx2tf_lite.ir import build as b
-from onnx2tf_lite.ir.graph import Value, copy_graph
+from onnx2tf_lite.ir.graph import Origin, Value, copy_graph
 
 from .programs import (
     assert_close,
@@ -22,6 +22,7 @@ from .programs import (
     dense,
     depthwise,
     every_tensor,
+    kinds,
     pool,
     program,
     random_feeds,
@@ -114,6 +115,16 @@ NEAR = [
 @pytest.mark.parametrize("function, inputs, expected", [*FUSED, *NEAR])
 def test_left(function: Callable[..., Any], inputs: Any, expected: str) -> None:
     check(program(function, *inputs), expected)
+
+
+@pytest.mark.parametrize("function", [lambda x: shuffle(conv(x, 8), 2, 4), lambda x: two(*halves(conv(x, 64)))])
+def test_a_layer_that_is_to_be_kept(function: Callable[..., Any]) -> None:
+    graph = program(function, X)
+    (layer,) = [op for op in graph.ops if op.kind.weights is not None]
+    layer.origin = Origin("mine", "Conv", (), ())
+    before = kinds(graph)
+    fuse(graph, frozenset(["mine"]))
+    assert kinds(graph) == before
 
 
 SPLITS = [
