@@ -15,11 +15,14 @@ from ..ir.orders import Elementwise
 from ..ir.rules import Match, NearMissError, again, has_one_reader, rule
 from ..ir.traits import Elements
 from .padding import kernel_of
-from .splits import parts_of
+from .splits import part, parts_of
 from .views import part_before
 from .weights import SHARED_LIMIT, axes_of
 
 WIDTH = 16  # output channels that a kernel makes at a time, and twice that over a window (benchmarks/kernels.py)
+
+
+_SHUFFLE = "result := shared(RESHAPE(moved := shared(TRANSPOSE(split := shared(RESHAPE(x))))))"
 
 
 def order_of(m: Match, shuffled: Value) -> np.ndarray | None:
@@ -99,7 +102,7 @@ def shuffle_before(m: Match) -> Value | None:
     return None if order is None else reordered(m, m.x, order)
 
 
-@rule("linear(result := shared(RESHAPE(moved := shared(TRANSPOSE(split := shared(RESHAPE(x)))))), const(w), ...)")
+@rule(f"linear({_SHUFFLE}, const(w), ...)")
 def shuffle_behind(m: Match) -> Value | None:
     """shuffle of channels into the weights behind it
 
@@ -112,6 +115,50 @@ def shuffle_behind(m: Match) -> Value | None:
         raise NearMissError("the convolution has groups")
     own(m, m.w)
     return again(m.root, m.x, taken(m.w, np.argsort(order), axis), *m.root.inputs[2:])
+
+
+def columns(m: Match, slice_: Op) -> Value | None:
+    """What a slice takes of a shuffle that transposes [R, C] channels, as [..., R, n] of the unshuffled ones; None
+    where that is more, or less, than whole columns."""
+    (rows, count), place = m.split.shape[-2:], part(slice_)
+    if order_of(m, m.result) is None or place is None or place[0] != m.result.rank - 1:
+        return None
+    last = len(m.op("moved").attrs["perm"]) - 1
+    swapped = tuple(m.op("moved").attrs["perm"][-2:]) == (last, last - 1)
+    _, begin, size = place
+    if not swapped or not isinstance(rows, int) or not isinstance(count, int) or begin % rows or size % rows:
+        return None
+    if rows * count != m.x.shape[-1]:
+        return None
+    return b.narrow(b.reshape(m.x, (*m.x.shape[:-1], rows, count)), -1, begin // rows, size // rows)
+
+
+@rule(f"linear(some := shared(SLICE({_SHUFFLE})), const(w), ...)")
+def slice_behind(m: Match) -> Value | None:
+    """part of a shuffle of channels into the weights behind it
+
+    Whole columns of the transposed matrix of channels are these columns of the matrix itself, in another order, which
+    the columns of the weights take.
+    """
+    axis, seen = axes_of(m.root).inputs, columns(m, m.op("some"))
+    if axis is None or seen is None:
+        return None
+    if m.w.shape[axis] != m.some.shape[-1]:
+        raise NearMissError("the convolution has groups")
+    own(m, m.w)
+    rows, count = seen.shape[-2:]
+    order = np.arange(rows * count).reshape(rows, count).T.reshape(-1)  # type: ignore[arg-type]
+    return again(m.root, b.reshape(seen, m.some.shape), taken(m.w, np.argsort(order), axis), *m.root.inputs[2:])
+
+
+@rule("SLICE(result := RESHAPE(moved := TRANSPOSE(split := RESHAPE(x))))")
+def slice_first(m: Match) -> Value | None:
+    """SLICE of a shuffle as a shuffle of a SLICE
+
+    The columns that are taken are all that has to be moved.
+    """
+    seen = columns(m, m.root)
+    return None if seen is None else b.reshape(b.move_axis(seen, -1, -2), m.root.outputs[0].shape)
 
 
 # -- which of them ----------------------------------------------------------------------------------------------------
@@ -156,4 +203,4 @@ def slice_of_weights(m: Match) -> Value | None:
     return result
 
 
-RULES = [shuffle_before, shuffle_behind, slice_of_weights]
+RULES = [shuffle_before, shuffle_behind, slice_behind, slice_first, slice_of_weights]

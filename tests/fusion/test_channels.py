@@ -75,6 +75,12 @@ FUSED = [
     case("from-behind", lambda x: conv(shuffle(x, 2, 2), 3), "CONV_2D", X),
     case("from-behind-twice", lambda x: (lambda y: two(conv(y, 3), dense(y)))(shuffle(x, 2, 2)),
          "CONV_2D FULLY_CONNECTED", X),
+    case("part-from-behind", lambda x: (lambda p, q: two(conv(q, 3, 1), b.exp(p)))(*halves(shuffle(x, 2, 4))),
+         "RESHAPE SLICE TRANSPOSE SLICE RESHAPE CONV_2D EXP RESHAPE", (1, 6, 6, 8)),
+    case("both-parts-from-behind", lambda x: (lambda p, q: two(conv(q, 3), conv(p, 5)))(*halves(shuffle(x, 4, 4))),
+         "RESHAPE SLICE RESHAPE CONV_2D SLICE RESHAPE CONV_2D", (1, 6, 6, 16)),
+    case("part-of-a-shuffle", lambda x: b.exp(b.narrow(shuffle(x, 2, 4), -1, 2, 4)),
+         "RESHAPE SLICE TRANSPOSE EXP RESHAPE", (1, 6, 6, 8)),
     case("slices-of-conv", lambda x: two(*halves(conv(x, 64))), "CONV_2D CONV_2D", X),
     case("slices-of-an-activation-fused", lambda x: two(*halves(b.relu(conv(x, 64)))), "CONV_2D CONV_2D", X),
     case("slices-of-transposed", lambda x: two(*halves(transposed(x, 64))), "TRANSPOSE_CONV TRANSPOSE_CONV", X),
@@ -96,6 +102,12 @@ NEAR = [
          (0, 2, 1, 3, 4)), (1, 4, 4, 8)), f"CONV_2D {SHUFFLE}", X),
     case("shuffle-of-groups", lambda x: shuffle(conv(x, 8, groups=2), 2, 4), f"CONV_2D {SHUFFLE}", X),
     case("shuffle-before-groups", lambda x: conv(shuffle(x, 2, 2), 8, groups=2), f"{SHUFFLE} CONV_2D", X),
+    case("part-of-a-column", lambda x: conv(b.narrow(shuffle(x, 2, 4), -1, 1, 4), 3), f"{SHUFFLE} SLICE CONV_2D",
+         (1, 6, 6, 8)),
+    case("part-of-three-axes", lambda x: conv(b.narrow(shuffle(x, 2, 2, 2, perm=(2, 0, 1)), -1, 4, 4), 3),
+         f"{SHUFFLE} SLICE CONV_2D", (1, 6, 6, 8)),
+    case("part-before-groups", lambda x: conv(b.narrow(shuffle(x, 2, 4), -1, 4, 4), 4, groups=2),
+         "RESHAPE SLICE TRANSPOSE RESHAPE CONV_2D", (1, 6, 6, 8)),
     case("shuffle-behind-softmax", lambda x: b.exp(shuffle(b.softmax(conv(x, 8)), 2, 4)),
          "CONV_2D SOFTMAX RESHAPE TRANSPOSE EXP RESHAPE", X),
     case("shuffle-behind-a-pool", lambda x: b.exp(shuffle(pool("MAX", conv(x, 8, 1)), 2, 4)),
@@ -165,6 +177,11 @@ STEPS: list[Callable[[Value], Value]] = [
     lambda x: x * vector(int(x.shape[-1])),  # type: ignore[arg-type]
     lambda x: pool("AVERAGE", x, 2),
     lambda x: b.mul(*b.split(conv(x, 32, 1), (16, 16), 3)),
+    lambda x: (
+        (lambda left, right: b.concat([left, conv(right, 4, 1)], 3))(*b.split(shuffle(x, 2, 4), (4, 4), 3))
+        if x.shape[-1] == 8
+        else x
+    ),
     lambda x: b.concat([b.narrow(x, 3, 0, 2), x], 3) if int(x.shape[-1]) % 2 == 0 else x,  # type: ignore[arg-type]
 ]
 
