@@ -1,6 +1,9 @@
-"""Whole-process time of a conversion against the process that only imports the libraries, alternating.
+"""Whole-process time and memory of a conversion against a process that only imports the libraries, alternating.
 
-python benchmarks/process.py [--runs 7] [--model model.onnx]
+python benchmarks/process.py [--runs 7] [--model model.onnx]            the .tflite, with check; against the imports
+python benchmarks/process.py --default [--no-check]                     everything; against TensorFlow's import and load
+python benchmarks/process.py --peer PYTHON                              float32 and float16; against onnx2tf, of an
+                                                                        interpreter that has it
 """
 
 from __future__ import annotations
@@ -13,11 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import onnx2tf_lite
 
 IMPORTS = "import onnx, onnxruntime, onnxsim, onnx_graphsurgeon, ai_edge_litert.interpreter"
+LOADS = "import sys, tensorflow; tensorflow.saved_model.load(sys.argv[1])"
+SAMPLE = 0.05  # seconds between two looks at the memory of a process and its children
 
 
 def light_model(name: str) -> Path:
@@ -29,36 +35,72 @@ def light_model(name: str) -> Path:
 
 def measure(command: list[str]) -> tuple[float, float, float]:
     """(wall seconds, processor seconds, peak RSS in MB) of one finished process; a failure is an error."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    return watch(command, together=False)
+
+
+def watch(command: list[str], together: bool = True) -> tuple[float, float, float]:
+    """The same; ``together``: the peak of its memory and that of its children, shared pages counted once (PSS)."""
+    start, peak = time.perf_counter(), 0.0
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while together and os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        peak = max(peak, sum(map(proportional, family(process.pid))))
+        time.sleep(SAMPLE)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} failed with status {status}")
-    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    seconds = usage.ru_utime + usage.ru_stime
+    return time.perf_counter() - start, seconds, peak if together else usage.ru_maxrss / 1024
+
+
+def family(process: int) -> list[int]:
+    """A process and all below it."""
+    found = [process]
+    for one in found:
+        with suppress(OSError):
+            found += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
+    return found
+
+
+def proportional(process: int) -> float:
+    """MB of a process; a page that several share counts as a part for each."""
+    with suppress(OSError, IndexError):
+        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+        return int(text.partition("\nPss:")[2].split()[0]) / 1024
+    return 0.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--model", type=Path, default=light_model("squeezenet"))
+    parser.add_argument("--default", action="store_true", help="all that is written where nothing is asked for")
+    parser.add_argument("--no-check", action="store_true")
+    parser.add_argument("--peer", help="an interpreter in whose environment onnx2tf is installed")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        words = ["-i", str(args.model), "-o", folder, "--outputs", "float32"]
-        convert = [sys.executable, "-m", "onnx2tf_lite", *words]
-        imports = [sys.executable, "-c", IMPORTS]
+        convert = [sys.executable, "-m", "onnx2tf_lite", "-i", str(args.model), "-o", f"{folder}/ours"]
+        convert += ["--no-check"] * args.no_check
+        label, other = "imports only", [sys.executable, "-c", IMPORTS]
+        if args.peer:
+            convert += ["--outputs", "float32,float16"]
+            label, other = "onnx2tf", [args.peer, "-m", "onnx2tf", "-i", str(args.model), "-o", f"{folder}/theirs"]
+        elif args.default:
+            label, other = "TensorFlow loads", [sys.executable, "-c", LOADS, f"{folder}/ours"]
+        else:
+            convert += ["--outputs", "float32"]
         # byte code as an installed package has it, whatever PYTHONDONTWRITEBYTECODE says
         compileall.compile_dir(str(Path(onnx2tf_lite.__file__).parent), quiet=1)
-        measure(convert), measure(imports)  # warm the disk cache
-        pairs = [(measure(convert), measure(imports)) for _ in range(args.runs)]
+        look = watch if args.default else measure
+        look(convert), look(other)  # warm the disk cache
+        pairs = [(look(convert), look(other)) for _ in range(args.runs)]
     print(f"{args.model.stem}, {args.runs} alternating runs; median [min, max]")
+    ours = "convert" if args.no_check else "convert + check"
     for index, (name, unit) in enumerate([("wall", "s"), ("cpu", "s"), ("peak", "MB")]):
-        rows = {"convert + check": [a[index] for a, _ in pairs], "imports only": [b[index] for _, b in pairs]}
+        rows = {ours: [a[index] for a, _ in pairs], label: [b[index] for _, b in pairs]}
         rows["ratio"] = [a[index] / b[index] for a, b in pairs]
-        for label, values in rows.items():
+        for what, values in rows.items():
             middle = statistics.median(values)
-            print(
-                f"{name:5} {label:16} {middle:8.2f} [{min(values):.2f}, {max(values):.2f}] {unit * (label != 'ratio')}"
-            )
+            print(f"{name:5} {what:16} {middle:8.2f} [{min(values):.2f}, {max(values):.2f}] {unit * (what != 'ratio')}")
 
 
 if __name__ == "__main__":

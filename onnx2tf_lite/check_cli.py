@@ -172,7 +172,7 @@ def contradictions(given: Mapping[str, Any]) -> Iterator[str]:
 def compare(onnx: str, files: Sequence[str], target: str, given: Mapping[str, Any]) -> Report:
     """The report, with the command that gives it again."""
     from .validation import check, images
-    from .validation.check import make_reference
+    from .validation.checking import make_reference
 
     reference, hints = make_reference(onnx), given.get("shape", {})
     data = path = given.get("inputs")

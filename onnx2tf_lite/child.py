@@ -54,6 +54,13 @@ def can_fork() -> bool:
     return hasattr(os, "fork")
 
 
+def fork() -> int:
+    """The id of a new child; 0 in the child itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: the child has its own
+        return os.fork()
+
+
 def call(function: Callable[[], _Answer], forked: bool = True, limits: Limits | None = None) -> _Answer:
     """``function()`` in a child; what it raises is raised here; :class:`Died` where it takes the child down, or the
     child is not ready within the ``limits``."""
@@ -81,9 +88,7 @@ def scratch() -> Iterator[str | None]:
 def _called(function: Callable[[], _Answer], descriptor: int, limits: Limits | None, folder: str | None) -> _Answer:
     """``descriptor`` is where the answer is written, and is closed here."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: the child has its own
-            pid = os.fork()
+        pid = fork()
         if pid == 0:
             tempfile.tempdir = folder
             _serve(function, descriptor, limits)
@@ -116,11 +121,7 @@ def _file() -> int:
 def _serve(function: Callable[[], object], descriptor: int, limits: Limits | None) -> None:
     """The child's life.  It never returns, and never runs what the parent wants to run at its end."""
     try:
-        faulthandler.disable()  # a death is reported by the parent
-        null = os.open(os.devnull, os.O_RDWR)
-        for standard in (0, 1, 2):  # the runtimes log there and have no switch for it
-            os.dup2(null, standard)
-        no_core()
+        settle()
         if limits is not None:
             bound(limits)
         gc.disable()  # a collection would touch, and so copy, all that is shared with the parent
@@ -137,6 +138,15 @@ def _serve(function: Callable[[], object], descriptor: int, limits: Limits | Non
         os._exit(0)
     finally:
         os._exit(1)
+
+
+def settle() -> None:
+    """What a child does first: it says nothing, and dies without a trace."""
+    faulthandler.disable()  # a death is reported by the parent
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):  # the runtimes log there and have no switch for it
+        os.dup2(null, standard)
+    no_core()
 
 
 def no_core() -> None:

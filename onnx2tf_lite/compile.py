@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -26,8 +26,11 @@ from .ir.verify import verify
 from .layout.stage import LayoutReport, assign
 from .legalize import dilation, dtypes, dynamic, stored
 from .op_handlers.lower import lower
-from .quantization import RECIPES, Quantiser, Recipe, refuse_islands
+from .quantization import RECIPES, Recipe
 from .targets.forms import fit
+
+if TYPE_CHECKING:
+    from .quantization import Quantiser
 
 
 @dataclass
@@ -44,7 +47,7 @@ class Settings:
     pins: Mapping[str, str] = field(default_factory=dict)
     keep_nodes: frozenset[str] = frozenset()
     listener: Callable[[int, int], None] | None = None
-    quantiser: Quantiser = field(default_factory=Quantiser)
+    quantiser: Quantiser | None = None
     io_layout: str = "auto"
     keep_batchnorm: bool = False
     forms: frozenset[str] = frozenset()
@@ -97,7 +100,14 @@ def _int8(graph: Graph, settings: Settings) -> Graph:
 
 
 def _quantise(recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
-    return lambda graph, settings: settings.quantiser.run(graph, recipe)
+    return lambda graph, settings: _quantiser(settings).run(graph, recipe)
+
+
+def _quantiser(settings: Settings) -> Quantiser:
+    from .quantization import Quantiser
+
+    settings.quantiser = settings.quantiser or Quantiser()
+    return settings.quantiser
 
 
 def _windows(graph: Graph, settings: Settings) -> Graph:
@@ -110,7 +120,9 @@ def _integers(recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
 
     def stage(graph: Graph, settings: Settings) -> Graph:
         settings.notes += qdq(graph)
-        if recipe.outside and settings.quantiser.closed:
+        if recipe.outside and _quantiser(settings).closed:
+            from .quantization import refuse_islands
+
             refuse_islands(graph)
         return graph
 

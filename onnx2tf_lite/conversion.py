@@ -6,11 +6,11 @@ import gc
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -27,12 +27,13 @@ from .ir.graph import Graph, Placement
 from .model.write import atomic
 from .options import Options, resolve
 from .passes.shapes import cut
-from .quantization import RECIPES, CalibrationData, Goal, Quantiser
+from .quantization import RECIPES
 from .report import TensorInfo, operators
-from .targets import WANTED, c_array, verdict
-from .targets.verdict import Fit, judge
-from .validation.flatfile import FlatFile
-from .validation.report import HEADER, cells
+from .targets import WANTED
+
+if TYPE_CHECKING:
+    from .quantization import Quantiser
+    from .targets.verdict import Fit
 
 LARGE_FILE = 1 << 26
 DEVICE_KINDS = ["float32"]  # what is written for a device, besides what is asked for
@@ -160,24 +161,26 @@ class _Conversion:
             input_names=o.input_names,
             output_names=o.output_names,
         )
-        look = {"mean": o.calibration_mean, "std": o.calibration_std, "bgr": o.calibration_bgr}
-        data = CalibrationData.of(o.calibration, o.calibration_parts, random=o.calibration_random, **look)
-        self.quantiser = Quantiser(
-            data,
-            o.per_channel,
-            np.dtype(o.input_dtype),
-            np.dtype(o.output_dtype),
-            self.log.step,
-            self.log.warn,
-            Goal(o.min_sqnr, o.min_agreement),
-        )
-        if data.given and not any(row.branch in RECIPES for row in self.wanted):
+        self.quantises = any(row.branch in RECIPES for row in self.wanted)
+        calibrated = o.calibration is not None or bool(o.calibration_parts)
+        self.quantiser = self._quantiser() if self.quantises or calibrated else None
+        if self.quantiser and self.quantiser.data.given and not self.quantises:
             self.log.warn("the calibration data is not used: no quantised file is asked for (-oiqt, --outputs)")
         self.settings = compile.Settings(
             o.pins, self.tuning.keep_nodes, self._lowering, self.quantiser, o.io_layout, o.keep_batchnorm
         )
         self.settings.forms = frozenset([*WANTED.get(o.target, ()), *o.forms])
         self.check = self._check() if o.check != "none" else None
+        self.beside: validation.beside.Beside | None = None
+
+    def _quantiser(self) -> Quantiser:
+        from .quantization import CalibrationData, Goal, Quantiser
+
+        o = self.options
+        look = {"mean": o.calibration_mean, "std": o.calibration_std, "bgr": o.calibration_bgr}
+        data = CalibrationData.of(o.calibration, o.calibration_parts, random=o.calibration_random, **look)
+        ends, goal = (np.dtype(o.input_dtype), np.dtype(o.output_dtype)), Goal(o.min_sqnr, o.min_agreement)
+        return Quantiser(data, o.per_channel, *ends, self.log.step, self.log.warn, goal)
 
     def _lowering(self, index: int, count: int) -> None:
         self.log.step(f"lower: node {index + 1} of {count}")
@@ -228,7 +231,7 @@ class _Conversion:
         stages = sum((compile.stages(branch, self.settings.forms) for branch in self.branches), compile.STAGES)
         asked = bool(self.options.target) + bool(self.options.asked)
         self.log.stages = 2 + len(stages) + len(self.wanted) + (self.check is not None) + asked
-        with workshop(self.folder) as work:
+        with workshop(self.folder) as work, ExitStack() as self.until_the_end:
             try:
                 result = self._made(work)
                 if self.folder is not None:
@@ -257,8 +260,8 @@ class _Conversion:
                 gc.collect()  # and graphs are cyclic
             if reference is not None:
                 with log.stage("check"), boundary("check"):
-                    found = validation.check(reference, files, options=self.check, listener=log.step)
-            speed = quantization.speed.measure(files) if found else {}
+                    found = self.compare(reference, files)
+            speed = quantization.speed.measure(files) if found and self.quantises else {}
             fits = self.fits(files)
         ends = [TensorInfo.of(n, program.places[n]) for n in inputs]
         results = [TensorInfo.of(n, program.places[n]) for n in program.outputs]
@@ -273,7 +276,7 @@ class _Conversion:
             "passes": [asdict(r) for r in tuned],
             "layout": asdict(self.settings.layout),
             "operators": counts,
-            "quantisation": self.quantiser.to_json(),
+            "quantisation": self.quantiser.to_json() if self.quantiser else {},
             "milliseconds": speed,
             "stages": log.seconds,
             "check": found.to_json() if found else "not asked for",
@@ -303,6 +306,8 @@ class _Conversion:
                 what = "no node has this name"
                 raise ConversionError(*(Problem(f"keep_nodes '{n}'", what, did_you_mean(n, nodes)) for n in missing))
             reference = self.reference(model) if self.check else None
+            if reference is not None:
+                self._begin_beside(reference)
         with log.stage("tune"), boundary("stage 'tune'"):
             model, tuned = passes.optimize(model, self.tuning, lambda name, i, n: log.step(f"tune: {name}"))
         graph = compile.run(model, compile.STAGES, self.settings, log.stage)
@@ -312,9 +317,9 @@ class _Conversion:
 
     def _check_on_samples(self, graph: Graph) -> None:
         """Quantised files are judged on what they are calibrated for, where no other inputs are given."""
-        if self.check is None or self.check.data is not None or not any(r.branch in RECIPES for r in self.wanted):
+        if self.check is None or self.check.data is not None or not self.quantises:
             return
-        if self.quantiser.data.given:
+        if self.quantiser and self.quantiser.data.given:
             self.check = replace(self.check, data=self.quantiser.data.first(graph, JUDGED))
 
     def float_program(self) -> Graph:
@@ -333,6 +338,8 @@ class _Conversion:
                 files[row.name] = row.path(work, self.stem) if row.suffix else work / row.name
                 with self.log.stage(row.name), boundary(f"output '{row.name}'"):
                     self.besides += [path.name for path in row.write(program, files[row.name], self.options)]
+                    if self.beside is not None and row.name in self.elsewhere:
+                        self.beside.begin(row.name, files[row.name])
             if told is None or branch not in RECIPES:
                 told = operators(program), validation.Program.of(program)
         assert told is not None
@@ -340,7 +347,14 @@ class _Conversion:
 
     def fits(self, files: Mapping[str, Path]) -> list[Fit]:
         """How each .tflite fits the device; for ``micro`` the best that does also as C++."""
-        o, found = self.options, list[tuple[Fit, FlatFile]]()
+        o = self.options
+        if not (o.target or o.asked):
+            return []
+        from .targets import c_array
+        from .targets.verdict import judge
+        from .validation.flatfile import FlatFile
+
+        found = list[tuple[Fit, FlatFile]]()
         flat = [FlatFile(path) for path in files.values() if path.suffix == ".tflite"]
         for name in dict.fromkeys(d for d in (o.target, o.asked) if d):
             with self.log.stage(name), boundary(f"device '{name}'"):
@@ -351,6 +365,22 @@ class _Conversion:
             stem = file.path.with_name(f"{self.stem}_{'int8' if file.kind == 'quantised' else 'float32'}")
             self.besides += [path.name for path in c_array.write(file, stem, fit.arena)]
         return [fit for fit, _ in found]
+
+    def _begin_beside(self, reference: validation.Reference) -> None:
+        """The check of what TensorFlow runs, where that is sooner done."""
+        assert self.check is not None
+        self.elsewhere = {r.name for r in self.wanted if validation.beside.pays(r.checked_as, reference)}
+        if self.elsewhere and not self.quantises:  # there, inputs may be chosen later
+            self.beside = self.until_the_end.enter_context(validation.beside.Beside(reference, self.check))
+
+    def compare(self, reference: validation.Reference, files: Mapping[str, Path]) -> validation.Report:
+        """All files with the model."""
+        begun = self.beside.paths if self.beside else {}
+        own = {kind: path for kind, path in files.items() if kind not in begun}
+        found = validation.check(reference, own, options=self.check, listener=self.log.step)
+        if self.beside is not None and not found.error:
+            self.beside.merge(found, list(files))
+        return found
 
     def reference(self, model: gs.Graph) -> validation.Reference:
         """The model as the user gave it, cut where he asks for that."""
@@ -383,10 +413,13 @@ class _Conversion:
         if self.folder is not None:
             names = [row.article or row.path(self.folder, self.stem).name for row in self.wanted]
             log.info(f"wrote {', '.join([*names, *self.besides])} in {self.folder}")
-        for line in [*self.quantiser.sentences(), *quantization.speed.sentences(report["milliseconds"])]:
+        told = self.quantiser.sentences() if self.quantiser else []
+        for line in [*told, *(quantization.speed.sentences(report["milliseconds"]) if self.quantises else ())]:
             log.info(line)
         for fit in result.fits:
             if fit.stranded:
+                from .targets import verdict
+
                 log.table(verdict.HEADER, [verdict.cells(v) for v in fit.stranded])
             (log.info if fit.ok else log.error)(fit.sentence)
             for note in fit.notes:
@@ -396,6 +429,8 @@ class _Conversion:
             return
         for file in found.files:
             if self.check and self.check.layers and file.layers:
+                from .validation.report import HEADER, cells
+
                 log.table(HEADER, [cells(row) for row in file.layers])
             (log.info if file.ok else log.error)(file.verdict)
         for note in found.notes:

@@ -123,6 +123,10 @@ EMITTERS: dict[str, Emitter] = {
 }
 
 
+#: Of ``checked_as``: what TensorFlow runs.
+TENSORFLOW = ("saved_model", "keras", "keras_weights", "frozen")
+
+
 def default() -> list[str]:
     """The kinds that are written where nothing is asked for."""
     return [row.name for row in EMITTERS.values() if row.default]

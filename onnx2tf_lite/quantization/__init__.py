@@ -15,11 +15,24 @@ a QUANTIZE and a DEQUANTIZE with calibrated scales, as in ONNX's own QDQ models,
 (``fusion.qdq``) forms the kernels.  So there is one place that knows integer kernels, for both.
 """
 
-from . import speed
-from .mixed import Goal
-from .outside import refuse_islands
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazily import parts
 from .recipes import RECIPES, Recipe
-from .samples import CalibrationData
-from .stage import Quantiser
+
+if TYPE_CHECKING:
+    from . import speed
+    from .mixed import Goal
+    from .outside import refuse_islands
+    from .samples import CalibrationData
+    from .stage import Quantiser
+
+HOMES = {"CalibrationData": "samples", "Goal": "mixed", "Quantiser": "stage", "refuse_islands": "outside"}
+HOMES["speed"] = "speed"
 
 __all__ = ["RECIPES", "CalibrationData", "Goal", "Quantiser", "Recipe", "refuse_islands", "speed"]
+
+if not TYPE_CHECKING:
+    __getattr__ = parts(__name__, HOMES)

@@ -11,21 +11,54 @@
 ``parts``     the same of the original model     ``operands``   what they are run on
 ``alone``     every layer on its own             ``trial``      its side in a child
 ``channels``  results that no operand moved      ``coverage``   what of a file was reached
-``verdict``   all of it for one file             ``check``      all of it
+``verdict``   all of it for one file             ``checking``   all of it
 ``bounds``    the memory and time for it
 ``precision`` 16-bit floats and bytes as they are meant, ``unquantised`` a model without its rounding
 ``report``    what it found (``page``: in HTML)   ``refusal``    why nobody runs the model
 """
 
-from . import page, refusal
-from .check import check
-from .judge import Tolerance, tolerance
-from .program import Program
-from .reference import Reference
-from .report import FileReport, Move, Report, Row
-from .samples import CheckOptions
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazily import parts
+
+if TYPE_CHECKING:
+    from . import beside, inputs, page, refusal
+    from .checking import check
+    from .judge import Tolerance, tolerance
+    from .program import Program
+    from .reference import Reference
+    from .report import FileReport, Move, Report, Row
+    from .samples import CheckOptions
+
+HOMES = {
+    "check": "checking",
+    "Tolerance": "judge",
+    "tolerance": "judge",
+    "Program": "program",
+    "Reference": "reference",
+    "CheckOptions": "samples",
+}
+HOMES |= dict.fromkeys(("FileReport", "Move", "Report", "Row"), "report")
+HOMES |= {name: name for name in ("beside", "inputs", "page", "refusal")}
 
 __all__ = [
-    "CheckOptions", "FileReport", "Move", "Program", "Reference", "Report", "Row", "Tolerance", "check", "page",
-    "refusal", "tolerance",
+    "CheckOptions",
+    "FileReport",
+    "Move",
+    "Program",
+    "Reference",
+    "Report",
+    "Row",
+    "Tolerance",
+    "beside",
+    "check",
+    "inputs",
+    "page",
+    "refusal",
+    "tolerance",
 ]  # fmt: skip
+
+if not TYPE_CHECKING:
+    __getattr__ = parts(__name__, HOMES)

@@ -65,9 +65,9 @@ class Bounds:
             raise OverBudget(self._late)
         if self.inside:
             return self._held(function)
-        more, room = TENSORFLOW if tensorflow else (0.0, 0)
+        more = TENSORFLOW[0] if tensorflow else 0.0
         own = more + (FIRST * self.seconds if self.plain is None else PATIENCE + SLOWER * self.plain)
-        memory = self.memory + COPIES * self.weights + room + PER_THREAD * (os.cpu_count() or 1)
+        memory = self.memory + COPIES * self.weights + room(tensorflow)
         try:
             return self._held(lambda: child.call(function, forked, child.Limits(min(left, own), memory)))
         except child.Died as error:
@@ -103,6 +103,11 @@ class Bounds:
     @property
     def _large(self) -> str:
         return f"it takes more memory than the check may use (--budget, {amount(self.memory)})"
+
+
+def room(tensorflow: bool) -> int:
+    """Bytes that the runtimes of a child take for themselves."""
+    return TENSORFLOW[1] * tensorflow + PER_THREAD * (os.cpu_count() or 1)
 
 
 def amount(size: int) -> str:

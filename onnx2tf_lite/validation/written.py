@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..emitters import TENSORFLOW
 from .measure import Array
 from .parted import Parted
 from .program import Program
@@ -22,10 +23,7 @@ RUNTIMES = {
     "float32": ("XNNPACK", "builtin kernels"),
     "float16": ("XNNPACK", "builtin kernels"),
     "quantised": ("XNNPACK", "builtin kernels"),
-    "saved_model": ("TensorFlow",),
-    "keras": ("TensorFlow",),
-    "keras_weights": ("TensorFlow",),
-    "frozen": ("TensorFlow",),
+    **dict.fromkeys(TENSORFLOW, ("TensorFlow",)),
 }
 
 

@@ -94,6 +94,7 @@ def warm() -> None:
 
     import onnx2tf_lite.cli
     import onnx2tf_lite.conversion
+    import onnx2tf_lite.validation.checking
 
     assert onnx and ai_edge_litert.interpreter and numpy.random and onnxruntime and onnx2tf_lite
     gc.collect()

@@ -10,7 +10,7 @@ import pytest
 
 from onnx2tf_lite import convert, passes, validation
 from onnx2tf_lite.validation import extents, inputs
-from onnx2tf_lite.validation.check import make_reference
+from onnx2tf_lite.validation.checking import make_reference
 from onnx2tf_lite.validation.inputs import InputSpec
 from onnx2tf_lite.validation.samples import Samples
 

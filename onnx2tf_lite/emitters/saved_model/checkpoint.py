@@ -7,13 +7,16 @@ The index is a table in LevelDB's format: one block of sorted keys, uncompressed
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from google_crc32c import extend
 
+from ..streaming import Piece, pieces
 from .nodes import tensor_shape
 from .protos import DTYPES, Proto, message
 
@@ -26,14 +29,15 @@ MAGIC = 0xDB4775248B80FB57  # ends a table
 def write(prefix: Path, arrays: Mapping[str, np.ndarray], objects: bytes) -> None:
     """Write ``arrays`` by their keys, and the serialised ``TrackableObjectGraph``.
 
-    An array that does not lie in C order is copied while it is written, so one at a time.
-
     :param prefix: of both files, the path up to ``.index``.
     """
     entries = {"": message("BundleHeaderProto")(num_shards=1, version={"producer": 1})}
     with Path(f"{prefix}.data-00000-of-00001").open("wb") as file:
-        for key, array in arrays.items():
-            entries[key] = _entry(file, DTYPES[array.dtype.name], array.shape, _chunks(array))
+        given = list(arrays.items())
+        parts = pieces([array for _, array in given], [array.dtype for _, array in given])
+        for place, group in groupby(parts, attrgetter("place")):
+            key, array = given[place]
+            entries[key] = _entry(file, DTYPES[array.dtype.name], array.shape, _chunks(group))
         lengths = _string_length(objects)
         entries[OBJECT_GRAPH] = _entry(file, DTYPES["string"], (), iter([objects]), lengths)
     Path(f"{prefix}.index").write_bytes(table({k: e.SerializeToString(deterministic=True) for k, e in entries.items()}))
@@ -58,11 +62,10 @@ def _entry(
     return entry
 
 
-def _chunks(array: np.ndarray) -> Iterator[bytes]:
-    """The bytes of ``array`` in C order, little end first."""
-    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    for start in range(0, flat.size, CHUNK):
-        yield flat[start : start + CHUNK].tobytes()
+def _chunks(parts: Iterable[Piece]) -> Iterator[bytes]:
+    for _, data in parts:
+        for start in range(0, data.size, CHUNK):
+            yield data[start : start + CHUNK].tobytes()
 
 
 def _string_length(text: bytes) -> tuple[bytes, int]:

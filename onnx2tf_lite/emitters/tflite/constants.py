@@ -26,11 +26,6 @@ class Blob(schema.BufferT):  # type: ignore[misc]  # generated code has no types
         """Bytes of the data in the file."""
         return self.array.size * self.dtype.itemsize
 
-    def bytes(self) -> memoryview:
-        """The data in row-major order; a copy only where the array is not, and then of this array alone."""
-        array = np.ascontiguousarray(self.array, self.dtype)
-        return array.reshape(-1).view(np.uint8).data
-
     def Pack(self, builder: Any) -> int:
         """Write the table with an unresolved reference."""
         schema.BufferStart(builder)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import struct
 import tempfile
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +19,7 @@ import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from ...ir.graph import Graph
+from ..streaming import pieces
 from .constants import Blob
 from .tables import Tables
 
@@ -52,7 +55,6 @@ def write(
         try:
             _stream(file, packed, blobs, places)
             file.flush()
-            os.fsync(file.fileno())
             os.chmod(file.name, 0o666 & ~_umask())
             os.replace(file.name, path)
         except BaseException:
@@ -91,8 +93,11 @@ def _pack(model: schema.ModelT, blobs: list[Blob]) -> tuple[bytearray, list[int]
 def _stream(file: IO[bytes], packed: bytearray, blobs: list[Blob], places: list[int]) -> None:
     file.write(packed)
     end = len(packed)
-    for blob, start in zip(blobs, places, strict=True):
+    parts = pieces([b.array for b in blobs], [b.dtype for b in blobs])
+    for place, group in groupby(parts, attrgetter("place")):
+        blob, start = blobs[place], places[place]
         prefix = bytes(4) if blob.outside else struct.pack("<I", blob.nbytes)
         file.write(bytes(start - 4 - end) + prefix)
-        file.write(blob.bytes())
+        for piece in group:
+            file.write(piece.data.data)
         end = start + blob.nbytes

@@ -1,0 +1,112 @@
+"""The check of TensorFlow's files in a process beside the conversion: TensorFlow takes longer to load than all the rest
+of a small one takes.
+
+The process begins as a fork, with the model in memory, loads TensorFlow, and checks every file that it is told of.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from .. import child
+from ..emitters import TENSORFLOW
+from .bounds import COPIES, Bounds, room
+from .checking import check
+from .reference import Reference
+from .report import FileReport, Report
+from .samples import CheckOptions
+from .tensorflow_file import installed
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+LARGE_MODEL = 1 << 28  # bytes of weights that two processes should not both load
+
+
+def pays(checked_as: str, reference: Reference) -> bool:
+    """Is such a file checked sooner here?  Its runtime has to be loaded, and can be beside this process."""
+    free = child.can_fork() and "tensorflow" not in sys.modules
+    return checked_as in TENSORFLOW and free and installed() and reference.size <= LARGE_MODEL
+
+
+class Beside:
+    """The process, until the end of a ``with``."""
+
+    def __init__(self, reference: Reference, options: CheckOptions):
+        from multiprocessing.connection import Connection
+
+        self.paths: dict[str, Path] = {}
+        ours, theirs = socket.socketpair()
+        self.pid = child.fork()
+        if self.pid == 0:
+            ours.close()
+            _live(Connection(theirs.detach()), reference, options)
+        theirs.close()
+        self.connection = Connection(ours.detach())
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.connection.close()
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            self._died()
+
+    def begin(self, kind: str, path: Path) -> None:
+        """A file is there; nobody waits for what is found."""
+        self.paths[kind] = path
+        try:
+            self.connection.send((kind, path))
+        except OSError:  # it has died: who asks finds out
+            self.connection.close()
+
+    def merge(self, report: Report, kinds: Sequence[str]) -> None:
+        """Put what was found into the report on the other files, which are in the order of ``kinds`` then."""
+        found = {kind: self._report(kind, path) for kind, path in self.paths.items()}
+        left = iter(report.files)
+        report.files = [file for kind in kinds for file in (found[kind].files if kind in found else [next(left)])]
+        for part in found.values():
+            report.seconds |= {f"{name} (beside)": seconds for name, seconds in part.seconds.items()}
+            report.error = report.error or part.error
+
+    def _report(self, kind: str, path: Path) -> Report:
+        try:
+            answer: Report = self.connection.recv()
+        except (EOFError, OSError):
+            error = f"{child.Died(self._died())} (TensorFlow)"
+            return Report(files=[FileReport(kind, path.name, "", "", (), error=error)])
+        return answer
+
+    def _died(self) -> int:
+        """The number of the signal that ends it, or 0."""
+        pid, self.pid = self.pid, 0
+        status = os.waitpid(pid, 0)[1] if pid else 0
+        return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+def _live(boss: Connection, reference: Reference, options: CheckOptions) -> NoReturn:
+    try:
+        child.settle()
+        gc.disable()  # a collection would touch, and so copy, all that is shared with the parent
+        from ..emitters.runtime import tensorflow
+
+        tensorflow()
+        gc.freeze()
+        while True:
+            try:
+                kind, path = boss.recv()
+            except EOFError:
+                os._exit(0)
+            bounds = Bounds.of(options.budget, options.seconds, reference.size)
+            child.bound(child.Limits(bounds.seconds, bounds.memory + COPIES * reference.size + room(tensorflow=True)))
+            boss.send(check(reference, {kind: path}, options=options))
+    finally:
+        os._exit(1)

@@ -1,0 +1,71 @@
+"""The process beside a conversion in which TensorFlow checks: its reports, how it dies, and that it ends.
+
+In an interpreter of its own, since other tests import TensorFlow, beside which no process is started.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(find_spec("tensorflow") is None, reason="TensorFlow is not installed")
+KINDS = ["saved_model", "frozen", "float32"]
+
+
+def right(folder: str) -> None:
+    """Two files there, one here: in the order in which they were asked for."""
+    from onnx2tf_lite import convert
+    from onnx2tf_lite.validation import beside
+    from tests.validation.models import cnn
+
+    begun: list[beside.Beside] = []
+
+    class Watched(beside.Beside):
+        def __init__(self, *given: object):
+            super().__init__(*given)
+            begun.append(self)
+
+    beside.Beside = Watched  # type: ignore[misc]
+    result = convert(onnx_graph=cnn(), output_folder_path=folder, outputs=KINDS, non_verbose=True)
+    assert result.check is not None and result.exit_code == 0, result.check
+    assert [f.kind for f in result.check.files] == KINDS and all(f.outputs for f in result.check.files)
+    (one,) = begun
+    assert list(one.paths) == KINDS[:2] and not one.pid and "tensorflow" not in sys.modules
+
+
+def fatal(folder: str) -> None:
+    """A file that takes its process down is wrong; the others are not."""
+    from onnx2tf_lite import convert
+    from onnx2tf_lite.validation.tensorflow_file import SavedModel
+    from tests.validation.models import cnn
+
+    SavedModel.open = lambda *asked: os.abort()  # type: ignore[method-assign]
+    kinds = ["saved_model", "float32"]
+    result = convert(onnx_graph=cnn(), output_folder_path=folder, outputs=kinds, non_verbose=True)
+    assert result.check is not None and result.exit_code == 1
+    (first, second) = result.check.files
+    assert "SIGABRT" in first.error and first.kind == "saved_model" and second.ok, first.error
+
+
+@pytest.mark.parametrize("case", ["right", "fatal"])
+def test_files_are_checked_beside_the_conversion(case: str, tmp_path: Path) -> None:
+    code = f"import sys; from tests.validation.test_beside import {case}; {case}(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_where_it_does_not_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnx2tf_lite.validation import beside
+    from onnx2tf_lite.validation.checking import make_reference
+    from tests.validation.models import cnn
+
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    reference = make_reference(cnn())
+    assert beside.pays("saved_model", reference) and not beside.pays("float32", reference)
+    monkeypatch.setattr(beside, "LARGE_MODEL", reference.size - 1)
+    assert not beside.pays("saved_model", reference)
