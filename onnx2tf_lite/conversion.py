@@ -162,7 +162,7 @@ class _Conversion:
             output_names=o.output_names,
         )
         self.quantises = any(row.branch in RECIPES for row in self.wanted)
-        calibrated = o.calibration is not None or bool(o.calibration_parts)
+        calibrated = o.calibration is not None or bool(o.calibration_parts) or o.calibration_random
         self.quantiser = self._quantiser() if self.quantises or calibrated else None
         if self.quantiser and self.quantiser.data.given and not self.quantises:
             self.log.warn("the calibration data is not used: no quantised file is asked for (-oiqt, --outputs)")
