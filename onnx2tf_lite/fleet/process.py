@@ -27,7 +27,7 @@ IMPORTS = (
     "onnxruntime",
     "ai_edge_litert.interpreter",
     "onnx2tf_lite.conversion",
-    "onnx2tf_lite.validation.checking",
+    "onnx2tf_lite.validation.beside",
     "onnx2tf_lite.op_handlers.lower",
     "onnx2tf_lite.emitters.tflite",
     "onnx2tf_lite.emitters.tflite.weights",
