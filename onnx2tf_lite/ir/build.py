@@ -295,10 +295,8 @@ def concat(values: Sequence[Operand], axis: int) -> Value:
 def split(x: Value, sizes: Sequence[Dim], axis: int) -> list[Value]:
     """Parts of the given sizes along ``axis``."""
     sizes, axis = tuple(sizes), axis_of(axis, x.rank)
-    if len(sizes) == 1:
-        return [x]
-    equal_parts = all(s == sizes[0] for s in sizes)
-    return emit_all("SPLIT" if equal_parts else "SPLIT_V", [x], sizes=sizes, axis=axis)
+    kind = "SPLIT" if len(set(sizes)) == 1 else "SPLIT_V"
+    return [x] if len(sizes) == 1 else emit_all(kind, [x], sizes=sizes, axis=axis)
 
 
 def slice_(x: Value, begin: Sequence[Dim], size: Sequence[Dim]) -> Value:
