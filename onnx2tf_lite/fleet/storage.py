@@ -80,7 +80,7 @@ def _matches(pattern: str) -> Iterator[ModelFile]:
             yield ModelFile(str(relative.with_suffix("")), fs.unstrip_protocol(name), size)
 
 
-def _side_sizes(fs: Any, folder: str) -> Counter[str]:
+def _side_sizes(fs: fsspec.AbstractFileSystem, folder: str) -> Counter[str]:
     """Bytes of what is called after each model of a folder, by the model's name without its suffix."""
     sizes = Counter[str]()
     for info in fs.ls(folder, detail=True):
