@@ -15,7 +15,6 @@ from numpy.typing import DTypeLike
 
 from . import dims
 from .dims import Dim, Expr, Shape
-from .emit import FOLD_LIMIT
 from .emit import Operand as Operand
 from .emit import emit as emit
 from .emit import emit_all as emit_all
@@ -357,8 +356,6 @@ def fill(shape: Sequence[Dim], value: Operand, dtype: DTypeLike | None = None) -
 def iota(count: Dim, dtype: DTypeLike = np.int32) -> Value:
     """0, 1, ..., count - 1."""
     dtype = np.dtype(dtype)
-    if isinstance(count, int) and count * dtype.itemsize <= FOLD_LIMIT:
-        return constant(np.arange(count, dtype=dtype))
     limit = cast(reshape(dims_value([count]), ()), dtype)
     return emit("RANGE", constant(dtype.type(0)), limit, constant(dtype.type(1)), count=count)
 

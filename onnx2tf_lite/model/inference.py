@@ -20,7 +20,9 @@ from .walk import GraphLike, scopes
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-LIMITS = child.Limits(seconds=5, memory=1 << 29, processor=True)
+MEMORY = 1 << 29
+#: Of a processor, and more for every node.
+SECONDS, PER_NODE = 5.0, 1e-3
 #: Numbers up to here are usual sizes; the ends of int64, which exporters write for "to the end", are not.
 LARGE = 1 << 20
 END = {2**63 - 1, -(2**63), -(2**63) + 1}
@@ -61,8 +63,8 @@ def infer_shapes(model: ModelProto, check_type: bool = False, strict: bool = Fal
             return work(data)
         if data:
             with suppress(child.Died, MemoryError):  # without the values it is told less, and needs less
-                return made_in_child(lambda: work(True), LIMITS)
-        return made_in_child(lambda: work(False), LIMITS)
+                return made_in_child(lambda: work(True), limits(model))
+        return made_in_child(lambda: work(False), limits(model))
     except child.Died as error:
         why = _below_zero(model) or f"{error}: sizes, axes or attributes of the model make no sense"
         raise ToolError(f"shape inference: {why}") from error
@@ -72,6 +74,12 @@ def infer_shapes(model: ModelProto, check_type: bool = False, strict: bool = Fal
         raise ToolError(f"shape inference: {said(error)}") from error
 
 
+def limits(model: ModelProto) -> child.Limits:
+    """What inference may take."""
+    nodes = sum(len(scope.graph.node) for scope in scopes(model))
+    return child.Limits(SECONDS + PER_NODE * nodes, MEMORY, processor=True)
+
+
 def _below_zero(model: ModelProto) -> str:
     """Which node makes an extent below 0, as far as inference comes without the operators that it ends at."""
     copy = onnx.ModelProto.FromString(model.SerializeToString())
@@ -79,7 +87,7 @@ def _below_zero(model: ModelProto) -> str:
         node.domain = "hidden" if node.op_type in ENDING else node.domain
     copy.opset_import.add(domain="hidden", version=1)
     try:
-        found = made_in_child(lambda: onnx.shape_inference.infer_shapes(copy, data_prop=True), LIMITS)
+        found = made_in_child(lambda: onnx.shape_inference.infer_shapes(copy, data_prop=True), limits(copy))
     except (child.Died, MemoryError, onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError):
         return ""
     makers = {name: node for node in model.graph.node for name in node.output}
