@@ -21,7 +21,7 @@ from .emit import emit_all as emit_all
 from .emit import lift as lift
 from .emit import parts as parts
 from .emit import places as places
-from .graph import ARITHMETIC, Quant, Value, constant, content_of, current_graph
+from .graph import ARITHMETIC, SMALL, Quant, Value, constant, content_of, current_graph
 from .kinds import KINDS
 from .kinds.shapes import broadcast
 
@@ -56,8 +56,8 @@ def dims_of(x: Operand) -> Shape:
     x = lift(x)
     content = content_of(x)
     if content is None:
-        if x.rank > 1 or not isinstance(x.size, int):
-            raise ValueError(f"{x} gives a shape, but its own length is only known at run time")
+        if x.rank > 1 or not isinstance(x.size, int) or x.size > SMALL:
+            raise ValueError(f"{x} gives a shape, but its own length is only known at run time, or beyond {SMALL}")
         graph = current_graph()
         symbols, source = [graph.fresh_symbol(x.name) for _ in range(x.size)], x
         while source.producer and source.producer.kind.is_view and source.producer.inputs[0].rank < 2:

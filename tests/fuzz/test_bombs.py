@@ -33,6 +33,11 @@ REFUSED: dict[str, tuple[int, str, str]] = {
         }""",
         "1,000,000,000 parts, and 10,000 are the most",
     ),
+    "axes": (
+        18,
+        "(float[q,2,2] x, int64[1000000000] axes) => (float[a,b,c] y) { y = ReduceSum(x, axes) }",
+        "1,000,000,000 axes of a tensor that has 3",
+    ),
     "weights of a resize": (
         17,
         """(float[1,1,4,4] x) => (float y) <int64[4] n = {1,1,4,100000000}> {
