@@ -25,8 +25,10 @@ from typing import Any
 
 import numpy as np
 from latency import fastest
+from peer_worker import pictures
 
 REAL = Path(__file__).resolve().parents[1] / "tests" / "models" / "real"
+SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 SECONDS = 3  # of inferences, for each model
 
 
@@ -52,9 +54,11 @@ def run(command: list[str], model: Path, folder: Path) -> Outcome:
     """One conversion of a copy of ``model`` in a folder of its own."""
     folder.mkdir(parents=True)
     shutil.copy(model, folder)
+    pictures(folder)
+    found = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", "")])  # its own onnxsim, too
     words = [*command, "-i", model.name, "-o", "out"]
     start = time.perf_counter()
-    process = subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(words, cwd=folder, env=os.environ | {"PATH": found}, **SILENT)
     _, status, usage = os.wait4(process.pid, 0)
     return Outcome(os.waitstatus_to_exitcode(status), time.perf_counter() - start, usage.ru_maxrss / 1024)
 

@@ -25,12 +25,12 @@ from typing import Any
 import numpy as np
 import onnx
 
+from benchmarks.peer_worker import pictures
 from tests import harness
 from tests.conformance import cases as suite
 
 SECONDS = 120
 OURS = {"outputs": ["float32"], "check": "none"}
-CALIBRATION = "calibration_image_sample_data_20x128x128x3_float32.npy"  # 1.29 downloads it where it does not lie there
 WORKER = Path(__file__).with_name("peer_worker.py")
 
 
@@ -125,10 +125,10 @@ def verdict(case: suite.Case, file: str) -> str:
 def outcome(case: suite.Case, converter: Converter, folder: Path) -> tuple[str, int]:
     """What became of a case, and the exit code."""
     folder.mkdir(parents=True)
-    np.save(folder / CALIBRATION, np.random.default_rng(0).random((20, 128, 128, 3), np.float32))
+    sample = pictures(folder)
     onnx.save(case.model, folder / "model.onnx")
     code = converter.convert(folder / "model.onnx", folder / "out")
-    (folder / CALIBRATION).unlink()
+    sample.unlink()
     found = sorted((folder / "out").glob("*_float32.tflite"))
     if not found:
         return "not written", code

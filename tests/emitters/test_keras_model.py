@@ -33,14 +33,16 @@ def program(path: Path) -> Graph:
 
 
 def test_nearly_all_of_the_real_models_are_layers_that_any_program_loads() -> None:
-    total: Counter[str] = Counter()
+    total, floats = Counter[str](), Counter[str]()
     for real in REAL:
         found = emitter.sorts(program(real.path))
         total += found
+        floats += found if "qdq" not in real.name else Counter()
         layers, others = SKETCH.get(real.path.stem, (0, sys.maxsize))
         assert found["layer"] >= layers and found["other"] <= others, real.name
     assert total["other"] <= 0.05 * total.total(), total
-    assert total["layer"] >= 0.8 * total.total(), total
+    assert total["layer"] >= 0.88 * total.total(), total
+    assert floats["layer"] >= 0.92 * floats.total(), floats
 
 
 @pytest.mark.parametrize("name", ["digits", "real/mnist_8", "real/vittrack"])
