@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from onnx import ModelProto
 
-from .walk import scopes
+from .walk import is_function, scopes
 
 #: Domains that ONNX Runtime knows without being told, with the version that it then takes.
 KNOWN = {"com.microsoft": 1, "ai.onnx.ml": 1}
@@ -27,13 +27,13 @@ def repair(model: ModelProto) -> Iterator[str]:
 def _latest_initializers(model: ModelProto) -> list[str]:
     """Leave the last of several initializers of a name; their names."""
     twice: dict[str, None] = {}
-    for scope in scopes(model):
-        last = {tensor.name: i for i, tensor in enumerate(scope.graph.initializer)}
-        for i in reversed(range(len(scope.graph.initializer))):
-            name = scope.graph.initializer[i].name
+    for held in [s.graph.initializer for s in scopes(model) if not is_function(s.graph)]:
+        last = {tensor.name: i for i, tensor in enumerate(held)}
+        for i in reversed(range(len(held))):
+            name = held[i].name
             if last[name] != i:
                 twice[name] = None
-                del scope.graph.initializer[i]
+                del held[i]
     return list(twice)
 
 
