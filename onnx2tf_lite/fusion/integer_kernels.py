@@ -124,10 +124,16 @@ def _displacement(old: int, new: int, attrs: Mapping[str, Any]) -> float:
 
 
 def _fixed_scale(f: Op, out: Quant, fixed: FixedScale) -> Value:
-    """A kernel whose result has a fixed scale; QUANTIZE gives it the parameters that it should have."""
+    """A kernel whose result has a fixed scale; QUANTIZE gives it the parameters that it should have.
+
+    It is off by half a step of its own, and by what is beyond its range; where that is more than a step of the model,
+    the operation stays float.
+    """
     fixed = STEP_16 if out.dtype == I16 else fixed
     own = Quant(np.array([fixed.scale], np.float32), np.array([fixed.zero_point], np.int64), out.dtype)
-    if out.scale.item() < fixed.scale:
+    ends = np.array([np.iinfo(out.dtype).min, np.iinfo(out.dtype).max])
+    beyond = np.abs(np.clip(out.real(ends), *f.kind.limits) - np.clip(out.real(ends), *own.real(ends))).max()
+    if max(fixed.scale / 2, beyond) > out.scale.item() and not equal(own, out):
         raise NearMissError(f"steps of {out.scale.item():g} are finer than those of the kernel, {fixed.scale:g}")
     value = again(f, _activation(f.inputs[0], out))
     value.quant = own
