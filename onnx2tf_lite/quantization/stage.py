@@ -25,6 +25,7 @@ from .weights import quantise_weights
 
 FLOAT = np.dtype(np.float32)
 JUDGED = 4  # samples that versions of a program are judged on
+ENOUGH = 3 * JUDGED  # samples from which on those are kept from calibration
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Quantiser:
     goal: Goal = field(default_factory=Goal)
     chosen: dict[np.dtype, Chosen] = field(default_factory=dict)  # by the width of what is not raised
     known: dict[bool, Statistics] = field(default_factory=dict)  # by whether the program is one of 16 bits
+    kept: int = 0  # first samples that calibration does not see
 
     @property
     def closed(self) -> bool:
@@ -74,7 +76,8 @@ class Quantiser:
         """For the report of the conversion; nothing where nothing was calibrated."""
         samples = max((found.samples for found in self.known.values()), default=0)
         decided = {f"{width} activations": chosen.to_json() for width, chosen in self.chosen.items()}
-        return {"samples": samples, "random": self.data.random, **decided} if samples else {}
+        seen = {"samples": samples, "held_out": self.kept, "random": self.data.random}
+        return {**seen, **decided} if samples else {}
 
     def sentences(self) -> list[str]:
         """What was decided, for the terminal."""
@@ -124,5 +127,7 @@ class Quantiser:
                 self.warn("calibrated on noise, on request: the scales fit no real input, and accuracy says nothing")
             twin = copy_graph(graph)
             prepare(twin, wide)
-            self.known[wide] = calibrate(twin, lambda: self.data.samples(twin), self.listener)
+            there = sum(1 for _ in islice(self.data.samples(twin), ENOUGH))
+            self.kept = JUDGED if there == ENOUGH else 0
+            self.known[wide] = calibrate(twin, lambda: islice(self.data.samples(twin), self.kept, None), self.listener)
         return self.known[wide]

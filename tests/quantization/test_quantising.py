@@ -65,6 +65,8 @@ def test_all_kinds_of_digits(tmp_path: Path) -> None:
     sizes = {kind: path.stat().st_size for kind, path in result.files.items()}
     assert max(sizes[kind] for kind in QUANTISED) < 0.55 * sizes["float32"]
     assert set(result.report["milliseconds"]) == {"float32", *QUANTISED} and min(result.report["milliseconds"].values())
+    held = {name: result.report["quantisation"][name] for name in ("samples", "held_out")}
+    assert held == {"samples": 60, "held_out": 4}, "what versions are judged on is kept from calibration"
     assert lowest(result, "integer_quant_with_int16_act") >= lowest(result, "integer_quant")
     ends = {kind: dtypes(path) for kind, path in result.files.items()}
     assert ends["integer_quant"] == ("float32", "float32") and ends["full_integer_quant"] == ("int8", "int8")
