@@ -6,7 +6,7 @@ which all but the first read copies of their channels.  Results of kernels with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 from ..ir import build as b
 from ..ir.dims import is_static
 from ..ir.graph import Op, Quant, Value, constant
-from ..ir.kinds import KINDS
 from ..ir.rules import Match, NearMissError, again, rule
 from ..ir.traits import FixedScale, Int8
 from .cleanup import equal
@@ -159,43 +158,37 @@ def fits(weights: np.ndarray) -> bool:
     return int(weights.min(initial=0)) >= -LARGEST - 1 and int(weights.max(initial=0)) <= LARGEST
 
 
-def _wide(f: Op, x: Value, weights: np.ndarray) -> tuple[Op, Value, np.ndarray]:
+def _wide(f: Op, x: Value, weights: np.ndarray) -> tuple[Value, np.ndarray]:
     """Weights beyond int8 as a sum of such, of which all but the first read copies of those channels that need them.
 
-    A depthwise convolution becomes one with groups for that.
+    Not of depthwise convolutions and those in groups: their kernels with more channels are 50 times slower than floats.
     """
-    if f.is_a("DEPTHWISE_CONV_2D"):
-        f, weights = _in_groups(f), np.moveaxis(weights, 3, 0).reshape(weights.shape[3], *weights.shape[1:3], 1)
-    own, every = weights.shape[-1], x.shape[-1]
-    if not isinstance(every, int):
-        raise NearMissError("how many channels there are is only known at run time")
+    own = weights.shape[-1]
+    if x.shape[-1] != own or axes_of(f).inputs is None:
+        raise NearMissError("weights beyond int8, in groups")
     parts: list[np.ndarray] = []
-    places: list[np.ndarray] = []
+    copies: list[Value] = []
     rest = weights
     while rest.any():
         used = np.flatnonzero(rest.reshape(-1, own).any(axis=0))
-        places.append(np.arange(used[0], used[-1] + 1) if parts else np.arange(own))
+        first, last = (used[0], used[-1] + 1) if parts else (0, own)
         part = np.clip(rest, -LARGEST, LARGEST)
-        parts.append(part[..., places[-1]])
+        parts.append(part[..., first:last])
+        copies.append(_channels(x, int(first), int(last)))
         rest = rest - part
-    return f, _copies(x, places, np.arange(0, every, own)), np.concatenate(parts, -1)
-
-
-def _copies(x: Value, places: Sequence[np.ndarray], groups: np.ndarray) -> Value:
-    """Channels of ``x`` at ``places`` of each group, some of them repeatedly; ``groups``: where these begin."""
-    if len(groups) > 1 or not is_static(x.shape):
-        copies = [b.gather(x, (groups[:, None] + np.concatenate(places)).reshape(-1), -1)]
-    else:
-        copies = [x, *(b.narrow(x, -1, int(p[0]), len(p)) for p in places[1:])]
-    for value in copies:
-        value.quant = x.quant
     wide = b.concat(copies, -1)
     wide.quant = x.quant
-    return wide
+    return wide, np.concatenate(parts, -1)
 
 
-def _in_groups(f: Op) -> Op:
-    return replace(f, kind=KINDS["CONV_2D"], attrs={k: v for k, v in f.attrs.items() if k != "multiplier"})
+def _channels(x: Value, first: int, last: int) -> Value:
+    """Channels of ``x``."""
+    if last - first == x.shape[-1]:
+        return x
+    static = is_static(x.shape)
+    part = b.narrow(x, -1, first, last - first) if static else b.gather(x, np.arange(first, last), -1)
+    part.quant = x.quant
+    return part
 
 
 def _bias(value: Value | None, scale: np.ndarray, out: Quant, channels: int) -> Value:
@@ -222,8 +215,7 @@ def _linear(f: Op, out: Quant) -> Value:
     scale = x.quant.scale.astype(np.float64).reshape(-1) * quant.scale.astype(np.float64)
     bias = _bias(f.inputs[2] if len(f.inputs) > 2 else None, scale, out, weights.shape[axis])
     if not fits(weights):
-        f, x, weights = _wide(f, x, weights)
-    quant = quant.along(axes_of(f).outputs)
+        x, weights = _wide(f, x, weights)
     return again(f, x, constant(weights.astype(I8), name=given.name, quant=quant), bias)
 
 
@@ -238,9 +230,7 @@ def hybrid(m: Match) -> Value | None:
     if f.kind.int8 is not Int8.LINEAR:
         raise NearMissError("there is no integer kernel")
     if not fits(weights):
-        if x.shape[-1] != weights.shape[-1]:
-            raise NearMissError("weights beyond int8, in groups")
-        f, x, weights = _wide(f, x, weights)
+        x, weights = _wide(f, x, weights)
     axis = axes_of(f).outputs
     scale = np.broadcast_to(quant.scale, weights.shape[axis])  # kernels of weights with one are less precise
     per_channel = Quant(scale, np.zeros(scale.size, np.int64), I8, axis)
