@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -17,6 +18,7 @@ SMALL = (5, 4, 3, 2, 1)
 PICTURE = 64  # where to begin for what is convolved
 NEAR = 3  # extents that differ are so many neighbours among the sizes
 LARGEST = 1 << 27  # elements of an input
+CHOICES = 256  # of sizes that are tried
 Axis = tuple[str, int]  # name of the input, number of the axis
 
 
@@ -36,6 +38,7 @@ def generate(
     be drawn.
     """
     open_ended = any(s.dtype.kind in "iu" and s.facts.high is None for s in specs)
+    symbols, drawn = dict[str, int](), Arrays()
     for high in HIGHS if open_ended else HIGHS[:1]:
         for extents in sizes(specs, places, hints, turn, start):
             shapes = {s.name: [extents[s.name, i] for i in range(len(s.shape))] for s in specs}
@@ -43,7 +46,21 @@ def generate(
             if not fits(symbols) or any(prod(shape) > LARGEST for shape in shapes.values()):
                 continue
             rng = np.random.default_rng(seed + turn)
-            yield symbols, {s.name: s.random(shapes[s.name], rng, high, turn, _longest(s, extents)) for s in specs}
+            drawn = {s.name: s.random(shapes[s.name], rng, high, turn, _longest(s, extents)) for s in specs}
+            yield symbols, drawn
+    if open_ended:
+        yield from ((symbols, drawn | sizes_of) for sizes_of in _made(specs))
+
+
+def _made(specs: Sequence[InputSpec]) -> Iterator[Arrays]:
+    """Values of inputs that may be sizes of the results: every choice of the extents that the model declares."""
+    asked = [s for s in specs if s.facts.made and s.dtype.kind in "iu"]
+    lengths = [d for s in asked for d in s.shape if isinstance(d, int)]
+    if not asked or len(asked[0].facts.made) ** sum(lengths) > CHOICES:
+        return
+    for values in product(asked[0].facts.made, repeat=sum(lengths)):
+        left = iter(values)
+        yield {s.name: np.array([next(left) for _ in range(n)], s.dtype) for s, n in zip(asked, lengths, strict=True)}
 
 
 def _longest(spec: InputSpec, extents: Mapping[Axis, int]) -> int | None:

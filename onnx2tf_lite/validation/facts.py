@@ -54,7 +54,8 @@ class Facts:
     passed the larger it is; ``needs``: of "nonzero", "positive", "unsigned", "unit", "signed" (an operand of a
     division), "size", "mask" (a truth value), "picture" (it is convolved); ``limits``: (input, axis) that is as long as
     its values may be; ``steps``: (factor, offset) of what is done to it first; ``span``: what it is quantised to;
-    ``extents`` that the weights have, by axis; ``exact``: the values that the declared result asks for.
+    ``extents`` that the weights have, by axis; ``exact``: the values that the declared result asks for; ``made``: the
+    extents of all declared results, of which a few integers that nothing else is said of may be some.
     """
 
     high: int | None = None
@@ -67,6 +68,7 @@ class Facts:
     span: tuple[float, float] | None = None
     extents: dict[int, int] = field(default_factory=dict)
     exact: tuple[float, ...] = ()
+    made: tuple[int, ...] = ()
 
 
 def facts(graph: gs.Graph) -> dict[str, Facts]:
@@ -79,6 +81,16 @@ def facts(graph: gs.Graph) -> dict[str, Facts]:
         for trace in found:
             for node in trace.tensor.outputs:
                 _learn(result[name], trace, node, homes)
+    made = tuple(sorted({d for t in graph.outputs for d in t.shape or () if isinstance(d, int) and d > 0}))
+    for tensor in graph.inputs:
+        own = result[tensor.name]
+        if (
+            tensor.shape
+            and len(tensor.shape) == 1
+            and isinstance(tensor.shape[0], int)
+            and own == Facts(needs=own.needs & {"size"})
+        ):
+            own.made = made
     return result
 
 
@@ -199,7 +211,7 @@ def _block(node: gs.Node, columns: Sequence[int], image: Sequence[int]) -> tuple
     strides, holes = (node.attrs.get(name) or [1] * rank for name in ("strides", "dilations"))
     size = columns[1] // image[1]
     for block in product(*(range(1, min(size, d) + 1) for d in space)):
-        fits = zip(space, pads, pads[rank:], holes, block, strides, strict=True)
+        fits = zip(space, pads[:rank], pads[rank:], holes, block, strides, strict=True)
         if (
             math.prod(block) == size
             and math.prod(

@@ -106,6 +106,7 @@ SIZES = {
     "pad": ("(float[2,5] x, int64[4] k) => (float[4,6] y) { y = Pad(x, k) }", [1, 0, 1, 1]),
     "split": ("(float[9] x, int64[2] k) => (float[4] y, float[5] z) { y, z = Split(x, k) }", [4, 5]),
     "scales": ("(float[2,4] x, float[2] k) => (float[2,6] y) { y = Resize(x, , k) }", [1, 1.5]),
+    "axes": ("(float[1,3,1,5] x, int64[1] k) => (float[1,3,5] y) { y = Squeeze(x, k) }", [2]),
     "expand": ("(float[1,4] x, int64[2] k) => (float[3,4] y) { y = Expand(x, k) }", [3, 4]),
 }
 
@@ -113,6 +114,29 @@ SIZES = {
 @pytest.mark.parametrize("text, expected", SIZES.values(), ids=SIZES)
 def test_declared_results_say_sizes(text: str, expected: object) -> None:
     assert drawn(model(f"g {text}"))["k"].tolist() == expected
+
+
+OTHER_VERSIONS = {
+    "scales": (9, "(float[1,1,2,2] x, float[4] k) => (float[1,1,4,6] y) { y = Upsample(x, k) }", [1, 1, 2, 3]),
+    "window": (18, "(float[1,6,8] x, int64[2] image, int64[2] k) => (float[1,1,4,5] y) { y = Col2Im(x, image, k) }",
+               [3, 2]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("version, text, expected", OTHER_VERSIONS.values(), ids=OTHER_VERSIONS)
+def test_so_they_do_in_other_versions(version: int, text: str, expected: list[int]) -> None:
+    head = f'<ir_version: 8, opset_import: ["": {version}]>\n'
+    assert drawn(onnx.parser.parse_model(f"{head}g {text}"))["k"].tolist() == expected
+
+
+def test_sizes_that_only_a_body_reads_are_tried_among_those_declared(tmp_path: Path) -> None:
+    """ONNX Runtime refuses the reshape of 24 numbers for any others than were declared."""
+    proto = model("""g (float[24] x, bool flag, int64[3] k) => (float[3,2,4] y) {
+      y = If<then_branch = t () => (float[A,B,C] one) { one = Reshape(x, k) },
+             else_branch = e () => (float[A,B,C] two) { two = Reshape(x, k) }>(flag)
+    }""")
+    assert specs(proto)["k"].facts.made == (2, 3, 4)
+    assert checked(proto, tmp_path).exit_code == 0
 
 
 def test_booleans_are_of_both_kinds() -> None:
