@@ -255,17 +255,16 @@ def test_layers_whose_operators_have_usual_types(tmp_path: Path) -> None:
 
 
 def test_a_transpose_says_between_which_nodes_it_is(tmp_path: Path) -> None:
-    """A channel shuffle: its transpose lies between the two convolutions."""
+    """Channels become rows between the two convolutions."""
     net = model(
-        """shuffle (float[1,3,8,8] x) => (float[1,4,6,6] y) {
+        """turned (float[1,3,8,8] x) => (float[1,4,8,6] y) {
           a = Conv(x, w1)
-          b = Reshape(a, parts)
-          c = Transpose<perm=[0,2,1,3,4]>(b)
-          d = Reshape(c, whole)
-          y = Conv(d, w2)
+          c = Transpose<perm=[0,2,1,3]>(a)
+          y = Conv(c, w2)
         }""",
-        w1=(8, 3, 3, 3), w2=(4, 8, 1, 1), parts=np.array([1, 2, 4, 6, 6]), whole=np.array([1, 8, 6, 6]),
-    )  # fmt: skip
+        w1=(8, 3, 3, 3),
+        w2=(4, 6, 1, 1),
+    )
     for node in net.graph.node:
         node.name = f"node_{node.output[0]}"
     made = convert(onnx_graph=net, output_folder_path=tmp_path, outputs=["float32"], check="none", non_verbose=True)
