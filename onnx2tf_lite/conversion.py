@@ -251,16 +251,16 @@ class _Conversion:
         log, found = self.log, None
         with log.progress():
             with _uncollected():
-                graph, reference, tuned = self.build()
+                graph, tuned = self.build()
                 inputs = [v.name for v in graph.inputs]
                 self._check_on_samples(graph)
                 files, counts, program = self.emit(graph, work)
             del graph  # the runtimes read the files: the model's weights are not needed any more,
             if any(f.stat().st_size > LARGE_FILE for f in files.values()):
                 gc.collect()  # and graphs are cyclic
-            if reference is not None:
+            if self.beside is not None and self.check is not None:
                 with log.stage("check"), boundary("check"):
-                    found = self.compare(reference, files)
+                    found = self.beside.check(files, self.check, log.step)
             speed = quantization.speed.measure(files) if found and self.quantises else {}
             fits = self.fits(files)
         ends = [TensorInfo.of(n, program.places[n]) for n in inputs]
@@ -293,8 +293,8 @@ class _Conversion:
         described = ends, results, program.places, found, report, log.warnings, self.float_program, fits
         return ConversionResult(written, *described)
 
-    def build(self) -> tuple[Graph, validation.Reference | None, list[passes.PassReport]]:
-        """The laid-out, fused program, the model that it is compared with, and what tuning did."""
+    def build(self) -> tuple[Graph, list[passes.PassReport]]:
+        """The laid-out, fused program, and what tuning did.  The check begins."""
         log = self.log
         with log.stage("load"), boundary("model"):
             model = passes.load(self.source, log.warn)
@@ -305,15 +305,16 @@ class _Conversion:
             if missing := sorted(self.tuning.keep_nodes - nodes):
                 what = "no node has this name"
                 raise ConversionError(*(Problem(f"keep_nodes '{n}'", what, did_you_mean(n, nodes)) for n in missing))
-            reference = self.reference(model) if self.check else None
-            if reference is not None:
-                self._begin_beside(reference)
+            if self.check is not None:  # inputs are chosen later where something is quantised
+                kinds = {} if self.quantises else {row.name: row.checked_as for row in self.wanted}
+                begun = validation.beside.Beside(self.reference(model), self.check, kinds)
+                self.beside = self.until_the_end.enter_context(begun)
         with log.stage("tune"), boundary("stage 'tune'"):
             model, tuned = passes.optimize(model, self.tuning, lambda name, i, n: log.step(f"tune: {name}"))
         graph = compile.run(model, compile.STAGES, self.settings, log.stage)
         for warning in self.settings.warnings:
             log.warn(warning)
-        return graph, reference, tuned
+        return graph, tuned
 
     def _check_on_samples(self, graph: Graph) -> None:
         """Quantised files are judged on what they are calibrated for, where no other inputs are given."""
@@ -338,7 +339,7 @@ class _Conversion:
                 files[row.name] = row.path(work, self.stem) if row.suffix else work / row.name
                 with self.log.stage(row.name), boundary(f"output '{row.name}'"):
                     self.besides += [path.name for path in row.write(program, files[row.name], self.options)]
-                    if self.beside is not None and row.name in self.elsewhere:
+                    if self.beside is not None:
                         self.beside.begin(row.name, files[row.name])
             if told is None or branch not in RECIPES:
                 told = operators(program), validation.Program.of(program)
@@ -365,22 +366,6 @@ class _Conversion:
             stem = file.path.with_name(f"{self.stem}_{'int8' if file.kind == 'quantised' else 'float32'}")
             self.besides += [path.name for path in c_array.write(file, stem, fit.arena)]
         return [fit for fit, _ in found]
-
-    def _begin_beside(self, reference: validation.Reference) -> None:
-        """The check of what TensorFlow runs, where that is sooner done."""
-        assert self.check is not None
-        self.elsewhere = {r.name for r in self.wanted if validation.beside.pays(r.checked_as, reference)}
-        if self.elsewhere and not self.quantises:  # there, inputs may be chosen later
-            self.beside = self.until_the_end.enter_context(validation.beside.Beside(reference, self.check))
-
-    def compare(self, reference: validation.Reference, files: Mapping[str, Path]) -> validation.Report:
-        """All files with the model."""
-        begun = self.beside.paths if self.beside else {}
-        own = {kind: path for kind, path in files.items() if kind not in begun}
-        found = validation.check(reference, own, options=self.check, listener=self.log.step)
-        if self.beside is not None and not found.error:
-            self.beside.merge(found, list(files))
-        return found
 
     def reference(self, model: gs.Graph) -> validation.Reference:
         """The model as the user gave it, cut where he asks for that."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Piece(NamedTuple):
     data: np.ndarray
 
 
-def pieces(arrays: Sequence[np.ndarray], dtypes: Sequence[np.dtype[Any]]) -> Iterator[Piece]:
+def pieces(arrays: Sequence[np.ndarray], dtypes: Sequence[np.dtype]) -> Iterator[Piece]:
     """Every array as its dtype, in C order: one piece or more of each."""
     parts = chain.from_iterable(_parts(i, *pair) for i, pair in enumerate(zip(arrays, dtypes, strict=True)))
     with ThreadPoolExecutor(THREADS) as workers:
@@ -43,7 +43,7 @@ def pieces(arrays: Sequence[np.ndarray], dtypes: Sequence[np.dtype[Any]]) -> Ite
             yield _taken(arrays, ahead)
 
 
-def _parts(place: int, array: np.ndarray, dtype: np.dtype[Any]) -> Iterator[tuple[int, np.ndarray, np.dtype[Any]]]:
+def _parts(place: int, array: np.ndarray, dtype: np.dtype) -> Iterator[tuple[int, np.ndarray, np.dtype]]:
     """Ranges of the first axis."""
     if array.nbytes <= PIECE:
         yield place, array, dtype
@@ -53,7 +53,7 @@ def _parts(place: int, array: np.ndarray, dtype: np.dtype[Any]) -> Iterator[tupl
         yield place, array[start : start + rows], dtype
 
 
-def _ordered(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+def _ordered(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """A copy in C order where it is not, in strips of the last axis: a transposed array is read across its rows."""
     if array.nbytes < PIECE // 2 or (array.flags.c_contiguous and array.dtype == dtype):
         out = np.ascontiguousarray(array, dtype)
@@ -74,7 +74,7 @@ def _taken(arrays: Sequence[np.ndarray], ahead: deque[tuple[int, np.ndarray | Fu
 
 def give_back(array: np.ndarray) -> None:
     """The memory that a part of a mapped file takes; it is read again where it is asked for again."""
-    owner: Any = array
+    owner: object = array
     while isinstance(owner, np.ndarray):
         owner = owner.base
     owner = owner.obj if isinstance(owner, memoryview) else owner

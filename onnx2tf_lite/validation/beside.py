@@ -11,14 +11,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import child
 from ..emitters import TENSORFLOW
 from .bounds import COPIES, Bounds, room
-from .checking import check
+from .checking import Listener, check
 from .reference import Reference
 from .report import FileReport, Report
 from .samples import CheckOptions
@@ -37,17 +38,28 @@ def pays(checked_as: str, reference: Reference) -> bool:
 
 
 class Beside:
-    """The process, until the end of a ``with``."""
+    """The check of one conversion, until the end of a ``with``; with a process where that pays.
 
-    def __init__(self, reference: Reference, options: CheckOptions):
+    :param options: what is asked of the check there.
+    :param kinds: kinds of file that may be checked there, and as what.
+    """
+
+    def __init__(self, reference: Reference, options: CheckOptions, kinds: Mapping[str, str]):
+        self.reference = reference
+        self.kinds = {kind for kind, checked_as in kinds.items() if pays(checked_as, reference)}
+        self.paths: dict[str, Path] = {}
+        self.pid = 0
+        if self.kinds:
+            self._start(options)
+
+    def _start(self, options: CheckOptions) -> None:
         from multiprocessing.connection import Connection
 
-        self.paths: dict[str, Path] = {}
         ours, theirs = socket.socketpair()
         self.pid = child.fork()
         if self.pid == 0:
             ours.close()
-            _live(Connection(theirs.detach()), reference, options)
+            _live(Connection(theirs.detach()), self.reference, options)
         theirs.close()
         self.connection = Connection(ours.detach())
 
@@ -55,27 +67,32 @@ class Beside:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self.connection.close()
+        if self.kinds:
+            self.connection.close()
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
             self._died()
 
     def begin(self, kind: str, path: Path) -> None:
         """A file is there; nobody waits for what is found."""
-        self.paths[kind] = path
-        try:
-            self.connection.send((kind, path))
-        except OSError:  # it has died: who asks finds out
-            self.connection.close()
+        if kind in self.kinds:
+            self.paths[kind] = path
+            with suppress(OSError):  # it has died: who asks finds out
+                self.connection.send((kind, path))
 
-    def merge(self, report: Report, kinds: Sequence[str]) -> None:
-        """Put what was found into the report on the other files, which are in the order of ``kinds`` then."""
+    def check(self, files: Mapping[str, Path], options: CheckOptions, listener: Listener) -> Report:
+        """All ``files``, by kind; ``options`` for those that are checked here."""
+        own = {kind: path for kind, path in files.items() if kind not in self.paths}
+        report = check(self.reference, own, options=options, listener=listener)
+        if report.error:
+            return report
         found = {kind: self._report(kind, path) for kind, path in self.paths.items()}
         left = iter(report.files)
-        report.files = [file for kind in kinds for file in (found[kind].files if kind in found else [next(left)])]
+        report.files = [file for kind in files for file in (found[kind].files if kind in found else [next(left)])]
         for part in found.values():
             report.seconds |= {f"{name} (beside)": seconds for name, seconds in part.seconds.items()}
             report.error = report.error or part.error
+        return report
 
     def _report(self, kind: str, path: Path) -> Report:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -119,12 +118,12 @@ class Function:
     def _constant(self, array: np.ndarray, stem: str) -> Ref:
         return results(constant(self.proto.node_def, self.names.new(identifier(stem)), array))[0]
 
-    def add(self, kind: str, *operands: Operand, **attrs: Any) -> Ref:
+    def add(self, kind: str, *operands: Operand, **attrs: object) -> Ref:
         """:meth:`add_all` for operators with one result."""
         return self.add_all(kind, operands, **attrs)[0]
 
     def add_all(
-        self, kind: str, operands: Sequence[Operand], dtypes: Sequence[np.dtype] = (), **attrs: Any
+        self, kind: str, operands: Sequence[Operand], dtypes: Sequence[np.dtype] = (), **attrs: object
     ) -> list[Ref]:
         """Append a node.  ``dtypes`` of the results, for operators whose operands do not determine them."""
         for argument, dtype in zip(operator(kind).results, dtypes, strict=False):

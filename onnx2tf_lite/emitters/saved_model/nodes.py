@@ -26,7 +26,7 @@ class Ref(NamedTuple):
 Operand = Union[Ref, Sequence[Ref]]
 
 
-def datatype(dtype: np.dtype[Any]) -> int:
+def datatype(dtype: np.dtype) -> int:
     """The ``DataType`` of a numpy dtype."""
     return DTYPES[dtype.name]
 
@@ -65,7 +65,7 @@ def tensor_shape(shape: Shape) -> Proto:
     return message("TensorShapeProto")(dim=[{"size": d} if d else {} for d in sizes])
 
 
-def append(nodes: Proto, kind: str, name: str, operands: Sequence[Operand], **attrs: Any) -> Proto:
+def append(nodes: Proto, kind: str, name: str, operands: Sequence[Operand], **attrs: object) -> Proto:
     """Append to ``nodes`` one of operator ``kind``.  Attributes that operands do not determine are given."""
     signature = operator(kind)
     node = nodes.add(op=kind, name=name)
