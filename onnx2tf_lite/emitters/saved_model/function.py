@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -118,7 +119,7 @@ class Function:
     def _constant(self, array: np.ndarray, stem: str) -> Ref:
         return results(constant(self.proto.node_def, self.names.new(identifier(stem)), array))[0]
 
-    def add(self, kind: str, *operands: Operand, **attrs: object) -> Ref:
+    def add(self, kind: str, *operands: Operand, **attrs: Any) -> Ref:
         """:meth:`add_all` for operators with one result."""
         return self.add_all(kind, operands, **attrs)[0]
 
