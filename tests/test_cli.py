@@ -297,6 +297,6 @@ def test_an_interrupt_is_one_line(
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(validation, "check", interrupted)
+    monkeypatch.setattr(validation.beside, "check", interrupted)
     assert run("-i", path, *FLAT) == 130
     assert capsys.readouterr().err == "onnx2tf: interrupted\n" and os.listdir() == ["net.onnx"]

@@ -41,7 +41,7 @@ HOMES = {
     "CheckOptions": "samples",
 }
 HOMES |= dict.fromkeys(("FileReport", "Move", "Report", "Row"), "report")
-HOMES |= {name: name for name in ("beside", "inputs", "page", "refusal")}
+HOMES |= {name: name for name in ("beside", "inputs", "page", "reference", "refusal")}
 
 __all__ = [
     "CheckOptions",
