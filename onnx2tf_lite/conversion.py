@@ -389,10 +389,8 @@ class _Conversion:
         log, report, found = self.log, result.report, result.check
         for line in report["passes"]:
             log.debug(f"pass {line['name']}: {'; '.join(line['notes']) or 'nothing to do'} ({line['seconds']:.3f} s)")
-        for end in result.inputs:
-            log.info(f"input  {end}")
-        for end in result.outputs:
-            log.info(f"output {end}")
+        for line in [*(f"input  {end}" for end in result.inputs), *(f"output {end}" for end in result.outputs)]:
+            log.info(line)
         moves = f"{len(report['layout']['transposes'])} transposes ({report['layout']['emitted_bytes']} bytes)"
         log.info(f"{sum(report['operators'].values())} operators, {moves}")
         if self.folder is not None:
