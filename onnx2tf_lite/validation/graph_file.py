@@ -12,6 +12,7 @@ import numpy as np
 
 from ..emitters.runtime import tensorflow
 from ..emitters.saved_model.graphs import FlatGraph, GraphSession
+from ..emitters.saved_model.protos import Proto
 from .measure import Array
 from .parted import BRANCHES, Body, Operator, Parted, Segment, Tensor
 from .written import Arrays, failures
@@ -77,14 +78,14 @@ class GraphFile(Parted):
         weights = {n: a for n, a in self.flat.weights.items() if n in shared}
         return FlatGraph(graph, names, weights)
 
-    def _placeholder(self, graph: Any, name: str, tensor: int, shape: Sequence[int]) -> None:
+    def _placeholder(self, graph: Proto, name: str, tensor: int, shape: Sequence[int]) -> None:
         node = graph.node.add(name=name, op="Placeholder")
         node.attr["dtype"].type = tensorflow().as_dtype(self.tensors[tensor].dtype).as_datatype_enum
         node.attr["shape"].shape.SetInParent()
         for extent in shape:
             node.attr["shape"].shape.dim.add(size=extent)
 
-    def _share(self, graph: Any, tensor: int, shared: set[str]) -> None:
+    def _share(self, graph: Proto, tensor: int, shared: set[str]) -> None:
         """Constants belong to all parts."""
         name = self.tensors[tensor].name.partition(":")[0]
         if self.tensors[tensor].constant and name not in shared:
@@ -93,7 +94,7 @@ class GraphFile(Parted):
             node.CopyFrom(self.nodes[name])
             del node.input[:]  # what it waits for is not in the part
 
-    def _copy(self, graph: Any, index: int, prefix: str, copies: dict[str, str]) -> None:
+    def _copy(self, graph: Proto, index: int, prefix: str, copies: dict[str, str]) -> None:
         """An operator; ``copies``: its tensors, and those before it, in the part."""
         op = self.called[index]
         node = graph.node.add()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..runtime import tensorflow
 from .concrete import CALL
 from .nodes import results
+from .protos import Proto
 
 VARIABLE = "variables/{}/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -24,7 +24,7 @@ class FlatGraph:
     goes into placeholders that stand for variables, by the names of these.
     """
 
-    definition: Any
+    definition: Proto
     names: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, np.ndarray] = field(default_factory=dict)
 
