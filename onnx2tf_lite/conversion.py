@@ -355,7 +355,7 @@ class _Conversion:
         from .targets.verdict import judge
         from .validation.flatfile import FlatFile
 
-        found = list[tuple[Fit, FlatFile]]()
+        found: list[tuple[Fit, FlatFile]] = []
         flat = [FlatFile(path) for path in files.values() if path.suffix == ".tflite"]
         for name in dict.fromkeys(d for d in (o.target, o.asked) if d):
             with self.log.stage(name), boundary(f"device '{name}'"):
