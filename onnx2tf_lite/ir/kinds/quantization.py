@@ -41,6 +41,14 @@ def _operand(op: Op) -> str:
     return _carried(op.attrs["quant"], op.inputs[0])
 
 
+def _dynamic(x: np.ndarray) -> np.ndarray:
+    """``x`` in 256 steps over its range extended to 0 (ONNX DynamicQuantizeLinear-11)."""
+    low, high = min(x.min(initial=0), 0), max(x.max(initial=0), 0)
+    scale = np.float32((high - low) / np.float32(255)) or np.float32(1)
+    zero = np.clip(np.round(-low / scale), 0, 255)
+    return np.asarray((np.clip(np.round(x / scale) + zero, 0, 255) - zero) * scale, x.dtype)
+
+
 # The result of QUANTIZE and the operand of DEQUANTIZE carry the parameters of ``quant`` in the file.
 _ENCODED = whole(None, Bits.WRONG, elements=Elements.ENCODED)
 define(
@@ -68,4 +76,13 @@ define(
 )
 # x as 8 bits of the range that it has at run time leave it.  Kernels of linear operators that read int8 weights beside a
 # float operand do it themselves; what is left of it is replaced by arithmetic (ir.dynamic_range).
-define("DYNAMIC_QUANT", same, real(PASSES, REALS, None), layout=ELEMENTWISE, types="f32", max_rank=8, operator=None)
+define(
+    "DYNAMIC_QUANT",
+    same,
+    real(PASSES, REALS, None),
+    layout=ELEMENTWISE,
+    types="f32",
+    max_rank=8,
+    operator=None,
+    evaluate=lambda attrs, x: _dynamic(x),
+)
