@@ -23,13 +23,12 @@ from .bounds import Bounds
 from .inputs import InputSpec, describe
 from .known_errors import PoolWindow, corrected, masked_outputs, windows
 from .stepwise import Refused, Stepwise
-from .unquantised import unquantise
+from .unquantised import CARRIES, unquantise
 
 Arrays = Mapping[str, np.ndarray]
 
 QUANTISING = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
-#: The quantised result of one of these has the step of its input.
-CARRIES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Relu", "Clip", "MaxPool", "Cast"}
+
 
 #: In what ONNX Runtime, its libraries and numpy say where they get no memory.
 NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation", "Unable to allocate")
@@ -131,6 +130,8 @@ class Reference:
                 return Session(self._ort(names, rounding), names, self, self.halves and rounding != ROUNDED)
             except ort_errors() as error:
                 _allocated(error)
+                if rounding == UNQUANTISED:  # that runs as the model does, or its quantisation was not taken out whole
+                    raise ReferenceFailed(_line(error)) from error
                 self.fall_back(_line(error))
         return Session(Stepwise(self._model(names, rounding)), names, self, self.halves and rounding != ROUNDED)
 

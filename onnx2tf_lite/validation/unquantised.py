@@ -51,6 +51,8 @@ OPERATORS = {
 }
 #: Operators on integers that are scaled afterwards -> what they are on real numbers.
 INTEGERS = {"MatMulInteger": "MatMul", "ConvInteger": "Conv"}
+#: The quantised result of one of these has the step of its input.
+CARRIES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Relu", "Clip", "MaxPool", "Cast"}
 NAMES = re.compile("Q[A-Z].*|.*Integer.*|(De|Dynamic)?[Qq]uantize.*")
 ONE_AXIS = 13  # the opset since which Softmax is over one axis and not over all from there on
 
@@ -68,7 +70,9 @@ def unquantise(model: ModelProto) -> bool:
         work = _Graph(held, inputs, opset)
         nodes: list[NodeProto] = []
         for node in graph.node:
-            made = work.node(node) if NAMES.fullmatch(node.op_type) else [node]
+            made = work.node(node) if NAMES.fullmatch(node.op_type) or node.op_type == "Pad" else [node]
+            if made == [node] and node.op_type in CARRIES and node.input[0] in work.steps:
+                work.steps[node.output[0]] = work.steps[node.input[0]]
             if made is None:
                 return False
             nodes += made
@@ -81,15 +85,19 @@ def unquantise(model: ModelProto) -> bool:
 
 @dataclass
 class _Graph:
-    """``held``: the constants; ``inputs`` of the model; ``fresh``: new constants."""
+    """``held``: the constants; ``inputs`` of the model; ``fresh``: new constants; ``steps``: tensor that was of
+    integers -> the names of its scale and its zero point."""
 
     held: Mapping[str, Array]
     inputs: frozenset[str]
     opset: int
     fresh: dict[str, Array] = field(default_factory=dict)
+    steps: dict[str, list[str]] = field(default_factory=dict)
 
     def node(self, node: NodeProto) -> list[NodeProto] | None:
         """What stands for a quantised operator; None where that is not known."""
+        if node.op_type == "Pad":
+            return self.padded(node)
         if node.op_type == "QuantizeLinear":
             return self.saturated(node.input[0], node, 1)
         if node.op_type == "DequantizeLinear":
@@ -102,6 +110,23 @@ class _Graph:
             return self.integers(node)
         kind = OPERATORS.get(node.op_type)
         return self.linear(node, kind) if kind else None
+
+    def padded(self, node: NodeProto) -> list[NodeProto] | None:
+        """A border of the real number that its integer, 0 where none is given, stands for."""
+        if node.input[0] not in self.steps or attribute(node, "mode", b"constant") != b"constant":
+            return [node]
+        values = [self.held.get(n) for n in (*node.input[2:3], *self.steps[node.input[0]]) if n]
+        border = [] if len(node.input) > 2 and node.input[2] else [np.zeros((), np.int8)]
+        known = [v.reshape(()) for v in [*border, *values] if v is not None and v.size == 1]
+        if len(known) != len(border) + len(values) or len(node.input) < 2:
+            return None
+        made = changed(node, set())
+        name = f"{node.output[0]}/border"
+        self.fresh[name] = real_numbers(0, *known)
+        del made.input[2:]
+        made.input.extend([name, *node.input[3:]])
+        self.steps[node.output[0]] = self.steps[node.input[0]]
+        return [made]
 
     def dequantised(self, node: NodeProto) -> list[NodeProto] | None:
         """An operand of real numbers by now; a constant, or an input of the model, stays what it stands for."""
@@ -140,6 +165,7 @@ class _Graph:
 
     def saturated(self, name: str, node: NodeProto, place: int) -> list[NodeProto]:
         """A result within what the integers of the scale at ``place``, and the zero point behind it, reach."""
+        self.steps[node.output[0]] = list(node.input[place : place + 2])
         scale, *zeros = (self.held.get(n) for n in node.input[place : place + 2])
         zero = zeros[0] if zeros else np.zeros((), np.uint8)
         if scale is None or zero is None or scale.size > 1:  # run-time parameters are chosen so that nothing saturates

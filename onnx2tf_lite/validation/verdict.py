@@ -87,6 +87,7 @@ class Verdict:
             return layers
         alone = self.each_alone()
         wrong = bool(self.inner) or any(a.difference.what for a in alone.values())
+        asked = layers
         if wrong or not self.right:
             layers = self.look_closer(layers, wrong)
         if layers and not self.error:
@@ -95,7 +96,7 @@ class Verdict:
             self.draw()
             self.explain()
             self.blame_branches()
-        return layers
+        return layers and (asked or wrong or not self.carried)
 
     def each_alone(self) -> dict[str, Alone]:
         """Every layer on its own, where the runtime allows that."""
@@ -194,16 +195,25 @@ class Verdict:
         """Is every tensor that was compared within its limit?"""
         return all(r.ok for r in self.rows.values())
 
+    @property
+    def carried(self) -> bool:
+        """Are the outputs within what rounding does to the model, and does no layer introduce more?
+
+        What the layers between them carry then says nothing."""
+        right = all(self.rows[n].ok for n in self.outputs if n in self.rows)
+        return right and not self.noise and all(r.role != INTRODUCES for r in self.rows.values())
+
     def look_closer(self, layers: bool, wrong: bool) -> bool:
         """Compare again, with what rounding does to the model itself allowed; every layer where it still differs, or
-        where one is ``wrong`` on its own."""
+        where one is ``wrong`` on its own, or where rounding was allowed for: that excuses what a layer carries."""
         allowed = self.target.kind != "quantised" and self.whole.options.metric in (None, "max")
         if not self.right and allowed:
             self.slack(self.layers if layers else self.outputs)
             self.compare(self.layers if layers else self.outputs)
-        if layers or not self.inside or (self.right and not wrong):
+        excused = isinstance(self.target, TFLiteFile) and any(r.difference.slack for r in self.rows.values())
+        if layers or not self.inside or (self.right and not wrong and not excused):
             return layers
-        if not self.right and allowed:
+        if allowed and (excused or not self.right):
             self.slack(self.layers)
         self.compare(self.layers)
         return True
@@ -263,7 +273,9 @@ class Verdict:
         if not isinstance(self.target, TFLiteFile):
             return
         everything = self.target.kind == "quantised" or any(t.quantised for t in self.target.file.tensors)
-        suspects = [n for n in self.layers if (r := self.rows.get(n)) and (everything or not r.ok)]
+        suspects = [
+            n for n in self.layers if (r := self.rows.get(n)) and (everything or not r.ok or r.difference.slack)
+        ]
         bench = self.bench(self.target)
         bench.look()
         for name in suspects:
@@ -308,6 +320,11 @@ class Verdict:
 
 
 def judged(row: Row, isolated: Difference | None) -> Row:
-    """The row with what it introduces, and its role where it disagrees."""
-    role = "" if not row.difference.what or isolated is None else INTRODUCES if isolated.what else CARRIES
-    return replace(row, isolated=isolated, role=role)
+    """The row with what it introduces, and its role where it disagrees.
+
+    What rounding does to the model up to here is no excuse for what the layer makes of its own operands."""
+    difference = row.difference
+    if isolated is not None and isolated.what and difference.slack and not difference.what:
+        difference = replace(difference, what=isolated.what)
+    role = "" if not difference.what or isolated is None else INTRODUCES if isolated.what else CARRIES
+    return replace(row, difference=difference, isolated=isolated, role=role)

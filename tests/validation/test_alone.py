@@ -50,6 +50,17 @@ def test_a_layer_that_does_not_gets_what_was_seen() -> None:
     assert drawn.min() == 0 and drawn.max() == 6 and np.mean((drawn > 0) & (drawn < 6)) > 0.6
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_bytes_are_all_values_and_then_their_ends(dtype: type[np.integer]) -> None:
+    """What is shut on operands of all values, whose sums stay near the middle, opens on the ends."""
+    seen, info = Seen(np.dtype(dtype), (8, 9, 40)), np.iinfo(dtype)
+    assert len(np.unique(draw("q", seen, 0))) > 250
+    for number in (1, 3):
+        drawn = draw("q", seen, number)
+        assert drawn.dtype == dtype and set(np.unique(drawn)) == {info.min, info.max}
+    assert not np.array_equal(draw("q", seen, 1), draw("q", seen, 3))
+
+
 def test_conditions_take_both_ways_everywhere() -> None:
     seen = Seen(np.dtype(bool), (4, 5))
     mixed, opposite, true, false = (draw("c", seen, n) for n in range(4))

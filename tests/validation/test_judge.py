@@ -7,6 +7,8 @@ import pytest
 
 from onnx2tf_lite.validation.judge import SLACK, TOLERANCES, compare, tolerance
 from onnx2tf_lite.validation.measure import change
+from onnx2tf_lite.validation.report import CARRIES, INTRODUCES, Row
+from onnx2tf_lite.validation.verdict import judged
 
 FLOAT32 = TOLERANCES["float32"]
 REFERENCE = np.linspace(-8, 8, 1000, dtype=np.float32).reshape(10, 100)
@@ -107,6 +109,18 @@ def test_what_rounding_does_to_the_reference_is_allowed_threefold() -> None:
     assert not compare(moved(0.99 * SLACK * 0.1), REFERENCE, FLOAT32, slack=slack).what
     assert compare(moved(1.01 * SLACK * 0.1), REFERENCE, FLOAT32, slack=slack).what
     assert not compare(moved(7e-4), REFERENCE, FLOAT32, slack=1e-6).slack, "within the limit as it is"
+
+
+def test_rounding_excuses_what_a_layer_carries_and_not_what_it_introduces() -> None:
+    excused, beyond = (compare(moved(0.1), REFERENCE, FLOAT32, slack=slack) for slack in (0.1, 0.01))
+    wrong, right = (compare(moved(by), REFERENCE, FLOAT32) for by in (0.1, 0.0))
+    assert not excused.what and excused.slack and beyond.what
+    row = Row("n", "Conv", "y", (10, 100), (10, 100), None, "float32", excused, "XNNPACK")
+    assert judged(row, right).ok and judged(row, right).role == "" and judged(row, None).ok
+    accused = judged(row, wrong)
+    assert not accused.ok and accused.role == INTRODUCES and accused.difference.what == wrong.what
+    failing = Row("n", "Conv", "y", (10, 100), (10, 100), None, "float32", beyond, "XNNPACK")
+    assert judged(failing, right).role == CARRIES and not judged(failing, right).ok
 
 
 def test_a_looser_tolerance_says_so() -> None:

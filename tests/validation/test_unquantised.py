@@ -119,3 +119,39 @@ def test_a_dynamic_scale_goes_with_its_integers() -> None:
     real = own.open(rounding=UNQUANTISED).run({"x": x})["y"]
     np.testing.assert_allclose(real, x @ ((weights.astype(F32) - zero) * F32(0.01)), rtol=1e-4, atol=1e-4)
     assert own.quantised and 0 < np.abs(own.open().run({"x": x})["y"] - real).max() < 0.2
+
+
+def bordered(carrier: str, border: list[str], **attributes: Any) -> Reference:
+    """QuantizeLinear, an operator that computes nothing, a Pad of integers, DequantizeLinear."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node(carrier, ["q"], ["c"], **attributes),
+        helper.make_node("Pad", ["c", "pads", *border], ["r"]),
+        helper.make_node("DequantizeLinear", ["r", "s", "z"], ["y"]),
+    ]
+    constants = {"s": F32(S), "z": np.uint8(Z), "pads": np.array([0, 0, 0, 1, 0, 0, 0, 2]), "five": np.uint8(5)}
+    read = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 3, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * 4)],
+        [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items() if n in read],
+    )  # fmt: skip
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return Reference.of(proto, passes.load(proto))
+
+
+@pytest.mark.parametrize("border, stored", [(["z"], Z), (["five"], 5), ([], 0)])
+def test_a_border_is_what_its_integer_stands_for(border: list[str], stored: int) -> None:
+    x = RNG.uniform(-2, 2, (1, 4, 3, 3)).astype(F32)
+    real = bordered("Transpose", border, perm=[0, 2, 3, 1]).open(rounding=UNQUANTISED).run({"x": x})["y"]
+    sides = [(0, 0)] * 3 + [(1, 2)]
+    right = np.pad(x.transpose(0, 2, 3, 1), sides, constant_values=(stored - Z) * S)
+    np.testing.assert_allclose(real, right, rtol=1e-5, atol=1e-6)
+
+
+def test_numbers_that_meet_integers_are_no_model() -> None:
+    """Nothing knows the scale behind DepthToSpace: that is said, and not run node by node, which takes minutes."""
+    own = bordered("DepthToSpace", ["z"], blocksize=2)
+    with pytest.raises(ReferenceFailed, match="bound to different types"):
+        own.open(rounding=UNQUANTISED)
+    assert own.engine == "ONNX Runtime"
