@@ -51,7 +51,8 @@ def element(edit: Editor, kind: str, rng: np.random.Generator) -> tuple[int, int
     bent = data.copy()
     place, most = rng.integers(bent.size), np.abs(data.astype(np.float64)).max()
     value = float(bent.reshape(-1)[place])
-    bent.reshape(-1)[place] = value - most if value > 0 else value + most  # towards the middle, where 8 bits end
+    moved = value - most if value > 0 else value + most  # towards the middle, where 8 bits end
+    bent.reshape(-1)[place] = min(moved, np.iinfo(data.dtype).max) if data.dtype.kind == "i" else moved
     edit.put(op, position, bent)
     return number, op
 
