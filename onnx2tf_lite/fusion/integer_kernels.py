@@ -22,6 +22,8 @@ from .weights import axes_of
 
 I8, U8, I16, I32, I64 = (np.dtype(n) for n in ("int8", "uint8", "int16", "int32", "int64"))
 BIAS_ERROR = 1 / 4  # of an output step: how far a bias may be off for want of precision in s_x * s_w
+SUMS = {I32: 2**31 - 1, I64: 2**47}  # below which kernels can scale them, by their dtype (TFLite, quantization_util)
+LEAST_FACTOR = 2.0**-32  # s_x * s_w / s_out, less than which kernels take for 0
 LARGEST = 127  # of a weight that is made here: kernels may add up two products of int8 in 16 bits
 STEP_16 = FixedScale(2**-15, 0)  # of results of 16-bit kernels whose scale is fixed
 POWER, BESIDE = 1e-3, 1.01  # how near (in log2) a scale is taken for a power of two; what makes it none
@@ -198,9 +200,10 @@ def _bias(value: Value | None, scale: np.ndarray, out: Quant, channels: int) -> 
         raise NearMissError("the bias is only known at run time")
     real = np.zeros(channels) if value is None else value.data.astype(np.float64)  # type: ignore[union-attr]
     units, dtype = np.round(real / scale), I64 if out.dtype == I16 else I32
+    seen = np.where(scale / out.scale < LEAST_FACTOR, 0, units * scale)  # what the kernel makes of it
     if (
-        np.abs(units).max(initial=0) >= np.iinfo(dtype).max
-        or np.abs(units * scale - real).max(initial=0) > BIAS_ERROR * out.scale.item()
+        np.abs(units).max(initial=0) >= SUMS[dtype]
+        or np.abs(seen - real).max(initial=0) > BIAS_ERROR * out.scale.item()
     ):
         raise NearMissError(f"the bias does not fit {dtype} with the scale of operand times weights")
     axis = 0 if scale.size > 1 else None

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..fusion.integer_kernels import LEAST_FACTOR
 from ..ir import build as b
 from ..ir.graph import Op, Quant, Value, building, constant
 from ..ir.traits import Int8
 from . import rounding, scales
 from .plan import Plan
-from .recipes import I8
+from .recipes import I8, I16
 
-ROOM = 2**30  # units that a bias may have of the 2^31 of int32
+#: Units of s_x * s_w that a bias may have: half of what the sums of int32 have, and of the 2^47 up to which kernels of
+#: 16 bits know how to scale theirs.
+ROOM = {I8: 2.0**30, I16: 2.0**46}
 
 
 def annotate(plan: Plan) -> None:
@@ -109,8 +112,9 @@ class _Annotator:
         axis = op.kind.weights.outputs if self.plan.per_channel else None
         step = float(source.scale[0])
         given = None if bias is None or bias.data is None else bias.data.astype(np.float64)
-        largest = np.zeros(1) if given is None or dtype != I8 else np.abs(given)
-        quant = scales.of_weights(weights.data, axis, (largest if axis is not None else largest.max()) / step / ROOM)
+        largest = np.zeros(1) if given is None else np.abs(given)
+        floor = _least_scale(largest if axis is not None else largest.max(), source, self.plan.quant(op.outputs[0], dtype))
+        quant = scales.of_weights(weights.data, axis, floor)
         moments, data, error = self.plan.moments.get(op.outputs[0].name), weights.data, None
         if moments is not None and moments.known:
             data, error = rounding.rounded(op, weights.data, quant, moments)
@@ -120,6 +124,23 @@ class _Annotator:
             unit = step * quant.scale.astype(np.float64)
             rounded = (np.round(real / unit) * unit).astype(np.float32)
             op.inputs[2:] = [constant(rounded, name=bias.name if bias is not None else f"{weights.name}_bias")]
+
+
+def _least_scale(bias: np.ndarray, source: Quant, result: Quant) -> np.ndarray:
+    """The smallest scale of weights with which the kernel has room for magnitudes of a ``bias`` [channel].
+
+    With ``b`` the bias and ``s`` the scales of operand, weights and result, ``b / (s_x s_w)`` is at most ``ROOM`` (as in
+    TFLite's own quantiser), and the factor ``s_x s_w / s_out`` at least twice the least that kernels know.  Smaller
+    weights are rounded to multiples of this scale, often to 0.  That changes none of n products by more than
+    ``(s_w / 2) |x|``, where ``|x| <= 2^k s_x`` for k = 8 or 15, and the result, in its steps, by
+
+        n 2^(k-1) (s_x s_w) / s_out  <=  n 2^(k-1) max(|b| / (s_out ROOM), 2 LEAST_FACTOR).
+
+    A bias within the range of the result has ``|b| <= 2^k s_out``; so it is n 2^-15 steps of 8 bits, n 2^-17 of 16: less
+    than one up to 32,768 products of a result, and one further out is past what the result can be.
+    """
+    step, finest = float(source.scale[0]), 2 * LEAST_FACTOR * float(result.scale[0])
+    return np.maximum(bias / ROOM[result.dtype], finest) / step
 
 
 def _constant(value: Value, dtype: np.dtype, quant: Quant | None) -> Value:

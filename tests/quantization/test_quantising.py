@@ -163,6 +163,43 @@ def test_islands_are_counted_and_refused(tmp_path: Path) -> None:
         quiet(model(ISLAND), tmp_path, ["full_integer_quant"], **asked)
 
 
+#: Size of the operands of a convolution, one of whose channels has weights that are nothing beside its bias.
+OPERANDS = {"usual": 1.0, "small": 1e-6, "large": 1e4}
+
+
+@pytest.mark.parametrize("size", OPERANDS.values(), ids=OPERANDS)
+@pytest.mark.parametrize("kind", ["full_integer_quant", "full_integer_quant_with_int16_act"])
+def test_tiny_weights_leave_room_for_their_bias(kind: str, size: float, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    w, bias = 0.3 * rng.standard_normal((4, 8, 1, 1)) / size, np.array([0.1, -0.2, -10, 0.3])
+    w[2] = 1e-9 * rng.standard_normal((8, 1, 1)) / size
+    x = (size * rng.standard_normal((8, 8, 6, 6))).astype(np.float32)
+    text = "g (float[1,8,6,6] x) => (float[1,4,6,6] y) { r = Relu(x) c = Conv(r, w, b) y = Sigmoid(c) }"
+    inner = "g (float[1,8,6,6] x) => (float[1,4,6,6] c) { r = Relu(x) c = Conv(r, w, b) }"
+    for number, graph in enumerate((text, inner)):
+        proto = model(graph, w=w.astype(np.float32), b=bias.astype(np.float32))
+        result = quiet(proto, tmp_path / f"{number}", [kind], calibration={"x@onnx": x})
+        assert result.exit_code == 0 and not Integers.of(FlatFile(result.files[kind])).floats
+    file = FlatFile(result.files[kind])
+    step = float(file.tensors[file.outputs[0]].scale[0])
+    assert np.abs(last_channels(file, x)[..., 2] + 10).max() <= step
+
+
+def last_channels(file: FlatFile, x: np.ndarray) -> np.ndarray:
+    """The real numbers of the output [sample, 1, height, width, channel] of an integer file."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    engine = Interpreter(str(file.path))
+    engine.allocate_tensors()
+    given, made = (file.tensors[end[0]] for end in (file.inputs, file.outputs))
+    found = []
+    for sample in x:
+        engine.set_tensor(engine.get_input_details()[0]["index"], given.stored(sample.transpose(1, 2, 0)[None]))
+        engine.invoke()
+        found.append(made.real(engine.get_tensor(engine.get_output_details()[0]["index"])))
+    return np.stack(found)
+
+
 def test_mixed_precision_reaches_its_goal_and_says_how(tmp_path: Path) -> None:
     path, data = real("mnist_8")
     plain = lowest(quiet(path, tmp_path, ["integer_quant"], calibration=data), "integer_quant")
