@@ -113,7 +113,8 @@ class _Annotator:
         step = float(source.scale[0])
         given = None if bias is None or bias.data is None else bias.data.astype(np.float64)
         largest = np.zeros(1) if given is None else np.abs(given)
-        floor = _least_scale(largest if axis is not None else largest.max(), source, self.plan.quant(op.outputs[0], dtype))
+        result = self.plan.quant(op.outputs[0], dtype)
+        floor = _least_scale(largest if axis is not None else largest.max(), source, result)
         quant = scales.of_weights(weights.data, axis, floor)
         moments, data, error = self.plan.moments.get(op.outputs[0].name), weights.data, None
         if moments is not None and moments.known:
@@ -129,15 +130,14 @@ class _Annotator:
 def _least_scale(bias: np.ndarray, source: Quant, result: Quant) -> np.ndarray:
     """The smallest scale of weights with which the kernel has room for magnitudes of a ``bias`` [channel].
 
-    With ``b`` the bias and ``s`` the scales of operand, weights and result, ``b / (s_x s_w)`` is at most ``ROOM`` (as in
-    TFLite's own quantiser), and the factor ``s_x s_w / s_out`` at least twice the least that kernels know.  Smaller
-    weights are rounded to multiples of this scale, often to 0.  That changes none of n products by more than
-    ``(s_w / 2) |x|``, where ``|x| <= 2^k s_x`` for k = 8 or 15, and the result, in its steps, by
+    ``b / (s_x s_w)`` is at most ``ROOM`` (as in TFLite's own quantiser), and the factor ``s_x s_w / s_out`` at least
+    twice the least that kernels know.  Smaller weights are rounded to multiples of this scale, often to 0.  This
+    changes each of n products by ``s_w / 2`` times at most ``2^k s_x``, k being 8 or 15, and the result, in its steps, by
 
-        n 2^(k-1) (s_x s_w) / s_out  <=  n 2^(k-1) max(|b| / (s_out ROOM), 2 LEAST_FACTOR).
+        n 2^(k-1) s_x s_w / s_out  <=  n 2^(k-1) max(|b| / (s_out ROOM), 2 LEAST_FACTOR).
 
-    A bias within the range of the result has ``|b| <= 2^k s_out``; so it is n 2^-15 steps of 8 bits, n 2^-17 of 16: less
-    than one up to 32,768 products of a result, and one further out is past what the result can be.
+    A bias in the range of the result has ``|b| <= 2^k s_out``; so that is n 2^-15 steps of 8 bits and n 2^-17 of 16:
+    less than one below 32,768 products.
     """
     step, finest = float(source.scale[0]), 2 * LEAST_FACTOR * float(result.scale[0])
     return np.maximum(bias / ROOM[result.dtype], finest) / step

@@ -28,7 +28,16 @@ def runtimes(target: WrittenFile) -> tuple[str, ...]:
 
 
 def rounds_more(target: WrittenFile) -> bool:
-    """True where kernels round more than the quantised model does: those of 16 bits, and hybrid ones."""
+    """True where kernels round more than the quantised model does, to twice its noise.
+
+    Hybrid ones have steps of ``max|x| / 127``; a model that quantises as it comes has ``(max - min) / 255``, with 0
+    between the two, and so ``max|x| <= max - min``: their steps are 255 / 127 times as large at most, which they are
+    where an operand has one sign.  The integers of the weights are the same.
+
+    Those of 16 bits know the factor of a result to 15 bits, hence to a share of 2^-15.  In a tensor whose root mean
+    square is r of the 2^15 steps of its range that is r steps, beside the 1 / sqrt(12) of rounding: together
+    ``sqrt(1 + 12 r^2)`` times the noise of rounding, which is 2 at r = 1/2, a tensor of half its range throughout.
+    """
     return isinstance(target, TFLiteFile) and (target.kind == "quantised" or _is_wide(target.file))
 
 

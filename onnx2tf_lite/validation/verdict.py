@@ -152,9 +152,8 @@ class Verdict:
 
         By rounding at each layer the model ends a root mean square n from the real numbers that it rounds, which
         saturate as it does.  A file that rounds as often ends as far from them, so the two are 2 n apart at most; if
-        all cases were half-way they would be independent, and sqrt(2) n apart.  Kernels of 16 bits round the factor of
-        a result to 16 bits too, and kernels that quantise as they come spend a bit on the sign: their files may end
-        twice as far from the real numbers, and 3 n from the model.
+        all cases were half-way they would be independent, and sqrt(2) n apart.  Where kernels round more than the model
+        (``quantised.rounds_more`` has why it is twice as much) the file ends 2 n from the real numbers: 3 n.
         """
         failing = [r for r in self.rows.values() if not r.ok]
         if not self.reference.quantised or not failing or any(r.role != CARRIES for r in failing):
