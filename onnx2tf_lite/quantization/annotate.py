@@ -132,7 +132,7 @@ def _least_scale(bias: np.ndarray, source: Quant, result: Quant) -> np.ndarray:
 
     ``b / (s_x s_w)`` is at most ``ROOM`` (as in TFLite's own quantiser), and the factor ``s_x s_w / s_out`` at least
     twice the least that kernels know.  Smaller weights are rounded to multiples of this scale, often to 0.  This
-    changes each of n products by ``s_w / 2`` times at most ``2^k s_x``, k being 8 or 15, and the result, in its steps, by
+    changes each of n products by ``s_w / 2`` times at most ``2^k s_x``, k being 8 or 15, and the result, in steps, by
 
         n 2^(k-1) s_x s_w / s_out  <=  n 2^(k-1) max(|b| / (s_out ROOM), 2 LEAST_FACTOR).
 
