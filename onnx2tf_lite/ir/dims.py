@@ -67,12 +67,17 @@ class Expr:
     def __str__(self) -> str:
         def term(monomial: Monomial, factor: int) -> str:
             one = len(monomial) == 1 and factor == 1  # a quotient alone needs no brackets
-            names = [str(a) if one or not isinstance(a, DimFunction) else f"({a})" for a in monomial]
+            names = [str(a) if one or _is_word(a) else f"({a})" for a in monomial]
             return "*".join(names if factor == 1 and names else [str(factor), *names])
 
         return "+".join(term(m, c) for m, c in self.terms).replace("+-", "-")
 
     __repr__ = __str__
+
+
+def _is_word(atom: Atom) -> bool:
+    """A name that is no formula (exporters call an extent ``h-1``), and no quotient: it needs no brackets."""
+    return isinstance(atom, str) and not set(atom) & set("+-*/%() ")
 
 
 @dataclass(frozen=True)

@@ -247,6 +247,15 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             os.unlink(temporary)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """A text file that gets its name when it is complete, or standard output for "-"; a ToolError where it cannot."""
+    if str(path) == "-":
+        print(text)
+        return
+    with atomic(path) as file:
+        file.write(text.encode())
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

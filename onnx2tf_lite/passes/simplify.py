@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import onnx
@@ -10,6 +11,7 @@ import onnx_graphsurgeon as gs
 from ..model.edit import graphs, static, tensors
 from ..model.simplify import simplified
 from ..model.surgeon import Importer, to_proto
+from ..model.tensors import nbytes
 from .clean import Clean
 from .fold import KEEP, Fold
 from .manager import Pass, PassManager, PassOptions, PassResult, plural
@@ -61,17 +63,23 @@ class Simplify(Pass):
         proto = to_proto(graph, big="as_inputs")
         surface = [[v.name for v in side] for side in (proto.graph.input, proto.graph.output)]
         threshold = f"{max(self.options.fold_budget >> 10, 1)}KB"
+        before, large = _held(proto), too_large(graph, self.options.fold_budget)
         for part, switches in PARTS.items():
+            if large and not switches.get("skip_constant_folding"):
+                continue  # what our own folding left because of its size
             try:
                 done = simplified(proto, perform_optimization=False, tensor_size_threshold=threshold, **switches)
                 onnx.checker.check_model(done)
             except Exception as e:  # a library of 13 MB of C++: any error of its own must not be ours
                 notes.append(f"onnxsim{part} failed: {' '.join(str(e).split())[:160]}")
                 continue
-            if [[v.name for v in side] for side in (done.graph.input, done.graph.output)] == surface:
+            if [[v.name for v in side] for side in (done.graph.input, done.graph.output)] != surface:
+                notes.append(f"onnxsim{part} changed the inputs or outputs: not used")
+            elif _held(done) > before + self.options.fold_budget:
+                notes.append(f"onnxsim{part} made constants larger than the budget: not used")
+            else:
                 _restore(graph, done)
                 return True
-            notes.append(f"onnxsim{part} changed the inputs or outputs: not used")
         notes.append("the model is left as it was")
         return False
 
@@ -86,6 +94,21 @@ def _restore(graph: gs.Graph, done: onnx.ModelProto) -> None:
             tensor.to_constant(held[tensor.name])
     graph.nodes, graph.outputs = fresh.nodes, fresh.outputs
     graph.inputs = [t for t in fresh.inputs if t.name in own]
+
+
+def _held(model: onnx.ModelProto) -> int:
+    """Bytes of the constants."""
+    return sum(nbytes(t) for t in model.graph.initializer)
+
+
+def too_large(graph: gs.Graph, budget: int) -> bool:
+    """Is there a result of constants alone that has more bytes than the budget, or an unknown number of them?"""
+    for node in (n for g in graphs(graph) for n in g.nodes if n.inputs and n.op not in KEEP):
+        if all(isinstance(t, gs.Constant) for t in node.inputs if t.name):
+            sizes = [static(t) for t in node.outputs if t.name]
+            if any(s is None or math.prod(s) * 8 > budget for s in sizes):
+                return True
+    return False
 
 
 def promising(graph: gs.Graph) -> bool:

@@ -36,6 +36,22 @@ def name_inputs(model: onnx.ModelProto) -> None:
                 dim.dim_param = fresh(f"{info.name}_{axis}", taken)
 
 
+def forget(model: onnx.ModelProto, given: set[str] | None) -> None:
+    """Leave it to inference what extents of results are called, in place: words for "unknown"; where names were
+    ``given``, all names but these and the inputs'.
+    """
+    from ..model.surgeon import NAMELESS
+
+    kept = {d.dim_param for v in model.graph.input for d in v.type.tensor_type.shape.dim} | (given or set())
+    for scope in scopes(model):
+        graph = scope.graph
+        for info in () if is_function(graph) else (*graph.output, *graph.value_info):
+            for dim in info.type.tensor_type.shape.dim:
+                unknown = NAMELESS.fullmatch(dim.dim_param) or (given is not None and dim.dim_param not in kept)
+                if dim.dim_param and unknown:
+                    dim.ClearField("dim_param")
+
+
 def formulas(model: onnx.ModelProto) -> dict[str, Extents]:
     """Tensor -> extents, of those whose names are used once; nothing for a model that the handlers do not know."""
     from ..op_handlers.lower import lower

@@ -188,7 +188,7 @@ def still_runs(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
     """Run the result with the inputs that the model ran with before, or, where it has others now, with those of its
     own.  Raises ToolError where it does not run, NotRun where the model never did; returns what was found, in words."""
     feeds, _ = sample(before)
-    if _fits(after, feeds):
+    if fits(after, feeds):
         _run_again(lambda given: run(after, given), feeds)
         return "the result runs (ONNX Runtime, seeded inputs)"
     try:
@@ -210,7 +210,7 @@ def _shapes(feeds: Results) -> str:
     return ", ".join(f"{n}{list(a.shape)}" for n, a in feeds.items()) or "no inputs"
 
 
-def _fits(model: onnx.ModelProto, feeds: Results) -> bool:
+def fits(model: onnx.ModelProto, feeds: Results) -> bool:
     """Are these the inputs of the model, of shapes that it takes?"""
     names, known = inputs(model.graph), types(model.graph)
     shapes = {n: dims(known.get(n)) for n in names}

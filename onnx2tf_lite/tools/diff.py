@@ -1,8 +1,8 @@
 """Show in what two models differ: interface, nodes, constants, and what they compute.
 
 Nodes are the same where they make the same tensors, or have the same name; what then is left over is compared in order.
-Where both models take the same inputs they are run in ONNX Runtime on seeded ones.  The exit code is 1 where anything
-differs, as that of diff, and 0 otherwise.
+Where both models take the same inputs they are run in ONNX Runtime on seeded ones.  The exit code is 0 only where nothing
+differs; doc strings and producers are not looked at.
 
 examples:
   onnx-tune diff before.onnx after.onnx
@@ -25,14 +25,15 @@ from ..model.lazy import np, onnx
 from ..model.read import read_model
 from ..model.tensors import fetch, to_array
 from ..model.types import dtype_word, type_text
-from ..model.walk import Scope, constants, inputs, scopes, title
-from ..model.write import atomic
+from ..model.walk import Scope, constants, scopes, title
+from ..model.write import write_text
 from ._options import QUIET
 
 if TYPE_CHECKING:
     from ._verify import Results
 
 MOST = 40  # lines of a kind that are printed
+MOST_PAIRS = 1 << 18  # of nodes that have nothing but their order in common
 
 
 SIGNS = {"added": "+", "removed": "-", "changed": "~"}
@@ -70,7 +71,12 @@ class Differences:
 
 
 #: Kinds of differences, in words.
-KINDS = {"interface": "inputs, outputs, opsets", "node": "nodes", "constant": "constants", "output": "results"}
+KINDS = {
+    "interface": "inputs, outputs, versions, metadata",
+    "node": "nodes",
+    "constant": "constants",
+    "output": "results",
+}
 
 
 @naming("diff")
@@ -93,16 +99,11 @@ def diff(
         found.run = _ran(*models, found)
     names = f"{Path(before).name} and {Path(after).name}"
     if html:
-        _write(html, _page(names, models, found))
+        write_text(html, _page(names, models, found))
     if json:
-        _write(json, json_format.dumps(found.to_json(), indent=1))
-    _say(Log(non_verbose), found)
+        write_text(json, json_format.dumps(found.to_json(), indent=1))
+    _say(Log(non_verbose, "-" if "-" in (html, json) else ""), found)
     return found
-
-
-def _write(path: str, text: str) -> None:
-    with atomic(path) as file:
-        file.write(text.encode())
 
 
 def compare(before: onnx.ModelProto, after: onnx.ModelProto) -> Differences:
@@ -112,10 +113,22 @@ def compare(before: onnx.ModelProto, after: onnx.ModelProto) -> Differences:
     old, new = ({s.path: s for s in scopes(m)} for m in (before, after))
     for path in [*old, *(p for p in new if p not in old)]:
         if path in old and path in new:
+            seen = len(found.changes)
             _Pairs(old[path], new[path], found).note()
+            if len(found.changes) > seen:
+                _mark_owners(old[path], found.marks[0])
+                _mark_owners(new[path], found.marks[1])
         else:
             found.note("node", "removed" if path in old else "added", path, "a body or function")
     return found
+
+
+def _mark_owners(scope: Scope, marks: dict[str, str]) -> None:
+    """The nodes around a body in which something differs are changed too."""
+    while scope.owner is not None and scope.outer is not None:
+        for name in scope.owner.output:
+            marks.setdefault(scope.outer.address(name), "changed")
+        scope = scope.outer
 
 
 def _interface(before: onnx.ModelProto, after: onnx.ModelProto, found: Differences) -> None:
@@ -123,7 +136,10 @@ def _interface(before: onnx.ModelProto, after: onnx.ModelProto, found: Differenc
         graph, held = model.graph, constants(model.graph)
         said = {f"input {v.name}": type_text(v.type) for v in graph.input if v.name not in held}
         said |= {f"output {v.name}": type_text(v.type) for v in graph.output}
-        return said | {f"opset of {o.domain or 'ai.onnx'}": str(o.version) for o in model.opset_import}
+        said |= {f"opset of {o.domain or 'ai.onnx'}": str(o.version) for o in model.opset_import}
+        return (
+            said | {"IR version": str(model.ir_version)} | {f"metadata {p.key}": p.value for p in model.metadata_props}
+        )
 
     for where, how in _unequal(ends(before), ends(after)):
         found.note("interface", *where, how)
@@ -157,17 +173,32 @@ class _Pairs:
         self.seen: set[tuple[str, str]] = set()
 
     def _pairs(self) -> Iterator[tuple[int, int]]:
-        """By what they make, then by name, then in order of the operators that are left."""
-        left: list[list[int]] = [list(range(len(nodes))) for nodes in self.nodes]
+        """By what they make, then by name, then by what they read of nodes that belong together, then in order."""
+        left = [dict.fromkeys(range(len(nodes))) for nodes in self.nodes]
+        alias: dict[str, str] = {}
+
+        def pair(i: int, j: int) -> tuple[int, int]:
+            del left[0][i], left[1][j]
+            alias.update(zip(self.nodes[0][i][1].output, self.nodes[1][j][1].output, strict=False))
+            return i, j
+
         for key in (lambda n: (n.op_type, *n.output), lambda n: n.name):
             places = [{key(self.nodes[k][i][1]): i for i in left[k]} for k in (0, 1)]
-            for name in [n for n in places[0] if n and n in places[1]]:
-                yield places[0][name], places[1][name]
-                left[0].remove(places[0][name])
-                left[1].remove(places[1][name])
-        kinds = [[self.nodes[k][i][1].op_type for i in left[k]] for k in (0, 1)]
-        for a, b, size in SequenceMatcher(None, kinds[0], kinds[1], autojunk=False).get_matching_blocks():
-            yield from ((left[0][a + k], left[1][b + k]) for k in range(size))
+            yield from (pair(places[0][name], places[1][name]) for name in places[0] if name and name in places[1])
+        reading = {self._reads(1, j, {}): j for j in left[1]}
+        for i in list(left[0]):
+            j = reading.get(self._reads(0, i, alias), -1)
+            if j in left[1]:
+                yield pair(i, j)
+        rest = [list(some) for some in left]
+        if len(rest[0]) * len(rest[1]) <= MOST_PAIRS:
+            kinds = [[self.nodes[k][i][1].op_type for i in rest[k]] for k in (0, 1)]
+            for a, b, size in SequenceMatcher(None, kinds[0], kinds[1], autojunk=False).get_matching_blocks():
+                yield from (pair(rest[0][a + k], rest[1][b + k]) for k in range(size))
+
+    def _reads(self, side: int, index: int, alias: Mapping[str, str]) -> tuple[str, ...]:
+        node, held = self.nodes[side][index][1], self.held[side]
+        return (node.op_type, *("constant" if i in held else alias.get(i, i) for i in node.input))
 
     def note(self) -> None:
         """Tell what differs."""
@@ -232,7 +263,8 @@ def _values(old: onnx.TensorProto, new: onnx.TensorProto) -> str:
     with np.errstate(invalid="ignore"):
         far = float(np.nanmax(np.abs(a - b), initial=0.0))
     unequal = int(np.sum((a != b) & ~(np.isnan(a) & np.isnan(b))))
-    return f"{kinds[0]}: {unequal:,} of {a.size:,} elements, max|diff| {far:.2g}"
+    nan = ", NaN in one of them" if np.any(np.isnan(a) != np.isnan(b)) else ""
+    return f"{kinds[0]}: {unequal:,} of {a.size:,} elements, max|diff| {far:.2g}{nan}"
 
 
 def _ran(before: onnx.ModelProto, after: onnx.ModelProto, found: Differences) -> str:
@@ -241,10 +273,14 @@ def _ran(before: onnx.ModelProto, after: onnx.ModelProto, found: Differences) ->
 
     try:
         feeds, expected = _verify.sample(before)
-        got: Results = _verify.run(after, {n: a for n, a in feeds.items() if n in inputs(after.graph)})
+        if not _verify.fits(after, feeds):
+            return "not compared: the second model takes other inputs"
+        got: Results = _verify.run(after, feeds)
     except _verify.NotRun as error:
         return f"not compared: {error}"
     common = [n for n in expected if n in got]
+    if not common:
+        return "not compared: they have no output in common"
     for name in common:
         if what := _verify.difference({name: got[name]}, {name: expected[name]})[1]:
             found.note("output", "changed", name, what)
@@ -280,8 +316,8 @@ main = command(
     diff,
     option("before BEFORE", "a model"),
     option("after AFTER", "another one"),
-    option("--html FILE", "a page with both graphs, differences in colour", default=""),
-    option("--json FILE", "the differences as JSON", default=""),
+    option("--html FILE", 'a page with both graphs, differences in colour; "-": standard output', default=""),
+    option("--json FILE", 'the differences as JSON; "-": standard output', default=""),
     flag("--no-run", "do not run the models", action="store_false", dest="run"),
     QUIET,
     show=lambda found: int(bool(found.changes)),

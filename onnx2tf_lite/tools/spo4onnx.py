@@ -2,7 +2,8 @@
 
 Constants are folded, shape arithmetic becomes numbers where shapes are known, needless copies go, neighbouring linear
 layers and BatchNormalizations become one; then onnxsim looks at what is left, in a process of its own.  All of it works
-node by node: what cannot be simplified stays, and does not keep the rest from it.  The opset stays what it was.
+node by node: what cannot be simplified stays, and does not keep the rest from it.  Opset, inputs, outputs and what is
+declared of them stay; calls of functions are written out.
 
 examples:
   spo4onnx -if model.onnx -of small.onnx
@@ -19,8 +20,12 @@ from functools import partial
 from ..commands import command, option
 from ..commands.words import shapes
 from ..errors import ConversionError, ToolError
+from ..model.infer import infer
 from ..model.lazy import onnx
-from ..model.walk import scopes
+from ..model.names import node_named
+from ..model.tensors import is_external
+from ..model.types import dims, types
+from ..model.walk import Scope, defined, initializers, is_function, remove, scopes, tensors
 from . import _verify
 from ._edit import Edit, copied, edit, port, set_shape
 from ._options import COMMON, INPUT, OUTPUT
@@ -45,7 +50,7 @@ def partial_optimization(
     from ..model.convert import convert
     from ..passes import FUSIONS, PassOptions, load, optimize, to_proto
 
-    kept = frozenset(n for _, n in job.match("node", keep, "--keep"))
+    kept = frozenset(n for s, n in job.match("node", keep, "--keep") if _is_no_call(job.model, s, n))
     fixed = {name: tuple(shape) for name, shape in (overwrite_input_shape or {}).items()}
     options = PassOptions(
         simplify="always", disabled=frozenset((*FUSIONS, *OTHERS)), input_shapes=fixed, keep_nodes=kept
@@ -55,11 +60,16 @@ def partial_optimization(
         graph, reports = optimize(load(job.model), options)
     except ConversionError as error:
         raise ToolError(str(error.problems[0])) from error
-    for note in (n for r in reports for n in r.notes if r.modified):
+    for note in (n for r in reports for n in r.notes if r.modified and r.name != "upgrade"):
         job.log.info(note)
-    made = to_proto(graph)
+    made = to_proto(graph, infos=False)
     convert(made, job.opset())
-    before, job.model = sized(job.model, fixed), like(job.model, made)
+    before = sized(job.model, fixed)
+    if job.storage["external_data"] is None and any(map(is_external, tensors(job.model))):
+        job.storage["external_data"] = True
+    job.model = like(before, made, declared=not fixed)
+    if fixed:
+        refine(job.model)
     job.log.info(changed(counts, operators(job.model)))
     merged = partial(_verify.difference, rounding=1e-4, why="weights of layers that were merged are rounded anew")
     job.test(
@@ -90,19 +100,60 @@ def changed(before: Counter[str], after: Counter[str]) -> str:
     return f"{before.total()} operators before, {after.total()} now" + (f": {said}" if said else "")
 
 
-def like(model: onnx.ModelProto, made: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph of ``made`` with all that ``model`` says of itself."""
+def like(model: onnx.ModelProto, made: onnx.ModelProto, declared: bool) -> onnx.ModelProto:
+    """The nodes and constants of ``made`` with all that ``model`` says of itself, of its inputs, outputs and nodes;
+    ``declared``: and of the tensors between them."""
     new = onnx.ModelProto()
-    new.CopyFrom(made)
-    for name in ("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string"):
-        setattr(new, name, getattr(model, name))
-    new.graph.name, new.graph.doc_string = model.graph.name, model.graph.doc_string
-    new.metadata_props.extend(model.metadata_props)
-    del new.opset_import[:]
-    used = {n.domain for s in scopes(new) for n in s.graph.node}
-    new.opset_import.extend(e for e in model.opset_import if e.domain in used | {"", "ai.onnx"})
-    new.opset_import.extend(e for e in made.opset_import if e.domain in used - {o.domain for o in new.opset_import})
+    new.CopyFrom(model)
+    del new.graph.node[:], new.graph.initializer[:], new.graph.sparse_initializer[:], new.functions[:]
+    new.graph.node.extend(made.graph.node)
+    new.graph.initializer.extend(made.graph.initializer)
+    said = {v.name: v for s in scopes(model) if not is_function(s.graph) for v in _infos(s.graph)}
+    nodes = {n.output[0]: n for s in scopes(model) for n in s.graph.node if n.output}
+    for scope in scopes(new):
+        for node in scope.graph.node:
+            old = nodes.get(node.output[0]) if node.output else None
+            if old is not None and old.op_type == node.op_type:
+                node.doc_string = old.doc_string
+                node.metadata_props.extend(old.metadata_props)
+        if scope.path and not is_function(scope.graph):
+            for info in (v for v in (*scope.graph.input, *scope.graph.output) if v.name in said):
+                info.CopyFrom(said[info.name])
+    here = set(defined(new.graph))
+    remove(new.graph.value_info, lambda v: not declared or v.name not in here)
+    held = {t.name: t for t in new.graph.initializer}
+    remove(new.graph.input, lambda v: v.name in initializers(model.graph))
+    if new.ir_version < 4:  # until then every initializer is an input too
+        infos = (onnx.helper.make_tensor_value_info(n, t.data_type, list(t.dims)) for n, t in held.items())
+        new.graph.input.extend(infos)
+    known = {o.domain for o in new.opset_import}
+    new.opset_import.extend(o for o in made.opset_import if o.domain not in known)
     return new
+
+
+def refine(model: onnx.ModelProto) -> None:
+    """Numbers for the extents of outputs that now can only have one, in place."""
+    bare = copied(model)
+    for info in bare.graph.output:
+        info.type.tensor_type.ClearField("shape")
+    known = types(infer(bare).graph)
+    for info in model.graph.output:
+        found = dims(known.get(info.name)) or []
+        for dim, extent in zip(info.type.tensor_type.shape.dim, found, strict=False):
+            if isinstance(extent, int):
+                dim.dim_value = extent
+
+
+def _infos(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    return [*graph.value_info, *graph.output, *graph.input]
+
+
+def _is_no_call(model: onnx.ModelProto, scope: Scope, name: str) -> bool:
+    """True; ToolError for a node that calls a function of the model, since these are written out."""
+    node = node_named(scope, name)
+    if any((f.domain, f.name) == (node.domain, node.op_type) for f in model.functions):
+        raise ToolError(f"--keep: {name!r} calls the function {node.op_type}, which is written out", name)
+    return True
 
 
 main = command(

@@ -41,6 +41,7 @@ def shape_inference(
         wanted |= _declare(job.model, name, list(shape))
     if wanted:
         set_dims(job.model, wanted)
+    _symbolic.forget(job.model, {str(v) for v in wanted.values()} if wanted else None)
     for scope in scopes(job.model):
         sort(scope.graph)
     _symbolic.name_inputs(job.model)

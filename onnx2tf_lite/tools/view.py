@@ -31,7 +31,8 @@ from ..model.read import read_model
 from ..model.tensors import nbytes, to_array
 from ..model.types import dims, dtype_word, type_text, types
 from ..model.walk import Scope, bodies, captures, constants, is_function, scopes, sort, title
-from ..model.write import atomic
+from ..model.write import write_text
+from ._edit import port
 from ._options import GRAPH, QUIET
 from ._picture import draw
 
@@ -57,11 +58,18 @@ def view(
     :raises ToolError: a file that cannot be read or written.
     """
     model = onnx_graph if onnx_graph is not None else read_model(input_onnx_file_path)
+    for given, shape in (shapes or {}).items():
+        kind = dims(port(model.graph, "graph input", given, "--shape").type)
+        if kind is not None and len(kind) != len(shape):
+            raise ToolError(f"--shape: {given} has {len(kind)} axes, not {len(shape)}", given)
     found = graphs(model, shapes or {}, errors(report) if report else {})
     name = Path(input_onnx_file_path or "model.onnx").name
-    with atomic(output_html_file_path) as file:
-        file.write(page(name, found).encode())
-    Log(non_verbose).info(f"{output_html_file_path}: {sum(len(g['nodes']) for g in found):,} nodes")
+    if report and not any("check" in n for g in found for n in g["nodes"]):
+        raise ToolError(f"--report: {report} is of another model: it knows none of these tensors", report)
+    write_text(output_html_file_path, page(name, found))
+    Log(non_verbose, output_html_file_path).info(
+        f"{output_html_file_path}: {sum(len(g['nodes']) for g in found):,} nodes"
+    )
     return Path(output_html_file_path)
 
 
@@ -203,7 +211,7 @@ def _attribute(attribute: onnx.AttributeProto) -> str:
 main = command(
     view,
     option("input_onnx_file_path MODEL", 'the model; "-": standard input'),
-    option("-o --output_html_file_path FILE", "the page", required=True),
+    option("-o --output_html_file_path FILE", 'the page; "-": standard output', required=True),
     GRAPH,
     option("--shape NAME:DIMS...", "sizes of inputs with open extents", dest="shapes", convert=read_shapes),
     option("--report FILE", "what `onnx2tf-check --json FILE` wrote of this model", default=""),

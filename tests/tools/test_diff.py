@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +125,39 @@ def test_the_page_shows_changes_and_leads_to_them(browser: Any, tmp_path: Path) 
 
 def test_a_change_reads_like_a_line_of_diff() -> None:
     assert str(Change("node", "changed", "conv0", "axis 1 -> 2")) == "~ conv0: axis 1 -> 2"
+
+
+def chain(op: str, count: int, prefix: str) -> ModelProto:
+    names = ["x", *(f"{prefix}{i}" for i in range(count - 1)), "y"]
+    nodes = [helper.make_node(op, [a], [b], f"{prefix}n{i}") for i, (a, b) in enumerate(pairwise(names))]
+    return helper.make_model(helper.make_graph(nodes, "g", [models.info("x", 1, [1])], [models.info("y", 1, [1])]))
+
+
+def test_large_models_that_have_nothing_in_common_come_to_an_end() -> None:
+    """3,000 nodes each: pairing all with all took minutes."""
+    found = compare(chain("Relu", 3000, "a"), chain("Abs", 3000, "b"))
+    assert Counter(c.what for c in found.changes if c.kind == "node") == {"added": 3000, "removed": 3000}
+
+
+def test_renamed_chains_are_the_same() -> None:
+    assert not compare(chain("Relu", 300, "a"), chain("Relu", 300, "b")).changes
+
+
+def test_the_node_around_a_changed_body_is_marked() -> None:
+    before, after = models.build("ifm"), models.build("ifm")
+    owner = next(n for n in after.graph.node if n.op_type == "If")
+    next(a.g for a in owner.attribute if a.name == "then_branch").node[0].op_type = "Sigmoid"
+    assert compare(before, after).marks[1][owner.output[0]] == "changed"
+
+
+def test_other_inputs_are_said(cli: Cli, tmp_path: Path) -> None:
+    for name, model in (("a", chain("Relu", 2, "a")), ("b", models.build("cnn"))):
+        onnx.save(model, tmp_path / f"{name}.onnx")
+    result = cli("tune", "diff", tmp_path / "a.onnx", tmp_path / "b.onnx")
+    assert result.code == 1 and "not compared: the second model takes other inputs" in result.text
+
+
+def test_standard_output_takes_the_json_alone(cli: Cli, tmp_path: Path) -> None:
+    (path,) = models.write(tmp_path, "cnn")
+    result = cli("tune", "diff", path, path, "--json", "-", "--no-run")
+    assert result.code == 0 and json.loads(result.out) == {"changes": [], "run": ""}

@@ -107,3 +107,66 @@ def test_an_integer_model_stays_exact() -> None:
     after = simplified(model)
     feeds = {"x": np.array([1, -1, 2**41])}
     assert models.run(after, feeds, ["y"])["y"].tolist() == models.run(model, feeds, ["y"])["y"].tolist()
+
+
+def described() -> ModelProto:
+    """A model that says much of itself: names of extents, doc strings, metadata, imports that nobody uses."""
+    nodes = [node("Identity", ["x"], ["a"], "copy"), node("Relu", ["a"], ["y"], "relu")]
+    model = models.model(nodes, [info("x", F, ["rows", 3])], [info("y", F, ["rows", 3])], domains=["unused.example"])
+    model.graph.node[1].doc_string = "made at model.py:7"
+    model.graph.node[1].metadata_props.add(key="scope", value="head")
+    model.graph.input[0].doc_string = "pixels"
+    model.graph.metadata_props.add(key="run", value="7")
+    model.metadata_props.add(key="author", value="nobody")
+    return model
+
+
+def test_what_a_model_says_of_itself_stays() -> None:
+    before = described()
+    after = simplified(before)
+    assert operators(after) == {"Relu": 1}
+    for part in ("input", "output"):
+        assert list(getattr(after.graph, part)) == list(getattr(before.graph, part))
+    (relu,) = after.graph.node
+    assert (relu.doc_string, relu.metadata_props[0].value) == ("made at model.py:7", "head")
+    assert list(after.opset_import) == list(before.opset_import) and not after.graph.value_info
+    assert after.graph.metadata_props == before.graph.metadata_props and after.metadata_props == before.metadata_props
+
+
+@pytest.mark.parametrize("path", models.real())
+def test_real_models_keep_their_interface_and_grow_nowhere(path: Path) -> None:
+    before = onnx.load(path)
+    after = partial_optimization(str(path), non_verbose=True)
+    held = {t.name for t in before.graph.initializer}
+    assert [v for v in after.graph.input if v.name not in {t.name for t in after.graph.initializer}] == [
+        v for v in before.graph.input if v.name not in held
+    ]
+    assert list(after.graph.output) == list(before.graph.output)
+    assert operators(after).total() <= operators(before).total()
+    assert after.ByteSize() <= before.ByteSize() * 1.01 + 1000
+
+
+def test_a_large_range_is_not_written_out() -> None:
+    """onnxsim would: 16 MB of numbers from 100 bytes."""
+    nodes = [node("Range", ["start", "end", "step"], ["r"], "range"), node("Gather", ["r", "i"], ["y"], "gather")]
+    ends = {"start": 0, "end": 2_000_000, "step": 1}
+    scalars = [onnx.numpy_helper.from_array(np.array(v, np.int64), n) for n, v in ends.items()]
+    model = models.model(nodes, [info("i", I64, [2])], [info("y", I64, [2])], scalars)
+    assert operators(simplified(model)) == {"Range": 1, "Gather": 1}
+
+
+def test_weights_in_a_side_file_stay_there(cli: Cli, tmp_path: Path) -> None:
+    nodes = [node("Identity", ["x"], ["a"], "copy"), node("MatMul", ["a", "w"], ["y"], "matmul")]
+    weights = onnx.numpy_helper.from_array(np.ones((64, 64), np.float32), "w")
+    model = models.model(nodes, [info("x", F, [1, 64])], [info("y", F, [1, 64])], [weights])
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data")
+    result = cli("spo4onnx", "-if", tmp_path / "m.onnx", "-of", tmp_path / "o.onnx")
+    assert result.code == 0, result.text
+    assert (tmp_path / "o.onnx").stat().st_size < 4096 and operators(onnx.load(tmp_path / "o.onnx")) == {"MatMul": 1}
+
+
+def test_a_call_of_a_function_cannot_be_kept() -> None:
+    model = models.build("func")
+    call = next(n for n in model.graph.node if n.domain)
+    with pytest.raises(ToolError, match="which is written out"):
+        simplified(model, keep=[call.name])

@@ -177,6 +177,20 @@ def test_an_extent_is_a_formula_that_holds_at_every_size(pads: list[int], free: 
                 assert eval(str(extent), {"max": max, "min": min}, sizes) == size, (name, extent)
 
 
+def test_a_name_that_is_a_formula_gets_brackets() -> None:
+    nodes = [node("Concat", ["x", "x"], ["y"], "twice", axis=0)]
+    after = shaped(models.model(nodes, [info("x", F, ["h-1", 2])], [info("y", F, [None, 2])]))
+    assert declared(after)["y"][1] == ["2*(h-1)", 2]
+
+
+def test_a_given_extent_reaches_formulas_and_outputs() -> None:
+    once = shaped(strided([1, 1, 1, 1], ["height", "width"]))
+    after = declared(shaped(once, set_dim={"height": 8, "width": 16}))
+    assert after["b"][1] == [1, 2, 2, 4] and after["y"][1] == [1, 32, 2]
+    renamed = declared(shaped(once, set_dim={"height": "rows"}))
+    assert "rows" in str(renamed["b"][1][2]) and "height" not in str(renamed)
+
+
 @pytest.mark.parametrize("path", models.real("yunet_n_dynamic", "silero_vad_16k_op15"))
 def test_no_extent_of_a_real_model_stays_open(path: Path) -> None:
     """ONNX Runtime's symbolic inference leaves none open on the first and fails on the second.  Ifs of that one have

@@ -140,3 +140,17 @@ def test_weights_are_not_read(tmp_path: Path) -> None:
     tensor.data_location = onnx.TensorProto.EXTERNAL
     model.graph.initializer.append(tensor)
     assert contents(view(onnx_graph=model, output_html_file_path=str(tmp_path / "v.html"), non_verbose=True))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "what"), [({"nosuch": [1]}, "no graph input 'nosuch'"), ({"x": [9, 9]}, "x has 4 axes")]
+)
+def test_a_shape_that_does_not_fit_is_refused(shapes: dict[str, list[int]], what: str, tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match=what):
+        view(onnx_graph=models.build("cnn"), output_html_file_path=str(tmp_path / "v.html"), shapes=shapes)
+
+
+def test_standard_output_takes_the_page(cli: Cli, tmp_path: Path) -> None:
+    (source,) = models.write(tmp_path, "cnn")
+    result = cli("tune", "view", source, "-o", "-")
+    assert result.code == 0 and result.out.startswith(b"<!doctype html>")

@@ -92,7 +92,7 @@ function draw() {
       if (x + WIDTH < box.x0 || x > box.x1) continue;
       const fill = of(n);
       pen.fillStyle = fill;
-      if (text) { pen.beginPath(); pen.roundRect(x, y, WIDTH, HEIGHT, 7); pen.fill(); } else pen.fillRect(x, y, WIDTH, HEIGHT);
+      if (text) { pen.beginPath(); pen.roundRect(x, y, WIDTH, HEIGHT, 7); pen.fill(); } else pen.fillRect(x, y, Math.max(WIDTH, 2 / view.scale), Math.max(HEIGHT, 1 / view.scale)); // at least a pixel
       if (i === chosen || hit.has(i)) {
         pen.strokeStyle = i === chosen ? "#1c5fc4" : "#e0a000"; pen.lineWidth = 4 / Math.max(view.scale, 0.2);
         pen.strokeRect(x, y, WIDTH, HEIGHT);
