@@ -1,8 +1,8 @@
 """Show in what two models differ: interface, nodes, constants, and what they compute.
 
 Nodes are the same where they make the same tensors, or have the same name; what then is left over is compared in order.
-Where both models take the same inputs they are run in ONNX Runtime on seeded ones.  The exit code is 0 only where nothing
-differs; doc strings and producers are not looked at.
+Where both models take the same inputs they are run in ONNX Runtime on seeded ones.  The exit code is 0 only where
+nothing differs; doc strings and producers are not looked at.
 
 examples:
   onnx-tune diff before.onnx after.onnx
