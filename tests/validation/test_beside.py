@@ -30,7 +30,7 @@ def right(folder: str) -> None:
             super().__init__(*given)
             begun.append(self)
 
-    beside.Beside = Watched  # type: ignore[misc]
+    beside.Beside = Watched  # type: ignore[misc, assignment]
     result = convert(onnx_graph=cnn(), output_folder_path=folder, outputs=KINDS, non_verbose=True)
     assert result.check is not None and result.exit_code == 0, result.check
     assert [f.kind for f in result.check.files] == KINDS and all(f.outputs for f in result.check.files)
