@@ -58,6 +58,9 @@ _TYPES: list[tuple[str, tuple[type, ...], str, dict[str, str]]] = [
     (r"(Mapping|dict)\[.*|Values", (dict,), "a mapping", {"type": "object"}),
 ]
 
+#: The recipes that the package has.
+OWN = Path(__file__).parent / "parts" / "recipes"
+
 
 @dataclass
 class Step:
@@ -98,8 +101,13 @@ def read(path: str) -> tuple[dict[str, str], list[Step]]:
 
 def _located(path: str) -> Path:
     """A file, or a recipe that the package has, by its name."""
-    own = Path(__file__).parent / "parts" / "recipes" / Path(path).with_suffix(".yaml").name
-    return own if not Path(path).exists() and own.exists() and not Path(path).parent.name else Path(path)
+    if path == "-" or Path(path).exists() or Path(path).parent.name:
+        return Path(path)
+    own = OWN / Path(path).with_suffix(".yaml").name
+    if not own.exists():
+        known = [p.stem for p in OWN.glob("*.yaml")]
+        raise ToolError(f"{path}: no such file, nor a recipe of the package", path, nearest(path, known))
+    return own
 
 
 def _step(name: str, node: Any) -> Step:
@@ -238,7 +246,9 @@ def _run(step: Step, held: dict[str, onnx.ModelProto], job: Edit) -> onnx.ModelP
 
 def _model(name: str, held: dict[str, onnx.ModelProto]) -> onnx.ModelProto:
     if name not in held:
-        raise ToolError(f"there is no model called {name!r}", name, nearest(name, held))
+        if name == "model":
+            raise ToolError("the recipe needs a model: give its file after the recipe", name)
+        raise ToolError(f"there is no model called {name!r} (--with NAME=FILE)", name, nearest(name, held))
     return held[name]
 
 

@@ -365,7 +365,7 @@ def test_list_and_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     listed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in listed if line[0] == "Z"] == list(parts.PARTS)
-    assert [line.split()[1] for line in listed if line[0] == "r"] == list(map(str, RECIPES))
+    assert [line.split()[1] for line in listed if line[0] == "r"] == [p.stem for p in RECIPES]
     for code in parts.PARTS:
         assert main(["show", code]) == 0
         printed = capsys.readouterr().out
@@ -394,3 +394,13 @@ def test_unknown_option() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["write", "Z004", "--classses", "3"])
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("columns", ["60", "80"])
+@pytest.mark.parametrize("words", [["list"], *(["show", code] for code in parts.PARTS)], ids=" ".join)
+def test_what_is_told_of_parts_fits_the_terminal(
+    words: list[str], columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(words) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= int(columns)

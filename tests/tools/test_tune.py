@@ -200,3 +200,9 @@ def test_chain_in_a_pipe_keeps_side_files_of_this_folder(
     assert result.code == 0, result.err
     assert models.run(tmp_path / "o.onnx", {"ids": np.array([0], np.int64)})["y"][0, 0] == 3.0
     assert any(n.output[0] == "first" for n in onnx.load(tmp_path / "o.onnx", load_external_data=False).graph.node)
+
+
+def test_a_recipe_that_is_missing_names_those_of_the_package() -> None:
+    with pytest.raises(ToolError) as error:
+        run("nms_from_operator", onnx_graph=models.build("cnn"), non_verbose=True)
+    assert error.value.candidates[0] == "nms_from_operators"

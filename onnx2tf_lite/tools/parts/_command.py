@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import inspect
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from onnx import ModelProto
 
 from ...commands import Command, Log, Option, Parser, guarded, option
+from ...commands.parser import fill, width
 from ...errors import unknown
 from ...model.read import read_model
 from ...model.types import type_text
+from .. import recipe
 from .._edit import Edit, edit
 from .._options import COMMON, OUTPUT, output
 from .._values import literal
@@ -61,23 +63,26 @@ def _list(code: str, rest: Sequence[str], prog: str) -> None:
     """Every part in a line; the recipes that use them."""
     log = Log()
     for row in PARTS.values():
-        log.plain(f"{row.code}  {row.name:<28}opset {row.since}+  converts to TFLite  {row.summary}")
-    for path in sorted((Path(__file__).parent / "recipes").glob("*.yaml")):
-        log.plain(f"recipe  {path}")
+        text = f"{row.code}  {row.name:<28}opset {row.since}+  {row.summary}"
+        log.plain(textwrap.fill(text, width(), subsequent_indent=" " * 6))
+    for path in sorted(recipe.OWN.glob("*.yaml")):
+        log.plain(f"recipe  {path.stem}")
+    log.plain(fill("All convert to TFLite.  A recipe runs by its name: onnx-tune run NAME MODEL -o FILE.", width()))
 
 
 def _show(code: str, rest: Sequence[str], prog: str) -> None:
     """What a part is, its options, its inputs and outputs."""
     part, log = _part(code), Log()
     model = part.make()
-    log.plain(f"{part.code} {part.name}\n\n{inspect.getdoc(part.function)}\n")
-    for row in _rows(part, part.options):
-        log.plain(f"  {row.flags[0]:<12}{row.help}")
-    log.plain("")
-    _tell(model, lambda text: log.plain(f"  {text}"))
-    log.plain(f"  operators: {', '.join(n.op_type for n in model.graph.node)}")
+    about = (inspect.getdoc(part.function) or "").replace("``", "").strip()
+    rows = [f"  {row.flags[0]:<12}{row.help}" for row in _rows(part, part.options)]
+    facts: list[str] = []
+    _tell(model, lambda text: facts.append(f"  {text}"))
+    facts.append(f"  operators: {', '.join(n.op_type for n in model.graph.node)}")
     if ports := _ports(part):
-        log.plain("  attach: --to MODEL " + " ".join(f"--{p} {'NAME' if p == 'input' else 'TENSOR'}" for p in ports))
+        facts.append("  attach: --to MODEL " + " ".join(f"--{p} {'NAME' if p == 'input' else 'TENSOR'}" for p in ports))
+    said = [f"{part.code} {part.name}", about, "\n".join(rows), "\n".join(facts)]
+    log.plain("\n\n".join(fill(text, width()) for text in said))
 
 
 def _tell(model: ModelProto, say: Callable[[str], None]) -> None:
