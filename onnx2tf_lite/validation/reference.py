@@ -130,7 +130,7 @@ class Reference:
                 return Session(self._ort(names, rounding), names, self, self.halves and rounding != ROUNDED)
             except ort_errors() as error:
                 _allocated(error)
-                if rounding == UNQUANTISED:  # that runs as the model does, or its quantisation was not taken out whole
+                if rounding == UNQUANTISED and "Type Error" in str(error):  # integers are left among real numbers
                     raise ReferenceFailed(_line(error)) from error
                 self.fall_back(_line(error))
         return Session(Stepwise(self._model(names, rounding)), names, self, self.halves and rounding != ROUNDED)
