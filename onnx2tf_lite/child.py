@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from .interrupts import undisturbed
+
 ALIGNMENT = 64
 _Answer = TypeVar("_Answer")
 
@@ -55,10 +57,19 @@ def can_fork() -> bool:
 
 
 def fork() -> int:
-    """The id of a new child; 0 in the child itself."""
-    with warnings.catch_warnings():
+    """The id of a new child; 0 in the child itself.
+
+    An interrupt waits: what Python calls around a fork (hooks of logging, random, ...) would lose it.
+    """
+    with warnings.catch_warnings(), undisturbed() as came:
         warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: the child has its own
-        return os.fork()
+        pid = os.fork()
+        if pid == 0:
+            came.clear()  # they are the parent's
+        elif came:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    return pid
 
 
 def call(function: Callable[[], _Answer], forked: bool = True, limits: Limits | None = None) -> _Answer:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import ConversionError, Problem
+from .interrupts import undisturbed
 
 PREFIX = ".onnx2tf-"
 #: Of a SavedModel; without it the folder is none.
@@ -88,7 +87,7 @@ def deliver(work: Path, folder: Path, insides: Iterable[str]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         os.rename(ready, folder)
         return
-    with _undisturbed():
+    with undisturbed():
         if any(item.name == GRAPH for item in inside):
             for name in (GRAPH, FINGERPRINT):
                 (folder / name).unlink(missing_ok=True)
@@ -97,19 +96,3 @@ def deliver(work: Path, folder: Path, insides: Iterable[str]) -> None:
             if target.is_dir() and not target.is_symlink():
                 os.rename(target, work / f"{item.name}.old")
             os.replace(item, target)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """An interrupt waits until the end."""
-    if threading.current_thread() is not threading.main_thread():  # nobody else is interrupted
-        yield
-        return
-    came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt

@@ -86,6 +86,27 @@ def test_one_that_is_interrupted_while_a_child_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not child.can_fork(), reason="children are forks")
+@pytest.mark.parametrize("hook", ["before", "after_in_parent"])
+def test_an_interrupt_in_the_middle_of_a_fork(hook: str) -> None:
+    """What Python calls there cannot raise: the interrupt would only be printed."""
+    code = f"""
+import os, signal
+from onnx2tf_lite import child
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.register_at_fork({hook}=lambda: os.kill(os.getpid(), signal.SIGINT))
+try:
+    child.call(lambda: 7)
+except KeyboardInterrupt:
+    try:
+        os.waitpid(-1, 0)
+    except ChildProcessError:
+        print("interrupted, and no child is left")
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (said.stdout, said.stderr) == ("interrupted, and no child is left\n", "")
+
+
+@pytest.mark.skipif(not child.can_fork(), reason="children are forks")
 def test_a_child_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What libraries leave to the end of their process does not stay where that end never comes."""
     import tempfile
