@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import onnx2tf_lite
+from onnx2tf_lite.fleet.process import family
 
 IMPORTS = "import onnx, onnxruntime, onnxsim, onnx_graphsurgeon, ai_edge_litert.interpreter"
 LOADS = "import sys, tensorflow; tensorflow.saved_model.load(sys.argv[1])"
@@ -50,15 +51,6 @@ def watch(command: list[str], together: bool = True) -> tuple[float, float, floa
         raise SystemExit(f"{' '.join(command)} failed with status {status}")
     seconds = usage.ru_utime + usage.ru_stime
     return time.perf_counter() - start, seconds, peak if together else usage.ru_maxrss / 1024
-
-
-def family(process: int) -> list[int]:
-    """A process and all below it."""
-    found = [process]
-    for one in found:
-        with suppress(OSError):
-            found += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
-    return found
 
 
 def proportional(process: int) -> float:

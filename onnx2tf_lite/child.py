@@ -174,14 +174,23 @@ def bound(limits: Limits) -> None:
     if sys.platform == "linux":
         import resource
 
-        with open("/proc/self/statm", encoding="ascii") as file:
-            held = int(file.read().split()[5]) * resource.getpagesize()  # data and stack
-        room, (_, most) = held + limits.memory, resource.getrlimit(resource.RLIMIT_DATA)
+        room, (_, most) = allocated() + limits.memory, resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (room if most == resource.RLIM_INFINITY else min(room, most),) * 2)
+
+
+def allocated(process: int | str = "self") -> int:
+    """Bytes of data and stack of a process; 0 where it is gone, or this system does not say."""
+    try:
+        with open(f"/proc/{process}/statm", encoding="ascii") as file:
+            return int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def _portable(error: Exception) -> Exception:
     """The exception itself where it survives pickling."""
+    if isinstance(error, MemoryError):  # there may be none left to try it
+        return MemoryError(str(error))
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # an exception's own code may do anything here

@@ -53,6 +53,16 @@ class TooLargeError(Exception):
     """What a model asks for would be written out larger than any file should be; the message says how large."""
 
 
+#: How libraries say that they got no memory.
+NO_MEMORY = (
+    "Failed to allocate memory",
+    "Cannot allocate memory",
+    "Unable to allocate",
+    "bad_alloc",
+    "bad allocation",
+    "can't start new thread",
+    "failed to map segment",
+)
 #: What to do about a mistake of the converter.
 REPORT = "this is a mistake of the converter: please report it with the model"
 #: What interpreter and libraries raise where a number, a depth or a size is beyond them: what is wrong, and the remedy.
@@ -70,9 +80,16 @@ def mistake(where: str, what: str, remedy: str = REPORT) -> Problem:
     return Problem(where, what, remedy, ours=True)
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Is it of memory that was not to be had, whoever says it?"""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
 def unforeseen(where: str, error: Exception, before: str = "") -> Problem:
     """What is to be said of an error that is not ours: a limit that was reached, or else a mistake."""
     said = " ".join(str(error).split())[:400]
+    if lacks_memory(error):
+        error = MemoryError()
     for kind, (what, remedy) in LIMITS.items():
         if isinstance(error, kind):
             return Problem(where, f"{what} ({said})" if said else what, remedy)

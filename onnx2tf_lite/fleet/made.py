@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import lacks_memory
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 
@@ -62,7 +64,7 @@ def make(model: Path, folder: Path, options: Keywords, recipe: str, page: str, t
 
 def _of_the_machine(error: BaseException | None) -> bool:
     """It may go better the next time: a lack of memory or of room on the disk is not in the model."""
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in LACKS)
+    return error is not None and (lacks_memory(error) or (isinstance(error, OSError) and error.errno in LACKS))
 
 
 def _edited(model: Path, recipe: str) -> ModelProto:

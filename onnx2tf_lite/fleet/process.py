@@ -2,6 +2,10 @@
 
 The child that converts is the head of a process group: when it ends, or has to, nothing of it is left.  The warm
 process ends when the worker that made it does, however that ends.
+
+Memory beyond the limit of a model is not refused: what libraries make of a refusal has many forms (an error, another
+result, a crash, less that is checked), and each could be taken for the model's fault.  The warm process looks, and
+ends the child.
 """
 
 from __future__ import annotations
@@ -14,10 +18,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, NoReturn
 
-from ..child import Limits, bound, no_core, scratch
+from ..child import Limits, allocated, bound, no_core, scratch
 from ..targets import DEVICES
 
 #: What a model needs nearly always, also what is imported late elsewhere: every fork would do it again.  TensorFlow is
@@ -38,6 +44,9 @@ IMPORTS = (
 )
 #: Seconds beyond its own for a child that its timer does not end: a stopped process gets no signal but SIGKILL.
 GRACE = 5
+LOOK = 0.05  # seconds between two looks at the memory of a child and its children
+#: Bytes beyond the limit that the system refuses after all: they could be filled between two looks.
+SUDDEN = 1 << 30
 #: Is given what tells a stage; what it returns is sent back.
 Work = Callable[[Callable[[str], None]], object]
 
@@ -121,6 +130,7 @@ def _one(boss: Connection, work: Work, limits: Limits, folder: str | None) -> bo
     from multiprocessing import Pipe
 
     ours, theirs = Pipe(duplex=False)
+    most = allocated() + limits.memory
     pid = os.fork()
     if pid == 0:
         tempfile.tempdir = folder
@@ -129,14 +139,16 @@ def _one(boss: Connection, work: Work, limits: Limits, folder: str | None) -> bo
     theirs.close()
     answered, deadline = False, time.monotonic() + limits.seconds + GRACE
     while not answered:
-        ready = wait([boss, ours], max(deadline - time.monotonic(), 0))
+        ready = wait([boss, ours], LOOK)
         if boss in ready:  # nobody speaks now: the worker is gone
             _end(pid)
             return False
-        if not ready:
+        if beyond := _beyond(pid, most, deadline, limits):
             _end(pid)
-            boss.send(("died", _late(limits)))
+            boss.send(("died", beyond))
             return True
+        if not ready:
+            continue
         try:
             kind, what = ours.recv()
         except EOFError:
@@ -163,6 +175,26 @@ def _end(pid: int, wait_first: bool = False) -> int:
     return status if wait_first else os.waitpid(pid, 0)[1]
 
 
+def _beyond(pid: int, most: int, deadline: float, limits: Limits) -> str:
+    """Which of its limits a child, or one of its own, is beyond; ``most``: bytes that each may have allocated."""
+    if time.monotonic() > deadline:
+        return _late(limits)
+    if any(allocated(one) > most for one in family(pid)):
+        from ..validation.bounds import amount
+
+        return f"out of memory: it took more than {amount(limits.memory)} (--memory-limit)"
+    return ""
+
+
+def family(process: int) -> list[int]:
+    """A process and all below it."""
+    found = [process]
+    for one in found:
+        with suppress(OSError):
+            found += map(int, Path(f"/proc/{one}/task/{one}/children").read_text(encoding="ascii").split())
+    return found
+
+
 def _late(limits: Limits) -> str:
     return f"it did not end within {limits.seconds} s"
 
@@ -186,7 +218,7 @@ def _work(boss: Connection, work: Work, limits: Limits) -> NoReturn:
         for standard in (0, 1, 2):  # what is to be said goes into the record
             os.dup2(null, standard)
         no_core()
-        bound(limits)
+        bound(replace(limits, memory=limits.memory + SUDDEN))
         boss.send(("done", work(lambda stage: boss.send(("stage", stage)))))
         code = 0
     finally:

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from ..errors import ConversionError, Problem
+from ..errors import ConversionError, Problem, lacks_memory
 from ..model.read import read_whole
 from . import precision, restate
 from .bounds import Bounds
@@ -30,8 +30,6 @@ Arrays = Mapping[str, np.ndarray]
 QUANTISING = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
 
 
-#: In what ONNX Runtime, its libraries and numpy say where they get no memory.
-NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation", "Unable to allocate")
 LARGE = 256  # elements of a weight; anything smaller may be a shape or a scale
 UNIT, HALF = 2.0**-22, 2.0**-11  # of a number: a unit in the last place of float32, half a one of float16
 
@@ -242,7 +240,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 def _allocated(error: Exception) -> None:
     """:raises MemoryError: where ONNX Runtime says with ``error`` that it got no memory."""
-    if any(words in str(error) for words in NO_MEMORY):
+    if lacks_memory(error):
         raise MemoryError(_line(error)) from error
 
 

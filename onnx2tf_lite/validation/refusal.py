@@ -15,7 +15,7 @@ from pathlib import Path
 import onnx
 
 from .. import child
-from ..errors import ConversionError, Problem, ToolError
+from ..errors import ConversionError, Problem, ToolError, lacks_memory
 from ..model.inference import infer_shapes, said
 from ..model.load import load
 from .bounds import Bounds, OverBudget
@@ -30,8 +30,6 @@ LACKS = (
     "Unsupported model IR version",
     "is under development",
     "No opset import for domain",
-    "allocate memory",
-    "bad_alloc",
 )
 
 
@@ -99,5 +97,5 @@ def _run(source: Path | onnx.ModelProto) -> str:
     except ReferenceFailed as error:
         return said(error)
     except ort_errors() as error:
-        return "" if any(words in str(error) for words in LACKS) else said(error)
+        return "" if lacks_memory(error) or any(words in str(error) for words in LACKS) else said(error)
     return ""
