@@ -20,6 +20,7 @@ from latency import fastest, interpreter
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.graph import Graph, Value, building, constant
 from onnx2tf_lite.legalize import dynamic
+from onnx2tf_lite.targets.forms import windows
 
 Form = Callable[..., "Value | Sequence[Value]"]
 F32 = np.float32
@@ -63,6 +64,14 @@ def in_rows(x: Value) -> Value:
     height = x.shape[1]
     parts = [depthwise(b.narrow(y, 1, at, height + n - 1), n, 7, "VALID") for at, n in ((0, 2), (2, 3), (5, 2))]
     return parts[0] + parts[1] + parts[2]
+
+
+def in_pairs(x: Value, out: int) -> Value:
+    """3 x 3, two rows of the result at a time."""
+    n, height, width, _ = x.shape
+    pairs = int(height) // 2  # type: ignore[arg-type]
+    products = [conv(v, out, (1, 3)) for v in windows.spread(windows.rows(x, 1, pairs))]
+    return b.reshape(b.concat([v + y for v, y in windows.gathered(products)], 2), (n, height, width, out))
 
 
 def phases(x: Value) -> Value:
@@ -110,6 +119,16 @@ QUESTIONS = {
         [IMAGE],
         {"add": lambda x: x + x, "conv 1x1 of 64": lambda x: conv(x, 64), "conv 3x3 of 64": lambda x: conv(x, 64, 3)},
         "passes/reparameterise.py: VISIT",
+    ),
+    "window of three rows": Question(
+        [(1, 28, 28, 64)],
+        {"in pairs of rows": lambda x: in_pairs(x, 64), "CONV_2D": lambda x: conv(x, 64, 3)},
+        "targets/forms/windows.py",
+    ),
+    "window of three rows, few channels": Question(
+        [(1, 56, 56, 16)],
+        {"CONV_2D": lambda x: conv(x, 16, 3), "in pairs of rows": lambda x: in_pairs(x, 16)},
+        "targets/forms/windows.py: CHANNELS",
     ),
     "depthwise 7x7": Question(
         [IMAGE], {"as 2 + 3 + 2 rows": in_rows, "as it is": lambda x: depthwise(x, 7, 7)}, "fusion/windows.py"

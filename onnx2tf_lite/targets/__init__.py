@@ -27,7 +27,7 @@ DEVICES = {
 _ETHOS_U = ("square", "blocks", "unroll")
 #: Rewrites (of :data:`.forms.FORMS`) that a device wants.
 WANTED: dict[str, tuple[str, ...]] = {
-    "cpu": (),
+    "cpu": ("windows",),
     "gpu": ("ranks", "unroll", "argmax"),
     "micro": ("gelu", "clamp", "tile"),
     "ethos-u55": _ETHOS_U,

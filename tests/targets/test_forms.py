@@ -62,6 +62,8 @@ CASES: dict[str, tuple[onnx.ModelProto, str, str]] = {
                    "MAXIMUM"),
     "blocks": (model("(float[1,8,3,5] x) => (float[1,2,6,10] y) { y = DepthToSpace <blocksize=2>(x) }"),
                "DEPTH_TO_SPACE", "TRANSPOSE"),
+    "windows": (model("(float[1,32,8,8] x) => (float[1,32,8,8] y) { y = Conv <pads=[1,1,1,1]>(x, w) }",
+                      w=weights(32, 32, 3, 3)), "", "CONCATENATION"),
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from ...fusion import cleanup, substitutes
 from ...ir.editor import rewrite
 from ...ir.graph import Graph
 from ...ir.rules import Rule
-from . import arithmetic, products, ranks, unroll
+from . import arithmetic, products, ranks, unroll, windows
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ FORMS: dict[str, DeviceForm] = {
     "hard_swish": DeviceForm([substitutes.hard_swish]),
     "leaky_relu": DeviceForm([arithmetic.leaky_relu]),
     "blocks": DeviceForm([substitutes.depth_to_space, substitutes.space_to_depth]),
+    "windows": DeviceForm([windows.in_pairs], late=True),
 }
 
 
