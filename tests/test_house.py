@@ -73,6 +73,8 @@ PLANTED = [
     ("docstrings", {"new.py": "def f(): pass\nclass A:\n    def g(self): pass\n    def _h(self): pass\n"}, 2),
     ("documents", {"new.py": "# see layout.md and kernel-facts section 3, not notes.md\n"}, 2),
     ("tables", {"new.py": 'A = {"ADD": 1, "SUB": (2, "MUL")}\nB = "ADD SUB".split()\nC = ("ADD", "x")\n'}, 2),
+    ("tables", {"new.py": 'A = "ADD|SUB"\nB = "ADD=add SUB=sub"\nC = "ADD|SUB(x)", "ADD less"\n'}, 2),
+    ("tables", {"new.py": 'A = {"ADD": 1, "SUB": 2, "up": 3}\nB = {"up": "ADD", "down": "SUB"}\n'}, 1),
     ("entries", {"new.py": 'A = {"ADD": 1, "SUB": (2, "MUL")}\nB = "ADD SUB".split()\nC = ("ADD", "x")\n'}, 5),
     ("names", {"new.py": 'a = op.kind.name in X, kind is KINDS["ADD"], op.name == "ADD", mode == "ADD"\n'}, 3),
     ("names", {"new.py": 'match op.kind.name:\n    case "ADD":\n        pass\n'}, 1),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ..ir import build as b
-from ..ir.graph import Op, Quant, Value
+from ..ir.graph import Quant, Value
 from ..ir.rules import Match, rule
 
 
@@ -29,22 +27,36 @@ def merge_transposes(m: Match) -> Value | None:
     return b.transpose(m.x, [m.op("inner").attrs["perm"][a] for a in m.root.attrs["perm"]])
 
 
-NOTHING: dict[str, Callable[[Value, Op], Value | None]] = {
-    "RESHAPE": lambda x, op: b.reshape(x, op.outputs[0].shape),
-    "TRANSPOSE": lambda x, op: b.transpose(x, op.attrs["perm"]),
-    "CAST": lambda x, op: b.cast(x, op.attrs["to"]),
-    "IDENTITY": lambda x, op: None if x.is_constant else x,  # a graph output that is a constant
-}
+def _spared(m: Match, value: Value) -> Value | None:
+    """What the builder returned, where it did so without an operation."""
+    return value if value is m.x or value.is_constant else None
 
 
-@rule(f"{'|'.join(NOTHING)}(x)")
-def nothing(m: Match) -> Value | None:
-    """operation without effect, or on a constant
+@rule("RESHAPE(x)")
+def same_shape(m: Match) -> Value | None:
+    """RESHAPE to the shape that is there, or of a constant"""
+    return _spared(m, b.reshape(m.x, m.root.outputs[0].shape))
 
-    The builder does not emit these: what it returns instead is the result.
+
+@rule("TRANSPOSE(x)")
+def same_order(m: Match) -> Value | None:
+    """TRANSPOSE into the order that is there, or of a constant"""
+    return _spared(m, b.transpose(m.x, m.root.attrs["perm"]))
+
+
+@rule("CAST(x)")
+def same_dtype(m: Match) -> Value | None:
+    """CAST to the dtype that is there, or of a constant"""
+    return _spared(m, b.cast(m.x, m.root.attrs["to"]))
+
+
+@rule("IDENTITY(x)")
+def same_value(m: Match) -> Value | None:
+    """IDENTITY
+
+    But for a graph output that is a constant.
     """
-    value = NOTHING[m.root.kind.name](m.x, m.root)
-    return value if value is m.x or (value is not None and value.is_constant) else None
+    return None if m.x.is_constant else m.x
 
 
 def holds(wide: np.dtype, narrow: np.dtype) -> bool:
@@ -83,4 +95,4 @@ def same_integers(m: Match) -> Value | None:
     return m.x if equal(m.op("inner").attrs["quant"], m.root.attrs["quant"]) else None
 
 
-RULES = [nothing, merge_reshapes, merge_transposes, merge_casts, same_integers]
+RULES = [same_shape, same_order, same_dtype, same_value, merge_reshapes, merge_transposes, merge_casts, same_integers]

@@ -20,10 +20,7 @@ def global_pool(m: Match) -> Value | None:
     return b.reduce("MEAN", m.x, (1, 2), keepdims=True)
 
 
-REDUCTIONS = "MEAN|SUM|REDUCE_MAX|REDUCE_MIN|REDUCE_PROD|REDUCE_ANY|REDUCE_ALL"
-
-
-@rule(f"RESHAPE(inner := {REDUCTIONS}(..., keepdims=True))", origin="inner")
+@rule("RESHAPE(inner := reduction(..., keepdims=True))", origin="inner")
 def drop_unit_axes(m: Match) -> Value | None:
     """reduction without keepdims
 

@@ -130,10 +130,7 @@ def comes_of_weights(m: Match, value: Value) -> bool:
     return False
 
 
-_ARITHMETIC = "ADD|SUB|MUL|DIV"
-
-
-@rule(f"{_ARITHMETIC}(moved := TRANSPOSE(x), const(c))", f"{_ARITHMETIC}(const(c), moved := TRANSPOSE(x))", above=2)
+@rule("arithmetic(moved := TRANSPOSE(x), const(c))", "arithmetic(const(c), moved := TRANSPOSE(x))", above=2)
 def before_transpose(m: Match) -> Value | None:
     """arithmetic with a constant before a TRANSPOSE
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .dims import Shape
 from .graph import Attrs, Op, Value, short
-from .orders import AS_WRITTEN, Fill, Layout, Renamed
+from .orders import AS_WRITTEN, Elementwise, Fill, Layout, Renamed
 from .traits import Elements, Traits
 
 Result = tuple[Shape, np.dtype]
@@ -47,6 +47,16 @@ class Kind(Traits):
     ``tensorflow``
         name of the raw TensorFlow op with the same operands, and in ``tf_attrs`` its attributes that operands do not
         determine; ``emitters.saved_model.ops`` has the form of all others.
+    ``run_time``
+        attribute among the ``operands`` -> function of the operation and of the attribute: the same with constants that
+        the kernel reads as an extent which only run time knows (-1, or a bound that it clamps).
+    ``float64``
+        the operator that computes the same in float64, of operands of one shape, and does not clamp.
+    ``combines``
+        the reduction ("mul", "max", "min") of STABLEHLO_SCATTER whose body it is.
+    ``slides``
+        every place of the result is computed alike, from a window of places around it: an image of fewer places shows
+        all that it does.  What works on each element by itself does so anyway.
     ``empty(dtype)``
         the value of a reduction over no elements.
     ``evaluate(attrs, *arrays)``
@@ -70,6 +80,10 @@ class Kind(Traits):
     tf_attrs: Fields = field(default_factory=dict)
     evaluate: Evaluate | None = None
     symbolic: Evaluate | None = None
+    run_time: Mapping[str, Callable[[Op, Any], Any]] = field(default_factory=dict)
+    float64: str | None = None
+    combines: str | None = None
+    slides: bool = False
     empty: Callable[[np.dtype], float] | None = None
     operator: str | None
 
@@ -82,6 +96,11 @@ class Kind(Traits):
     def permutes(self) -> bool:
         """TRANSPOSE: a view in another order of axes."""
         return isinstance(self.layout, Renamed) and self.layout.permutes
+
+    @property
+    def is_local(self) -> bool:
+        """Every place of an image is computed alike, from the places around it."""
+        return self.slides or isinstance(self.layout, Elementwise) or self.elements is Elements.ENCODED
 
     @property
     def is_splat(self) -> bool:

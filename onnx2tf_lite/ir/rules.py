@@ -30,8 +30,10 @@ FAMILIES: dict[str, Callable[[Kind], bool]] = {
     "carrier": lambda kind: kind.fuses,  # of an activation
     "clamp": lambda kind: kind.clamps,
     "elementwise": lambda kind: isinstance(kind.layout, Elementwise) and kind.elements is Elements.COMPUTED,
+    "arithmetic": lambda kind: kind.fuses and isinstance(kind.layout, Elementwise),
     "mover": lambda kind: kind.int8 is Int8.MOVES,  # the numbers of one tensor, and perhaps zeros, or fewer of them
     "view": lambda kind: kind.int8 is Int8.MOVES and kind.elements is Elements.COPIED,
+    "reduction": lambda kind: kind.empty is not None,
     "joiner": lambda kind: kind.int8 is Int8.JOINS,
     "kernel": lambda kind: isinstance(kind.int8, FixedScale) or kind.int8 not in (None, *MOVEMENT),
 }

@@ -39,7 +39,24 @@ class Bits(Enum):
 
     SAME = "right on the same bits: movement, equality, arithmetic that wraps"
     ORDERED = "right once the sign bits are flipped"
+    FLIPPED = "right where who hands over the operands has flipped their sign bits"
+    QUOTIENT = "not right: the quotient is composed"
+    REMAINDER = "not right: the remainder is composed"
+    CONVERTED = "not right: the conversion is composed"
+    BODY = "right where its body is: one that orders has the sign bits flipped"
     WRONG = "not right, or there is no such kernel"
+
+
+class Lapse(Enum):
+    """What a kernel makes of infinities and NaN that differs from :class:`Special`."""
+
+    SUM = "infinite sums become the largest number"
+    DIFFERENCE = "infinite differences do"
+    PRODUCT = "infinite products do"
+    QUOTIENT = "infinite quotients do"
+    FIRST = "NaN of the first operand is lost"
+    NAN = "NaN becomes a number"
+    AMONG = "NaN among the elements is lost"
 
 
 class Int8(Enum):
@@ -130,6 +147,7 @@ class Traits:
 
     ``elements``        where the elements of a result come from
     ``special``         what it does with infinities and NaN
+    ``lapse``           where its kernel does something else with them
     ``limits``          numbers between which every float result lies, whatever the operands
     ``saturates``       operands beyond these numbers change a result by less than a fifth of a step of 8 bits
     ``interval``        transfer function of whole numbers (:mod:`.intervals`); None: anything of the dtype
@@ -149,6 +167,7 @@ class Traits:
 
     elements: Elements
     special: Special
+    lapse: Lapse | None
     limits: Limits
     saturates: Limits
     interval: Transfer | None
@@ -186,6 +205,7 @@ def computed(
 _NOTHING = Traits(
     elements=Elements.COMPUTED,
     special=UNKNOWN,
+    lapse=None,
     limits=REALS,
     saturates=REALS,
     interval=None,

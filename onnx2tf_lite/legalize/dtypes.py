@@ -11,6 +11,7 @@ the operands and for the exact result; without it the model is refused, never si
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from ..errors import ConversionError, Problem
 from ..ir import build, rewrite
 from ..ir.graph import SHORT, Graph, Op, Value, short
 from ..ir.intervals import dtype_range, fits
+from ..ir.kinds import KINDS
 from ..ir.ranges import Ranges
 from ..ir.traits import Elements
 from . import infinities, uint64
@@ -163,54 +165,68 @@ class _Stage:
         return carried, back
 
 
+EXPANSIONS: dict[tuple[str, str], Callable[[Op], Value]] = {}
+Expand = TypeVar("Expand", bound=Callable[..., Value])
+
+
+def expands(kind: str, *dtypes: str) -> Callable[[Expand], Expand]:
+    """Register what an operator is instead in dtypes that its kernel lacks, where int32 is not proven to be enough."""
+
+    def register(expand: Expand) -> Expand:
+        EXPANSIONS.update({(kind, dtype): expand for dtype in dtypes})
+        return expand
+
+    return register
+
+
+@expands("ABS", "i64")
+def _absolute(op: Op) -> Value:
+    return build.maximum(op.inputs[0], build.neg(op.inputs[0]))
+
+
+@expands("SQUARE", "i64", "i32")
+def _square(op: Op) -> Value:
+    return build.mul(op.inputs[0], op.inputs[0])
+
+
+@expands("SIGN", "i64")
 def _sign(op: Op) -> Value:
     (x,) = op.inputs
     return build.cast(build.greater(x, 0), x.dtype) - build.cast(build.less(x, 0), x.dtype)  # type: ignore[union-attr]
 
 
-def _arg(reverse: bool) -> Callable[[Op], Value]:
-    """The first of the largest (smallest) elements is the first result of TOPK, which knows int64."""
-
-    def expand(op: Op) -> Value:
-        x, axis = build.cast(op.inputs[0], np.int64), op.attrs["axis"]
-        moved = build.move_axis(-1 - x if reverse else x, axis, -1)  # -1 - x reverses the order and cannot overflow
-        indices = build.topk(moved, 1)[1]
-        return build.cast(build.reshape(indices, op.outputs[0].shape), op.attrs["to"])
-
-    return expand
-
-
-def _quotient(floor: bool) -> Callable[[Op], Value]:
+@expands("DIV", "i64", "u32")
+def _quotient(op: Op, floor: bool = False) -> Value:
     """Exact division of what fits int64."""
-
-    def expand(op: Op) -> Value:
-        x, y = (build.cast(v, np.int64) for v in op.inputs)
-        return build.cast(uint64.quotient(x, y, floor), op.outputs[0].dtype)
-
-    return expand
+    x, y = (build.cast(v, np.int64) for v in op.inputs)
+    return build.cast(uint64.quotient(x, y, floor), op.outputs[0].dtype)
 
 
-def _double(kind: str) -> Callable[[Op], Value]:
+@expands("FLOOR_DIV", "i64", "u32")
+def _floored(op: Op) -> Value:
+    return _quotient(op, floor=True)
+
+
+@expands("ARG_MAX", "i64", "u32")
+def _largest(op: Op, reverse: bool = False) -> Value:
+    """The first of the largest (smallest) elements is the first result of TOPK, which knows int64."""
+    x, axis = build.cast(op.inputs[0], np.int64), op.attrs["axis"]
+    moved = build.move_axis(-1 - x if reverse else x, axis, -1)  # -1 - x reverses the order and cannot overflow
+    indices = build.topk(moved, 1)[1]
+    return build.cast(build.reshape(indices, op.outputs[0].shape), op.attrs["to"])
+
+
+@expands("ARG_MIN", "i64", "u32")
+def _smallest(op: Op) -> Value:
+    return _largest(op, reverse=True)
+
+
+def _double(op: Op) -> Value:
     """The kernels that know float64 do not broadcast."""
-
-    def expand(op: Op) -> Value:
-        return build.emit(kind, *(build.broadcast_to(v, op.outputs[0].shape) for v in op.inputs))
-
-    return expand
+    assert op.kind.float64 is not None
+    return build.emit(op.kind.float64, *(build.broadcast_to(v, op.outputs[0].shape) for v in op.inputs))
 
 
-# What a dtype can do instead where no kernel has it and int32 is not proven.
-EXPANSIONS: dict[tuple[str, str], Callable[[Op], Value]] = {
-    ("ABS", "i64"): lambda op: build.maximum(op.inputs[0], build.neg(op.inputs[0])),
-    ("SQUARE", "i64"): lambda op: build.mul(op.inputs[0], op.inputs[0]),
-    ("SQUARE", "i32"): lambda op: build.mul(op.inputs[0], op.inputs[0]),
-    ("SIGN", "i64"): _sign,
-    **{("DIV", dtype): _quotient(floor=False) for dtype in ("i64", "u32")},
-    **{("FLOOR_DIV", dtype): _quotient(floor=True) for dtype in ("i64", "u32")},
-    **{
-        (kind, "f64"): _double(f"STABLEHLO_{long}")
-        for kind, long in {"ADD": "ADD", "MUL": "MULTIPLY", "MAXIMUM": "MAXIMUM", "MINIMUM": "MINIMUM"}.items()
-    },
-    **{("ARG_MAX", dtype): _arg(reverse=False) for dtype in ("i64", "u32")},
-    **{("ARG_MIN", dtype): _arg(reverse=True) for dtype in ("i64", "u32")},
-}
+for _kind in KINDS.values():
+    if _kind.float64:
+        expands(_kind.name, "f64")(_double)

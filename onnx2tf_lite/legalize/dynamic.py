@@ -7,7 +7,7 @@ symbols.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,6 @@ from ..ir.dims import Atom, Dim, DimFunction, Expr
 from ..ir.graph import Graph, Op, Value, constant
 from ..ir.kinds.movement import end_mask
 
-CLAMPED = 2**31 - 1  # a slice bound beyond the extent: the kernel clamps it
 CANDIDATES = 4  # values remembered per extent; operands of the operation are always considered
 CALLS = {"//": build.floor_div, "%": build.floor_mod, "min": build.minimum, "max": build.maximum}
 
@@ -81,8 +80,8 @@ def _flat(attribute: Any) -> list[Dim]:
 def _attribute(stage: _Extents, op: Op, name: str) -> Any:
     """The attribute with constants that mean the same, or as a run-time tensor."""
     attribute = op.attrs[name]
-    rewrite = SHORTCUTS.get((op.kind.name, name))
-    attribute = rewrite(op, attribute) if rewrite else attribute
+    shortcut = op.kind.run_time.get(name)
+    attribute = shortcut(op, attribute) if shortcut else attribute
     flat = _flat(attribute)
     if dims.is_static(flat):
         return attribute
@@ -90,56 +89,6 @@ def _attribute(stage: _Extents, op: Op, name: str) -> Any:
     if not isinstance(attribute, tuple):
         return build.reshape(vector, ())
     return build.reshape(vector, np.shape(np.array(attribute, object)))
-
-
-def _one_unknown(op: Op, shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
-    """-1 for a single symbolic extent; not beside a 0, where -1 has no meaning."""
-    symbolic = sum(isinstance(d, Expr) for d in shape)
-    return tuple(-1 if isinstance(d, Expr) else d for d in shape) if symbolic == 1 and 0 not in shape else shape
-
-
-def _to_the_end(op: Op, size: tuple[Dim, ...]) -> tuple[Dim, ...]:
-    """-1 where a slice ends with its operand."""
-    assert op.inputs[0] is not None
-    begin = op.attrs["begin"]
-    if isinstance(begin, Value):
-        begin = [None] * len(size)
-    return tuple(
-        -1 if isinstance(s, Expr) and (s == d if b is None else s + b == d) and b is not None else s
-        for s, b, d in zip(size, begin, op.inputs[0].shape, strict=True)
-    )
-
-
-def _clamped_begin(op: Op, begin: tuple[Dim, ...]) -> tuple[Dim, ...]:
-    """A bound that the kernel clamps, where a reversed slice begins with the last element."""
-    return tuple(
-        CLAMPED if s < 0 and isinstance(b, Expr) and b == d - 1 else b
-        for b, s, d in zip(begin, op.attrs["strides"], op.inputs[0].shape, strict=True)  # type: ignore[union-attr]
-    )
-
-
-def _clamped_end(op: Op, end: tuple[Dim, ...]) -> tuple[Dim, ...]:
-    """A bound that the kernel clamps, where a slice ends with its operand; in a run-time tensor, which has no end mask,
-    also where a reversed slice runs through element 0.
-    """
-    strides = op.attrs["strides"]
-    end = tuple(
-        CLAMPED if s > 0 and isinstance(e, Expr) and e == d else e
-        for e, s, d in zip(end, strides, op.inputs[0].shape, strict=True)  # type: ignore[union-attr]
-    )
-    if dims.is_static(end):
-        return end
-    return tuple(-CLAMPED if s < 0 and isinstance(e, int) and e < 0 else e for e, s in zip(end, strides, strict=True))
-
-
-SHORTCUTS: dict[tuple[str, str], Callable[[Op, Any], Any]] = {
-    ("RESHAPE", "shape"): _one_unknown,
-    ("IDENTITY", "shape"): _one_unknown,
-    ("SLICE", "size"): _to_the_end,
-    ("SPLIT_V", "sizes"): _one_unknown,
-    ("STRIDED_SLICE", "begin"): _clamped_begin,
-    ("STRIDED_SLICE", "end"): _clamped_end,
-}
 
 
 class _Extents:

@@ -21,7 +21,9 @@ import numpy as np
 from ..ir import build as b
 from ..ir import rewrite
 from ..ir.graph import Graph, Op, Value
+from ..ir.kinds.reduction import AT_RUN_TIME
 from ..ir.kinds.shapes import broadcast
+from ..ir.traits import Lapse
 from . import guards
 from .specials import LARGEST, NONE, Span, Spans, Visible, tests
 
@@ -43,7 +45,7 @@ def restore(graph: Graph) -> None:
         asked = Visible(graph, Spans(graph), suspicion=True)
         suspects = {v: Span(special=asked.of[v]) for v in graph.inputs if v in asked.of}
     spans = Spans(graph, suspects)
-    if not any(spans.of(v).special for g in parts for op in g.ops if FORMS.get(op.kind.name) for v in op.outputs):
+    if not any(spans.of(v).special for g in parts for op in g.ops if op.kind.lapse for v in op.outputs):
         return
     seen = Visible(graph, spans)
     for part in parts:
@@ -52,7 +54,7 @@ def restore(graph: Graph) -> None:
 
 def _rewrite(graph: Graph, spans: Spans, seen: Visible) -> None:
     for op in rewrite.walk(graph):
-        form = FORMS.get(op.kind.name)
+        form = FORMS.get(op.kind.lapse)
         told = spans.of(op.outputs[0]).special & seen.of.get(op.outputs[0], NONE) if form else NONE
         made = None
         if form is not None and told and op.outputs[0].dtype == np.float32:
@@ -83,7 +85,7 @@ def _infinite(x: Value, signs: frozenset[str]) -> Value:
 
 def _added(op: Op, spans: Spans, told: frozenset[str]) -> Value | None:
     x, y = _both(op)
-    subtract = op.is_a("SUB")
+    subtract = op.kind.lapse is Lapse.DIFFERENCE
     signs = [spans.of(v).special & SIGNS for v in (x, y)]
     if not any(signs) or not told & SIGNS:
         return None
@@ -136,29 +138,27 @@ def _larger(op: Op, spans: Spans, told: frozenset[str]) -> Value | None:
     return b.where(_nan(x), x, b.emit(op.kind.name, x, y))
 
 
-def _exponential(op: Op, spans: Spans, told: frozenset[str]) -> Value | None:
+def _restored(op: Op, spans: Spans, told: frozenset[str]) -> Value | None:
     (x,) = op.inputs
     assert x is not None
-    return b.where(_nan(x), x, b.exp(x)) if "n" in spans.of(x).special & told else None
+    return b.where(_nan(x), x, b.emit(op.kind.name, x)) if "n" in spans.of(x).special & told else None
 
 
 def _reduced(op: Op, spans: Spans, told: frozenset[str]) -> Value | None:
-    (x,) = op.inputs
+    x, *axes = op.inputs
     assert x is not None
     if "n" not in spans.of(x).special & told:
         return None
-    there = b.emit("REDUCE_ANY", _nan(x), **op.attrs)
-    return b.where(there, np.float32(np.nan), b.emit(op.kind.name, x, **op.attrs))
+    there = b.emit(f"REDUCE_ANY{AT_RUN_TIME}" if axes else "REDUCE_ANY", _nan(x), *axes, **op.attrs)
+    return b.where(there, np.float32(np.nan), b.emit(op.kind.name, x, *axes, **op.attrs))
 
 
-FORMS: dict[str, Form] = {
-    "ADD": _added,
-    "SUB": _added,
-    "MUL": _multiplied,
-    "DIV": _divided,
-    "MAXIMUM": _larger,
-    "MINIMUM": _larger,
-    "EXP": _exponential,
-    "REDUCE_MAX": _reduced,
-    "REDUCE_MIN": _reduced,
+FORMS: dict[Lapse | None, Form] = {
+    Lapse.SUM: _added,
+    Lapse.DIFFERENCE: _added,
+    Lapse.PRODUCT: _multiplied,
+    Lapse.QUOTIENT: _divided,
+    Lapse.FIRST: _larger,
+    Lapse.NAN: _restored,
+    Lapse.AMONG: _reduced,
 }

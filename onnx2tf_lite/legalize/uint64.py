@@ -118,14 +118,12 @@ def _divided(part: int) -> Form:
     return form
 
 
-# STABLEHLO_ ones are the bodies of a scatter, which flips what it hands to them
-FORMS: dict[str, Form | None] = {
-    **dict.fromkeys(("STABLEHLO_MAXIMUM", "STABLEHLO_MINIMUM")),
-    "DIV": _divided(0),
-    "FLOOR_DIV": _divided(0),
-    "FLOOR_MOD": _divided(1),
-    "CAST": _cast,
-    "STABLEHLO_SCATTER": _scattered,
+FORMS: dict[Bits, Form] = {
+    Bits.ORDERED: _flipped,
+    Bits.QUOTIENT: _divided(0),
+    Bits.REMAINDER: _divided(1),
+    Bits.CONVERTED: _cast,
+    Bits.BODY: _scattered,
 }
 
 
@@ -179,14 +177,13 @@ def _values(graph: Graph) -> Iterable[Value]:
 
 def _rewrite(graph: Graph, wide: Wide, refuse: Callable[[Op, str], None]) -> None:
     for op in rewrite.walk(graph):
-        name, bits = op.kind.name, op.kind.bits
-        form = FORMS.get(name, _flipped if bits is Bits.ORDERED else None)
+        form = FORMS.get(op.kind.bits)
         touched = any(v in wide for v in [*op.inputs, *op.outputs])
         if touched and form is not None:
             rewrite.replace(op, form(op, wide))
             continue
-        if touched and bits is not Bits.SAME and name not in FORMS:
-            refuse(op, f"TFLite's {name} has no uint64 kernel, and none that is right for the same bits")
+        if touched and op.kind.bits is Bits.WRONG:
+            refuse(op, f"TFLite's {op.kind.name} has no uint64 kernel, and none that is right for the same bits")
         graph.ops.append(op)
 
 

@@ -10,6 +10,7 @@ from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim, Shape
 from ..ir.graph import Graph, Value, building, constant, current_graph
+from ..ir.kinds import KINDS
 from ..ir.ranges import Ranges
 from .reductions import descending
 from .registry import Unsupported, fixed, op
@@ -127,7 +128,7 @@ def one_hot(index: Value, depth: Value, values: Value, *, axis: int = -1) -> Val
 
 # ------------------------------------------------------------------------------------------------ writing
 
-BODIES = {"mul": "STABLEHLO_MULTIPLY", "max": "STABLEHLO_MAXIMUM", "min": "STABLEHLO_MINIMUM", "none": None}
+BODIES = {"none": None} | {kind.combines: name for name, kind in KINDS.items() if kind.combines}
 
 
 def _distinct(index: Value) -> bool:

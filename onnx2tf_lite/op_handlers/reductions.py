@@ -103,31 +103,24 @@ def _squared(x: Value) -> Value:
     return b.square(x) if x.dtype.kind == "f" else x * x
 
 
-# what is done to each element, the kernel (behind a stroke that of bools), what is done to each result
-REDUCTIONS: dict[str, tuple[Step, str, Step]] = {
-    "ReduceSum": (_same, "SUM", _same),
-    "ReduceMean": (_same, "MEAN", _same),
-    "ReduceProd": (_same, "REDUCE_PROD", _same),
-    "ReduceMax": (_same, "REDUCE_MAX|REDUCE_ANY", _same),
-    "ReduceMin": (_same, "REDUCE_MIN|REDUCE_ALL", _same),
-    "ReduceL1": (m.absolute, "SUM", _same),
-    "ReduceL2": (_squared, "SUM", _real(b.sqrt)),
-    "ReduceSumSquare": (_squared, "SUM", _same),
-    "ReduceLogSum": (_same, "SUM", _real(b.log)),
-}
-
-
-def _register(name: str, before: Step, kinds: str, after: Step) -> None:
-    kind, _, logical = kinds.partition("|")
+def _register(name: str, kind: str, before: Step = _same, after: Step = _same, of_bools: str = "") -> None:
+    """A handler: what is done to each element, the kernel (and that of bools), what is done to each result."""
 
     @op(name)
     def handler(x: Value, axes: Value | None = None, *, keepdims: int = 1, noop_with_empty_axes: int = 0) -> Value:
-        kernel = logical or kind if x.dtype == bool else kind
+        kernel = of_bools if of_bools and x.dtype == bool else kind
         return after(_reduce(kernel, before(x), reduced_axes(x, axes, noop_with_empty_axes), keepdims))
 
 
-for _name, _row in REDUCTIONS.items():
-    _register(_name, *_row)
+_register("ReduceSum", "SUM")
+_register("ReduceMean", "MEAN")
+_register("ReduceProd", "REDUCE_PROD")
+_register("ReduceMax", "REDUCE_MAX", of_bools="REDUCE_ANY")
+_register("ReduceMin", "REDUCE_MIN", of_bools="REDUCE_ALL")
+_register("ReduceL1", "SUM", before=m.absolute)
+_register("ReduceL2", "SUM", before=_squared, after=_real(b.sqrt))
+_register("ReduceSumSquare", "SUM", before=_squared)
+_register("ReduceLogSum", "SUM", after=_real(b.log))
 
 
 @op("ReduceLogSumExp")

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import onnx
 
+from ..ir.kinds import KINDS
 from .operands import Seen
 from .parted import Parted, Segment
 from .parts import ModelPart, Parts
@@ -19,10 +20,8 @@ WINDOWS = {"Conv", "MaxPool", "AveragePool"}
 POINTWISE = {"Add", "Sub", "Mul", "Div", "Max", "Min", "Relu", "LeakyRelu", "PRelu", "Clip", "Elu", "HardSigmoid",
              "HardSwish", "Sigmoid", "Tanh", "Identity", "Concat", "Constant", "ConstantOfShape"}  # fmt: skip
 ALIKE = WINDOWS | POINTWISE | {"BatchNormalization", "QuantizeLinear", "DequantizeLinear"}
-#: The same in a file.
-KERNELS = {"CONV_2D", "DEPTHWISE_CONV_2D", "MAX_POOL_2D", "AVERAGE_POOL_2D", "ADD", "SUB", "MUL", "DIV", "MAXIMUM",
-           "MINIMUM", "RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LEAKY_RELU", "PRELU", "ELU", "LOGISTIC", "TANH",
-           "HARD_SWISH", "CONCATENATION", "PAD", "PADV2", "QUANTIZE", "DEQUANTIZE"}  # fmt: skip
+#: The same in a file (RELU_0_TO_1 is none that we write).
+KERNELS = {"RELU_0_TO_1"} | {kind.operator for kind in KINDS.values() if kind.is_local}
 
 
 def smaller(model: Parts, part: ModelPart, file: Parted, segment: Segment, seen: Mapping[str, Seen]) -> int:

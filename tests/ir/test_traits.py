@@ -14,7 +14,7 @@ from onnx2tf_lite.ir.intervals import Interval
 from onnx2tf_lite.ir.kind import define
 from onnx2tf_lite.ir.kinds import KINDS
 from onnx2tf_lite.ir.kinds.shapes import compared, joined, same
-from onnx2tf_lite.ir.traits import MOVER, REALS, Bits, Elements, FixedScale, Traits, computed
+from onnx2tf_lite.ir.traits import MOVER, REALS, Bits, Elements, FixedScale, Lapse, Traits, computed
 from tests.emitters.cases import CASES, program
 from tests.emitters.numpy_ops import results
 
@@ -313,7 +313,7 @@ def test_the_same_bits_serve_uint64(key: str) -> None:
         np.testing.assert_array_equal(got.astype(want.dtype) if want.dtype == np.uint64 else got, want)
 
 
-@with_trait(lambda kind: kind.bits is Bits.ORDERED)
+@with_trait(lambda kind: kind.bits in (Bits.ORDERED, Bits.FLIPPED))
 def test_flipped_bits_serve_the_order_of_uint64(key: str) -> None:
     op, arrays = OPERATIONS[key]
     given = _wide(op, arrays)
@@ -323,6 +323,42 @@ def test_flipped_bits_serve_the_order_of_uint64(key: str) -> None:
     for got, want in zip(signed, wanted, strict=True):
         back = got.view(np.uint64) ^ top if got.dtype == np.int64 and want.dtype == np.uint64 else got
         np.testing.assert_array_equal(back, want)
+
+
+# ------------------------------------------------------------------------------------------------ one and the same
+
+
+@with_trait(lambda kind: kind.float64 is not None)
+def test_the_kernel_of_float64_computes_the_same(key: str) -> None:
+    op, arrays = OPERATIONS[key]
+    wide = [np.asarray(a, np.float64) for a in arrays]
+    other = KINDS[op.kind.float64 or ""]
+    assert "f64" in other.types.split() and other.evaluate is not None
+    np.testing.assert_array_equal(other.evaluate({}, *wide), evaluate(op, wide)[0])
+
+
+COMBINES = {"mul": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+@with_trait(lambda kind: kind.combines is not None)
+def test_the_body_of_a_scatter_is_its_reduction(key: str) -> None:
+    op, arrays = OPERATIONS[key]
+    np.testing.assert_array_equal(evaluate(op, arrays)[0], COMBINES[op.kind.combines or ""](*arrays))
+
+
+@with_trait(lambda kind: kind.lapse is not None)
+def test_what_a_kernel_loses_is_there(key: str) -> None:
+    """Infinite results of finite operands, or NaN: of the first operand alone."""
+    op, arrays = OPERATIONS[key]
+    if op.kind.lapse in (Lapse.FIRST, Lapse.NAN, Lapse.AMONG):
+        first = np.full_like(arrays[0], np.nan) if arrays[0].dtype.kind == "f" else arrays[0]
+        (found,) = evaluate(op, [first, *arrays[1:]])
+        assert np.isnan(found).all() or found.dtype.kind != "f"
+    else:
+        rng = np.random.default_rng(0)
+        assert any(np.isinf(evaluate(op, drawn(arrays, rng, FINITE))[0]).any() for _ in range(50)) or all(
+            a.dtype.kind != "f" for a in arrays
+        )
 
 
 def test_every_kind_is_asked() -> None:

@@ -10,7 +10,6 @@ import pytest
 from onnx2tf_lite.errors import ConversionError
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.graph import Graph, Value, building
-from onnx2tf_lite.ir.kind import KINDS
 from onnx2tf_lite.ir.traits import Bits
 from onnx2tf_lite.ir.verify import verify
 from onnx2tf_lite.legalize.dtypes import legalize
@@ -174,5 +173,5 @@ def test_what_has_no_form_is_refused() -> None:
         run(lambda x: b.reduce("MEAN", x, (0,)), np.zeros((3, 4), U64))
 
 
-def test_a_form_is_for_what_is_not_right_on_the_same_bits() -> None:
-    assert all(KINDS[name].bits is not Bits.SAME for name in FORMS)
+def test_what_is_not_right_on_the_same_bits_has_a_form() -> None:
+    assert set(FORMS) == set(Bits) - {Bits.SAME, Bits.FLIPPED, Bits.WRONG}

@@ -99,6 +99,7 @@ define(
     max_rank=4,
     options=("Conv2DOptions", {"padding": "padding", **_FUSED, **_strides("HW")}),
     versions="3:qi8 4:qi16 5:@hybrid 6:@grouped",
+    slides=True,
     features={"hybrid": hybrid, "grouped": lambda op: op.inputs[0].shape[-1] != op.inputs[1].shape[-1]},
 )
 
@@ -122,6 +123,7 @@ define(
         {"padding": "padding", "depthMultiplier": "multiplier", **_FUSED, **_strides("HW")},
     ),
     versions="2:@dilated 3:qi8 5:qi16 6:@hybrid",
+    slides=True,
     features={"hybrid": hybrid, "dilated": lambda op: any(d != 1 for d in op.attrs.get("dilations", ()))},
 )
 
@@ -162,6 +164,7 @@ define(
     typed=(0, 1),
     max_rank=5,
     options=_CONV_3D,
+    slides=True,
 )
 # x[N,D,H,W,C], weights[KD,KH,KW,O,C], bias[O]
 define(
@@ -195,7 +198,7 @@ def pool(name: str, traits: Traits) -> None:
     """Define a pool; MAX counts padding as -inf, AVERAGE leaves it out of the count."""
     kernel = {"filterHeight": lambda op: op.attrs["kernel"][0], "filterWidth": lambda op: op.attrs["kernel"][1]}
     options = ("Pool2DOptions", {"padding": "padding", **_FUSED, **_steps("HW"), **kernel})
-    form = {"layout": CHANNELS_LAST, "types": "f32", "max_rank": 4, "versions": "2:qi8|qu8 3:qi16"}
+    form = {"layout": CHANNELS_LAST, "types": "f32", "max_rank": 4, "versions": "2:qi8|qu8 3:qi16", "slides": True}
     define(name, _pool, traits, options=options, **form)
 
 

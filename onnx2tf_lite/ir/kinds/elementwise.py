@@ -30,6 +30,7 @@ from ..traits import (
     Bits,
     Elements,
     Int8,
+    Lapse,
     Traits,
     computed,
     real,
@@ -135,21 +136,34 @@ def _fused(options: str, versions: str, tensorflow: str | None) -> Fields:
     return _form(options, versions, tensorflow, fusedActivationFunction="activation")
 
 
-_SUM = computed(SUMS, REALS, monotone(operator.add), Bits.SAME, Int8.SUM, int16=True, commutes=True, fuses=True)
-_DIFFERENCE = computed("+- +- +- n n", REALS, corners(operator.sub), Bits.SAME, Int8.SUM, int16=True, fuses=True)
-_PRODUCT = computed(
-    PRODUCTS, REALS, corners(operator.mul), Bits.SAME, Int8.PRODUCT, int16=True, commutes=True, fuses=True
+_FUSES: Fields = {"int16": True, "fuses": True}
+_SUM = computed(SUMS, REALS, monotone(operator.add), Bits.SAME, Int8.SUM, commutes=True, lapse=Lapse.SUM, **_FUSES)
+_DIFFERENCE = computed(
+    "+- +- +- n n", REALS, corners(operator.sub), Bits.SAME, Int8.SUM, lapse=Lapse.DIFFERENCE, **_FUSES
 )
-_EXTREME = PICKER.but(bits=Bits.ORDERED, int8=Int8.JOINS, commutes=True)
-_QUOTIENT = computed("+-n +- +- n n", REALS, divided, Bits.WRONG, None, fuses=True, trap=_divisor)
-_FLOORED = computed("+-n +-n +-n n n", REALS, divided, Bits.WRONG, None, trap=_divisor)
-_REMAINDER = computed("n +n -n n n", REALS, modulo, Bits.WRONG, None, trap=_divisor)
+_PRODUCT = computed(
+    PRODUCTS, REALS, corners(operator.mul), Bits.SAME, Int8.PRODUCT, commutes=True, lapse=Lapse.PRODUCT, **_FUSES
+)
+_EXTREME = PICKER.but(bits=Bits.ORDERED, int8=Int8.JOINS, commutes=True, lapse=Lapse.FIRST)
+_QUOTIENT = computed(
+    "+-n +- +- n n", REALS, divided, Bits.QUOTIENT, None, fuses=True, trap=_divisor, lapse=Lapse.QUOTIENT
+)
+_FLOORED = computed("+-n +-n +-n n n", REALS, divided, Bits.QUOTIENT, None, trap=_divisor)
+_REMAINDER = computed("n +n -n n n", REALS, modulo, Bits.REMAINDER, None, trap=_divisor)
 _POWER = real("+-n + +- . n", REALS, None)
 _LOGIC = whole(None, Bits.WRONG, commutes=True)
 _INTEGERS, _BITS = "f32 i32 i64", "i8 u8 i16 u16 i32 u32"
 _ANY = "f32 i32 i64 i8 u8 i16"
 
-binary("ADD", np.add, operator.add, _INTEGERS, _SUM, **_fused("Add", "2:qi8|qu8 3:qi16 4:i64", "AddV2"))
+binary(
+    "ADD",
+    np.add,
+    operator.add,
+    _INTEGERS,
+    _SUM,
+    float64="STABLEHLO_ADD",
+    **_fused("Add", "2:qi8|qu8 3:qi16 4:i64", "AddV2"),
+)
 binary(
     "SUB", np.subtract, operator.sub, _INTEGERS, _DIFFERENCE, **_fused("Sub", "2:qi8|qu8 3:rank>4 4:i64 5:qi16", "Sub")
 )
@@ -159,6 +173,7 @@ binary(
     operator.mul,
     _INTEGERS + " u32",
     _PRODUCT,
+    float64="STABLEHLO_MULTIPLY",
     **_fused("Mul", "2:qi8|qu8 3:@enlarges 4:qi16 5:i64 7:u32", "Mul"),
 )
 binary("DIV", _divide, None, "f32 i32", _QUOTIENT, **{**_fused("Div", "2:rank>4", None), "symbolic": _quotient})
@@ -177,6 +192,7 @@ binary(
     dims.maximum,
     _ANY,
     _EXTREME.but(interval=monotone(max)),
+    float64="STABLEHLO_MAXIMUM",
     **_form("MaximumMinimum", _versions, "Maximum"),
 )
 binary(
@@ -185,6 +201,7 @@ binary(
     dims.minimum,
     _ANY,
     _EXTREME.but(interval=monotone(min)),
+    float64="STABLEHLO_MINIMUM",
     **_form("MaximumMinimum", _versions, "Minimum"),
 )
 binary("POW", np.power, None, "f32 i32", _POWER, **_form("Pow", "", "Pow"))
@@ -215,7 +232,7 @@ define(
 
 # equal shapes only, no broadcast: bits, and the bodies of STABLEHLO_SCATTER (float64 has no other kernels)
 _WIDE = "f32 f64 i8 u8 i16 u16 i32 u32 i64"
-_BODY = PICKER.but(interval=None, commutes=True, bits=Bits.ORDERED)
+_BODY = PICKER.but(interval=None, commutes=True, bits=Bits.FLIPPED)
 _STABLE_SUM = computed(SUMS, REALS, None, Bits.WRONG, None, commutes=True, trap=_unequal)
 _STABLE_PRODUCT = computed(PRODUCTS, REALS, None, Bits.SAME, None, commutes=True)
 binary(
@@ -227,9 +244,9 @@ binary(
     tensorflow="BitwiseAnd",
 )
 binary("STABLEHLO_ADD", np.add, None, _WIDE, _STABLE_SUM, tensorflow="AddV2")
-binary("STABLEHLO_MULTIPLY", np.multiply, None, _WIDE, _STABLE_PRODUCT, tensorflow="Mul")
-binary("STABLEHLO_MAXIMUM", np.maximum, None, _WIDE, _BODY, tensorflow="Maximum")
-binary("STABLEHLO_MINIMUM", np.minimum, None, _WIDE, _BODY, tensorflow="Minimum")
+binary("STABLEHLO_MULTIPLY", np.multiply, None, _WIDE, _STABLE_PRODUCT, combines="mul", tensorflow="Mul")
+binary("STABLEHLO_MAXIMUM", np.maximum, None, _WIDE, _BODY, combines="max", tensorflow="Maximum")
+binary("STABLEHLO_MINIMUM", np.minimum, None, _WIDE, _BODY, combines="min", tensorflow="Minimum")
 
 
 def comparison(name: str, function: Evaluate, on_dims: Evaluate | None, tf: str, traits: Traits) -> None:

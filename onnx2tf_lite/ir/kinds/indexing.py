@@ -186,7 +186,7 @@ def _indexed_axes(op: Op) -> list[int]:
 define(
     "STABLEHLO_SCATTER",
     lambda inputs, attrs: (inputs[0].shape, inputs[0].dtype),
-    computed(DOTS, REALS, None, Bits.WRONG, None),
+    computed(DOTS, REALS, None, Bits.BODY, None),
     types="f32 i8 u8 i16 i32 i64 u32 bool",
     typed=(0, 2),
     max_rank=8,

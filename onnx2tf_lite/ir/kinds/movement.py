@@ -18,6 +18,7 @@ from ..kind import Evaluate, Infer, Result, define
 from ..orders import AS_WRITTEN, CHANNELS_LAST, AnyOrder, Layout, Renamed
 from ..traits import MOVER, PICKER, Elements, Int8, Traits
 from .reduction import AT_RUN_TIME
+from .run_time import clamped_begin, clamped_end, one_unknown, to_the_end
 from .shapes import broadcast, like, same
 
 I32 = np.dtype(np.int32)
@@ -78,6 +79,7 @@ rearranged(
     Renamed(),
     types="",
     operands=(0, "shape"),
+    run_time={"shape": one_unknown},
     options=("ReshapeOptions", {}),
     tensorflow="Reshape",
 )
@@ -91,6 +93,7 @@ define(
     max_rank=6,
     operator="RESHAPE",
     operands=(0, "shape"),
+    run_time={"shape": one_unknown},
     options=("ReshapeOptions", {}),
 )
 
@@ -128,6 +131,7 @@ rearranged(
     max_rank=6,
     options=("ConcatenationOptions", {"axis": "axis"}),
     versions="2:i8 3:i16 4:u32",
+    slides=True,
 )
 rearranged(
     "PACK",
@@ -176,6 +180,7 @@ rearranged(
     AnyOrder(axis=("axis",)),
     types="f32 i8 u8 i16 i32 i64",
     operands=(0, "sizes", "axis"),
+    run_time={"sizes": one_unknown},
     options=("SplitVOptions", {"numSplits": lambda op: len(op.outputs)}),
     versions="2:i8",
     tensorflow="SplitV",
@@ -219,6 +224,7 @@ rearranged(
     AnyOrder(per_axis=("begin", "size")),
     types="",
     operands=(0, "begin", "size"),
+    run_time={"size": to_the_end},
     options=("SliceOptions", {}),
     versions="2:i8 4:i16 5:rank>4 6:u32",
     tensorflow="Slice",
@@ -233,6 +239,7 @@ rearranged(
     AnyOrder(per_axis=("begin", "end", "strides")),
     types="",
     operands=(0, "begin", "end", "strides"),
+    run_time={"begin": clamped_begin, "end": clamped_end},
     options=("StridedSliceOptions", {"endMask": lambda op: end_mask(op.attrs)}),
     versions=_STRIDED_VERSIONS,
     tensorflow="StridedSlice",
@@ -279,6 +286,7 @@ define(
     options=("PadOptions", {}),
     versions="2:i8|u8 3:i16 4:rank>4 5:bool",
     tensorflow="Pad",
+    slides=True,
     evaluate=lambda attrs, x: np.pad(x, attrs["pads"]),
 )
 define(
@@ -293,6 +301,7 @@ define(
     options=("PadV2Options", {}),
     versions="2:i8|u8 3:i16 4:rank>4",
     tensorflow="PadV2",
+    slides=True,
     evaluate=lambda attrs, x, fill: np.pad(x, attrs["pads"], constant_values=fill.item()),
 )
 define(

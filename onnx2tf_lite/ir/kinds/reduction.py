@@ -11,7 +11,7 @@ from .. import intervals
 from ..graph import Attrs, Op, Value
 from ..kind import Evaluate, Fields, Result, define
 from ..orders import LAST_AXIS, AnyOrder
-from ..traits import DOTS, PICKER, REALS, TOTALS, Bits, Elements, FixedScale, Int8, Traits, computed, real, whole
+from ..traits import DOTS, PICKER, REALS, TOTALS, Bits, Elements, FixedScale, Int8, Lapse, Traits, computed, real, whole
 from .shapes import same
 
 
@@ -85,7 +85,7 @@ def reducer(
 
 _INTEGERS = "f32 i8 u8 i16 i32 i64"
 _NUMBERS, _8 = "f32 i32 i64", "2:qi8|qu8 3:qi16"
-_EXTREME = PICKER.but(bits=Bits.ORDERED, int8=Int8.MOVES)
+_EXTREME = PICKER.but(bits=Bits.ORDERED, int8=Int8.MOVES, lapse=Lapse.AMONG)
 _MEAN = computed(TOTALS, REALS, intervals.first, Bits.WRONG, Int8.RESCALES, int16=True)
 reducer("MEAN", _mean, _NUMBERS, _8, "Mean", always(np.nan), _MEAN)
 reducer("SUM", np.sum, _NUMBERS, _8, "Sum", always(0), computed(TOTALS, REALS, intervals.summed, Bits.SAME, None))

@@ -27,6 +27,7 @@ from ..traits import (
     Elements,
     FixedScale,
     Int8,
+    Lapse,
     Traits,
     computed,
     real,
@@ -120,7 +121,7 @@ unary(
     computed(". + + . n", POSITIVE, absolute, Bits.WRONG, Int8.RESCALES, int16=True),
 )
 unary("NEG", np.negative, "f32 i32 i64", "", "Neg", computed(". - + . n", REALS, negated, Bits.SAME, None))
-unary("EXP", np.exp, "f32", _8_16, "Exp", real("+ + . . n", POSITIVE, Int8.RESCALES, int16=True))
+unary("EXP", np.exp, "f32", _8_16, "Exp", real("+ + . . n", POSITIVE, Int8.RESCALES, int16=True, lapse=Lapse.NAN))
 unary("LOG", np.log, "f32", _8_16, "Log", real("-n + n . n", REALS, Int8.RESCALES, int16=True))
 unary("SQRT", np.sqrt, "f32", _8_16, "Sqrt", real("n + n . n", POSITIVE, Int8.RESCALES, int16=True))
 unary(
@@ -202,7 +203,7 @@ define(
 define(
     "CAST",
     lambda inputs, attrs: (inputs[0].shape, attrs["to"]),
-    computed("+- + - . n", REALS, converted, Bits.WRONG, None, elements=Elements.CONVERTED, trap=_uint64),
+    computed("+- + - . n", REALS, converted, Bits.CONVERTED, None, elements=Elements.CONVERTED, trap=_uint64),
     layout=ELEMENTWISE,
     types="f32 f64 f16 i8 u8 i16 u16 i32 u32 i64 bool",
     max_rank=8,

@@ -1,0 +1,5 @@
+"""``python -m tests.house``."""
+
+from tests.house import main
+
+raise SystemExit(main())
