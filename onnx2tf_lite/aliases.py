@@ -203,7 +203,7 @@ _OURS = [
         _set("-qns --quant_norm_std S", "calibration_std", "0.5,0.5,0.5 or [[[[0.5,0.5,0.5]]]]; default: 0 and 1",
              _literal, reader="quantisation", form="str | Sequence[float]"),
         _set("--calibration-bgr", "calibration_bgr", "the model takes blue first", True, reader="quantisation"),
-        _set("--random-calibration", "calibration_random", "noise instead of data, for a first look", True,
+        _set("--random-calibration", "random_calibration", "noise instead of data, for a first look", True,
              reader="quantisation"),
         _set("--min-sqnr DB", "min_sqnr", "keep operations in 16 bits or float until every output has it",
              _number(words.limit), reader="quantisation", form="float"),

@@ -162,7 +162,7 @@ class _Conversion:
             output_names=o.output_names,
         )
         self.quantises = any(row.branch in RECIPES for row in self.wanted)
-        calibrated = o.calibration is not None or bool(o.calibration_parts) or o.calibration_random
+        calibrated = o.calibration is not None or bool(o.calibration_parts) or o.random_calibration
         self.quantiser = self._quantiser() if self.quantises or calibrated else None
         if self.quantiser and self.quantiser.data.given and not self.quantises:
             self.log.warn("the calibration data is not used: no quantised file is asked for (-oiqt, --outputs)")
@@ -178,7 +178,7 @@ class _Conversion:
 
         o = self.options
         look = {"mean": o.calibration_mean, "std": o.calibration_std, "bgr": o.calibration_bgr}
-        data = CalibrationData.of(o.calibration, o.calibration_parts, random=o.calibration_random, **look)
+        data = CalibrationData.of(o.calibration, o.calibration_parts, random=o.random_calibration, **look)
         ends, goal = (np.dtype(o.input_dtype), np.dtype(o.output_dtype)), Goal(o.min_sqnr, o.min_agreement)
         return Quantiser(data, o.per_channel, *ends, self.log.step, self.log.warn, goal)
 

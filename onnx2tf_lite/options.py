@@ -26,7 +26,7 @@ class Options:
     ``calibration``      samples for quantised kinds: arrays by input name, .npz, .npy or folder of images
     ``calibration_parts``  the same, a row for each input: name, .npy, perhaps mean and deviation
     ``calibration_mean``, ``calibration_std``, ``calibration_bgr``  of the images in the folder
-    ``calibration_random``  noise instead
+    ``random_calibration``  noise instead
     ``min_sqnr``, ``min_agreement``  what mixed precision has to reach
     ``per_channel``      a scale for each output channel of weights
     ``input_dtype``, ``output_dtype``  of ``full_integer_quant``
@@ -67,7 +67,7 @@ class Options:
     calibration_mean: ArrayLike = 0.0
     calibration_std: ArrayLike = 1.0
     calibration_bgr: bool = False
-    calibration_random: bool = False
+    random_calibration: bool = False
     min_sqnr: float | None = None
     min_agreement: float | None = None
     per_channel: bool = True

@@ -105,6 +105,7 @@ QUANTISED = (
     "integer_quant_with_int16_act",
     "full_integer_quant_with_int16_act",
     "weight_only_int8",
+    "weight_only_int4",
 )
 
 #: In the order in which they are written and reported.

@@ -41,13 +41,15 @@ SMALL = 256  # elements of a tensor whose contents are tracked symbolically
 class Quant:
     """Affine quantisation ``real = (stored - zero_point) * scale``, per tensor (``axis`` None) or along ``axis``.
 
-    ``scale`` and ``zero_point`` are 1-D numpy arrays of equal length; ``dtype`` is that of the stored integers.
+    ``scale`` and ``zero_point`` are 1-D numpy arrays of equal length; ``dtype`` is that of the stored integers,
+    of which files keep the lower ``bits`` (None: all), two of 4 bits to a byte.
     """
 
     scale: np.ndarray
     zero_point: np.ndarray
     dtype: np.dtype
     axis: int | None = None
+    bits: int | None = None
 
     def along(self, axis: int | None) -> Quant:
         """The same parameters on another axis."""
@@ -61,9 +63,16 @@ class Quant:
     def stored(self, real: np.ndarray) -> np.ndarray:
         """The integers of ``real`` numbers: round half to even, then saturate (ONNX QuantizeLinear)."""
         scale, zero = self._parameters(real.ndim)
-        info = np.iinfo(self.dtype)
+        low, high = self.ends
         rounded = np.round(real / scale.astype(real.dtype)) + zero
-        return np.asarray(np.clip(rounded, info.min, info.max), self.dtype)
+        return np.asarray(np.clip(rounded, low, high), self.dtype)
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The least and the largest of the stored integers."""
+        info = np.iinfo(self.dtype)
+        unused = 0 if self.bits is None else 8 * self.dtype.itemsize - self.bits
+        return int(info.min) >> unused, int(info.max) >> unused
 
     def as_signed(self) -> Quant | None:
         """The int8 parameters of the same real numbers, of which uint8 has 128 more; of 16 bits those with zero point
@@ -83,7 +92,7 @@ class Quant:
 
     def same(self, other: Quant) -> bool:
         """True for the same parameters of the same integers."""
-        alike = self.dtype == other.dtype and self.axis == other.axis
+        alike = (self.dtype, self.axis, self.bits) == (other.dtype, other.axis, other.bits)
         pairs = (self.scale, other.scale), (self.zero_point, other.zero_point)
         return alike and all(np.array_equal(a, b) for a, b in pairs)
 

@@ -10,6 +10,7 @@ The engine has it for fully connected layers alone, on its own calibration.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +19,6 @@ from ..ir.graph import Op, Quant
 
 MOST = 2304  # weights of a result beyond which its second moments take too long to invert
 DAMPING = 0.01  # of their mean, against directions that were not seen
-LARGEST = 127
 PATCHES = 4096  # windows that are looked at, over all samples
 
 
@@ -115,7 +115,10 @@ def _windows(op: Op, x: np.ndarray, count: int, rng: np.random.Generator) -> np.
 
 
 def rounded(op: Op, weights: np.ndarray, quant: Quant, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
-    """The weights as they are after rounding to ``quant``, and what that adds to each result on average."""
+    """The weights as they are after rounding to ``quant``, and what that adds to each result on average.
+
+    Parameters along axis 0 may be more than there are rows: those of blocks, into which the rows are cut.
+    """
     key = quant.scale.tobytes()
     if key not in moments.rounded:
         moments.rounded[key] = _rounded(op, weights, quant, moments)
@@ -123,17 +126,23 @@ def rounded(op: Op, weights: np.ndarray, quant: Quant, moments: Moments) -> tupl
 
 
 def _rounded(op: Op, weights: np.ndarray, quant: Quant, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
-    scale = np.broadcast_to(np.ones(weights.shape) * quant._parameters(weights.ndim)[0], weights.shape)
-    rows, steps = grouped(op, weights).astype(np.float64), grouped(op, scale)
-    levels = _spread(rows / steps, moments.second / moments.count)
+    rows, steps = grouped(op, weights).astype(np.float64), grouped(op, _steps(quant, weights.shape))
+    levels = _spread(rows / steps, moments.second / moments.count, quant.ends[1])
     error = np.matmul(levels * steps - rows, moments.first[:, :, None] / moments.count)[:, :, 0].reshape(-1)
     form = op.kind.weights
     results = error if form is not None and not form.scatters else np.zeros(weights.shape[0])
     return ungrouped(op, levels * steps, weights.shape).astype(np.float32), results
 
 
-def _spread(levels: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Whole numbers for ``levels`` [group, result, weight], the operands that are largest first."""
+def _steps(quant: Quant, shape: tuple[int, ...]) -> np.ndarray:
+    """The scale of each weight."""
+    if quant.axis == 0:
+        return np.repeat(quant.scale.astype(np.float64), math.prod(shape) // quant.scale.size).reshape(shape)
+    return np.asarray(np.ones(shape) * quant._parameters(len(shape))[0])
+
+
+def _spread(levels: np.ndarray, second: np.ndarray, largest: int) -> np.ndarray:
+    """Whole numbers up to ``largest`` for ``levels`` [group, result, weight], the operands that are largest first."""
     size = levels.shape[2]
     diagonal = np.einsum("gii->gi", second)
     floor = DAMPING * diagonal.mean(1, keepdims=True) + 1e-12
@@ -146,7 +155,7 @@ def _spread(levels: np.ndarray, second: np.ndarray) -> np.ndarray:
     left = levels[places, :, order].transpose(0, 2, 1).copy()
     done = np.empty_like(left)
     for i in range(size):
-        done[:, :, i] = np.clip(np.round(left[:, :, i]), -LARGEST, LARGEST)
+        done[:, :, i] = np.clip(np.round(left[:, :, i]), -largest, largest)
         error = (left[:, :, i] - done[:, :, i]) / upper[:, i, i, None]
         left[:, :, i:] -= error[:, :, None] * upper[:, None, i, i:]
     result = np.empty_like(done)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, starmap
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from .mixed import Goal, MixedPrecision, Search
 from .plan import Range
 from .prepare import prepare
 from .ranges import BEYOND, beyond_extremes, choose
-from .recipes import I8, I16, Recipe
+from .recipes import I8, I16, RECIPES, Recipe
 from .samples import CalibrationData
 from .trials import Trials, Widths, plan_of
 from .weights import quantise_weights
@@ -26,6 +26,8 @@ from .weights import quantise_weights
 FLOAT = np.dtype(np.float32)
 JUDGED = 4  # samples that versions of a program are judged on
 ENOUGH = 3 * JUDGED  # samples from which on those are kept from calibration
+DYNAMIC = RECIPES["dynamic_range_quant"]
+NAMED = 3  # operations that a sentence names
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Quantiser:
     chosen: dict[np.dtype, Chosen] = field(default_factory=dict)  # by the width of what is not raised
     known: dict[bool, Statistics] = field(default_factory=dict)  # by whether the program is one of 16 bits
     kept: int = 0  # first samples that calibration does not see
+    stored: dict[str, list[str]] = field(default_factory=dict)  # nodes by the form of their int4 weights
 
     @property
     def closed(self) -> bool:
@@ -77,11 +80,13 @@ class Quantiser:
         samples = max((found.samples for found in self.known.values()), default=0)
         decided = {f"{width} activations": chosen.to_json() for width, chosen in self.chosen.items()}
         seen = {"samples": samples, "held_out": self.kept, "random": self.data.random}
-        return {**seen, **decided} if samples else {}
+        forms = {"int4 weights": self.stored} if self.stored else {}
+        return {**seen, **decided, **forms} if samples else forms
 
     def sentences(self) -> list[str]:
         """What was decided, for the terminal."""
-        return [f"{width} activations: {chosen}" for width, chosen in self.chosen.items()]
+        forms = [f"int4 weights: {'; '.join(starmap(_form, self.stored.items()))}"] if self.stored else []
+        return [*(f"{width} activations: {chosen}" for width, chosen in self.chosen.items()), *forms]
 
     def run(self, graph: Graph, recipe: Recipe) -> Graph:
         """The stage: ``graph``, float, becomes one from which ``fusion.qdq`` forms integer kernels; in place.
@@ -90,14 +95,18 @@ class Quantiser:
         """
         if recipe.activations is None:
             moments = self._statistics(graph, False).moments if self.data.given else {}
-            quantise_weights(rewrite.graphs(graph), recipe.hybrid, self.per_channel, moments)
+            forms = quantise_weights(rewrite.graphs(graph), recipe, self.per_channel, moments)
+            if recipe.bits < 8:
+                self.stored = forms
             return graph
         wide = recipe.activations.itemsize > 1
         found = self._statistics(graph, wide)
         prepare(graph, wide)
         chosen = self._choice(graph, recipe.activations, found)
         widths = dict(zip(graph.ops, chosen.widths, strict=True))
-        quantise_weights(graph.subgraphs(), True, self.per_channel)  # what loops compute with is not seen from outside
+        quantise_weights(
+            graph.subgraphs(), DYNAMIC, self.per_channel
+        )  # what loops compute with is not seen from outside
         annotate(plan_of(graph, graph, widths, chosen.ranges, found, self.per_channel))
         if recipe.outside:
             ends = (recipe.activations, recipe.activations) if wide else (self.inputs, self.outputs)
@@ -131,3 +140,9 @@ class Quantiser:
             self.kept = JUDGED if there == ENOUGH else 0
             self.known[wide] = calibrate(twin, lambda: islice(self.data.samples(twin), self.kept, None), self.listener)
         return self.known[wide]
+
+
+def _form(form: str, nodes: list[str]) -> str:
+    """How many have it, and which where there are few."""
+    named = ": " + ", ".join(map(repr, nodes)) if len(nodes) <= NAMED else ""
+    return f"{len(nodes)} {form}{named}"

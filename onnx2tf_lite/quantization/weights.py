@@ -1,16 +1,20 @@
-"""int8 weights beside float activations: read by hybrid kernels, or expanded by a DEQUANTIZE."""
+"""Integers as weights beside float activations: read by hybrid kernels, or expanded by a DEQUANTIZE."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 
+from ..ir import build as b
 from ..ir import rewrite
-from ..ir.graph import Graph, Op, Value, constant, current_graph
-from . import rounding, scales
-from .recipes import I8
+from ..ir.graph import Graph, Op, Quant, Value, constant, current_graph
+from ..ir.traits import Int8
+from . import blocks, rounding
+from .blocks import Form
+from .recipes import I8, Recipe
 from .rounding import Moments
 
 Known = Mapping[str, Moments]
@@ -19,40 +23,64 @@ SMALL = 1024  # elements from which a constant is worth the DEQUANTIZE, as LiteR
 
 
 def quantise_weights(
-    parts: Iterable[Graph],
-    hybrid: bool,
-    per_channel: bool = True,
-    moments: Known = NOTHING,
-) -> int:
-    """The weights of linear operators as int8, in some graphs, in place; how many.
+    parts: Iterable[Graph], recipe: Recipe, per_channel: bool = True, moments: Known = NOTHING
+) -> dict[str, list[str]]:
+    """The weights of linear operators in some graphs, and tables that are picked from unless kernels have to read them,
+    as integers, in place; the nodes by the form that they have now.
 
     ``moments`` of their operands, where they are known, by the names of their results: see :mod:`.rounding`.
     """
-    count = 0
+    forms: dict[str, list[str]] = {}
     for part in parts:
         for op in rewrite.walk(part):
-            count += _quantise(op, hybrid, per_channel, moments.get(op.outputs[0].name))
+            place = _place(op, recipe)
+            if place is not None:
+                form = _form(op, place, recipe, per_channel)
+                _store(op, place, form, recipe.hybrid, moments.get(op.outputs[0].name))
+                forms.setdefault(form.said, []).append(op.origin.node if op.origin else op.outputs[0].name)
             part.ops.append(op)
-    return count
+    return forms
 
 
-def _quantise(op: Op, hybrid: bool, per_channel: bool, moments: Moments | None) -> bool:
-    if op.kind.weights is None or op.kind.int8 is None or op.inputs[1] is None or op.outputs[0].dtype.kind != "f":
-        return False
-    weights = op.inputs[1]
-    if weights.data is None or weights.data.dtype.kind != "f" or weights.data.size < SMALL:
-        return False
-    quant = scales.of_weights(weights.data, op.kind.weights.outputs if per_channel else None)
-    data = weights.data
+def _place(op: Op, recipe: Recipe) -> int | None:
+    """Which operand is weights that are worth it."""
+    linear = op.kind.weights is not None and op.kind.int8 is not None
+    table = op.kind.int8 is Int8.MOVES and not recipe.hybrid
+    place = 1 if linear else 0
+    weights = op.inputs[place] if linear or table else None
+    if weights is None or weights.data is None or weights.data.dtype.kind != "f" or op.outputs[0].dtype.kind != "f":
+        return None
+    return place if weights.data.size >= SMALL else None
+
+
+def _form(op: Op, place: int, recipe: Recipe, per_channel: bool) -> Form:
+    """Tables have a row for each element that is picked."""
+    data = op.inputs[place].data  # type: ignore[union-attr]
+    assert data is not None
+    axis = 0 if op.kind.weights is None else op.kind.weights.outputs
+    return blocks.form(data, axis) if recipe.bits == blocks.BITS else Form("int8", axis=axis if per_channel else None)
+
+
+def _store(op: Op, place: int, form: Form, hybrid: bool, moments: Moments | None) -> None:
+    weights = op.inputs[place]
+    assert weights is not None and weights.data is not None
+    data, quant = weights.data, form.quant(weights.data)
     if moments is not None and moments.known:
         data, error = rounding.rounded(op, data, quant, moments)
         bias = op.inputs[2] if len(op.inputs) > 2 else None
         if bias is None or bias.data is not None:
             before = 0.0 if bias is None else bias.data
             op.inputs[2:] = [constant((before - error).astype(np.float32), name=f"{weights.name}_bias")]
-    stored = constant(quant.stored(data), I8, weights.name, quant)
-    op.inputs[1] = stored
-    if not hybrid:  # the builder would fold it
-        op.inputs[1] = Value(current_graph().fresh_name(f"{weights.name}_real"), weights.shape, weights.dtype)
-        rewrite.define("DEQUANTIZE", stored, op.inputs[1], quant=quant)
-    return True
+    stored = constant(quant.stored(form.laid_out(data)), I8, weights.name, quant)
+    op.inputs[place] = stored if hybrid else _expanded(stored, quant, weights)
+
+
+def _expanded(stored: Value, quant: Quant, weights: Value) -> Value:
+    """``weights``, made of ``stored`` while the program runs (the builder would fold that); perhaps of blocks."""
+    real = Value(current_graph().fresh_name(f"{weights.name}_real"), stored.shape, weights.dtype)
+    if stored.shape == weights.shape:
+        rewrite.define("DEQUANTIZE", stored, real, quant=quant)
+        return real
+    stored.quant = replace(quant, scale=np.ones(1, np.float32), zero_point=np.zeros(1, np.int64), axis=None)
+    rewrite.define("DEQUANTIZE", stored, real, quant=stored.quant)
+    return b.reshape(b.mul(real, quant.scale[:, None]), weights.shape)

@@ -25,7 +25,7 @@ from .parted import Body, Operator, Parted, Segment, Tensor
 OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 DTYPES = {code: dtype for dtype, code in tables.TENSOR_TYPES.items()}
 INT4 = schema.TensorType.INT4
-REALS = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8}  # of weights
+REALS = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8, INT4}  # of weights
 #: Options of control flow -> its bodies; of an IF also the condition for which each is run.
 BODIES = {schema.IfOptions: {"Then": True, "Else": False}, schema.WhileOptions: {"Cond": True, "Body": True}}
 OPTIONS: dict[int, Any] = {getattr(schema.BuiltinOptions, kind.__name__): kind for kind in BODIES}
@@ -143,6 +143,11 @@ class FlatFile(Parted):
         if any(t.quantised for t in self.tensors):
             return "quantised"
         return "float16" if any(t.dtype == np.float16 and t.constant for t in self.tensors) else "float32"
+
+    @cached_property
+    def has_int4(self) -> bool:
+        """True where some tensor of the main program has 4 bits."""
+        return any(self.graph.Tensors(t.index).Type() == INT4 for t in self.tensors if t.quantised)
 
     @cached_property
     def counts(self) -> dict[str, int]:

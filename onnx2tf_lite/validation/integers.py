@@ -22,7 +22,7 @@ class Integers:
 
     ``integer``      how many compute with integers that stand for real numbers
     ``floats``       those that compute with float activations: operator -> how many
-    ``hybrid``       how many of these read int8 weights
+    ``hybrid``       how many of these read integer weights
     ``conversions``  QUANTIZE and DEQUANTIZE of activations; ``expanded``: weights that a DEQUANTIZE makes floats of
     """
 
@@ -36,12 +36,16 @@ class Integers:
     def of(cls, file: FlatFile) -> Integers:
         """Of the main program of a file; what handles neither, as shapes, is not counted."""
         integer, hybrid, conversions, expanded, floats = 0, 0, 0, 0, Counter[str]()
+        weights = set[int]()  # that are expanded
         for op in file.operators:
             given = [file.tensors[i] for i in op.inputs if i >= 0]
             made = [file.tensors[i] for i in op.outputs]
             if op.name in CONVERSIONS:
                 conversions += not given[0].constant
                 expanded += given[0].constant
+                weights.update(op.outputs if given[0].constant else ())
+            elif weights.intersection(op.inputs) and all(t.constant or t.index in weights for t in given):
+                weights.update(op.outputs)
             elif any(t.dtype == np.float32 for t in made) or _reads_floats(given):
                 floats[op.name] += 1
                 hybrid += any(t.quantised for t in given)
@@ -55,7 +59,7 @@ class Integers:
         counted = ", ".join(f"{n} {name}" for name, n in self.floats.items())
         total = sum(self.floats.values())
         read = self.hybrid + self.expanded
-        weights = f"; {read} of them on int8 weights" if read else ""
+        weights = f"; {read} of them on integer weights" if read else ""
         parts = [f"{self.integer} integer operators", f"{total} float ({counted}{weights})" if total else "none float"]
         return ", ".join([*parts, f"{self.conversions} QUANTIZE or DEQUANTIZE"])
 

@@ -83,6 +83,9 @@ TOLERANCES = {
                            integers=0.9, metric="sqnr",
                            alone=Tolerance(10 ** (-15 / 20), "what 8 bits leave of a layer", integers=0.9,
                                            metric="sqnr")),
+    # 16 times the steps: where rounding goes by the user's samples, on operands that are made it leaves less
+    "int4": Tolerance(10 ** (-10 / 20), "what weights of 4 bits leave of a network, and of a layer",
+                      integers=0.9, metric="sqnr"),
 }  # fmt: skip
 
 #: ``rtol`` of a metric that is not the default one of its kind of file.
@@ -100,10 +103,11 @@ def tolerance(
 
     ``rtol``, ``atol`` and ``metric`` of the user replace the default ones.
     """
-    default = _STEPS if quantised else TOLERANCES[kind]
+    default = _STEPS if quantised and kind != "int4" else TOLERANCES[kind]
     if rtol is None and atol is None and metric in (None, default.metric):
         return default
-    known = OTHER_METRICS["quantised" if quantised else kind if kind in OTHER_METRICS else "float32"]
+    steps = quantised or kind == "int4"
+    known = OTHER_METRICS["quantised" if steps else kind if kind in OTHER_METRICS else "float32"]
     chosen = metric or default.metric
     usual = default if chosen == default.metric else replace(default, rtol=known[chosen], metric=chosen, alone=None)
     asked = replace(usual, steps=0.0, alone=None)

@@ -27,6 +27,11 @@ def runtimes(target: WrittenFile) -> tuple[str, ...]:
     return RUNTIMES[target.kind]
 
 
+def form(target: WrittenFile) -> str:
+    """The kind of file, by which it is judged: ``int4`` where weights have 4 bits."""
+    return "int4" if isinstance(target, TFLiteFile) and target.file.has_int4 else target.kind
+
+
 def rounds_more(target: WrittenFile) -> bool:
     """True where kernels round more than the quantised model does, to twice its noise.
 

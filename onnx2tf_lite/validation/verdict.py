@@ -43,7 +43,7 @@ class Verdict:
     def __post_init__(self) -> None:
         o, self.reference = self.whole.options, self.whole.reference
         self.program, self.outputs = self.target.program, list(self.target.program.outputs)
-        self.limit = tolerance(self.target.kind, bool(self.reference.steps), o.rtol, o.atol, o.metric)
+        self.limit = tolerance(quantised.form(self.target), bool(self.reference.steps), o.rtol, o.atol, o.metric)
         self.layers = self.whole.names([self.target])
         self.run = Run(self.whole, self.target, self.limit)
         self.error = ""

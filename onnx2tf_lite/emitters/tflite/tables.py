@@ -23,6 +23,7 @@ from .constants import Pool
 NUMERIC = ["float16", "float32", "float64", "bool", "complex64"]
 INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
 TENSOR_TYPES = {np.dtype(name): getattr(schema.TensorType, name.upper()) for name in NUMERIC + INTEGERS}
+NARROW = {4: schema.TensorType.INT4}  # by the bits of integers that are not whole bytes
 ENUMS = {"padding": schema.Padding, "fusedActivationFunction": schema.ActivationFunctionType}
 HALF_MIN_SIZE = 256  # elements from which a float16 constant is smaller than its DEQUANTIZE operation
 HALF_MAX = 65504.0
@@ -143,7 +144,7 @@ class _Body:
         if self.model.float16 and _halves(value):
             index = self._dequantized(value)
         else:
-            buffer = self.model.pool.add(value.data) if value.data is not None else 0
+            buffer = self.model.pool.add(_laid_out(value.data, value.quant)) if value.data is not None else 0
             index = self._new(name or value.name, value.shape, value.dtype, buffer, value.quant)
         self.indices[value] = index
         return index
@@ -151,7 +152,7 @@ class _Body:
     def _new(self, name: str, shape: Iterable[Dim], dtype: np.dtype, buffer: int, quant: Quant | None) -> int:
         table, shape = schema.TensorT(), tuple(shape)
         table.name = self._unique(self.prefix + name)
-        table.type = TENSOR_TYPES[dtype]
+        table.type = NARROW[quant.bits] if quant is not None and quant.bits else TENSOR_TYPES[dtype]
         table.buffer = buffer
         table.hasRank = True
         table.shape = np.array([1 if isinstance(d, Expr) else int(d) for d in shape], np.int32)
@@ -253,6 +254,21 @@ def _halves(value: Value) -> bool:
     if data is None or data.dtype != np.float32 or data.size < HALF_MIN_SIZE:
         return False
     return bool(data.max() <= HALF_MAX and data.min() >= -HALF_MAX)
+
+
+def _laid_out(data: np.ndarray, quant: Quant | None) -> np.ndarray:
+    """The bytes of a constant: integers of 4 bits are two to a byte, the first one in the lower half."""
+    if quant is None or quant.bits is None:
+        return data
+    flat = data.reshape(-1).view(np.uint8)
+    pairs = np.pad(flat, (0, flat.size % 2)).reshape(-1, 2) & 15
+    return pairs[:, 0] | pairs[:, 1] << 4
+
+
+def unpacked(packed: np.ndarray, count: int) -> np.ndarray:
+    """The first ``count`` integers, as int8, of bytes that hold two of 4 bits each."""
+    halves = np.stack([packed << 4, packed & 0xF0], -1).astype(np.uint8).reshape(-1)[:count]
+    return halves.view(np.int8) >> 4
 
 
 def _quantization(quant: Quant) -> schema.QuantizationParametersT:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...ir.graph import Graph
 from ..runtime import package
-from .tables import Tables
+from .tables import NARROW, Tables, unpacked
 
 SUFFIX = "_weights.h5"
 
@@ -57,4 +57,7 @@ def _weights(graph: Graph, float16: bool) -> Iterator[Weight]:
         facts = {} if quant is None else {"scale": quant.scale, "zero_point": quant.zeroPoint}
         if quant is not None and len(quant.scale) > 1:
             facts["axis"] = quant.quantizedDimension
-        yield Weight(tensor.name, blob.array.astype(blob.dtype).reshape(tensor.shape), facts)
+        data = blob.array.astype(blob.dtype)
+        if tensor.type in NARROW.values():
+            data = unpacked(data, int(np.prod(tensor.shape)))
+        yield Weight(tensor.name, data.reshape(tensor.shape), facts)

@@ -70,8 +70,11 @@ define(
     types="",
     max_rank=8,
     options=("DequantizeOptions", {}),
-    versions="2:qi8 3:qi16|f16 5:@per_channel",
-    features={"per_channel": lambda op: op.attrs["quant"].axis is not None},
+    versions="2:qi8 3:qi16|f16 5:@per_channel 6:@narrow",
+    features={
+        "per_channel": lambda op: op.attrs["quant"].axis is not None,
+        "narrow": lambda op: op.attrs["quant"].bits is not None,
+    },
     evaluate=lambda attrs, x: attrs["quant"].real(x),
 )
 # x as 8 bits of the range that it has at run time leave it.  Kernels of linear operators that read int8 weights beside a
