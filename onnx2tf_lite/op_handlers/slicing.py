@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import numpy as np
 
@@ -26,8 +27,9 @@ def positive(dim: Dim) -> Dim:
     return dim if dims.nonnegative(dim) else 0 if dims.nonnegative(-dim) else dims.maximum(dim, 0)
 
 
-def _clipped(dim: Dim, high: Dim) -> Dim:
-    if isinstance(dim, int) and abs(dim) >= FAR:
+def _clipped(dim: Dim, high: Dim, far: int) -> Dim:
+    """``dim`` within [0, high], where no extent reaches ``far``."""
+    if isinstance(dim, int) and (dim <= 0 or dim >= far):
         return high if dim > 0 else 0
     dim = positive(dim)
     return dim if dims.nonnegative(high - dim) else high if dims.nonnegative(dim - high) else dims.minimum(dim, high)
@@ -61,15 +63,20 @@ def _narrowed(bound: Value) -> Value:
 # ------------------------------------------------------------------------------------------------ slicing
 
 
-def _places(bound: Value, extents: Sequence[Dim], last: Sequence[Dim]) -> Sequence[Dim]:
+def _far(x: Value, axis: int) -> int:
+    """What no extent along ``axis`` reaches: no runtime holds more elements than 31 bits count."""
+    return max(FAR // max(prod(d for i, d in enumerate(x.shape) if i != axis and isinstance(d, int)), 1), 1)
+
+
+def _places(bound: Value, extents: Sequence[Dim], last: Sequence[Dim], far: Sequence[int]) -> Sequence[Dim]:
     """Starts or ends of a walk forward, negative ones counted from the end, clipped to [0, last]."""
     content = content_of(bound)
     if content is not None and all(map(_sign_known, content)):
         places = [
-            p if dims.nonnegative(p) or (isinstance(p, int) and p <= -FAR) else p + d
-            for p, d in zip(content, extents, strict=True)
+            p if dims.nonnegative(p) or (isinstance(p, int) and p <= -f) else p + d
+            for p, d, f in zip(content, extents, far, strict=True)
         ]
-        return [_clipped(p, d) for p, d in zip(places, last, strict=True)]
+        return [_clipped(p, d, f) for p, d, f in zip(places, last, far, strict=True)]
     place = b.where(b.less(bound, 0), bound + b.cast(b.dims_value(extents), bound.dtype), bound)
     return b.dims_of(b.minimum(b.maximum(place, 0), b.cast(b.dims_value(last), bound.dtype)))
 
@@ -101,7 +108,8 @@ def _walked(x: Value, starts: Value, ends: Value, at: Sequence[int], strides: Se
     first = [positive(d - 1) if s < 0 else d for d, s in zip(extents, strides, strict=True)]
     begin: list[Dim] = [0] * x.rank
     end, step = list(x.shape), [1] * x.rank
-    bounds = zip(at, _places(starts, extents, first), _places(ends, extents, extents), strides, strict=True)
+    far = [_far(x, a) for a in at]
+    bounds = zip(at, _places(starts, extents, first, far), _places(ends, extents, extents, far), strides, strict=True)
     for a, low, high, s in bounds:
         begin[a], end[a], step[a] = low, high, abs(s)
     size = [

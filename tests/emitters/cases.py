@@ -179,6 +179,8 @@ same("FLOOR_DIV", "i32[N,1,4]-9:9 i32[3,1]1:5", "-i32")
 for _axes, _keep in [((1, 2), True), ((0, 2), False)]:
     same("MEAN SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD", "f32[N,3,4]", f"-{_axes}", axes=_axes, keepdims=_keep)
     same("REDUCE_ANY REDUCE_ALL", "bool[N,3,4]", f"-{_axes}", axes=_axes, keepdims=_keep)
+for _axes, _keep in [((1,), True), ((2, 3), False), ((1, 3), True)]:
+    same("MEAN SUM REDUCE_MIN", "f32[N,3,4,5]", f"-{_axes}", axes=_axes, keepdims=_keep)
 for _keep in (True, False):
     same("MEAN_AT SUM_AT REDUCE_MAX_AT REDUCE_MIN_AT REDUCE_PROD_AT", "f32[N,3,4] i32[1]1:2", f"-{_keep:d}",
          shape=(dims.symbol("kept"), 1, 4) if _keep else (dims.symbol("kept"), 4), keepdims=_keep)  # fmt: skip
@@ -194,6 +196,7 @@ for _exclusive, _reverse in [(False, False), (True, False), (False, True), (True
     same("CUMSUM", "f32[N,3,4]", f"-{_exclusive:d}{_reverse:d}", axis=1, exclusive=_exclusive, reverse=_reverse)
 
 CASES |= {
+    "MUL-along-axes": ("f32[N,3,1,4]", lambda x: x * weights(3, 1, 4)),
     "LEAKY_RELU": ("f32[N,4]", kind("LEAKY_RELU", alpha=0.1)),
     "GELU-erf": ("f32[N,4]", kind("GELU", approximate=False)),
     "GELU-tanh": ("f32[N,4]", kind("GELU", approximate=True)),
@@ -220,6 +223,7 @@ CASES |= {
         "f32[N,6] i32[2]0:1 i32[2]3:6 i32[2]1:3",
         kind("STRIDED_SLICE_AT", shape=(dims.symbol("rows"), dims.symbol("columns")))),
     "PAD": ("f32[N,3,4]", lambda x: b.pad(x, [(0, 0), (1, 2), (3, 0)])),
+    "PAD-rank-2": ("f32[N,3]", lambda x: b.pad(x, [(0, 0), (1, 2)])),
     "PAD-bool": ("bool[N,3]", lambda x: b.pad(x, [(0, 1), (1, 2)], False)),
     "PADV2": ("f32[N,3,4]", lambda x: b.pad(x, [(0, 0), (1, 2), (3, 0)], 1.5)),
     "PADV2-i64": ("i64[N,3]", lambda x: b.pad(x, [(0, 0), (1, 2)], 7)),
@@ -240,6 +244,7 @@ CASES |= {
     "DYNAMIC_UPDATE_SLICE-clamped": ("f32[N,5,4] f32[1,2,4] i32[3]4:9", kind("DYNAMIC_UPDATE_SLICE")),
     # indexing
     "GATHER": ("f32[N,5,4] i32[2,3]", lambda x, i: b.gather(x, i, 1)),
+    "GATHER-rows-u8": ("u8[N,3]0:5", lambda i: b.gather(weights(5, 4), b.cast(i, np.int32))),
     "GATHER-scalar-i64": ("i64[N,5,4] i64[]", lambda x, i: b.gather(x, i, 1)),
     "GATHER-batched": ("f32[N,5,4] i32[N,3]", lambda x, i: b.gather(x, i, 1, batch_dims=1)),
     "GATHER_ND": ("f32[3,5,4] i32[N,2]0:3", kind("GATHER_ND")),

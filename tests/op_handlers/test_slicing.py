@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 import pytest
 
+from onnx2tf_lite import compile, passes
 from tests import harness
 from tests.op_handlers.nodes import check_node, i64, normal, scalar, whole
+from tests.validation.models import model
 
 FAR = 2**63 - 1
 # start, end, step of an axis of 7
@@ -34,6 +37,16 @@ def test_slice_of_several_axes_and_dtypes() -> None:
         x = whole(4, 5, 6, low=0, high=2, dtype=dtype)
         check_node("Slice", [x, i64(1, 0), i64(3, FAR), i64(-1, 0), i64(1, 2)], const=[1, 2, 3, 4])
     check_node("Slice", [normal(4, 5), i64(1, 1), i64(3, 4)], const=[1, 2])
+
+
+@pytest.mark.parametrize("start", [0, -(10**9)])
+def test_an_end_that_no_tensor_reaches_is_the_end(start: int) -> None:
+    """What JAX writes for a free batch: 10^9 rows of 4,096 numbers are more than any runtime holds."""
+    source = model(f"""far (float[N,4096] x) => (float[M,4096] y) {{
+        start = Constant<value = int64[1] {{{start}}}>()   end = Constant<value = int64[1] {{1000000000}}>()
+        axis = Constant<value = int64[1] {{0}}>()   part = Slice(x, start, end, axis)   y = Neg(part) }}""")
+    graph = compile.run(passes.optimize(gs.import_onnx(source))[0], compile.STAGES)
+    assert [op.kind.name for op in graph.ops] == ["NEG"]
 
 
 @pytest.mark.parametrize("mode", ["constant", "reflect", "edge", "wrap"])

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...ir.graph import Op, Quant, Value
-from .layers import operand
-from .steps import Form, FunctionCall, Step
+from ...ir.graph import Op, Value
+from .steps import Form, FunctionCall, Step, operand
 
 
 def _plain(value: object) -> object:
@@ -71,25 +70,6 @@ def _resize(name: str) -> Form:
     )
 
 
-def _fake_quantise(op: Op) -> Step | None:
-    """Integers and back: a layer through which gradients flow, so that a quantised model can be trained on."""
-    stored, quant = operand(op), op.attrs["quant"]
-    maker = stored.made_by("QUANTIZE")
-    if maker is None or quant.axis is not None or not quant.same(maker.attrs["quant"]):
-        return None
-    info = np.iinfo(quant.dtype)
-    if info.bits not in (8, 16):
-        return None
-    low, high = (float(x) for x in _ends(quant))
-    name, limits = "quantization.fake_quant_with_min_max_args", {"min": low, "max": high, "num_bits": info.bits}
-    return FunctionCall(name, [operand(maker)], limits)
-
-
-def _ends(quant: Quant) -> np.ndarray:
-    info = np.iinfo(quant.dtype)
-    return quant.real(np.array([info.min, info.max], quant.dtype))
-
-
 #: Functions that take what the operator takes, in the same order.
 _SAME = """
 ABS=math.abs NEG=math.negative EXP=math.exp LOG=math.log SQRT=math.sqrt RSQRT=math.rsqrt
@@ -144,7 +124,6 @@ CALLS: dict[str, Form] = {
     "DEPTH_TO_SPACE": _named("nn.depth_to_space", block_size="block"),
     "SPACE_TO_DEPTH": _named("nn.space_to_depth", block_size="block"),
     "REVERSE_SEQUENCE": _named("reverse_sequence", seq_axis="seq_dim", batch_axis="batch_dim"),
-    "DEQUANTIZE": _fake_quantise,
 }
 
 

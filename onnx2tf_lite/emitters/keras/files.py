@@ -21,6 +21,7 @@ from ...ir.graph import Graph
 from ...ir.tensor_map import NAME
 from ..runtime import errors_only, keras, tensorflow
 from ..saved_model.graphs import FlatGraph
+from . import fake_quantize
 from .model import build
 from .operation import operation
 
@@ -58,8 +59,9 @@ def architecture(weights: Path) -> Path:
 
 
 def register() -> None:
-    """Tell Keras the layer of this package, for ``tf_keras.models.load_model``."""
+    """Tell Keras the layer and the activation of this package, for ``tf_keras.models.load_model``."""
     operation()
+    fake_quantize.activation()
 
 
 def load(path: str | os.PathLike[str]) -> Any:

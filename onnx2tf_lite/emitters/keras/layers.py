@@ -16,7 +16,8 @@ from ...ir.dims import Dim, Expr
 from ...ir.graph import Op, Value
 from ...ir.kinds import KINDS
 from .cropping import reshaped, sliced, split
-from .steps import Form, KerasLayer, Node, Step
+from .reductions import largest, mean, smallest, total
+from .steps import Form, KerasLayer, Node, Step, operand
 
 ACTIVATIONS: dict[str, tuple[str, dict[str, object]]] = {
     "RELU": ("ReLU", {}),
@@ -26,13 +27,6 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, object]]] = {
     "EXP": ("Activation", {"activation": "exponential"}),
     "ELU": ("ELU", {"alpha": 1.0}),
 }
-
-
-def operand(op: Op, index: int = 0) -> Value:
-    """An operand that has to be there."""
-    value = op.inputs[index]
-    assert value is not None
-    return value
 
 
 def extent(dim: Dim) -> int | None:
@@ -144,6 +138,9 @@ def _embedding(op: Op) -> Step | None:
     if not rows or op.attrs["axis"] or op.attrs["batch_dims"] or not index.rank or table.data is None:
         return None
     count, width = table.data.shape
+    cast = index.made_by("CAST")
+    if cast is not None and operand(cast).dtype.kind in "iu" and operand(cast).dtype.itemsize < 4:
+        index = operand(cast)  # the layer casts by itself
     return KerasLayer("Embedding", [index], {"input_dim": count, "output_dim": width}, [table.data])
 
 
@@ -152,21 +149,6 @@ def _embedding(op: Op) -> Step | None:
 
 def _pool(name: str) -> Form:
     return lambda op: KerasLayer(name, [operand(op)], {"pool_size": tuple(map(int, op.attrs["kernel"])), **_steps(op)})
-
-
-def _global_pool(name: str) -> Form:
-    """A reduction of all the space of an image, which may lie before its channels or behind them."""
-
-    def form(op: Op) -> Step | None:
-        x = operand(op)
-        axes = tuple(sorted(op.attrs["axes"]))
-        places = {(tuple(range(1, x.rank - 1))): "channels_last", tuple(range(2, x.rank)): "channels_first"}
-        if x.rank not in (3, 4, 5) or axes not in places or x.dtype != np.float32:
-            return None
-        config = {"data_format": places[axes], "keepdims": bool(op.attrs["keepdims"])}
-        return KerasLayer(f"Global{name}Pooling{x.rank - 2}D", [x], config)
-
-    return form
 
 
 def _resize(method: str) -> Form:
@@ -190,12 +172,20 @@ def _resize(method: str) -> Form:
 
 
 def _zero_padding(op: Op) -> Step | None:
-    x, pads = operand(op), op.attrs["pads"]
-    if x.rank not in (3, 4, 5) or isinstance(pads, Value) or any(map(any, (pads[0], pads[-1]))):
+    """An axis behind the last one is added where that one is padded."""
+    x, y, pads = operand(op), op.outputs[0], op.attrs["pads"]
+    if isinstance(pads, Value) or any(pads[0]):
         return None
-    borders = tuple((int(low), int(high)) for low, high in pads[1:-1])
+    more = [1] if any(pads[-1]) or x.rank == 2 else []
+    borders = tuple((int(low), int(high)) for low, high in (*pads[1:], *((0, 0) for _ in more)))[
+        : x.rank - 2 + len(more)
+    ]
+    whole = reshaped(x, x.shape, (*x.shape, *more))
+    if not 1 <= len(borders) <= 3 or whole is None:
+        return None
     config = {"padding": borders if len(borders) > 1 else borders[0]}
-    return KerasLayer(f"ZeroPadding{len(borders)}D", [x], config)
+    padded = KerasLayer(f"ZeroPadding{len(borders)}D", [whole], config)
+    return reshaped(padded, (*y.shape, *more), y.shape)  # type: ignore[return-value]
 
 
 # ------------------------------------------------------------------------------------------------ elementwise
@@ -236,7 +226,7 @@ def _merge(name: str) -> Form:
     def form(op: Op) -> Step | None:
         x, y = operand(op), operand(op, 1)
         apart = x.data is not None or y.data is not None
-        if apart or x.rank != y.rank or x.rank < 2 or x.shape[0] != y.shape[0] or x.dtype != np.float32:
+        if apart or x.rank != y.rank or not x.rank or x.shape[0] != y.shape[0] or x.dtype != np.float32:
             return None
         return KerasLayer(name, [x, y])
 
@@ -261,6 +251,31 @@ def _arithmetic(name: str, left: str, right: str) -> Form:
     return form
 
 
+def _product(op: Op) -> Step | None:
+    """Two tensors, a tensor and a number, a tensor and a constant along some of its axes."""
+    return _scaled(op) or _arithmetic("Multiply", "scale", "scale")(op)
+
+
+def _scaled(op: Op) -> Step | None:
+    for x, c in ((operand(op), operand(op, 1)), (operand(op, 1), operand(op))):
+        if (
+            c.data is None
+            or x.data is not None
+            or c.size == 1
+            or x.dtype != np.float32
+            or x.shape != op.outputs[0].shape
+        ):
+            continue
+        factor = c.data.reshape((1,) * (x.rank - c.rank) + c.data.shape)
+        if factor.shape[0] != 1:
+            continue
+        axes = "".join(chr(ord("a") + i) for i in range(x.rank))
+        used = "".join(a for a, d in zip(axes, factor.shape, strict=True) if d != 1)
+        config = {"equation": f"{axes},{used}->{axes}", "output_shape": tuple(map(extent, x.shape[1:]))}
+        return KerasLayer("EinsumDense", [x], config, [factor.squeeze()])
+    return None
+
+
 # ------------------------------------------------------------------------------------------------ movement
 
 
@@ -277,6 +292,17 @@ def _permute(op: Op) -> Step | None:
     return KerasLayer("Permute", [operand(op)], {"dims": tuple(perm[1:])}) if perm[0] == 0 and len(perm) > 1 else None
 
 
+def _depth_to_space(op: Op) -> Step | None:
+    """[n,h,w,b*b*c] as [n,h*b,w*b,c]; only one of the extents may be known at run time only."""
+    x, y, block = operand(op), op.outputs[0], int(op.attrs["block"])
+    (n, h, w, _), c = x.shape, y.shape[-1]
+    apart = reshaped(x, x.shape, (n, h, w, block, block, c))
+    if apart is None:
+        return None
+    moved = KerasLayer("Permute", [apart], {"dims": (1, 3, 2, 4, 5)})
+    return reshaped(moved, (n, h, block, w, block, c), y.shape)  # type: ignore[return-value]
+
+
 def _concatenate(op: Op) -> Step | None:
     parts = [operand(op, i) for i in range(len(op.inputs))]
     if len(parts) < 2 or any(v.data is not None for v in parts) or not op.attrs["axis"]:
@@ -288,7 +314,7 @@ LAYERS: dict[str, Form] = {
     **dict.fromkeys(ACTIVATIONS, _activation),
     "ADD": _arithmetic("Add", "offset", "offset"),
     "SUB": _arithmetic("Subtract", "-scale offset", "-offset"),
-    "MUL": _arithmetic("Multiply", "scale", "scale"),
+    "MUL": _product,
     "MAXIMUM": _merge("Maximum"),
     "MINIMUM": _merge("Minimum"),
     "HARD_SWISH": _hard_swish,
@@ -309,8 +335,10 @@ LAYERS: dict[str, Form] = {
     "GATHER": _embedding,
     "MAX_POOL_2D": _pool("MaxPooling2D"),
     "AVERAGE_POOL_2D": _pool("AveragePooling2D"),
-    "MEAN": _global_pool("Average"),
-    "REDUCE_MAX": _global_pool("Max"),
+    "MEAN": mean,
+    "SUM": total,
+    "REDUCE_MAX": largest,
+    "REDUCE_MIN": smallest,
     "RESIZE_BILINEAR": _resize("bilinear"),
     "RESIZE_NEAREST_NEIGHBOR": _resize("nearest"),
     "PAD": _zero_padding,
@@ -320,6 +348,7 @@ LAYERS: dict[str, Form] = {
     "RESHAPE": _reshape,
     "TRANSPOSE": _permute,
     "CONCATENATION": _concatenate,
+    "DEPTH_TO_SPACE": _depth_to_space,
     "IDENTITY": lambda op: (
         KerasLayer("Activation", [operand(op)], {"activation": "linear"}) if operand(op).data is None else None
     ),

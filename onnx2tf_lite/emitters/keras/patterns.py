@@ -6,9 +6,9 @@ import numpy as np
 
 from ...ir.graph import Op, Value
 from .cropping import through_reshapes
-from .layers import operand
+from .fake_quantize import fake_quantised
 from .recurrent import recurrent, turned_back
-from .steps import Form, KerasLayer, Step
+from .steps import Form, KerasLayer, Step, operand
 
 CLOSE = 1e-6  # of the factor and the summand of a BatchNormalization, which were computed in another order
 
@@ -96,6 +96,7 @@ def normalised(op: Op) -> tuple[Value, int, float] | None:
 
 PATTERNS: dict[str, tuple[Form, ...]] = {
     "ADD": (batch_normalization, layer_normalization),
+    "DEQUANTIZE": (fake_quantised,),
     "MUL": (layer_normalization,),
     "RESHAPE": (through_reshapes,),
     "TRANSPOSE": (turned_back,),

@@ -13,8 +13,7 @@ import numpy as np
 
 from ...ir.graph import Graph, Op, Value
 from .cropping import reshaped
-from .layers import operand
-from .steps import BatchMajor, KerasLayer, Node, Recurrent
+from .steps import BatchMajor, KerasLayer, Node, Recurrent, operand
 
 Arrays = list[np.ndarray]
 TURNED = (1, 0, 2)

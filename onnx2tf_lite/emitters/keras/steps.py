@@ -76,6 +76,13 @@ Node = Value | Step
 Form = Callable[[Op], "Step | None"]  # None: this operation is not what the layer computes
 
 
+def operand(op: Op, index: int = 0) -> Value:
+    """An operand that has to be there."""
+    value = op.inputs[index]
+    assert value is not None
+    return value
+
+
 def tensors(x: object) -> Iterator[Value]:
     """The values below a step that only run time knows."""
     if isinstance(x, Value):
