@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .dims import Shape
+from .dims import Dim, Shape
 from .graph import Attrs, Op, Value, short
 from .orders import AS_WRITTEN, Elementwise, Fill, Layout, Renamed
 from .traits import Elements, Traits
@@ -80,7 +80,7 @@ class Kind(Traits):
     tf_attrs: Fields = field(default_factory=dict)
     evaluate: Evaluate | None = None
     symbolic: Evaluate | None = None
-    run_time: Mapping[str, Callable[[Op, Any], Any]] = field(default_factory=dict)
+    run_time: Mapping[str, Callable[[Op, tuple[Dim, ...]], tuple[Dim, ...]]] = field(default_factory=dict)
     float64: str | None = None
     combines: str | None = None
     slides: bool = False
