@@ -116,16 +116,6 @@ class Special:
         finite, plus, minus, clash, nan = ("" if column == "." else column for column in row.split())
         return cls(finite, plus, minus, clash, nan)
 
-    @property
-    def makes_infinity(self) -> bool:
-        """Infinite results from finite operands."""
-        return bool(set(self.finite) & set("+-"))
-
-    @property
-    def makes_nan(self) -> bool:
-        """NaN from operands without one."""
-        return "n" in self.finite + self.plus + self.minus + self.clash
-
     def passes(self, sign: str) -> bool:
         """Results that are infinite because an operand is infinite, by its ``sign``."""
         return bool(set(self.plus if sign == "+" else self.minus) & set("+-"))

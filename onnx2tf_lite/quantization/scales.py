@@ -26,13 +26,6 @@ def of_range(low: float, high: float, dtype: np.dtype) -> Quant:
     return Quant(np.array([scale], np.float32), np.array([zero], np.int64), dtype)
 
 
-def real_range(quant: Quant) -> tuple[float, float]:
-    """The numbers that per-tensor parameters reach."""
-    info = np.iinfo(quant.dtype)
-    zero, scale = int(quant.zero_point[0]), float(quant.scale[0])
-    return (info.min - zero) * scale, (info.max - zero) * scale
-
-
 def of_weights(weights: np.ndarray, axis: int | None, floor: np.ndarray | float = TINY) -> Quant:
     """Symmetric int8 parameters of weights, for each element of ``axis`` or for all; no scale is below ``floor``."""
     others = None if axis is None else tuple(i for i in range(weights.ndim) if i != axis)

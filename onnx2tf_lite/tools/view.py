@@ -17,10 +17,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from ..commands import Log, command, option
@@ -118,9 +115,10 @@ def _worst(row: Json) -> Json:
 
 def page(name: str, found: Sequence[Json], changes: Sequence[Sequence[str]] = ()) -> str:
     """The page of these graphs, as one file; ``changes``: rows of kind, sign, address and text."""
-    parts = {part: (files(__package__) / "page" / f"view.{part}").read_text("utf-8") for part in ("html", "css", "js")}
+    from ..validation.page.frame import window
+
     data = json.dumps({"graphs": found, "changes": changes}, separators=(",", ":")).replace("</", "<\\/")
-    return Template(parts["html"]).substitute(title=escape(name), style=parts["css"], script=parts["js"], data=data)
+    return window(__package__, "page/view", title=name, data=data)
 
 
 class _Drawing:

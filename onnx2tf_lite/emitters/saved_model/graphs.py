@@ -10,7 +10,7 @@ import numpy as np
 
 from ..runtime import tensorflow
 from .concrete import CALL
-from .nodes import results
+from .nodes import inline
 from .protos import Proto
 
 VARIABLE = "variables/{}/.ATTRIBUTES/VARIABLE_VALUE"
@@ -65,11 +65,7 @@ def saved_model(folder: Path) -> FlatGraph:
     for argument in main.signature.input_arg:
         definition.node.add(name=argument.name, op="Placeholder").attr["dtype"].type = argument.type
         names[argument.name] = f"{argument.name}:0"
-    for node in main.node_def:
-        names |= {ref.name: f"{node.name}:{place}" for place, ref in enumerate(results(node))}
-        copied = definition.node.add()
-        copied.CopyFrom(node)
-        copied.input[:] = [names[n] for n in node.input]
+    inline(definition.node, main, names)
     stored = [a.name for a in main.signature.input_arg if a.name.startswith("weight")]
     if not stored:
         return FlatGraph(definition, names)

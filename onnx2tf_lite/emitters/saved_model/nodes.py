@@ -92,6 +92,19 @@ def results(node: Proto) -> list[Ref]:
     ]
 
 
+def inline(nodes: Proto, function: Proto, names: dict[str, str]) -> None:
+    """Append the nodes of a function, under their own names.
+
+    ``names``: what its tensors are called among ``nodes``; given for its arguments, it gets those of all results, which
+    are counted over all of a node there (``a:2``), and not by argument (``a:values:0``).
+    """
+    for node in function.node_def:
+        names.update({ref.name: f"{node.name}:{place}" for place, ref in enumerate(results(node))})
+        copied = nodes.add()
+        copied.CopyFrom(node)
+        copied.input[:] = [names[n] for n in node.input]
+
+
 def constant(nodes: Proto, name: str, array: np.ndarray) -> Proto:
     """Append ``array``."""
     node = append(nodes, "Const", name, (), dtype=array.dtype)
