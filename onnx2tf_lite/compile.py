@@ -27,7 +27,6 @@ from .layout.stage import LayoutReport, assign
 from .legalize import dilation, dtypes, dynamic, stored
 from .op_handlers.lower import lower
 from .quantization import RECIPES, Recipe
-from .targets.forms import fit
 
 if TYPE_CHECKING:
     from .quantization import Quantiser
@@ -131,6 +130,8 @@ def _integers(recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
 
 def _fit(late: bool, coarse: bool = False) -> Callable[[Graph, Settings], Graph]:
     def stage(graph: Graph, settings: Settings) -> Graph:
+        from .targets.forms import fit
+
         settings.notes += fit(graph, settings.forms, late=late, coarse=coarse)
         return graph
 

@@ -65,10 +65,14 @@ def _saved_model(program: Graph, path: Path, options: Options) -> list[Path]:
 
 
 def _tflite(program: Graph, path: Path, options: Options, float16: bool = False) -> list[Path]:
-    from .tflite import weights, write
+    from .tflite import write
 
     write(program, path, float16=float16, float16_sums=float16 and options.float16_sums)
-    return [weights.write(program, path, float16=float16)] if options.tflite_weights else []
+    if not options.tflite_weights:
+        return []
+    from .tflite import weights
+
+    return [weights.write(program, path, float16=float16)]
 
 
 def _float16(program: Graph, path: Path, options: Options) -> list[Path]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import mmap
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 PIECE = 1 << 22  # bytes that are put in order at a time; of less than that a thread is not worth its start
 STRIP = 16  # columns that are copied at a time: a cache holds their lines until all of each was used
@@ -30,6 +32,8 @@ class Piece(NamedTuple):
 
 def pieces(arrays: Sequence[np.ndarray], dtypes: Sequence[np.dtype]) -> Iterator[Piece]:
     """Every array as its dtype, in C order: one piece or more of each."""
+    from concurrent.futures import ThreadPoolExecutor
+
     parts = chain.from_iterable(_parts(i, *pair) for i, pair in enumerate(zip(arrays, dtypes, strict=True)))
     with ThreadPoolExecutor(THREADS) as workers:
         ahead: deque[tuple[int, np.ndarray | Future[np.ndarray]]] = deque()
@@ -66,6 +70,8 @@ def _ordered(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def _taken(arrays: Sequence[np.ndarray], ahead: deque[tuple[int, np.ndarray | Future[np.ndarray]]]) -> Piece:
     """The next piece; the array before it has been written."""
+    from concurrent.futures import Future
+
     place, found = ahead.popleft()
     if place and arrays[place - 1].nbytes > PIECE:
         give_back(arrays[place - 1])

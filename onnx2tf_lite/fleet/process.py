@@ -104,9 +104,12 @@ def serve(descriptor: int) -> None:
     import gc
     import importlib
 
+    from ..op_handlers import every
+
     for name in IMPORTS:
         with suppress(ImportError):  # of an extra that is not installed: whoever needs it says so
             importlib.import_module(name)
+    every()
     gc.collect()
     gc.freeze()  # a collection in a fork would touch, and so copy, all that it shares with this process
     boss = Connection(descriptor)

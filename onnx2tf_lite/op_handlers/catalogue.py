@@ -8,7 +8,7 @@ from typing import Any
 from onnx import defs
 
 from ..model.upgrade import RULES
-from .registry import HANDLERS
+from .registry import every, find
 
 HANDLER, OLD, DEFINITION, NONE = "handler", "rewritten to its newer form", "by ONNX's own definition of it", "refused"
 TRAINING = "ai.onnx.preview.training"
@@ -26,7 +26,7 @@ class Entry:
 
 def catalogue() -> list[Entry]:
     """Every operator of ONNX (training aside) and every one that has a handler, by name."""
-    versions: dict[tuple[str, str], list[int]] = {key: [] for key in HANDLERS}
+    versions: dict[tuple[str, str], list[int]] = {key: [] for key in every()}
     for schema in defs.get_all_schemas_with_history():
         if schema.domain != TRAINING:
             versions.setdefault((schema.domain, schema.name), []).append(schema.since_version)
@@ -38,7 +38,7 @@ def catalogue() -> list[Entry]:
 
 
 def _support(domain: str, name: str) -> str:
-    if (domain, name) in HANDLERS:
+    if find(domain, name):
         return HANDLER
     if not domain and name in RULES:
         return OLD

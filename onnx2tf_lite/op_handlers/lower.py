@@ -21,7 +21,7 @@ from ..model.edit import needs
 from ._refusals import RANK, edge_problem, no_handler, too_deep
 from ._structures import Choice, Item, parts, rebuilt, told
 from .functions import definition, schema_of
-from .registry import HANDLERS, NodeInfo, Registration, Unsupported, lowering_node
+from .registry import NodeInfo, Registration, Unsupported, find, lowering_node
 
 NARROWED = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.float16): np.dtype(np.float32)}
 # what TFLite computes in float64; a model of nothing else stays float64
@@ -182,7 +182,7 @@ def lower_nodes(
             listener(index, len(model.nodes))
         if broken and any(t.name in broken for t in needs(node)):  # also what its bodies read
             broken.update(t.name for t in node.outputs)
-            if (node.domain or "", node.op) in HANDLERS or schema_of(node, model.opset):
+            if find(node.domain or "", node.op) or schema_of(node, model.opset):
                 continue
         names = tuple("" if t.is_empty() else t.name for t in node.outputs)
         inputs: list[Item | None] = []
@@ -230,7 +230,7 @@ def _call(node: gs.Node, inputs: list[Item | None], scope: Bindings, opset: int)
     undecided = {t.name: v for t, v in zip(node.inputs, inputs, strict=True) if isinstance(v, Choice)}
     for choice in undecided.values():
         return choice.sink(node, undecided, scope, opset)
-    entry = HANDLERS.get((node.domain or "", node.op))
+    entry = find(node.domain or "", node.op)
     if entry is None or entry.tensors:
         _only_tensors(inputs)
     if entry is None and schema_of(node, opset):

@@ -15,7 +15,7 @@ from ..ir import build as b
 from ..ir.dims import Dim
 from ..ir.graph import Value
 from ._loops import iterate, put, scalar, zeros
-from .registry import HANDLERS, Unsupported, current_node, op
+from .registry import Unsupported, current_node, every, op
 
 Unary = Callable[[Value], Value]
 State = list[Value]
@@ -37,7 +37,7 @@ OWN = {"affine": lambda x, alpha, beta: x * alpha + beta, "scaledtanh": lambda x
 def _activations(names: Sequence[str], alpha: Sequence[float] | None, beta: Sequence[float] | None) -> list[Unary]:
     """The functions; alpha and beta are handed out in order to those that take them."""
     alphas, betas = iter(alpha or ()), iter(beta or ())
-    known = {name.lower(): entry.handler for (domain, name), entry in HANDLERS.items() if not domain}
+    known = {name.lower(): entry.handler for (domain, name), entry in every().items() if not domain}
 
     def make(name: str) -> Unary:
         given = dict(zip(("alpha", "beta"), _next(PARAMETERS.get(name, ()), alphas, betas), strict=False))

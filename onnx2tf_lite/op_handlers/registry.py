@@ -3,7 +3,8 @@
 A handler is a plain function whose signature is the operator's schema: inputs are positional (``None`` where an
 optional one is absent), attributes are keyword-only with ONNX's defaults, the result is a value or a tuple of values.
 It is written once, for the newest form of the operator (``passes.upgrade`` brings old models there), in ONNX axis
-order, and knows nothing of layout, opsets or names.
+order, and knows nothing of layout, opsets or names.  Importing a family registers its handlers; a family is imported
+when an operator is looked for that none before it has.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -59,7 +61,54 @@ class Registration:
         return any(p.kind is p.VAR_KEYWORD for p in self.signature.parameters.values())
 
 
+#: The modules that have handlers, in the order of how many models need them; of other domains than ONNX's own the last.
+FAMILIES = (
+    "convolution",
+    "arithmetic",
+    "activations",
+    "shapes",
+    "pooling",
+    "indexing",
+    "slicing",
+    "matmul",
+    "reductions",
+    "normalization",
+    "quantization",
+    "recurrent",
+    "resize",
+    "control",
+    "attention",
+    "geometry",
+    "sequences",
+    "detection",
+    "spatial",
+    "signal",
+    "randomness",
+    "text",
+    "sampling",
+    "linalg",
+    "trees",
+    "classical",
+    "foreign",
+    "microsoft",
+)
 HANDLERS: dict[tuple[str, str], Registration] = {}
+
+
+def find(domain: str, name: str) -> Registration | None:
+    """The handler of an ONNX operator; None where there is none."""
+    for family in FAMILIES if not domain else reversed(FAMILIES):
+        if (domain, name) in HANDLERS:
+            break
+        import_module(f".{family}", __package__)
+    return HANDLERS.get((domain, name))
+
+
+def every() -> dict[tuple[str, str], Registration]:
+    """All handlers, by domain and name."""
+    for family in FAMILIES:
+        import_module(f".{family}", __package__)
+    return HANDLERS
 
 
 def op(*names: str, domain: str = "", tensors: bool = True) -> Callable[[H], H]:

@@ -12,13 +12,11 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.ir.tensor import Tensor
 
 from ..model.edit import GraphEdit, arg, producer, static
-from .match import ONNX, Fusion, Match
+from .match import Fusion, Match
 
 OWN_DOMAIN = "onnx2tf_lite"  # of operators that no model has
 REAL = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}
-PATTERNS = ONNX.patterns(
-    f"Mul(Cast(product := {'|'.join(REAL)}(q, const(w), ...)), Mul(scale, const(unit)))",
-)
+TEXT = f"Mul(Cast(product := {'|'.join(REAL)}(q, const(w), ...)), Mul(scale, const(unit)))"
 
 
 def _quantiser(match: Match) -> gs.Node | None:
@@ -57,4 +55,4 @@ def rewrite(edit: GraphEdit, match: Match) -> None:
     edit.become(match.root, REAL[product.op], [seen, real], **product.attrs)
 
 
-FUSION = Fusion("dynamicproducts", "products of dynamically quantised tensors", PATTERNS, rewrite, against)
+FUSION = Fusion("dynamicproducts", "products of dynamically quantised tensors", (TEXT,), rewrite, against)

@@ -22,7 +22,7 @@ from ..model.edit import GraphEdit, graphs, ints, scalar, shape, static, title
 from ..model.opsets import TARGET
 from . import dynamic_products
 from .manager import Pass, PassOptions, PassResult
-from .match import ONNX, Fusion, Match, OnnxView
+from .match import Fusion, Match, OnnxView
 
 
 class Fuse(Pass):
@@ -50,8 +50,7 @@ class Fuse(Pass):
         for g in graphs(graph):
             edit, ops = GraphEdit(g), {n.op for n in g.nodes}
             view = OnnxView(edit)
-            possible = [p for p in self.fusion.patterns if p.may_occur(ops)]
-            for pattern, node in itertools.product(possible, g.nodes):
+            for pattern, node in itertools.product(self.fusion.possible(ops), g.nodes):
                 match = None if edit.dead(node) else find(pattern, node, view)
                 if match is None:
                     continue
@@ -328,14 +327,14 @@ _SHUFFLE = "Reshape(turned := Transpose(blocks := Reshape(x, s1)), s2)"
 FUSIONS = {
     fusion.name: fusion
     for fusion in (
-        Fusion("hardswish", "HardSwish", ONNX.patterns(*_HARD_SWISH), _unary("HardSwish"), _sixth),
-        Fusion("hardsigmoid", "HardSigmoid", ONNX.patterns(*_HARD_SIGMOID), _hard_sigmoid, _linear),
-        Fusion("mish", "Mish", ONNX.patterns(*_MISH), _unary("Mish")),
-        Fusion("gelu", "Gelu (erf and tanh)", ONNX.patterns(*_GELU), _gelu),
-        Fusion("layernorm", _LN, ONNX.patterns(*_LAYER), _normalise(_LN), _normalised),
-        Fusion("rmsnorm", _RMSN, ONNX.patterns(*_RMS), _normalise(_RMSN), _normalised),
-        Fusion("groupnorm", "GroupNormalization", ONNX.patterns(*_GROUP), _group_norm, _grouped),
+        Fusion("hardswish", "HardSwish", _HARD_SWISH, _unary("HardSwish"), _sixth),
+        Fusion("hardsigmoid", "HardSigmoid", _HARD_SIGMOID, _hard_sigmoid, _linear),
+        Fusion("mish", "Mish", _MISH, _unary("Mish")),
+        Fusion("gelu", "Gelu (erf and tanh)", _GELU, _gelu),
+        Fusion("layernorm", _LN, _LAYER, _normalise(_LN), _normalised),
+        Fusion("rmsnorm", _RMSN, _RMS, _normalise(_RMSN), _normalised),
+        Fusion("groupnorm", "GroupNormalization", _GROUP, _group_norm, _grouped),
         dynamic_products.FUSION,
-        Fusion("pixelshuffle", "DepthToSpace and SpaceToDepth", ONNX.patterns(_SHUFFLE), _shuffle, _shuffles),
+        Fusion("pixelshuffle", "DepthToSpace and SpaceToDepth", (_SHUFFLE,), _shuffle, _shuffles),
     )
 }

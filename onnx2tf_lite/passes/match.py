@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx
@@ -17,6 +19,7 @@ from ..model.edit import GraphEdit, arg, producer, scalar
 ONNX = Language(lambda word: [word] if onnx.defs.has(word) else [], frozenset(("Add", "Mul", "Min", "Max")))
 #: 0.7071 is written with between four and sixteen digits, and in float16 it is no better known than this.
 CLOSE, CLOSE_16 = 2e-5, 1e-3
+WORDS = re.compile(r"([A-Z]\w*(?:\|[A-Z]\w*)*)\(")  # the operators of a pattern, with their alternatives
 
 Match = match.Match[Tensor, gs.Node]
 
@@ -61,14 +64,25 @@ class OnnxView:
 
 @dataclass(frozen=True)
 class Fusion:
-    """A row of the table of fusions: what exporters write as ``patterns`` becomes, by ``rewrite``, one operator in the
-    root's place.  ``check`` says why a match must not be rewritten; None: it may."""
+    """A row of the table of fusions: what exporters write as the patterns ``texts`` becomes, by ``rewrite``, one
+    operator in the root's place.  ``check`` says why a match must not be rewritten; None: it may."""
 
     name: str
     what: str
-    patterns: tuple[Pattern, ...]
+    texts: tuple[str, ...]
     rewrite: Callable[[GraphEdit, Match], None]
     check: Callable[[Match], str | None] | None = None
+
+    @cached_property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """The texts, parsed: that takes longer than converting a small model, of whose operators few have any."""
+        return ONNX.patterns(*self.texts)
+
+    def possible(self, operators: Set[str]) -> list[Pattern]:
+        """The patterns that may be in a graph of these operators."""
+        if not any(may_occur(text, operators) for text in self.texts):
+            return []
+        return [pattern for pattern in self.patterns if pattern.may_occur(operators)]
 
     def against(self, found: Match) -> str | None:
         """Why a match must not be rewritten."""
@@ -76,3 +90,8 @@ class Fusion:
         if inner is not None:
             return f"'{inner.name}' is read elsewhere"
         return self.check(found) if self.check else None
+
+
+def may_occur(text: str, operators: Set[str]) -> bool:
+    """False for a pattern, not yet parsed, and a graph of these operators, of which some are missing."""
+    return not any(operators.isdisjoint(words.split("|")) for words in WORDS.findall(text))

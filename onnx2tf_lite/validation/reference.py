@@ -30,6 +30,12 @@ Arrays = Mapping[str, np.ndarray]
 QUANTISING = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
 
 
+#: Of ONNX Runtime, for few runs of a model.
+SESSION = {
+    "session.disable_prepacking": "1",  # a second copy of the weights
+    "session.intra_op.allow_spinning": "0",  # threads that wait for work would take a processor for it
+    "session.inter_op.allow_spinning": "0",
+}
 LARGE = 256  # elements of a weight; anything smaller may be a shape or a scale
 UNIT, HALF = 2.0**-22, 2.0**-11  # of a number: a unit in the last place of float32, half a one of float16
 
@@ -152,9 +158,8 @@ class Reference:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
-        options.add_session_config_entry(
-            "session.disable_prepacking", "1"
-        )  # a second copy of the weights, for few runs
+        for key, value in SESSION.items():
+            options.add_session_config_entry(key, value)
         model: Any = self.source
         if rounding or self.halves or self.restated or (self.integers and precision.saturates()):
             model = self._model(names, rounding).SerializeToString()

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..targets.verdict import Fit
 from .integers import Integers
 from .judge import SLACK, Difference
 from .measure import Histogram
 from .phrase import decibel, dims
+
+if TYPE_CHECKING:
+    from ..targets.verdict import Fit
 
 INTRODUCES, CARRIES = "introduces", "carries"
 

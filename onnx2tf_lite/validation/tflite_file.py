@@ -23,6 +23,7 @@ from .report import Move
 from .written import Arrays, FileFailed, one_line
 
 LARGE = 64 << 20  # bytes of a file from which a changed copy lies on disk instead of in memory
+SHORT = 0.1  # seconds of a run of the model from which more than one thread pays
 CHANNELS_LAST_KERNELS = frozenset(kind.operator for kind in KINDS.values() if kind.layout.channels_last)
 
 
@@ -128,15 +129,23 @@ class TFLiteFile:
         low, high = found[0].real(np.array([info.min, info.max], np.int64))
         return float(low), float(high)
 
+    @property
+    def threads(self) -> int:
+        """As many as pay: while others have little to do, each takes a processor to wait for them."""
+        plain = self.reference.bounds.plain
+        return 1 if plain is not None and plain < SHORT else os.cpu_count() or 1
+
     def open(self, runtime: str, wanted: Sequence[str]) -> TFLiteRunner:
         """A runner that gives ``wanted`` tensors."""
         indices = {n: self.file.by_name[n] for n in wanted if n in self.file.by_name}
         if set(indices.values()) <= set(self.file.outputs):
-            return TFLiteRunner(self.path, runtime, self.ends, indices)
+            return TFLiteRunner(self.path, runtime, self.ends, indices, self.threads)
         more = dict.fromkeys([*self.file.outputs, *indices.values()])
         made = [i for i in more if i in self.file.producers or i in self.file.outputs]
         with _loadable(self.file.exposing(made)) as content:
-            return TFLiteRunner(content, runtime, self.ends, {n: i for n, i in indices.items() if i in set(made)})
+            return TFLiteRunner(
+                content, runtime, self.ends, {n: i for n, i in indices.items() if i in set(made)}, self.threads
+            )
 
     @cached_property
     def ends(self) -> dict[str, int]:
@@ -148,11 +157,11 @@ class TFLiteFile:
         """A runner of the first ``count`` operators alone."""
         last = self.file.operators[count - 1].outputs[:1]
         with _loadable(self.file.exposing(list(last), count)) as content:
-            return TFLiteRunner(content, runtime, self.ends, {})
+            return TFLiteRunner(content, runtime, self.ends, {}, self.threads)
 
     def part(self, runtime: str, content: bytes) -> TFLiteRunner:
         """A runner of parts of the program, as :meth:`FlatFile.extract` makes them: fed and asked by position."""
-        runner = TFLiteRunner(content, runtime, {}, {})
+        runner = TFLiteRunner(content, runtime, {}, {}, self.threads)
         ends = runner.engine.get_input_details(), runner.engine.get_output_details()
         runner.inputs = {str(i): d["index"] for i, d in enumerate(ends[0])}
         runner.wanted = {str(i): d["index"] for i, d in enumerate(ends[1])}
@@ -175,7 +184,14 @@ def _loadable(content: bytes) -> Iterator[bytes | Path]:
 class TFLiteRunner:
     """A .tflite in an interpreter.  ``inputs`` and ``wanted``: name -> tensor index."""
 
-    def __init__(self, model: Path | bytes, runtime: str, inputs: Mapping[str, int], wanted: Mapping[str, int]):
+    def __init__(
+        self,
+        model: Path | bytes,
+        runtime: str,
+        inputs: Mapping[str, int],
+        wanted: Mapping[str, int],
+        threads: int,
+    ):
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -184,7 +200,7 @@ class TFLiteRunner:
         try:
             self.engine = Interpreter(
                 **source,
-                num_threads=os.cpu_count(),
+                num_threads=threads,
                 experimental_op_resolver_type=OpResolverType.AUTO if runtime == "XNNPACK" else plain,
             )
         except (ValueError, RuntimeError) as error:

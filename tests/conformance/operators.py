@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from onnx2tf_lite.op_handlers.catalogue import HANDLER, Entry
-from onnx2tf_lite.op_handlers.registry import HANDLERS
+from onnx2tf_lite.op_handlers.registry import every
 from tests.conformance import exclusions, results
 from tests.conformance.cases import SUITES, VARIANTS
 from tests.conformance.judge import OK
@@ -122,7 +122,7 @@ def form(files: Sequence[Sequence[str]]) -> str:
 def refusals(name: str) -> list[str]:
     """What the handler of an operator, and the functions of its module that it calls, refuse."""
     domain, _, op = name.rpartition(".")
-    handler = inspect.unwrap(HANDLERS[domain, op].handler)
+    handler = inspect.unwrap(every()[domain, op].handler)
     if handler.__name__ == "<lambda>" or inspect.getmodule(handler) is None:
         return []
     functions = module_functions(inspect.getmodule(handler).__file__ or "")

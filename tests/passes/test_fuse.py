@@ -8,6 +8,7 @@ import pytest
 
 from onnx2tf_lite import passes
 from onnx2tf_lite.errors import ConversionError
+from onnx2tf_lite.passes.match import may_occur
 
 from .conftest import law, load, model, ops
 
@@ -144,3 +145,16 @@ def test_explain_tells_the_nearest_miss() -> None:
 def test_an_old_graph_is_refused() -> None:
     with pytest.raises(ConversionError, match="run the pass upgrade first"):
         passes.run("gelu", load("(float[2] x) => (float[2] y) { y = Relu (x) }", 13))
+
+
+@pytest.mark.parametrize("name", passes.FUSIONS)
+def test_patterns_are_skipped_unread_where_an_operator_is_missing(name: str) -> None:
+    """What their words alone say is what the parsed patterns say."""
+    fusion = passes.FUSIONS[name]
+    assert len(fusion.patterns) == len(fusion.texts)
+    for text, pattern in zip(fusion.texts, fusion.patterns, strict=True):
+        words = {next(iter(sorted(call.operators))) for call in pattern.calls}
+        assert may_occur(text, words) and pattern.may_occur(words) and pattern in fusion.possible(words)
+        for word in words:
+            few = words - {word}
+            assert may_occur(text, few) == pattern.may_occur(few)

@@ -17,7 +17,7 @@ from ..convolution import conv
 from ..matmul import gemm, matmul
 from ..normalization import group_normalization
 from ..pooling import max_pool
-from ..registry import HANDLERS, Unsupported, current_node
+from ..registry import Unsupported, current_node, find
 from ._domain import channels_last, like, op, table
 
 Floats = Sequence[float]
@@ -49,7 +49,9 @@ def activate(x: Value, name: str, parameters: dict[str, float | None]) -> Value:
     given = {k: v for k, v in parameters.items() if k in ACTIVATIONS[name] and v is not None}
     if name == "Clip":
         return m.bound(x, given["min"], given["max"])
-    return HANDLERS["", name].handler(x, **given)  # type: ignore[return-value]
+    entry = find("", name)
+    assert entry is not None
+    return entry.handler(x, **given)  # type: ignore[return-value]
 
 
 # ------------------------------------------------------------------------------------------------ convolutions
