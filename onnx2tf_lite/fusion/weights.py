@@ -13,6 +13,7 @@ import numpy as np
 
 from ..ir import build as b
 from ..ir.graph import Op, Value, constant
+from ..ir.lattices import had_few_bits
 from ..ir.rules import Match, NearMissError, again, has_one_reader, is_splat, rule
 from ..ir.traits import Weights
 
@@ -64,6 +65,8 @@ def scaled(m: Match, weights: Value | None, factor: np.ndarray, axis: int | None
         raise NearMissError("the weights are only known at run time")
     if weights.quant is not None:
         raise NearMissError("the weights are quantised")
+    if axis and factor.size > 1 and had_few_bits(weights.data):
+        raise NearMissError("the weights are integers of 4 bits in blocks, which factors within a block would end")
     if not has_one_reader(m, weights) and weights.nbytes() > SHARED_LIMIT:
         raise NearMissError("other operations use the weights")
     shape = [1] * weights.rank

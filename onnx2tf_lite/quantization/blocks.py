@@ -14,24 +14,28 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ir.graph import Quant
+from ..ir.lattices import BITS, integers
 from . import scales
 
 LARGEST_BLOCK, SMALLEST_BLOCK = 32, 16  # weights; with fewer the scales take as much room as they save
 LEAST = 18.0  # dB of the weights themselves, below which 4 bits are too few for them
-BITS = 4
 
 
 @dataclass(frozen=True)
 class Form:
-    """How some weights are stored: ``rows`` of which each has a scale, or a scale along ``axis``; ``bits`` of each."""
+    """How some weights are stored: ``rows`` of which each has a scale, or a scale along ``axis``; ``bits`` of each;
+    ``known``: the parameters that they have already."""
 
     said: str
     bits: int = 8
     axis: int | None = None
     rows: int | None = None
+    known: Quant | None = None
 
     def quant(self, weights: np.ndarray) -> Quant:
         """The parameters of ``weights``, of the shape that :meth:`laid_out` gives them."""
+        if self.known is not None:
+            return self.known
         if self.bits == BITS:
             return scales.of_few_bits(self.laid_out(weights), self.axis or 0, BITS)
         return scales.of_weights(self.laid_out(weights), self.axis)
@@ -43,7 +47,12 @@ class Form:
 
 def form(weights: np.ndarray, axis: int) -> Form:
     """How ``weights`` are best stored, which have their output channels on ``axis``."""
-    size = _block(weights.size // weights.shape[0]) if axis == 0 else None
+    sizes = _blocks(weights.size // weights.shape[0]) if axis == 0 else []
+    for n in sizes:
+        known = integers(weights.reshape(-1, n))
+        if known is not None:
+            return Form(f"int4 in blocks of {n}, as they were", BITS, 0, len(known.scale), known)
+    size = sizes[0] if sizes else None
     if size is not None:
         found = Form(f"int4 in blocks of {size}", BITS, 0, weights.size // size)
     else:
@@ -55,9 +64,9 @@ def form(weights: np.ndarray, axis: int) -> Form:
     return found if left >= LEAST else Form(f"int8 (4 bits leave {left:.0f} dB of them)", axis=axis)
 
 
-def _block(row: int) -> int | None:
-    """Of how many weights blocks are that divide a row; None where there is no such number."""
-    return next((n for n in range(LARGEST_BLOCK, SMALLEST_BLOCK - 1, -1) if row % n == 0), None)
+def _blocks(row: int) -> list[int]:
+    """Of how many weights blocks are that divide a row, the largest first."""
+    return [n for n in range(LARGEST_BLOCK, SMALLEST_BLOCK - 1, -1) if row % n == 0]
 
 
 def _decibels(real: np.ndarray, stored: np.ndarray) -> float:

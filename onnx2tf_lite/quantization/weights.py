@@ -11,6 +11,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, constant, current_graph
+from ..ir.lattices import BITS, had_few_bits
 from ..ir.traits import Int8
 from . import blocks, rounding
 from .blocks import Form
@@ -28,18 +29,26 @@ def quantise_weights(
     """The weights of linear operators in some graphs, and tables that are picked from unless kernels have to read them,
     as integers, in place; the nodes by the form that they have now.
 
+    A model that has weights of 4 bits already keeps those; what its exporter left in floats beside them stays so.
     ``moments`` of their operands, where they are known, by the names of their results: see :mod:`.rounding`.
     """
     forms: dict[str, list[str]] = {}
+    parts = [*parts]
+    kept = recipe.bits == BITS and any(_had_few_bits(op) for part in parts for op in part.ops)
     for part in parts:
         for op in rewrite.walk(part):
             place = _place(op, recipe)
-            if place is not None:
-                form = _form(op, place, recipe, per_channel)
+            form = _form(op, place, recipe, per_channel) if place is not None else None
+            if place is not None and form is not None and (form.known or not kept):
                 _store(op, place, form, recipe.hybrid, moments.get(op.outputs[0].name))
                 forms.setdefault(form.said, []).append(op.origin.node if op.origin else op.outputs[0].name)
             part.ops.append(op)
     return forms
+
+
+def _had_few_bits(op: Op) -> bool:
+    weights = op.inputs[1] if op.is_a("FULLY_CONNECTED") else None
+    return weights is not None and weights.data is not None and had_few_bits(weights.data)
 
 
 def _place(op: Op, recipe: Recipe) -> int | None:
@@ -58,7 +67,7 @@ def _form(op: Op, place: int, recipe: Recipe, per_channel: bool) -> Form:
     data = op.inputs[place].data  # type: ignore[union-attr]
     assert data is not None
     axis = 0 if op.kind.weights is None else op.kind.weights.outputs
-    return blocks.form(data, axis) if recipe.bits == blocks.BITS else Form("int8", axis=axis if per_channel else None)
+    return blocks.form(data, axis) if recipe.bits == BITS else Form("int8", axis=axis if per_channel else None)
 
 
 def _store(op: Op, place: int, form: Form, hybrid: bool, moments: Moments | None) -> None:
@@ -83,4 +92,5 @@ def _expanded(stored: Value, quant: Quant, weights: Value) -> Value:
         return real
     stored.quant = replace(quant, scale=np.ones(1, np.float32), zero_point=np.zeros(1, np.int64), axis=None)
     rewrite.define("DEQUANTIZE", stored, real, quant=stored.quant)
-    return b.reshape(b.mul(real, quant.scale[:, None]), weights.shape)
+    shifted = real - quant.zero_point[:, None].astype(np.float32) if quant.zero_point.any() else real
+    return b.reshape(b.mul(shifted, quant.scale[:, None]), weights.shape)

@@ -100,17 +100,21 @@ def feeds(tokens: list[int], seen: int, caches: dict[str, np.ndarray]) -> dict[s
 
 
 @new_runtime
+@pytest.mark.parametrize("kind", ["float32", "weight_only_int4"])
 @pytest.mark.parametrize("past", [ROOM, "past"], ids=["cache of a fixed size", "cache that grows"])
-def test_prompt_and_sixteen_tokens(past: int | str, tmp_path: Path) -> None:
+def test_prompt_and_sixteen_tokens(past: int | str, kind: str, tmp_path: Path) -> None:
     import onnxruntime as ort
     from ai_edge_litert.interpreter import Interpreter
 
     model = Decoder().model(past)
     onnx.save(model, tmp_path / "m.onnx")
-    result = convert(tmp_path / "m.onnx", tmp_path / "out", outputs=["float32"], verbosity="error")
+    result = convert(tmp_path / "m.onnx", tmp_path / "out", outputs=[kind], verbosity="error")
     assert result.exit_code == 0, [result.check.error, *(file.verdict for file in result.check.files)]
+    if kind == "weight_only_int4":
+        kept = result.report["quantisation"]["int4 weights"][f"int4 in blocks of {BLOCK}, as they were"]
+        assert len(kept) == 7 * LAYERS + 1, "every MatMulNBits, and nothing else"
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    interpreter = Interpreter(str(result.files["float32"]))
+    interpreter = Interpreter(str(result.files[kind]))
     caches = [n.removeprefix("past.") for n in (v.name for v in model.graph.input) if n.startswith("past.")]
     rows = ROOM if past == ROOM else 1  # LiteRT takes no empty tensor: the cache that grows has a first row
     start = {f"past.{c}": np.zeros((1, KEYS, rows, SIZE), np.float32) for c in caches}

@@ -50,6 +50,20 @@ def test_forms(shape: tuple[int, ...], axis: int, said: str) -> None:
     assert (error <= np.abs(rows).max(1, keepdims=True) * (1 - scales.SHARES[-1])).all()
 
 
+@pytest.mark.parametrize("zero", [0, 3, 8, 15])
+@pytest.mark.parametrize("size", [16, 32, 128])
+def test_what_had_4_bits_before_keeps_its_numbers(zero: int, size: int) -> None:
+    rng = np.random.default_rng(zero)
+    numbers, scale = rng.integers(0, 16, (12, 256 // size, size)), rng.uniform(0.01, 0.03, (12, 256 // size, 1))
+    weights = ((numbers - zero).astype(np.float32) * scale.astype(np.float32)).reshape(12, 256)
+    form = blocks.form(weights, 0)
+    assert form.said == f"int4 in blocks of {min(size, 32)}, as they were"
+    quant, data = form.quant(weights), form.laid_out(weights)
+    np.testing.assert_allclose(quant.real(quant.stored(data)), data, rtol=1e-6)
+    weights[-1, -1] += np.float32(0.002)
+    assert "as they were" not in blocks.form(weights, 0).said
+
+
 def test_weights_that_4_bits_do_not_hold_keep_8() -> None:
     weights = normal(8, 1009)
     weights[:, 0] = 12

@@ -22,8 +22,8 @@ def fake_quantised(op: Op) -> Step | None:
     if maker is None or quant.axis is not None or not quant.same(maker.attrs["quant"]):
         return None
     info = np.iinfo(quant.dtype)
-    scale, zero_point = float(quant.scale[0]), int(quant.zero_point[0])
-    rounded = activation()(scale, zero_point, int(info.min), int(info.max))
+    numbers = (quant.scale[0], quant.zero_point[0], info.min, info.max)
+    rounded = activation()(*map(float, numbers))
     return KerasLayer("Activation", [operand(maker)], {"activation": rounded})
 
 
@@ -36,14 +36,14 @@ def activation() -> type:
     class FakeQuantize:
         """x [...] (float32) as round(x / scale) + zero_point, half to even, within [low, high], and back."""
 
-        def __init__(self, scale: float, zero_point: int, low: int, high: int):
+        def __init__(self, scale: float, zero_point: float, low: float, high: float):
             self.config = {"scale": scale, "zero_point": zero_point, "low": low, "high": high}
 
-        def __call__(self, x: Any) -> Any:
+        def __call__(self, x: object) -> object:
             return tf.custom_gradient(self._rounded)(x)
 
-        def _rounded(self, x: Any) -> tuple[Any, Any]:
-            scale, zero_point, low, high = map(float, self.config.values())
+        def _rounded(self, x: Any) -> tuple[object, object]:
+            scale, zero_point, low, high = self.config.values()
             wide = tf.round(x / scale) + zero_point
             stored = tf.clip_by_value(wide, low, high)
             return (stored - zero_point) * scale, lambda slope: tf.where(wide == stored, slope, 0.0)
@@ -52,7 +52,7 @@ def activation() -> type:
             return self.config
 
         @classmethod
-        def from_config(cls, config: dict[str, Any]) -> FakeQuantize:
+        def from_config(cls, config: dict[str, float]) -> FakeQuantize:
             return cls(**config)
 
     k.utils.get_custom_objects()[FakeQuantize.__name__] = FakeQuantize  # as which an .h5 file names it
