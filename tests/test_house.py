@@ -78,6 +78,7 @@ PLANTED = [
     ("entries", {"new.py": 'A = {"ADD": 1, "SUB": (2, "MUL")}\nB = "ADD SUB".split()\nC = ("ADD", "x")\n'}, 5),
     ("names", {"new.py": 'a = op.kind.name in X, kind is KINDS["ADD"], op.name == "ADD", mode == "ADD"\n'}, 3),
     ("names", {"new.py": 'match op.kind.name:\n    case "ADD":\n        pass\n'}, 1),
+    ("patterns", {"new.py": 'a = op.is_a("ADD") or x.made_by("SUB"), made_by(x)\n'}, 2),
     ("classes", {"new.py": "class Refused: pass\nclass _Own: pass\n", "other.py": "class _Own: pass\n"}, 1),
     ("circles", {"errors.py": "def f():\n    from .ir import op\n"}, 1),
     ("module-circles", {"ir/a.py": "from . import b\n", "ir/b.py": "from .a import x\n"}, 1),

@@ -90,13 +90,7 @@ class Formatter(argparse.HelpFormatter):
 class Version(argparse.Action):
     """Asks for the version when it is wanted: that takes longer than all the rest of the help."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *others: object) -> None:
         from importlib.metadata import version
 
         print(f"{parser.prog} {version('onnx2tf_lite')}")

@@ -97,26 +97,15 @@ def group(title: str, *rows: Option) -> tuple[Option, ...]:
 class _Ignored(argparse.Action):
     """Accepted, and collected in ``ignored`` to be said to be without effect."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        said = [*getattr(namespace, "ignored", ()), f"{option_string} is ignored: {self.const}"]
-        namespace.ignored = said
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *others: object) -> None:
+        *_, flag = others
+        namespace.ignored = [*getattr(namespace, "ignored", ()), f"{flag} is ignored: {self.const}"]
 
 
 class _Refused(argparse.Action):
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        parser.error(f"{option_string} is not supported: {self.const}")
+    def __call__(self, parser: argparse.ArgumentParser, *others: object) -> None:
+        *_, flag = others
+        parser.error(f"{flag} is not supported: {self.const}")
 
 
 def ignored(flags: Iterable[str], why: str, nargs: int | str = 0) -> Option:

@@ -17,6 +17,7 @@ from ..ir import dynamic_range
 from ..ir.editor import rewrite
 from ..ir.graph import Graph, Op, Quant, Value
 from ..ir.rules import Match, again, has_one_reader, rule
+from ..ir.traits import Elements
 from . import substitutes
 from .cleanup import equal
 from .cleanup import same_integers as same_pair
@@ -110,7 +111,7 @@ def move_dynamic(m: Match) -> Value | None:
 
 def _keeps_all(move: Op) -> bool:
     """True where every element of the operand is in the result."""
-    return move.kind.is_view or move.is_a("PAD")
+    return move.kind.is_view or move.kind.elements is Elements.PADDED
 
 
 @rule("DYNAMIC_QUANT(x)")

@@ -116,7 +116,7 @@ def shares(m: Match, x: Value, size: Shape) -> bool:
     readers = [r for r in m.view.readers(x) if r is not None and r is not m.root]
     swapped = (*range(x.rank - 2), x.rank - 1, x.rank - 2)
     alike = [r for r in readers if r.is_a("SLICE") and r.attrs["size"] == size]
-    return bool(alike) or any(r.is_a("TRANSPOSE") and r.attrs["perm"] == swapped for r in readers)
+    return bool(alike) or any(r.kind.permutes and r.attrs["perm"] == swapped for r in readers)
 
 
 RULES = [part_of_joined, merge_slices, merge_strided, phase_of_last_axis, element_of_last_axis]

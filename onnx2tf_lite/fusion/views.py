@@ -67,7 +67,7 @@ def seen_before(c: np.ndarray, before: Shape, after: Shape) -> np.ndarray | None
 
 def part_before(view: Op, axis: int, begin: int, size: int) -> Part | None:
     """The part of a view's operand that a part of its result is; None where it is more than one."""
-    if view.is_a("TRANSPOSE"):
+    if view.kind.permutes:
         return view.attrs["perm"][axis], begin, size
     before, after = view.uses()[0].shape, view.outputs[0].shape
     run = next(((mine, theirs) for mine, theirs in groups(before, after) or () if axis in theirs), None)

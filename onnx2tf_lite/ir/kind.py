@@ -151,6 +151,11 @@ class Kind(Traits):
         return best
 
 
+def plain(function: Evaluate) -> Evaluate:
+    """The ``evaluate`` of a function that needs no attributes."""
+    return lambda attrs, *arrays: function(*arrays)
+
+
 KINDS: dict[str, Kind] = {}
 
 

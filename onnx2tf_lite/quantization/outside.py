@@ -10,6 +10,7 @@ from ..errors import ConversionError, Problem
 from ..ir import build as b
 from ..ir import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, building
+from ..ir.traits import Elements
 
 FLOAT = np.dtype(np.float32)
 NAMED = 5  # operations that an error names
@@ -81,7 +82,7 @@ def _floats(op: Op) -> bool:
     """True for an operation that computes with floats, conversions from and to integers aside."""
     made = any(v.dtype == FLOAT for v in op.outputs)
     read = any(v is not None and v.dtype == FLOAT and not v.is_constant for v in op.inputs)
-    return (made or read) and not op.is_a("QUANTIZE") and not op.is_a("DEQUANTIZE")
+    return (made or read) and op.kind.elements is not Elements.ENCODED
 
 
 def _like(quant: Quant, dtype: np.dtype) -> bool:

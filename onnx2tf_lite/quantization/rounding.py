@@ -56,9 +56,14 @@ def is_known(op: Op) -> bool:
     return weights.rank in (2, 4) and grouped(op, weights.data).shape[2] <= MOST
 
 
+def _depthwise(op: Op) -> bool:
+    """True where each result is a sum over one channel."""
+    return op.kind.weights is not None and op.kind.weights.inputs is None
+
+
 def grouped(op: Op, weights: np.ndarray) -> np.ndarray:
     """Weights as [group, result, weight]: results of a group are sums over the same operands."""
-    if op.is_a("DEPTHWISE_CONV_2D"):
+    if _depthwise(op):
         channels = weights.shape[3] // op.attrs["multiplier"]
         taps = weights.reshape(-1, weights.shape[3]).T
         return taps.reshape(channels, op.attrs["multiplier"], -1)
@@ -70,7 +75,7 @@ def grouped(op: Op, weights: np.ndarray) -> np.ndarray:
 
 def ungrouped(op: Op, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The inverse of :func:`grouped`."""
-    if op.is_a("DEPTHWISE_CONV_2D"):
+    if _depthwise(op):
         return rows.reshape(shape[3], -1).T.reshape(shape)
     return rows.reshape(shape)
 
@@ -107,7 +112,7 @@ def _windows(op: Op, x: np.ndarray, count: int, rng: np.random.Generator) -> np.
         places.append((rng.integers(0, extent, count) * s)[:, None] + np.arange(k) * d)
     batch = rng.integers(0, x.shape[0], count)[:, None, None]
     windows = padded[batch, places[0][:, :, None], places[1][:, None, :]]  # [count, height, width, channels]
-    if op.is_a("DEPTHWISE_CONV_2D"):
+    if _depthwise(op):
         return np.asarray(windows.transpose(3, 0, 1, 2).reshape(x.shape[3], count, -1))
     groups = _groups(op)
     apart = windows.reshape(*windows.shape[:3], groups, -1)

@@ -67,6 +67,7 @@ MEASURES = [
     Measure("tables", "tables of operator names outside the definitions", 12, concepts.name_tables),
     Measure("entries", "... names in them", None, concepts.name_entries),
     Measure("names", "tests of an operator's name", 5, concepts.name_tests),
+    Measure("patterns", "names of operators in code that looks for a pattern", None, concepts.patterns),
     Measure("classes", "names of two public classes", 0, concepts.duplicate_classes),
     Measure("circles", "circles of imports between rooms", 0, arrows.room_circles),
     Measure("module-circles", "... between modules", 0, arrows.module_circles),

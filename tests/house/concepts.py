@@ -73,6 +73,14 @@ def _asks_name(sides: list[ast.expr], kinds: frozenset[str]) -> bool:
     return operator and any(text.endswith(("kind", "name")) for text in texts)
 
 
+def patterns(tree: Tree) -> Places:
+    """Operators that code looks for by name: ``op.is_a("SLICE")``, ``value.made_by("SLICE")``."""
+    for file in tree.files:
+        for node in ast.walk(file.tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".is_a", ".made_by")):
+                yield file.at(node, ast.unparse(node))
+
+
 def duplicate_classes(tree: Tree) -> Places:
     """Names that two public classes share."""
     homes = defaultdict(list)

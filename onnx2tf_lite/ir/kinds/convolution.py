@@ -15,7 +15,7 @@ import numpy as np
 from .. import dims, intervals
 from ..dims import Dim
 from ..graph import Attrs, Op, Value
-from ..kind import Fields, Result, define
+from ..kind import Fields, Infer, Result, define
 from ..orders import CHANNELS_LAST
 from ..traits import DOTS, MOVER, PICKER, REALS, TOTALS, Bits, Int8, Traits, Weights, computed, real
 from .shapes import same
@@ -88,18 +88,23 @@ def linear(weights: Weights, **differs: Any) -> Traits:
 
 # ------------------------------------------------------------------------------------------------ convolutions
 
+
+def convolution(name: str, infer: Infer, traits: Traits, **rest: Any) -> None:
+    """Define a convolution, whose windows slide over images, or scatter."""
+    weights = traits.weights
+    assert weights is not None and weights.window is not None
+    rank = weights.window.stop - weights.window.start + 2
+    form = {"layout": CHANNELS_LAST, "types": "f32", "typed": (0, 1), "max_rank": rank}
+    define(name, infer, traits, slides=not weights.scatters, **form, **rest)
+
+
 # x[N,H,W,C], weights[O,KH,KW,C/groups], bias[O]
-define(
+convolution(
     "CONV_2D",
     _conv,
     linear(Weights(outputs=0, inputs=3, window=slice(1, 3), biased=True)),
-    layout=CHANNELS_LAST,
-    types="f32",
-    typed=(0, 1),
-    max_rank=4,
     options=("Conv2DOptions", {"padding": "padding", **_FUSED, **_strides("HW")}),
     versions="3:qi8 4:qi16 5:@hybrid 6:@grouped",
-    slides=True,
     features={"hybrid": hybrid, "grouped": lambda op: op.inputs[0].shape[-1] != op.inputs[1].shape[-1]},
 )
 
@@ -110,20 +115,15 @@ def _depthwise(inputs: Sequence[Value], attrs: Attrs) -> Result:
 
 
 # x[N,H,W,C], weights[1,KH,KW,C*multiplier], bias[C*multiplier]
-define(
+convolution(
     "DEPTHWISE_CONV_2D",
     _depthwise,
     linear(Weights(outputs=3, inputs=None, window=slice(1, 3), biased=True)),
-    layout=CHANNELS_LAST,
-    types="f32",
-    typed=(0, 1),
-    max_rank=4,
     options=(
         "DepthwiseConv2DOptions",
         {"padding": "padding", "depthMultiplier": "multiplier", **_FUSED, **_strides("HW")},
     ),
     versions="2:@dilated 3:qi8 5:qi16 6:@hybrid",
-    slides=True,
     features={"hybrid": hybrid, "dilated": lambda op: any(d != 1 for d in op.attrs.get("dilations", ()))},
 )
 
@@ -134,14 +134,10 @@ def _transposed(inputs: Sequence[Value], attrs: Attrs) -> Result:
 
 _INEXACT = {"interval": None, "exact_in_float": False}
 # x[N,H,W,C], weights[O,KH,KW,C], bias[O]; ``output_shape`` decides how much the padding crops.
-define(
+convolution(
     "TRANSPOSE_CONV",
     _transposed,
     linear(Weights(outputs=0, inputs=3, window=slice(1, 3), scatters=True), trap=None, **_INEXACT),
-    layout=CHANNELS_LAST,
-    types="f32",
-    typed=(0, 1),
-    max_rank=4,
     operands=("output_shape", 1, 0, 2),
     options=("TransposeConvOptions", {"padding": "padding", **_FUSED, **_steps("HW")}),
     versions="2:qi8 3:inputs>2 4:@activation",
@@ -155,19 +151,14 @@ def _conv3d(inputs: Sequence[Value], attrs: Attrs) -> Result:
 
 _CONV_3D = ("Conv3DOptions", {"padding": "padding", **_FUSED, **_strides("DHW")})
 # x[N,D,H,W,C], weights[KD,KH,KW,C,O], bias[O]
-define(
+convolution(
     "CONV_3D",
     _conv3d,
     linear(Weights(outputs=4, inputs=3, window=slice(0, 3)), int8=None, int16=False, **_INEXACT),
-    layout=CHANNELS_LAST,
-    types="f32",
-    typed=(0, 1),
-    max_rank=5,
     options=_CONV_3D,
-    slides=True,
 )
 # x[N,D,H,W,C], weights[KD,KH,KW,O,C], bias[O]
-define(
+convolution(
     "CONV_3D_TRANSPOSE",
     _transposed,
     linear(
@@ -178,10 +169,6 @@ define(
         int16=False,
         **_INEXACT,
     ),
-    layout=CHANNELS_LAST,
-    types="f32",
-    typed=(0, 1),
-    max_rank=5,
     operands=("output_shape", 1, 0, 2),
     options=_CONV_3D,
 )

@@ -19,7 +19,7 @@ from ..intervals import (
     monotone,
     shifted_right,
 )
-from ..kind import Evaluate, Fields, define
+from ..kind import Evaluate, Fields, define, plain
 from ..orders import ELEMENTWISE
 from ..traits import (
     BOUNDED,
@@ -37,10 +37,6 @@ from ..traits import (
     whole,
 )
 from .shapes import broadcast, compared, joined, same
-
-
-def _plain(function: Evaluate) -> Evaluate:
-    return lambda attrs, *arrays: function(*arrays)
 
 
 def _object(function: Evaluate) -> Evaluate:
@@ -125,7 +121,7 @@ def binary(name: str, function: Evaluate, on_dims: Evaluate | None, types: str, 
         "max_rank": 8,
         "symbolic": symbolic,
     }
-    define(name, traits=traits, **{**form, "evaluate": _plain(function), **rest})
+    define(name, traits=traits, **{**form, "evaluate": plain(function), **rest})
 
 
 def _form(options: str, versions: str, tensorflow: str | None, **fields: str) -> Fields:
@@ -273,6 +269,6 @@ define(
     max_rank=8,
     options=("SelectV2Options", {}),
     tensorflow="SelectV2",
-    evaluate=_plain(np.where),
-    symbolic=_plain(lambda c, a, b: np.where(c.astype(bool), a, b)),
+    evaluate=plain(np.where),
+    symbolic=plain(lambda c, a, b: np.where(c.astype(bool), a, b)),
 )

@@ -17,7 +17,7 @@ from ..intervals import (
     signed,
     squared,
 )
-from ..kind import Evaluate, Result, define
+from ..kind import Evaluate, Result, define, plain
 from ..orders import ELEMENTWISE
 from ..traits import (
     BOUNDED,
@@ -34,10 +34,6 @@ from ..traits import (
     whole,
 )
 from .shapes import same
-
-
-def _plain(function: Evaluate) -> Evaluate:
-    return lambda attrs, *arrays: function(*arrays)
 
 
 def _rounded(function: Callable[[Dim, Dim], Dim] | None) -> Callable[..., np.ndarray]:
@@ -105,7 +101,7 @@ def _uint64(op: Op) -> str:
 def unary(name: str, function: Evaluate, types: str, versions: str, tf: str | None, traits: Traits) -> None:
     """Define a function of each element."""
     form = {"layout": ELEMENTWISE, "types": types, "versions": versions, "tensorflow": tf, "max_rank": 8}
-    define(name, same, traits, evaluate=_plain(function), **form)
+    define(name, same, traits, evaluate=plain(function), **form)
 
 
 POSITIVE, UNIT, BOTH = (0, inf), (0, 1), (-1, 1)  # limits
@@ -170,7 +166,7 @@ unary("LOGICAL_NOT", np.logical_not, "bool", "", "LogicalNot", whole(None, Bits.
 def rounding(name: str, function: Evaluate, on_dims: Callable[[Dim, Dim], Dim] | None) -> None:
     """Define a function to whole numbers; ``on_dims`` rounds a ratio of dims."""
     form = {"layout": ELEMENTWISE, "types": "f32", "tensorflow": name.title(), "max_rank": 8}
-    define(name, same, real(PASSES, REALS, None), evaluate=_plain(function), symbolic=_rounded(on_dims), **form)
+    define(name, same, real(PASSES, REALS, None), evaluate=plain(function), symbolic=_rounded(on_dims), **form)
 
 
 rounding("FLOOR", np.floor, dims.floordiv)
