@@ -151,6 +151,19 @@ def vit(net: Network, x: str) -> str:
     return x
 
 
+def vit_classifier(net: Network, x: str) -> str:
+    """The same with a token for the class, the only one that is read in the end, as DeiT and timm's ViT have it."""
+    e, s = 96, 197
+    x = net.op("Conv", x, net.weights(e, 3, 8, 8), net.vector(e), strides=[8, 8])
+    x = net.op("Transpose", net.op("Reshape", x, net.ints(1, e, s - 1)), perm=[0, 2, 1])
+    x = net.op("Add", net.op("Concat", net.weights(1, 1, e), x, axis=1), net.weights(1, s, e))
+    for _ in range(3):
+        x = net.op("Add", x, net.attention(net.layer_norm(x, e), (1, s, e), 3))
+        x = net.op("Add", x, net.mlp(net.layer_norm(x, e), e))
+    x = net.op("Gather", net.layer_norm(x, e), net.const(0, np.int64), axis=1)
+    return net.op("Gemm", x, net.weights(100, e), net.vector(100), transB=1)
+
+
 def vit_sdpa(net: Network, x: str) -> str:
     """As PyTorch decomposes scaled_dot_product_attention: scales on q and k, a guard behind the softmax."""
     e, s = 64, 256
@@ -338,6 +351,7 @@ ARCHITECTURES: dict[str, tuple[tuple[int, ...], Callable[[Network, str], str], f
     "diffusion_unet": ((1, 4, 32, 32), diffusion_unet, 0.92),
     "speech_conv": ((1, 1, 4000), speech_conv, 0.92),
     "vit": (IMAGE, vit, 0.92),
+    "vit_classifier": (IMAGE, vit_classifier, 0.92),
     "vit_sdpa": ((1, 256, 64), vit_sdpa, 0.92),
     "vit_qkv": ((1, 256, 96), vit_qkv, 0.92),
     "decoder": ((1, 192, 64), decoder, 0.92),

@@ -6,6 +6,7 @@
 ``attention``    factors, summands and guards        ``windows``  large depthwise windows (float .tflite only)
 ``slices``       of slices, and of single elements   ``channels`` shuffled or picked by the weights
 ``splits``       as SLICEs, and back                 ``qdq``      integer kernels (quantised .tflite only)
+``unread``       is not computed
 
 The first line of a rule's docstring is what the notes of a conversion call it; the rest says what is equal.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from ..ir.editor import rewrite
 from ..ir.graph import Graph
-from . import activations, attention, channels, cleanup, forms, padding, slices, splits, views, weights
+from . import activations, attention, channels, cleanup, forms, padding, slices, splits, unread, views, weights
 from .qdq import qdq
 
 #: Rules that need algebra to see: benchmarks/latency.py measures what they save.
@@ -22,6 +23,7 @@ ALGEBRA = [
     *views.RULES,
     *attention.RULES,
     *slices.RULES,
+    *unread.RULES,
     *channels.RULES,
     padding.cut_pads,
     forms.floor_division,
@@ -30,6 +32,7 @@ RULES = [
     *cleanup.RULES,
     *forms.RULES,
     *slices.RULES,
+    *unread.RULES,
     *views.RULES,
     *weights.RULES,
     *attention.RULES,

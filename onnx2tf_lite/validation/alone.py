@@ -33,6 +33,7 @@ BODIES = {"If", "Loop", "Scan"}  # they also read what their bodies do
 FEW = 64  # results per channel, below which one set of operands leaves much to chance
 SECONDS = 1.0  # of processor time that further sets may take, or as long as the first one took if that is more
 SETS = 16  # sets of operands in one child
+WEIGHTS = 1 << 29  # bytes of them in one child, which holds several copies, one of them a message of at most 2 GB
 Shapes = Mapping[tuple[str, tuple[int, ...]], tuple[int, ...]]
 
 
@@ -139,8 +140,9 @@ class Bench:
     # ------------------------------------------------------------------------------------------ rounds
 
     def groups(self, layers: Sequence[Layer]) -> Iterable[list[Layer]]:
-        """Layers whose operands and results stay within the budget, on both sides; without those too large for it."""
-        room, group = 0, list[Layer]()
+        """Layers whose operands and results stay within the budget, on both sides, and whose weights are not too many;
+        without those too large for the budget."""
+        room, held, group = 0, 0, list[Layer]()
         for layer in layers:
             size = sum(self.seen[n].nbytes for n in (*layer.reads, layer.name))
             try:
@@ -148,15 +150,22 @@ class Bench:
             except OverBudget as error:
                 self.layers.refused[layer.name] = str(error)
                 continue
-            if group and size > room:
+            own = self.weights(layer)
+            if group and (size > room or held + own > WEIGHTS):
                 yield group
                 group = []
             if not group:
-                room = self.run.whole.options.budget // HELD
+                room, held = self.run.whole.options.budget // HELD, 0
             group.append(layer)
-            room -= size
+            room, held = room - size, held + own
         if group:
             yield group
+
+    def weights(self, layer: Layer) -> int:
+        """Bytes of the constants of a layer."""
+        file = self.target.file
+        read = {t for op in layer.segment.operators for t in file.operators[op].inputs if t >= 0}
+        return sum(file.tensors[t].nbytes for t in read if file.tensors[t].constant)
 
     def more(self, end: float) -> None:
         """Further sets of operands for those that need them, until ``end``."""
@@ -164,8 +173,8 @@ class Bench:
         number, loops = 1, {n for n, a in self.found.items() if a.part and a.part.turns}
         while spent() < end and (names := [n for n, count in wanted.items() if count > number]):
             last = min(min(wanted[n] for n in names), number + SETS)
-            if plain := [self.found[n].layer for n in names if n not in loops]:
-                self.rounds(plain, range(number, last))
+            for group in self.groups([self.found[n].layer for n in names if n not in loops]):
+                self.rounds(group, range(number, last))
             for name, turn in product(loops.intersection(names), range(number, last)):  # it may not take so many
                 self.rounds([self.found[name].layer], (turn,))
             number = last

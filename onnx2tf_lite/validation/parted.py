@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,11 @@ class Tensor:
     scale: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32), compare=False)
     zero: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), compare=False)
     axis: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Of a tensor whose shape is known, as a constant's is."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def quantised(self) -> bool:

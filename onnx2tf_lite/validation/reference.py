@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from google.protobuf.message import EncodeError
 
 from ..errors import ConversionError, Problem, lacks_memory
 from ..model.read import read_whole
 from . import precision, restate
-from .bounds import Bounds
+from .bounds import Bounds, OverBudget
 from .inputs import InputSpec, describe
 from .known_errors import PoolWindow, corrected, masked_outputs, windows
 from .stepwise import Refused, Stepwise
@@ -162,7 +163,7 @@ class Reference:
             options.add_session_config_entry(key, value)
         model: Any = self.source
         if rounding or self.halves or self.restated or (self.integers and precision.saturates()):
-            model = self._model(names, rounding).SerializeToString()
+            model = _serialised(self._model(names, rounding))
         elif isinstance(model, Path) and names == self.outputs:
             model = str(model)
         else:
@@ -194,7 +195,7 @@ class Reference:
         """
         more = onnx.ModelProto()
         more.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in self.outputs)
-        whole = self.source.read_bytes() if isinstance(self.source, Path) else self.source.SerializeToString()
+        whole = self.source.read_bytes() if isinstance(self.source, Path) else _serialised(self.source)
         return bytes(whole) + bytes(more.SerializeToString())
 
     def _exposed(self, names: list[str]) -> onnx.ModelProto:
@@ -233,6 +234,14 @@ class Session:
             raise ReferenceFailed(_line(error)) from error
         named = {name: np.asarray(result) for name, result in zip(self.names, results, strict=True)}
         return corrected(named, self.reference.masked)
+
+
+def _serialised(model: onnx.ModelProto) -> bytes:
+    """:raises OverBudget: for more than a message holds: other than as it lies on disk nobody can be given that."""
+    try:
+        return bytes(model.SerializeToString())
+    except EncodeError as error:
+        raise OverBudget("more than 2 GB of weights cannot be given to ONNX Runtime in one piece") from error
 
 
 def _wide(array: np.ndarray) -> np.ndarray:

@@ -18,6 +18,9 @@ from .. import child
 from ..errors import ConversionError, Problem, ToolError, lacks_memory
 from ..model.inference import infer_shapes, said
 from ..model.load import load
+from ..model.read import read_model
+from ..model.tensors import is_external, nbytes
+from ..model.walk import tensors
 from .bounds import Bounds, OverBudget
 from .reference import Reference, ReferenceFailed, ort_errors
 from .samples import CheckOptions, Samples
@@ -46,7 +49,9 @@ def judged(problems: Iterable[Problem], source: Path | onnx.ModelProto) -> Itera
 
 def refusal(source: Path | onnx.ModelProto) -> str:
     """Why a model cannot be run by anybody; empty where it can, or that is not known."""
-    bounds = Bounds(memory=1 << 30, seconds=150.0)
+    model = read_model(source) if isinstance(source, Path) else source
+    beside = sum(nbytes(t) for t in tensors(model) if is_external(t))
+    bounds = Bounds(memory=1 << 30, seconds=150.0, weights=beside)
     return _asked(bounds, "onnx", lambda: _checked(source)) or _asked(bounds, "ONNX Runtime", lambda: _run(source))
 
 

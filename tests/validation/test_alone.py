@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.message import EncodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onnx2tf_lite import convert, validation
+from onnx2tf_lite.validation import alone, reference
+from onnx2tf_lite.validation.bounds import OverBudget
 from onnx2tf_lite.validation.crop import PERIOD, cropped
+from onnx2tf_lite.validation.isolate import Layer
 from onnx2tf_lite.validation.operands import SCALES, Seen, draw
 
 from .models import cnn, model
@@ -150,3 +155,32 @@ def test_branches_whose_results_have_no_type_or_whose_file_reads_other_tensors(t
     report = checked(proto, tmp_path)
     assert report.ok and report.coverage is not None
     assert report.coverage.weights == report.coverage.all_weights, report.verdict
+
+
+# ---------------------------------------------------------------------------------------------------------- weights
+
+
+def test_layers_are_run_in_groups_of_so_many_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is lost where a child takes one layer at a time, and a group never holds more than it may."""
+    whole = checked(cnn(), tmp_path)
+    sizes = list[int]()
+
+    def rounds(bench: alone.Bench, layers: list[Layer], numbers: Sequence[int]) -> None:
+        sizes.append(sum(map(bench.weights, layers)) if len(layers) > 1 else 0)
+        run(bench, layers, numbers)
+
+    run = alone.Bench.rounds
+    monkeypatch.setattr(alone, "WEIGHTS", 400)
+    monkeypatch.setattr(alone.Bench, "rounds", rounds)
+    parts = checked(cnn(), tmp_path)
+    assert parts.verdict == whole.verdict and parts.coverage == whole.coverage
+    assert len(sizes) > 1 and max(sizes) <= 400
+
+
+def test_more_weights_than_a_message_holds_are_over_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Large:
+        def SerializeToString(self) -> bytes:
+            raise EncodeError("Failed to serialize proto")
+
+    with pytest.raises(OverBudget, match="2 GB"):
+        reference._serialised(Large())  # type: ignore[arg-type]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,12 +13,13 @@ from ...ir.dims import is_static
 from ...ir.graph import Value, constant
 from ...ir.rules import Match, again, rule
 
+Term = TypeVar("Term", Value, np.ndarray)
 ROWS = 3  # of the window
 LEAST = 6  # rows of the result: with fewer, those that are made to fill up the last pair are too many
 CHANNELS = 32  # of operand and result; with fewer the sums take as long as what they save (benchmarks/kernels.py)
 
 
-def spread(d: list[Any]) -> list[Any]:
+def spread(d: Sequence[Term]) -> list[Term]:
     """The four sums of four neighbouring rows that are multiplied."""
     return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
 
@@ -27,7 +29,7 @@ def filters(w: np.ndarray) -> list[np.ndarray]:
     return [w[0], (w[0] + w[1] + w[2]) / 2, (w[0] - w[1] + w[2]) / 2, -w[2]]
 
 
-def gathered(p: list[Any]) -> list[tuple[Any, Any]]:
+def gathered(p: Sequence[Term]) -> list[tuple[Term, Term]]:
     """Of the four products two neighbouring rows of the result, each as two summands."""
     return [(p[0] + p[1], p[2]), (p[1] - p[2], p[3])]
 
@@ -58,7 +60,7 @@ def in_pairs(m: Match) -> Value | None:
     once = attrs["strides"] == (1, 1) and attrs["dilations"][0] == 1
     if window != ROWS or not once or read != m.x.shape[3] or min(read, out) < CHANNELS:
         return None
-    if not is_static(m.x.shape[1:]) or not isinstance(height, int) or height < LEAST:
+    if not is_static(m.x.shape) or not isinstance(height, int) or height < LEAST:  # XNNPACK takes no other SLICE
         return None
     pairs, none = -(-height // 2), np.zeros_like(bias)
     sums = spread(rows(m.x, 1 if attrs["padding"] == "SAME" else 0, pairs))
