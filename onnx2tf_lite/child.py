@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from typing import Any, TypeVar
 from .interrupts import undisturbed
 
 ALIGNMENT = 64
+INTERVAL = 0.005  # seconds between two looks at what a child holds
 _Answer = TypeVar("_Answer")
 
 
@@ -33,21 +35,27 @@ class Limits:
     """What a child may use: seconds, and bytes of memory beyond those that it shares with its parent.
 
     ``processor``: its time is that of a processor, which a busy machine does not make longer, nor waiting.
+    ``counted``: what it holds is counted, and too much ends it, which is seen; else more is refused, and what runs in
+    it may take that for any fault, or die of it.
     """
 
     seconds: float
     memory: int
     processor: bool = False
+    counted: bool = False
 
 
 class Died(Exception):
-    """The child was killed by ``signal``, or left without an answer."""
+    """The child was killed by ``signal``, or left without an answer.
+
+    ``late``: it did not end in time; ``large``: it held too much memory, or more than the system had.
+    """
 
     def __init__(self, signal_number: int):
         self.signal = signal_number
         name = signal.Signals(signal_number).name if signal_number else "exit"
         what = f"aborted with signal {signal_number} ({name})" if signal_number else "the process ended early"
-        self.late = name in ("SIGALRM", "SIGPROF")
+        self.late, self.large = name in ("SIGALRM", "SIGPROF"), name == "SIGKILL"
         super().__init__("did not end within the time that it was given" if self.late else what)
 
 
@@ -104,6 +112,9 @@ def _called(function: Callable[[], _Answer], descriptor: int, limits: Limits | N
             tempfile.tempdir = folder
             _serve(function, descriptor, limits)
         try:
+            if limits is not None and limits.counted and sys.platform == "linux":
+                with watched(pid, resident() + limits.memory):
+                    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # so that its number is not another one's
             _, status = os.waitpid(pid, 0)
         except BaseException:
             os.kill(pid, signal.SIGKILL)
@@ -119,6 +130,36 @@ def _called(function: Callable[[], _Answer], descriptor: int, limits: Limits | N
         raise result
     answer: _Answer = result
     return answer
+
+
+@contextmanager
+def watched(pid: int, most: int) -> Iterator[None]:
+    """Meanwhile a process that comes to hold more than ``most`` bytes is ended by SIGKILL, as the system does it where
+    there is no more; not where the system does not say what processes hold."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(INTERVAL):
+            if resident(pid) > most:
+                os.kill(pid, signal.SIGKILL)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def resident(pid: int | None = None) -> int:
+    """Bytes of memory that a process (this one) holds, shared ones included; 0 where the system does not say."""
+    try:
+        with open(f"/proc/{pid or 'self'}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * mmap.PAGESIZE
+    except OSError:  # it has ended, or this is no Linux
+        return 0
 
 
 def _file() -> int:
@@ -169,9 +210,10 @@ def no_core() -> None:
 
 
 def bound(limits: Limits) -> None:
-    """Hold this process to ``limits``: the system ends it when its time is over, and gives it no more memory."""
+    """Hold this process to ``limits``: the system ends it when its time is over, and gives it no more memory unless
+    that is counted by another process."""
     signal.setitimer(signal.ITIMER_PROF if limits.processor else signal.ITIMER_REAL, limits.seconds)
-    if sys.platform == "linux":
+    if sys.platform == "linux" and not limits.counted:
         import resource
 
         room, (_, most) = allocated() + limits.memory, resource.getrlimit(resource.RLIMIT_DATA)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from .. import child
 from .inference import made_in_child
+from .walk import scopes
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-LIMITS = child.Limits(seconds=120, memory=2 << 30)
+#: Of a processor, and more for every node and byte; memory, and more for the copies of a model.
+SECONDS, PER_NODE, PER_BYTE = 10.0, 1e-2, 1e-7
+MEMORY, COPIES = 1 << 30, 6
 
 
 def simplified(model: ModelProto, **settings: object) -> ModelProto:
@@ -22,4 +25,10 @@ def simplified(model: ModelProto, **settings: object) -> ModelProto:
     """
     import onnxsim
 
-    return made_in_child(lambda: onnxsim.simplify(model, **settings)[0], LIMITS)
+    return made_in_child(lambda: onnxsim.simplify(model, **settings)[0], limits(model))
+
+
+def limits(model: ModelProto) -> child.Limits:
+    """What onnxsim may take."""
+    nodes, size = sum(len(scope.graph.node) for scope in scopes(model)), model.ByteSize()
+    return child.Limits(SECONDS + PER_NODE * nodes + PER_BYTE * size, MEMORY + COPIES * size, processor=True)

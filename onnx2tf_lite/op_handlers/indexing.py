@@ -106,6 +106,8 @@ def non_zero(x: Value) -> Value:
 
 @op("Compress")
 def compress(x: Value, condition: Value, *, axis: int | None = None) -> Value:
+    if condition.rank != 1:
+        raise ValueError(f"the condition has {condition.rank} axes: it is a list of truth values")
     x = b.reshape(x, (x.size,)) if axis is None else x
     return b.gather(x, b.reshape(b.emit("WHERE", condition), (-1,)), axis or 0)
 

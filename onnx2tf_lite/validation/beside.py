@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, NoReturn
 from .. import child
 from ..emitters import TENSORFLOW
 from .bounds import COPIES, Bounds, room
-from .checking import Listener, check
+from .checking import Listener, check, failed
 from .reference import Reference
-from .report import FileReport, Report
+from .report import Report
 from .samples import CheckOptions
 from .tensorflow_file import installed
+from .written import FileFailed
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -86,7 +87,7 @@ class Beside:
         report = check(self.reference, own, options=options, listener=listener)
         if report.error:
             return report
-        found = {kind: self._report(kind, path) for kind, path in self.paths.items()}
+        found = {kind: self._report(kind, path, options) for kind, path in self.paths.items()}
         left = iter(report.files)
         report.files = [file for kind in files for file in (found[kind].files if kind in found else [next(left)])]
         for part in found.values():
@@ -94,12 +95,16 @@ class Beside:
             report.error = report.error or part.error
         return report
 
-    def _report(self, kind: str, path: Path) -> Report:
+    def _report(self, kind: str, path: Path, options: CheckOptions) -> Report:
+        """What is found of a file; of those after one that took the process with it here."""
+        if not self.pid:
+            return check(self.reference, {kind: path}, options=options)
         try:
             answer: Report = self.connection.recv()
         except (EOFError, OSError):
-            error = f"{child.Died(self._died())} (TensorFlow)"
-            return Report(files=[FileReport(kind, path.name, "", "", (), error=error)])
+            death = child.Died(self._died())
+            over = Bounds.of(options.budget, options.seconds, self.reference.size).over(death)
+            return Report(files=[failed(kind, path, over or FileFailed(f"{death} (TensorFlow)"))])
         return answer
 
     def _died(self) -> int:
@@ -123,7 +128,9 @@ def _live(boss: Connection, reference: Reference, options: CheckOptions) -> NoRe
             except EOFError:
                 os._exit(0)
             bounds = Bounds.of(options.budget, options.seconds, reference.size)
-            child.bound(child.Limits(bounds.seconds, bounds.memory + COPIES * reference.size + room(tensorflow=True)))
-            boss.send(check(reference, {kind: path}, options=options))
+            memory = bounds.memory + COPIES * reference.size + room(tensorflow=True)
+            child.bound(child.Limits(bounds.seconds, memory, counted=True))
+            with child.watched(os.getpid(), bounds.held + memory):  # by a thread: TensorFlow's kernels let it run
+                boss.send(check(reference, {kind: path}, options=options))
     finally:
         os._exit(1)

@@ -1,8 +1,8 @@
 """What a check may take: memory above the libraries and the weights of the model, and time.
 
 Sizes are estimated before anything is allocated (``samples``, ``alone``).  What no shape tells, a length that is
-computed or a loop of many turns, is stopped in the child that runs it: the system refuses it more memory, and ends it
-when its time is over.
+computed or a loop of many turns, is stopped in the child that runs it: it is ended when it holds too much, or its time is
+over.  More memory is not refused: a runtime would fail of that like a wrong file, or die.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class OverBudget(Exception):
 class Bounds:
     """``memory`` in bytes above ``weights`` bytes; ``seconds`` from the ``start``, on the monotonic clock.
 
-    ``plain``: seconds of a run of the model, as soon as one was measured; ``inside``: of a child that keeps to them.
+    ``plain``: seconds of a run of the model, as soon as one was measured; ``inside``: of a child that keeps to them;
+    ``held``: bytes that this process held at the start, tensors that it came to hold since are part of the budget.
     """
 
     memory: int = MEMORY
@@ -47,6 +48,7 @@ class Bounds:
     start: float = field(default_factory=time.monotonic)
     plain: float | None = None
     inside: bool = False
+    held: int = field(default_factory=child.resident)
 
     @classmethod
     def of(cls, memory: int, seconds: float | None, weights: int) -> Bounds:
@@ -67,14 +69,21 @@ class Bounds:
             return self._held(function)
         more = TENSORFLOW[0] if tensorflow else 0.0
         own = more + (FIRST * self.seconds if self.plain is None else PATIENCE + SLOWER * self.plain)
-        memory = self.memory + COPIES * self.weights + room(tensorflow)
+        memory = self.memory + COPIES * self.weights + room(tensorflow) + min(self.held - child.resident(), 0)
         try:
-            return self._held(lambda: child.call(function, forked, child.Limits(min(left, own), memory)))
+            return self._held(lambda: child.call(function, forked, child.Limits(min(left, own), memory, counted=True)))
         except child.Died as error:
+            if error.large:
+                raise OverBudget(self._large) from error
             if not error.late or (own < left and self.plain is not None):
                 raise
             first = f"its first run takes more than {own:g} s of the {self.seconds:g} s of the check"
             raise OverBudget(f"{first} (--seconds)" if own < left else self._late) from error
+
+    def over(self, death: child.Died) -> OverBudget | None:
+        """What the death of a process that might take all of it says of the budget."""
+        why = self._large if death.large else self._late if death.late else ""
+        return OverBudget(why) if why else None
 
     def _held(self, function: Callable[[], T]) -> T:
         try:

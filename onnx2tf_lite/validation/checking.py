@@ -90,10 +90,10 @@ class _Check:
 
     def run(self, files: Sequence[tuple[str, Path]]) -> Report:
         o = self.options
+        _preload()
         self.reference.bounds = Bounds.of(o.budget, o.seconds, self.reference.size)
         report = Report(notes=self.reference.notes, settings=self.settings())
         report.model = str(self.reference.source) if isinstance(self.reference.source, Path) else ""
-        _preload()
         samples = Samples(self.reference, self.options)
         targets = [self.open(kind, path) for kind, path in files]
         opened = [t for t in targets if not isinstance(t, FileReport)]
@@ -128,7 +128,7 @@ class _Check:
             target.program  # noqa: B018  (a foreign SavedModel is loaded for it)
             return target
         except (FileFailed, child.Died, OverBudget) as error:
-            return FileReport(kind, path.name, "", "", (), error=str(error))
+            return failed(kind, path, error)
 
     def settings(self) -> dict[str, object]:
         """What it takes to do the same again."""
@@ -150,6 +150,13 @@ class _Check:
             yield
         finally:
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def failed(kind: str, path: Path, error: Exception) -> FileReport:
+    """Of a file that could not be run; where that is one of the budget nothing is known of it."""
+    over = isinstance(error, OverBudget)
+    return FileReport(kind, path.name, "", "", (), error=f"could not be checked: {error}" if over else str(error),
+                      unchecked=over)  # fmt: skip
 
 
 def _preload() -> None:

@@ -138,11 +138,14 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
 def _index(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
     index, data = INDEXING.get(node.op, (None, None))
     if index is not None and slot == index:
-        shape = node.inputs[data].shape
+        shape = node.inputs[data].shape or ()
         rows = trace.tensor.shape[-1] if trace.tensor.shape else None
-        axes = range(rows if isinstance(rows, int) else 0) if "ND" in node.op else [node.attrs.get("axis", 0)]
+        axis = node.attrs.get("axis", 0)
         found.distinct |= node.op.startswith("Scatter")
-        tops = [shape[a] for a in axes if shape is not None and -len(shape) <= a < len(shape)]
+        if "ND" in node.op:
+            tops = shape[:rows] if isinstance(rows, int) else ()
+        else:
+            tops = shape[axis : axis + 1 or None]
     else:
         depth = one_number(node.inputs[1]) if node.op == "OneHot" and slot == 0 else None
         tops = [] if depth is None else [int(depth)]

@@ -160,7 +160,7 @@ class FileReport:
     ``noise``       of a quantised model: the largest difference that was held to twice its own quantisation noise and
                     not to steps, as a share of that; 0 where none had to be
     ``error``       why it did not run; ``notes`` what else is to be known (unmatched tensors, assumed permutations)
-    ``unchecked``   nobody tried to run it: ``error`` says what is missing for that
+    ``unchecked``   nothing is known of it: ``error`` says why it was not run, or not to its end
     """
 
     kind: str

@@ -19,7 +19,7 @@ from .bounds import OverBudget
 from .coverage import cover, end_to_end
 from .integers import Integers
 from .judge import Difference, compare, tolerance
-from .reference import Reference, ReferenceFailed
+from .reference import STEPWISE, Reference, ReferenceFailed
 from .report import CARRIES, INTRODUCES, Coverage, FileReport, Row
 from .run import Run, badness
 from .samples import Samples
@@ -29,6 +29,7 @@ from .written import FileFailed, LayeredFile, WrittenFile
 T = TypeVar("T")
 
 HISTOGRAMS = 12  # rows of a file that get one
+SLOW = 5.0  # seconds of a run of the model node by node from which it is run no more often than end to end
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Verdict:
 
     def report(self) -> FileReport:
         """All stages: compare; run every layer on its own; where something differs find out why."""
-        notes = [*self.program.notes]
+        notes, unchecked = [*self.program.notes], False
         layers = self.whole.options.layers and self.inside
         if missing := [n for n in self.reference.outputs if n not in self.outputs]:
             self.error = f"output '{missing[0]}' of the model is not in the file"
@@ -62,7 +63,10 @@ class Verdict:
             try:
                 layers = self.stages(layers)
             except (ReferenceFailed, child.Died, OverBudget) as error:
-                notes.append(f"no closer look: {error}")
+                if unchecked := self.right and not self.rows.keys() >= set(self.outputs):
+                    self.error = f"could not be checked: {error}"
+                else:
+                    notes.append(f"no closer look: {error}")
         if not self.error and (missing := [n for n in self.outputs if n not in self.rows]):
             self.error = f"output '{missing[0]}' could not be compared" + "".join(f" ({n})" for n in notes[-1:])
         if self.unmatched:
@@ -74,7 +78,7 @@ class Verdict:
             source=self.limit.source, metric=self.limit.metric,
             matched=self.program.matched, size=self.target.size, operators=self.target.operators,
             transposes=self.target.transposes, seconds=self.seconds, notes=notes, integers=self.integers,
-            noise=self.noise,
+            noise=self.noise, unchecked=unchecked,
         )  # fmt: skip
         report.outputs = [self.rows[n] for n in self.outputs if n in self.rows]
         report.layers = [self.rows[n] for n in self.layers if n in self.rows] if layers else []
@@ -100,8 +104,10 @@ class Verdict:
 
     def each_alone(self) -> dict[str, Alone]:
         """Every layer on its own, where the runtime allows that."""
-        start = time.perf_counter()
+        start, plain = time.perf_counter(), self.reference.bounds.plain or 0.0
         try:
+            if self.reference.engine == STEPWISE and plain > SLOW:
+                raise OverBudget(f"a run of the model takes {plain:.0f} s, node by node")
             found, self.coverage = self.in_tensorflow() if self.target.tensorflow else self.in_children()
         except (child.Died, OverBudget, FileFailed) as error:
             found, self.coverage = {}, end_to_end(self.reference, len(self.layers or self.outputs), str(error))

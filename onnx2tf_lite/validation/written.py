@@ -119,10 +119,12 @@ def one_line(error: Exception) -> str:
 
 @contextmanager
 def failures(what: str) -> Iterator[None]:
-    """What TensorFlow and Keras refuse is the file's failure."""
+    """What TensorFlow and Keras refuse is the file's failure, but for memory."""
     from ..emitters.runtime import tensorflow
 
     try:
         yield
+    except tensorflow().errors.ResourceExhaustedError as error:
+        raise MemoryError(one_line(error)) from error
     except (tensorflow().errors.OpError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise FileFailed(f"{what}: {one_line(error)}") from error

@@ -4,8 +4,9 @@
     python -m tests.fuzz --count 500 --seed 3 --jobs 2
     python -m tests.fuzz --only 77 --keep bad    input 77 alone, what it said, and its model in the folder `bad`
 
-A line per fault: crash, traceback, "mistake of the converter", "defect of a pass", more than 30 s of processor time or
-300 s of waiting, more than 2 GB, files left behind.  Exit code 1 where there is one.
+A line per fault: crash, traceback, "mistake of the converter", "defect of a pass", more than 30 s (of processors, or of
+the clock where several work at a time) or 300 s of waiting, more than 2 GB, files left behind.  Exit code 1 where there
+is one.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main() -> int:
         if codes.total() % PROGRESS == 0:
             print(f"{codes.total()} of {len(numbers)}", file=sys.stderr, flush=True)
         if options.only is not None:
-            print(result.outcome.said, f"exit code {result.outcome.code}, {result.outcome.seconds:.1f} s of processors")
+            print(result.outcome.said, f"exit code {result.outcome.code}, {result.outcome.seconds:.1f} s")
         if result.faults:
             kinds.update(fault.partition(":")[0] for fault in result.faults)
             print(f"{result.number} {result.name}: {'; '.join(result.faults)}\n    {result.excerpt}", flush=True)
