@@ -211,7 +211,7 @@ def no_core() -> None:
 
 def bound(limits: Limits) -> None:
     """Hold this process to ``limits``: the system ends it when its time is over, and gives it no more memory unless
-    that is counted by another process."""
+    that is counted (:func:`watched`)."""
     signal.setitimer(signal.ITIMER_PROF if limits.processor else signal.ITIMER_REAL, limits.seconds)
     if sys.platform == "linux" and not limits.counted:
         import resource

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Of a processor, and more for every node and byte; memory, and more for the copies of a model.
 SECONDS, PER_NODE, PER_BYTE = 10.0, 1e-2, 1e-7
-MEMORY, COPIES = 1 << 30, 6
+MEMORY, COPIES = 1 << 29, 6
 
 
 def simplified(model: ModelProto, **settings: object) -> ModelProto:
@@ -31,4 +31,5 @@ def simplified(model: ModelProto, **settings: object) -> ModelProto:
 def limits(model: ModelProto) -> child.Limits:
     """What onnxsim may take."""
     nodes, size = sum(len(scope.graph.node) for scope in scopes(model)), model.ByteSize()
-    return child.Limits(SECONDS + PER_NODE * nodes + PER_BYTE * size, MEMORY + COPIES * size, processor=True)
+    seconds, memory = SECONDS + PER_NODE * nodes + PER_BYTE * size, MEMORY + COPIES * size
+    return child.Limits(seconds, memory, processor=True, counted=True)

@@ -1,8 +1,8 @@
 """What a check may take: memory above the libraries and the weights of the model, and time.
 
 Sizes are estimated before anything is allocated (``samples``, ``alone``).  What no shape tells, a length that is
-computed or a loop of many turns, is stopped in the child that runs it: it is ended when it holds too much, or its time is
-over.  More memory is not refused: a runtime would fail of that like a wrong file, or die.
+computed or a loop of many turns, is stopped in the child that runs it: it is ended when it holds too much, or its time
+is over.  More memory is not refused: a runtime would fail of that as of a wrong file, or die.
 """
 
 from __future__ import annotations

@@ -138,14 +138,11 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
 def _index(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
     index, data = INDEXING.get(node.op, (None, None))
     if index is not None and slot == index:
-        shape = node.inputs[data].shape or ()
-        rows = trace.tensor.shape[-1] if trace.tensor.shape else None
-        axis = node.attrs.get("axis", 0)
+        shape, axis = node.inputs[data].shape or (), node.attrs.get("axis", 0)
+        rows = trace.tensor.shape[-1] if trace.tensor.shape else 0
         found.distinct |= node.op.startswith("Scatter")
-        if "ND" in node.op:
-            tops = shape[:rows] if isinstance(rows, int) else ()
-        else:
-            tops = shape[axis : axis + 1 or None]
+        lengths = slice(rows if isinstance(rows, int) else 0) if "ND" in node.op else slice(axis, axis + 1 or None)
+        tops = list(shape[lengths])
     else:
         depth = one_number(node.inputs[1]) if node.op == "OneHot" and slot == 0 else None
         tops = [] if depth is None else [int(depth)]

@@ -38,6 +38,18 @@ REFUSED: dict[str, tuple[int, str, str]] = {
         "(float[q,2,2] x, int64[1000000000] axes) => (float[a,b,c] y) { y = ReduceSum(x, axes) }",
         "1,000,000,000 axes of a tensor that has 3",
     ),
+    "sizes of a crop": (
+        18,
+        """(float[10,7,3] x, int64[1000000000] n) => (float y) {
+            s = Shape(x)
+            m = Max(s, n)
+            d = Sub(m, s)
+            p = Concat<axis = 0>(d, d)
+            z = Pad(x, p)
+            y = Slice(z, d, m)
+        }""",
+        "shapes [3] and [1000000000] do not broadcast",
+    ),
     "weights of a resize": (
         17,
         """(float[1,1,4,4] x) => (float y) <int64[4] n = {1,1,4,100000000}> {
@@ -120,7 +132,7 @@ WRITTEN: dict[str, tuple[int, str]] = {
     "distinct elements": (17, "(int64[1000000000] x) => (int64 y) { y = Unique(x) }"),
     "a crop": (18, "(float[4] x) => (float y) <int64[1] n = {1000000000}> { y = CenterCropPad(x, n) }"),
 }
-#: Bytes of a process that converts a model of a few nodes, or (its children count) of onnx's inference at its limit.
+#: Bytes of a process that converts a model of a few nodes, or (its children count) of onnx's tools at their limits.
 PLAIN = 700 << 20
 
 

@@ -61,3 +61,10 @@ def test_every_cause_is_told() -> None:
     assert [p.partition(":")[0] for p in problems(text)] == ["input 's'", "input 't'"]
     text = "a (float[2] x) => (float[2] y) { z = mine.Magic(x) w = mine.Magic(x) v = Add(z, w) y = mine.Other(v) }"
     assert [p.partition(" ")[0] for p in problems(text)] == ["mine.Magic", "mine.Magic", "mine.Other"]
+
+
+def test_a_condition_is_a_list() -> None:
+    """TFLite's WHERE is wrong for scalars, and a matrix would choose other rows."""
+    for shape, count in (("", 0), ("[3,2]", 2)):
+        (said,) = problems(f"a (float[3,2] x, bool{shape} c) => (float[a,b] y) {{ y = Compress<axis = 0>(x, c) }}")
+        assert f"the condition has {count} axes: it is a list of truth values -> check the model" in said

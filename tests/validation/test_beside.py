@@ -52,7 +52,24 @@ def fatal(folder: str) -> None:
     assert "SIGABRT" in first.error and first.kind == "saved_model" and second.ok, first.error
 
 
-@pytest.mark.parametrize("case", ["right", "fatal"])
+def large(folder: str) -> None:
+    """One that takes more memory than there may be is not wrong, and the next is checked all the same."""
+    import numpy as np
+
+    from onnx2tf_lite import convert
+    from onnx2tf_lite.validation.tensorflow_file import SavedModel
+    from tests.validation.models import cnn
+
+    SavedModel.open = lambda *asked: np.ones(1 << 28)  # type: ignore[assignment, method-assign, return-value]
+    options = {"budget": 1 << 26, "non_verbose": True}
+    result = convert(onnx_graph=cnn(), output_folder_path=folder, outputs=KINDS, **options)
+    assert result.check is not None and result.exit_code == 2
+    (first, second, third) = result.check.files
+    assert first.unchecked and "it takes more memory than the check may use" in first.error, first.error
+    assert second.kind == "frozen" and second.ok and third.ok, (second.error, third.error)
+
+
+@pytest.mark.parametrize("case", ["right", "fatal", "large"])
 def test_files_are_checked_beside_the_conversion(case: str, tmp_path: Path) -> None:
     code = f"import sys; from tests.validation.test_beside import {case}; {case}(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)

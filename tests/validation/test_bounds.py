@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ import onnx
 import pytest
 
 from onnx2tf_lite import child, convert, validation
-from onnx2tf_lite.validation import alone, bounds
+from onnx2tf_lite.validation import alone, bounds, verdict
 from onnx2tf_lite.validation.bounds import Bounds, OverBudget
 from onnx2tf_lite.validation.page import render
+from onnx2tf_lite.validation.verdict import Verdict
 
 from .models import cnn, model
 
@@ -41,6 +43,14 @@ g (float[1,4] x) => (float[4] z) {
   shape = Constant<value = int64[1] {4}>()
   flat = Reshape(x, shape)
   z = Add(sum, flat)
+}"""
+#: The model holds one tensor of its length at a time, the file five.
+WINDOW = """
+g (float[2] x) => (float[2] y) {
+  length = Constant<value = int64 {25000000}>()
+  window = HannWindow(length)
+  sum = ReduceSum<keepdims=0>(window)
+  y = Add(sum, x)
 }"""
 WIDE = "g (float[N,1,64,64] x, float[1,M,64,64] y) => (float[N,M,64,64] z) { z = Mul(x, y) }"
 
@@ -97,6 +107,17 @@ def test_the_time_of_a_child_follows_from_a_plain_run() -> None:
         bounds.PATIENCE = known
 
 
+def test_a_slow_reference_is_run_end_to_end_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime has no kernel of this pool's opset, and onnx.reference takes milliseconds for an element."""
+    proto = model("g (float[1,2,6,6] x) => (float[1,2,3,3] y) { y = AveragePool<kernel_shape=[2,2],strides=[2,2]>(x) }")
+    proto.opset_import[0].version, proto.ir_version = 6, 3
+    (seen,) = checked(proto, tmp_path).files
+    assert seen.ok and seen.coverage and seen.coverage.layers == 1
+    monkeypatch.setattr(verdict, "SLOW", 0.0)
+    (file,) = checked(proto, tmp_path).files
+    assert file.ok and file.coverage and "s, node by node" in file.coverage.gaps[0].reason
+
+
 def test_the_time_is_that_of_the_size() -> None:
     assert Bounds.of(0, None, 100 << 20).seconds == 1300 and Bounds.of(0, 7.5, 100 << 20).seconds == 7.5
 
@@ -108,6 +129,46 @@ def test_a_length_that_no_shape_tells_is_no_failure_of_the_model(tmp_path: Path)
     report = checked(model(RANGE), tmp_path)
     assert report.exit_code == 2
     assert report.error == "could not be checked: it takes more memory than the check may use (--budget, 1.8 GB)"
+
+
+def test_a_file_that_takes_more_memory_than_the_check_may_is_not_wrong(tmp_path: Path) -> None:
+    """A runtime that is refused memory says that it cannot run the file, or dies."""
+    report = checked(model(WINDOW), tmp_path, budget=400_000_000)
+    said = "could not be checked: it takes more memory than the check may use (--budget, 0.4 GB)"
+    assert report.exit_code == 2 and not report.wrong and report.files[0].error == said
+    assert checked(model(WINDOW), tmp_path, rtol=1).exit_code == 0
+
+
+def test_a_file_that_differs_is_wrong_whatever_else_takes_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = checked(cnn(), tmp_path)
+    row = right.files[0].outputs[0]
+    wrong = replace(row, difference=replace(row.difference, what="it differs"))
+
+    def take(self: Verdict, runtimes: object, names: object) -> None:
+        self.rows = {"elsewhere": wrong}
+        raise OverBudget("it takes more memory than the check may use")
+
+    monkeypatch.setattr(Verdict, "take", take)
+    report = checked(cnn(), tmp_path)
+    assert report.wrong and "could not be compared" in report.files[0].error
+
+
+def test_what_a_child_holds_is_counted() -> None:
+    """Also what it is given while nothing of Python runs, and not what its parent holds."""
+    ballast = np.ones(1 << 26)
+    limits = child.Limits(60, 1 << 28, counted=True)
+    assert child.call(lambda: float(np.ones(1 << 23).sum() + ballast[0]), limits=limits) == (1 << 23) + 1
+    with pytest.raises(child.Died) as death:
+        child.call(lambda: np.ones(1 << 27), limits=limits)
+    assert death.value.large
+    with pytest.raises(OverBudget, match="takes more memory than the check may use"):
+        Bounds(memory=1 << 26).call(lambda: np.ones(1 << 27))
+    bounds_ = Bounds(memory=1 << 28)
+    held = np.ones(1 << 25)
+    with pytest.raises(OverBudget):  # what came to be held since is part of the budget
+        bounds_.call(lambda: np.ones(1 << 24) + held[: 1 << 24])
 
 
 def test_every_failure_to_allocate_is_one_of_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

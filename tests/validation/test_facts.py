@@ -231,3 +231,9 @@ def test_sizes_are_estimated_before_anything_is_allocated(tmp_path: Path) -> Non
         ab = Mul(a, b)\n cd = Mul(c, d)\n ef = Mul(e, f)\n abcd = Mul(ab, cd)\n y = Mul(abcd, ef) }""")  # fmt: skip
     report = checked(proto, tmp_path)
     assert report.samples and max(np.prod([d for s in shapes.values() for d in s]) for shapes in report.samples) < 1e8
+
+
+def test_index_vectors_are_no_longer_than_the_data_has_axes() -> None:
+    """Whatever a model says of them."""
+    text = "g (float[5,4] x, int64[2,2000000000] i) => (float[2] y) { y = GatherND(x, i) }"
+    assert specs(model(text))["i"].facts.high == 4
