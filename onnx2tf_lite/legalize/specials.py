@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from ..ir import intervals
 from ..ir.graph import Graph, Op, Value
 from ..ir.orders import LAST_AXIS, Elementwise
 from ..ir.traits import DOTS, Elements, Special
@@ -244,7 +245,7 @@ _GRID = np.concatenate([-np.logspace(9, -6, 100), [0.0], np.logspace(-6, 9, 100)
 def _monotone(op: Op, spans: Sequence[Span]) -> bool:
     """True where the ends of the operands give the ends of the result."""
     if op.kind.interval is not None or len(spans) > 1:
-        return op.kind.interval is not None
+        return op.kind.interval not in (None, intervals.modulo)
     with np.errstate(invalid="ignore"):
         steps = np.diff(_results(op, {operands(op)[0]: np.clip(_GRID, spans[0].low, spans[0].high)}))
     return bool(np.all(steps >= 0) or np.all(steps <= 0))

@@ -46,6 +46,8 @@ SEEN: dict[str, tuple[Callable[..., Value], np.ndarray]] = {
     "in front of a maximum": (lambda x, p: b.reduce("REDUCE_MAX", x + MASK[0], (0,)), (X + MASK[0]).max(0)),
     "in a comparison": (lambda x, p: b.cast(b.equal(b.reduce("REDUCE_MAX", x + MASK[0], (0,)), -INF), np.float32),
                         np.float32([0, 1, 1, 1])),
+    "times a remainder": (lambda x, p: (x + MASK[0]) * (np.float32(1) - b.floor_mod(b.floor(x), np.float32(2)) * 2),
+                          (X + MASK[0]) * (1 - np.floor(X) % 2 * 2)),
 }  # fmt: skip
 
 

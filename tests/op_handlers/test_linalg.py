@@ -30,6 +30,15 @@ def test_det(case: str, dynamic: tuple) -> None:
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6 * scale)
 
 
+def test_det_beyond_float32_has_the_sign() -> None:
+    for seed in range(6):  # of both signs
+        x = normal(40, 40, seed=seed, scale=100.0)
+        sign, size = np.linalg.slogdet(x.astype(np.float64))
+        assert size > np.log(np.finfo(np.float32).max)
+        for (got,) in run_node("Det", [x]).values():
+            assert got == sign * np.inf
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_inverse(case: str) -> None:
     x = CASES[case]
