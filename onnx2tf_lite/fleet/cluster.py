@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,  # what was on a worker that died is tried again by us, see run
     "distributed.scheduler.worker-saturation": 1.0,  # and that is little more than what it runs
+    "distributed.scheduler.work-stealing": False,  # of what nobody holds
     "distributed.worker.daemon": False,
     "distributed.admin.log-length": 100,
+    # What is looked at so often that it takes a twentieth of two processors from the models:
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
 }
 SECONDS = 10  # for a scheduler to answer
 

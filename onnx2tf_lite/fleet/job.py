@@ -90,7 +90,7 @@ def _teller(name: str) -> Callable[[str], None]:
         worker = get_worker()
     except ValueError:  # in a process of its own
         return lambda stage: None
-    last = 0.0
+    last = time.monotonic()  # of a model that takes no longer nobody reads it
 
     def tell(stage: str) -> None:
         nonlocal last

@@ -10,6 +10,7 @@ ends the child.
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
@@ -20,7 +21,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ..child import Limits, allocated, bound, no_core, scratch
@@ -47,6 +47,7 @@ GRACE = 5
 LOOK = 0.05  # seconds between two looks at the memory of a child and its children
 #: Bytes beyond the limit that the system refuses after all: they could be filled between two looks.
 SUDDEN = 1 << 30
+BOARD = 256  # bytes of a stage that are told
 #: Is given what tells a stage; what it returns is sent back.
 Work = Callable[[Callable[[str], None]], object]
 
@@ -133,35 +134,59 @@ def _one(boss: Connection, work: Work, limits: Limits, folder: str | None) -> bo
     from multiprocessing import Pipe
 
     ours, theirs = Pipe(duplex=False)
-    most = allocated() + limits.memory
+    board, most = Board(), allocated() + limits.memory
     pid = os.fork()
     if pid == 0:
         tempfile.tempdir = folder
-        _work(theirs, work, limits)
+        _work(theirs, board, work, limits)
     _lead(pid)
     theirs.close()
-    answered, deadline = False, time.monotonic() + limits.seconds + GRACE
-    while not answered:
-        ready = wait([boss, ours], LOOK)
-        if boss in ready:  # nobody speaks now: the worker is gone
-            _end(pid)
-            return False
-        if beyond := _beyond(pid, most, deadline, limits):
-            _end(pid)
-            boss.send(("died", beyond))
-            return True
-        if not ready:
-            continue
-        try:
-            kind, what = ours.recv()
-        except EOFError:
-            break
-        answered = kind == "done"
-        if not answered:
-            boss.send((kind, what))
-    status = _end(pid, wait_first=True)
-    boss.send(("done", what) if answered else ("died", _how(status, limits)))
+    deadline = time.monotonic() + limits.seconds + GRACE
+    beyond = ""
+    while not beyond and not (ready := wait([boss, ours], LOOK)):
+        if stage := board.news():
+            boss.send(("stage", stage))
+        beyond = _beyond(pid, most, deadline, limits)
+    if not beyond and boss in ready:  # nobody speaks now: the worker is gone
+        _end(pid)
+        return False
+    answer = None if beyond else _answer(ours)
+    status = _end(pid, wait_first=not beyond)
+    if answer is None and (stage := board.news()):
+        boss.send(("stage", stage))
+    boss.send(("died", beyond or _how(status, limits)) if answer is None else ("done", answer[0]))
     return True
+
+
+def _answer(child: Connection) -> tuple[object] | None:
+    """What it sends, in a tuple; None where it ends without."""
+    try:
+        return (child.recv(),)
+    except EOFError:
+        return None
+
+
+class Board:
+    """The stage that a child is in, in memory that it shares with who watches it: a message for each would cost three
+    processes more than most stages take."""
+
+    def __init__(self) -> None:
+        self.shared = mmap.mmap(-1, BOARD)
+        self.known = b""
+
+    def write(self, stage: str) -> None:
+        """By the child."""
+        text = stage.encode()[: BOARD - 1]
+        self.shared[1 : 1 + len(text)] = text
+        self.shared[0] = len(text)
+
+    def news(self) -> str:
+        """The stage, where it is another than the last time."""
+        text = self.shared[1 : 1 + self.shared[0]]
+        if text == self.known:
+            return ""
+        self.known = text
+        return text.decode(errors="ignore")
 
 
 def _lead(pid: int) -> None:
@@ -194,7 +219,9 @@ def family(process: int) -> list[int]:
     found = [process]
     for one in found:
         with suppress(OSError):
-            found += map(int, Path(f"/proc/{one}/task/{one}/children").read_text(encoding="ascii").split())
+            for thread in os.listdir(f"/proc/{one}/task"):
+                with open(f"/proc/{one}/task/{thread}/children", "rb") as file:
+                    found += map(int, file.read().split())
     return found
 
 
@@ -212,7 +239,7 @@ def _how(status: int, limits: Limits) -> str:
     return f"its process was ended by {signal.Signals(number).name}{killed}"
 
 
-def _work(boss: Connection, work: Work, limits: Limits) -> NoReturn:
+def _work(boss: Connection, board: Board, work: Work, limits: Limits) -> NoReturn:
     """The child's life."""
     code = 1
     try:
@@ -222,7 +249,7 @@ def _work(boss: Connection, work: Work, limits: Limits) -> NoReturn:
             os.dup2(null, standard)
         no_core()
         bound(replace(limits, memory=limits.memory + SUDDEN))
-        boss.send(("done", work(lambda stage: boss.send(("stage", stage)))))
+        boss.send(work(board.write))
         code = 0
     finally:
         os._exit(code)

@@ -19,8 +19,9 @@ Tell = Callable[[str], None]
 
 
 def answer(value: int, tell: Tell) -> tuple[int, int]:
-    tell("first")
-    tell("second")
+    for stage in ("first", "second"):
+        tell(stage)
+        time.sleep(0.3)
     return value, os.getpid()
 
 
