@@ -206,6 +206,12 @@ QUESTIONS = {
          "SPLIT": lambda x: b.split(x, [1] * 4, 2)},
         "fusion/slices.py: element_of_last_axis",
     ),
+    "one element of a short last axis": Question(
+        [(1, 8400, 12)],
+        {"TRANSPOSE, SLICE": lambda x: b.narrow(b.transpose(x, (0, 2, 1)), 1, 1, 1),
+         "SLICE": lambda x: b.narrow(x, 2, 1, 1)},
+        "ir/orders.py: ALONE",
+    ),
     "two halves": Question(
         [IMAGE],
         {"SPLIT": lambda x: b.split(x, [32, 32], 3), "SLICE twice": lambda x: [b.narrow(x, 3, i, 32) for i in (0, 32)]},

@@ -1,7 +1,7 @@
 """Slices of slices are one, and elements that lie apart are brought together before they are copied.
 
-The kernels of SLICE and STRIDED_SLICE take as long for a single element as for a run: every s-th element of the last
-axis costs three times a TRANSPOSE of all of them (benchmarks/kernels.py).
+The kernels of SLICE and STRIDED_SLICE take as long for a single element as for a run: every second element of the last
+axis costs eight times a TRANSPOSE of all of them (benchmarks/kernels.py).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from ..ir import build as b
 from ..ir.dims import Dim, Shape
 from ..ir.graph import Attrs, Value
+from ..ir.orders import ALONE
 from ..ir.rules import Match, rule
 from .splits import part
 
-FEW = 3  # elements of an axis of which one alone is worth a TRANSPOSE of all
 LEAST = 1 << 12  # elements of a tensor of which one operation more is worth the while
 MAX_RANK = 5  # of what is sliced, so that it can be seen with one axis more
 
@@ -107,7 +107,7 @@ def element_of_last_axis(m: Match) -> Value | None:
     begin, size, shape = m.root.attrs["begin"], m.root.attrs["size"], m.x.shape
     if not large(m.x) or size[-1] != 1 or tuple(size[:-1]) != shape[:-1] or shape[-1] == 1 or shape[-2] == 1:
         return None
-    short = isinstance(shape[-1], int) and shape[-1] <= FEW
+    short = isinstance(shape[-1], int) and shape[-1] <= ALONE
     return b.reshape(row(m.x, begin[-1]), size) if short or shares(m, m.x, size) else None
 
 

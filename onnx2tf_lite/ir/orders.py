@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from .graph import Attrs, Op, Value
 
+ALONE = 12  # elements of a TRANSPOSE that take as long as one that is copied by itself (benchmarks/kernels.py)
 Order = tuple[int, ...]
 Orders = dict[int, Order]
 _Item = TypeVar("_Item")

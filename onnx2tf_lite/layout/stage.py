@@ -15,6 +15,7 @@ from ..ir.orders import AS_WRITTEN, Layout, Order, every_port, natural, permute,
 from .candidates import Candidate, Vertex, as_written, discover, from_producers, from_readers
 from .edges import channels_last, stored_orders
 from .problem import CL, Labelling, Pin
+from .scattered import scattered
 from .views import Atoms, Axes, Key, key_of, order_for, pieces
 
 TRANSPOSE_COST = 4096  # bytes that a transpose costs beyond the data it moves
@@ -173,7 +174,7 @@ class _Layout:
             for node, candidates in zip(self.nodes, before, strict=True):
                 node.candidates = candidates
         self.report.conflicts += best.conflicts
-        for weighed, pins in best.problem.values:
+        for weighed, pins in best.problem.values[: len(self.shapes)]:  # those of TRANSPOSEs
             orders = {pin.keys[best.labels[pin.node]] for pin in pins}
             self.report.cost_bytes += (weighed - TRANSPOSE_COST) * (max(len(orders), 1) - 1)
         chosen = [node.candidates[label] for node, label in zip(self.nodes, best.labels, strict=True)]
@@ -191,6 +192,7 @@ class _Layout:
             for port, (base, _) in node.ports.items():
                 values[base].append(Pin(index, (node.key(0, port), node.key(1, port))))
         weighed = [(weight(v, self.shapes[v]) + TRANSPOSE_COST, pins) for v, pins in values.items()]
+        weighed += scattered(self.nodes, lambda v: weight(v, self.shapes.get(v, v.shape)))
         return Labelling(len(self.nodes), weighed)
 
     # ---------------------------------------------------------------- rewriting

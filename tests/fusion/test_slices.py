@@ -54,6 +54,7 @@ FUSED = [
     case("every-second-channel", lambda x: two(strided(x, 0, 2), strided(x, 1, 2)),
          "RESHAPE TRANSPOSE SLICE RESHAPE SLICE RESHAPE", WIDE),
     case("one-of-a-pair", lambda x: b.narrow(pairs(x), -1, 1, 1), "RESHAPE TRANSPOSE SLICE RESHAPE", WIDE),
+    case("one-of-few", lambda x: b.narrow(x, -1, 1, 1), "TRANSPOSE SLICE RESHAPE", WIDE),
     case("all-single-elements", lambda x: [b.narrow(x, -1, i, 1) for i in range(6)],
          "TRANSPOSE " + " ".join(["SLICE RESHAPE"] * 6), WIDE),
 ]  # fmt: skip
@@ -64,7 +65,7 @@ NEAR = [
          "STRIDED_SLICE STRIDED_SLICE", X),
     case("a-small-tensor", lambda x: two(strided(x, 0, 2), strided(x, 1, 2)), "STRIDED_SLICE STRIDED_SLICE",
          (1, 8, 8, 6)),
-    case("one-single-element", lambda x: b.narrow(x, -1, 1, 1), "SLICE", WIDE),
+    case("one-single-element", lambda x: b.narrow(x, -1, 1, 1), "SLICE", (1, 40, 40, 13)),
     case("a-part-of-the-rows", lambda x: b.narrow(b.narrow(x, -1, 1, 1), 1, 2, 3), "SLICE", WIDE),
     case("phases-of-another-axis", lambda x: strided(x, 1, 2, 2), "STRIDED_SLICE", WIDE),
     case("a-start-beyond-the-step", lambda x: strided(x, 3, 2), "STRIDED_SLICE", WIDE),
