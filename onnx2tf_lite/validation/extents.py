@@ -149,8 +149,11 @@ def _known(
 
 
 def _is_batch(axes: Sequence[Axis], specs: Sequence[InputSpec]) -> bool:
-    """First of the axes of an input of several, and not called a time; the name ``batch`` alone makes no batch."""
+    """First of the axes of an input of several, and no time by its name or its use; the name ``batch`` alone makes no
+    batch."""
     shapes = {s.name: s.shape for s in specs}
+    if any(axis in s.facts.turns for s in specs for name, axis in axes if s.name == name):
+        return False
     names = [str(shapes[name][axis] or "") for name, axis in axes]
     first = any(axis == 0 and len(shapes[name]) > 1 for name, axis in axes)
     return first and not any(re.search("seq|len|time|past|frames|samples|num", n, re.IGNORECASE) for n in names)

@@ -30,13 +30,15 @@ DOMAINS = {"Div": (1, "nonzero"), "Mod": (1, "nonzero"), "Reciprocal": (0, "nonz
            "Sqrt": (0, "positive"), "Acos": (0, "unit"), "Asin": (0, "unit"), "Atanh": (0, "unit")}  # fmt: skip
 #: operator -> operand that is a length, of the axis (of operand 0) of RNN's time
 LENGTHS = {"LSTM": (4, 0), "GRU": (4, 0), "RNN": (4, 0), "ReverseSequence": (1, None)}
+#: Operators that go along an axis of operand 0 step by step.
+RECURRENT = {"LSTM", "GRU", "RNN"}
 #: operator -> operand that says sizes, numbers or steps
 SIZES = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1, "Range": 1, "TopK": 1, "Resize": 3, "Split": 1,
-         "OneHot": 1, "Pad": 1, "Slice": 4, "Loop": 0, "AffineGrid": 1}  # fmt: skip
+         "OneHot": 1, "Pad": 1, "Slice": 4, "Loop": 0, "AffineGrid": 1, "MaxUnpool": 2}  # fmt: skip
 #: operator -> operand with a scale for every axis
 SCALES = {"Resize": 2, "Upsample": 1}
 #: Of these, what is asked for is the shape of the result.
-SHAPES = {"Reshape", "Expand", "ConstantOfShape", "Resize"}
+SHAPES = {"Reshape", "Expand", "ConstantOfShape", "Resize", "MaxUnpool"}
 #: operator -> operand with axes
 AXES = {"CumSum": 1, "CumProd": 1, "Squeeze": 1, "Unsqueeze": 1, "ReduceSum": 1, "Slice": 3}
 MANY = 1 << 30
@@ -55,7 +57,8 @@ class Facts:
     division), "size", "mask" (a truth value), "picture" (it is convolved); ``limits``: (input, axis) that is as long as
     its values may be; ``steps``: (factor, offset) of what is done to it first; ``span``: what it is quantised to;
     ``extents`` that the weights have, by axis; ``exact``: the values that the declared result asks for; ``made``: the
-    extents of all declared results, of which a few integers that nothing else is said of may be some.
+    extents of all declared results, of which a few integers that nothing else is said of may be some; ``turns``: axes
+    along which something goes step by step.
     """
 
     high: int | None = None
@@ -69,6 +72,7 @@ class Facts:
     extents: dict[int, int] = field(default_factory=dict)
     exact: tuple[float, ...] = ()
     made: tuple[int, ...] = ()
+    turns: set[int] = field(default_factory=set)
 
 
 def facts(graph: gs.Graph) -> dict[str, Facts]:
@@ -103,6 +107,7 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
     if trace.axes is not None:
         for slot in slots:
             _extents(found, trace, node, slot)
+            _turns(found, trace.axes, node, slot)
         if node.op in PICTURE:
             found.needs.add("picture")
     if trace.factor is None or node.domain:
@@ -143,12 +148,24 @@ def _index(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
         found.distinct |= node.op.startswith("Scatter")
         lengths = slice(rows if isinstance(rows, int) else 0) if "ND" in node.op else slice(axis, axis + 1 or None)
         tops = list(shape[lengths])
+    elif node.op == "MaxUnpool" and slot == 1:
+        found.distinct, tops = True, [_unpooled(node)]
     else:
         depth = one_number(node.inputs[1]) if node.op == "OneHot" and slot == 0 else None
         tops = [] if depth is None else [int(depth)]
     for top in (t for t in tops if isinstance(t, int)):
         high = max(1, math.ceil(trace.solve(top))) if trace.factor and trace.factor > 0 else top
         found.high = high if found.high is None else min(found.high, high)
+
+
+def _unpooled(node: gs.Node) -> int | None:
+    """Elements of what a MaxUnpool [N,C,...] makes, without its ``output_shape``; None where these are free."""
+    shape, kernel = node.inputs[0].shape, node.attrs["kernel_shape"]
+    if not shape or not all(isinstance(d, int) for d in shape):
+        return None
+    strides, pads = node.attrs.get("strides") or [1] * len(kernel), node.attrs.get("pads") or [0] * 2 * len(kernel)
+    sides = zip(shape[2:], strides, kernel, pads, pads[len(kernel) :], strict=False)
+    return int(math.prod([*shape[:2], *((d - 1) * s + k - before - after for d, s, k, before, after in sides)]))
 
 
 def _compare(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
@@ -230,6 +247,16 @@ def _length(found: Facts, node: gs.Node, homes: dict[int, Any]) -> None:
     name, axes = homes.get(id(node.inputs[0]), ("", None))
     if axes and axis < len(axes) and axes[axis] is not None:
         found.limits.append((name, axes[axis]))
+
+
+def _turns(found: Facts, axes: Axes, node: gs.Node, slot: int) -> None:
+    axis: int | None = node.attrs.get("layout", 0) if node.op in RECURRENT and slot == 0 else None
+    if node.op == "Scan" and "num_scan_inputs" in node.attrs:
+        scanned = slot - (len(node.inputs) - node.attrs["num_scan_inputs"])
+        along = node.attrs.get("scan_input_axes") or [0] * node.attrs["num_scan_inputs"]
+        axis = along[scanned] if scanned >= 0 else None
+    if axis is not None and -len(axes) <= axis < len(axes) and (own := axes[axis]) is not None:
+        found.turns.add(own)
 
 
 def _quantised(found: Facts, trace: Trace, node: gs.Node) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import mmap
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ OUTPUTS_FIELD, OPERATORS_FIELD = 8, 10  # places of two fields in the vtable of 
 I32, U16, U32, U64 = (struct.Struct(f"<{code}").unpack_from for code in "iHIQ")
 
 
+Weights = Callable[[np.ndarray], np.ndarray]
 VIEWS = frozenset(kind.operator for kind in KINDS.values() if kind.is_view)
 
 
@@ -225,9 +226,15 @@ class FlatFile(Parted):
 
     # ------------------------------------------------------------------------------------------ parts
 
-    def extract(self, segments: Sequence[Segment], shapes: Sequence[Sequence[int]]) -> bytes:
-        """A .tflite, see :meth:`Parted.extract`."""
-        part, left = _Part(self), iter(shapes)
+    def has_bytes(self, tensor: int) -> bool:
+        """Do integers of eight bits stand for real numbers in a tensor?"""
+        return self.tensors[tensor].quantised and self.graph.Tensors(tensor).Type() == schema.TensorType.INT8
+
+    def extract(
+        self, segments: Sequence[Segment], shapes: Sequence[Sequence[int]], weights: Weights | None = None
+    ) -> bytes:
+        """A .tflite, see :meth:`Parted.extract`; ``weights``: what is to be in the place of those of eight bits."""
+        part, left = _Part(self, weights), iter(shapes)
         for number, segment in enumerate(segments):
             part.add(number, segment, left)
         return part.pack()
@@ -307,8 +314,8 @@ def _unsigned(numbers: Iterable[Any]) -> Iterable[Any]:
 class _Part:
     """A model made of copies of some operators."""
 
-    def __init__(self, file: FlatFile):
-        self.file = file
+    def __init__(self, file: FlatFile, weights: Weights | None = None):
+        self.file, self.weights = file, weights
         self.model = schema.ModelT()
         self.graph = schema.SubGraphT()
         self.graph.tensors, self.graph.operators = [], []
@@ -347,7 +354,12 @@ class _Part:
     def tensor(self, tensor: int, prefix: str, shape: Sequence[int] | None = None) -> int:
         table = schema.TensorT.InitFromObj(self.file.graph.Tensors(tensor))
         table.name = f"{prefix}{tensor}"
-        table.buffer = self.buffer(table.buffer)
+        if self.weights and self.file.tensors[tensor].constant and self.file.has_bytes(tensor):
+            stored = self.file.bytes_of(table.buffer).view(np.int8)
+            self.blobs.append(Blob(self.weights(stored), np.dtype(np.int8)))
+            table.buffer = len(self.blobs)
+        else:
+            table.buffer = self.buffer(table.buffer)
         if shape is not None:
             table.shape, table.shapeSignature, table.hasRank = np.array(shape, np.int32), None, True
         self.graph.tensors.append(table)

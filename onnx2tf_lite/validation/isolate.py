@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -136,8 +137,9 @@ class Layers:
 class Runs:
     """Some layers in the runtimes, on one set of operands after the other.  In a child only."""
 
-    def __init__(self, owner: Layers, layers: Sequence[Layer]):
-        self.target = owner.target
+    def __init__(self, owner: Layers, layers: Sequence[Layer], **changes: Any):
+        """``changes``: of the file, see its ``extract``."""
+        self.target, self.changes = owner.target, changes
         self.segments = [layer.segment for layer in layers]
         self.conditions = self.target.file.conditions(self.segments)
         self.content: object = None
@@ -147,7 +149,7 @@ class Runs:
         """What the layers make of ``operands``, those of all of them one after the other, as the file has them; and
         which way each IF operator went."""
         if self.content is None:
-            self.content = self.target.file.extract(self.segments, [a.shape for a in operands])
+            self.content = self.target.file.extract(self.segments, [a.shape for a in operands], **self.changes)
         if runtime not in self.runners:
             self.runners[runtime] = self.target.part(runtime, self.content)
         found = self.runners[runtime].run({str(k): a for k, a in enumerate(operands)})

@@ -52,17 +52,18 @@ def measure(got: Array, reference: Array, single: bool = False) -> Measures:
     a, b = (a, b) if narrow else (a.astype(wide), b.astype(wide))
     with np.errstate(over="ignore", invalid="ignore"):
         error = a - b
-        own, power, noise = product(a, a), product(b, b), product(error, error)
+        power, noise = product(b, b), product(error, error)
     odd = None
-    if not math.isfinite(own + power + noise):
+    if not math.isfinite(power + noise):
         a, b, odd = _finite(a.astype(wide), b.astype(wide))
         error = a - b
-        own, power, noise = product(a, a), product(b, b), product(error, error)
+        power, noise = product(b, b), product(error, error)
+    cosine = _cosine(a, b, error, power, noise)
     error = np.abs(error, out=error) if error.dtype.kind == "f" else np.abs(error)
     if whole:  # 64-bit integers are more exact than float64
         error = np.where(got.reshape(-1) != reference.reshape(-1), np.maximum(error, 1), 0)
         noise = product(error, error)
-    dot, count = product(a, b), error.size
+    count = error.size
     return Measures(
         error=error,
         odd=odd,
@@ -70,11 +71,22 @@ def measure(got: Array, reference: Array, single: bool = False) -> Measures:
         scale=float(np.abs(b).max() if wide is np.complex128 else max(b.max(), -b.min())),
         rmse=math.sqrt(noise / count),
         signal=math.sqrt(power / count),
-        cosine=min(1.0, dot / math.sqrt(power * own)) if power and own else float(power == own),
+        cosine=cosine,
         sqnr=math.inf if not noise else 10 * math.log10(power / noise) if power else -math.inf,
         whole=whole,
         values=(a, b),
     )
+
+
+def _cosine(a: Array, b: Array, error: Array, power: float, noise: float) -> float:
+    """Of a and b, of ``power`` b b and ``noise`` e e, whose difference is the error e: a b = b b + e b, where e is
+    small."""
+    if noise < power / 4 and error.dtype.kind == "f":
+        cross = product(error, b)
+        own, dot = power + 2 * cross + noise, power + cross
+    else:
+        own, dot = product(a, a), product(a, b)
+    return min(1.0, dot / math.sqrt(power * own)) if power and own else float(power == own)
 
 
 def product(a: Array, b: Array) -> float:

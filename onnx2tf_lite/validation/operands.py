@@ -25,7 +25,8 @@ TAKES_ANY = frozenset({
     "HardSigmoid", "Sigmoid", "Tanh", "Elu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
     "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze",
     "Identity", "Concat", "Split", "Slice", "Pad", "Expand", "Tile", "Gather", "Resize", "Upsample", "DepthToSpace",
-    "SpaceToDepth", "Constant", "ConstantOfShape", "Cast", "Shape", "Dropout",
+    "SpaceToDepth", "Constant", "ConstantOfShape", "Cast", "Shape", "Dropout", "DynamicQuantizeLinear", "ConvInteger",
+    "MatMulInteger",
 })  # fmt: skip
 
 SEVERAL = 2

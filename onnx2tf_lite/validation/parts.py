@@ -103,7 +103,8 @@ class Parts:
         if operators & (RANDOM | DISCRETE):
             return None
         free = operators <= TAKES_ANY and not any(self.nodes[i].domain or _counts(self.nodes[i]) for i in order)
-        beginnings = tuple(reads), tuple(n for n in measured if n not in reads)
+        made = {t for i in order for t in self.nodes[i].output}  # what is made anyway has its shape
+        beginnings = tuple(reads), tuple(n for n in measured if n not in reads and n not in made)
         tables, turns = self._tables(order, reads), self._turns(order, reads)
         return ModelPart(target, order, *beginnings, free, tables, operators, tuple(weights), turns)
 

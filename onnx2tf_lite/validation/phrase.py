@@ -44,6 +44,11 @@ def metric(name: str, found: Measures, may: float) -> str:
     return told.get(name, f"SQNR {found.sqnr:.1f} dB")
 
 
+def channel(number: int, error: float, share: float) -> str:
+    """One channel of a layer on weights of eight bits is beyond its limit."""
+    return f"RMSE {error:.2e} in channel {number}, {share:.3g} times what rounding to 8 bits may do to it"
+
+
 def decibel(value: float) -> str:
     """A signal-to-noise ratio in dB, infinite where there is no noise."""
     return f"{value:.1f} dB" if math.isfinite(value) else "exact" if value > 0 else "-inf dB"

@@ -3,6 +3,7 @@ the same."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from .tflite_file import TFLiteFile
 from .written import RUNTIMES, WrittenFile
 
 FIXED = frozenset(kind.operator for kind in KINDS.values() if isinstance(kind.int8, FixedScale))
+HYBRID = 255 / 127
 STEPS = 1.5  # half a step of rounding, one of the kernel
 
 
@@ -32,8 +34,8 @@ def form(target: WrittenFile) -> str:
     return "int4" if isinstance(target, TFLiteFile) and target.file.has_int4 else target.kind
 
 
-def rounds_more(target: WrittenFile) -> bool:
-    """True where kernels round more than the quantised model does, to twice its noise.
+def rounding(target: WrittenFile, filled: float) -> float:
+    """How many times as much noise of rounding the kernels of a file make as the quantised model does.
 
     Hybrid ones have steps of ``max|x| / 127``; a model that quantises as it comes has ``(max - min) / 255``, with 0
     between the two, and so ``max|x| <= max - min``: their steps are 255 / 127 times as large at most, which they are
@@ -41,9 +43,29 @@ def rounds_more(target: WrittenFile) -> bool:
 
     Those of 16 bits know the factor of a result to 15 bits, hence to a share of 2^-15.  In a tensor whose root mean
     square is r of the 2^15 steps of its range that is r steps, beside the 1 / sqrt(12) of rounding: together
-    ``sqrt(1 + 12 r^2)`` times the noise of rounding, which is 2 at r = 1/2, a tensor of half its range throughout.
+    ``sqrt(1 + 12 r^2)`` times the noise of rounding.  ``filled``: the largest r of the model's tensors, as measured.
     """
-    return isinstance(target, TFLiteFile) and (target.kind == "quantised" or _is_wide(target.file))
+    if not isinstance(target, TFLiteFile):
+        return 1.0
+    if _is_wide(target.file):
+        return math.sqrt(1 + 12 * filled**2)
+    return HYBRID if target.kind == "quantised" else 1.0
+
+
+def wide_steps(target: WrittenFile) -> dict[str, float]:
+    """ONNX tensor -> the step of the 16-bit integers that it is in a file all of whose integers are such."""
+    if not isinstance(target, TFLiteFile) or not _is_wide(target.file):
+        return {}
+    names = {n: target.tensor(s) for n, s in target.program.names.items() if s in target.file.by_name}
+    return {n: float(t.scale[0]) for n, t in names.items()
+            if n in target.reference.nodes and t.quantised and t.dtype == np.int16 and t.scale.size == 1}  # fmt: skip
+
+
+def share_of_range(array: Array, step: float) -> float:
+    """The root mean square of a tensor, of what 2^15 steps are; it may be integers itself."""
+    values = array.astype(np.float64) / (step if array.dtype.kind == "f" else 1.0)
+    centre = 1 << 15 if array.dtype == np.uint16 else 0
+    return float(np.sqrt(np.mean(np.square(values - centre)))) / (1 << 15) if array.size else 0.0
 
 
 def _is_wide(file: FlatFile) -> bool:

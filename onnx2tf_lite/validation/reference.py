@@ -106,7 +106,7 @@ class Reference:
         if reference.quantised:
             reference.steps = quantisation_steps(graph)
             reference.notes.append("the model is quantised: reference without ONNX Runtime's fused 8-bit kernels")
-        reference.notes += (said := restate.always(n.op for n in graph.nodes))
+        reference.notes += (said := restate.always(graph.nodes))
         reference.restated = bool(said)
         if reference.halves:
             reference.notes.append("the model computes in 16-bit floats: compared with what it means in float32")
@@ -135,8 +135,6 @@ class Reference:
                 return Session(self._ort(names, rounding), names, self, self.halves and rounding != ROUNDED)
             except ort_errors() as error:
                 _allocated(error)
-                if rounding == UNQUANTISED and "Type Error" in str(error):  # integers are left among real numbers
-                    raise ReferenceFailed(_line(error)) from error
                 self.fall_back(_line(error))
         return Session(Stepwise(self._model(names, rounding)), names, self, self.halves and rounding != ROUNDED)
 
@@ -313,7 +311,8 @@ def quantisation_steps(graph: gs.Graph) -> dict[str, float]:
             tensor = node.inputs[0] if node.op == "QuantizeLinear" else node.outputs[0]
             steps[tensor.name] = max(steps.get(tensor.name, 0.0), float(np.max(scale)))
         elif node.op in CARRIES and node.inputs[0].name in steps:
-            steps.setdefault(node.outputs[0].name, steps[node.inputs[0].name])
+            for result in node.outputs:
+                steps.setdefault(result.name, steps[node.inputs[0].name])
     return steps
 
 

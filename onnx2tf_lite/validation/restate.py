@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import onnx_graphsurgeon as gs
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ..errors import ToolError
@@ -50,9 +51,10 @@ def restate(model: ModelProto) -> bool:
     return changed
 
 
-def always(operators: Iterable[str]) -> list[str]:
+def always(nodes: Iterable[gs.Node]) -> list[str]:
     """What the report says of those operators that are restated whether ONNX Runtime refuses them or not."""
-    return [ALWAYS[name] for name in dict.fromkeys(operators) if name in ALWAYS]
+    found = [ALWAYS[n.op][1] for n in nodes if n.op in ALWAYS and len(n.inputs) >= ALWAYS[n.op][0]]
+    return list(dict.fromkeys(found))
 
 
 def _shapes(model: ModelProto) -> dict[str, list[int | None]]:
@@ -188,6 +190,23 @@ def _quant(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
     return steps
 
 
+def _unpool(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
+    """``output_shape``: zeros behind what there is without it."""
+    if len(node.input) < 3 or not node.input[2]:
+        return None
+    name, plain = node.output[0], changed(node, set())
+    del plain.input[2:]
+    plain.output[0] = f"{name}/plain"
+    return [
+        plain,
+        helper.make_node("Shape", [f"{name}/plain"], [f"{name}/extents"]),
+        helper.make_node("Sub", [node.input[2], f"{name}/extents"], [f"{name}/behind"]),
+        _constant(f"{name}/before", [0] * (2 + len(attribute(node, "kernel_shape")))),
+        helper.make_node("Concat", [f"{name}/before", f"{name}/behind"], [f"{name}/pads"], axis=0),
+        helper.make_node("Pad", [f"{name}/plain", f"{name}/pads"], [name]),
+    ]
+
+
 def _zip_map(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
     return [helper.make_node("Identity", [node.input[0]], [node.output[0]])]
 
@@ -213,12 +232,16 @@ RULES: dict[str, Callable[[NodeProto, Shapes], list[NodeProto] | None]] = {
     "MultiHeadAttention": _attention,
     "DynamicQuantizeLSTM": _lstm,
     "Quant": _quant,
+    "MaxUnpool": _unpool,
     "ZipMap": _zip_map,
 }
 
-#: Operators that are always restated, and what the report says of that.
+#: Operators that are always restated, with so many operands or more, and what the report says of that.
 ALWAYS = {
-    "DynamicQuantizeLSTM": "ONNX Runtime's DynamicQuantizeLSTM stores input and state in 8 bits, in other steps for "
-    "another number of threads: compared with the LSTM of its weights",
-    "ZipMap": "ZipMap makes maps of scores, which no file has: compared with the scores themselves, column by column",
-}
+    "DynamicQuantizeLSTM": (0, "ONNX Runtime's DynamicQuantizeLSTM stores input and state in 8 bits, in other steps for"
+    " another number of threads: compared with the LSTM of its weights"),
+    "MaxUnpool": (3, "ONNX Runtime takes the places of a MaxUnpool for ones in its output_shape, ONNX's own tests for"
+    " ones in the result without it: compared with the latter"),
+    "ZipMap": (0, "ZipMap makes maps of scores, which no file has: compared with the scores themselves, column by"
+    " column"),
+}  # fmt: skip

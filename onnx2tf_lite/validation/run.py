@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -21,6 +23,8 @@ from .report import Row
 from .samples import Arrays, Sample, Samples
 from .tflite_file import TFLiteFile
 from .written import FileFailed, WrittenFile
+
+SMALL = 1 << 23  # bytes of a tensor of which several are compared at a time
 
 
 @dataclass
@@ -56,11 +60,8 @@ class Run:
             try:
                 runner = self.target.open(runtime, stored)
                 for number, sample in enumerate(self.whole.samples):
-                    results, symbols = runner.run(self.feeds(sample)), self.symbols(sample)
-                    for name in names:
-                        if known[name] not in results:
-                            continue
-                        row = self.row(name, results[known[name]], sample, symbols, number, runtime)
+                    results = runner.run(self.feeds(sample))
+                    for name, row in self.compared(results, names, number, runtime):
                         if row is None:
                             found.unmatched.add(name)
                             continue
@@ -74,6 +75,23 @@ class Run:
             found.seconds[runtime] = time.perf_counter() - start
         found.rows = [replace(r, agreement=_share(agreed.get(n))) for n, r in worst.items()]
         return found
+
+    def compared(
+        self, results: Mapping[str, Array], names: Sequence[str], number: int, runtime: str
+    ) -> Iterator[tuple[str, Row | None]]:
+        """The rows of those tensors that there are, as many at a time as there are processors where all are small."""
+        sample, known = self.whole.samples[number], self.program.names
+        symbols, there = self.symbols(sample), [n for n in names if known[n] in results]
+
+        def row(name: str) -> Row | None:
+            return self.row(name, results[known[name]], sample, symbols, number, runtime)
+
+        small = all(sample.expected[n].nbytes <= SMALL for n in there)
+        count = (os.cpu_count() or 1) if small else 1
+        with ThreadPoolExecutor(count) as pool:
+            for start in range(0, len(there), count):
+                some = there[start : start + count]
+                yield from zip(some, pool.map(row, some), strict=True)
 
     def advice(self) -> str:
         """What the user can do about inputs on which a file fails."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from .bounds import HELD, MEMORY, OverBudget
 from .extents import SIZES, generate
 from .inputs import InputSpec
 from .judge import SLACK
-from .measure import change
+from .measure import change, exact
 from .phrase import dims
 from .reference import ROUNDED, STEPWISE, UNQUANTISED, Reference, ReferenceFailed, Session
 from .written import WrittenFile
@@ -25,6 +26,7 @@ from .written import WrittenFile
 Arrays = dict[str, np.ndarray]
 MOST = 4  # samples that are drawn to show the cases of a model, where nobody says how many
 TRIES = 12  # candidates for every sample after the first
+ANEW, SHARE = 5, 2.0**-4  # sets of inputs for the noise of a quantised model, and by how much they are moved
 DRAWN = 2  # times that an input is larger while it is drawn: in 64 bits
 #: Samples with NaN, and with empty tensors (sizes at which the model makes nothing), that are put aside before one of
 #: them is taken, the former rather.
@@ -68,7 +70,7 @@ class Sample:
 
     ``slack`` says by kind of file how far each tensor of the reference moves when its own weights are rounded as the
     file's are; it is looked at where a file seems to differ.  ``noise``: root mean square of what the quantisation of
-    the model does to the float tensors of the reference.
+    the model does to the tensors of the reference that stand for real numbers.
     """
 
     symbols: dict[str, int]
@@ -177,20 +179,41 @@ class Samples:
             sample.slack.setdefault(kind, {}).update(slack)
 
     def read_noise(self, names: Sequence[str]) -> None:
-        """The quantisation noise of a quantised model itself, where its quantisation can be taken out."""
-        wanted = [n for n in names if self.samples[0].expected[n].dtype.kind == "f"]
+        """The quantisation noise of a quantised model itself, where its quantisation can be taken out; of integers in
+        their steps.
+
+        On one set of inputs few results may be near the real numbers by chance, so it is measured on some more, which
+        are moved by so much that everything is rounded anew."""
+        wanted = [n for n in names if not exact(self.samples[0].expected[n].dtype)]
 
         def compute() -> list[dict[str, float]]:
-            session = self.reference.open(wanted, rounding=UNQUANTISED)
-            real = (session.run(s.feeds) for s in self.samples)
-            return [
-                {n: float(np.sqrt(np.mean(np.square(s.expected[n] - r[n], dtype=np.float64)))) for n in wanted}
-                for r, s in zip(real, self.samples, strict=True)
-            ]
+            rounded, real = self.reference.open(wanted), self.reference.open(wanted, rounding=UNQUANTISED)
+            found = []
+            for sample in self.samples:
+                power = dict.fromkeys(wanted, 0.0)
+                for seed in range(ANEW):
+                    feeds = {n: moved(a, seed) for n, a in sample.feeds.items()} if seed else sample.feeds
+                    ends = real.run(feeds), rounded.run(feeds)
+                    power |= {n: p + _power(ends[0][n], ends[1][n]) for n, p in power.items()}
+                found.append({n: math.sqrt(p / ANEW) for n, p in power.items()})
+            return found
 
         with suppress(ReferenceFailed):
             for sample, noise in zip(self.samples, self.reference.bounds.call(compute), strict=True):
                 sample.noise |= noise
+
+
+def _power(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean square of a difference."""
+    return float(np.mean(np.square(a - b.astype(a.dtype), dtype=np.float64))) if a.size else 0.0
+
+
+def moved(array: np.ndarray, seed: int) -> np.ndarray:
+    """Floats changed by some steps of eight bits, each by another share."""
+    if array.dtype.kind != "f":
+        return array
+    noise = np.random.default_rng(seed).uniform(-SHARE, SHARE, array.shape)
+    return np.asarray(array * (1 + noise), array.dtype)
 
 
 @dataclass
@@ -222,13 +245,25 @@ class _Search:
         return found, self.reference.state
 
     def drawn(self) -> list[Sample]:
-        cases = max((s.turns for s in self.specs), default=1)
-        self.count = self.options.samples or max(min(cases, MOST), 1 + self.free)
+        cases, once = max((s.turns for s in self.specs), default=1), self.once()
+        self.count = self.options.samples or max(min(cases, MOST), 1 + self.free) + bool(once)
         found = [self.first()]
-        for turn in range(1, self.count):
+        for turn in range(1, self.count - bool(once)):
             sample = self.one(turn, found[0], again=bool(self.options.samples) or turn < cases)
             found += [sample] if sample else []
+        if once and (sample := self.one(len(found), found[0], again=False, hints=once)):
+            found.append(sample)
         return found
+
+    def once(self) -> dict[str, Sequence[int]]:
+        """Shapes in which all that goes along a free axis step by step takes one step, where nobody says how many
+        samples there are to be; empty where nothing does."""
+        free = {s.name: [i for i in sorted(s.facts.turns) if not isinstance(self.places[s.name].shape[i], int)]
+                for s in self.specs if s.name not in self.options.hints}  # fmt: skip
+        shapes: dict[str, Sequence[int]] = {
+            n: [1 if i in axes else -1 for i in range(len(self.places[n].shape))] for n, axes in free.items() if axes
+        }
+        return {} if self.options.samples or not shapes else dict(self.options.hints) | shapes
 
     def first(self) -> Sample:
         """The first sample, run in another way where the reference refuses what it has loaded."""
@@ -246,14 +281,17 @@ class _Search:
             assert sample is not None
             return sample
 
-    def one(self, turn: int, first: Sample | None, again: bool) -> Sample | None:
-        """Sample number ``turn``, if ``again`` of the ``first`` one's sizes where no others do.
+    def one(
+        self, turn: int, first: Sample | None, again: bool, hints: Mapping[str, Sequence[int]] | None = None
+    ) -> Sample | None:
+        """Sample number ``turn``, if ``again`` of the ``first`` one's sizes where no others do; of the shapes that
+        ``hints`` say instead of the user's.
 
         None where the model does not run with such inputs; ReferenceFailed where there is no ``first`` one either.
         """
         spares: dict[str, list[Sample]] = {doubt: [] for doubt in SPARES}
         failure: Exception | None = None
-        for symbols, feeds in self.candidates(turn, first, again):
+        for symbols, feeds in self.candidates(turn, first, again, hints or self.options.hints):
             try:
                 sample = self.expected(symbols, feeds)
             except (ReferenceFailed, MemoryError) as error:
@@ -270,9 +308,11 @@ class _Search:
         failure = failure or self.large or ReferenceFailed("no input can be made for the model")
         raise type(failure)(f"{failure}{self.advice()}")
 
-    def candidates(self, turn: int, first: Sample | None, again: bool) -> Iterable[tuple[dict[str, int], Arrays]]:
+    def candidates(
+        self, turn: int, first: Sample | None, again: bool, hints: Mapping[str, Sequence[int]]
+    ) -> Iterable[tuple[dict[str, int], Arrays]]:
         """Symbols and inputs that are to be tried for :meth:`one`."""
-        hints, seed = self.options.hints, self.options.seed
+        seed = self.options.seed
         if first is None:
             drawn = generate(self.specs, self.places, hints, seed, turn, fits=self.fits)
             return islice(drawn, TRIES) if self.reference.engine == STEPWISE else drawn  # which is slow

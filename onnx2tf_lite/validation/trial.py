@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
-from . import quantised
-from .channels import closed
+from . import eightbits, quantised
+from .channels import channel_axis, closed
 from .crop import cropped, smaller
+from .flatfile import FlatFile
 from .isolate import Layer, Layers, Runs, is_order
-from .judge import Difference, Tolerance, compare
+from .judge import TOLERANCES, Difference, Tolerance, compare
 from .known_errors import unsaid
 from .measure import Array, change
 from .operands import Seen, draw
 from .parts import ModelPart, Parts, result
 from .reference import Reference, ReferenceFailed, Session, jitter
 from .run import narrow
+from .tflite_file import TFLiteFile
 
 JITTERS = 3
+KERNELS = "builtin kernels"  # those whose steps of 8 bits are the larger ones
 LONGER = 4  # how often a layer is made longer until both sides begin at the same tensors
 Expected = dict[str, Array]
 
@@ -30,7 +34,7 @@ class Outcome:
 
     ``layers``: those of the file as they were run, some of them longer than asked for; ``parts``: the same in the
     original model; ``differences`` by runtime and number of the set of operands; ``channels`` that never moved;
-    ``branches``: IF operator -> which ways it went.
+    ``branches``: IF operator -> which ways it went; ``errors`` of each channel of layers on weights of eight bits.
     """
 
     layers: dict[str, Layer] = field(default_factory=dict)
@@ -38,6 +42,7 @@ class Outcome:
     differences: dict[str, dict[tuple[str, int], Difference]] = field(default_factory=dict)
     channels: dict[str, Array | None] = field(default_factory=dict)
     branches: dict[int, set[bool]] = field(default_factory=dict)
+    errors: dict[str, dict[tuple[str, int], Array]] = field(default_factory=dict)
 
 
 @dataclass
@@ -68,6 +73,7 @@ class Trial:
         found.channels = {n: closed([e[n] for e in expected], p) for n, p in found.parts.items()}
         self.compare(found, runtimes, numbers, expected)
         self.forgive(found, runtimes, numbers, expected)
+        self.tighten(found, numbers, expected)
         return found
 
     def as_seen(self, layers: Sequence[Layer], runtimes: Sequence[str]) -> Outcome:
@@ -140,7 +146,7 @@ class Trial:
         if part is None or seen:
             return part, set(() if seen else boundary)
         tensors = self.layers.target.file.tensors
-        calibrated = self.layers.target.kind == "quantised"
+        calibrated = self.layers.target.kind == "quantised" and not self.rounds_to_bytes(layer)
         if calibrated or any(tensors[t].quantised for t in (*boundary, layer.segment.target)):
             part = replace(part, free=False)  # larger numbers than it was made for are cut off
         firsts = (self.layers.counterpart.get(self.layers.index(n) or -1, n) for n in part.turns)
@@ -215,6 +221,8 @@ class Trial:
         """Run the layers of ``found`` and note how they differ."""
         layers = list(found.layers.values())
         runs = Runs(self.layers, layers)
+        noisy = {n for n, part in found.parts.items() if part.free}
+        eight = {x.name for x in layers if x.name in noisy and self.rounds_to_bytes(x)}
         for number, right in zip(numbers, expected, strict=True):
             operands = self.operands(found, number)
             for runtime in runtimes:
@@ -223,8 +231,14 @@ class Trial:
                     found.branches.setdefault(op, set()).add(flag)
                 for layer, got in zip(layers, results, strict=True):
                     allowed = slack.get((layer.name, number), 0.0) if slack else 0.0
-                    difference = self.difference(layer.name, got, right[layer.name], allowed)
+                    whole, wanted = self.sides(layer.name, got, right[layer.name])
+                    difference = self.difference(layer.name, whole, wanted, allowed)
                     found.differences.setdefault(layer.name, {})[runtime, number] = difference
+                    if layer.name in eight and whole.shape == wanted.shape and whole.ndim:
+                        axis = channel_axis(whole.ndim, found.parts[layer.name])
+                        found.errors.setdefault(layer.name, {})[runtime, number] = eightbits.channels(
+                            whole - wanted, axis
+                        )
 
     def operands(self, found: Outcome, number: int) -> list[Array]:
         """What the layers of the file read, one after the other."""
@@ -239,15 +253,19 @@ class Trial:
                 operands.append(stored[key])
         return operands
 
-    def difference(self, name: str, got: Array, expected: Array, slack: float) -> Difference:
-        """How a result of the file, as it is stored there, differs from the reference's, in ONNX order."""
+    def sides(self, name: str, got: Array, expected: Array) -> tuple[Array, Array]:
+        """A result of the file, as it is stored there, and the reference's as far as the file can have it, in ONNX
+        order."""
         whole = self.layers.restore(name, got, expected.shape, expected.dtype, self.symbols)
         whole = unsaid(self.reference.nodes[name][1], whole, expected) if name in self.reference.nodes else whole
         target = self.layers.target
-        stored = target.program.names[name]
-        expected = quantised.reachable(target, stored, expected)
+        return whole, quantised.reachable(target, target.program.names[name], expected)
+
+    def difference(self, name: str, whole: Array, expected: Array, slack: float) -> Difference:
+        """How the two differ."""
+        target = self.layers.target
         found = compare(whole, expected, self.limit, self.reference.steps.get(name), slack)
-        return quantised.within_a_step(target, stored, found)
+        return quantised.within_a_step(target, target.program.names[name], found)
 
     def forgive(
         self, found: Outcome, runtimes: Sequence[str], numbers: Sequence[int], expected: Sequence[Expected]
@@ -300,3 +318,65 @@ class Trial:
             for n in names
             for k, number in enumerate(numbers)
         }
+
+    # ------------------------------------------------------------------------------------------ eight bits
+
+    def rounds_to_bytes(self, layer: Layer) -> bool:
+        """Is the layer one whose channels are each held to what rounding does to them?"""
+        target = self.layers.target
+        return (
+            isinstance(target, TFLiteFile)
+            and target.kind == "quantised"
+            and self.limit.source == "default"
+            and eightbits.known(target.file, layer.segment)
+        )
+
+    def tighten(self, found: Outcome, numbers: Sequence[int], expected: Sequence[Expected]) -> None:
+        """Hold layers on weights of eight bits to what rounding does to each of their channels."""
+        wrong = {n for n, pairs in found.differences.items() if any(d.what for d in pairs.values())}
+        suspects = [n for n in found.errors if n not in wrong]
+        for draws in eightbits.DRAWS:
+            if not suspects:
+                return
+            few = replace(found, layers={n: found.layers[n] for n in suspects})
+            limits = self.limits(few, draws, numbers, expected)
+            suspects = [
+                n for n in suspects if any(eightbits.beyond(e, limits[n, k]) for (_, k), e in found.errors[n].items())
+            ]
+        for name, (key, error) in ((n, pair) for n in suspects for pair in found.errors[n].items()):
+            what, known = eightbits.beyond(error, limits[name, key[1]]), found.differences[name][key]
+            found.differences[name][key] = replace(known, what=what, used=max(known.used, 1.0) if what else known.used)
+
+    def limits(
+        self, found: Outcome, draws: int, numbers: Sequence[int], expected: Sequence[Expected]
+    ) -> dict[tuple[str, int], Array]:
+        """What each channel of some layers may differ by, for each set of operands."""
+        layers, file = list(found.layers.values()), self.layers.target.file
+        assert isinstance(file, FlatFile)
+        rows = [eightbits.by_row(file, x.segment) for x in layers for _ in x.reads]
+        given = [self.operands(found, number) for number in numbers]
+        plain = Runs(self.layers, layers)
+        before = [plain.results(operands, KERNELS)[0] for operands in given]
+        moves: dict[tuple[str, int], list[Array]] = {}
+        for seed in range(draws):
+            rng = np.random.default_rng(seed)
+            runs = Runs(self.layers, layers, weights=partial(eightbits.moved_weights, rng=rng))
+            for number, operands, was, right in zip(numbers, given, before, expected, strict=True):
+                moved = [eightbits.moved_operand(a, row, rng) for a, row in zip(operands, rows, strict=True)]
+                for x, *ends in zip(layers, runs.results(moved, KERNELS)[0], was, strict=True):
+                    now, then = (self.sides(x.name, end, right[x.name])[0] for end in ends)
+                    axis = channel_axis(now.ndim, found.parts[x.name])
+                    moves.setdefault((x.name, number), []).append(eightbits.channels(now - then, axis))
+        right_of = {(x.name, k): right[x.name] for k, right in zip(numbers, expected, strict=True) for x in layers}
+        return {
+            (n, k): eightbits.allowed(
+                m, eightbits.steps(file, found.layers[n].segment, m[0].size), floor(right_of[n, k])
+            )
+            for (n, k), m in moves.items()
+        }
+
+
+def floor(expected: Array) -> float:
+    """What float32 arithmetic is good to, in a tensor."""
+    exact = TOLERANCES["float32"]
+    return exact.rtol * float(np.abs(expected).max(initial=0)) + exact.atol

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from .measure import Array
+from .parts import rename
 from .restate import attribute, changed, graphs
 
 
@@ -51,31 +52,43 @@ OPERATORS = {
 }
 #: Operators on integers that are scaled afterwards -> what they are on real numbers.
 INTEGERS = {"MatMulInteger": "MatMul", "ConvInteger": "Conv"}
-#: The quantised result of one of these has the step of its input.
-CARRIES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Relu", "Clip", "MaxPool", "Cast"}
+#: Operators that choose among the elements of their first operand, whatever these stand for.
+MOVES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "MaxPool", "DepthToSpace",
+         "SpaceToDepth", "Slice", "Gather", "Split", "Expand", "Tile"}  # fmt: skip
+#: The result of one of these has the step of its input.
+CARRIES = MOVES | {"Relu", "Clip", "Cast"}
 NAMES = re.compile("Q[A-Z].*|.*Integer.*|(De|Dynamic)?[Qq]uantize.*")
 ONE_AXIS = 13  # the opset since which Softmax is over one axis and not over all from there on
 
 
 def unquantise(model: ModelProto) -> bool:
-    """Change the model to one that does not round to integers.
+    """Change the model to one that does not round to integers; an output of integers becomes the places of the real
+    numbers between them, in float32.
 
-    False (and the message is of no use) where an operator quantises in a way that is not known here.
+    False (and the message is of no use) where an operator quantises in a way that is not known here, or integers meet
+    one of which it is not known what it makes of real numbers.
     """
     opset = next((e.version for e in model.opset_import if not e.domain), 1)
-    inputs = frozenset(t.name for t in model.graph.input)
+    steps: dict[str, list[str]] = {}
     for graph in graphs(model.graph):
         held = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
         held |= {n.output[0]: numpy_helper.to_array(a.t) for n in graph.node for a in n.attribute if a.name == "value"}
-        work = _Graph(held, inputs, opset)
+        work = _Graph(held, opset, steps)
         nodes: list[NodeProto] = []
         for node in graph.node:
-            made = work.node(node) if NAMES.fullmatch(node.op_type) or node.op_type == "Pad" else [node]
-            if made == [node] and node.op_type in CARRIES and node.input[0] in work.steps:
-                work.steps[node.output[0]] = work.steps[node.input[0]]
+            made = work.node(node)
             if made is None:
                 return False
             nodes += made
+        for end in (t for t in graph.output if t.name in work.steps):
+            levels = work.levels(end.name)
+            if levels is None:
+                return False
+            for node in nodes:
+                rename(node, {end.name: levels[0].input[0]})
+                node.output[:] = [levels[0].input[0] if n == end.name else n for n in node.output]
+            nodes += levels
+            end.ClearField("type")
         del graph.node[:]
         graph.node.extend(nodes)
         graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in work.fresh.items())
@@ -85,19 +98,18 @@ def unquantise(model: ModelProto) -> bool:
 
 @dataclass
 class _Graph:
-    """``held``: the constants; ``inputs`` of the model; ``fresh``: new constants; ``steps``: tensor that was of
-    integers -> the names of its scale and its zero point."""
+    """``held``: the constants; ``fresh``: new ones; ``steps``: tensor that was of integers, in any of the graphs -> the
+    names of its scale and its zero point, none for products that are scaled afterwards."""
 
     held: Mapping[str, Array]
-    inputs: frozenset[str]
     opset: int
+    steps: dict[str, list[str]]
     fresh: dict[str, Array] = field(default_factory=dict)
-    steps: dict[str, list[str]] = field(default_factory=dict)
 
     def node(self, node: NodeProto) -> list[NodeProto] | None:
-        """What stands for a quantised operator; None where that is not known."""
-        if node.op_type == "Pad":
-            return self.padded(node)
+        """What stands for an operator; None where that is not known."""
+        if not NAMES.fullmatch(node.op_type):
+            return self.padded(node) if node.op_type == "Pad" else self.kept(node)
         if node.op_type == "QuantizeLinear":
             return self.saturated(node.input[0], node, 1)
         if node.op_type == "DequantizeLinear":
@@ -105,20 +117,52 @@ class _Graph:
         if node.op_type == "DynamicQuantizeLinear":
             for name, value in zip(node.output[1:], (1.0, 0.0), strict=True):
                 self.fresh[name] = np.array(value, np.float32)
+            self.steps[node.output[0]] = list(node.output[1:])
             return [_identity(node.input[0], node)]
         if node.op_type in INTEGERS:
             return self.integers(node)
         kind = OPERATORS.get(node.op_type)
         return self.linear(node, kind) if kind else None
 
+    def levels(self, name: str) -> list[NodeProto] | None:
+        """The places between the integers of an output at which its real numbers are; None where no constants say."""
+        given = [n for n in self.steps[name] if n]
+        if not given or not set(given) <= set(self.held) or self.held[given[0]].size != 1:
+            return None
+        scale, zero = self.held[given[0]], self.held[given[1]] if len(given) > 1 else np.zeros(1)
+        self.fresh[f"{name}/scale"] = scale.reshape(()).astype(np.float32)
+        self.fresh[f"{name}/zero"] = zero.reshape(()).astype(np.float32)
+        return [
+            helper.make_node("Div", [f"{name}/real", f"{name}/scale"], [f"{name}/level"]),
+            helper.make_node("Add", [f"{name}/level", f"{name}/zero"], [name]),
+        ]
+
+    def kept(self, node: NodeProto) -> list[NodeProto] | None:
+        """An operator of the model, where it makes of real numbers what it makes of the integers for them."""
+        read = [n for n in node.input if n in self.steps]
+        if not read:
+            return [node]
+        if read != list(node.input[:1]):
+            return None
+        if node.op_type == "Cast":  # of what is scaled afterwards, by 1 for now
+            scaled = not self.steps[read[0]] or self.steps[read[0]][0] in self.fresh
+            return [node] if scaled and attribute(node, "to") == TensorProto.FLOAT else None
+        if node.op_type not in MOVES:
+            return None
+        self.steps |= dict.fromkeys(node.output, self.steps[read[0]])
+        return [node]
+
     def padded(self, node: NodeProto) -> list[NodeProto] | None:
         """A border of the real number that its integer, 0 where none is given, stands for."""
-        if node.input[0] not in self.steps or attribute(node, "mode", b"constant") != b"constant":
+        if node.input[0] not in self.steps:
+            return [node]
+        if attribute(node, "mode", b"constant") != b"constant":
+            self.steps[node.output[0]] = self.steps[node.input[0]]
             return [node]
         values = [self.held.get(n) for n in (*node.input[2:3], *self.steps[node.input[0]]) if n]
         border = [] if len(node.input) > 2 and node.input[2] else [np.zeros((), np.int8)]
         known = [v.reshape(()) for v in [*border, *values] if v is not None and v.size == 1]
-        if len(known) != len(border) + len(values) or len(node.input) < 2:
+        if not self.steps[node.input[0]] or len(known) != len(border) + len(values) or len(node.input) < 2:
             return None
         made = changed(node, set())
         name = f"{node.output[0]}/border"
@@ -129,20 +173,21 @@ class _Graph:
         return [made]
 
     def dequantised(self, node: NodeProto) -> list[NodeProto] | None:
-        """An operand of real numbers by now; a constant, or an input of the model, stays what it stands for."""
-        if node.input[0] in self.inputs:
-            return [node]
+        """An operand of real numbers by now; a constant is what it stands for, and what is integers still stays."""
+        if node.input[0] in self.steps:
+            return [_identity(node.input[0], node)] if self.steps[node.input[0]] else None
         if node.input[0] not in self.held:
-            return [_identity(node.input[0], node)]
+            return [node]
         real = self.real(node, 0, attribute(node, "axis", 1))
         return None if real is None else [_identity(real, node)]
 
     def integers(self, node: NodeProto) -> list[NodeProto] | None:
         """Products of integers less their zero points; their scale comes afterwards, in the model."""
         zero = self.held.get(node.input[3]) if len(node.input) > 3 and node.input[3] else np.zeros((), np.int8)
-        weights = self.held.get(node.input[1])
-        if weights is None or zero is None or zero.size > 1:
-            return None
+        weights, steps = self.held.get(node.input[1]), self.steps.get(node.input[0])
+        if weights is None or zero is None or zero.size > 1 or not steps or steps[0] not in self.fresh:
+            return None  # of a scale that is no constant, which is 1 here: others are not in the sum
+        self.steps[node.output[0]] = []
         name = f"{node.output[0]}/real"
         self.fresh[name] = weights.astype(np.float32) - zero.astype(np.float32).reshape(())
         return [_renamed(node, INTEGERS[node.op_type], [node.input[0], name])]
@@ -181,10 +226,10 @@ class _Graph:
         ]
 
     def real(self, node: NodeProto, place: int, axis: int) -> str | None:
-        """The real numbers of an operand, of a constant a new one; None where its scale is not constant."""
+        """The real numbers of an operand, of a constant a new one; None where they are not known."""
         name = node.input[place]
         if name not in self.held:
-            return str(name)
+            return str(name) if self.steps.get(name) else None  # else integers still
         given = [n for n in node.input[place : place + 3] if n]
         if not set(given) <= set(self.held):
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ from .bounds import OverBudget
 from .coverage import cover, end_to_end
 from .integers import Integers
 from .judge import Difference, compare, tolerance
+from .measure import exact
 from .reference import STEPWISE, Reference, ReferenceFailed
 from .report import CARRIES, INTRODUCES, Coverage, FileReport, Row
 from .run import Run, badness
@@ -30,6 +32,7 @@ T = TypeVar("T")
 
 HISTOGRAMS = 12  # rows of a file that get one
 SLOW = 5.0  # seconds of a run of the model node by node from which it is run no more often than end to end
+SIGMAS = 4
 
 
 @dataclass
@@ -157,23 +160,37 @@ class Verdict:
         held to the model's own quantisation noise, not to steps.
 
         By rounding at each layer the model ends a root mean square n from the real numbers that it rounds, which
-        saturate as it does.  A file that rounds as often ends as far from them, so the two are 2 n apart at most; if
-        all cases were half-way they would be independent, and sqrt(2) n apart.  Where kernels round more than the model
-        (``quantised.rounds_more`` has why it is twice as much) the file ends 2 n from the real numbers: 3 n.
+        saturate as it does.  A file that rounds ``quantised.rounding`` times as much ends that many n from them, so the
+        two are n and that apart at most; if all cases were half-way they would be independent, and sqrt(2) n apart.
+        The root mean square of m numbers is good to 1 / sqrt(2 m) of it: :data:`SIGMAS` of these are allowed.
         """
         failing = [r for r in self.rows.values() if not r.ok]
         if not self.reference.quantised or not failing or any(r.role != CARRIES for r in failing):
             return
-        real = [r for r in failing if np.dtype(r.dtype).kind == "f"]
+        real = [r for r in failing if not exact(np.dtype(r.dtype))]
+        apart = 1 + quantised.rounding(self.target, self.filled())
         self.whole.read([r.tensor for r in real if r.tensor in self.reference.nodes])
         self.whole.read_noise([r.tensor for r in real])
         noise = [self.whole.samples[r.sample].noise.get(r.tensor, 0.0) for r in real]
-        apart = 3 if quantised.rounds_more(self.target) else 2
-        shares = [r.difference.rmse / (apart * n) if n else np.inf for r, n in zip(real, noise, strict=True)]
+        sure = [1 + SIGMAS / math.sqrt(2 * max(math.prod(r.shape), 1)) for r in real]
+        shares = [
+            r.difference.rmse / (apart * n * k) if n else np.inf for r, n, k in zip(real, noise, sure, strict=True)
+        ]
         if real and max(shares) <= 1:
-            self.noise = max(shares)
+            self.noise = float(max(shares))
             for row in failing:
                 self.rows[row.tensor] = replace(row, difference=replace(row.difference, what=""), role="")
+
+    def filled(self) -> float:
+        """How much of the range of 16-bit integers the tensors of the model take up, as a root mean square of the
+        fullest one."""
+        steps = quantised.wide_steps(self.target)
+        most = 0.0
+        for chunk in self.split(list(steps)) if steps else []:
+            self.whole.read(chunk)
+            values = [(s.expected[n], steps[n]) for s in self.whole.samples for n in chunk]
+            most = max([most, *(quantised.share_of_range(array, step) for array, step in values)])
+        return most
 
     def blame_branches(self) -> None:
         """Layers inside branches that are wrong: end to end nothing is known of them."""
@@ -282,7 +299,8 @@ class Verdict:
             n for n in self.layers if (r := self.rows.get(n)) and (everything or not r.ok or r.difference.slack)
         ]
         bench = self.bench(self.target)
-        bench.look()
+        if suspects:
+            bench.look()
         for name in suspects:
             if bench.layers.is_view(name):  # it is what another tensor is: nothing lies between them
                 self.rows[name] = judged(self.rows[name], compare(np.zeros(1), np.zeros(1), self.limit))

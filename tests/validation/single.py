@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,22 @@ PLACES = {
     "table": (("GATHER",), 0),
     "constant": (("ADD", "SUB", "MUL", "DIV", "PRELU", "MAXIMUM", "MINIMUM"), 1),
 }
+#: Operator -> its operand of integers that say where elements come from or go.
+WHERE = {**dict.fromkeys(("TRANSPOSE", "MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "SLICE", "STRIDED_SLICE", "PAD",
+                          "PADV2", "MIRROR_PAD", "GATHER", "ARG_MAX", "ARG_MIN", "TILE"), 1), "SPLIT": 0}  # fmt: skip
 FUSES = ("ADD", "SUB", "MUL", "DIV", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D",
          "AVERAGE_POOL_2D")  # fmt: skip
 RELU, NONE = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.NONE
+#: What an attribute becomes.
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "fusedActivationFunction": lambda old: NONE if old else RELU,
+    **dict.fromkeys(("alpha", "beta"), lambda old: 2 * old + 0.1),
+    **dict.fromkeys(("halfPixelCenters", "exclusive", "reverse", "approximate", "adjX", "adjY"), lambda old: not old),
+    **dict.fromkeys(("padding", "mode"), lambda old: 1 - old),
+    **dict.fromkeys(("strideW", "strideH", "dilationWFactor", "dilationHFactor", "filterWidth", "filterHeight",
+                     "radius"), lambda old: old + 1),
+    "axis": lambda old: old - 1 if old else 1,
+}  # fmt: skip
 
 
 def places(edit: Editor, kind: str) -> Iterator[tuple[int, int, int]]:
@@ -57,19 +70,40 @@ def element(edit: Editor, kind: str, rng: np.random.Generator) -> tuple[int, int
     return number, op
 
 
+def where(edit: Editor, rng: np.random.Generator) -> tuple[int, int] | None:
+    """An axis, a begin, a pad, a place of a row: one more, or two axes exchanged."""
+    found = []
+    for number, graph in enumerate(edit.model.subgraphs):
+        edit.graph = graph
+        for op in edit.indices(*WHERE):
+            position = WHERE[edit.name(graph.operators[op])]
+            data = edit.data(int(graph.operators[op].inputs[position]))
+            if data is not None and data.size and data.dtype.kind == "i":
+                found.append((number, op, position, data))
+    if not found:
+        return None
+    number, op, position, data = found[rng.integers(len(found))]
+    edit.graph = edit.model.subgraphs[number]
+    bent = data.copy().reshape(-1)
+    place = int(rng.integers(bent.size))
+    if edit.name(edit.graph.operators[op]) == "TRANSPOSE":
+        bent[[place, place - 1]] = bent[[place - 1, place]]
+    else:
+        bent[place] += 1
+    edit.put(op, position, bent.reshape(data.shape))
+    return number, op
+
+
 def attribute(edit: Editor, rng: np.random.Generator) -> tuple[int, int] | None:
-    """An attribute that leaves every shape as it is."""
+    """One attribute, whether shapes stay as they are or not."""
     found = []
     for number, graph in enumerate(edit.model.subgraphs):
         for op, table in enumerate(graph.operators):
-            found += [(number, op, name) for name in ("fusedActivationFunction", "beta", "alpha", "halfPixelCenters")
-                      if hasattr(table.builtinOptions, name)
+            found += [(number, op, name) for name in CHANGES if hasattr(table.builtinOptions, name)
                       and (name != "fusedActivationFunction" or edit.name(table) in FUSES)]  # fmt: skip
     if not found:
         return None
     number, op, name = found[rng.integers(len(found))]
     options: Any = edit.model.subgraphs[number].operators[op].builtinOptions
-    old = getattr(options, name)
-    changed = {"fusedActivationFunction": NONE if old else RELU, "halfPixelCenters": not old}
-    setattr(options, name, changed.get(name, 2 * old + 0.1 if isinstance(old, float) else old))
+    setattr(options, name, CHANGES[name](getattr(options, name)))
     return number, op
