@@ -31,7 +31,8 @@ def known(file: FlatFile, segment: Segment) -> bool:
     operators = [file.operators[i] for i in segment.operators]
     read = {t for op in operators for t in op.inputs if t >= 0}
     made = {t for op in operators for t in op.outputs}
-    weights = any(file.tensors[t].constant and file.has_bytes(t) for t in read)
+    constants = [t for t in read if file.tensors[t].constant and file.tensors[t].quantised]
+    weights = bool(constants) and all(map(file.has_bytes, constants))
     real = not any(file.tensors[t].quantised for t in (*made, *segment.boundary))
     bodies = {body.operator for body in file.below()}
     return weights and real and bodies.isdisjoint(segment.operators)

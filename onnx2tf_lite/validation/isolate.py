@@ -5,9 +5,8 @@ All layers that are asked for together make one model of independent parts, whic
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from .parted import Segment
 from .written import FileFailed, LayeredFile, Loaded
 
 Symbols = Mapping[str, int]
+Extract = Callable[[Sequence[Segment], Sequence[Sequence[int]]], object]  # see Parted.extract
 SHAPE_READERS = {"SHAPE", "RANK"}
 
 
@@ -137,9 +137,9 @@ class Layers:
 class Runs:
     """Some layers in the runtimes, on one set of operands after the other.  In a child only."""
 
-    def __init__(self, owner: Layers, layers: Sequence[Layer], **changes: Any):
-        """``changes``: of the file, see its ``extract``."""
-        self.target, self.changes = owner.target, changes
+    def __init__(self, owner: Layers, layers: Sequence[Layer], extract: Extract | None = None):
+        """``extract``: what makes a model of parts, of another file than that of the layers."""
+        self.target, self.extract = owner.target, extract or owner.target.file.extract
         self.segments = [layer.segment for layer in layers]
         self.conditions = self.target.file.conditions(self.segments)
         self.content: object = None
@@ -149,7 +149,7 @@ class Runs:
         """What the layers make of ``operands``, those of all of them one after the other, as the file has them; and
         which way each IF operator went."""
         if self.content is None:
-            self.content = self.target.file.extract(self.segments, [a.shape for a in operands], **self.changes)
+            self.content = self.extract(self.segments, [a.shape for a in operands])
         if runtime not in self.runners:
             self.runners[runtime] = self.target.part(runtime, self.content)
         found = self.runners[runtime].run({str(k): a for k, a in enumerate(operands)})

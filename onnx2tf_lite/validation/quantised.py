@@ -56,9 +56,9 @@ def wide_steps(target: WrittenFile) -> dict[str, float]:
     """ONNX tensor -> the step of the 16-bit integers that it is in a file all of whose integers are such."""
     if not isinstance(target, TFLiteFile) or not _is_wide(target.file):
         return {}
-    names = {n: target.tensor(s) for n, s in target.program.names.items() if s in target.file.by_name}
-    return {n: float(t.scale[0]) for n, t in names.items()
-            if n in target.reference.nodes and t.quantised and t.dtype == np.int16 and t.scale.size == 1}  # fmt: skip
+    known, nodes = target.program.names.items(), target.reference.nodes
+    tensors = {n: target.tensor(s) for n, s in known if n in nodes and s in target.file.by_name}
+    return {n: float(t.scale[0]) for n, t in tensors.items() if t.dtype == np.int16 and t.scale.size == 1}
 
 
 def share_of_range(array: Array, step: float) -> float:

@@ -238,10 +238,18 @@ RULES: dict[str, Callable[[NodeProto, Shapes], list[NodeProto] | None]] = {
 
 #: Operators that are always restated, with so many operands or more, and what the report says of that.
 ALWAYS = {
-    "DynamicQuantizeLSTM": (0, "ONNX Runtime's DynamicQuantizeLSTM stores input and state in 8 bits, in other steps for"
-    " another number of threads: compared with the LSTM of its weights"),
-    "MaxUnpool": (3, "ONNX Runtime takes the places of a MaxUnpool for ones in its output_shape, ONNX's own tests for"
-    " ones in the result without it: compared with the latter"),
-    "ZipMap": (0, "ZipMap makes maps of scores, which no file has: compared with the scores themselves, column by"
-    " column"),
-}  # fmt: skip
+    "DynamicQuantizeLSTM": (
+        0,
+        "ONNX Runtime's DynamicQuantizeLSTM stores input and state in 8 bits, in other steps for another number of "
+        "threads: compared with the LSTM of its weights",
+    ),
+    "MaxUnpool": (
+        3,
+        "ONNX Runtime takes the places of a MaxUnpool for ones in its output_shape, ONNX's own tests for ones in the "
+        "result without it: compared with the latter",
+    ),
+    "ZipMap": (
+        0,
+        "ZipMap makes maps of scores, which no file has: compared with the scores themselves, column by column",
+    ),
+}

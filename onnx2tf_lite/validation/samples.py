@@ -258,11 +258,11 @@ class _Search:
     def once(self) -> dict[str, Sequence[int]]:
         """Shapes in which all that goes along a free axis step by step takes one step, where nobody says how many
         samples there are to be; empty where nothing does."""
-        free = {s.name: [i for i in sorted(s.facts.turns) if not isinstance(self.places[s.name].shape[i], int)]
-                for s in self.specs if s.name not in self.options.hints}  # fmt: skip
-        shapes: dict[str, Sequence[int]] = {
-            n: [1 if i in axes else -1 for i in range(len(self.places[n].shape))] for n, axes in free.items() if axes
-        }
+        shapes: dict[str, Sequence[int]] = {}
+        for spec in (s for s in self.specs if s.name not in self.options.hints):
+            place = self.places[spec.name].shape
+            if any(not isinstance(place[axis], int) for axis in spec.facts.turns):
+                shapes[spec.name] = [1 if axis in spec.facts.turns else -1 for axis in range(len(place))]
         return {} if self.options.samples or not shapes else dict(self.options.hints) | shapes
 
     def first(self) -> Sample:

@@ -204,7 +204,7 @@ class TFLiteRunner:
                 experimental_op_resolver_type=OpResolverType.AUTO if runtime == "XNNPACK" else plain,
             )
         except (ValueError, RuntimeError) as error:
-            raise _refused("loaded", error) from error
+            raise FileFailed(f"cannot be loaded: {one_line(error)}") from error
 
     def run(self, feeds: Arrays) -> Mapping[str, Array]:
         """The wanted tensors, each copied out of the interpreter when it is asked for, until the next run."""
@@ -218,14 +218,8 @@ class TFLiteRunner:
                     engine.set_tensor(index, feeds[name])
             engine.invoke()
         except (ValueError, RuntimeError) as error:
-            raise _refused("run", error) from error
+            raise FileFailed(f"cannot be run: {one_line(error)}") from error
         return _Results(engine, self.wanted)
-
-
-def _refused(what: str, error: Exception) -> Exception:
-    """What it means that a file cannot be loaded or run: LiteRT has no words for memory that it does not get."""
-    said = one_line(error)
-    return FileFailed(f"cannot be {what}: {said}") if said and "bad_alloc" not in said else MemoryError(said)
 
 
 class _Results(Mapping[str, Array]):

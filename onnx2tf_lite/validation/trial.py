@@ -360,7 +360,8 @@ class Trial:
         moves: dict[tuple[str, int], list[Array]] = {}
         for seed in range(draws):
             rng = np.random.default_rng(seed)
-            runs = Runs(self.layers, layers, weights=partial(eightbits.moved_weights, rng=rng))
+            moved_file = partial(file.extract, weights=partial(eightbits.moved_weights, rng=rng))
+            runs = Runs(self.layers, layers, moved_file)
             for number, operands, was, right in zip(numbers, given, before, expected, strict=True):
                 moved = [eightbits.moved_operand(a, row, rng) for a, row in zip(operands, rows, strict=True)]
                 for x, *ends in zip(layers, runs.results(moved, KERNELS)[0], was, strict=True):

@@ -50,6 +50,14 @@ def test_integer_inside(form: str, tmp_path: Path) -> None:
     assert ours <= theirs, "a scale that the model does not have"
 
 
+@pytest.mark.parametrize("form", ["QOperator S8S8", "QOperator U8U8", "S16S8 symmetric"])
+def test_layers_may_carry_what_the_model_s_own_rounding_does(form: str, tmp_path: Path) -> None:
+    """Also those that are integers in the model."""
+    source, file = converted(form, tmp_path)
+    (found,) = validation.check(source, file.path, layers=True).files
+    assert found.ok, found.verdict
+
+
 @pytest.mark.parametrize(
     "form, place",
     [("dynamic", 0), ("dynamic", 1), ("S16S8 symmetric", 0), ("S16S8 symmetric", 1)],

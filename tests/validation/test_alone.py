@@ -184,3 +184,15 @@ def test_more_weights_than_a_message_holds_are_over_the_budget(monkeypatch: pyte
 
     with pytest.raises(OverBudget, match="2 GB"):
         reference._serialised(Large())  # type: ignore[arg-type]
+
+
+def test_what_a_part_makes_is_not_made_up_where_only_its_shape_is_read(tmp_path: Path) -> None:
+    """The end of a padded tensor is the end of what is in it, which the file reads instead."""
+    proto = model("""g (float[2,4,8] x) => (float[2,4,11] padded, float[2,4,3] end) {
+        padded = Concat<axis=2>(zeros, x)
+        long = Shape<start=2, end=3>(padded)
+        from = Sub(long, three)
+        end = Slice(padded, from, long, axes)
+    }""", zeros=np.zeros((2, 4, 3), np.float32), three=np.array([3]), axes=np.array([2]))  # fmt: skip
+    file = checked(proto, tmp_path)
+    assert file.ok and file.coverage is not None and file.coverage.layers == file.coverage.all_layers, file.verdict

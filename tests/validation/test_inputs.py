@@ -138,3 +138,41 @@ def test_value_hints_fill_inputs() -> None:
     assert feeds["y"].dtype == np.int64
     with pytest.raises(ConversionError, match="no such input to give a value"):
         Samples(reference, CheckOptions(fills={"w": 1})).draw([])
+
+
+STEPS = {
+    "Scan": ("float[1,4] x, float[T,1,4] rows", """z, all = Scan<num_scan_inputs=1, body = b
+        (float[1,4] v, float[1,4] r) => (float[1,4] w, float[1,4] u) { w = MatMul(v, m)
+        u = Add(w, r) }>(x, rows)""", "float[1,4] z, float[T,1,4] all"),
+    "LSTM": ("float[T,1,4] rows", "z = LSTM<hidden_size=4>(rows, w, r)", "float[T,1,1,4] z"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STEPS)
+def test_what_goes_step_by_step_also_takes_one_step(case: str, tmp_path: Path) -> None:
+    """An axis of steps is no batch, though it is the first one."""
+    given, body, results = STEPS[case]
+    wanted = {"m": (4, 4)} if case == "Scan" else {"w": (1, 16, 4), "r": (1, 16, 4)}
+    proto = model(f"g ({given}) => ({results}) {{ {body} }}", **wanted)  # type: ignore[arg-type]
+    done = convert(onnx_graph=proto, output_folder_path=tmp_path, outputs=["float32"], non_verbose=True)
+    assert done.exit_code == 0
+    counts = [shapes["rows"][0] for shapes in done.check.samples]
+    assert counts[-1] == 1 and len(set(counts)) == 3
+
+
+def test_places_of_an_unpooling_are_distinct_and_below_its_result(tmp_path: Path) -> None:
+    """ONNX Runtime takes them for places in the output_shape; ONNX's own test has them in the result without it."""
+    text = """g (float[1,1,2,2] x, int64[1,1,2,2] places, int64[4] shape) => (float[1,1,5,5] y) {
+        y = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(x, places, shape) }"""
+    proto = model(text)
+    specs = {s.name: s for s in inputs.describe(passes.load(proto))}
+    drawn = specs["places"].random((1, 1, 2, 2), np.random.default_rng(0), high=8)
+    assert specs["places"].facts.high == 16 and len(set(drawn.ravel())) == 4
+    feeds = {"x": np.arange(1, 5, dtype=np.float32).reshape(1, 1, 2, 2), "shape": np.array([1, 1, 5, 5]),
+             "places": np.array([5, 7, 13, 15]).reshape(1, 1, 2, 2)}  # fmt: skip
+    (y,) = Reference.of(proto, passes.load(proto)).open().run(feeds).values()
+    assert {tuple(map(int, i)): y[0, 0][tuple(i)] for i in np.argwhere(y[0, 0])} == {
+        (1, 1): 1, (1, 3): 2, (3, 1): 3, (3, 3): 4
+    }  # fmt: skip
+    done = convert(onnx_graph=proto, output_folder_path=tmp_path, outputs=["float32"], non_verbose=True)
+    assert done.exit_code == 0

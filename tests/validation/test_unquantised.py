@@ -156,3 +156,38 @@ def test_numbers_that_meet_integers_are_no_model() -> None:
     with pytest.raises(ReferenceFailed, match="cannot be taken out"):
         own.open(rounding=UNQUANTISED)
     assert own.engine == "ONNX Runtime"
+
+
+def test_an_output_of_integers_is_told_in_their_steps() -> None:
+    constants = {"s": F32(S), "z": np.uint8(Z)}
+    graph = helper.make_graph(
+        [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]), helper.make_node("Identity", ["q"], ["y"])],
+        "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [40])],
+        [helper.make_tensor_value_info("y", TensorProto.UINT8, [40])],
+        [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()],
+    )  # fmt: skip
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    own, x = Reference.of(proto, passes.load(proto)), RNG.uniform(-2, 2, 40).astype(F32)
+    (real,) = own.open(rounding=UNQUANTISED).run({"x": x}).values()
+    (levels,) = own.open().run({"x": x}).values()
+    np.testing.assert_allclose(real, x / F32(S) + Z, rtol=1e-5)
+    assert levels.dtype == np.uint8 and 0.2 < np.abs(real - levels).max() <= 0.5 + 1e-4
+
+
+def test_products_of_a_constant_scale_are_not_known() -> None:
+    """Their scale is in the real numbers already, and would be put there once more."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("MatMulInteger", ["q", "w", "z"], ["p"]),
+        helper.make_node("Cast", ["p"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["f", "s"], ["y"]),
+    ]
+    constants = {"s": F32(S), "z": np.uint8(Z), "w": W}
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 8])],
+        [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()],
+    )  # fmt: skip
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(ReferenceFailed, match="cannot be taken out"):
+        Reference.of(proto, passes.load(proto)).open(rounding=UNQUANTISED)
