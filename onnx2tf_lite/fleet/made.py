@@ -110,14 +110,14 @@ def sqnr(file: FileReport) -> float | None:
     return round(min(known), 2) if known else None
 
 
-def targets(path: Path, proved: Iterable[Fit]) -> dict[str, float]:
-    """Percent of the operators that run on each device, 0 where the file does not run there: as the device's tool says
-    where it was asked for, by the device's table else."""
+def targets(path: Path, proved: Iterable[Fit]) -> dict[str, float | None]:
+    """Percent of the operators that run on each device itself, None where the file does not run there: as the device's
+    tool says where it was asked for, by the device's table else."""
     from ..targets.verdict import by_table
     from ..validation.flatfile import FlatFile
 
     fits = [*by_table(FlatFile(path)), *(fit for fit in proved if fit.path == path.name)]
-    return {fit.device: round(fit.share, 1) if fit.ok else 0.0 for fit in fits}
+    return {fit.device: round(fit.share, 1) if fit.ok else None for fit in fits}
 
 
 def latency(path: Path) -> float | None:

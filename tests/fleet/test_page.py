@@ -20,7 +20,7 @@ def record(name: str, status: str = "right", operators: int = 5, **more: Any) ->
     sizes = {f"{last}_float32.tflite": 2048, f"{last}_report.json": 9}
     made = {"sizes": sizes, "operators": operators, "transposes": 0}
     made |= {"coverage": {"float32": 99.5}, "latency_ms": {"float32": 1.25}, "sqnr": {"int8": 31.25}}
-    made |= {"targets": {"float32": {"cpu": 100.0, "gpu": 80.0, "micro": 0.0}}}
+    made |= {"targets": {"float32": {"cpu": 100.0, "gpu": 80.0, "micro": None, "edgetpu": 0.0}}}
     return {
         "name": name,
         "status": status,
@@ -51,7 +51,7 @@ WORSE: dict[str, tuple[dict[str, Any], str]] = {
     "coverage": ({"coverage": {"float32": 99.0}}, "% reached of float32: 99.5 before, 99 now"),
     "sqnr": ({"sqnr": {"int8": 30.0}}, "dB of int8: 31.25 before, 30 now"),
     "target": (
-        {"targets": {"float32": {"cpu": 100.0, "gpu": 0.0, "micro": 0.0}}},
+        {"targets": {"float32": {"cpu": 100.0, "gpu": None, "micro": None}}},
         "% of operators on gpu, float32: 80 before, 0 now",
     ),
     "latency": ({"latency_ms": {"float32": 2.0}}, "ms of float32: 1.25 before, 2 now"),
@@ -122,7 +122,7 @@ def test_figures_have_a_column_for_each_kind_of_file(page: Any) -> None:
     titles = page.locator("#models th").all_inner_texts()
     cells = dict(zip(titles, page.locator("#models tr[id=a] td").all_inner_texts(), strict=True))
     figures = ("KiB float32", "ms float32", "reached %", "operators", "dB int8", "runs on, float32")
-    assert [cells[name] for name in figures] == ["2", "1.25", "99.5", "5", "31.3", "cpu, gpu 80 %"]
+    assert [cells[name] for name in figures] == ["2", "1.25", "99.5", "5", "31.3", "cpu, gpu 80 %, edgetpu 0 %"]
 
 
 def test_a_click_sorts_and_another_turns_it_round(page: Any) -> None:

@@ -108,7 +108,7 @@ def _single(record: Record, name: str) -> dict[str, float]:
 
 def _devices(record: Record) -> dict[str, float]:
     files = record.get("targets", {}).items()
-    return {f"{device}, {kind}": share for kind, shares in files for device, share in shares.items()}
+    return {f"{device}, {kind}": share or 0.0 for kind, shares in files for device, share in shares.items()}
 
 
 def changes(before: Record, now: Record) -> Iterator[tuple[str, str, str]]:

@@ -32,11 +32,12 @@ function figures(field, title, show, wanted = () => true) {
 }
 
 // What a figure is sorted by: itself, or the number of devices.
-function size(value) { return Object(value) === value ? Object.values(value).filter(Boolean).length : value; }
+function size(value) { return Object(value) === value ? Object.values(value).filter(v => v != null).length : value; }
 
-// Where a file runs, with the percent of its operators that do so on the device itself, where that is not all.
+// Where a file runs, with the percent of its operators that do so on the device itself, where that is not all: none of
+// a file of dynamic extents on XNNPACK, say, beside which it runs.
 function devices(shares) {
-  const there = Object.entries(shares).filter(([, share]) => share > 0);
+  const there = Object.entries(shares).filter(([, share]) => share != null);
   return there.map(([name, share]) => share < 100 ? `${name} ${number(share, 1)} %` : name).join(", ");
 }
 function last(name) { return name.split("/").pop(); }
