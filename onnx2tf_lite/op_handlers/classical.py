@@ -13,6 +13,7 @@ import numpy as np
 
 from ..ir import build as b
 from ..ir.graph import Value
+from ._pairwise import of_pairs
 from .registry import TensorAttribute, Unsupported, current_node, op, table
 
 ML = "ai.onnx.ml"
@@ -185,14 +186,12 @@ def svm_classifier(
 ) -> list[Value | None]:
     """A decision for every pair of classes, each a vote; label [N] and decisions [N, C * (C - 1) / 2].
 
-    The scores of two classes are the negative of the decision, and the decision.
+    The scores of two classes are the negative of the decision, and the decision.  With ``prob_a`` and ``prob_b`` the
+    scores are probabilities [N, C].
     """
     count, (starts, vectors) = len(vectors_per_class), _supports(vectors_per_class, support_vectors)
     if post_transform != "NONE" or not count or (count == 2 and min(coefficients) >= 0):
         raise Unsupported("a post_transform, or a classifier without support vectors of both signs")
-    if prob_a or prob_b:
-        what = "probabilities, which ONNX Runtime approaches in steps until they change little"
-        raise Unsupported(what, "export the classifier with probability=False")
     kernel = KERNELS[kernel_type](rows(x), vectors, *(float(p) for p in kernel_params))
     pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
     weights = np.zeros((len(pairs), len(vectors)), np.float32)
@@ -206,6 +205,8 @@ def svm_classifier(
     won = b.cast(b.greater(scores, 0), np.float32)
     votes = b.fully_connected(won, ballot[0].T) + b.fully_connected(1.0 - won, ballot[1].T)
     place = b.arg("ARG_MAX", votes, 1)
+    if prob_a:
+        return [label(place, classlabels_ints), of_pairs(scores, floats(prob_a), floats(prob_b), count)]
     both = b.concat([b.neg(scores), scores], 1) if count == 2 else scores
     return [label(place, classlabels_ints), both]
 

@@ -62,6 +62,9 @@ CASES: dict[str, tuple[str, list[np.ndarray], dict[str, Any]]] = {
         "coefficients": [0.5, -1.5], "n_supports": 2, "rho": [0.25]}) for k in ("LINEAR", "POLY", "RBF", "SIGMOID")},
     **{f"classes by support vectors, {k}, {n}": ("SVMClassifier", [X], {"outputs": 2, "kernel_type": k, **machine(n)})
        for k in ("LINEAR", "RBF") for n in (2, 3, 4)},
+    **{f"probabilities of {n}": ("SVMClassifier", [X], {
+        "outputs": 2, "kernel_type": "RBF", **machine(n), "prob_a": [-1.5 + 0.3 * i for i in range(n * (n - 1) // 2)],
+        "prob_b": [0.2 * i - 0.1 for i in range(n * (n - 1) // 2)]}) for n in (2, 3, 5)},
     "one class": ("SVMRegressor", [X], {"coefficients": [0.5, -1.5, 1.0], "rho": [0.25], "one_class": 1,
                                         "kernel_params": [0.0, 0.0, 0.0]}),
 }  # fmt: skip
@@ -79,8 +82,6 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "text values": ("LabelEncoder", {"version": 2, "keys_int64s": [1], "values_strings": ["a"]}, "no text"),
     "text labels": ("LinearClassifier", {**LINEAR, "classlabels_strings": ["a", "b"]}, "no text"),
     "probit": ("LinearClassifier", {**LINEAR, "classlabels_ints": [1, 2], "post_transform": "PROBIT"}, "PROBIT"),
-    "probabilities": ("SVMClassifier", {**machine(2), "outputs": 2, "prob_a": [-1.0], "prob_b": [0.0]},
-                      "probability=False"),
     "key NaN": ("LabelEncoder", {"version": 2, "keys_floats": [NAN], "values_floats": [1.0]}, "NaN"),
 }  # fmt: skip
 
