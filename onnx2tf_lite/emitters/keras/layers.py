@@ -67,7 +67,8 @@ def _conv_2d(op: Op) -> Step | None:
         return None
     out, *window, depth = weights.shape
     groups = int(operand(op).shape[-1]) // depth  # type: ignore[arg-type]
-    return _convolution("Conv2D", op, weights.transpose(1, 2, 3, 0), window, filters=out, groups=groups)
+    kernel = np.moveaxis(weights, 0, -1)
+    return _convolution(f"Conv{len(window)}D", op, kernel, window, filters=out, groups=groups)
 
 
 def _depthwise(op: Op) -> Step | None:
@@ -75,12 +76,13 @@ def _depthwise(op: Op) -> Step | None:
     weights = operand(op, 1).data
     if weights is None:
         return None
-    _, h, w, out = weights.shape
+    _, *window, out = weights.shape
     multiplier = op.attrs["multiplier"]
     if len(set(op.attrs["strides"])) > 1:
-        return _convolution("Conv2D", op, weights.reshape(h, w, 1, out), (h, w), filters=out, groups=out // multiplier)
-    kernel = weights.reshape(h, w, out // multiplier, multiplier)
-    return _convolution("DepthwiseConv2D", op, kernel, (h, w), depth_multiplier=multiplier)
+        kernel = weights.reshape(*window, 1, out)
+        return _convolution("Conv2D", op, kernel, window, filters=out, groups=out // multiplier)
+    kernel = weights.reshape(*window, out // multiplier, multiplier)
+    return _convolution(f"DepthwiseConv{len(window)}D", op, kernel, window, depth_multiplier=multiplier)
 
 
 def _conv_3d(op: Op) -> Step | None:
@@ -281,6 +283,8 @@ def _scaled(op: Op) -> Step | None:
 
 def _reshape(op: Op) -> Step | None:
     x, y = operand(op), op.outputs[0]
+    if x.shape == y.shape and x.data is None:
+        return x  # type: ignore[return-value]
     if not (x.rank and y.rank) or x.shape[0] != y.shape[0] or 0 in y.shape:
         return None
     target = [-1 if isinstance(d, Expr) else int(d) for d in y.shape[1:]]

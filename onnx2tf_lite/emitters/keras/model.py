@@ -23,6 +23,7 @@ from .calls import call
 from .layers import LAYERS, activation
 from .operation import nodes, operands_of, operation
 from .patterns import pattern
+from .rows import signals
 from .steps import BatchMajor, FunctionCall, KerasLayer, Other, Recurrent, Several, Step, tensors
 
 
@@ -50,6 +51,7 @@ def _build(graph: Graph) -> Built:
     tf, k = tensorflow(), keras()
     if not graph.inputs:
         raise ConversionError(Problem("Keras model", "the model has no input", "write a SavedModel"))
+    graph = signals(graph)
     with errors_only(), tf.device("/CPU:0"):
         steps = chosen(graph)
         made = _Model(k, graph, {_node(op) for op, step in steps if _weighted(step)})
@@ -212,7 +214,7 @@ def _weighted(step: Step) -> bool:
 def sorts(graph: Graph) -> Counter[str]:
     """How many layers of each sort the model of ``graph`` has: ``layer`` of Keras, ``function`` of TensorFlow,
     ``other``."""
-    return Counter(sort for _, step in chosen(graph) for sort in _sorts(step))
+    return Counter(sort for _, step in chosen(signals(graph)) for sort in _sorts(step))
 
 
 def _sorts(x: object) -> Iterator[str]:
