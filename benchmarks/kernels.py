@@ -154,6 +154,12 @@ QUESTIONS = {
          "BATCH_MATMUL": lambda x: b.emit("BATCH_MATMUL", x, numbers(1, 192, 192), adj_x=False, adj_y=False)},
         "fusion/forms.py: fully_connected",
     ),
+    "weights between two TRANSPOSEs": Question(
+        [(1, 4, 196 * 196)],
+        {"from the left": lambda x: b.matmul(numbers(1, 4, 4), x),
+         "FULLY_CONNECTED": lambda x: b.transpose(dense(b.transpose(x, (0, 2, 1)), 4), (0, 2, 1))},
+        "fusion/windows.py: from_the_left",
+    ),
     "q, k and v": Question(
         [TOKENS],
         {"three FULLY_CONNECTED": lambda x: [heads(dense(x, 192)) for _ in range(3)], "one, split": one_projection},

@@ -42,13 +42,14 @@ class _Answer(argparse.Action):
 
 
 def _passes() -> None:
-    from .fusion import RULES
+    from .fusion import RULES, windows
     from .passes import PASSES
+    from .targets.forms import windows as rows
 
     for entry in PASSES.values():
         print(f"{entry.name:<14}{entry.summary}")
     print("\nRules of the program that was laid out; --keep-node leaves alone what is made of a node:")
-    for rule in RULES:
+    for rule in [*RULES, *windows.RULES, rows.in_pairs]:
         print(f"{rule.rewrite.__name__:<23}{rule.what}")
 
 

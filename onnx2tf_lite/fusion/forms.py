@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..ir import build as b
@@ -107,6 +109,22 @@ def floor_division(m: Match) -> Value | None:
     return b.cast(b.floor_div(m.n, m.d), m.q.dtype)
 
 
+@rule("GATHER_ND(x, const(index))")
+def gather_in_order(m: Match) -> Value | None:
+    """elements gathered in the order in which they lie as a RESHAPE
+
+    The index vectors count through the leading axes.
+    """
+    places, depth = m.index.data, m.index.shape[-1]
+    if places is None or not isinstance(depth, int) or m.x.is_constant:
+        return None
+    lead = [d for d in m.x.shape[:depth] if isinstance(d, int)]
+    if len(lead) < depth or places.size != math.prod(lead) * depth:
+        return None
+    every = np.stack(np.unravel_index(np.arange(math.prod(lead)), lead), -1)
+    return b.reshape(m.x, m.root.outputs[0].shape) if np.array_equal(places.reshape(-1, depth), every) else None
+
+
 def _same(x: Value, y: Value) -> bool:
     """True for equal whole numbers, of whatever dtype."""
     if x.data is not None and y.data is not None:
@@ -115,4 +133,14 @@ def _same(x: Value, y: Value) -> bool:
     return origin[0] is origin[1]
 
 
-RULES = [global_pool, drop_unit_axes, keep_leading_axes, fully_connected, logistic, rsqrt, power, floor_division]
+RULES = [
+    global_pool,
+    drop_unit_axes,
+    keep_leading_axes,
+    fully_connected,
+    logistic,
+    rsqrt,
+    power,
+    floor_division,
+    gather_in_order,
+]

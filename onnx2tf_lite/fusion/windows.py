@@ -1,8 +1,8 @@
-"""Depthwise windows that a kernel is slow with, as several that it is fast with.
+"""Layers that a kernel is slow with, in other words.  For files that run in XNNPACK in float32: integers would be
+rounded after every part, and have no kernel for a matrix of weights on the left.
 
 XNNPACK has depthwise kernels for up to 25 places; beyond these it takes up to ten times as long for each
-(benchmarks/kernels.py).  A window of 7 x 7 is the sum of three of 2, 3 and 2 rows.  For files that run there in
-float32: integers would be rounded after every part.
+(benchmarks/kernels.py).  A window of 7 x 7 is the sum of three of 2, 3 and 2 rows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..ir import build as b
 from ..ir.graph import Value, constant
-from ..ir.rules import Match, again, rule
+from ..ir.rules import Match, again, is_splat, rule
 from .padding import same_pad
 
 PLACES = 25  # of the largest kernel
@@ -77,4 +77,20 @@ def _padded(m: Match) -> Value | None:
     return None if None in pads else b.pad(m.x, ((0, 0), *(p for p in pads if p is not None), (0, 0)))
 
 
-RULES = [cut_window]
+@rule("TRANSPOSE(made := FULLY_CONNECTED(moved := TRANSPOSE(x), const(w), ..., activation=None))")
+def from_the_left(m: Match) -> Value | None:
+    """product between two TRANSPOSEs as a product from the left
+
+    transpose(W transpose(x)) is W x, of all matrices of a batch: the heads of attention scores, mixed.
+    """
+    rank, w = m.x.rank, m.w.data
+    swap = (*range(rank - 2), rank - 1, rank - 2)
+    biased = any(v is not None and not is_splat(v, 0) for v in m.op("made").inputs[2:])
+    if w is None or w.dtype != np.float32 or m.w.quant is not None or biased:
+        return None
+    if any(op.attrs["perm"] != swap for op in (m.op("moved"), m.root)):
+        return None
+    return b.matmul(b.reshape(m.w, (*(1,) * (rank - 2), *m.w.shape)), m.x)
+
+
+RULES = [cut_window, from_the_left]

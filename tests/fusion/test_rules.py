@@ -58,6 +58,11 @@ def check(graph: Graph, expected: str, sizes: dict[str, int] | None = None) -> G
     return fused
 
 
+def places(*lead: int) -> np.ndarray:
+    """Index vectors that count through axes of these extents."""
+    return np.stack(np.unravel_index(np.arange(np.prod(lead)), lead), -1).astype(np.int32)
+
+
 def case(name: str, function: Callable[..., Any], expected: str, *inputs: Any) -> Any:
     return pytest.param(function, inputs or (X,), expected, id=name)
 
@@ -137,6 +142,7 @@ FUSED = [
     case("logistic", lambda x: b.div(1.0, b.exp(b.neg(x)) + 1.0), "LOGISTIC"),
     case("rsqrt", lambda x: b.div(1.0, b.sqrt(b.exp(x))), "EXP RSQRT"),
     case("square", lambda x: b.power(x, 2.0), "SQUARE"),
+    case("gathered-in-order", lambda x: b.gather_nd(b.exp(x), places(3, 4).reshape(2, 6, 2)), "EXP RESHAPE", (3, 4, 5)),
     # views
     case("activation-before-reshape", lambda x: b.relu(b.reshape(conv(x), (36, 4))), "CONV_2D RESHAPE"),
     case("function-between-reshapes", lambda x: conv(b.reshape(b.gelu(b.reshape(conv(x), (1, 36, 4))), (1, 6, 6, 4))),
@@ -176,6 +182,9 @@ def test_fuses(function: Any, inputs: Any, expected: str) -> None:
 
 BIG = weights(300, 3, 3, 8)
 NEAR = [
+    case("gathered-backwards", lambda x: b.gather_nd(x, places(3, 4)[::-1]), "GATHER_ND", (3, 4, 5)),
+    case("gathered-in-part", lambda x: b.gather_nd(x, places(3, 3)), "GATHER_ND", (3, 4, 5)),
+    case("gathered-of-more-rows", lambda x: b.gather_nd(x, places(2, 4)), "GATHER_ND", (3, 4, 5)),
     case("relu-of-a-shared-result", lambda x: (lambda y: b.relu(y) + b.exp(y))(conv(x)), "CONV_2D RELU EXP ADD"),
     case("relu-of-an-output", lambda x: (lambda y: two(b.relu(y), y))(conv(x)), "CONV_2D RELU"),
     case("relu-of-a-concatenation", lambda x: b.relu(b.concat([x, x], 3)), "CONCATENATION RELU"),

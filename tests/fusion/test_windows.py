@@ -79,3 +79,27 @@ def test_only_float_files_for_the_runtime() -> None:
     }
     assert counts == {"integer": 3, "float": 1}
     assert all("windows" not in [n for n, _ in s] for name, s in compile.BRANCHES.items() if name != "integer")
+
+
+# ------------------------------------------------------------------------------------------------ from the left
+
+
+def mixed(x: Value, bias: float = 0, activation: str | None = None, perm: tuple[int, ...] = (0, 2, 1)) -> Value:
+    made = b.fully_connected(b.transpose(x, perm), weights(5, x.shape[perm[-1]]), np.full(5, bias, F32), activation)
+    return b.transpose(made, (0, 2, 1))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_weights_between_transposes_come_from_the_left(batch: int) -> None:
+    graph = program(mixed, (batch, 4, 30))
+    left = cut_program(graph)
+    assert kinds(left) == ["BATCH_MATMUL"] and left.ops[0].inputs[0].is_constant  # type: ignore[union-attr]
+    feeds = random_feeds(graph)
+    for runtime in ("plain", "default"):
+        assert_close(run(left, feeds, runtime)["y0"], run(graph, feeds, runtime)["y0"], runtime)
+
+
+@pytest.mark.parametrize("attrs", [{"bias": 1}, {"activation": "RELU"}, {"perm": (1, 2, 0)}])
+def test_other_products_between_transposes_stay(attrs: dict[str, Any]) -> None:
+    graph = program(lambda x: mixed(x, **attrs), (3, 4, 30))
+    assert "BATCH_MATMUL" not in kinds(cut_program(graph))
