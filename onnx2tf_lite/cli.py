@@ -19,13 +19,12 @@ from __future__ import annotations
 
 import argparse
 import gc
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .aliases import ALIASES
-from .commands import Command, Option, command, group, option
+from .commands import Command, Option, command, group, leave, option
 from .commands.terminal import tell
 from .errors import ConversionError
 
@@ -123,5 +122,11 @@ def make() -> Command:
 
 main = make()
 
+
+def program(argv: Sequence[str] | None = None) -> NoReturn:
+    """The command as a process of its own, which ends with it."""
+    leave(main(argv))
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

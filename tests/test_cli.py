@@ -300,3 +300,19 @@ def test_an_interrupt_is_one_line(
     monkeypatch.setattr(validation.beside, "check", interrupted)
     assert run("-i", path, *FLAT) == 130
     assert capsys.readouterr().err == "onnx2tf: interrupted\n" and os.listdir() == ["net.onnx"]
+
+
+def test_the_process_ends_at_once_and_in_order(tmp_path: Path) -> None:
+    """Nothing is taken apart, but what is registered for the end is done, all is written, and the code is told."""
+    code = (
+        "import atexit, sys; from onnx2tf_lite.commands import leave\n"
+        "class Late:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "late = Late(); atexit.register(print, 'the end', end='')\n"
+        "sys.stdout.write('said, '); leave(3)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, "said, the end", "")
+    for words, expected in ((["-i", "missing.onnx"], 1), (["--list-passes"], 0), (["--nothing"], 2)):
+        command = [sys.executable, "-m", "onnx2tf_lite", *words]
+        assert subprocess.run(command, capture_output=True, cwd=tmp_path).returncode == expected

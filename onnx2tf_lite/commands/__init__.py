@@ -22,10 +22,10 @@ Nothing here imports more than the standard library before it is needed: help ta
 
 from __future__ import annotations
 
-from .command import Command, command, guarded
+from .command import Command, command, guarded, leave
 from .log import Log
 from .parser import Parser
 from .table import Option, flag, group, ignored, option, parameter, refused, repeated
 
-__all__ = ["Command", "Log", "Option", "Parser", "command", "guarded"]
+__all__ = ["Command", "Log", "Option", "Parser", "command", "guarded", "leave"]
 __all__ += ["flag", "group", "ignored", "option", "parameter", "refused", "repeated"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import inspect
 import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import ToolError
 from .log import line
@@ -135,3 +136,14 @@ def guarded(name: str, work: Callable[[], object]) -> int:
         tell(line("ERROR", f"{name}: internal error: {what}", sys.stderr))
         return 1
     return code if isinstance(code, int) else 0
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with ``code``: what is registered for its end is done, and what is said is written.
+
+    Python would take apart all that the libraries have made, which is a tenth of the time of a small conversion.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
