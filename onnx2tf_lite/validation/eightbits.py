@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..ir.kinds import KINDS
 from . import phrase
 from .flatfile import FlatFile
 from .measure import Array
@@ -23,7 +24,8 @@ DRAWS = (2, 16)  # how often everything is moved: at first, and for the layers t
 SIGMAS = 6  # standard deviations that an error of rounding may be: of normal numbers one in 10^9 is beyond
 #: Rounding is uniform over one step, a root mean square of 1 / sqrt(12) of it.
 ROUNDING = 12**-0.5
-ROWS = {"FULLY_CONNECTED", "BATCH_MATMUL"}  # operators that quantise each row on its own, and not each sample
+#: Operators that quantise each row on its own, and not each sample: those without windows.
+ROWS = frozenset(k.operator for k in KINDS.values() if k.weights is not None and k.weights.window is None)
 
 
 def known(file: FlatFile, segment: Segment) -> bool:

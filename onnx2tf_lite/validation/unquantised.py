@@ -53,8 +53,8 @@ OPERATORS = {
 #: Operators on integers that are scaled afterwards -> what they are on real numbers.
 INTEGERS = {"MatMulInteger": "MatMul", "ConvInteger": "Conv"}
 #: Operators that choose among the elements of their first operand, whatever these stand for.
-MOVES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "MaxPool", "DepthToSpace",
-         "SpaceToDepth", "Slice", "Gather", "Split", "Expand", "Tile"}  # fmt: skip
+_SHAPES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "DepthToSpace", "SpaceToDepth"}
+MOVES = _SHAPES | {"MaxPool", "Slice", "Gather", "Split", "Expand", "Tile"}
 #: The result of one of these has the step of its input.
 CARRIES = MOVES | {"Relu", "Clip", "Cast"}
 NAMES = re.compile("Q[A-Z].*|.*Integer.*|(De|Dynamic)?[Qq]uantize.*")

@@ -110,6 +110,7 @@ class Model:
 
     def effect(self, path: Path, layers: set[str]) -> bool:
         """Does a changed file make other results of one of the ``layers``, beyond the tolerance?"""
+        _ = self.values, self.all_layers  # once, and not in a child
         try:
             return child.call(lambda: self._effect(TFLiteFile(path, self.reference, self.target.kind), layers))
         except (child.Died, FileFailed):  # kernels may refuse an attribute, or abort
