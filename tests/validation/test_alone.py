@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from onnx2tf_lite import convert, validation
 from onnx2tf_lite.validation import alone, reference
 from onnx2tf_lite.validation.bounds import OverBudget
+from onnx2tf_lite.ir.graph import Placement, Value
 from onnx2tf_lite.validation.crop import PERIOD, cropped
 from onnx2tf_lite.validation.isolate import Layer
+from onnx2tf_lite.validation.isolate import is_order
 from onnx2tf_lite.validation.operands import SCALES, Seen, draw
 
 from .models import cnn, model
@@ -196,3 +198,10 @@ def test_what_a_part_makes_is_not_made_up_where_only_its_shape_is_read(tmp_path:
     }""", zeros=np.zeros((2, 4, 3), np.float32), three=np.array([3]), axes=np.array([2]))  # fmt: skip
     file = checked(proto, tmp_path)
     assert file.ok and file.coverage is not None and file.coverage.layers == file.coverage.all_layers, file.verdict
+
+
+def test_axes_that_are_split_and_joined_again_are_no_order() -> None:
+    """Shuffled channels of one picture: as many axes as it has, but none of them its own."""
+    value = Value("x", (1, 14, 14, 272), np.dtype(np.float32))
+    assert is_order(Placement(value, (1, 14, 14, 272), (0, 3, 1, 2), (1, 272, 14, 14)))
+    assert not is_order(Placement(value, (14, 14, 4, 68), (3, 2, 0, 1), (1, 272, 14, 14)))
