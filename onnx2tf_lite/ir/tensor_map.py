@@ -73,12 +73,15 @@ class TensorMap:
     def from_bytes(cls, content: bytes, shapes: Mapping[str, Sequence[int]]) -> TensorMap:
         """``shapes``: of the stored tensors by name, where the map itself has none.
 
-        :raises ValueError: where this is not a map of a known version.
+        :raises ValueError: where this is not a map of a known version, or one of tensors of other ranks.
         """
         try:
-            data = json.loads(zlib.decompress(content))
-        except (zlib.error, UnicodeDecodeError) as error:
-            raise ValueError(f"not a tensor map: {error}") from error
+            return cls._read(json.loads(zlib.decompress(content)), shapes)
+        except (zlib.error, KeyError, IndexError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a tensor map of this file: {error}") from error
+
+    @classmethod
+    def _read(cls, data: Json, shapes: Mapping[str, Sequence[int]]) -> TensorMap:
         if data["version"] != VERSION:
             raise ValueError(f"tensor map of version {data['version']}, this program reads {VERSION}")
         nodes = data["nodes"]

@@ -65,8 +65,30 @@ class FlatFile(Parted):
             self.inputs = _ints(self.graph.InputsAsNumpy())
             self.outputs = _ints(self.graph.OutputsAsNumpy())
             self.signature = self._signature(subgraph)
+            self._touch()
         except (struct.error, ValueError, IndexError, AttributeError, TypeError, UnicodeDecodeError) as error:
             raise Unreadable("cannot be loaded: the file is damaged or cut off") from error
+
+    def _touch(self) -> None:
+        """Look at all that is read later, so that a damaged file shows that when it is opened.
+
+        :raises IndexError: for what refers to nothing in the file; and whatever reading that raises.
+        """
+        for number in range(self.root.SubgraphsLength()):
+            graph = self.root.Subgraphs(number)
+            places = _Table(self.data, graph._tab.Pos).tables(4)
+            tensors = [self._tensor(i, place) for i, place in enumerate(places)] if number else self.tensors
+            for op in self._operators(graph) if number else self.operators:
+                _within((*op.inputs, *op.outputs), len(tensors), least=-1)
+            _within([t.buffer for t in tensors], len(self.buffers))
+            _within([body.number for body in self.below(number)], self.root.SubgraphsLength())
+        list(self.transposes())
+        for i in range(self.root.MetadataLength()):
+            entry = self.root.Metadata(i)
+            _within([entry.Buffer() if entry.Name() else 0], len(self.buffers))
+        for place in self.buffers:
+            table = _Table(self.data, place)
+            _within([table.target(4) + table.length(4), table.long(6) + table.long(8)], len(self.data) + 1)
 
     def _tensor(self, index: int, place: int) -> Tensor:
         table = _Table(self.data, place)
@@ -238,6 +260,12 @@ class FlatFile(Parted):
         for number, segment in enumerate(segments):
             part.add(number, segment, left)
         return part.pack()
+
+
+def _within(numbers: Iterable[int], count: int, least: int = 0) -> None:
+    """:raises IndexError: unless they all lie between ``least`` and ``count``, which is excluded."""
+    if not all(least <= number < count for number in numbers):
+        raise IndexError(f"not below {count}")
 
 
 def _ints(array: Any) -> tuple[int, ...]:
