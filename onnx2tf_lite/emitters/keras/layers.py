@@ -105,7 +105,8 @@ def _transposed(name: str, op: Op, kernel: np.ndarray) -> Step | None:
 
 def _transpose_conv(op: Op) -> Step | None:
     weights = operand(op, 1).data
-    return None if weights is None else _transposed("Conv2DTranspose", op, weights.transpose(1, 2, 0, 3))
+    name = f"Conv{operand(op).rank - 2}DTranspose"
+    return None if weights is None else _transposed(name, op, np.moveaxis(weights, 0, -2))
 
 
 def _conv_3d_transpose(op: Op) -> Step | None:

@@ -16,8 +16,6 @@ from ...ir.graph import Graph, Op, Value
 from ...ir.kinds import KINDS
 from ...ir.orders import Elementwise
 
-#: Windows over an image, by what tells how far they reach along its two axes of space.
-CONVOLUTIONS = {"CONV_2D": (1, 2), "DEPTHWISE_CONV_2D": (1, 2)}  # axes of the weights
 PAIRS = ("strides", "dilations", "kernel")
 
 
@@ -81,12 +79,13 @@ class _Signals:
 
     def _operands(self, op: Op, axis: int) -> list[Value | None] | None:
         """The operands of ``op`` on signals, None where there is no such operation."""
-        if op.kind.name in CONVOLUTIONS:
+        if (
+            op.kind.weights is not None and "strides" in op.attrs
+        ):  # a convolution, whose weights are [., row, column, .]
             x, weights, *rest = op.inputs
-            where = CONVOLUTIONS[op.kind.name][axis - 1]
-            if x not in self.of or weights is None or weights.data is None or weights.shape[where] != 1:
+            if x not in self.of or weights is None or weights.data is None or weights.shape[axis] != 1:
                 return None
-            return [self.of[x], _constant(weights, weights.data.squeeze(where)), *rest]
+            return [self.of[x], _constant(weights, weights.data.squeeze(axis)), *rest]
         if not isinstance(op.kind.layout, Elementwise):
             return None
         found = [self._operand(v, axis) for v in op.inputs]
