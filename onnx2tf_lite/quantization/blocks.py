@@ -22,7 +22,7 @@ LEAST = 18.0  # dB of the weights themselves, below which 4 bits are too few for
 
 
 @dataclass(frozen=True)
-class Form:
+class WeightForm:
     """How some weights are stored: ``rows`` of which each has a scale, or a scale along ``axis``; ``bits`` of each;
     ``known``: the parameters that they have already."""
 
@@ -45,23 +45,23 @@ class Form:
         return weights if self.rows is None else weights.reshape(self.rows, -1)
 
 
-def form(weights: np.ndarray, axis: int) -> Form:
+def form(weights: np.ndarray, axis: int) -> WeightForm:
     """How ``weights`` are best stored, which have their output channels on ``axis``."""
     sizes = _blocks(weights.size // weights.shape[0]) if axis == 0 else []
     for n in sizes:
         known = integers(weights.reshape(-1, n))
         if known is not None:
-            return Form(f"int4 in blocks of {n}, as they were", BITS, 0, len(known.scale), known)
+            return WeightForm(f"int4 in blocks of {n}, as they were", BITS, 0, len(known.scale), known)
     size = sizes[0] if sizes else None
     if size is not None:
-        found = Form(f"int4 in blocks of {size}", BITS, 0, weights.size // size)
+        found = WeightForm(f"int4 in blocks of {size}", BITS, 0, weights.size // size)
     else:
         why = "a filter's weights do not lie together" if axis else f"no block divides {weights.size // len(weights)}"
-        found = Form(f"int4 by channel ({why})", BITS, axis)
+        found = WeightForm(f"int4 by channel ({why})", BITS, axis)
     data = found.laid_out(weights)
     quant = found.quant(weights)
     left = _decibels(data, quant.real(quant.stored(data)))
-    return found if left >= LEAST else Form(f"int8 (4 bits leave {left:.0f} dB of them)", axis=axis)
+    return found if left >= LEAST else WeightForm(f"int8 (4 bits leave {left:.0f} dB of them)", axis=axis)
 
 
 def _blocks(row: int) -> list[int]:

@@ -12,6 +12,7 @@ from math import inf
 import numpy as np
 
 from ..ir.graph import Graph, Op, Value
+from ..ir.kinds import KINDS
 from ..ir.traits import REALS, Int8
 from .plan import Range
 
@@ -36,6 +37,8 @@ def _seen(value: Value, op: Op, readers: dict[Value, list[Op]], graph: Graph) ->
     """The numbers of ``value`` that ``op`` tells apart."""
     if op.kind.saturates != REALS:
         return SILU if _gates(value, op, readers) else op.kind.saturates
+    if op.is_a("ADD") and (clamped := _clamped(op)) is not None:
+        return clamped
     if op.is_a("MUL") and any(v is not None and _is_gate(value, v) for v in op.inputs):
         return SILU
     if op.kind.int8 is Int8.MOVES and len(op.outputs) == 1 and op.outputs[0] not in graph.outputs:
@@ -52,3 +55,13 @@ def _is_gate(value: Value, gate: Value) -> bool:
 def _gates(value: Value, op: Op, readers: dict[Value, list[Op]]) -> bool:
     """True for a LOGISTIC that is multiplied with its own operand."""
     return op.is_a("LOGISTIC") and any(value in reader.inputs for reader in readers.get(op.outputs[0], ()))
+
+
+def _clamped(op: Op) -> Range | None:
+    """Of a sum with constants that a fused activation cuts off: what it cuts off whichever constant is added."""
+    activation = op.attrs.get("activation")
+    known = [v.data for v in op.inputs if v is not None and v.data is not None]
+    if activation is None or len(known) != 1 or not known[0].size:
+        return None
+    low, high = KINDS[activation].limits
+    return low - float(known[0].max()), high - float(known[0].min())

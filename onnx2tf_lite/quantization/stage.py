@@ -11,9 +11,11 @@ import numpy as np
 
 from ..ir import rewrite
 from ..ir.graph import Graph, copy_graph
-from . import outside
+from . import alike, outside
+from .alike import Alike
 from .annotate import annotate
 from .calibrate import Statistics, calibrate
+from .equalise import equalise
 from .mixed import Goal, MixedPrecision, Search
 from .plan import Range
 from .prepare import prepare
@@ -68,6 +70,7 @@ class Quantiser:
     chosen: dict[np.dtype, Chosen] = field(default_factory=dict)  # by the width of what is not raised
     known: dict[bool, Statistics] = field(default_factory=dict)  # by whether the program is one of 16 bits
     kept: int = 0  # first samples that calibration does not see
+    alike: Alike | None = None
     stored: dict[str, list[str]] = field(default_factory=dict)  # nodes by the form of their int4 weights
 
     @property
@@ -80,12 +83,15 @@ class Quantiser:
         samples = max((found.samples for found in self.known.values()), default=0)
         decided = {f"{width} activations": chosen.to_json() for width, chosen in self.chosen.items()}
         seen = {"samples": samples, "held_out": self.kept, "random": self.data.random}
-        forms = {"int4 weights": self.stored} if self.stored else {}
-        return {**seen, **decided, **forms} if samples else forms
+        found: dict[str, Any] = {"int4 weights": self.stored} if self.stored else {}
+        if self.alike is not None and self.alike.regions:
+            found["channels"] = self.alike.to_json()
+        return {**seen, **decided, **found} if samples else found
 
     def sentences(self) -> list[str]:
         """What was decided, for the terminal."""
         forms = [f"int4 weights: {'; '.join(starmap(_form, self.stored.items()))}"] if self.stored else []
+        forms += [f"channels: {self.alike}"] if self.alike is not None and self.alike.regions else []
         return [*(f"{width} activations: {chosen}" for width, chosen in self.chosen.items()), *forms]
 
     def run(self, graph: Graph, recipe: Recipe) -> Graph:
@@ -102,6 +108,7 @@ class Quantiser:
         wide = recipe.activations.itemsize > 1
         found = self._statistics(graph, wide)
         prepare(graph, wide)
+        found = found if wide else self._equalised(graph, found)
         chosen = self._choice(graph, recipe.activations, found)
         widths = dict(zip(graph.ops, chosen.widths, strict=True))
         quantise_weights(
@@ -112,6 +119,15 @@ class Quantiser:
             ends = (recipe.activations, recipe.activations) if wide else (self.inputs, self.outputs)
             outside.quantise(graph, *ends)
         return graph
+
+    def _equalised(self, graph: Graph, plain: Statistics) -> Statistics:
+        """The statistics of a prepared program, whose channels are made alike, in place, where that is better."""
+        if self.alike is None:
+            listen, samples = self.listener, lambda: islice(self.data.samples(graph), self.kept, None)
+            judged = list(islice(self.data.samples(graph), JUDGED))
+            self.alike = alike.decide(graph, plain, samples, judged, self.per_channel, listen)
+        equalise(graph, self.alike.factors)
+        return self.alike.statistics
 
     def _choice(self, graph: Graph, base: np.dtype, found: Statistics) -> Chosen:
         """Widths and ranges, the same for files that differ outside alone."""

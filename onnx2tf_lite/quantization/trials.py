@@ -22,9 +22,11 @@ Widths = Mapping[Op, "np.dtype | None"]
 @dataclass
 class Fidelity:
     """How far the outputs are from those of the float program: ``decibels`` of signal to noise by output, on the
-    worst sample; ``agreement``: share of samples on which [batch, classes] outputs choose the same classes."""
+    worst sample; ``each``: of every output on every sample, those that are exact as ``GOOD``; ``agreement``: share of
+    samples on which [batch, classes] outputs choose the same classes."""
 
     decibels: dict[str, float]
+    each: Sequence[float] = ()
     agreement: float = 1.0
 
     def __str__(self) -> str:
@@ -32,8 +34,8 @@ class Fidelity:
 
     @property
     def mean(self) -> float:
-        """Over the outputs; one that is exact counts no more than a good one."""
-        return float(np.mean([min(d, GOOD) for d in self.decibels.values()] or [GOOD]))
+        """Over outputs and samples, which tells versions apart with less chance than the worst sample."""
+        return float(np.mean(self.each or [GOOD]))
 
     @property
     def worst(self) -> float:
@@ -66,17 +68,18 @@ class Trials:
         qdq(twin)
         runner = ProgramRunner(twin, everything=False)
         decibels: dict[str, float] = {}
-        same = []
+        same, each = [], []
         for feeds, expected in zip(self.samples, self.expected, strict=True):
             runner.run(feeds)
             for name, got in runner.results().items():
                 want = expected[name]
                 if want.dtype.kind != "f":
                     continue
-                decibels[name] = min(decibels.get(name, np.inf), _decibels(got, want))
+                each.append(min(_decibels(got, want), GOOD))
+                decibels[name] = min(decibels.get(name, np.inf), each[-1])
                 if want.ndim == 2 and want.shape[1] > 1:
                     same.append(bool((got.argmax(1) == want.argmax(1)).all()))
-        return Fidelity(decibels, float(np.mean(same)) if same else 1.0)
+        return Fidelity(decibels, each, float(np.mean(same)) if same else 1.0)
 
 
 def _decibels(got: np.ndarray, want: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from ..ir.graph import Graph, Op, Quant, Value, constant, current_graph
 from ..ir.lattices import BITS, had_few_bits
 from ..ir.traits import Int8
 from . import blocks, rounding
-from .blocks import Form
+from .blocks import WeightForm
 from .recipes import I8, Recipe
 from .rounding import Moments
 
@@ -62,15 +62,17 @@ def _place(op: Op, recipe: Recipe) -> int | None:
     return place if weights.data.size >= SMALL else None
 
 
-def _form(op: Op, place: int, recipe: Recipe, per_channel: bool) -> Form:
+def _form(op: Op, place: int, recipe: Recipe, per_channel: bool) -> WeightForm:
     """Tables have a row for each element that is picked."""
     data = op.inputs[place].data  # type: ignore[union-attr]
     assert data is not None
     axis = 0 if op.kind.weights is None else op.kind.weights.outputs
-    return blocks.form(data, axis) if recipe.bits == BITS else Form("int8", axis=axis if per_channel else None)
+    if recipe.bits == BITS:
+        return blocks.form(data, axis)
+    return WeightForm("int8", axis=axis if per_channel else None)
 
 
-def _store(op: Op, place: int, form: Form, hybrid: bool, moments: Moments | None) -> None:
+def _store(op: Op, place: int, form: WeightForm, hybrid: bool, moments: Moments | None) -> None:
     weights = op.inputs[place]
     assert weights is not None and weights.data is not None
     data, quant = weights.data, form.quant(weights.data)
