@@ -227,7 +227,8 @@ class Placement:
     """Where an ONNX tensor lies in the laid-out program: reshape ``value`` to ``split``, transpose by ``perm``, reshape
     to ``shape`` (ONNX order).  ``split`` and ``shape`` may be symbolic.  ``real``: the ONNX tensor is the real numbers
     that the stored integers of ``value`` stand for (a float tensor of a QDQ model that became an int8 kernel's);
-    ``unsigned``: it is uint8, and ``value`` has each of its numbers less 128 as int8.
+    ``unsigned``: it is uint8, and ``value`` has each of its numbers less 128 as int8; ``factor``: it is that, for each
+    channel (the last axis of ``value``), times what ``value`` is.
     """
 
     value: Value
@@ -236,6 +237,7 @@ class Placement:
     shape: Shape
     real: bool = False
     unsigned: bool = False
+    factor: tuple[float, ...] | None = None
 
     def restore(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
         """The ONNX tensor from the stored one."""
@@ -243,6 +245,8 @@ class Placement:
             array = self.value.quant.real(array)
         if self.unsigned:
             array = shifted_bytes(array)
+        if self.factor is not None:
+            array = array * np.asarray(self.factor, array.dtype)
         known = dict(zip(self.value.shape, array.shape, strict=True))  # also those that depend on data
         split = array.reshape(concrete(self.split, symbols, known))
         return split.transpose(self.perm).reshape(concrete(self.shape, symbols, known))
@@ -253,6 +257,7 @@ class Placement:
         ordered = concrete(tuple(self.split[p] for p in self.perm), symbols)
         back = np.argsort(self.perm) if self.perm else ()
         stored = array.reshape(ordered).transpose(back).reshape(concrete(self.value.shape, symbols))
+        stored = stored if self.factor is None else stored / np.asarray(self.factor, stored.dtype)
         return np.asarray(stored, order="C")  # ascontiguousarray would make a vector of a scalar
 
 

@@ -4,14 +4,14 @@ A .tflite has it as the metadata entry ``onnx2tf_lite.map``, a SavedModel as ``a
 is zlib-compressed JSON::
 
     {"version": 1,
-     "tensors": [[ONNX name, stored name, perm, stored shape, split, shape, dtype, meaning], ...],
+     "tensors": [[ONNX name, stored name, perm, stored shape, split, shape, dtype, meaning, factor], ...],
      "nodes": [ONNX node name, ...], "operators": [index into nodes or -1, for every operator of the file],
      "bodies": [[number of the subgraph, ONNX node and attribute, its tensors as above], ...]}   (where there are any)
 
 ``meaning``: 1 where the ONNX tensor is the real numbers that the file's integers stand for, 2 where it is uint8 and has
-128 more than the file's int8.  In a tensor's line 0 stands for the usual value (the same name, no permutation, no
-reshape, float32, the numbers themselves) and zeros at the end are left out.  A symbolic extent is
-``[[factor, symbol or [function, extent, extent], ...], ...]``.
+128 more than the file's int8.  ``factor``: of each channel, by which the file's numbers are smaller.  In a tensor's
+line 0 stands for the usual value (the same name, no permutation, no reshape, float32, the numbers themselves) and zeros
+at the end are left out.  A symbolic extent is ``[[factor, symbol or [function, extent, extent], ...], ...]``.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _tensors(
 ) -> tuple[dict[str, Placement], dict[str, str]]:
     places, names = {}, {}
     for line in lines:
-        name, stored, *rest = line + [0] * (8 - len(line))
+        name, stored, *rest = line + [0] * (9 - len(line))
         names[name] = stored = stored or name
         places[name] = _place(stored, shapes.get(stored, ()), *rest)
     return places, names
@@ -113,6 +113,7 @@ def _line(name: str, stored: str, place: Placement, shapes: bool) -> list[Json]:
         0 if place.shape == _moved(place.split, place.perm) else _dims(place.shape),
         0 if value.dtype == np.float32 else value.dtype.name,
         2 if place.unsigned else int(place.real),
+        0 if place.factor is None else list(place.factor),
     ]
     while line[-1] == 0:
         line.pop()
@@ -120,14 +121,22 @@ def _line(name: str, stored: str, place: Placement, shapes: bool) -> list[Json]:
 
 
 def _place(
-    name: str, known: Sequence[int], perm: Json, stored: Json, split: Json, shape: Json, dtype: Json, meaning: Json
+    name: str,
+    known: Sequence[int],
+    perm: Json,
+    stored: Json,
+    split: Json,
+    shape: Json,
+    dtype: Json,
+    meaning: Json,
+    factor: Json,
 ) -> Placement:
     stored_shape = _undims(stored) if stored else tuple(int(d) for d in known)
     parts = stored_shape if split == 0 else _undims(split)
     order = tuple(perm) if perm else tuple(range(len(parts)))
     whole = _moved(parts, order) if shape == 0 else _undims(shape)
     value = Value(name, stored_shape, np.dtype(dtype or np.float32))
-    return Placement(value, parts, order, whole, meaning == 1, meaning == 2)
+    return Placement(value, parts, order, whole, meaning == 1, meaning == 2, tuple(factor) if factor else None)
 
 
 def _moved(shape: Shape, perm: Sequence[int]) -> Shape:

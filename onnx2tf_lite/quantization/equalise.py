@@ -10,7 +10,7 @@ on real numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -184,7 +184,9 @@ def equalise(graph: Graph, known: Mapping[str, np.ndarray]) -> int:
             op = Op(KINDS["MUL"], [given, gate], op.outputs, {"activation": None}, op.origin)
             op.outputs[0].producer = op
         graph.ops.append(op)
-    graph.placements = {name: place for name, place in graph.placements.items() if place.value not in factor}
+    for name, place in graph.placements.items():
+        if place.value in factor:
+            graph.placements[name] = replace(place, factor=tuple(map(float, factor[place.value])))
     return len(chosen)
 
 

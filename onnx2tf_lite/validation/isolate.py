@@ -166,4 +166,5 @@ def as_told(place: Placement) -> Placement:
 def is_order(place: Placement) -> bool:
     """True where nothing but the order of the axes differs: none of them is split, nor are two of them one."""
     ranks = {len(axes) for axes in (place.perm, place.split, place.shape, place.value.shape)}
-    return len(ranks) == 1 and ranks != {0} and [place.split[axis] for axis in place.perm] == list(place.shape)
+    alone = place.factor is None and len(ranks) == 1
+    return alone and ranks != {0} and [place.split[axis] for axis in place.perm] == list(place.shape)

@@ -4,8 +4,8 @@ the same."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -73,17 +73,19 @@ def _is_wide(file: FlatFile) -> bool:
     return bool(activations) and all(t.dtype == np.int16 for t in activations)
 
 
-def reachable(target: WrittenFile, stored: str, expected: Array) -> Array:
+def reachable(
+    target: WrittenFile, stored: str, expected: Array, got: Array, restored: Callable[[Array], Array]
+) -> Array:
     """``expected`` as far as the integers of its tensor reach: made operands lead beyond what scales are calibrated
-    for, where saturation is right."""
+    for, where saturation is right.  ``restored``: in ONNX order and numbers, what is as ``got`` is."""
     if target.kind != "quantised" or not isinstance(target, TFLiteFile) or expected.dtype.kind != "f":
         return expected
     tensor = target.tensor(stored)
     if not tensor.quantised or tensor.scale.size != 1:
         return expected
     info = np.iinfo(tensor.dtype)
-    ends: Any = tensor.real(np.array([info.min, info.max], np.int64))
-    return np.asarray(np.clip(expected, ends[0], ends[1]), expected.dtype)
+    low, high = (restored(np.full(got.shape, end, tensor.dtype)) for end in (info.min, info.max))
+    return np.asarray(np.clip(expected, low, high), expected.dtype)
 
 
 def within_a_step(target: WrittenFile, stored: str, found: Difference) -> Difference:

@@ -149,7 +149,7 @@ class Run:
         plain = self.target.real(self.program.names[name], stored, expected.dtype)
         if place is None:
             return plain, expected, None
-        whole = len(place.perm) == len(place.split) == len(place.shape)
+        whole = place.factor is None and len(place.perm) == len(place.split) == len(place.shape)
         perm = tuple(int(i) for i in np.argsort(place.perm)) if whole else None
         moves = perm is not None and len(perm) > 2 and perm != tuple(range(len(perm)))
         if perm and moves and stored.shape == tuple(expected.shape[i] for i in perm):

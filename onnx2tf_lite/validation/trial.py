@@ -259,7 +259,8 @@ class Trial:
         whole = self.layers.restore(name, got, expected.shape, expected.dtype, self.symbols)
         whole = unsaid(self.reference.nodes[name][1], whole, expected) if name in self.reference.nodes else whole
         target = self.layers.target
-        return whole, quantised.reachable(target, target.program.names[name], expected)
+        restored = partial(self.layers.restore, name, shape=expected.shape, like=expected.dtype, symbols=self.symbols)
+        return whole, quantised.reachable(target, target.program.names[name], expected, got, restored)
 
     def difference(self, name: str, whole: Array, expected: Array, slack: float) -> Difference:
         """How the two differ."""

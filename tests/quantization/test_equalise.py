@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 
 from onnx2tf_lite.ir import build as b
+from onnx2tf_lite.ir.graph import Placement, Value
+from onnx2tf_lite.ir.tensor_map import TensorMap
 from onnx2tf_lite.ir.verify import verify
 from onnx2tf_lite.quantization import flat
 from onnx2tf_lite.quantization.equalise import LEVELS, equalise, factors, regions
 from onnx2tf_lite.quantization.runner import ProgramRunner
+from onnx2tf_lite.validation.flatfile import FlatFile
 from tests.models.feeds import feeds
 from tests.quantization.nets import efficientnet
 from tests.quantization.test_laws import program
-from tests.quantization.test_quantising import lowest, quiet
+from tests.quantization.test_quantising import last_channels, quiet
 
 SHAPE = (1, 8, 8, 4)
 CHANNELS = np.float32([8, 1, 0.25, 0.05])  # of the first layer: how large each is
@@ -107,11 +110,34 @@ def test_sums_that_are_cut_off_tell_no_more_apart() -> None:
     assert flat.limits(graph)[graph.ops[0].outputs[0].name] == (-3, 3)
 
 
+def test_the_map_of_a_file_has_the_factors() -> None:
+    value = Value("x", (1, 2, 3), np.dtype(np.float32))
+    place = Placement(value, (1, 2, 3), (0, 2, 1), (1, 3, 2), factor=(0.5, 1.0, 0.25))
+    content = TensorMap({"t": place}, {"t": "x"}).to_bytes()
+    found = TensorMap.from_bytes(content, {"x": (1, 2, 3)}).places["t"]
+    array = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
+    np.testing.assert_array_equal(found.restore(array, {}), (array * [0.5, 1, 0.25]).transpose(0, 2, 1))
+    np.testing.assert_array_equal(found.store(found.restore(array, {}), {}), array)
+
+
 @pytest.mark.slow
 def test_a_network_of_gates_reaches_30_decibels(tmp_path: Path) -> None:
-    spec = {"shape": [1, 3, 96, 96], "gen": "image", "layout": "NCHW", "lo": -2, "hi": 2}
-    pictures = [feeds([{"name": "x", "dtype": "float"}], {"x": spec}, 100 + i)["x"] for i in range(32)]
-    result = quiet(efficientnet(), tmp_path, ["integer_quant"], calibration={"x@onnx": np.concatenate(pictures)})
+    import onnxruntime
+
+    source = efficientnet()
+    asked = {"calibration": {"x@onnx": pictures(100, 32)}, "check": "none"}
+    result = quiet(source, tmp_path, ["full_integer_quant"], **asked)
     decided = result.report["quantisation"]["channels"]
     assert decided["equalised"] == decided["regions"] > 10
-    assert lowest(result, "integer_quant") >= 30
+    unseen = pictures(0, 12)
+    made = last_channels(FlatFile(result.files["full_integer_quant"]), unseen)
+    session = onnxruntime.InferenceSession(source.SerializeToString())
+    known = [session.run(None, {"x": x[None]})[0] for x in unseen]
+    noise = [np.square(y - want).sum() / np.square(want).sum() for y, want in zip(made, known, strict=True)]
+    assert -10 * np.log10(noise).mean() >= 30
+
+
+def pictures(first: int, count: int) -> np.ndarray:
+    spec = {"shape": [1, 3, 96, 96], "gen": "image", "layout": "NCHW", "lo": -2, "hi": 2}
+    made = [feeds([{"name": "x", "dtype": "float"}], {"x": spec}, first + i)["x"] for i in range(count)]
+    return np.concatenate(made)
