@@ -8,6 +8,7 @@ from typing import Any
 from onnx import defs
 
 from ..model.upgrade import RULES
+from ..passes.dynamic_products import OWN_DOMAIN
 from .registry import every, find
 
 HANDLER, OLD, DEFINITION, NONE = "handler", "rewritten to its newer form", "by ONNX's own definition of it", "refused"
@@ -25,8 +26,8 @@ class Entry:
 
 
 def catalogue() -> list[Entry]:
-    """Every operator of ONNX (training aside) and every one that has a handler, by name."""
-    versions: dict[tuple[str, str], list[int]] = {key: [] for key in every()}
+    """Every operator of ONNX (training aside) and every other one of models that has a handler, by name."""
+    versions: dict[tuple[str, str], list[int]] = {key: [] for key in every() if key[0] != OWN_DOMAIN}
     for schema in defs.get_all_schemas_with_history():
         if schema.domain != TRAINING:
             versions.setdefault((schema.domain, schema.name), []).append(schema.since_version)

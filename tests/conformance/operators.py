@@ -165,6 +165,7 @@ def _text(node: ast.expr) -> list[str]:
 
 
 def main() -> int:
+    results.refresh()
     PATH.parent.mkdir(exist_ok=True)
     PATH.write_text(document(results.read()), encoding="utf-8")
     return 0

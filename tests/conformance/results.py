@@ -65,8 +65,18 @@ def write(found: Mapping[str, Sequence[tuple[Case, Verdict]]]) -> None:
                        v.operators if c.operator else (), rounded(v.error), variants[c.name])
         for c, v in sorted(found["plain"], key=lambda pair: pair[0].name)
     }  # fmt: skip
+    _store(onnx.__version__, cases)
+
+
+def refresh() -> None:
+    """Store what the converter knows of every operator today, beside the last run."""
+    found = read()
+    _store(found.onnx, found.cases)
+
+
+def _store(version: str, cases: Mapping[str, Result]) -> None:
     parts: dict[str, Any] = {
-        "onnx": onnx.__version__,
+        "onnx": version,
         "operators": {e.name: (e.versions, e.support) for e in catalogue()},
         "cases": {name: astuple(result) for name, result in cases.items()},
     }
