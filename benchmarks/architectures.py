@@ -208,6 +208,14 @@ def encoder_post_norm(net: Network, x: str) -> str:
     return x
 
 
+def encoder_classifier(net: Network, x: str) -> str:
+    """The same with BERT's pooler: a dense layer and tanh of the first token."""
+    e = 64
+    x = net.op("Gather", encoder_post_norm(net, x), net.const(0, np.int64), axis=1)
+    x = net.op("Tanh", net.op("Gemm", x, net.weights(e, e), net.vector(e), transB=1))
+    return net.op("Gemm", x, net.weights(2, e), net.vector(2), transB=1)
+
+
 def windows(net: Network, x: str) -> str:
     """Window attention on batches of 49 positions, with a bias on the scores."""
     e, s, n = 64, 49, 16
@@ -356,6 +364,7 @@ ARCHITECTURES: dict[str, tuple[tuple[int, ...], Callable[[Network, str], str], f
     "vit_qkv": ((1, 256, 96), vit_qkv, 0.92),
     "decoder": ((1, 192, 64), decoder, 0.92),
     "encoder_post_norm": ((1, 256, 64), encoder_post_norm, 0.92),
+    "encoder_classifier": ((1, 256, 64), encoder_classifier, 0.92),
     "windows": ((16, 49, 64), windows, 0.92),
     "mixer": ((1, 196, 96), mixer, 1.02),
     "convnext": (IMAGE, convnext, 1.02),

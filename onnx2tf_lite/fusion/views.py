@@ -8,17 +8,20 @@ computed of the same elements.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..ir import build as b
 from ..ir.dims import Dim, Shape, is_static, product
 from ..ir.graph import Op, Value, constant
+from ..ir.orders import Elementwise
 from ..ir.rules import Match, again, has_one_reader, rule
 from .splits import Part
 
 GROWTH = 1 << 16  # bytes that a constant may have once it is written out for each element of a merged axis
 MAX_RANK = 6  # of XNNPACK
+LARGE = 1 << 10  # elements of which a RESHAPE, which copies them, is worth another one of few elements
 
 
 def groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]]] | None:
@@ -63,6 +66,35 @@ def seen_before(c: np.ndarray, before: Shape, after: Shape) -> np.ndarray | None
     if math.prod(extents) != c.size and math.prod(extents) * c.itemsize > GROWTH:
         return None
     return np.broadcast_to(c.reshape(dims), extents).reshape([int(d) for d in shape if isinstance(d, int)])
+
+
+def broadcast_before(small: Shape, before: Shape, after: Shape) -> Shape | None:
+    """The shape of a tensor that is broadcast to ``before`` as one of shape ``small`` is to ``after``: along the same
+    elements; None where there is none."""
+    runs = groups(before, after)
+    if runs is None or len(small) > len(after):
+        return None
+    dims = (*(1,) * (len(after) - len(small)), *small)
+    shape: list[Dim] = [1] * len(before)
+    for mine, theirs in runs:
+        if any(dims[i] != 1 for i in theirs):
+            if any(dims[i] != after[i] for i in theirs):
+                return None
+            for i in mine:
+                shape[i] = before[i]
+    return tuple(shape)
+
+
+def axes_before(axes: Sequence[int], before: Shape, after: Shape) -> list[int] | None:
+    """The axes of ``before`` that hold the same elements as ``axes`` of ``after``; None where they hold others too.
+    Axes of one element do not count."""
+    found = list[int]()
+    for mine, theirs in groups(before, after) or ():
+        inside = {i in axes for i in theirs if after[i] != 1}
+        if len(inside) > 1:
+            return None
+        found += [i for i in mine if True in inside and before[i] != 1]
+    return found or None
 
 
 def part_before(view: Op, axis: int, begin: int, size: int) -> Part | None:
@@ -117,6 +149,50 @@ def before_reshapes(m: Match) -> Value | None:
     if m.x.shape != m.y.shape or m.left.shape != m.right.shape or m.x.rank > min(m.root.kind.max_rank, MAX_RANK):
         return None
     return b.reshape(again(m.root, m.x, m.y), m.root.outputs[0].shape)
+
+
+def moves(m: Match) -> bool:
+    """True where ``renamed`` is large, and all that reads it can be before the RESHAPE, means and arithmetic with
+    something smaller: otherwise one more would be needed behind it."""
+    large = m.renamed
+
+    def alone(reader: Op | None) -> bool:
+        return reader is not None and (
+            "axes" in reader.attrs
+            or (
+                isinstance(reader.kind.layout, Elementwise)
+                and not any(v is not large and v.shape == large.shape for v in reader.uses())
+            )
+        )
+
+    return isinstance(large.size, int) and large.size >= LARGE and all(map(alone, m.view.readers(large)))
+
+
+@rule("elementwise(renamed := shared(RESHAPE(x)), y)", "elementwise(y, renamed := shared(RESHAPE(x)))")
+def before_broadcast(m: Match) -> Value | None:
+    """arithmetic with a smaller tensor before a RESHAPE
+
+    f(reshape(x), y) = reshape(f(x, y')), where y' is broadcast along the same elements: factor and summand of a
+    normalisation over a line, which convolutions see as an image of one row.
+    """
+    shape = None if m.y.is_constant else broadcast_before(m.y.shape, m.x.shape, m.renamed.shape)
+    rank = m.x.rank <= min(m.root.kind.max_rank, MAX_RANK)
+    if shape is None or m.y.shape == m.renamed.shape or m.x.is_constant or not rank or not moves(m):
+        return None
+    new = {m.renamed: m.x, m.y: b.reshape(m.y, shape)}
+    return b.reshape(again(m.root, *(v and new[v] for v in m.root.inputs)), m.root.outputs[0].shape)
+
+
+@rule("MEAN|SUM(renamed := shared(RESHAPE(x)))")
+def reduction_before_reshape(m: Match) -> Value | None:
+    """mean before a RESHAPE
+
+    Over axes that hold the same elements.
+    """
+    axes = axes_before(m.root.attrs["axes"], m.x.shape, m.renamed.shape)
+    if axes is None or not moves(m) or m.x.rank > MAX_RANK or m.x.is_constant:
+        return None
+    return b.reshape(b.reduce(m.root.kind.name, m.x, axes, keepdims=True), m.root.outputs[0].shape)
 
 
 def comes_of_weights(m: Match, value: Value) -> bool:
@@ -176,4 +252,12 @@ def after_layer(m: Match) -> Value | None:
     return b.transpose(again(m.root, m.x, *m.root.inputs[1:]), perm)
 
 
-RULES = [before_reshape, before_reshapes, before_transpose, without_unit_axes, after_layer]
+RULES = [
+    before_reshape,
+    before_reshapes,
+    before_broadcast,
+    reduction_before_reshape,
+    before_transpose,
+    without_unit_axes,
+    after_layer,
+]

@@ -15,10 +15,11 @@ from onnx2tf_lite.fusion import fuse
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.graph import Value, copy_graph
 
-from .programs import assert_close, conv, dense, depthwise, kinds, pads, program, random_feeds, run
+from .programs import assert_close, conv, dense, depthwise, kinds, pads, program, random_feeds, run, two
 from .test_rules import case, check
 
 X = (1, 8, 8, 3)
+LINE = (1, 1, 8, 192)
 
 
 def causal(x: Value, cut: int, stride: int = 1, layer: Callable[..., Value] = conv) -> Value:
@@ -37,7 +38,24 @@ def one_place(x: Value, layer: Callable[[Value], Value], perm: tuple[int, ...] =
     return b.exp(layer(b.transpose(x, perm)))
 
 
+def line(x: Value) -> Value:
+    """An image of one row, [1, 1, 8, 192], as [1, 8, 192]."""
+    return b.reshape(x, (1, 8, 192))
+
+
+def normalised_line(x: Value) -> Value:
+    """By the mean over the line, seen without the axis of the rows, and back."""
+    y = line(b.exp(x))
+    return b.sin(b.reshape(y - b.reduce("MEAN", y, (1,), True), LINE))
+
+
 FUSED = [
+    case("smaller-operand", lambda x, y: b.reshape(line(x) * b.exp(y), LINE), "EXP RESHAPE MUL", LINE, (1, 8, 1)),
+    case("smaller-operand-of-an-axis-that-is-split", lambda x, y: b.reshape(b.reshape(x, (1536,)) / b.exp(y), LINE),
+         "EXP RESHAPE DIV", LINE, (1,)),
+    case("mean", lambda x: b.exp(b.reduce("MEAN", line(x), (1,))), "MEAN EXP RESHAPE", LINE),
+    case("mean-of-all", lambda x: b.exp(b.reduce("MEAN", b.reshape(x, (1536,)), (0,))), "MEAN EXP RESHAPE", LINE),
+    case("normalised-line", normalised_line, "EXP MEAN RESHAPE SUB SIN", LINE),
     case("causal", lambda x: causal(x, 4), "PAD CONV_2D", X),
     case("causal-depthwise", lambda x: causal(x, 4, 1, depthwise), "PAD DEPTHWISE_CONV_2D", X),
     case("causal-with-a-stride", lambda x: causal(x, 2, 2), "PAD CONV_2D", X),
@@ -52,6 +70,19 @@ FUSED = [
     case("dense-of-one-place", lambda x: one_place(x, lambda y: dense(y, 2)), "FULLY_CONNECTED TRANSPOSE EXP", X),
 ]  # fmt: skip
 NEAR = [
+    case("smaller-operand-of-a-small-tensor", lambda x, y: b.reshape(x, (1, 8, 6)) * b.exp(y), "RESHAPE EXP MUL",
+         (1, 1, 8, 6), (1, 8, 1)),
+    case("larger-operand", lambda x, y: line(x) * b.exp(y), "RESHAPE EXP MUL", LINE, (5, 8, 192)),
+    case("smaller-operand-of-a-part-of-an-axis", lambda x, y: b.reshape(x, (1, 8, 2, 96)) * b.exp(y),
+         "RESHAPE EXP MUL", LINE, (1, 1, 2, 1)),
+    case("mean-of-a-part-of-an-axis", lambda x: b.reduce("MEAN", b.reshape(x, (1, 8, 2, 96)), (3,)),
+         "RESHAPE MEAN", LINE),
+    case("smaller-operand-where-an-equal-one-is-added-too",
+         lambda x, y, z: (lambda r: two(r * b.exp(y), r + b.sin(z)))(line(x)),
+         "RESHAPE EXP MUL SIN ADD", LINE, (1, 8, 1), (1, 8, 192)),
+    case("smaller-operand-where-a-layer-reads-too",
+         lambda x, y: (lambda z: two(z * b.exp(y), b.matmul(z, z, adj_y=True)))(line(x)),
+         "RESHAPE EXP MUL BATCH_MATMUL", LINE, (1, 8, 1)),
     case("more-cut-than-padded", lambda x: b.narrow(conv(b.pad(x, pads(1, 1))), 1, 2, 5), "CONV_2D SLICE", X),
     case("channels-cut", lambda x: b.narrow(conv(b.pad(x, pads(2, 2))), 3, 0, 2), "PAD CONV_2D SLICE", X),
     case("cut-of-no-pads", lambda x: b.narrow(conv(x), 1, 0, 2), "CONV_2D SLICE", X),
