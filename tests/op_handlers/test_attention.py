@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.harness import new_runtime
 from tests.op_handlers.nodes import check_node, normal
 
 Q, K, V = normal(2, 4, 5, 8), normal(2, 4, 6, 8, seed=1), normal(2, 4, 6, 3, seed=2)
@@ -29,8 +30,11 @@ CASES: dict[str, tuple[list[Any], dict[str, Any]]] = {
 }
 
 
+CHANGED = ("grouped", "flat")  # of which an old ONNX Runtime mixes up the heads
+
+
 @pytest.mark.parametrize("open_steps", [False, True], ids=["static", "dynamic"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param(c, marks=new_runtime) if c in CHANGED else c for c in CASES])
 def test_attention(case: str, open_steps: bool) -> None:
     inputs, attrs = CASES[case]
     steps = inputs[0].ndim - 2  # the axis of queries and keys

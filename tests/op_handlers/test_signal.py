@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from tests.harness import new_runtime
 from tests.op_handlers.nodes import check_node, node_model, normal, run_node, scalar
 
 
@@ -33,6 +34,7 @@ def test_dft(count: int, parts: int, inverse: int, onesided: int, length: int | 
         np.testing.assert_allclose(got, np.stack([expected.real, expected.imag], -1), atol=2e-5)
 
 
+@new_runtime
 @pytest.mark.parametrize("length", [None, 9], ids=["", "odd"])
 def test_inverse_of_a_half_spectrum(length: int | None) -> None:
     inputs = [normal(2, 6, 3, 2), None if length is None else scalar(length), scalar(1)]
