@@ -179,8 +179,8 @@ same("FLOOR_DIV", "i32[N,1,4]-9:9 i32[3,1]1:5", "-i32")
 for _axes, _keep in [((1, 2), True), ((0, 2), False)]:
     same("MEAN SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD", "f32[N,3,4]", f"-{_axes}", axes=_axes, keepdims=_keep)
     same("REDUCE_ANY REDUCE_ALL", "bool[N,3,4]", f"-{_axes}", axes=_axes, keepdims=_keep)
-for _axes, _keep in [((1,), True), ((2, 3), False), ((1, 3), True)]:
-    same("MEAN SUM REDUCE_MIN", "f32[N,3,4,5]", f"-{_axes}", axes=_axes, keepdims=_keep)
+for _some, _keep in [((1,), True), ((2, 3), False), ((1, 3), True)]:
+    same("MEAN SUM REDUCE_MIN", "f32[N,3,4,5]", f"-{_some}", axes=_some, keepdims=_keep)
 for _keep in (True, False):
     same("MEAN_AT SUM_AT REDUCE_MAX_AT REDUCE_MIN_AT REDUCE_PROD_AT", "f32[N,3,4] i32[1]1:2", f"-{_keep:d}",
          shape=(dims.symbol("kept"), 1, 4) if _keep else (dims.symbol("kept"), 4), keepdims=_keep)  # fmt: skip

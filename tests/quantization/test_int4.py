@@ -105,7 +105,8 @@ def test_the_interpreter_reads_what_was_stored(name: str) -> None:
         runner = ProgramRunner(made)
         runner.run({"x0": np.random.default_rng(2).normal(size=shape).astype(np.float32)})
         results.append(runner.results()["y"])
-    np.testing.assert_allclose(*results, rtol=1e-4, atol=1e-5)
+    got, wanted = results
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_table_is_in_blocks_too(tmp_path: Path) -> None:
