@@ -32,6 +32,7 @@ from .written import FileFailed, LayeredFile
 BODIES = {"If", "Loop", "Scan"}  # they also read what their bodies do
 FEW = 64  # results per channel, below which one set of operands leaves much to chance
 SECONDS = 1.0  # of processor time that further sets may take, or as long as the first one took if that is more
+TOGETHER = 1 << 23  # bytes of tensors of a group in TensorFlow's process, which gives no memory back before its end
 SETS = 16  # sets of operands in one child
 WEIGHTS = 1 << 29  # bytes of them in one child, which holds several copies, one of them a message of at most 2 GB
 Shapes = Mapping[tuple[str, tuple[int, ...]], tuple[int, ...]]
@@ -142,6 +143,9 @@ class Bench:
     def groups(self, layers: Sequence[Layer]) -> Iterable[list[Layer]]:
         """Layers whose operands and results stay within the budget, on both sides, and whose weights are not too many;
         without those too large for the budget."""
+        most = self.run.whole.options.budget // HELD
+        if self.target.tensorflow:  # each group reads the model again: of a large one there are few
+            most = min(most, max(TOGETHER, self.reference.size))
         room, held, group = 0, 0, list[Layer]()
         for layer in layers:
             size = sum(self.seen[n].nbytes for n in (*layer.reads, layer.name))
@@ -155,7 +159,7 @@ class Bench:
                 yield group
                 group = []
             if not group:
-                room, held = self.run.whole.options.budget // HELD, 0
+                room, held = most, 0
             group.append(layer)
             room, held = room - size, held + own
         if group:
