@@ -8,7 +8,8 @@ ROOMS = {
     "callers of onnx2tf": """onnx2tf_options.py layout/edges.py op_handlers/foreign.py op_handlers/microsoft/decoder.py
         ir/dilation.py legalize/dilation.py model/repair.py""",
     "algebra": """passes/layers.py passes/linear.py passes/reparameterise.py fusion/attention.py fusion/channels.py
-        fusion/slices.py fusion/splits.py fusion/substitutes.py fusion/views.py fusion/windows.py""",
+        fusion/slices.py fusion/splits.py fusion/substitutes.py fusion/unread.py fusion/views.py fusion/windows.py
+        layout/scattered.py""",
     "the fleet": "fleet/ fleet_cli.py commands/documents.py",
     "new tools": "tools/_picture.py tools/_symbolic.py tools/diff.py tools/spo4onnx.py tools/view.py",
     "infinities and NaN as ONNX means them": "legalize/specials.py legalize/guards.py",
