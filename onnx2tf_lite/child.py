@@ -153,13 +153,9 @@ def watched(pid: int, most: int) -> Iterator[None]:
         watcher.join()
 
 
-def resident(pid: int | None = None) -> int:
-    """Bytes of memory that a process (this one) holds, shared ones included; 0 where the system does not say."""
-    try:
-        with open(f"/proc/{pid or 'self'}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * mmap.PAGESIZE
-    except OSError:  # it has ended, or this is no Linux
-        return 0
+def resident(process: int | str = "self") -> int:
+    """Bytes of memory that a process holds, shared ones included; 0 where it is gone, or this system does not say."""
+    return _bytes(process, 1)
 
 
 def _file() -> int:
@@ -222,9 +218,14 @@ def bound(limits: Limits) -> None:
 
 def allocated(process: int | str = "self") -> int:
     """Bytes of data and stack of a process; 0 where it is gone, or this system does not say."""
+    return _bytes(process, 5)
+
+
+def _bytes(process: int | str, column: int) -> int:
+    """What Linux counts of a process in pages."""
     try:
         with open(f"/proc/{process}/statm", encoding="ascii") as file:
-            return int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+            return int(file.read().split()[column]) * mmap.PAGESIZE
     except OSError:
         return 0
 
