@@ -21,7 +21,7 @@ from pathlib import Path
 from tests import house
 
 KEPT = Path(__file__).with_name("house.json")
-SLACK = {"lines": 1.01, "code": 1.01, "entries": 1.1}
+SLACK = {"lines": 1.01, "code": 1.01, "entries": 1.1, "patterns": 1.1}
 ELSEWHERE = ("strict", "arrows")  # mypy and import-linter hold these
 Kept = dict[str, int | dict[str, int]]
 
