@@ -20,11 +20,12 @@ ROOMS = {
     "limits around libraries, a gate for what makes no sense": """interrupts.py model/domains.py
         model/inference.py model/sound.py""",
     "the check of every layer, on inputs that know the model, within a budget": """validation/alone.py
-        validation/bodies.py validation/bounds.py validation/channels.py validation/coverage.py validation/crop.py
-        validation/draw.py validation/eightbits.py validation/extents.py validation/facts.py
-        validation/graph_file.py validation/integers.py validation/known_errors.py validation/mapped_file.py validation/operands.py validation/overlay.py
-        validation/parted.py validation/parts.py validation/precision.py validation/profile.py validation/quantised.py
-        validation/refusal.py validation/restate.py validation/stepwise.py validation/traces.py validation/trial.py
+        validation/bodies.py validation/bounds.py validation/channels.py validation/coverage.py
+        validation/crop.py validation/draw.py validation/eightbits.py validation/extents.py validation/facts.py
+        validation/graph_file.py validation/integers.py validation/known_errors.py validation/mapped_file.py
+        validation/operands.py validation/overlay.py validation/parted.py validation/parts.py
+        validation/precision.py validation/profile.py validation/quantised.py validation/refusal.py
+        validation/restate.py validation/stepwise.py validation/traces.py validation/trial.py
         validation/unquantised.py validation/written.py""",
 }
 NEW = tuple(path for paths in ROOMS.values() for path in paths.split())
