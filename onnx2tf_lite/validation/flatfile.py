@@ -380,7 +380,7 @@ class _Part:
         return self.constants[tensor]
 
     def tensor(self, tensor: int, prefix: str, shape: Sequence[int] | None = None) -> int:
-        table = schema.TensorT.InitFromObj(self.file.graph.Tensors(tensor))
+        table = self.copied(tensor)
         table.name = f"{prefix}{tensor}"
         if self.weights and self.file.tensors[tensor].constant and self.file.has_bytes(tensor):
             stored = self.file.bytes_of(table.buffer).view(np.int8)
@@ -392,6 +392,18 @@ class _Part:
             table.shape, table.shapeSignature, table.hasRank = np.array(shape, np.int32), None, True
         self.graph.tensors.append(table)
         return len(self.graph.tensors) - 1
+
+    def copied(self, tensor: int) -> schema.TensorT:
+        """The table of a tensor.  Most have nothing but a type and a shape, of which generated code makes a copy in
+        half a millisecond."""
+        source, known = self.file.graph.Tensors(tensor), self.file.tensors[tensor]
+        open_ended, special = -1 in known.shape, known.dtype == object or source.Sparsity() is not None
+        if known.scale.size or open_ended or special:
+            return schema.TensorT.InitFromObj(source)
+        table = schema.TensorT()
+        table.type, table.shape, table.hasRank = source.Type(), np.array(known.shape, np.int32), source.HasRank()
+        table.buffer, table.isVariable = known.buffer, source.IsVariable()
+        return table
 
     def buffer(self, index: int) -> int:
         if index not in self.buffers:
