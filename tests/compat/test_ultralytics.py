@@ -23,9 +23,9 @@ FILES = {
     "saved_model network_float16.tflite": 1e-2,
     "saved_model saved_model": 1e-4,
     "pb network.pb": 0.0,
-    "tflite network_int8.tflite": 0.1,
-    "tflite network_integer_quant.tflite": 0.1,
-    "tflite network_full_integer_quant.tflite": 0.1,
+    "int8 network_int8.tflite": 0.1,
+    "int8 network_integer_quant.tflite": 0.1,
+    "int8 network_full_integer_quant.tflite": 0.1,
 }
 
 

@@ -62,15 +62,19 @@ def real(array: np.ndarray, detail: dict) -> np.ndarray:
 def main(network: str) -> None:
     import torch
     from ultralytics import YOLO
+    from ultralytics.engine.exporter import Exporter
 
     torch.manual_seed(0)
     page, weights = data_set(Path("data")), Path("network.pt")
     np.save("calibration_image_sample_data_20x128x128x3_float32.npy", np.zeros((20, 128, 128, 3), np.float32))
     YOLO(network).save(str(weights))
     image = np.random.default_rng(1).random((1, SIZE, SIZE, 3), np.float32)
-    for form, more in (("saved_model", {}), ("pb", {}), ("tflite", {"int8": True, "data": str(page)})):
+    # from 8.4 on the form `tflite` does without onnx2tf, and a SavedModel has the integer files beside it
+    old = hasattr(Exporter, "export_tflite")
+    integers = ("tflite", {"int8": True}) if old else ("saved_model", {"quantize": 8})
+    for label, form, more in (("saved_model", "saved_model", {}), ("pb", "pb", {}), ("int8", *integers)):
         model = YOLO(str(weights))
-        model.export(format=form, imgsz=SIZE, **more)
+        model.export(format=form, imgsz=SIZE, **more, **({"data": str(page)} if more else {}))
         if form == "pb":
             print(json.dumps(["pb network.pb", [Path("network.pb").stat().st_size], 0.0]))
             continue
@@ -82,7 +86,7 @@ def main(network: str) -> None:
             pixels = np.array([SIZE if i < 4 else 1 for i in range(expected.shape[1])])[None, :, None]
             wanted = expected / pixels if form == "tflite" else expected  # whose boxes are shares of the picture
             error = np.abs(found - wanted).max() / np.abs(wanted).max()
-            print(json.dumps([f"{form} {name}", list(found.shape), float(error)]), flush=True)
+            print(json.dumps([f"{label} {name}", list(found.shape), float(error)]), flush=True)
 
 
 if __name__ == "__main__":

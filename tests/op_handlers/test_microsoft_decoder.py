@@ -11,7 +11,7 @@ from tests.harness import new_runtime
 from tests.op_handlers.microsoft_nodes import check, check_against, expectation, feeds_of, model_of
 from tests.op_handlers.nodes import normal
 
-F32, I32 = np.float32, np.int32
+F32, I32, I8 = np.float32, np.int32, np.int8
 HEADS, KEYS, SIZE = 4, 2, 16
 COS, SIN = (f(np.arange(16)[:, None] / 3 ** np.arange(8)).astype(F32) for f in (np.cos, np.sin))
 
@@ -24,6 +24,13 @@ def grouped(steps: int, past: int | None, total: int, *, batch: int = 2, packed:
     last = np.array(lasts or [total - 1] * batch, I32)
     given = [np.concatenate([q, k, v], 2), None, None] if packed else [q, k, v]
     return [*given, *cache, last, np.array(total, I32), *([COS, SIN] if rotary else [])]
+
+
+def quantised(steps: int, past: int, scale: tuple[int, ...]) -> list[Any]:
+    """The same with a cache of int8, and scales of this shape."""
+    inputs, rng = grouped(steps, past, steps + past), np.random.default_rng(7)
+    inputs[3:5] = [rng.integers(-120, 120, (2, KEYS, past, SIZE), np.int8) for _ in range(2)]
+    return [*inputs, *[None] * 5, *(rng.uniform(0.02, 0.03, scale).astype(F32) for _ in range(2))]
 
 
 ATTRS: dict[str, Any] = {"num_heads": HEADS, "kv_num_heads": KEYS, "outputs": (F32, F32, F32), "atol": 1e-5}
@@ -41,6 +48,14 @@ GROUPED: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "local window of a prompt": (grouped(6, 0, 6), {"local_window_size": 2}),
     "softcap": (grouped(1, 5, 6), {"softcap": 0.5}),
     "scale": (grouped(1, 5, 6), {"scale": 0.7}),
+    **{
+        f"int8 cache, {kind}, {past} rows": (
+            quantised(1 if past else 5, past, scale),
+            {"k_quant_type": kind, "v_quant_type": kind, "kv_cache_bit_width": 8, "outputs": (F32, I8, I8)},
+        )
+        for past in (5, 0)
+        for kind, scale in (("PER_TENSOR", (1,)), ("PER_CHANNEL", (1, KEYS, 1, SIZE)))
+    },
     "smooth softmax": (grouped(1, 5, 6), {"smooth_softmax": 1}),
     "bias": ([*grouped(1, 5, 6), None, None, None, normal(1, 1, 1, 6, seed=9)], {}),
     "sink": ([*grouped(1, 5, 6), None, None, None, None, normal(HEADS, seed=9)], {}),
@@ -54,6 +69,20 @@ def test_group_query_attention(case: str) -> None:
     inputs, attrs = GROUPED[case]
     const = [i for i in (7, 8) if len(inputs) > i and inputs[i] is not None]
     check("GroupQueryAttention", inputs, const=const, **ATTRS | attrs)
+
+
+def test_norms_of_queries_and_keys() -> None:
+    """ONNX Runtime has them on other devices only: what it makes of heads that have been normalised."""
+    inputs, weights = grouped(1, 5, 6, rotary=True), [normal(SIZE, seed=i) for i in (8, 9)]
+    normed = list(inputs)
+    for place, weight in enumerate(weights):
+        heads = inputs[place].reshape(2, 1, -1, SIZE)
+        power = np.square(heads).mean(-1, keepdims=True) + F32(1e-5)
+        normed[place] = (heads / np.sqrt(power) * weight).reshape(inputs[place].shape).astype(F32)
+    model = model_of("GroupQueryAttention", normed, do_rotary=1, **{k: v for k, v in ATTRS.items() if k != "atol"})
+    wanted = list(expectation(model, feeds_of(normed)).values())
+    inputs += [None] * (14 - len(inputs))
+    check_against(wanted, "GroupQueryAttention", [*inputs, *weights], do_rotary=1, qk_norm_epsilon=1e-5, **ATTRS)
 
 
 @pytest.mark.parametrize("steps, past", [(1, 5), (4, 0)], ids=["decode", "prompt"])

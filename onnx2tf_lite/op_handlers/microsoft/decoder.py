@@ -16,6 +16,7 @@ from ...ir.dims import Dim
 from ...ir.graph import Value
 from .. import attention as standard
 from .._loops import scalar
+from ..normalization import rms_normalization
 from ..registry import Unsupported, current_node
 from ._domain import op
 from .transformer import multi_head_attention
@@ -42,7 +43,7 @@ def _appended(past: Value, new: Value, before: Value, rows: Dim) -> Value:
 def _cleared(cache: Value, count: Value) -> Value:
     """[B,K,L,H] with zeros behind the first ``count`` rows of each row of the batch."""
     kept = b.less(b.reshape(b.iota(cache.shape[2]), (1, 1, -1, 1)), b.reshape(count, (-1, 1, 1, 1)))
-    return b.where(kept, cache, np.float32(0))
+    return b.where(kept, cache, cache.dtype.type(0))
 
 
 def _weights(scores: Value, sink: Value | None) -> Value:
@@ -76,19 +77,42 @@ def _turned(x: Value, cos: Value | None, sin: Value | None, places: Value, inter
     return standard.rotary_embedding(x, cos, sin, places, interleaved=interleaved, rotary_embedding_dim=turned)
 
 
+def _normed(x: Value, weight: Value | None, epsilon: float) -> Value:
+    """[B,N,S,H] with a root mean square of 1 along H, times ``weight`` [H]; as it is without that."""
+    return x if weight is None else rms_normalization(x, weight, epsilon=epsilon)
+
+
+def _real(cache: Value, scale: Value | None) -> Value:
+    """The numbers that an int8 cache stands for."""
+    return cache if scale is None else b.cast(cache, np.float32) * scale
+
+
+def _stored(x: Value, scale: Value | None) -> Value:
+    """``x`` as the integers of an int8 cache, rounded half to even."""
+    if scale is None:
+        return x
+    whole = b.round_(x / scale)
+    return b.cast(b.minimum(b.maximum(whole, np.float32(-128)), np.float32(127)), np.int8)
+
+
 @op("GroupQueryAttention")
 def group_query_attention(
     q: Value, k: Value | None = None, v: Value | None = None, past_key: Value | None = None,
     past_value: Value | None = None, last: Value | None = None, total: Value | None = None, cos: Value | None = None,
     sin: Value | None = None, positions: Value | None = None, bias: Value | None = None, sink: Value | None = None,
-    *others: Value | None, num_heads: int, kv_num_heads: int, do_rotary: int = 0, local_window_size: int = -1,
-    rotary_interleaved: int = 0, scale: float = 0.0, smooth_softmax: int = -1, softcap: float = 0.0, causal: int = 1,
-    qk_output: int = 0, qk_norm_epsilon: float = 1e-6, sliding_window_cache: int = 0, kv_cache_bit_width: int = 0,
-    k_quant_type: str = "NONE", v_quant_type: str = "NONE"
+    k_scale: Value | None = None, v_scale: Value | None = None, q_norm: Value | None = None,
+    k_norm: Value | None = None, valid: Value | None = None, *, num_heads: int, kv_num_heads: int, do_rotary: int = 0,
+    local_window_size: int = -1, rotary_interleaved: int = 0, scale: float = 0.0, smooth_softmax: int = -1,
+    softcap: float = 0.0, causal: int = 1, qk_output: int = 0, qk_norm_epsilon: float = 1e-6,
+    q_norm_epsilon: float = 0.0, k_norm_epsilon: float = 0.0, sliding_window_cache: int = 0,
+    kv_cache_bit_width: int = 0, k_quant_type: str = "NONE", v_quant_type: str = "NONE"
 ) -> list[Value | None]:  # fmt: skip
-    """q[B,S,N*H], k and v[B,S,K*H], or all in q; ``last``[B] is the place of the last token of each row."""
-    if any(other is not None for other in others) or kv_cache_bit_width or sliding_window_cache:
-        raise Unsupported("a quantised or sliding cache, or norms of queries and keys", PLAIN)
+    """q[B,S,N*H], k and v[B,S,K*H], or all in q; ``last``[B] is the place of the last token of each row.
+
+    ``k_scale`` and ``v_scale``: of a cache of int8, which new tokens are rounded to before they are read.
+    """
+    if valid is not None or sliding_window_cache or kv_cache_bit_width == 4:
+        raise Unsupported("a sliding cache, one of 4 bits, or rows of unequal length (query_seqlens)", PLAIN)
     if last is None or current_node().wants(3):
         raise Unsupported("no seqlens_k, or the scores as a result", PLAIN)
     if k is None or v is None:
@@ -96,6 +120,8 @@ def group_query_attention(
         q, k, v = b.split(q, [num_heads * size, kv_num_heads * size, kv_num_heads * size], 2)
     batch, steps = q.shape[:2]
     query, key, value = _heads(q, num_heads), _heads(k, kv_num_heads), _heads(v, kv_num_heads)
+    query = _normed(query, q_norm, q_norm_epsilon or qk_norm_epsilon)
+    key = _normed(key, k_norm, k_norm_epsilon or qk_norm_epsilon)
     count = b.pinned(b.reshape(b.cast(last, np.int32), (-1,)), (batch,)) + 1
     before = b.maximum(count - scalar(steps), 0)
     if do_rotary:
@@ -106,13 +132,19 @@ def group_query_attention(
         wanted = total if total is not None else b.reduce("REDUCE_MAX", count, [0])
         (length,) = b.dims_of(b.reshape(b.cast(wanted, np.int32), (1,)))
         rows = dims.maximum(past_key.shape[2], length)
-        pairs = ((past_key, key), (past_value, value))
-        key, value = (_cleared(_appended(*pair, before, rows), before + scalar(steps)) for pair in pairs)
+        filled = before + scalar(steps)
+        caches = [
+            _cleared(_stored(_appended(_real(past, scale), new, before, rows), scale), filled)
+            for past, new, scale in ((past_key, key, k_scale), (past_value, value, v_scale))
+        ]
+        key, value = (_real(cache, scale) for cache, scale in zip(caches, (k_scale, v_scale), strict=True))
+    else:
+        caches = [key, value]
     sink = b.fill((num_heads,), np.float32(0)) if sink is None and smooth_softmax == 1 else sink
     window = local_window_size - 1 if local_window_size > 0 else -1
     y = _attend(query, key, value, before, scale=scale, softcap=softcap, window=window, bias=bias, sink=sink,
                 causal=bool(causal))  # fmt: skip
-    return [y, key, value]
+    return [y, *caches]
 
 
 @op("DecoderMaskedMultiHeadAttention")
