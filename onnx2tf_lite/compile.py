@@ -114,7 +114,7 @@ def _windows(graph: Graph, settings: Settings) -> Graph:
     return graph
 
 
-def _integers(recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
+def _integers(kind: str, recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
     """The integer kernels of a program that was quantised here; throughout, where its ends are integers."""
 
     def stage(graph: Graph, settings: Settings) -> Graph:
@@ -122,7 +122,7 @@ def _integers(recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
         if recipe.outside and _quantiser(settings).closed:
             from .quantization import refuse_islands
 
-            refuse_islands(graph)
+            refuse_islands(graph, kind)
         return graph
 
     return stage
@@ -175,7 +175,8 @@ BRANCHES: dict[str, tuple[Stage, ...]] = {
     "float": (("dilation", _public), *_LAST),
     "integer": (("int8", _int8), ("windows", _windows), *_LAST),
     **{
-        name: (("quantize", _quantise(recipe)), ("int8", _integers(recipe)), *_LAST) for name, recipe in RECIPES.items()
+        name: (("quantize", _quantise(recipe)), ("int8", _integers(name, recipe)), *_LAST)
+        for name, recipe in RECIPES.items()
     },
 }
 

@@ -63,8 +63,8 @@ def _outputs(graph: Graph, dtype: np.dtype) -> None:
         _place(graph, value, stored)
 
 
-def refuse_islands(graph: Graph) -> None:
-    """Nothing computes with floats in a program that is to be integer throughout.
+def refuse_islands(graph: Graph, kind: str) -> None:
+    """Nothing computes with floats in a program of a ``kind`` that is to be integer throughout.
 
     :raises ConversionError: with the operations that do.
     """
@@ -74,8 +74,9 @@ def refuse_islands(graph: Graph) -> None:
     named = ", ".join(f"{op.kind.name} {op.origin.node if op.origin else op.outputs[0].name!r}" for op in found[:NAMED])
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     what = f"{len(found)} operations have no integer kernel here and stay float: {named}{more}"
-    remedy = "ask for integer_quant, which may have floats inside; end the model before them (-onimc); lower --min-sqnr"
-    raise ConversionError(Problem("full_integer_quant", what, remedy))
+    inside = kind.removeprefix("full_")
+    remedy = f"ask for {inside}, which may have floats inside; end the model before them (-onimc); lower --min-sqnr"
+    raise ConversionError(Problem(kind, what, remedy))
 
 
 def _floats(op: Op) -> bool:

@@ -170,7 +170,7 @@ MORE = rows(
     Kernel("ABS|LEAKY_RELU|REDUCE_MAX|REDUCE_MIN", f"{INTS} i32 b"),
     Kernel("REDUCE_ALL|REDUCE_ANY", "b"),
     Kernel("ARG_MAX", "q8>i32 q8>i64 qu8>i32", fatal=True),
-    Kernel("CAST", "q8>i32 q16>i32 q8>i64 q16>i64 q8>b q16>b i32>i32 b>i32"),
+    Kernel("CAST", "q8>i32 q16>i32 q8>i64 q16>i64 q8>b q16>b i32>i32 i32>b b>i32"),
     Kernel("CONCATENATION|PACK|SPLIT_V|UNPACK|TILE|EXPAND_DIMS|SQUEEZE|RESHAPE|MIRROR_PAD", f"{WIDE} i64 b"),
     Kernel("SPLIT", " ".join(f"i32,{a}>{a}" for a in f"{WIDE} i64 b".split())),
     Kernel("TRANSPOSE|PAD|PADV2|SLICE", f"{WIDE} i64 b", (PARAMETERS,)),

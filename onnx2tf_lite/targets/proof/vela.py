@@ -42,7 +42,9 @@ def ask(device: str, file: FlatFile) -> Evidence:
         compiled = type(file)(Path(folder, "model_vela.tflite"))
         remaining = {(n.subgraph, n.result) for n in nodes(compiled) if n.name != STREAM}
         figures = _figures(Path(folder))
-    left = {n.place: reasons.get(n.result, "") for n in nodes(file) if (n.subgraph, n.result) in remaining}
+    # around what it leaves it converts bools, and then its result has another name
+    stays = {n.place: n for n in nodes(file) if (n.subgraph, n.result) in remaining or n.result in reasons}
+    left = {place: reasons.get(n.result, "") for place, n in stays.items()}
     return Evidence(left=left, figures=figures)
 
 
