@@ -42,10 +42,13 @@ def known(file: FlatFile, segment: Segment) -> bool:
 
 def moved_weights(stored: Array, rng: np.random.Generator) -> Array:
     """int8 weights, each by one up or down; those at an end go inside."""
-    up = np.where(rng.random(stored.shape, np.float32) < 0.5, -1, 1)
+    step = rng.integers(0, 2, stored.shape, np.int8)  # a byte for each weight, as they may be many
+    step += step
+    step -= 1
     ends = np.iinfo(np.int8)
-    up = np.where(stored == ends.max, -1, np.where(stored == ends.min, 1, up))
-    return (stored + up).astype(np.int8)
+    step[stored == ends.max], step[stored == ends.min] = -1, 1
+    step += stored
+    return step
 
 
 def moved_operand(array: Array, by_row: bool, rng: np.random.Generator) -> Array:
