@@ -29,6 +29,14 @@ def _heads(x: Value, count: int) -> Value:
     return b.transpose(b.reshape(x, (*x.shape[:2], count, -1)), (0, 2, 1, 3))
 
 
+def _unpacked(q: Value, k: Value | None, v: Value | None, count: int, keys: int) -> list[Value]:
+    """Queries [B,N,S,H], keys and values [B,K,S,H], which may all lie in q."""
+    if k is None or v is None:
+        size = dims.floordiv(q.shape[2], count + 2 * keys)
+        q, k, v = b.split(q, [count * size, keys * size, keys * size], 2)
+    return [_heads(q, count), _heads(k, keys), _heads(v, keys)]
+
+
 def _appended(past: Value, new: Value, before: Value, rows: Dim) -> Value:
     """[B,K,L,H]: the cache, with the new rows behind the first ``before`` of each row of the batch."""
     batch, _, count, _ = past.shape
@@ -115,11 +123,8 @@ def group_query_attention(
         raise Unsupported("a sliding cache, one of 4 bits, or rows of unequal length (query_seqlens)", PLAIN)
     if last is None or current_node().wants(3):
         raise Unsupported("no seqlens_k, or the scores as a result", PLAIN)
-    if k is None or v is None:
-        size = dims.floordiv(q.shape[2], num_heads + 2 * kv_num_heads)
-        q, k, v = b.split(q, [num_heads * size, kv_num_heads * size, kv_num_heads * size], 2)
     batch, steps = q.shape[:2]
-    query, key, value = _heads(q, num_heads), _heads(k, kv_num_heads), _heads(v, kv_num_heads)
+    query, key, value = _unpacked(q, k, v, num_heads, kv_num_heads)
     query = _normed(query, q_norm, q_norm_epsilon or qk_norm_epsilon)
     key = _normed(key, k_norm, k_norm_epsilon or qk_norm_epsilon)
     count = b.pinned(b.reshape(b.cast(last, np.int32), (-1,)), (batch,)) + 1
