@@ -91,6 +91,11 @@ class Layers:
                 queue += fresh
         return found
 
+    def operators(self, name: str) -> tuple[str, ...]:
+        """The names of those of a layer; none where there is no such layer."""
+        layer = self.layer(name)
+        return tuple(self.target.file.operators[i].name for i in layer.segment.operators) if layer else ()
+
     def is_view(self, name: str) -> bool:
         """True where another ONNX tensor, which comes first, is the same tensor of the file."""
         index = self.index(name)

@@ -6,7 +6,7 @@ their operands as inputs of the model, share its weights, and know nothing of ea
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,10 +103,14 @@ class Parts:
         if operators & (RANDOM | DISCRETE):
             return None
         free = operators <= TAKES_ANY and not any(self.nodes[i].domain or _counts(self.nodes[i]) for i in order)
-        made = {t for i in order for t in self.nodes[i].output}  # what is made anyway has its shape
-        beginnings = tuple(reads), tuple(n for n in measured if n not in reads and n not in made)
+        beginnings = tuple(reads), self._measured(measured, reads, order)
         tables, turns = self._tables(order, reads), self._turns(order, reads)
         return ModelPart(target, order, *beginnings, free, tables, operators, tuple(weights), turns)
+
+    def _measured(self, names: Iterable[str], reads: Collection[str], order: Sequence[int]) -> tuple[str, ...]:
+        """Of the tensors whose shape is read those that the part neither reads nor makes, and so has."""
+        made = {t for i in order for t in self.nodes[i].output}
+        return tuple(n for n in names if n not in reads and n not in made)
 
     def _tables(self, order: Sequence[int], reads: Collection[str]) -> dict[str, int]:
         """For what is read and points into a constant table, also through operators that only move it."""

@@ -311,9 +311,7 @@ class Verdict:
                 found = bench.as_seen(same, runtime, number)
                 self.rows |= {x.name: judged(self.rows[x.name], found.get(x.name)) for x in same}
         for name, row in self.rows.items():
-            layer = bench.layers.layer(name)
-            ops = tuple(self.target.file.operators[i].name for i in layer.segment.operators) if layer else ()
-            self.rows[name] = replace(row, operators=ops, covers=self.covers(name))
+            self.rows[name] = replace(row, operators=bench.layers.operators(name), covers=self.covers(name))
 
     def covers(self, name: str) -> tuple[str, ...]:
         """The ONNX nodes between this tensor and those before it that are in the file."""
