@@ -3,7 +3,8 @@
 python benchmarks/check_memory.py [--budgets 200000000 600000000 1800000000] [--channels 16] [--extent 256]
 
 The model is the residual network of 500 nodes: its 300 tensors of 4 MB together are several times the smaller budgets.
-Counted is what is above a process that imports the same libraries.  Exit code 1 where a peak is above its budget.
+Counted is what is above a process that imports the same libraries.  The budget is of tensors; what the runtimes and
+Python take for themselves comes on top, so that the default of 1.8 GB stays below 2 GB.  Exit code 1 where it is more.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from process import watch
 from stages import five_hundred_nodes
 
 IMPORTS = "import time, onnx2tf_lite.check_cli, onnx, onnxruntime, ai_edge_litert.interpreter; time.sleep(0.3)"
+OWN = 200_000_000  # bytes on top of a budget
 
 
 def main() -> None:
@@ -40,7 +42,7 @@ def main() -> None:
             command += ["-t", str(made.files["float32"]), "--budget", str(budget), "--seconds", "3000"]
             wall, _, peak = watch(command)
             above = (peak - base) * 2**20
-            beyond |= above > budget
+            beyond |= above > budget + OWN
             told = f"{above / 1e6:.0f} MB above the imports, {above / budget:.0%}; {wall:.0f} s"
             print(f"budget {budget / 1e6:.0f} MB: {told}", flush=True)
     raise SystemExit(beyond)
