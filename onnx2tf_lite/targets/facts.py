@@ -114,3 +114,11 @@ def groups(node: Node) -> int:
     """Of a CONV_2D: the shapes say it."""
     x, weights = node.input(0), node.input(1)
     return x.shape[3] // weights.shape[3] if x is not None and weights is not None and weights.shape[3] else 1
+
+
+def no_activation(where: str) -> Fact:
+    """What leaves out, or leaves to others, an activation that is fused to int32 arithmetic."""
+    return Fact(
+        f"no activation fused to plain integers ({where} leaves it out)",
+        lambda n: n.outputs[0].type != "i32" or not n.option("fusedActivationFunction"),
+    )

@@ -7,7 +7,7 @@ says ``tensorflow/lite/micro/kernels/<operator>.cc``.  ``tests/targets`` measure
 
 from __future__ import annotations
 
-from .facts import FIRST_FREE, constant, rank
+from .facts import FIRST_FREE, constant, no_activation, rank
 from .table import Device, Fact, Kernel, rows
 
 FLOAT = "f32"
@@ -26,10 +26,6 @@ CASTS = " ".join(
 
 AXES = constant(1, "axes")
 UNTIL_5 = rank(5)
-INTEGER_ACTIVATION = Fact(
-    "no activation fused to plain integers (TFLM leaves it out)",
-    lambda n: n.outputs[0].type != "i32" or not n.option("fusedActivationFunction"),
-)
 
 ROWS = rows(
     Kernel("CONV_2D|DEPTHWISE_CONV_2D", LINEAR),
@@ -38,7 +34,7 @@ ROWS = rows(
     Kernel("BATCH_MATMUL", "f32,f32 q8,q8 q16,q16", (rank(5),)),
     Kernel("AVERAGE_POOL_2D|MAX_POOL_2D", REAL),
     Kernel("L2_POOL_2D", FLOAT),
-    Kernel("ADD|MUL", NUMBERS, (INTEGER_ACTIVATION,)),
+    Kernel("ADD|MUL", NUMBERS, (no_activation("TFLM"),)),
     Kernel("SUB", NUMBERS),
     Kernel("DIV", "f32,f32 q8,q8 i32,i32"),
     Kernel("MAXIMUM|MINIMUM", f"{NUMBERS} i64,i64"),
