@@ -155,8 +155,8 @@ class _Check:
 def failed(kind: str, path: Path, error: Exception) -> FileReport:
     """Of a file that could not be run; where that is one of the budget nothing is known of it."""
     over = isinstance(error, OverBudget)
-    return FileReport(kind, path.name, "", "", (), error=f"could not be checked: {error}" if over else str(error),
-                      unchecked=over)  # fmt: skip
+    what = f"could not be checked: {error}" if over else str(error)
+    return FileReport(kind, path.name, "", "", (), error=what, unchecked=over)
 
 
 def _preload() -> None:
