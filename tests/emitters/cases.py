@@ -232,6 +232,7 @@ CASES |= {
     "TILE": ("f32[N,3]", lambda x: b.tile(x, (2, 3))),
     "TILE-computed": ("f32[N,3] f32[N]", lambda x, y: b.tile(x, (1, x.shape[0]))),
     "BROADCAST_TO": ("f32[N,1,4]", lambda x: b.broadcast_to(x, (x.shape[0], 3, 4))),
+    "BROADCAST_TO-many axes": ("f32[2,1,2,1,2,1,3,1]", lambda x: b.broadcast_to(x, (2, 4, 2, 3, 2, 2, 3, 2))),
     "BROADCAST_TO-bool": ("bool[N,1]", lambda x: b.broadcast_to(x, (2, x.shape[0], 4))),
     "REVERSE_V2": ("f32[N,3,4]", lambda x: b.reverse(x, (1, 2))),
     "REVERSE_SEQUENCE": ("f32[N,5,2] i32[N]1:6", kind("REVERSE_SEQUENCE", seq_dim=1, batch_dim=0)),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ir.graph import Op, Value
+from ..saved_model.ops import TELLS, grown
 from .steps import Form, FunctionCall, Step, operand
 
 
@@ -50,6 +51,10 @@ def _clip(op: Op) -> Step:
     return FunctionCall("clip_by_value", [operand(op), low, high])
 
 
+def _broadcast_to(op: Op) -> Step | None:
+    return FunctionCall("broadcast_to", _operands(op)) if len(grown(op)) <= TELLS else None
+
+
 def _fully_connected(op: Op) -> Step | None:
     x, bias = operand(op), op.inputs[2] if len(op.inputs) > 2 else None
     if x.rank < 2:
@@ -83,7 +88,7 @@ STABLEHLO_ADD=math.add STABLEHLO_MULTIPLY=math.multiply STABLEHLO_MAXIMUM=math.m
 STABLEHLO_MINIMUM=math.minimum EQUAL=math.equal NOT_EQUAL=math.not_equal LESS=math.less
 LESS_EQUAL=math.less_equal GREATER=math.greater GREATER_EQUAL=math.greater_equal SELECT_V2=where
 SOFTMAX=nn.softmax LOG_SOFTMAX=nn.log_softmax TRANSPOSE=transpose RESHAPE=reshape SLICE=slice
-PAD=pad TILE=tile BROADCAST_TO=broadcast_to REVERSE_V2=reverse SHAPE=shape FILL=fill REAL=math.real
+PAD=pad TILE=tile REVERSE_V2=reverse SHAPE=shape FILL=fill REAL=math.real
 IMAG=math.imag SQUARED_DIFFERENCE=math.squared_difference
 """
 SAME = dict(pair.split("=") for pair in _SAME.split())
@@ -112,6 +117,7 @@ CALLS: dict[str, Form] = {
     "GATHER": _named("gather", axis="axis", batch_dims="batch_dims"),
     "STRIDED_SLICE": _strided_slice,
     "MIRROR_PAD": lambda op: FunctionCall("pad", _operands(op), {"mode": op.kind.tf_attrs["mode"](op)}),
+    "BROADCAST_TO": _broadcast_to,
     "PADV2": lambda op: FunctionCall(
         "pad", [operand(op), _plain(op.attrs["pads"])], {"constant_values": operand(op, 1)}
     ),

@@ -21,6 +21,7 @@ from .function import Function
 from .nodes import Ref, datatype
 
 Counterpart = Callable[[Function, Op], "Ref | list[Ref]"]
+TELLS = 2  # axes that a broadcast can always let grow at once
 
 
 def emit(f: Function, op: Op) -> list[Ref]:
@@ -247,6 +248,25 @@ def _shape(f: Function, value: Value, dtype: np.dtype) -> Ref:
     return f.const(np.array(value.shape, dtype))
 
 
+def grown(op: Op) -> list[int]:
+    """The axes that a broadcast makes longer, of a shape that is known."""
+    x, shape = op.inputs[0], op.attrs["shape"]
+    assert x is not None
+    return [] if isinstance(shape, Value) else [axis for axis, d in enumerate(x.shape) if d != shape[axis]]
+
+
+def _broadcast_to(f: Function, op: Op) -> Ref:
+    """A few axes at a time: TensorFlow's kernel takes five runs of axes that grow, and that do not, at most."""
+    x, axes = op.inputs[0], grown(op)
+    assert x is not None
+    result, made = f(x), list(x.shape)
+    for first in range(0, len(axes) - TELLS, TELLS):
+        for axis in axes[first : first + TELLS]:
+            made[axis] = op.attrs["shape"][axis]
+        result = f.add("BroadcastTo", result, f.const(made, np.int32))
+    return f.add("BroadcastTo", result, f.attribute(op, "shape"))
+
+
 # ------------------------------------------------------------------------------------------------ indexing
 
 
@@ -317,6 +337,7 @@ COUNTERPARTS: dict[str, Counterpart] = {
     "FULLY_CONNECTED": _fully_connected,
     "CONCATENATION": _concatenation,
     "PACK": _pack,
+    "BROADCAST_TO": _broadcast_to,
     "GATHER": _gather,
     "IDENTITY": lambda f, op: f.add("Identity", f(op.inputs[0])),
     "DYNAMIC_UPDATE_SLICE": _dynamic_update_slice,

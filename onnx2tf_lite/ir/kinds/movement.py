@@ -351,7 +351,6 @@ rearranged(
     operands=(0, "shape"),
     options=("BroadcastToOptions", {}),
     versions="2: 3:i8|i16",
-    tensorflow="BroadcastTo",
 )
 rearranged(
     "REVERSE_V2",
