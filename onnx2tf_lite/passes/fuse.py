@@ -84,6 +84,10 @@ def explain(graph: gs.Graph, name: str) -> list[str]:
     return lines
 
 
+#: Elements of a constant up to which one is made by an extent that the model only claims.
+MADE = 1 << 24
+
+
 # -- normalisation ----------------------------------------------------------------------------------------------------
 def _axes(node: gs.Node) -> list[int] | None:
     axes = ints(node.inputs[1]) if len(node.inputs) > 1 else None
@@ -107,6 +111,8 @@ def _normalised(match: Match) -> str | None:
     tail = _tail(match)
     if any(not isinstance(d, int) for d in tail):
         return "the size of the normalised axes is unknown"
+    if "scale" not in match.bound and math.prod(tail) > MADE:
+        return f"a scale of {math.prod(tail):,} elements would have to be made"
     if any(_trailing(end, len(tail)) != tail for end in map(match.bound.get, ("scale", "bias")) if end is not None):
         return f"scale or bias does not have the shape {tail} of the normalised axes"
     return None

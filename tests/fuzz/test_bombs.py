@@ -38,6 +38,17 @@ REFUSED: dict[str, tuple[int, str, str]] = {
         "(float[q,2,2] x, int64[1000000000] axes) => (float[a,b,c] y) { y = ReduceSum(x, axes) }",
         "1,000,000,000 axes of a tensor that has 3",
     ),
+    "a scale of ones": (
+        18,
+        """(float[3,1000000000] x) => (float y) <int64[1] a = {1}, float e = {0.00001}> {
+            s = Mul(x, x)
+            m = ReduceMean(s, a)
+            v = Add(m, e)
+            r = Sqrt(v)
+            y = Div(x, r)
+        }""",
+        "elements, and TFLite counts in 32 bits",
+    ),
     "sizes of a crop": (
         18,
         """(float[10,7,3] x, int64[1000000000] n) => (float y) {
