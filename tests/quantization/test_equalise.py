@@ -22,7 +22,7 @@ from tests.quantization.test_laws import program
 from tests.quantization.test_quantising import last_channels, quiet
 
 SHAPE = (1, 8, 8, 4)
-CHANNELS = np.float32([8, 1, 0.25, 0.05])  # of the first layer: how large each is
+CHANNELS = np.array([8, 1, 0.25, 0.05], np.float32)  # of the first layer: how large each is
 
 
 def weights(*shape: int) -> Any:
