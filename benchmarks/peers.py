@@ -77,11 +77,15 @@ def measured(outcome: Outcome, model: Path, file: Path) -> None:
 
 
 def ready(file: Path) -> Any:
-    """An interpreter with inputs from 0 to 1."""
+    """An interpreter with inputs from 0 to 1; None for a file that LiteRT does not run (operators of TensorFlow)."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(file), num_threads=1)
-    interpreter.allocate_tensors()
+    try:
+        interpreter.allocate_tensors()
+    except RuntimeError as error:
+        print(f"{file}: {str(error)[:200]}", file=sys.stderr)
+        return None
     rng = np.random.default_rng(0)
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], rng.random(detail["shape"]).astype(detail["dtype"]))
@@ -105,7 +109,8 @@ def main() -> None:
             files = {name: found[0] for name in converters if (found := written(places[model, name]))}
             for name, file in files.items():
                 measured(made[model, name], model, file)
-            for name, seconds in fastest({name: ready(file) for name, file in files.items()}, SECONDS).items():
+            runners = {name: runner for name, file in files.items() if (runner := ready(file)) is not None}
+            for name, seconds in fastest(runners, SECONDS).items():
                 made[model, name].milliseconds = seconds * 1000
             for name in converters:
                 print(f"{model.stem:28} {name:8} {made[model, name]}", flush=True)
