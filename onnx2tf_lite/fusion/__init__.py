@@ -32,11 +32,11 @@ RULES = [
     *cleanup.RULES,
     *forms.RULES,
     *slices.RULES,
-    *unread.RULES,
     *views.RULES,
     *weights.RULES,
     *attention.RULES,
     *channels.RULES,
+    *unread.RULES,  # behind those of channels, which make layers of slices
     *padding.RULES,
     *activations.RULES,
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -73,7 +74,7 @@ class Trial:
         found.channels = {n: closed([e[n] for e in expected], p) for n, p in found.parts.items()}
         self.compare(found, runtimes, numbers, expected)
         self.forgive(found, runtimes, numbers, expected)
-        self.tighten(found, numbers, expected)
+        self.by_channels(found, numbers, expected)
         return found
 
     def as_seen(self, layers: Sequence[Layer], runtimes: Sequence[str]) -> Outcome:
@@ -332,21 +333,22 @@ class Trial:
             and eightbits.known(target.file, layer.segment)
         )
 
-    def tighten(self, found: Outcome, numbers: Sequence[int], expected: Sequence[Expected]) -> None:
-        """Hold layers on weights of eight bits to what rounding does to each of their channels."""
-        wrong = {n for n, pairs in found.differences.items() if any(d.what for d in pairs.values())}
-        suspects = [n for n in found.errors if n not in wrong]
+    def by_channels(self, found: Outcome, numbers: Sequence[int], expected: Sequence[Expected]) -> None:
+        """Hold layers on weights of eight bits to what rounding does to each of their channels, whatever share that is
+        of a result: few numbers that cancel out are mostly rounding."""
+        usual = {n: dict(found.differences[n]) for n in found.errors}
+        suspects = [n for n, pairs in usual.items() if all(math.isfinite(d.sqnr) or not d.what for d in pairs.values())]
         for draws in eightbits.DRAWS:
             if not suspects:
                 return
             few = replace(found, layers={n: found.layers[n] for n in suspects})
             limits = self.limits(few, draws, numbers, expected)
-            suspects = [
-                n for n in suspects if any(eightbits.beyond(e, limits[n, k]) for (_, k), e in found.errors[n].items())
-            ]
-        for name, (key, error) in ((n, pair) for n in suspects for pair in found.errors[n].items()):
-            what, known = eightbits.beyond(error, limits[name, key[1]]), found.differences[name][key]
-            found.differences[name][key] = replace(known, what=what, used=max(known.used, 1.0) if what else known.used)
+            for n in suspects:
+                for key, error in found.errors[n].items():
+                    what, known = eightbits.beyond(error, limits[n, key[1]]), usual[n][key]
+                    used = max(known.used, 1.0) if what else min(known.used, 1.0)
+                    found.differences[n][key] = replace(known, what=what, used=used)
+            suspects = [n for n in suspects if any(d.what for d in found.differences[n].values())]
 
     def limits(
         self, found: Outcome, draws: int, numbers: Sequence[int], expected: Sequence[Expected]

@@ -38,10 +38,6 @@ def _reduced(name: str) -> Form:
     )
 
 
-def _reduced_at(name: str) -> Form:
-    return lambda op: FunctionCall(name, [operand(op), operand(op, 1)], {"keepdims": bool(op.attrs["keepdims"])})
-
-
 def _arg(name: str) -> Form:
     return lambda op: FunctionCall(name, [operand(op), int(op.attrs["axis"])], {"output_type": op.attrs["to"].name})
 
