@@ -107,6 +107,8 @@ def element_of_last_axis(m: Match) -> Value | None:
     begin, size, shape = m.root.attrs["begin"], m.root.attrs["size"], m.x.shape
     if not large(m.x) or size[-1] != 1 or tuple(size[:-1]) != shape[:-1] or shape[-1] == 1 or shape[-2] == 1:
         return None
+    if all(part(reader) is not None for reader in m.view.readers(m.root.outputs[0])):  # one SLICE with those behind it
+        return None
     short = isinstance(shape[-1], int) and shape[-1] <= ALONE
     return b.reshape(row(m.x, begin[-1]), size) if short or shares(m, m.x, size) else None
 

@@ -75,11 +75,12 @@ def of_products(m: Match) -> Value | None:
 def of_views(m: Match) -> Value | None:
     """view of the part that is read
 
-    Where a part of an axis is a part of one axis before it.
+    Where a part of an axis is a part of one axis before it; but single elements of the last axis come of a TRANSPOSE
+    (``slices``).
     """
     found, view, shape = all_that_is_read(m), m.op("whole"), m.root.outputs[0].shape
     before = None if found is None else part_before(view, *found)
-    if before is None:
+    if before is None or (view.kind.permutes and (before[0], before[2]) == (m.x.rank - 1, 1)):
         return None
     taken, perm = b.narrow(m.x, *before), view.attrs.get("perm")
     return b.transpose(taken, perm) if perm else b.reshape(taken, shape)

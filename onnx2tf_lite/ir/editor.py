@@ -17,6 +17,7 @@ from ..match import find
 from .graph import Graph, Op, Placement, Quant, Value, building
 from .rules import Match, NearMissError, Rule, is_splat
 
+CHANGES, FEW = 100, 100  # to a program, for each of its operations and these: rules that do not end are a mistake
 TOLERANCE = 1e-6  # relative, of the numbers in a pattern: two float32 next to each other
 
 
@@ -43,6 +44,7 @@ class Editor:
         """Apply the rules and merge duplicates until nothing changes."""
         graph = self.graph
         graph.sweep()
+        most = CHANGES * (len(graph.ops) + FEW)
         self.pinned = set(graph.outputs) | {value for value, _ in graph.definitions.values()}
         for operation in graph.ops:
             self._index(operation)
@@ -53,6 +55,9 @@ class Editor:
                 self.queued.discard(operation)
                 if operation not in self.dead:
                     any(self._try(r, operation) for r in self.rules.get(operation.kind.name, ()))
+                if self.done.total() > most:
+                    names = ", ".join(f"'{what}'" for what, _ in self.done.most_common(3))
+                    raise RuntimeError(f"rules of the converter undo each other: {names}")
             graph.ops = list(self._ordered(graph.ops))
             self.before.clear()
             if not self._merge_duplicates():

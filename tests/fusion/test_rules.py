@@ -11,7 +11,9 @@ import pytest
 from onnx2tf_lite.fusion import fuse
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir import dims
-from onnx2tf_lite.ir.graph import Graph, Quant, constant, copy_graph
+from onnx2tf_lite.ir.editor import rewrite
+from onnx2tf_lite.ir.graph import Graph, Quant, Value, constant, copy_graph
+from onnx2tf_lite.ir.rules import Match, rule
 
 from .programs import (
     F32,
@@ -297,3 +299,18 @@ def test_bodies_are_fused_too() -> None:
     graph.ops[0].attrs["body"] = body
     fuse(graph)
     assert kinds(body) == ["CONV_2D"]
+
+
+def test_rules_that_undo_each_other_are_a_mistake_and_no_hang() -> None:
+    @rule("ABS(x)")
+    def there(m: Match) -> Value:
+        """there"""
+        return b.emit("NEG", m.x)
+
+    @rule("NEG(x)")
+    def back(m: Match) -> Value:
+        """back"""
+        return b.emit("ABS", m.x)
+
+    with pytest.raises(RuntimeError, match="rules of the converter undo each other: '(there|back)', '(there|back)'"):
+        rewrite(program(lambda x: b.emit("NEG", x), (2, 3)), [there, back])
