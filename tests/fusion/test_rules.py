@@ -312,5 +312,5 @@ def test_rules_that_undo_each_other_are_a_mistake_and_no_hang() -> None:
         """back"""
         return b.emit("ABS", m.x)
 
-    with pytest.raises(RuntimeError, match="rules of the converter undo each other: '(there|back)', '(there|back)'"):
+    with pytest.raises(RuntimeError, match=r"rules of the converter undo each other: '(there|back)', '(there|back)'"):
         rewrite(program(lambda x: b.emit("NEG", x), (2, 3)), [there, back])
