@@ -14,6 +14,7 @@ from ..ir.traits import FixedScale
 from .flatfile import VIEWS, FlatFile
 from .judge import Difference
 from .measure import Array
+from .parted import Tensor
 from .tflite_file import TFLiteFile
 from .written import RUNTIMES, WrittenFile
 
@@ -80,12 +81,23 @@ def reachable(
     for, where saturation is right.  ``restored``: in ONNX order and numbers, what is as ``got`` is."""
     if target.kind != "quantised" or not isinstance(target, TFLiteFile) or expected.dtype.kind != "f":
         return expected
-    tensor = target.tensor(stored)
+    own = target.tensor(stored)
+    tensor = integers_of(target.file, own)
     if not tensor.quantised or tensor.scale.size != 1:
         return expected
     info = np.iinfo(tensor.dtype)
-    low, high = (restored(np.full(got.shape, end, tensor.dtype)) for end in (info.min, info.max))
+    ends = [np.full(got.shape, end, tensor.dtype) for end in (info.min, info.max)]
+    low, high = (restored(end if own.quantised else tensor.real(end)) for end in ends)
     return np.asarray(np.clip(expected, low, high), expected.dtype)
+
+
+def integers_of(file: FlatFile, tensor: Tensor) -> Tensor:
+    """The tensor whose numbers it has, before views and DEQUANTIZE."""
+    maker = file.producers.get(tensor.index)
+    while maker is not None and (maker.name in VIEWS or maker.name == "DEQUANTIZE"):
+        tensor = file.tensors[maker.inputs[0]]
+        maker = file.producers.get(tensor.index)
+    return tensor
 
 
 def within_a_step(target: WrittenFile, stored: str, found: Difference) -> Difference:
@@ -93,11 +105,8 @@ def within_a_step(target: WrittenFile, stored: str, found: Difference) -> Differ
     smaller than a step have no signal that noise could be compared with."""
     if not found.what or target.kind != "quantised" or not isinstance(target, TFLiteFile):
         return found
-    file, tensor = target.file, target.tensor(stored)
-    maker = file.producers.get(tensor.index)
-    while maker is not None and (maker.name in VIEWS or maker.name == "DEQUANTIZE"):
-        tensor = file.tensors[maker.inputs[0]]
-        maker = file.producers.get(tensor.index)
+    tensor = integers_of(target.file, target.tensor(stored))
+    maker = target.file.producers.get(tensor.index)
     fixed = maker is not None and maker.name in FIXED and tensor.scale.size == 1
     return replace(found, what="", used=1.0) if fixed and found.max_abs <= STEPS * tensor.scale[0] else found
 
