@@ -169,7 +169,8 @@ def as_told(place: Placement) -> Placement:
 
 
 def is_order(place: Placement) -> bool:
-    """True where nothing but the order of the axes differs: none of them is split, nor are two of them one."""
-    ranks = {len(axes) for axes in (place.perm, place.split, place.shape, place.value.shape)}
-    alone = place.factor is None and len(ranks) == 1
-    return alone and ranks != {0} and [place.split[axis] for axis in place.perm] == list(place.shape)
+    """True where nothing but the order of the axes differs: none of them is split, nor are two of them one, nor is one
+    of a single element elsewhere by a RESHAPE."""
+    split, shape = list(place.split), list(place.shape)
+    same = len(place.perm) == len(split) == len(shape) > 0 and split == list(place.value.shape)
+    return same and [split[axis] for axis in place.perm] == shape
