@@ -162,7 +162,7 @@ def _answer(child: Connection) -> tuple[object] | None:
     """What it sends, in a tuple; None where it ends without."""
     try:
         return (child.recv(),)
-    except EOFError:
+    except (EOFError, OSError):  # before it, or in the middle of it
         return None
 
 
