@@ -113,7 +113,7 @@ def _called(function: Callable[[], _Answer], descriptor: int, limits: Limits | N
             _serve(function, descriptor, limits)
         try:
             if limits is not None and limits.counted and sys.platform == "linux":
-                with watched(pid, resident() + limits.memory):
+                with watched(pid, own() + limits.memory):
                     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # so that its number is not another one's
             _, status = os.waitpid(pid, 0)
         except BaseException:
@@ -140,7 +140,7 @@ def watched(pid: int, most: int) -> Iterator[None]:
 
     def watch() -> None:
         while not done.wait(INTERVAL):
-            if resident(pid) > most:
+            if own(pid) > most:
                 os.kill(pid, signal.SIGKILL)
                 return
 
@@ -153,9 +153,29 @@ def watched(pid: int, most: int) -> Iterator[None]:
         watcher.join()
 
 
-def resident(process: int | str = "self") -> int:
-    """Bytes of memory that a process holds, shared ones included; 0 where it is gone, or this system does not say."""
-    return _bytes(process, 1)
+def own(process: int | str = "self") -> int:
+    """Bytes of memory that a process holds for itself; 0 where it is gone, or this system does not say.
+
+    A child begins with those of its parent.  It does not begin with the pages of files and of shared memory that its
+    parent has touched, so these are no measure of what it may come to hold.
+    """
+    return _resident(process, "RssAnon:")
+
+
+def held() -> int:
+    """Bytes of memory of this process, also those shared with its kin; pages of files (code of libraries, mapped
+    weights) do not count: the system takes them back at will."""
+    return _resident("self", "RssAnon:", "RssShmem:")
+
+
+def _resident(process: int | str, *kinds: str) -> int:
+    """What Linux counts of a process."""
+    try:
+        with open(f"/proc/{process}/status", encoding="ascii", errors="replace") as file:
+            rows = [line.split() for line in file if line.startswith(kinds)]
+    except OSError:
+        return 0
+    return sum(int(kibibytes) << 10 for _, kibibytes, _ in rows)
 
 
 def _file() -> int:
@@ -218,14 +238,9 @@ def bound(limits: Limits) -> None:
 
 def allocated(process: int | str = "self") -> int:
     """Bytes of data and stack of a process; 0 where it is gone, or this system does not say."""
-    return _bytes(process, 5)
-
-
-def _bytes(process: int | str, column: int) -> int:
-    """What Linux counts of a process in pages."""
     try:
         with open(f"/proc/{process}/statm", encoding="ascii") as file:
-            return int(file.read().split()[column]) * mmap.PAGESIZE
+            return int(file.read().split()[5]) * mmap.PAGESIZE
     except OSError:
         return 0
 

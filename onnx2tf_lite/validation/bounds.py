@@ -48,7 +48,7 @@ class Bounds:
     start: float = field(default_factory=time.monotonic)
     plain: float | None = None
     inside: bool = False
-    held: int = field(default_factory=child.resident)
+    held: int = field(default_factory=child.held)
 
     @classmethod
     def of(cls, memory: int, seconds: float | None, weights: int) -> Bounds:
@@ -69,7 +69,7 @@ class Bounds:
             return self._held(function)
         more = TENSORFLOW[0] if tensorflow else 0.0
         own = more + (FIRST * self.seconds if self.plain is None else PATIENCE + SLOWER * self.plain)
-        memory = self.memory + COPIES * self.weights + room(tensorflow) + min(self.held - child.resident(), 0)
+        memory = self.memory + COPIES * self.weights + room(tensorflow) + min(self.held - child.held(), 0)
         try:
             return self._held(lambda: child.call(function, forked, child.Limits(min(left, own), memory, counted=True)))
         except child.Died as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import subprocess
 import sys
 import time
@@ -171,6 +172,17 @@ def test_what_a_child_holds_is_counted() -> None:
     held = np.ones(1 << 26)
     with pytest.raises(OverBudget):  # what came to be held since is part of the budget
         bounds_.call(lambda: np.ones(1 << 24) + held[: 1 << 24])
+
+
+def test_what_a_parent_has_mapped_is_no_room_for_its_child(tmp_path: Path) -> None:
+    """A child begins without the pages of files of its parent, half a gigabyte where TensorFlow is loaded."""
+    with open(tmp_path / "library", "wb+") as file:
+        file.truncate(1 << 29)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            assert not any(mapped[:: mmap.PAGESIZE]), "all of it is read"
+            with pytest.raises(child.Died) as death:
+                child.call(lambda: np.ones(1 << 26), limits=child.Limits(60, 1 << 28, counted=True))
+    assert death.value.large
 
 
 def test_every_failure_to_allocate_is_one_of_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
