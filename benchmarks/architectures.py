@@ -282,14 +282,33 @@ def resnet(net: Network, x: str) -> str:
     return x
 
 
-def mobilenet(net: Network, x: str) -> str:
-    x, c = net.op("Relu", net.conv(x, 3, 16, 3, 2)), 16
-    for cout, stride in ((24, 2), (24, 1), (48, 2), (48, 1), (96, 2)):
-        y = net.op("Clip", net.conv(x, c, 4 * c, 1), net.const(0.0), net.const(6.0))
-        y = net.op("Clip", net.conv(y, 4 * c, 4 * c, 3, stride, 4 * c), net.const(0.0), net.const(6.0))
-        y = net.conv(y, 4 * c, cout, 1)
-        x, c = net.op("Add", x, y) if c == cout and stride == 1 else y, cout
-    return x
+#: Table 2 of the paper: expansion, output channels, repeats, stride of the first.
+MOBILENET_V2 = [
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+]
+
+
+def mobilenet_v2(net: Network, x: str) -> str:
+    """MobileNetV2 (Sandler et al. 2018) at width 1, with BatchNormalization folded as torch's exporter does it."""
+
+    def relu6(x: str) -> str:
+        return net.op("Clip", x, net.const(0.0), net.const(6.0))
+
+    x, c = relu6(net.conv(x, 3, 32, 3, 2)), 32
+    for expansion, cout, repeats, first in MOBILENET_V2:
+        for stride in [first] + [1] * (repeats - 1):
+            wide = expansion * c
+            y = relu6(net.conv(x, c, wide, 1)) if expansion > 1 else x
+            y = net.conv(relu6(net.conv(y, wide, wide, 3, stride, wide)), wide, cout, 1)
+            x, c = net.op("Add", x, y) if c == cout and stride == 1 else y, cout
+    features = net.op("Flatten", net.op("GlobalAveragePool", relu6(net.conv(x, c, 1280, 1))))
+    return net.op("Gemm", features, net.weights(1000, 1280), net.vector(1000), transB=1)
 
 
 def squeeze_excite(net: Network, x: str) -> str:
@@ -372,7 +391,7 @@ ARCHITECTURES: dict[str, tuple[tuple[int, ...], Callable[[Network, str], str], f
     "causal": ((1, 16, 1000), causal, 1.02),
     "gated": (IMAGE, gated, 1.02),
     "resnet": (IMAGE, resnet, 1.02),
-    "mobilenet": (IMAGE, mobilenet, 1.02),
+    "mobilenet_v2": ((1, 3, 224, 224), mobilenet_v2, 1.02),
     "squeeze_excite": (IMAGE, squeeze_excite, 1.02),
     "densenet": (IMAGE, densenet, 1.02),
     "super_resolution": ((1, 1, 64, 64), super_resolution, 1.02),

@@ -1,9 +1,10 @@
 """Whole-process time and memory of a conversion against a process that only imports the libraries, alternating.
 
-python benchmarks/process.py [--runs 7] [--model model.onnx]            the .tflite, with check; against the imports
+python benchmarks/process.py [--runs 7] [--model MODEL]                 the .tflite, with check; against the imports
 python benchmarks/process.py --default [--no-check]                     everything; against TensorFlow's import and load
 python benchmarks/process.py --peer PYTHON                              float32 and float16; against onnx2tf, of an
                                                                         interpreter that has it
+MODEL: a file, or the name of a network of benchmarks/architectures.py (mobilenet_v2).
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import onnx
+from architectures import ARCHITECTURES, build
+
 import onnx2tf_lite
 from onnx2tf_lite.fleet.process import family
 
@@ -29,8 +33,6 @@ SAMPLE = 0.05  # seconds between two looks at the memory of a process and its ch
 
 def light_model(name: str) -> Path:
     """A model of the onnx package's own backend tests."""
-    import onnx
-
     return Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / f"light_{name}.onnx"
 
 
@@ -64,12 +66,15 @@ def proportional(process: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--model", type=Path, default=light_model("squeezenet"))
+    parser.add_argument("--model", type=Path, default=light_model("squeezenet"), help="default: a light SqueezeNet")
     parser.add_argument("--default", action="store_true", help="all that is written where nothing is asked for")
     parser.add_argument("--no-check", action="store_true")
     parser.add_argument("--peer", help="an interpreter in whose environment onnx2tf is installed")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if str(args.model) in ARCHITECTURES:
+            name, args.model = str(args.model), Path(folder, f"{args.model}.onnx")
+            onnx.save(build(name), args.model)
         convert = [sys.executable, "-m", "onnx2tf_lite", "-i", str(args.model), "-o", f"{folder}/ours"]
         convert += ["--no-check"] * args.no_check
         label, other = "imports only", [sys.executable, "-c", IMPORTS]
