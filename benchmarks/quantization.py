@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from benchmarks.untrained import UNTRAINED
 from onnx2tf_lite import compile, passes
 from onnx2tf_lite.emitters.tflite import write
 from onnx2tf_lite.ir.graph import Graph, copy_graph
@@ -59,7 +60,8 @@ def cases() -> list[Case]:
     """Every model that is present."""
     found = [Case(m.name.partition("/")[2], m.path, _indexed(m.entry)) for m in golden.real()
              if m.present and m.entry and m.entry.get("feeds")]  # fmt: skip
-    found += [Case(name, make(), _picture) for name, make in NETS.items()]
+    found += [Case(name, make(), partial(_picture, 96)) for name, make in NETS.items()]
+    found += [Case(name, make(), partial(_picture, 224)) for name, make in UNTRAINED.items()]
     return [*found, Case("digits", DIGITS / "digits.onnx", _digit)]
 
 
@@ -67,8 +69,8 @@ def _indexed(entry: Any) -> Callable[[int], Feeds]:
     return lambda seed: feeds(entry["inputs"], entry["feeds"], seed)
 
 
-def _picture(seed: int) -> Feeds:
-    spec = {"shape": [1, 3, 96, 96], "gen": "image", "layout": "NCHW", "lo": -2, "hi": 2}
+def _picture(extent: int, seed: int) -> Feeds:
+    spec = {"shape": [1, 3, extent, extent], "gen": "image", "layout": "NCHW", "lo": -2, "hi": 2}
     return feeds([{"name": "x", "dtype": "float"}], {"x": spec}, seed)
 
 

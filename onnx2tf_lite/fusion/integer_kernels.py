@@ -102,26 +102,35 @@ def _one_scale(f: Op, out: Quant) -> Value:
 
 
 def _resampled(f: Op, out: Quant) -> Value:
-    for old, new in zip(f.inputs[0].shape[1:3], f.attrs["size"], strict=True):  # type: ignore[union-attr]
-        if not (isinstance(old, int) and isinstance(new, int)):
+    """Between elements that differ by all levels, positions may be off by half a step; between those that another
+    resizing has made finer, and rounded, by one."""
+    finer = next((v for v in (source(f.inputs[0]),) if v is not None and v.made_by(f.kind.name)), None)
+    coarse = f.inputs[0] if finer is None else finer.producer.inputs[0]  # type: ignore[union-attr]
+    levels, most = 2 ** (8 * out.dtype.itemsize) - 1, 1 / 2 if finer is None else 1
+    for first, old, new in zip(coarse.shape[1:3], f.inputs[0].shape[1:3], f.attrs["size"], strict=True):  # type: ignore[union-attr]
+        if not (isinstance(first, int) and isinstance(old, int) and isinstance(new, int)):
             raise NearMissError("whether the positions of the integer kernel are exact depends on extents of run time")
-        if _displacement(old, new, f.attrs) * (2 ** (8 * out.dtype.itemsize) - 1) > 1 / 2:
+        if displacement(old, new, f.attrs) * levels * min(first / old, 1) > most:
             raise NearMissError(f"the integer kernel is off its positions where {old} become {new}")
     return _one_scale(f, out)
 
 
-def _displacement(old: int, new: int, attrs: Mapping[str, Any]) -> float:
+def displacement(old: int, new: int, attrs: Mapping[str, Any]) -> float:
     """By how much of an element the integer kernel's positions differ from what they should be, at most.
 
-    It adds up the distance of two results, rounded to 2^-10 (TFLite, ``ResizeBilinearInteger``).
+    It adds up the distance of two results, rounded to 2^-10 (TFLite, ``ResizeBilinearInteger``); beyond the elements at
+    the ends every position is that of the last one.
     """
+    last, places = 1024 * (old - 1), np.arange(new)
     old, new = (old - 1, new - 1) if attrs["align_corners"] and new > 1 else (old, new)
-    distance, places = (1024 * old + new // 2) // new, np.arange(new)
+    distance = (1024 * old + new // 2) // new
     if attrs["half_pixel_centers"]:
         found, right = places * distance + distance // 2 - 512, (places + 0.5) * old / new * 1024 - 512
     else:
         found, right = places * distance, places * old / new * 1024
-    return float(np.abs(found - right).max(initial=0)) / 1024
+    if found.max(initial=0) >= last + 1024:
+        return float(old)  # it reads behind the last element
+    return float(np.abs(found.clip(0, last) - right.clip(0, last)).max(initial=0)) / 1024
 
 
 def _fixed_scale(f: Op, out: Quant, fixed: FixedScale) -> Value:

@@ -16,6 +16,7 @@ from .rounding import Moments
 Range = tuple[float, float]
 FIXED_16 = FixedScale(2**-15, 0)  # of the results of 16-bit kernels whose scale is fixed
 MOVES = (Int8.MOVES, Int8.PADS)
+ALIKE = (Int8.ONE_SCALE, Int8.RESAMPLES)  # kernels whose result has the parameters of the operand
 
 
 def is_kernel(op: Op, dtype: np.dtype) -> bool:
@@ -108,9 +109,7 @@ class Plan:
         self.leaders = {}
         for op in self.graph.ops:
             source = self.root(op.inputs[0]) if op.inputs else None
-            if source is not None and (
-                op.kind.int8 is Int8.PADS or (op in self.ops and op.kind.int8 is Int8.ONE_SCALE)
-            ):
+            if source is not None and (op.kind.int8 is Int8.PADS or (op in self.ops and op.kind.int8 in ALIKE)):
                 self._join(op.outputs[0], source)
         fixed = {self.leader(v) for v, op in self.computes.items() if op in self.ops and self._fixed(op)}
         for op, dtype in self.ops.items():

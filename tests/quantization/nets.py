@@ -6,6 +6,7 @@ about one, those of a depthwise layer unequal from channel to channel, which is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -33,14 +34,17 @@ class Net:
         self.weights.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
+    def weighted(self, shape: tuple[int, ...], groups: int) -> tuple[np.ndarray, np.ndarray]:
+        """Weights [output, input, height, width] and a bias [output] as after training."""
+        w = self.rng.normal(size=shape) * np.sqrt(2 / math.prod(shape[1:]))
+        if groups > 1:  # normalisation scales the channels apart
+            w *= np.exp(self.rng.normal(0, 0.3, (shape[0], 1, 1, 1)))
+        return w, self.rng.normal(0, 0.2, shape[0])
+
     def conv(self, x: str, i: int, o: int, k: int = 3, stride: int = 1, groups: int = 1, act: str = "Relu") -> str:
         """A convolution with folded normalisation and an activation."""
-        w = self.rng.normal(size=(o, i // groups, k, k)) * np.sqrt(2 / (i // groups * k * k))
-        if groups > 1:  # normalisation scales the channels apart
-            w *= np.exp(self.rng.normal(0, 0.3, (o, 1, 1, 1)))
-        b = self.rng.normal(0, 0.2, o)
         pads = [k // 2] * 4
-        names = self.const(w.astype(np.float32)), self.const(b.astype(np.float32))
+        names = [self.const(a.astype(np.float32)) for a in self.weighted((o, i // groups, k, k), groups)]
         return self.act(self.op("Conv", x, *names, pads=pads, strides=[stride] * 2, group=groups), act)
 
     def act(self, x: str, kind: str) -> str:
@@ -62,10 +66,10 @@ class Net:
         bias = self.const(np.zeros(classes, np.float32))
         return self.op("Gemm", self.op("Flatten", self.op("GlobalAveragePool", x)), w, bias)
 
-    def model(self, y: str, extent: int = 96) -> onnx.ModelProto:
+    def model(self, y: str, extent: int = 96, classes: int = 100) -> onnx.ModelProto:
         """From a picture ``x`` to ``y``."""
         info = helper.make_tensor_value_info
-        ends = [info("x", TensorProto.FLOAT, [1, 3, extent, extent])], [info(y, TensorProto.FLOAT, [1, 100])]
+        ends = [info("x", TensorProto.FLOAT, [1, 3, extent, extent])], [info(y, TensorProto.FLOAT, [1, classes])]
         graph = helper.make_graph(self.nodes, "net", *ends, self.weights)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 

@@ -12,13 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnx2tf_lite import compile
+from onnx2tf_lite.fusion import qdq
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.graph import Graph, Placement, building
 from onnx2tf_lite.quantization import calibrate, flat, ranges, rounding, scales
+from onnx2tf_lite.quantization.annotate import annotate
 from onnx2tf_lite.quantization.prepare import prepare
 from onnx2tf_lite.quantization.recipes import I8, I16
 from onnx2tf_lite.quantization.runner import ProgramRunner
 from onnx2tf_lite.quantization.samples import CalibrationData
+from onnx2tf_lite.quantization.trials import plan_of
 from tests.harness import prepare as prepared
 from tests.validation.models import cnn
 
@@ -152,6 +155,60 @@ def test_a_range_ends_where_no_reader_tells_numbers_apart() -> None:
     assert flat.limits(graph) == {names["ADD"]: (0, np.inf)}, "ABS has a reader that tells all numbers apart"
     graph = program(lambda x: silu(b.neg(x)), (1, 4))
     assert flat.limits(graph) == {graph.ops[0].outputs[0].name: flat.SILU}
+
+
+GATES = {
+    "silu": (b.logistic, -10.0),
+    "hard-swish": (lambda x: b.emit("ADD", x, b.lift(np.float32(3)), activation="RELU6"), -3.0),
+}
+
+
+@pytest.mark.parametrize(("gate", "closed"), GATES.values(), ids=GATES)
+def test_a_gate_of_scaled_channels_ends_the_range_where_it_is_closed_for_all(gate: Any, closed: float) -> None:
+    def gated(x: Any, factor: Any) -> Any:
+        x = b.neg(x)
+        return b.mul(x, gate(b.mul(x, np.float32(factor))))
+
+    factor = [1, 0.5, 0.25]
+    for factors, ends in (([factor], (4 * closed, np.inf)), ([[1, -1, 1]], None)):
+        graph = program(lambda x, f=factors: gated(x, f), (1, 3))
+        assert flat.limits(graph).get(graph.ops[0].outputs[0].name) == ends
+    graph, x = program(lambda x: gated(x, factor), (1, 3)), np.full((1, 3), -4 * closed, np.float32)
+    runner = ProgramRunner(graph)
+    ends = []
+    for more in (0, 1000):
+        runner.run({"x0": x + np.float32(more)})
+        ends.append(runner.results()["y"])
+    assert np.abs(ends[1] - ends[0]).max() < 2e-3, "numbers beyond the range are as good as its end"
+
+
+RESIZED = {"asymmetric": (False, (33, 17), (257, 41)), "corners": (True, (10, 1), (67, 5))}
+
+
+@pytest.mark.parametrize(("corners", "old", "new"), RESIZED.values(), ids=RESIZED)
+def test_resizing_by_finer_elements_keeps_positions(corners: bool, old: Any, new: Any) -> None:
+    def resize(x: Any) -> Any:
+        return b.emit("RESIZE_BILINEAR", x, size=new, align_corners=corners, half_pixel_centers=False)
+
+    x = np.sign(np.random.default_rng(0).normal(size=(1, *old, 2))).astype(np.float32)  # as steep as can be
+    plain, graph = program(resize, x.shape), program(resize, x.shape)
+    found = calibrate.calibrate(graph, lambda: [{"x0": x}])
+    prepare(graph, wide=False)
+    assert [op.kind.name for op in graph.ops] == ["RESIZE_BILINEAR"] * 2
+    spreads = calibrate.calibrate(graph, lambda: [{"x0": x}])
+    runners = [ProgramRunner(plain), ProgramRunner(graph)]
+    widths = dict.fromkeys(graph.ops, I8)
+    annotate(plan_of(graph, graph, widths, ranges.extremes_of(spreads), spreads, True))
+    qdq(graph)
+    assert [op.kind.name for op in graph.ops].count("RESIZE_BILINEAR") == 2
+    assert {v.dtype for op in graph.ops if op.is_a("RESIZE_BILINEAR") for v in op.outputs} == {I8}
+    step = (found.spreads["x0"].high - found.spreads["x0"].low) / 255
+    runners.append(ProgramRunner(graph))
+    for runner in runners:
+        runner.run({"x0": x})
+    exact, finer, integer = (runner.results()["y"] for runner in runners)
+    np.testing.assert_allclose(finer, exact, atol=2e-5)
+    assert np.abs(integer - exact).max() <= 2.5 * step, "three roundings, and a step of the positions"
 
 
 def test_policies_stay_within_the_extremes_and_cut_a_tail() -> None:
