@@ -1,4 +1,5 @@
-"""Rank limits of kernels: neighbouring axes that an operation does not tell apart are merged by a RESHAPE."""
+"""Rank limits of kernels: neighbouring axes that an operation does not tell apart are merged by a RESHAPE, and what is
+still too much for a TRANSPOSE is moved run by run."""
 
 from __future__ import annotations
 
@@ -92,11 +93,31 @@ def _transpose(op: Op, limit: int) -> list[Value] | None:
             runs[-1].append(a)
         else:
             runs.append([a])
-    if len(runs) > limit:
-        return None
     order = sorted(runs)
+    if len(runs) > limit:
+        moved = _in_steps(x, order, runs, limit)
+        return None if moved is None else [_restored(moved, op)]
     small = _reshape(x, _merged(x.shape, order))
     return [_restored(build.transpose(small, [order.index(r) for r in runs]), op)]
+
+
+def _in_steps(x: Value, order: Runs, wanted: Runs, limit: int) -> Value | None:
+    """``x``, whose runs of axes lie in ``order``, in the ``wanted`` one: a run, with those that rightly follow it, moves
+    before all that is not in place yet, until everything is.  None where such a step needs more axes."""
+    now, shape = list(order), x.shape
+    for first, run in enumerate(wanted):
+        at = now.index(run)
+        end = next((i for i in range(at, len(now)) if now[i] != wanted[first + i - at]), len(now))
+        if at == first:
+            continue
+        before = [part for part in (now[:first], now[first:at], now[at:end], now[end:]) if part]
+        after = [part for part in (now[:first], now[at:end], now[first:at], now[end:]) if part]
+        if len(before) > limit:
+            return None
+        extents = [dims.product([shape[a] for r in part for a in r]) for part in before]
+        x = build.transpose(_reshape(x, tuple(extents)), [before.index(part) for part in after])
+        now = [r for part in after for r in part]
+    return x
 
 
 def _by_axes(op: Op, limit: int) -> list[Value] | None:

@@ -57,10 +57,11 @@ def resized(m: Match) -> Value | None:
     between its elements is so between finer ones, where those are among them: not with half_pixel_centers.
     """
     old, new, attrs = m.x.shape[1:3], m.root.attrs["size"], m.root.attrs
+    static = [d for d in (*old, *new) if isinstance(d, int)]
     finest = m.x.made_by("RESIZE_BILINEAR") is not None
-    if attrs["half_pixel_centers"] or finest or not dims.is_static((*old, *new)):
+    if attrs["half_pixel_centers"] or finest or len(static) != 4:
         return None
-    finer = [_finer(int(a), int(z), attrs) for a, z in zip(old, new, strict=True)]  # type: ignore[call-overload]
+    finer = [_finer(a, z, attrs) for a, z in zip(static[:2], static[2:], strict=True)]
     if None in finer or tuple(finer) == old:
         return None
     return b.emit("RESIZE_BILINEAR", b.emit("RESIZE_BILINEAR", m.x, **attrs | {"size": tuple(finer)}), **attrs)

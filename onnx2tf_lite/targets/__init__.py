@@ -28,12 +28,12 @@ _ETHOS_U = ("square", "blocks", "unroll")
 #: Rewrites (of :data:`.forms.FORMS`) that a device wants.
 WANTED: dict[str, tuple[str, ...]] = {
     "cpu": ("windows",),
-    "gpu": ("ranks", "unroll", "argmax"),
-    "micro": ("gelu", "clamp", "tile"),
+    "gpu": ("ranks of gpu", "unroll", "argmax"),
+    "micro": ("ranks of micro", "gelu", "clamp", "tile"),
     "ethos-u55": _ETHOS_U,
     "ethos-u65": _ETHOS_U,
     "ethos-u85": _ETHOS_U,
-    "edgetpu": ("groups", "square", "hard_swish", "leaky_relu", "unroll"),
+    "edgetpu": ("ranks of edgetpu", "groups", "square", "hard_swish", "leaky_relu", "unroll"),
 }
 
 

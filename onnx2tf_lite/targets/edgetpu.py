@@ -28,7 +28,9 @@ def _one_large(shape: tuple[int, ...]) -> bool:
     return all(d == 1 for d in shape[:-1])
 
 
-THREE_AXES = Fact("tensors of which only the last three axes are larger than 1", _three, "use a batch of 1 (-b 1)")
+THREE_AXES = Fact(
+    "tensors of which only the last three axes are larger than 1", _three, "use a batch of 1 (-b 1)", axes=3, units=True
+)
 
 ROWS = rows(
     Kernel("CONV_2D|DEPTHWISE_CONV_2D", PAIRS, (EQUAL_DILATION, constant(1, "filter"))),

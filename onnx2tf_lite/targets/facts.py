@@ -29,7 +29,7 @@ FIRST_FREE = Fact(
 def rank(*allowed: int, remedy: str = "") -> Fact:
     """Operands with one of these numbers of axes at the most (a single number), or just these."""
     if len(allowed) == 1:
-        return Fact(f"at most {allowed[0]} axes", lambda n: n.rank <= allowed[0], remedy)
+        return Fact(f"at most {allowed[0]} axes", lambda n: n.rank <= allowed[0], remedy, axes=allowed[0])
     words = " or ".join(map(str, allowed))
     return Fact(f"{words} axes", lambda n: len(_first(n).shape) in allowed, remedy)
 

@@ -22,12 +22,16 @@ class Fact:
     """Something that has to hold of an operator: ``needs`` in words, the test, and what can be done where it does not.
 
     ``fatal``: where it does not hold the device's compiler ends, instead of leaving the operator to the processor.
+    ``axes``: it holds of at most so many (0: it is about something else), to which ``forms.ranks`` merges them; with
+    ``units`` those of one element in front do not count.
     """
 
     needs: str
     holds: Callable[[Node], bool]
     remedy: str = ""
     fatal: bool = False
+    axes: int = 0
+    units: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,11 @@ class Device:
     remedies: Mapping[str, str] = field(default_factory=dict)
     one_part: bool = False
     accelerator: bool = True
+
+    def facts_of(self, operator: str) -> tuple[Fact, ...]:
+        """What has to hold of an operator, beside its types."""
+        row = self.rows.get(operator)
+        return (*(row.facts if row else ()), *self.facts)
 
     def complaints(self, node: Node) -> Iterator[Fact]:
         """What of the table does not hold for ``node``."""

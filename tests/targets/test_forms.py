@@ -48,7 +48,11 @@ CASES: dict[str, tuple[onnx.ModelProto, str, str]] = {
     "products": (model("(float[2,3,4,5] x, float[3,5,6] z) => (float[2,3,4,6] y) { y = MatMul(x, z) }"), "BATCH_MATMUL",
                  "FULLY_CONNECTED"),
     "unroll": (lstm(), "WHILE", "CONCATENATION"),
-    "ranks": (model("(float[1,2,3,4,5,6] x) => (float[1,2,3,4,5,6] y) { y = Softmax <axis=5>(x) }"), "", "RESHAPE"),
+    "ranks of gpu": (model("(float[1,2,3,4,5,6] x) => (float[1,2,3,4,5,6] y) { y = Softmax <axis=5>(x) }"), "",
+                     "RESHAPE"),
+    "ranks of micro": (model("(float[2,3,4,2,3,2] x) => (float[2,3,2,4,3,2] y) "
+                             "{ y = Transpose <perm=[5,4,3,2,1,0]>(x) }"), "", "RESHAPE"),
+    "ranks of edgetpu": (model("(float[2,3,4,5] x) => (float[2,3,4,5] y) { y = Relu(x) }"), "", "RESHAPE"),
     "argmax": (model("(float[2,7,5] x) => (int64[2,5] y) { y = ArgMax <axis=1, keepdims=0>(x) }"), "ARG_MAX",
                "REDUCE_MAX"),
     "square": (model("(float[2,7] x) => (float[2,7] y) { y = Pow(x, n) }", n=np.float32(2)), "SQUARE", "MUL"),
@@ -87,6 +91,24 @@ def test_another_form_of_the_same_numbers(form: str, tmp_path: Path) -> None:
     assert came in counts and gone not in counts
     assert not gone or gone in plain.counts
     assert counts != plain.counts
+
+
+@pytest.mark.parametrize(("target", "most"), [("gpu", 4), ("micro", 5)])
+def test_reversed_axes_have_a_form_of_few(target: str, most: int, tmp_path: Path) -> None:
+    given = model("(float[2,3,4,2,3,5] x) => (float[5,3,2,4,3,2] y) { y = Transpose <perm=[5,4,3,2,1,0]>(x) }")
+    file = written(given, tmp_path, target=target)
+    moved = [op for op in file.operators if op.name == "TRANSPOSE"]
+    assert len(moved) > 1 and max(len(file.tensors[t].shape) for op in moved for t in op.outputs) <= most
+
+
+@pytest.mark.parametrize("rank", [7, 8])
+def test_axes_beyond_those_of_the_kernel_are_moved_run_by_run(rank: int, tmp_path: Path) -> None:
+    shape = [2, 3, 2, 2, 3, 2, 2, 3][:rank]
+    for seed in range(3):
+        perm = np.random.default_rng(seed).permutation(rank).tolist()
+        made = [shape[a] for a in perm]
+        text = f"(float{shape} x) => (float{made} y) {{ y = Transpose <perm={perm}>(x) }}"
+        written(model(text), tmp_path / str(seed))
 
 
 def test_integers_of_a_grouped_convolution_stay_the_same(tmp_path: Path) -> None:

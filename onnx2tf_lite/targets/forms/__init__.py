@@ -36,7 +36,7 @@ FORMS: dict[str, DeviceForm] = {
     "groups": DeviceForm([products.groups], late=True),
     "products": DeviceForm([products.unfold], late=True),
     "unroll": DeviceForm([unroll.rows, unroll.step], whole=unroll.unroll),
-    "ranks": DeviceForm(whole=partial(ranks.limit, most=4)),
+    **{f"ranks of {name}": DeviceForm(whole=partial(ranks.limit, name=name)) for name in ranks.LIMITED},
     "argmax": DeviceForm([arithmetic.argmax, arithmetic.argmin]),
     "square": DeviceForm([substitutes.square, substitutes.squared_difference]),
     "gelu": DeviceForm([arithmetic.gelu], [arithmetic.coarse_gelu]),
