@@ -102,8 +102,8 @@ def _transpose(op: Op, limit: int) -> list[Value] | None:
 
 
 def _in_steps(x: Value, order: Runs, wanted: Runs, limit: int) -> Value | None:
-    """``x``, whose runs of axes lie in ``order``, in the ``wanted`` one: a run, with those that rightly follow it, moves
-    before all that is not in place yet, until everything is.  None where such a step needs more axes."""
+    """``x``, whose runs of axes lie in ``order``, in the ``wanted`` one: a run, with those that rightly follow it,
+    moves before all that is not in place yet, until everything is.  None where such a step needs more axes."""
     now, shape = list(order), x.shape
     for first, run in enumerate(wanted):
         at = now.index(run)
