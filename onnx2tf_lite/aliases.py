@@ -232,8 +232,10 @@ _OURS = [
     ),
     *_group(
         "layout",
-        _set("--io-layout", "io_layout", "of inputs and outputs: images channels-last (auto, the default), every input "
-             "of rank 3 to 5 too (channels-last), nothing (onnx)", _text, choices=IO_LAYOUTS),
+        _set("--io-layout", "io_layout", "of inputs and outputs. auto, the default: channels-last for images, which a "
+             "convolution or the like reads or gives, or which have 1, 3 or 4 channels and are nothing else; "
+             "channels-last: for every input of rank 3 to 5, and outputs that keep its axes; onnx: nothing is moved",
+             _text, choices=IO_LAYOUTS),
         *(
             _set(f"{flags} NAME...", "pins", meaning, _pinned("onnx"), form=_NAMES)
             for flags, meaning in {

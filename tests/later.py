@@ -9,8 +9,9 @@ ROOMS = {
         ir/dynamic_range.py ir/lattices.py passes/dynamic_products.py""",
     "Keras, SavedModels without TensorFlow, models of several GB": """emitters/keras/ emitters/saved_model/
         emitters/streaming.py lazily.py validation/beside.py""",
-    "callers of onnx2tf": """onnx2tf_options.py layout/edges.py op_handlers/foreign.py op_handlers/microsoft/decoder.py
-        op_handlers/_pairwise.py ir/dilation.py legalize/dilation.py model/repair.py""",
+    "callers of onnx2tf": """onnx2tf_options.py layout/edges.py layout/images.py op_handlers/foreign.py
+        op_handlers/microsoft/decoder.py op_handlers/_pairwise.py ir/dilation.py legalize/dilation.py
+        model/repair.py""",
     "algebra": """passes/layers.py passes/linear.py passes/reparameterise.py fusion/attention.py fusion/channels.py
         fusion/slices.py fusion/splits.py fusion/substitutes.py fusion/unread.py fusion/views.py fusion/windows.py
         layout/scattered.py""",

@@ -1,9 +1,9 @@
 """``import onnx2tf``: this converter under the name, and with the defaults, that callers of onnx2tf rely on.
 
-Four things differ from :func:`onnx2tf_lite.convert`: every input of rank 3 to 5 is stored channels-last (outputs follow
-the rule of ``--io-layout auto``), a keyword that holds onnx2tf's own default asks for nothing, a file that differs from
-ONNX Runtime, or could not be compared with it, is a warning, and the Keras model is returned, made when something of it
-is first used.
+Four things differ from :func:`onnx2tf_lite.convert`: the layout is that of ``--io-layout channels-last`` (every input
+of rank 3 to 5 is moved, and the outputs that keep its axes), a keyword that holds onnx2tf's own default asks for
+nothing, a file that differs from ONNX Runtime, or could not be compared with it, is a warning, and the Keras model is
+returned, made when something of it is first used.
 """
 
 from __future__ import annotations

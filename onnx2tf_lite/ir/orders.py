@@ -55,6 +55,10 @@ class Layout:
         """Orders of all ports as the handler wrote them."""
         return {p: natural(v.rank) for p in every_port(op) if (v := tensor(op, p)) is not None}
 
+    def dropped(self, op: Op) -> frozenset[int]:
+        """The axes of the data that the result lacks."""
+        return frozenset()
+
     def attrs(self, op: Op, orders: Orders) -> Attrs:
         """Attributes of ``op`` rewritten for ``orders``."""
         return dict(op.attrs)
@@ -93,7 +97,7 @@ class AnyOrder(Layout):
     def orders(self, op: Op, port: int, order: Order) -> Orders | None:
         """The same order for every operand that has the rank of the data; None where ``last`` axes would move."""
         rank = op.inputs[self._data(op)].rank  # type: ignore[union-attr]
-        dropped = self._dropped(op)
+        dropped = self.dropped(op)
         if dropped and port < 0:
             order = _restore(order, dropped, rank)
         if len(order) != rank or order[rank - self.last :] != tuple(range(rank - self.last, rank)):
@@ -112,7 +116,8 @@ class AnyOrder(Layout):
     def _data(self, op: Op) -> int:
         return next(i for i in range(len(op.inputs)) if i not in self.fixed and op.inputs[i] is not None)
 
-    def _dropped(self, op: Op) -> frozenset[int]:
+    def dropped(self, op: Op) -> frozenset[int]:
+        """The reduced axes, unless they are kept."""
         if not self.drops or op.attrs.get("keepdims"):
             return frozenset()
         axes = op.attrs[self.drops]
@@ -181,6 +186,11 @@ class Gather(Layout):
         for a in order:
             result += range(axis, axis + width) if a == axis else [a if a < axis else a + width - 1]
         return {0: order, 1: natural(index.rank), ~0: tuple(result)}
+
+    def dropped(self, op: Op) -> frozenset[int]:
+        """The axis along which one place is picked."""
+        index = op.inputs[1]
+        return frozenset([op.attrs["axis"]]) if index is not None and index.rank == 0 else frozenset()
 
     def attrs(self, op: Op, orders: Orders) -> Attrs:
         """``axis`` by physical axes."""

@@ -53,6 +53,41 @@ IMAGES = {
         (1, 4, 8, 6, 3),
         (1, 2, 4, 3, 3),
     ),
+    "channels reduced and kept": (
+        f"g (float[1,3,8,6] x) => (int64[1,1,8,6] y) {{ {conv(3)} y = ArgMax <axis = 1, keepdims = 1> (c) }}",
+        (1, 8, 6, 3),
+        (1, 8, 6, 1),
+    ),
+    "a channel picked and put back": (
+        f"g (float[1,3,8,6] x) => (float[1,1,8,6] y) {{ {conv(3)} i = Constant <value = int64 {{1}}> ()"
+        " a = Constant <value = int64[1] {1}> () p = Gather <axis = 1> (c, i) y = Unsqueeze(p, a) }",
+        (1, 8, 6, 3),
+        (1, 8, 6, 1),
+    ),
+    "made grey before it is convolved": (
+        f"g (float[1,5,8,6] i) => (float[1,2,8,6] c) {{ k = Constant <value = int64 {{1}}> ()"
+        f" a = Constant <value = int64[1] {{1}}> () p = Gather <axis = 1> (i, k) x = Unsqueeze(p, a) {conv(1)} }}",
+        (1, 8, 6, 5),
+        (1, 8, 6, 2),
+    ),
+    "an operator with kernels in one order alone": (
+        f"g (float[1,3,8,6] x) => (float[1,2,8,6] y) {{ {conv(3)} y = Hardmax <axis = 1> (c) }}",
+        (1, 8, 6, 3),
+        (1, 8, 6, 2),
+    ),
+    "arithmetic alone": ("g (float[1,3,8,6] x) => (float[1,3,8,6] y) { y = Sigmoid(x) }", (1, 8, 6, 3), (1, 8, 6, 3)),
+    "flattened": (
+        "g (float[2,1,8,6] x) => (float[2,48] y) { f = Flatten(x) y = Relu(f) }",
+        (2, 8, 6, 1),
+        (2, 48),
+    ),
+    "cut into patches": (
+        "g (float[1,3,8,6] x) => (float[1,12,12] y) { s = Constant <value = int64[6] {1,3,4,2,3,2}> ()"
+        " t = Constant <value = int64[3] {1,12,12}> () p = Reshape(x, s)"
+        " q = Transpose <perm = [0,2,4,3,5,1]> (p) y = Reshape(q, t) }",
+        (1, 8, 6, 3),
+        (1, 12, 12),
+    ),
 }  # fmt: skip
 
 PLAIN = {
@@ -85,6 +120,25 @@ PLAIN = {
         (1, 8, 6, 3),
         (1, 1, 8, 6, 2),
     ),
+    "channels-last and flattened": (
+        "g (float[1,8,6,3] x) => (float[1,144] y) { f = Flatten(x) y = Relu(f) }",
+        (1, 8, 6, 3),
+        (1, 144),
+    ),
+    "a cache of four heads, each used twice": (
+        "g (float[1,4,5,8] x) => (float[1,8,5,5] y) { a = Constant <value = int64[1] {2}> ()"
+        " s = Constant <value = int64[5] {1,4,2,5,8}> () t = Constant <value = int64[4] {1,8,5,8}> ()"
+        " u = Unsqueeze(x, a) e = Expand(u, s) k = Reshape(e, t) q = Transpose <perm = [0,1,3,2]> (k)"
+        " y = MatMul(k, q) }",
+        (1, 4, 5, 8),
+        (1, 8, 5, 5),
+    ),
+    "anchors of a head": (
+        f"g (float[1,3,8,6] x) => (float[1,3,8,6,2] y) {{ {conv(3, 6)} s = Constant <value = int64[5] {{1,3,2,8,6}}> ()"
+        " r = Reshape(c, s) y = Transpose <perm = [0,1,3,4,2]> (r) }",
+        (1, 8, 6, 3),
+        (1, 3, 8, 6, 2),
+    ),
     "attention": (
         "g (float[1,2,4,8] x) => (float[1,2,4,4] y) { t = Transpose <perm = [0,1,3,2]> (x) m = MatMul(x, t)"
         " y = Softmax(m) }",
@@ -106,15 +160,33 @@ def test_nothing_moves_where_that_is_asked_for(text: str, given: tuple[int, ...]
     assert list(stored(text, io_layout="onnx").values()) == shapes
 
 
+@pytest.mark.parametrize("text, given, gives", IMAGES.values(), ids=IMAGES)
+def test_images_are_images_under_the_rule_of_onnx2tf(text: str, given: tuple[int, ...], gives: tuple[int, ...]) -> None:
+    assert list(stored(text, io_layout="channels-last").values()) == [given, gives]
+
+
+#: Outputs of what is no image, where its input is moved all the same: those whose axes are the input's follow it.
+FOLLOWING = {"a signal": (1, 4, 3), "resized channels-last": (1, 12, 3, 16)}
+
+
 @pytest.mark.parametrize("case", PLAIN)
 def test_every_input_is_moved_where_that_is_asked_for(case: str) -> None:
     text, _, gives = PLAIN[case]
+    gives = FOLLOWING.get(case, gives)
     graph = parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {text}').graph
     (name,) = [v.name for v in graph.input]
     batch, channels, *space = [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim]
     assert list(stored(text, io_layout="channels-last").values()) == [(batch, *space, channels), gives]
     kept = stored(text, io_layout="channels-last", keep_ncw_or_nchw_or_ncdhw_input_names=[name])
     assert kept[name] == (batch, channels, *space)
+
+
+def test_what_is_pinned_is_not_followed() -> None:
+    text, *_ = IMAGES["arithmetic alone"]
+    assert stored(text, keep_shape_absolutely_input_names=["x"]) == {"x": (1, 3, 8, 6), "y": (1, 3, 8, 6)}
+    signal = "g (float[1,3,8,6,4] x) => (float[1,3,8,6,4] y) { y = Relu(x) }"
+    assert stored(signal) == {"x": (1, 3, 8, 6, 4), "y": (1, 3, 8, 6, 4)}
+    assert stored(signal, channels_last_names=["x"]) == {"x": (1, 8, 6, 4, 3), "y": (1, 8, 6, 4, 3)}
 
 
 def test_what_lies_inside_does_not_decide() -> None:

@@ -1,0 +1,192 @@
+"""Which tensors are images, and what each of their axes is: followed from operators that say so.
+
+An axis has a letter (``NHWC``), and a tensor that has lost some axes, to a reduction or an index, has the letters that
+are left.  An axis of one element that comes back takes the letter that is missing: ``ArgMax`` with ``keepdims``, or a
+channel that is picked and unsqueezed, gives an image of one channel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from ..ir.dims import Shape
+from ..ir.graph import Graph, Op, Value
+from ..ir.orders import MatMul, every_port, natural, tensor
+
+#: ONNX operators whose first input and output are [N, C, ...] by definition.
+CHANNELLED = re.compile(
+    "(Fused|QLinear|Deform)?Conv(Integer|Transpose)?|(Average|Lp|Max|QLinearAverage|MaxRoi)Pool|MaxUnpool|RoiAlign"
+    "|(QLinear)?Global(Average|Lp|Max)Pool|(Batch|Group|Instance)Normalization|LRN|GridSample|DepthToSpace"
+    "|SpaceToDepth|Col2Im"
+)
+#: Those whose first input and output have the same axes by definition, though their kernels take one order only.
+KEPT = re.compile("Hardmax|Pad|Reduce.*|Resize|Slice|TopK|(Gather|Scatter)Elements|ScatterND")
+#: Those whose operands are matrices, or stacks of them.
+PRODUCTS = re.compile(".*MatMul.*|.*Attention")
+#: The axes of an image of each rank, channels-last.
+LETTERS = {3: "NWC", 4: "NHWC", 5: "NDHWC"}
+
+
+class Axes(NamedTuple):
+    """``here``: what the axes of a tensor are, in its order; ``image``: all of that image, channels-last."""
+
+    image: str
+    here: str
+
+    @property
+    def channels_first(self) -> bool:
+        """The whole image, with its channels second."""
+        return len(self.here) == len(self.image) and self.here[:2] == "NC"
+
+
+Found = dict[Value, set[Axes]]
+Seed = tuple[Value, Axes]
+
+
+def channels_first(value: Value) -> Seed:
+    """``value`` as an image whose second axis are the channels."""
+    image = LETTERS[value.rank]
+    return value, Axes(image, f"NC{image[1:-1]}")
+
+
+def follow(graph: Graph, seeds: Iterable[Seed]) -> Found:
+    """For every value that is one the axes of the image: the ``seeds`` and what has its axes from them."""
+    found: Found = {}
+    touching: dict[Value, list[tuple[Op, int]]] = {}
+    for op in graph.ops:
+        for port in every_port(op):
+            if (value := tensor(op, port)) is not None:
+                touching.setdefault(value, []).append((op, port))
+    alike = _alike(graph)
+    queue = deque(seeds)
+    while queue:
+        value, axes = queue.popleft()
+        if value.is_constant or axes in found.setdefault(value, set()):
+            continue
+        found[value].add(axes)
+        queue.extend((other, axes) for other in alike.get(value, ()))
+        for op, port in touching.get(value, ()):
+            queue.extend(_through(op, port, axes))
+    return found
+
+
+def seeds(graph: Graph) -> Iterator[Seed]:
+    """What kernels and ONNX's operators say of their own operands."""
+    for op in graph.ops:
+        if op.kind.layout.channels_last:
+            for port in (0, ~0):
+                if (value := tensor(op, port)) is not None and value.rank in LETTERS:
+                    yield value, Axes(LETTERS[value.rank], LETTERS[value.rank])
+        if op.origin:
+            ends = _ends(graph, op)
+            if CHANNELLED.fullmatch(op.origin.op_type) or (op.origin.op_type == "Resize" and _resizes_space(ends)):
+                yield from (channels_first(value) for value in ends if value.rank in LETTERS)
+
+
+def operands(graph: Graph) -> set[Value]:
+    """What an operator says to be no image: weights, grids, and what ends in the two axes of a matrix of a product."""
+    origins = {op.origin for op in graph.ops if op.origin}
+    named = {n for o in origins if PRODUCTS.fullmatch(o.op_type) for n in (*o.inputs, *o.outputs)}
+    named |= {n for o in origins if CHANNELLED.fullmatch(o.op_type) for n in o.inputs[1:]}
+    queue = [graph.tensors[name] for name in named if name in graph.tensors]
+    touching: dict[Value, list[Op]] = {}
+    for op in filter(_keeps_matrices, graph.ops):
+        for value in (*op.uses(), *op.outputs):
+            touching.setdefault(value, []).append(op)
+    found: set[Value] = set()
+    while queue:
+        value = queue.pop()
+        if value not in found and not value.is_constant and value.rank >= 2:
+            found.add(value)
+            queue += [other for op in touching.get(value, ()) for other in (*op.uses(), *op.outputs)]
+    return found
+
+
+def _keeps_matrices(op: Op) -> bool:
+    """True where the last two axes of every operand and result are the same."""
+    if not op.kind.is_view:
+        return not op.kind.layout.anchored and not op.kind.layout.dropped(op)
+    rank = op.outputs[0].rank
+    if op.kind.permutes:
+        return {*op.attrs["perm"][-2:]} == {*range(rank)[-2:]}
+    x = op.inputs[0]
+    return x is not None and x.shape[-2:] == op.outputs[0].shape[-2:]
+
+
+def _ends(graph: Graph, op: Op) -> list[Value]:
+    """The first input and output of the ONNX node that ``op`` was made for."""
+    assert op.origin is not None
+    names = [*op.origin.inputs[:1], *op.origin.outputs[:1]]
+    return [graph.tensors[name] for name in names if name in graph.tensors]
+
+
+def _alike(graph: Graph) -> dict[Value, list[Value]]:
+    """Ends of ONNX nodes that keep the axes of their first input."""
+    found: dict[Value, list[Value]] = {}
+    for op in graph.ops:
+        if op.origin and KEPT.fullmatch(op.origin.op_type):
+            ends = _ends(graph, op)
+            if len(ends) == 2 and ends[0].rank == ends[1].rank:
+                found.setdefault(ends[0], []).append(ends[1])
+                found.setdefault(ends[1], []).append(ends[0])
+    return found
+
+
+def _resizes_space(ends: list[Value]) -> bool:
+    """True where a Resize, which any axis may take part in, leaves the second alone and not the last."""
+    return len(ends) == 2 and ends[0].shape[1] == ends[1].shape[1] and ends[0].shape[-1] != ends[1].shape[-1]
+
+
+def _through(op: Op, port: int, axes: Axes) -> Iterator[Seed]:
+    """The other tensors of ``op`` where every axis stays what it is, or goes, or is of one element."""
+    if op.kind.is_view:
+        yield from _renamed(op, port, axes)
+    elif (dropped := op.kind.layout.dropped(op)) and port in (0, ~0):
+        x, y = op.inputs[0], op.outputs[0]
+        assert x is not None
+        if port == 0:
+            yield y, axes._replace(here="".join(a for i, a in enumerate(axes.here) if i not in dropped))
+        else:
+            left = iter(axes.here)
+            yield from _filled(x, axes, ["" if i in dropped else next(left) for i in range(x.rank)])
+    elif not op.kind.layout.anchored and not isinstance(op.kind.layout, MatMul):
+        order = sorted(range(len(axes.here)), key=lambda i: axes.image.index(axes.here[i]))
+        for other, follows in (op.kind.layout.orders(op, port, tuple(order)) or {}).items():
+            reached = tensor(op, other)
+            if reached is not None and len(follows) == len(order):
+                letter = {physical: axes.here[logical] for physical, logical in zip(follows, order, strict=True)}
+                yield reached, axes._replace(here="".join(letter[i] for i in natural(reached.rank)))
+
+
+def _renamed(op: Op, port: int, axes: Axes) -> Iterator[Seed]:
+    """Through a TRANSPOSE, or a RESHAPE that only adds and removes axes of one element."""
+    here, other = tensor(op, port), tensor(op, ~0 if port >= 0 else 0)
+    assert here is not None and other is not None
+    if op.kind.permutes:
+        perm = op.attrs["perm"]
+        places = perm if port >= 0 else [perm.index(i) for i in range(len(perm))]
+        yield other, axes._replace(here="".join(axes.here[i] for i in places))
+    elif _extents(here.shape) == _extents(other.shape):
+        left = [*zip(axes.here, here.shape, strict=True)]
+        letters = []
+        for extent in other.shape:
+            if extent != 1:  # what is of one element before it has no counterpart
+                left = left[next(i for i, (_, d) in enumerate(left) if d != 1) :]
+            letters.append(left.pop(0)[0] if left and (left[0][1] != 1) == (extent != 1) else "")
+        yield from _filled(other, axes, letters)
+
+
+def _extents(shape: Shape) -> list[object]:
+    return [d for d in shape if d != 1]
+
+
+def _filled(value: Value, axes: Axes, letters: list[str]) -> Iterator[Seed]:
+    """``value`` whose axes are ``letters``, where those that have none ("") can only be the missing ones."""
+    missing = [a for a in axes.image if a not in letters]
+    gaps = letters.count("")
+    if gaps == 0 or (gaps <= len(missing) and (len(missing) == 1 or "C" not in missing)):
+        new = iter(missing)
+        yield value, axes._replace(here="".join(a or next(new) for a in letters))
