@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 LARGE_FILE = 1 << 26
 DEVICE_KINDS = ["float32"]  # what is written for a device, besides what is asked for
+SHOWN = 8  # names that the signature cannot have, in a line
 JUDGED = 4  # calibration samples on which quantised files are judged
 
 
@@ -269,6 +270,7 @@ class _Conversion:
             "model": str(self.source) if isinstance(self.source, Path) else self.stem,
             "inputs": [asdict(i) for i in ends],
             "outputs": [asdict(o) for o in results],
+            "signature": self.signature([*inputs, *program.outputs]),
             "files": {p.name: p.stat().st_size for p in files.values() if p.is_file()},
             "options": asdict(self.tuning)
             | {"pins": self.options.pins, "io_layout": self.options.io_layout}
@@ -376,6 +378,14 @@ class _Conversion:
         cut(part, *ends)
         return validation.Reference.of(passes.to_proto(part), part)
 
+    def signature(self, names: list[str]) -> dict[str, str]:
+        """What TensorFlow's signature calls the inputs and outputs; nothing where no file has one."""
+        if not {"saved_model", "frozen"} & {row.checked_as for row in self.wanted}:
+            return {}
+        from .emitters.saved_model import signature_keys
+
+        return signature_keys(names)
+
     def write_page(self, text: str) -> None:
         """The page of the check; an older one stays where that cannot be."""
         try:
@@ -391,6 +401,9 @@ class _Conversion:
             log.debug(f"pass {line['name']}: {'; '.join(line['notes']) or 'nothing to do'} ({line['seconds']:.3f} s)")
         for line in [*(f"input  {end}" for end in result.inputs), *(f"output {end}" for end in result.outputs)]:
             log.info(line)
+        if renamed := [f"{name} is {key}" for name, key in report["signature"].items() if name != key]:
+            rest = ", ... (signature in the report)" if len(renamed) > SHOWN else ""
+            log.info(f"names in TensorFlow's signature, which takes identifiers: {', '.join(renamed[:SHOWN])}{rest}")
         moves = f"{len(report['layout']['transposes'])} transposes ({report['layout']['emitted_bytes']} bytes)"
         log.info(f"{sum(report['operators'].values())} operators, {moves}")
         if self.folder is not None:

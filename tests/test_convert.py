@@ -279,6 +279,18 @@ def test_names_are_kept_as_onnx_has_them(tmp_path: Path) -> None:
     assert result.exit_code == 0
 
 
+def test_names_that_a_signature_cannot_have_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    text = '"" (float[2] "s.x", float[2] s_x, float[2] plain) => (float[2] "40") { "40" = Sum("s.x", s_x, plain) }'
+    source = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {text}')
+    names = {"s.x": "s_x_1", "s_x": "s_x", "plain": "plain", "40": "tensor_40"}
+    result = quiet(source, outputs=("saved_model",), non_verbose=False)
+    assert result.exit_code == 0 and result.report["signature"] == names
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if "signature" in line]
+    assert told.endswith(": s.x is s_x_1, 40 is tensor_40")
+    assert quiet(source, outputs=("float32",), non_verbose=False).report["signature"] == {}
+    assert "signature" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("order", ["ONNX", "stored"])
 def test_own_test_data(path: Path, tmp_path: Path, order: str) -> None:
     array = np.random.default_rng(0).random((2, 3, 12, 10), np.float32)

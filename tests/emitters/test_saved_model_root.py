@@ -47,12 +47,22 @@ def test_the_weights_are_variables(folder: Path) -> None:
     assert held == sorted(c.size for c in constants)
 
 
-def test_the_root_is_called_with_tensors_a_list_or_a_mapping(folder: Path) -> None:
+def test_the_root_is_called_with_tensors_or_a_list(folder: Path) -> None:
     feeds = two_inputs()[1]
     loaded = tf.saved_model.load(str(folder))
     named = saved_model.load(folder)(feeds)
-    for results in (loaded(feeds["z"], feeds["a"]), loaded.serving_default([feeds["z"], feeds["a"]]), loaded(feeds)):
+    for results in (loaded(feeds["z"], feeds["a"]), loaded.serving_default([feeds["z"], feeds["a"]])):
         for name, tensor in zip(["sum", "half"], results, strict=True):
+            np.testing.assert_array_equal(tensor, named[name])
+
+
+def test_what_is_given_by_name_comes_by_name(folder: Path) -> None:
+    feeds = two_inputs()[1]
+    loaded = tf.saved_model.load(str(folder))
+    named = saved_model.load(folder)(feeds)
+    for results in (loaded(feeds), loaded(**feeds), loaded.serving_default(**feeds), loaded.serve(feeds)):
+        assert results.keys() == named.keys()
+        for name, tensor in results.items():
             np.testing.assert_array_equal(tensor, named[name])
 
 
@@ -61,7 +71,9 @@ def test_one_result_is_a_tensor(tmp_path: Path) -> None:
     saved_model.write(graph, tmp_path)
     loaded = tf.saved_model.load(str(tmp_path))
     result = loaded.serving_default(*feeds.values())
-    assert result.shape == saved_model.load(tmp_path)(feeds)["out0"].shape
+    np.testing.assert_array_equal(result, saved_model.load(tmp_path)(feeds)["out0"])
+    for named in (loaded(feeds), loaded(**feeds)):
+        assert named.keys() == {"out0"} and np.array_equal(named["out0"], result)
 
 
 def test_it_is_trained(folder: Path) -> None:
@@ -99,6 +111,17 @@ def test_a_layer_of_keras_wraps_it(folder: Path) -> None:
     expected = saved_model.load(folder)(feeds)
     assert len(layer.trainable_weights) == 4
     np.testing.assert_allclose(layer([feeds["z"], feeds["a"]])[0], expected["sum"], rtol=1e-6)
+    assert layer(feeds).keys() == keras.layers.TFSMLayer(str(folder))(feeds).keys() == expected.keys()
+
+
+def test_a_model_of_keras_holds_it(folder: Path) -> None:
+    keras = pytest.importorskip("keras")
+    feeds = two_inputs()[1]
+    inputs = {name: keras.Input(batch_shape=(None, *x.shape[1:]), name=name) for name, x in feeds.items()}
+    model = keras.Model(inputs, keras.layers.TFSMLayer(str(folder), call_endpoint="serving_default")(inputs))
+    results = model.predict(feeds, verbose=0)
+    for name, expected in saved_model.load(folder)(feeds).items():
+        np.testing.assert_allclose(results[name], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("quantised", [False, True], ids=["float", "with a representative data set"])

@@ -1,7 +1,8 @@
 """The loaded SavedModel as an object: its attributes, and which variables its functions read.
 
 root  .variables, .trainable_variables   list of variables
-      .__call__, .serving_default        function, with a concrete one for every form of its arguments
+      .__call__, .serve (which Keras looks for), .serving_default
+                                         function, with a concrete one for every form of its arguments
       .signatures                        the concrete function of each signature
 """
 
@@ -43,7 +44,7 @@ def graph(exports: Exports, signature_key: str, labels: Sequence[str]) -> Proto:
         found.nodes[place].user_object.version.producer = found.nodes[place].user_object.version.min_consumer = 1
     called, bare = found.nodes[FUNCTION].function, found.nodes[SIGNATURE].bare_concrete_function
     called.concrete_functions.extend(f.name for f in forms)
-    called.function_spec.CopyFrom(_specification(varargs=text("feeds")))
+    called.function_spec.CopyFrom(_specification(varargs=text("feeds"), varkw=text("named")))
     bare.concrete_function_name = signature.name
     bare.argument_keywords.extend(key for key, _ in signature.inputs)
     bare.function_spec.CopyFrom(_specification(kwonlyargs=listing([text(key) for key, _ in signature.inputs])))
@@ -72,7 +73,8 @@ def checkpoint(signature_key: str, labels: Sequence[str]) -> bytes:
 
 def _edges(signature_key: str, count: int) -> dict[int, dict[str, int]]:
     """The attributes of each object that has some."""
-    root = {"variables": VARIABLES, "trainable_variables": VARIABLES, "__call__": FUNCTION, signature_key: FUNCTION}
+    root = {"variables": VARIABLES, "trainable_variables": VARIABLES}
+    root |= dict.fromkeys(("__call__", "serve", signature_key), FUNCTION)
     return {
         0: root | {"signatures": SIGNATURES},
         VARIABLES: {str(i): FIRST + i for i in range(count)},
