@@ -205,6 +205,8 @@ _OURS = [
         _set("--calibration-bgr", "calibration_bgr", "the model takes blue first", True, reader="quantisation"),
         _set("--random-calibration", "random_calibration", "noise instead of data, for a first look", True,
              reader="quantisation"),
+        _set("--picture-calibration", "picture_calibration", "made pictures instead, where no data is given and every "
+             "input is one: what compat does, as onnx2tf has pictures of its own", True, reader="quantisation"),
         _set("--min-sqnr DB", "min_sqnr", "keep operations in 16 bits or float until every output has it",
              _number(words.limit), reader="quantisation", form="float"),
         _set("--min-agreement SHARE", "min_agreement", "the same, of samples with the same argmax: 0.99",
@@ -232,9 +234,9 @@ _OURS = [
     ),
     *_group(
         "layout",
-        _set("--io-layout", "io_layout", "of inputs and outputs. auto, the default: channels-last for images, which a "
-             "convolution or the like reads or gives, or which have 1, 3 or 4 channels and are nothing else; "
-             "channels-last: for every input of rank 3 to 5, and outputs that keep its axes; onnx: nothing is moved",
+        _set("--io-layout", "io_layout", "of inputs and outputs. auto, the default without compat: channels-last for "
+             "images, which a convolution or the like reads or gives, or which have 1, 3 or 4 channels and are nothing "
+             "else; channels-last: for every input of rank 3 to 5, and outputs that keep its axes; onnx: none moved",
              _text, choices=IO_LAYOUTS),
         *(
             _set(f"{flags} NAME...", "pins", meaning, _pinned("onnx"), form=_NAMES)

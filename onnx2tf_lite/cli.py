@@ -21,6 +21,7 @@ import argparse
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NoReturn
 
 from .aliases import ALIASES
@@ -113,19 +114,30 @@ def _converter() -> Callable[..., ConversionResult]:
     return convert
 
 
-def make() -> Command:
+def make(note: str = "") -> Command:
     """The command line of the table as it is now."""
     rows = [row.option for row in ALIASES.values()]
-    usage = "onnx2tf -i FILE [-o FOLDER] [options]"
-    return command(run, *ENDS, *rows, *INFORMATION, name="onnx2tf", usage=usage, exact=True, version="-V --version")
+    usage, version = "onnx2tf -i FILE [-o FOLDER] [options]", "-V --version"
+    parts = [*ENDS, *rows, *INFORMATION]
+    return command(run, *parts, name="onnx2tf", usage=usage, exact=True, version=version, note=note)
 
 
 main = make()
 
 
+def installed(argv: Sequence[str] | None = None) -> int:
+    """The command as it is installed: with the distribution ``compat/`` beside it, whose callers rely on the defaults
+    of onnx2tf, it has these, and says so."""
+    if find_spec("onnx2tf_lite_compat") is None:
+        return main(argv)
+    from onnx2tf_lite_compat import DEFAULTS, NOTE  # type: ignore[import-not-found, unused-ignore]
+
+    return make(NOTE)(argv, **DEFAULTS)
+
+
 def program(argv: Sequence[str] | None = None) -> NoReturn:
     """The command as a process of its own, which ends with it."""
-    leave(main(argv))
+    leave(installed(argv))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,7 +16,6 @@ import onnx
 import onnx_graphsurgeon as gs
 
 from . import compile, emitters, passes, quantization, validation
-from .aliases import ALIASES
 from .commands.strict import to_json
 from .commands.terminal import Terminal
 from .delivery import deliver, workshop
@@ -25,11 +23,12 @@ from .emitters import EMITTERS, Emitter
 from .errors import ConversionError, Problem, ToolError, boundary, did_you_mean
 from .ir.graph import Graph, Placement
 from .model.write import atomic
-from .options import Options, resolve
+from .options import Options, explained, resolve
 from .passes.shapes import cut
 from .quantization import RECIPES
 from .report import TensorInfo, operators
 from .targets import WANTED
+from .validation.inputs import NORMALISED, describe
 
 if TYPE_CHECKING:
     from .quantization import Quantiser
@@ -84,6 +83,7 @@ class ConversionResult:
         return 0 if self.check.ok else 2
 
 
+@explained
 def convert(
     input_onnx_file_path: str | os.PathLike[str] = "",
     output_folder_path: str | os.PathLike[str] = "saved_model",
@@ -115,26 +115,6 @@ def convert(
     return _Conversion(source, stem, Path(output_folder_path) if asked.save else None, asked).run()
 
 
-def _literal(text: str) -> str:
-    """A star in a docstring is no emphasis."""
-    return text.replace("*", "\\*")
-
-
-def _explain() -> None:
-    """The keywords of the table as parameters of :func:`convert`, for `help`, editors and `inspect.signature`."""
-    own = inspect.signature(convert)
-    rows = [row for row in ALIASES.values() if row.sets]
-    only = inspect.Parameter.KEYWORD_ONLY
-    keywords = [inspect.Parameter(row.keyword, only, default=None, annotation=row.form) for row in rows]
-    *first, others = own.parameters.values()
-    convert.__dict__["__signature__"] = own.replace(parameters=[*first, *keywords, others])
-    lines = [f":param {row.keyword}: {_literal(row.option.help)}." for row in rows]
-    convert.__doc__ = "\n".join([inspect.cleandoc(convert.__doc__ or ""), *lines])
-
-
-_explain()
-
-
 @dataclass
 class _Conversion:
     """One run.  ``folder``: None where nothing is to be written."""
@@ -146,6 +126,7 @@ class _Conversion:
 
     def __post_init__(self) -> None:
         o = self.options
+        self.name = str(self.source) if isinstance(self.source, Path) else self.stem
         self.besides: list[str] = []  # names of files that no kind of output is
         self.log = Terminal(o.verbosity, listener=o.listener)
         for warning in o.warnings:
@@ -165,6 +146,8 @@ class _Conversion:
         self.quantises = any(row.branch in RECIPES for row in self.wanted)
         calibrated = o.calibration is not None or bool(o.calibration_parts) or o.random_calibration
         self.quantiser = self._quantiser() if self.quantises or calibrated else None
+        integers = any(row.branch in RECIPES and RECIPES[row.branch].activations is not None for row in self.wanted)
+        self.drawn = o.picture_calibration and integers and not calibrated
         if self.quantiser and self.quantiser.data.given and not self.quantises:
             self.log.warn("the calibration data is not used: no quantised file is asked for (-oiqt, --outputs)")
         self.settings = compile.Settings(
@@ -267,7 +250,7 @@ class _Conversion:
         ends = [TensorInfo.of(n, program.places[n]) for n in inputs]
         results = [TensorInfo.of(n, program.places[n]) for n in program.outputs]
         report = {
-            "model": str(self.source) if isinstance(self.source, Path) else self.stem,
+            "model": self.name,
             "inputs": [asdict(i) for i in ends],
             "outputs": [asdict(o) for o in results],
             "signature": self.signature([*inputs, *program.outputs]),
@@ -299,7 +282,7 @@ class _Conversion:
         """The laid-out, fused program, and what tuning did.  The check begins."""
         log = self.log
         with log.stage("load"), boundary("model"):
-            model = passes.load(self.source, log.warn)
+            model = self.resized(passes.load(self.source, log.warn))
             for tensor in model.inputs:
                 if tensor.shape is None and tensor.name in self.tuning.input_shapes:
                     tensor.shape = list(self.tuning.input_shapes[tensor.name])
@@ -307,6 +290,9 @@ class _Conversion:
             if missing := sorted(self.tuning.keep_nodes - nodes):
                 what = "no node has this name"
                 raise ConversionError(*(Problem(f"keep_nodes '{n}'", what, did_you_mean(n, nodes)) for n in missing))
+            if self.quantiser is not None and self.drawn:
+                ranges = {s.name: s.pixels for s in describe(model) if s.pixels != NORMALISED}
+                self.quantiser.data = replace(self.quantiser.data, made=ranges)
             if self.check is not None:  # inputs are chosen later where something is quantised
                 kinds = {} if self.quantises else {row.name: row.checked_as for row in self.wanted}
                 begun = validation.beside.Beside(self.reference(model), self.check, kinds)
@@ -317,6 +303,20 @@ class _Conversion:
         for warning in self.settings.warnings:
             log.warn(warning)
         return graph, tuned
+
+    def resized(self, model: gs.Graph) -> gs.Graph:
+        """The model; where inputs are to have other numbers than it declares, with these carried through it."""
+        if not self.tuning.input_shapes:
+            return model
+        from .tools._extents import carried, contradicting
+
+        declared = {t.name: t.shape for t in model.inputs}
+        if not (other := contradicting(declared, self.tuning.input_shapes)):
+            return model
+        for name, shape in other.items():
+            self.log.warn(f"input '{name}' is {declared[name]} in the model and becomes {shape}, as is asked for")
+        self.source = carried(self.source, other)
+        return passes.load(self.source, self.log.warn)
 
     def _check_on_samples(self, graph: Graph) -> None:
         """Quantised files are judged on what they are calibrated for, where no other inputs are given."""
@@ -399,6 +399,8 @@ class _Conversion:
         log, report, found = self.log, result.report, result.check
         for line in report["passes"]:
             log.debug(f"pass {line['name']}: {'; '.join(line['notes']) or 'nothing to do'} ({line['seconds']:.3f} s)")
+        if self.options.io_layout != "auto":
+            log.info(f"inputs and outputs are stored by the rule --io-layout {self.options.io_layout}")
         for line in [*(f"input  {end}" for end in result.inputs), *(f"output {end}" for end in result.outputs)]:
             log.info(line)
         if renamed := [f"{name} is {key}" for name, key in report["signature"].items() if name != key]:

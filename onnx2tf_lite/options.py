@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from numpy.typing import ArrayLike
 
@@ -12,6 +14,8 @@ from .aliases import ALIASES, CHECKS, IO_LAYOUTS, OUTER, SIMPLIFY, Alias
 from .commands.terminal import LEVELS
 from .errors import ConversionError, Problem, nearest
 from .onnx2tf_options import is_default
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Options:
     ``calibration_parts``  the same, a row for each input: name, .npy, perhaps mean and deviation
     ``calibration_mean``, ``calibration_std``, ``calibration_bgr``  of the images in the folder
     ``random_calibration``  noise instead
+    ``picture_calibration``  made pictures, where there is nothing else to take ranges from
     ``min_sqnr``, ``min_agreement``  what mixed precision has to reach
     ``per_channel``      a scale for each output channel of weights
     ``input_dtype``, ``output_dtype``  of ``full_integer_quant``
@@ -68,6 +73,7 @@ class Options:
     calibration_std: ArrayLike = 1.0
     calibration_bgr: bool = False
     random_calibration: bool = False
+    picture_calibration: bool = False
     min_sqnr: float | None = None
     min_agreement: float | None = None
     per_channel: bool = True
@@ -111,6 +117,30 @@ class Options:
                 raise ConversionError(Problem(f"{name} {value!r}", "is unknown", remedy))
         if self.outputs == ():
             raise ConversionError("outputs is empty: there is nothing to write")
+
+
+def explained(function: _Function) -> _Function:
+    """``function`` with the keywords of the table as its parameters, for `help`, editors and `inspect.signature`; it
+    says in words what it takes by position."""
+    own = inspect.signature(function)
+    *first, others = own.parameters.values()
+    placed = [p.name for p in first if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+    @functools.wraps(function)
+    def asked(*given: object, **keywords: object) -> object:
+        if len(given) > len(placed):
+            what = f"{len(placed)} arguments by position, {' and '.join(placed)}, and all others by name"
+            raise TypeError(f"{function.__name__}() takes {what}; {len(given)} were given by position")
+        return function(*given, **keywords)
+
+    rows = [row for row in ALIASES.values() if row.sets]
+    only = inspect.Parameter.KEYWORD_ONLY
+    named = [inspect.Parameter(row.keyword, only, default=None, annotation=row.form) for row in rows]
+    asked.__dict__["__signature__"] = own.replace(parameters=[*first, *named, others])
+    literal = {row.keyword: row.option.help.replace("*", "\\*") for row in rows}  # a star is no emphasis
+    lines = [f":param {name}: {text}." for name, text in literal.items()]
+    asked.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), *lines])
+    return cast("_Function", asked)
 
 
 def resolve(given: Mapping[str, object]) -> Options:

@@ -243,14 +243,35 @@ def test_shape_and_layout_of_the_input(path: Path, tmp_path: Path, options: dict
         assert result.check is not None and result.check.samples[0] == {"image": (7, 3, 12, 10)}
 
 
+def test_other_extents_than_the_model_declares_are_carried_through() -> None:
+    """The Reshape holds the number of places; the files are compared with the model of the new size."""
+    text = """g (float[1,2,8,6] x) => (float[1,2,48] y) { p = MaxPool <kernel_shape = [1,1]> (x)
+        s = Constant <value = int64[3] {1,2,48}> () y = Reshape(p, s) }"""
+    source = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {text}')
+    result = quiet(source, overwrite_input_shape=["x:1,2,4,10"])
+    assert [end.onnx_shape for end in (*result.inputs, *result.outputs)] == [(1, 2, 4, 10), (1, 2, 40)]
+    assert result.exit_code == 0 and any(
+        "[1, 2, 8, 6] in the model and becomes [1, 2, 4, 10]" in w for w in result.warnings
+    )
+    assert [d.dim_value for d in source.graph.input[0].type.tensor_type.shape.dim] == [1, 2, 8, 6]
+
+
+def test_extents_that_weights_contradict_are_an_error_that_names_the_node() -> None:
+    text = """g (float[1,6] x) => (float[1,2] y) { w = Constant <value = float[6,2] {1,2,3,4,5,6,7,8,9,0,1,2}> ()
+        [product] y = MatMul(x, w) }"""
+    source = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {text}')
+    with pytest.raises(ConversionError, match=r"declares other extents, and cannot have these.*product.*-> export"):
+        quiet(source, overwrite_input_shape=["x:1,7"])
+
+
 def test_layout_of_an_output(tmp_path: Path) -> None:
     proto = model("g (float[1,3,8,6] x) => (float[1,4,8,6] y) { y = Conv<pads=[1,1,1,1]>(x, w) }", w=(4, 3, 3, 3))
     assert quiet(proto).outputs[0].shape == (1, 8, 6, 4)
     assert quiet(proto, keep_shape_absolutely_output_names=["y"]).outputs[0].shape == (1, 4, 8, 6)
-    relu = model("g (float[1,3,8,6] x) => (float[1,3,8,6] y) { y = Relu(x) }")
-    assert quiet(relu).outputs[0].shape == (1, 3, 8, 6), "nothing asks for another order"
+    relu = model("g (float[1,5,8,6] x) => (float[1,5,8,6] y) { y = Relu(x) }")
+    assert quiet(relu).outputs[0].shape == (1, 5, 8, 6), "nothing asks for another order"
     forced = quiet(relu, channels_last_names=["x", "y"])
-    assert forced.inputs[0].shape == forced.outputs[0].shape == (1, 8, 6, 3) and forced.exit_code == 0
+    assert forced.inputs[0].shape == forced.outputs[0].shape == (1, 8, 6, 5) and forced.exit_code == 0
 
 
 def test_part_of_a_model(path: Path, tmp_path: Path) -> None:
@@ -348,6 +369,33 @@ def test_all_that_is_wrong_is_said_at_once(path: Path) -> None:
     with pytest.raises(ConversionError) as error:
         quiet(path, check="none", html="page.html", input_tflite_file_path="m.tflite", batch_size="two")
     assert len(error.value.problems) == 3
+
+
+def test_what_is_given_by_position_is_said_in_words(path: Path) -> None:
+    with pytest.raises(TypeError, match="input_onnx_file_path and output_folder_path, and all others by name; 3 were"):
+        convert(path, "out", True)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_data_from_a_pipe(path: Path, tmp_path: Path, kind: str) -> None:
+    """As the shell's <(...) gives it: numpy would go back in it."""
+    array, pipe = np.ones((2, 3, 12, 10), np.float32), tmp_path / "pipe"
+    np.save(tmp_path / "data.npy", array)
+    np.savez(tmp_path / "data.npz", image=array)
+    os.mkfifo(pipe)
+    with subprocess.Popen(f"cat data.{kind} > pipe", shell=True, cwd=tmp_path):
+        assert quiet(path, test_data_nhwc_path=str(pipe)).exit_code == 0
+    rows = [["image", str(pipe)]] if kind == "npy" else None
+    with subprocess.Popen(f"cat data.{kind} > pipe", shell=True, cwd=tmp_path):
+        given = {"calibration": str(pipe)} if rows is None else {"custom_input_op_name_np_data_path": rows}
+        assert quiet(path, outputs=("integer_quant",), check="none", **given).exit_code == 0
+
+
+def test_an_input_that_is_an_output_is_no_layer() -> None:
+    text = "g (float[2] x, float[2] z) => (float[2] x, float[2] y) { y = Relu(z) }"
+    source = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 18]> {text}')
+    (file,) = quiet(source).check.files  # type: ignore[union-attr]
+    assert "1 of 1 layers" in file.verdict and "not reached" not in file.verdict
 
 
 def test_help_lists_every_keyword() -> None:

@@ -1,4 +1,4 @@
-"""``python -m onnx2tf``: the command ``onnx2tf``, with the layout of inputs that its callers rely on."""
+"""``python -m onnx2tf``: the command ``onnx2tf``, with what its callers rely on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from onnx2tf_lite import cli
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """As :func:`onnx2tf_lite.cli.main`; every input of rank 3 to 5 is channels-last unless the words say otherwise."""
-    return cli.main(words, io_layout="channels-last")
+    """As :func:`onnx2tf_lite.cli.main`, with the defaults of ``onnx2tf_lite_compat`` unless the words say otherwise."""
+    return cli.installed(words)
 
 
 if __name__ == "__main__":

@@ -28,11 +28,12 @@ class Command:
     def __init__(self, function: Function, rows: Sequence[Option], show: Function | None, **settings: Any):
         self.function, self.rows, self.show = function, rows, show
         self.name = settings.pop("name", "") or function.__module__.rpartition(".")[2]
-        self.version = settings.pop("version", "--version")
+        self.version, self.note = settings.pop("version", "--version"), settings.pop("note", "")
         self.settings = settings
         doc = inspect.cleandoc(settings.pop("doc", None) or sys.modules[function.__module__].__doc__ or "")
         start = doc.find("\nexamples:")
         self.description, self.epilog = (doc, "") if start < 0 else (doc[:start].rstrip(), doc[start:].strip())
+        self.description += f"\n\n{self.note}" if self.note else ""
 
     def parser(self, prog: str = "") -> Parser:
         """The argparse parser of the rows, for the command or for a subcommand of that ``prog``."""
@@ -48,7 +49,7 @@ class Command:
             if row.group not in groups:
                 groups[row.group] = parser.add_argument_group(row.group)
             row.add_to(groups[row.group])
-        parser.add_version(self.version)
+        parser.add_version(self.version, self.note)
 
     def keywords(self, parser: argparse.ArgumentParser, found: argparse.Namespace) -> Settings:
         """The function's keyword arguments; a value that cannot be read ends the process as argparse does."""
@@ -82,7 +83,7 @@ def command(
     The docstring of the function (or of those that the command ``explains``) gets what the rows say of its parameters.
 
     ``settings``: ``name`` (default: that of the module), ``doc`` (its docstring), ``usage``, ``exact`` (see
-    :class:`Parser`), ``version``, the flags that ask for it.
+    :class:`Parser`), ``version``, the flags that ask for it, ``note``, a sentence that goes with it and with the help.
     """
     for known in explains or [function]:
         text = "\n".join(_explained(known, rows))

@@ -88,12 +88,13 @@ class Formatter(argparse.HelpFormatter):
 
 
 class Version(argparse.Action):
-    """Asks for the version when it is wanted: that takes longer than all the rest of the help."""
+    """Asks for the version when it is wanted: that takes longer than all the rest of the help.  ``const``: what is said
+    besides."""
 
     def __call__(self, parser: argparse.ArgumentParser, *others: object) -> None:
         from importlib.metadata import version
 
-        print(f"{parser.prog} {version('onnx2tf_lite')}")
+        print(f"{parser.prog} {version('onnx2tf_lite')}", *([f"({self.const})"] if self.const else ()))
         parser.exit()
 
 
@@ -117,9 +118,10 @@ class Parser(argparse.ArgumentParser):
         self.exact = exact
         self._negative_number_matcher = _NUMBER
 
-    def add_version(self, flags: str = "--version") -> None:
-        """A flag that prints the version of the package and ends."""
-        self.add_argument(*flags.split(), action=Version, nargs=0, default=argparse.SUPPRESS, help="print the version")
+    def add_version(self, flags: str = "--version", note: str = "") -> None:
+        """A flag that prints the version of the package, and a note, and ends."""
+        what, unset = "print the version", argparse.SUPPRESS
+        self.add_argument(*flags.split(), action=Version, nargs=0, const=note, default=unset, help=what)
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """As argparse does, of words in which long flags are written as in the table."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,8 +16,10 @@ from ..errors import ConversionError, Problem
 from ..ir.graph import Graph
 from ..validation import images, inputs
 from ..validation.inputs import InputSpec
+from . import pictures
 
 RANDOM = 32  # samples, where random ones are asked for
+ARCHIVE, REMEDY = "is an .npz file", "give it with --calibration, or an .npy file"
 HELP = (
     "give some: --calibration inputs.npz (arrays by input name), inputs.npy or a folder of images, or for each input "
     "-cind NAME FILE.npy; 20 to 200 samples as in use. --random-calibration takes noise instead: for a first look only"
@@ -42,7 +45,7 @@ class InputSamples:
             raise ConversionError(Problem(where, f"cannot be read: {error}", "give an .npy file")) from error
         if not isinstance(loaded, np.ndarray):
             where = f"calibration data '{self.array}'"
-            raise ConversionError(Problem(where, "is an .npz file", "give it with --calibration, or an .npy file"))
+            raise ConversionError(Problem(where, ARCHIVE, REMEDY))
         return loaded
 
 
@@ -53,6 +56,7 @@ class CalibrationData:
     ``parts``         by input name ('' for the one input)
     ``folder``        of images instead, of which ``(pixel / 255 - mean) / std`` is taken; ``bgr``: in that order
     ``random``        seeded noise instead, on request only
+    ``made``          pictures instead, where a caller's way of asking means that: the ranges that the model says
     """
 
     parts: Mapping[str, InputSamples] = field(default_factory=dict)
@@ -61,6 +65,7 @@ class CalibrationData:
     std: ArrayLike = 1.0
     bgr: bool = False
     random: bool = False
+    made: pictures.Ranges | None = None
 
     @classmethod
     def of(cls, path: Any, rows: Sequence[Sequence[Any]], **settings: Any) -> CalibrationData:
@@ -69,7 +74,7 @@ class CalibrationData:
 
         :raises ConversionError: nothing can be read there.
         """
-        parts = {str(name): InputSamples(array, *more) for name, array, *more in rows}
+        parts = {str(name): InputSamples(_kept(array), *more) for name, array, *more in rows}
         if path is None:
             return cls(parts, **settings)
         if isinstance(path, Mapping):
@@ -83,7 +88,7 @@ class CalibrationData:
     @property
     def given(self) -> bool:
         """True where there are samples."""
-        return bool(self.parts) or self.folder is not None or self.random
+        return bool(self.parts) or self.folder is not None or self.random or self.made is not None
 
     def samples(self, graph: Graph) -> Iterator[dict[str, np.ndarray]]:
         """Each sample as arrays by input name in ONNX order, in the dtype that the program has.
@@ -99,6 +104,8 @@ class CalibrationData:
             rng = np.random.default_rng(0)
             for turn in range(RANDOM):
                 yield {s.name: s.random([d if isinstance(d, int) else 1 for d in s.shape], rng, 2, turn) for s in specs}
+        elif self.made is not None and pictures.sizes(specs) is not None:
+            yield from pictures.samples(specs, self.made, self.mean, self.std)
         else:
             raise ConversionError(Problem("calibration", "there is no data to take ranges from", HELP))
 
@@ -125,6 +132,16 @@ class CalibrationData:
                 key = name.partition("@")[0]
                 feeds[key] = _normalised(key, feeds[key], p.mean, p.std)
             yield feeds
+
+
+def _kept(array: Any) -> Any:
+    """A file is opened for each use; what comes out of a pipe comes once."""
+    if not isinstance(array, str | os.PathLike) or not Path(array).is_fifo():
+        return array
+    found = inputs.read(array)
+    if "" not in found:
+        raise ConversionError(Problem(f"calibration data '{array}'", ARCHIVE, REMEDY))
+    return found[""]
 
 
 def _spec(graph: Graph, name: str) -> InputSpec:

@@ -17,6 +17,7 @@ from .annotate import annotate
 from .calibrate import Statistics, calibrate
 from .equalise import equalise
 from .mixed import Goal, MixedPrecision, Search
+from .pictures import COUNT
 from .plan import Range
 from .prepare import prepare
 from .ranges import BEYOND, beyond_extremes, choose
@@ -83,6 +84,7 @@ class Quantiser:
         samples = max((found.samples for found in self.known.values()), default=0)
         decided = {f"{width} activations": chosen.to_json() for width, chosen in self.chosen.items()}
         seen = {"samples": samples, "held_out": self.kept, "random": self.data.random}
+        seen["made"] = self.data.made is not None
         found: dict[str, Any] = {"int4 weights": self.stored} if self.stored else {}
         if self.alike is not None and self.alike.regions:
             found["channels"] = self.alike.to_json()
@@ -150,6 +152,11 @@ class Quantiser:
         if wide not in self.known:
             if self.data.random and not self.known:
                 self.warn("calibrated on noise, on request: the scales fit no real input, and accuracy says nothing")
+            if self.data.made is not None and not self.known:
+                self.warn(
+                    f"there is no calibration data: calibrated on {COUNT} made pictures, which say little of real "
+                    "ones; give some with -cind or --calibration"
+                )
             twin = copy_graph(graph)
             prepare(twin, wide)
             there = sum(1 for _ in islice(self.data.samples(twin), ENOUGH))

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from .alone import Alone
-from .isolate import Layers
+from .alone import Alone, Bench
 from .parted import Parted, Tensor
 from .reference import Reference
 from .report import Coverage, Gap
@@ -19,13 +18,14 @@ NOT_LED = "no operands led there"
 EMPTY: Mapping[int, Coverage] = {}
 
 
-def cover(layers: Layers, found: Mapping[str, Alone], bodies: Mapping[int, Coverage] = EMPTY) -> Coverage:
-    """Of the file's layers those that were run on their own, and what took part in that.
+def cover(bench: Bench, found: Mapping[str, Alone], bodies: Mapping[int, Coverage] = EMPTY) -> Coverage:
+    """Of a file's layers those that were run on their own, and what took part in that.
 
     ``bodies``: number of a subgraph -> what was reached of the layers in it.
     """
-    file = layers.target.file
-    wanted = [n for i, n in layers.counterpart.items() if i in file.producers]
+    layers, file = bench.layers, bench.target.file
+    made = bench.reference.nodes  # an input that is also an output is no layer
+    wanted = [n for i, n in layers.counterpart.items() if i in file.producers and n in made]
     result = Coverage(sum(n in found for n in wanted), len(wanted))
     result.gaps += [Gap(f"layer {n}", layers.refused.get(n, NOT_RUN)) for n in wanted if n not in found]
     shares = _shares(file, found)

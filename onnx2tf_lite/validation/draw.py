@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-CHANNELS = (1, 3, 4)  # of a picture
+from ..layout.edges import PICTURED as CHANNELS
+
 RARE = 8  # one element in so many is one of the constants that the model looks for
 
 

@@ -56,7 +56,7 @@ def stream(
         what = f"cannot be fed with images alone: it has {len(specs)} inputs"
         raise ConversionError(Problem("the model", what, "give an .npz with an array for each"))
     (spec,) = specs
-    shape, last = _layout(spec, hints.get(spec.name, ()))
+    shape, last = layout(spec, hints.get(spec.name, ()))
     channels = shape[-1] if last else shape[1]
     for path in paths:
         with Image.open(path) as opened:
@@ -73,8 +73,11 @@ def stream(
         yield {spec.name: np.repeat(pixels[None], batch, 0).astype(spec.dtype)}
 
 
-def _layout(spec: InputSpec, hint: Sequence[int]) -> tuple[list[int], bool]:
-    """The extents (-1: free) of an image input, and whether its channels are last."""
+def layout(spec: InputSpec, hint: Sequence[int] = ()) -> tuple[list[int], bool]:
+    """The extents (-1: free) of an image input, and whether its channels are last.
+
+    :raises ConversionError: it is none.
+    """
     shape = [int(d) if isinstance(d, int) else -1 for d in (hint or spec.shape)]
     if len(shape) == 4 and shape[1] in CHANNELS:
         return shape, False

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -182,7 +184,8 @@ def bind(pairs: Iterable[tuple[Iterable[object], Iterable[int]]], known: Mapping
 def read(path: str | os.PathLike[str]) -> Arrays:
     """Arrays of an .npz by name, or of an .npy under the name ''."""
     try:
-        loaded = np.load(path, allow_pickle=False)
+        piped = Path(path).is_fifo()  # numpy goes back in what it reads
+        loaded = np.load(io.BytesIO(Path(path).read_bytes()) if piped else path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ConversionError(
             Problem(f"test data '{path}'", f"cannot be read: {error}", "give an .npy or .npz file")

@@ -58,7 +58,7 @@ class Coverage:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def __str__(self) -> str:
-        parts = [f"{self.layers} of {self.all_layers} layers"]
+        parts = [f"{self.layers} of {self.all_layers} layers" if self.all_layers else "no layers"]
         if self.all_branches:
             parts.append(f"{self.branches} of {self.all_branches} branches")
         share = 100 * self.weights / self.all_weights if self.all_weights else 100.0

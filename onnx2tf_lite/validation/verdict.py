@@ -127,7 +127,7 @@ class Verdict:
             with self.reference.bounds.here():
                 bench = self.bench(target)
                 found = bench.check()
-                return found, cover(bench.layers, found)
+                return found, cover(bench, found)
 
         answer: tuple[dict[str, Alone], Coverage] = self.call(work)
         return answer
@@ -139,9 +139,9 @@ class Verdict:
         found, inner = bench.check(), dict[int, Coverage]()
         for number, branch in branches(self.run, self.target):
             inside = branch.check()
-            inner[number] = cover(branch.layers, inside, inner)
+            inner[number] = cover(branch, inside, inner)
             self.inner |= {n: (branch.reference, a) for n, a in inside.items() if a.difference.what}
-        return found, cover(bench.layers, found, inner)
+        return found, cover(bench, found, inner)
 
     def bench(self, target: LayeredFile) -> Bench:
         """Its layers, with their shapes as they were seen."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import subprocess
 import sys
@@ -47,6 +48,14 @@ def ends(file: str) -> dict[str, tuple[list[int], str]]:
     return {name: (d["shape"].tolist(), np.dtype(d["dtype"]).name) for name, d in details.items()}
 
 
+def span(file: str, name: str) -> tuple[float, float]:
+    """The real numbers that the int8 input of a file stands for."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    scale, zero = Interpreter(file).get_signature_runner().get_input_details()[name]["quantization"]
+    return (-128 - zero) * scale, (127 - zero) * scale
+
+
 @dataclass
 class Case:
     """The words or keywords, the model, the files that are looked for, shapes (and dtypes) of edges of one of them."""
@@ -71,7 +80,7 @@ LINES = {
         ["-i", "m.onnx", "-o", "out", "-oiqt", "-cind", "images", "calib.npy", *NORM],
         files=INTEGER, edges={"images": ([1, 32, 32, 3], "int8")}, of=FULL),
     "fixed shape, per tensor": Case(
-        "-i m.onnx -o out -ois images:1,3,640,640 -oiqt -qt per-tensor --random-calibration",
+        "-i m.onnx -o out -ois images:1,3,640,640 -oiqt -qt per-tensor",
         lambda: detector(size="side"), files=INTEGER, edges={"images": [1, 640, 640, 3], "output0": [1, 6, 6400]}),
     "speech": Case(
         ["-i", "m.onnx", "-o", "out", "--batch_size", "1", "--overwrite_input_shape", "input:1,1760"], speech,
@@ -251,6 +260,45 @@ def test_the_keras_model_is_frozen_as_exporters_do() -> None:
     x = np.random.default_rng(0).random(IMAGES, np.float32)
     found = np.asarray(frozen(tf.constant(x.transpose(0, 2, 3, 1)))[0])
     np.testing.assert_allclose(found, reference(detector(), {"images": x})["output0"], rtol=1e-4, atol=1e-6)
+
+
+def test_integers_without_data_are_calibrated_on_made_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    """As onnx2tf 1.x has pictures of its own: told in a line that stays in the report."""
+    from onnx2tf.__main__ import main
+
+    onnx.save(segmenter(), "m.onnx")
+    kinds = ["--outputs", "full_integer_quant", "-b", "1"]
+    assert main(["-i", "m.onnx", "-o", "out", "-n", *kinds]) == 0
+    report = json.loads(Path("out/m_report.json").read_text())
+    (said,) = [w for w in report["warnings"] if "made pictures" in w]
+    assert "-cind" in said and report["quantisation"]["made"] and report["quantisation"]["samples"] > 8
+    low, high = span("out/" + FULL, "input")
+    assert -2.2 < low < -1.5 and 2 < high < 2.7  # what [0, 1] becomes by onnx2tf's own -qnm and -qns
+    assert main(["-i", "m.onnx", "-o", "plain", "-n", *kinds, "-qnm", "0", "-qns", "1"]) == 0
+    low, high = span("plain/" + FULL, "input")
+    assert -0.01 <= low <= 0 and 0.9 < high < 1.1
+
+
+def test_what_is_no_picture_is_not_calibrated_on_some(capsys: pytest.CaptureFixture[str]) -> None:
+    from onnx2tf.__main__ import main
+
+    onnx.save(scorer(), "m.onnx")
+    assert main(["-i", "m.onnx", "-o", "out", "-b", "1", "-oiqt"]) == 1
+    assert "there is no data to take ranges from" in (said := capsys.readouterr().err) and "-cind NAME FILE.npy" in said
+    assert not Path("out").exists()
+
+
+def test_the_installed_command_says_which_rule_holds() -> None:
+    """Compat owns no command of its own: the product's has the same defaults where compat is there, and tells."""
+    onnx.save(detector(), "m.onnx")
+    words = [sys.executable, "-m", "onnx2tf_lite"]
+    line = ["-i", "m.onnx", "-o", "out", "--outputs", "float32", "--no-check"]
+    for paths, there in ([COMPAT.parent], False), ([COMPAT.parent, COMPAT], True):
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+        said = [
+            subprocess.run([*words, *more], capture_output=True, text=True, env=env).stdout for more in (["-V"], line)
+        ]
+        assert [("channels-last" in text) for text in said] == [there, there], said
 
 
 def test_nothing_heavy_is_imported_with_the_name() -> None:
