@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..layout.edges import PICTURED as CHANNELS
-
 RARE = 8  # one element in so many is one of the constants that the model looks for
 
 
