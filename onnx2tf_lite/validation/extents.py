@@ -15,7 +15,7 @@ from .inputs import HIGHS, Arrays, InputSpec, bind
 #: Tried in this order from the first that is no less than where to begin, then those below it.
 SIZES = (8, 16, 24, 32, 48, 64, 96, 128, 160, 224, 256, 320, 512, 640, 1024, 2048, 4096, 16000, 48000)
 SMALL = (5, 4, 3, 2, 1)
-PICTURE = 64  # where to begin for what is convolved
+PICTURE, VOLUME = 64, 16  # where to begin for what is convolved, and where that has more than four axes
 NEAR = 3  # extents that differ are so many neighbours among the sizes
 LARGEST = 1 << 27  # elements of an input
 CHOICES = 256  # of sizes that are tried
@@ -85,10 +85,10 @@ def sizes(
         yield known
         return
     batches = {name for name, axes in groups.items() if _is_batch(axes, specs)}
-    pictures = {s.name for s in specs if "picture" in s.facts.needs}
+    pictures = {s.name: VOLUME if len(s.shape) > 4 else PICTURE for s in specs if "picture" in s.facts.needs}
     free = [name for name in groups if name not in batches]
-    convolved = any(axis[0] in pictures for name in free for axis in groups[name])
-    ladder = _ladder(start or (PICTURE if convolved else SIZES[0]))
+    begins = [pictures[axis[0]] for name in free for axis in groups[name] if axis[0] in pictures]
+    ladder = _ladder(start or min(begins, default=SIZES[0]))
     batch = min(turn, 1) + 1
     seen: set[tuple[tuple[Axis, int], ...]] = set()
 

@@ -51,7 +51,8 @@ ORDERED = {"Less", "LessOrEqual", "Greater", "GreaterOrEqual"}
 class Facts:
     """Of one input.
 
-    ``high``: its values index a table of that many rows, ``distinct`` ones where to scatter to; ``cases``: constants
+    ``high``: its values index a table of that many rows, from ``low``, ``distinct`` ones where to scatter to;
+    ``cases``: constants
     that it is found equal to or not; ``bounds``: constants that it is compared with, and whether more of them are
     passed the larger it is; ``needs``: of "nonzero", "positive", "unsigned", "unit", "signed" (an operand of a
     division), "size", "mask" (a truth value), "picture" (it is convolved); ``limits``: (input, axis) that is as long as
@@ -62,6 +63,7 @@ class Facts:
     """
 
     high: int | None = None
+    low: int = 0
     distinct: bool = False
     cases: list[float] = field(default_factory=list)
     bounds: list[tuple[float, bool]] = field(default_factory=list)
@@ -110,7 +112,11 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
             _turns(found, trace.axes, node, slot)
         if node.op in PICTURE:
             found.needs.add("picture")
-    if trace.factor is None or node.domain:
+    if trace.factor is None:
+        return
+    if node.op == "GroupQueryAttention":
+        _tokens(found, trace, node, slots)
+    if node.domain:
         return
     for slot in slots:
         _index(found, trace, node, slot)
@@ -138,6 +144,25 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
         passed = passed_value(trace, node)
         if passed:
             found.steps.append(passed)
+
+
+def _tokens(found: Facts, trace: Trace, node: gs.Node, slots: Sequence[int]) -> None:
+    """GroupQueryAttention: the places of the last tokens, of which the new ones are before; how many there are; how
+    many of the new ones (of a padded chunk, for which the cache has room) count."""
+    shapes = [(t.shape or (), axis) for t, axis in ((node.inputs[0], 1), (node.inputs[3], 2))]
+    steps, rows = (s[axis] if len(s) > axis and isinstance(s[axis], int) else None for s, axis in shapes)
+    said = one_number(node.inputs[6])
+    grown = None if steps is None else steps + (rows or 0)
+    total = grown if said is None else int(said)
+    padded = len(node.inputs) > 16 and node.inputs[16].name
+    if 5 in slots and total is not None and trace.factor == 1:
+        least = total - 1 if steps is None else steps - 1 if padded or total > steps else 0
+        most = min(total, max((rows or 0) - steps, steps)) if padded and steps else total
+        found.low, found.high = int(trace.solve(least)), int(trace.solve(most))
+    if 6 in slots and grown is not None:
+        found.exact = (grown,)
+    if 16 in slots and steps is not None:
+        found.high = steps + 1
 
 
 def _index(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:

@@ -130,8 +130,8 @@ class InputSpec:
     def _integers(self, size: tuple[int, ...], rng: np.random.Generator, high: int) -> np.ndarray:
         f, info = self.facts, np.iinfo(self.dtype)
         if f.high is not None:
-            drawn = draw.whole(rng, size, 0, f.high, f.distinct)
-            return draw.sprinkle(rng, drawn, [c for c in f.cases if 0 <= c < f.high])
+            drawn = draw.whole(rng, size, f.low, f.high, f.distinct)
+            return draw.sprinkle(rng, drawn, [c for c in f.cases if f.low <= c < f.high])
         if "size" in f.needs:
             return draw.whole(rng, size, 1, max(high // 2, 2), False)
         if "signed" in f.needs:

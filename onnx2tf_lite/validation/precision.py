@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from ..model.edit import graphs as bodies
 from ..model.surgeon import HALF_FLOATS, TYPE_ATTRIBUTES
-from .restate import graphs
+from .nodes import graphs
 
 HALVES = {"float16", "bfloat16"}
 STORED = {"Cast", "DequantizeLinear", "Identity"}  # operators that compute nothing with their operand

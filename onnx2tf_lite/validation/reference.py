@@ -7,7 +7,7 @@ processors without VNNI and are wrong there by up to 15 %, stay out of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ import onnx_graphsurgeon as gs
 from google.protobuf.message import EncodeError
 
 from ..errors import ConversionError, Problem, lacks_memory
-from ..model.read import read_whole
+from ..model.read import read_whole, view_model
+from ..model.tensors import is_external, refer, reference
+from ..model.walk import tensors
 from . import precision, restate
 from .bounds import Bounds, OverBudget
 from .inputs import InputSpec, describe
@@ -160,14 +162,17 @@ class Reference:
         for key, value in SESSION.items():
             options.add_session_config_entry(key, value)
         model: Any = self.source
-        if rounding or self.halves or self.restated or (self.integers and precision.saturates()):
+        if isinstance(model, Path):
+            folder = str(model.resolve().parent)
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        if rounding or self.halves or (self.integers and precision.saturates()):
             model = _serialised(self._model(names, rounding))
+        elif self.restated:
+            restate.restate(message := self._exposed(names, _view))
+            model = _serialised(message)
         elif isinstance(model, Path) and names == self.outputs:
             model = str(model)
         else:
-            if isinstance(model, Path):
-                folder = str(model.resolve().parent)
-                options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
             model = self._more_outputs(names)
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
@@ -196,10 +201,10 @@ class Reference:
         whole = self.source.read_bytes() if isinstance(self.source, Path) else _serialised(self.source)
         return bytes(whole) + bytes(more.SerializeToString())
 
-    def _exposed(self, names: list[str]) -> onnx.ModelProto:
+    def _exposed(self, names: list[str], read: Callable[[Path], onnx.ModelProto] = read_whole) -> onnx.ModelProto:
         """The model with ``names`` as its outputs."""
         if isinstance(self.source, Path):
-            model = read_whole(self.source)
+            model = read(self.source)
         else:
             model = onnx.ModelProto()
             model.CopyFrom(self.source)
@@ -232,6 +237,15 @@ class Session:
             raise ReferenceFailed(_line(error)) from error
         named = {name: np.asarray(result) for name, result in zip(self.names, results, strict=True)}
         return corrected(named, self.reference.masked)
+
+
+def _view(path: Path) -> onnx.ModelProto:
+    """The model, whose large weights stay in their files, for a session that is told the folder of ``path``."""
+    model = view_model(path)
+    for tensor in filter(is_external, tensors(model)):
+        said = reference(tensor)
+        refer(tensor, os.path.relpath(os.path.join(said["basepath"], said["location"]), path.resolve().parent), said)
+    return model
 
 
 def _serialised(model: onnx.ModelProto) -> bytes:

@@ -5,30 +5,17 @@ Every function changes the message that it is given, or makes nodes for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ..errors import ToolError
 from ..model.inference import infer_shapes
-
-
-def graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """The graph and all bodies in it."""
-    yield graph
-    for node in graph.node:
-        for held in node.attribute:
-            for body in [held.g] if held.HasField("g") else held.graphs:
-                yield from graphs(body)
-
-
-def attribute(node: NodeProto, name: str, default: Any = None) -> Any:
-    """The value of an attribute as onnx gives it (texts are bytes), or ``default`` where the node has none."""
-    found = next((a for a in node.attribute if a.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)
+from . import definitions
+from .definitions import Shapes, spelled
+from .nodes import attribute, changed, graphs
 
 
 def restate(model: ModelProto) -> bool:
@@ -53,7 +40,7 @@ def restate(model: ModelProto) -> bool:
 
 def always(nodes: Iterable[gs.Node]) -> list[str]:
     """What the report says of those operators that are restated whether ONNX Runtime refuses them or not."""
-    found = [ALWAYS[n.op][1] for n in nodes if n.op in ALWAYS and len(n.inputs) >= ALWAYS[n.op][0]]
+    found = [ALWAYS[n.op][1] for n in nodes if n.op in ALWAYS and ALWAYS[n.op][0](n)]
     return list(dict.fromkeys(found))
 
 
@@ -67,23 +54,41 @@ def _shapes(model: ModelProto) -> dict[str, list[int | None]]:
     return found | {t.name: list(t.dims) for t in model.graph.initializer}
 
 
-Shapes = dict[str, list[int | None]]
+#: Pads that SAME stands for, where the extents of x are free.
+SAME = """
+    none = Constant<value_ints = [0]>()  one = Constant<value_ints = [1]>()  two = Constant<value_ints = [2]>()
+    many = Constant<value_ints = [99]>()  strides = Constant<value_ints = {strides}>()
+    holes = Constant<value_ints = {dilations}>()
+    shape = Shape(x)  extents = Slice(shape, two, many)  weights = Shape(w)  kernel = Slice(weights, two, many)
+    more = Sub(strides, one)  up = Add(extents, more)  count = Div(up, strides)  steps = Sub(count, one)
+    way = Mul(steps, strides)  taps = Sub(kernel, one)  reach = Mul(taps, holes)  window = Add(reach, one)
+    end = Add(way, window)  lack = Sub(end, extents)  total = Max(lack, none)
+    less = Div(total, two)  rest = Sub(total, less)
+    pads = Concat<axis = 0>(none, none, {begins}, none, none, {ends})  padded = Pad(x, pads)
+"""
 
 
 def _convolution(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
     """``auto_pad`` beside dilations: the pads that it stands for, half of what is missing on either side."""
     auto, dilations = attribute(node, "auto_pad", b"NOTSET"), attribute(node, "dilations", [])
-    x, w = shapes.get(node.input[0]), shapes.get(node.input[1])
-    if not auto.startswith(b"SAME") or max(dilations, default=1) == 1 or not x or not w or None in x[2:]:
+    if not auto.startswith(b"SAME") or max(dilations, default=1) == 1:
         return None
+    x, w, lower = shapes.get(node.input[0]), shapes.get(node.input[1]), auto == b"SAME_LOWER"
     strides = attribute(node, "strides", [1] * len(dilations))
-    begins, ends = [], []
+    if not x or not w or None in [*x[2:], *w[2:]]:
+        words = {"begins": "rest", "ends": "less"} if lower else {"begins": "less", "ends": "rest"}
+        ends = {"x": node.input[0], "w": node.input[1]}
+        steps = spelled(SAME.format(strides=list(strides), dilations=list(dilations), **words), ends, node.output[0])
+        plain = changed(node, {"auto_pad"})
+        plain.input[0] = f"{node.output[0]}/padded"
+        return [*steps, plain]
+    begins, pads = [], []
     for extent, kernel, stride, dilation in zip(x[2:], w[2:], strides, dilations, strict=True):
         assert extent is not None and kernel is not None
         total = max((-(-extent // stride) - 1) * stride + (kernel - 1) * dilation + 1 - extent, 0)
-        begins.append((total + (auto == b"SAME_LOWER")) // 2)
-        ends.append(total - begins[-1])
-    return [changed(node, {"auto_pad"}, pads=[*begins, *ends])]
+        begins.append((total + lower) // 2)
+        pads.append(total - begins[-1])
+    return [changed(node, {"auto_pad"}, pads=[*begins, *pads])]
 
 
 def _transposed(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
@@ -118,8 +123,8 @@ def _transposed(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
 def _attention(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
     """Query, key and value packed in one tensor of five axes [batch, time, heads, 2 or 3, size]: taken apart."""
     given = [n for n in node.input[:3] if n]
-    rank = len(shapes.get(given[-1], ()))
-    if node.domain != "com.microsoft" or rank != 5 or len(given) > 2:
+    rank = len(shapes.get(given[-1], ()))  # 0 where nobody says
+    if node.domain != "com.microsoft" or rank not in (0, 5) or len(given) > 2:
         return None
     packed, name, pieces = given[-1], node.output[0], 4 - len(given)
     steps = [_constant(f"{name}/flat", [0, 0, -1])]
@@ -136,58 +141,6 @@ def _attention(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
     apart.input[3 - pieces], apart.input[4 - pieces] = parts[0], parts[1]
     apart.input[2] = parts[-1]
     return [*steps, apart]
-
-
-def _lstm(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
-    """DynamicQuantizeLSTM: LSTM of the real numbers that its weights [D,I,4*H] stand for."""
-    name = next(n for n in node.output if n)
-    steps, inputs = [_constant(f"{name}/spread", [0, 1, -1])], list(node.input)
-    for place, scale in ((1, 8), (2, 10)):
-        stem = f"{name}/{place}"
-        for part, source in (("scale", inputs[scale]), ("zero", inputs[scale + 1])):
-            steps.append(helper.make_node("Reshape", [source, f"{name}/spread"], [f"{stem}/{part}"]))
-        for source, part in ((inputs[place], "stored"), (f"{stem}/zero", "middle")):
-            steps.append(helper.make_node("Cast", [source], [f"{stem}/{part}"], to=TensorProto.FLOAT))
-        steps += [
-            helper.make_node("Sub", [f"{stem}/stored", f"{stem}/middle"], [f"{stem}/whole"]),
-            helper.make_node("Mul", [f"{stem}/whole", f"{stem}/scale"], [f"{stem}/columns"]),
-            helper.make_node("Transpose", [f"{stem}/columns"], [f"{stem}/real"], perm=[0, 2, 1]),
-        ]
-        inputs[place] = f"{stem}/real"
-    plain = changed(node, set())
-    plain.op_type, plain.domain = "LSTM", ""
-    del plain.input[:]
-    plain.input.extend(inputs[:8])
-    return [*steps, plain]
-
-
-#: QONNX's Quant, (clip(round(x / scale + zero)) - zero) * scale, as lines of operator, operands, result.
-RANGE = {
-    1: "Sub bits one rest; Pow two rest size; Neg size least; Add least narrow low; Sub size one high",
-    0: "Sub one one low; Pow two bits size; Sub size one most; Sub most narrow high",
-}
-ROUNDING = {b"CEIL": "Ceil sum whole", b"FLOOR": "Floor sum whole",
-            b"ROUND_TO_ZERO": "Sign sum side; Abs sum far; Floor far part; Mul side part whole"}  # fmt: skip
-AROUND = (
-    "Div x scale steps; Add steps zero sum; {}; Max whole low above; Min above high held; Sub held zero from; "
-    "Mul from scale y"
-)
-
-
-def _quant(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
-    ends = [str(name) for name in (*node.input, node.output[0])]
-    names = dict(zip(("x", "scale", "zero", "bits", "y"), ends, strict=True))
-    numbers = {"one": 1.0, "two": 2.0, "narrow": float(attribute(node, "narrow", 0))}
-    rounding = ROUNDING.get(attribute(node, "rounding_mode", b"ROUND"), "Round sum whole")
-    lines = f"{RANGE[attribute(node, 'signed', 1)]}; {AROUND.format(rounding)}".split("; ")
-
-    def named(word: str) -> str:
-        return names.get(word, f"{node.output[0]}/{word}")
-
-    steps = [helper.make_node("Constant", [], [named(word)], value_float=value) for word, value in numbers.items()]
-    for operator, *operands, result in map(str.split, lines):
-        steps.append(helper.make_node(operator, [named(word) for word in operands], [named(result)]))
-    return steps
 
 
 def _unpool(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
@@ -207,20 +160,6 @@ def _unpool(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
     ]
 
 
-def _zip_map(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
-    return [helper.make_node("Identity", [node.input[0]], [node.output[0]])]
-
-
-def changed(node: NodeProto, without: set[str], **attributes: Any) -> NodeProto:
-    """A copy with other attributes."""
-    made = NodeProto()
-    made.CopyFrom(node)
-    del made.attribute[:]
-    made.attribute.extend(a for a in node.attribute if a.name not in without | set(attributes))
-    made.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
-    return made
-
-
 def _constant(name: str, value: int | Sequence[int]) -> NodeProto:
     tensor = numpy_helper.from_array(np.asarray(list(value) if not isinstance(value, int) else value, np.int64), name)
     return helper.make_node("Constant", [], [name], value=tensor)
@@ -230,26 +169,50 @@ RULES: dict[str, Callable[[NodeProto, Shapes], list[NodeProto] | None]] = {
     "Conv": _convolution,
     "ConvTranspose": _transposed,
     "MultiHeadAttention": _attention,
-    "DynamicQuantizeLSTM": _lstm,
-    "Quant": _quant,
     "MaxUnpool": _unpool,
-    "ZipMap": _zip_map,
+    **definitions.RULES,
 }
 
-#: Operators that are always restated, with so many operands or more, and what the report says of that.
-ALWAYS = {
+
+def _any_form(node: gs.Node) -> bool:
+    return True
+
+
+def _same_with_holes(node: gs.Node) -> bool:
+    return "SAME" in node.attrs.get("auto_pad", "") and max(node.attrs.get("dilations") or [1]) > 1
+
+
+def _packed(node: gs.Node) -> bool:
+    return node.domain == "com.microsoft" and len([t for t in node.inputs[:3] if t.name]) < 3
+
+
+#: Operators that are always restated: which of them, and what the report says of that.
+ALWAYS: dict[str, tuple[Callable[[gs.Node], bool], str]] = {
+    "Conv": (
+        _same_with_holes,
+        "ONNX Runtime refuses a Conv with auto_pad and dilations: compared with that of the pads that auto_pad means",
+    ),
+    "MultiHeadAttention": (
+        _packed,
+        "ONNX Runtime's CPU kernel refuses a MultiHeadAttention of packed keys and values: compared with that of the "
+        "parts",
+    ),
     "DynamicQuantizeLSTM": (
-        0,
+        _any_form,
         "ONNX Runtime's DynamicQuantizeLSTM stores input and state in 8 bits, in other steps for another number of "
         "threads: compared with the LSTM of its weights",
     ),
+    "GroupQueryAttention": (
+        _any_form,
+        "GroupQueryAttention specifies no results of padding behind a prompt: compared as 0",
+    ),
     "MaxUnpool": (
-        3,
+        lambda node: len(node.inputs) > 2,
         "ONNX Runtime takes the places of a MaxUnpool for ones in its output_shape, ONNX's own tests for ones in the "
         "result without it: compared with the latter",
     ),
     "ZipMap": (
-        0,
+        _any_form,
         "ZipMap makes maps of scores, which no file has: compared with the scores themselves, column by column",
     ),
 }

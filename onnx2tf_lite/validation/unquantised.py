@@ -15,8 +15,8 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from .measure import Array
+from .nodes import attribute, changed, graphs
 from .parts import rename
-from .restate import attribute, changed, graphs
 
 
 @dataclass(frozen=True)

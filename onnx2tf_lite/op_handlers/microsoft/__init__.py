@@ -6,10 +6,11 @@ handlers these know nothing of layout; a channels-last operator is the standard 
 
 ``fused``        convolutions and products with an activation, residual, bias or transpose fused in; pools
 ``transformer``  normalisations, attention, rotary and token embeddings
-``decoder``      attention with a cache of keys and values
+``grouped``      attention of decoders with a cache, whose key heads serve several queries
+``decoder``      attention of one new token with a cache of keys and values
 ``quantized``    dequantise, compute, quantise; products of quantised operands
 ``blocks``       weights of 2, 4 or 8 bits in blocks with a scale each
 ``standard``     older or narrower spellings of operators that ONNX has, and a few of their own
 """
 
-from . import blocks, decoder, fused, quantized, standard, transformer
+from . import blocks, decoder, fused, grouped, quantized, standard, transformer

@@ -1,0 +1,151 @@
+"""Operators outside the standard in ONNX's own words, by their published definitions.
+
+A definition is the text of nodes; the names in it are those of a node's operands and results, or its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import onnx
+from onnx import NodeProto, helper
+
+from .nodes import attribute, changed
+
+Shapes = dict[str, list[int | None]]
+
+
+def spelled(text: str, ends: Mapping[str, str], stem: str) -> list[NodeProto]:
+    """The nodes of a ``text`` whose names are ``ends``, or new ones that begin with ``stem``."""
+    nodes = list(onnx.parser.parse_graph(f"g () => () {{ {text} }}").node)
+    for node in nodes:
+        for names in (node.input, node.output):
+            names[:] = [ends.get(n, f"{stem}/{n}") if n else "" for n in names]
+    return nodes
+
+
+def _first(node: NodeProto) -> str:
+    return next(str(n) for n in node.output if n)
+
+
+# ------------------------------------------------------------------------------------------------ DynamicQuantizeLSTM
+
+REAL = """
+    spread = Constant<value_ints = [0, 1, -1]>()
+    factor = Reshape(scale, spread)  middle = Reshape(zero, spread)
+    whole = Cast<to = 1>(stored)  around = Cast<to = 1>(middle)
+    away = Sub(whole, around)  columns = Mul(away, factor)
+    real = Transpose<perm = [0, 2, 1]>(columns)
+"""
+
+
+def _lstm(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
+    """LSTM of the real numbers that its weights [D,I,4*H] stand for."""
+    inputs, steps = list(node.input), []
+    for place, scale in ((1, 8), (2, 10)):
+        stem = f"{_first(node)}/{place}"
+        ends = {"stored": inputs[place], "scale": inputs[scale], "zero": inputs[scale + 1]}
+        steps += spelled(REAL, ends, stem)
+        inputs[place] = f"{stem}/real"
+    plain = changed(node, set())
+    plain.op_type, plain.domain = "LSTM", ""
+    del plain.input[:]
+    plain.input.extend(inputs[:8])
+    return [*steps, plain]
+
+
+# ------------------------------------------------------------------------------------------------ QONNX
+
+NUMBERS = "one = Constant<value_float = 1.0>()  two = Constant<value_float = 2.0>()"
+RANGE = {
+    1: "rest = Sub(bits, one) size = Pow(two, rest) least = Neg(size) low = Add(least, narrow) high = Sub(size, one)",
+    0: "low = Sub(one, one) size = Pow(two, bits) most = Sub(size, one) high = Sub(most, narrow)",
+}
+AROUND = """
+    steps = Div(x, scale)  sum = Add(steps, zero) {}
+    above = Max(whole, low)  held = Min(above, high)  from = Sub(held, zero)  y = Mul(from, scale)
+"""
+ROUNDING = {
+    "ROUND": "whole = Round(sum)",
+    "CEIL": "whole = Ceil(sum)",
+    "FLOOR": "whole = Floor(sum)",
+    "ROUND_TO_ZERO": "side = Sign(sum)  far = Abs(sum)  part = Floor(far)  whole = Mul(side, part)",
+}
+
+
+def _quant(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
+    """(clip(round(x / scale + zero)) - zero) * scale."""
+    mode = attribute(node, "rounding_mode", b"ROUND").decode().upper()
+    if mode not in ROUNDING:
+        return None
+    narrow = f"narrow = Constant<value_float = {float(attribute(node, 'narrow', 0))}>()"
+    text = "".join([NUMBERS, narrow, RANGE[attribute(node, "signed", 1)], AROUND.format(ROUNDING[mode])])
+    ends = zip(("x", "scale", "zero", "bits", "y"), (*node.input, node.output[0]), strict=True)
+    return spelled(text, dict(ends), node.output[0])
+
+
+# ------------------------------------------------------------------------------------------------ GroupQueryAttention
+
+COUNTS = """
+    none = Constant<value_int = 0>()  one = Constant<value_int = 1>()  second = Constant<value_int = 2>()
+    flat = Constant<value_ints = [-1]>()  far = Constant<value_int = 2147483647>()
+    wide = Cast<to = 7>(last)  ends = Reshape(wide, flat)  count = Add(ends, one)
+    extents = Shape(q)  steps = Gather(extents, one)  fresh = Min(count, {})
+"""
+#: a result {0} whose axis {1} holds tokens, with 0 behind the first {4} of them
+CLEARED = """
+    {0}_extents = Shape({0}_all)  {0}_size = Gather({0}_extents, {1})  {0}_range = Range(none, {0}_size, one)
+    {0}_along = Constant<value_ints = {2}>()  {0}_apart = Constant<value_ints = {3}>()
+    {0}_place = Reshape({0}_range, {0}_along)  {0}_end = Reshape({4}, {0}_apart)
+    {0}_kept = Less({0}_place, {0}_end)  {0}_zero = {5}
+    {0} = Where({0}_kept, {0}_all, {0}_zero)
+"""
+#: zeros of the type of a result {0}, by the bits of an integer in a cache (Trilu takes 16-bit floats, and no bytes)
+ZERO = {0: "Trilu<upper = 1>({0}_all, far)", 8: "Cast<to = 3>(none)", 4: "Cast<to = 2>(none)"}
+#: rows that a sliding cache of ``capacity`` keeps: it gives up ``once`` at a time
+LEFT = """
+    past_extents = Shape(past)  capacity = Gather(past_extents, second)
+    less = Constant<value_int = {}>()  once = Sub(capacity, less)  nearly = Sub(once, one)
+    over = Sub(count, capacity)  beyond = Max(over, none)  up = Add(beyond, nearly)  times = Div(up, once)
+    gone = Mul(times, once)  left = Sub(count, gone)
+"""
+#: result -> the axis of its tokens, shapes for their places and for a number of each row of the batch, which number
+TOKENS = {
+    "y": ("one", [1, -1, 1], [-1, 1, 1], "fresh"),
+    "key": ("second", [1, 1, -1, 1], [-1, 1, 1, 1], "left"),
+    "value": ("second", [1, 1, -1, 1], [-1, 1, 1, 1], "left"),
+    "scores": ("second", [1, 1, -1, 1], [-1, 1, 1, 1], "fresh"),
+}
+
+
+def _grouped(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
+    """With zeros where the operator specifies nothing: results of padding, rows of caches behind the tokens."""
+    if node.domain != "com.microsoft" or len(node.input) < 6:
+        return None
+    operands = dict(zip(("q", "k", "v", "past", "", "last"), node.input, strict=False))
+    valid = node.input[16] if len(node.input) > 16 else ""
+    stem, plain = _first(node), changed(node, set())
+    plain.output[:] = [n and f"{stem}/{word}_all" for word, n in zip(TOKENS, node.output, strict=False)]
+    text = [COUNTS.format("valid_wide") if valid else COUNTS.format("steps")]
+    if valid:
+        text.insert(0, "valid_wide = Cast<to = 7>(valid)")
+    window = attribute(node, "local_window_size", -1) if attribute(node, "sliding_window_cache", 0) else 0
+    text.append(LEFT.format(window - 1) if window else "left = Identity(count)")
+    bits = attribute(node, "kv_cache_bit_width", 0)
+    for word, name in zip(TOKENS, node.output, strict=False):
+        zero = ZERO[bits if word in ("key", "value") else 0].format(word)
+        text += [CLEARED.format(word, *TOKENS[word], zero)] if name else []
+    ends = {**operands, "valid": valid, **dict(zip(TOKENS, node.output, strict=False))}
+    return [plain, *spelled("\n".join(text), {k: v for k, v in ends.items() if v}, stem)]
+
+
+def _zip_map(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
+    return [helper.make_node("Identity", [node.input[0]], [node.output[0]])]
+
+
+RULES: dict[str, Callable[[NodeProto, Shapes], list[NodeProto] | None]] = {
+    "DynamicQuantizeLSTM": _lstm,
+    "Quant": _quant,
+    "GroupQueryAttention": _grouped,
+    "ZipMap": _zip_map,
+}

@@ -1,0 +1,67 @@
+"""GroupQueryAttention against ONNX Runtime, where the operator's schema says what comes out; zeros elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from onnx2tf_lite import convert
+from onnx2tf_lite.errors import ConversionError
+from tests import harness
+from tests.harness import new_runtime
+from tests.op_handlers.grouped_nodes import Drawn
+from tests.op_handlers.microsoft_nodes import declare, expectation, feeds_of, model_of
+from tests.op_handlers.nodes import IN_PROCESS
+
+MODES = ("prompt", "first prompt", "step", "several tokens", "chunk", "shared")
+FREE = (0, 1, 2, (3, 2), (4, 2), 3, 4, 5, (0, 1), (1, 1), (2, 1))
+
+
+def model(drawn: Drawn, **options: Any) -> onnx.ModelProto:
+    return model_of("GroupQueryAttention", drawn.inputs, outputs=drawn.outputs, **drawn.attrs, **options)
+
+
+@new_runtime
+@IN_PROCESS
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("mode", MODES)
+def test_every_form_of_it(mode: str, seed: int) -> None:
+    drawn = Drawn(mode, np.random.default_rng([MODES.index(mode), seed]))
+    const, feeds = [i for i in (7, 8) if drawn.inputs[i] is not None], feeds_of(drawn.inputs, (7, 8))
+    options = {"const": const, "dynamic": FREE if seed % 2 else ()}
+    wanted = expectation(model(drawn, **options), feeds)
+    graph = harness.compile_model(declare(model(drawn, **options), list(wanted.values())))
+    told = drawn.specified([a.shape for a in wanted.values()])
+    for results in harness.run_tflite(graph, feeds).values():
+        for (name, array), where in zip(wanted.items(), told, strict=True):
+            got = results[name]
+            assert got.shape == array.shape and got.dtype == array.dtype
+            np.testing.assert_allclose(got[where], array[where], rtol=1e-4, atol=1e-5, err_msg=f"{name} {drawn.attrs}")
+            assert not got[~where].any(), f"{name} {drawn.attrs}"
+
+
+@new_runtime
+@pytest.mark.parametrize("seed", range(3))
+def test_a_padded_prompt_matches(tmp_path: Path, seed: int) -> None:
+    """The reference, too, has zeros where nothing is specified: ONNX Runtime leaves there what lay in its memory."""
+    drawn = Drawn("prompt", np.random.default_rng([9, seed]))
+    drawn.inputs[5][:] = 2, 4
+    const = [i for i in (6, 7, 8, 12, 13) if drawn.inputs[i] is not None]
+    feeds = feeds_of(drawn.inputs, const)
+    wanted = expectation(model(drawn, const=const), feeds)
+    onnx.save(declare(model(drawn, const=const), list(wanted.values())), tmp_path / "m.onnx")
+    options = {"outputs": ["float32"], "verbosity": "error"}
+    result = convert(tmp_path / "m.onnx", tmp_path / "out", check="layers", test_data=feeds, **options)
+    assert result.exit_code == 0, [result.check.error, *(file.verdict for file in result.check.files)]
+    assert any("padding" in note for note in result.check.notes)
+
+
+def test_a_sliding_cache_says_no_scores() -> None:
+    drawn = Drawn("step", np.random.default_rng(0))
+    drawn.attrs |= {"local_window_size": 2, "sliding_window_cache": 1, "qk_output": 1}
+    with pytest.raises(ConversionError, match="sliding_window_cache"):
+        harness.compile_model(model(drawn))
