@@ -26,7 +26,7 @@ from .model.write import atomic
 from .options import Options, explained, resolve
 from .passes.shapes import cut
 from .quantization import RECIPES
-from .report import TensorInfo, operators
+from .report import TensorInfo, edges, operators
 from .targets import WANTED
 from .validation.inputs import NORMALISED, describe
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 LARGE_FILE = 1 << 26
 DEVICE_KINDS = ["float32"]  # what is written for a device, besides what is asked for
-SHOWN = 8  # names that the signature cannot have, in a line
 JUDGED = 4  # calibration samples on which quantised files are judged
 
 
@@ -399,13 +398,8 @@ class _Conversion:
         log, report, found = self.log, result.report, result.check
         for line in report["passes"]:
             log.debug(f"pass {line['name']}: {'; '.join(line['notes']) or 'nothing to do'} ({line['seconds']:.3f} s)")
-        if self.options.io_layout != "auto":
-            log.info(f"inputs and outputs are stored by the rule --io-layout {self.options.io_layout}")
-        for line in [*(f"input  {end}" for end in result.inputs), *(f"output {end}" for end in result.outputs)]:
+        for line in edges(result.inputs, result.outputs, report["signature"], self.options.io_layout):
             log.info(line)
-        if renamed := [f"{name} is {key}" for name, key in report["signature"].items() if name != key]:
-            rest = ", ... (signature in the report)" if len(renamed) > SHOWN else ""
-            log.info(f"names in TensorFlow's signature, which takes identifiers: {', '.join(renamed[:SHOWN])}{rest}")
         moves = f"{len(report['layout']['transposes'])} transposes ({report['layout']['emitted_bytes']} bytes)"
         log.info(f"{sum(report['operators'].values())} operators, {moves}")
         if self.folder is not None:

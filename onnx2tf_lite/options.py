@@ -15,7 +15,7 @@ from .commands.terminal import LEVELS
 from .errors import ConversionError, Problem, nearest
 from .onnx2tf_options import is_default
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Function = TypeVar("_Function", bound=Callable[..., object])
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from .ir.graph import Graph, Placement
+
+SHOWN = 8  # names that a signature cannot have, in a line
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,19 @@ class TensorInfo:
 
 def _commas(items: Iterable[object]) -> str:
     return ",".join(text if len(text := str(item)) < 20 else "?" for item in items)
+
+
+def edges(
+    inputs: Iterable[TensorInfo], outputs: Iterable[TensorInfo], signature: Mapping[str, str], rule: str
+) -> Iterator[str]:
+    """Lines of how the files have the inputs and outputs, and of names that TensorFlow's ``signature`` cannot have."""
+    if rule != "auto":
+        yield f"inputs and outputs are stored by the rule --io-layout {rule}"
+    yield from (f"input  {end}" for end in inputs)
+    yield from (f"output {end}" for end in outputs)
+    if renamed := [f"{name} is {key}" for name, key in signature.items() if name != key]:
+        rest = ", ... (signature in the report)" if len(renamed) > SHOWN else ""
+        yield f"names in TensorFlow's signature, which takes identifiers: {', '.join(renamed[:SHOWN])}{rest}"
 
 
 def operators(graph: Graph) -> dict[str, int]:

@@ -134,7 +134,7 @@ class CalibrationData:
             yield feeds
 
 
-def _kept(array: Any) -> Any:
+def _kept(array: object) -> object:
     """A file is opened for each use; what comes out of a pipe comes once."""
     if not isinstance(array, str | os.PathLike) or not Path(array).is_fifo():
         return array

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..errors import ConversionError, Problem, ToolError
 from ..model.lazy import onnx
 from .sio4onnx import io_change
 
-Extents = dict[str, list[Any]]
+Extents = dict[str, list[int | str]]
 REMEDY = "export the model with this size, or with free extents"
 
 
-def contradicting(declared: Mapping[str, Sequence[Any] | None], asked: Mapping[str, Sequence[int]]) -> Extents:
+def contradicting(
+    declared: Mapping[str, Sequence[int | str | None] | None], asked: Mapping[str, Sequence[int]]
+) -> Extents:
     """The shapes of ``asked`` (-1: as declared) that say another number where the model says one."""
     found: Extents = {}
     for name, wanted in asked.items():
         shape = declared.get(name) or ()
         pairs = [*zip(shape, wanted, strict=False)]
         if len(shape) == len(wanted) and any(isinstance(a, int) and b >= 0 and a != b for a, b in pairs):
-            found[name] = [a if b < 0 or not isinstance(a, int) else b for a, b in pairs]
+            found[name] = [(f"free_{i}" if a is None else a) if b < 0 else b for i, (a, b) in enumerate(pairs)]
     return found
 
 
