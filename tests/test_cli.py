@@ -195,7 +195,7 @@ def test_plain_lines_in_a_pipe(path: str, capfd: pytest.CaptureFixture[str]) -> 
     shown = ["load", "tune", *stages, "float32", "check"]
     assert [line.split()[1] for line in lines if line.startswith("[")] == shown
     assert "input  image: float32[N,3,12,10] stored as [N,12,10,3] = transpose(0,2,3,1)" in lines
-    assert lines[-1].startswith("net_float32.tflite: matches: 6 of 6 layers, 100 % of the weights (1 output;")
+    assert lines[-1].startswith("net_float32.tflite: matches: 7 of 7 layers, 100 % of the weights (1 output;")
 
 
 def test_layer_table(path: str, capfd: pytest.CaptureFixture[str]) -> None:

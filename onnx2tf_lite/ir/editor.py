@@ -33,6 +33,8 @@ class Editor:
     done: Counter[str] = field(default_factory=Counter)
     missed: dict[Op, dict[str, str]] = field(default_factory=dict)
     renamed: dict[Value, Value] = field(default_factory=dict)
+    reshaped: dict[Value, Value] = field(default_factory=dict)
+    """Operand of a RESHAPE that computes something else by now -> its result, the same elements in the same order."""
     uses: dict[Value, dict[Op, None]] = field(default_factory=dict)
     pinned: set[Value] = field(default_factory=set)
     dead: set[Op] = field(default_factory=set)
@@ -145,6 +147,8 @@ class Editor:
         lost = root.uses()
         for value in lost:
             self.uses[value].pop(root, None)
+        if root.kind.name == "RESHAPE":
+            self.reshaped.setdefault(lost[0], old)
         root.kind, root.inputs, root.attrs, root.origin = final.kind, final.inputs, final.attrs, final.origin
         old.quant = new.quant or old.quant
         self._index(root)
@@ -250,6 +254,8 @@ class Editor:
         value = self._survivor(place.value)
         while value not in alive and (renaming := value.made_by("RESHAPE")) is not None:
             (value,) = map(self._survivor, renaming.uses()[:1])  # the same elements in the same order
+        if value not in alive:
+            value = self._survivor(self.reshaped.get(value, value))
         if value in alive or value.is_constant:
             return replace(place, value=value)
         maker = value.made_by("DEQUANTIZE") or value.made_by("QUANTIZE")

@@ -245,8 +245,7 @@ class Placement:
             array = self.value.quant.real(array)
         if self.unsigned:
             array = shifted_bytes(array)
-        if self.factor is not None:
-            array = array * np.asarray(self.factor, array.dtype)
+        array = self.enlarged(array)
         known = dict(zip(self.value.shape, array.shape, strict=True))  # also those that depend on data
         split = array.reshape(concrete(self.split, symbols, known))
         return split.transpose(self.perm).reshape(concrete(self.shape, symbols, known))
@@ -257,8 +256,15 @@ class Placement:
         ordered = concrete(tuple(self.split[p] for p in self.perm), symbols)
         back = np.argsort(self.perm) if self.perm else ()
         stored = array.reshape(ordered).transpose(back).reshape(concrete(self.value.shape, symbols))
-        stored = stored if self.factor is None else stored / np.asarray(self.factor, stored.dtype)
-        return np.asarray(stored, order="C")  # ascontiguousarray would make a vector of a scalar
+        return np.asarray(self.reduced(stored), order="C")  # ascontiguousarray would make a vector of a scalar
+
+    def enlarged(self, stored: np.ndarray) -> np.ndarray:
+        """The numbers of the ONNX tensor, in the order of the stored one."""
+        return stored if self.factor is None else stored * np.asarray(self.factor, stored.dtype)
+
+    def reduced(self, ordered: np.ndarray) -> np.ndarray:
+        """The stored tensor from the numbers of the ONNX one in its order; inverse of :meth:`enlarged`."""
+        return ordered if self.factor is None else ordered / np.asarray(self.factor, ordered.dtype)
 
 
 def shifted_bytes(array: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from .. import child
 from . import quantised
 from .bounds import HELD, OverBudget
-from .channels import channel_axis
+from .channels import Span, channel_axis
 from .isolate import Layer, Layers
 from .judge import Difference
 from .measure import Array
@@ -26,11 +26,10 @@ from .operands import ROUNDS, SCALES, Seen, normal, turns
 from .parts import SHAPE_ONLY, ModelPart
 from .reference import ReferenceFailed
 from .run import Run, narrow
-from .trial import Outcome, Trial
+from .trial import FEW, Outcome, Trial
 from .written import FileFailed, LayeredFile
 
 BODIES = {"If", "Loop", "Scan"}  # they also read what their bodies do
-FEW = 64  # results per channel, below which one set of operands leaves much to chance
 SECONDS = 1.0  # of processor time that further sets may take, or as long as the first one took if that is more
 TOGETHER = 1 << 23  # bytes of tensors of a group in TensorFlow's process, which gives no memory back before its end
 SETS = 16  # sets of operands in one child
@@ -42,7 +41,7 @@ Shapes = Mapping[tuple[str, tuple[int, ...]], tuple[int, ...]]
 class Alone:
     """What came of one layer: its worst ``difference``, in which runtime and on which set of operands.
 
-    ``made``: these were made for it, not those seen end to end; ``channels`` that never moved though the operands did;
+    ``made``: these were made for it, not those seen end to end; ``span`` of the results of each channel;
     ``rows``: of its table how many of how many were looked up; ``branches``: IF operator -> which ways it went;
     ``turns``: how often its loops did.
     """
@@ -53,10 +52,15 @@ class Alone:
     number: int = 0
     made: bool = True
     part: ModelPart | None = None
-    channels: Array | None = None
+    span: Span | None = None
     rows: tuple[int, int] = (0, 0)
     branches: dict[int, set[bool]] = field(default_factory=dict)
     turns: set[int] = field(default_factory=set)
+
+    @property
+    def closed(self) -> Array:
+        """The channels that never moved though the operands did; of a layer of which none can hide, no channels."""
+        return self.span.closed if self.span else np.zeros(0, bool)
 
 
 class Bench:
@@ -69,6 +73,7 @@ class Bench:
         names = [s.name for s in self.reference.inputs] + [n for n in self.reference.nodes if n in known]
         self.layers = Layers(target, [n for n in names if n in known], shapes, self._fixed(names))
         self.seen: dict[str, Seen] = {}
+        self.usual: dict[str, float] = {}
         self.found: dict[str, Alone] = {}
 
     def _fixed(self, names: Iterable[str]) -> set[str]:
@@ -116,6 +121,7 @@ class Bench:
         for chunk in whole.chunks(wanted, [self.target], whole.samples[0].symbols, len(whole.samples)):
             whole.read(chunk)
             self.seen |= {n: Seen.of(whole.samples[0].expected[n]) for n in chunk}
+            self.usual |= {n: self.run.usual(n) for n in chunk}
 
     def hold(self, layers: Iterable[Layer]) -> None:
         """Have the values end to end of what the layers read and make."""
@@ -126,7 +132,7 @@ class Bench:
         sample = self.run.whole.samples[number]
         values = {n: narrow(a) for n, a in (sample.feeds | sample.expected).items()}
         limit, symbols = self.run.limit.isolated, self.run.symbols(sample)
-        return Trial(self.reference, self.layers, limit, self.seen, values, symbols)
+        return Trial(self.reference, self.layers, limit, self.seen, values, symbols, self.usual)
 
     def as_seen(self, layers: Sequence[Layer], runtime: str, number: int) -> dict[str, Difference]:
         """What each layer makes of the values of a sample; none where its part does not run."""
@@ -194,9 +200,9 @@ class Bench:
         if part.turns:
             count = max(count, ROUNDS)
         few = self.seen[alone.layer.name].size <= FEW * (shape[channel_axis(len(shape), part)] if shape else 1)
-        shut = alone.channels is not None and bool(alone.channels.any())
+        shut = bool(alone.closed.any())
         if part.weights and (few or shut):
-            count = max(count, len(SCALES) if part.free else 2)
+            count = max(count, len(SCALES) if part.free or shut else 2)
         return count
 
     def rounds(self, layers: Sequence[Layer], numbers: Sequence[int]) -> None:
@@ -236,8 +242,8 @@ class Bench:
                                for op in known.layer.segment.operators if op in found.branches}  # fmt: skip
             trips = [self.seen[n] for n in part.turns if n in self.seen] if part else []
             known.turns |= {turns(trip, number) for trip in trips for _, number in differences}
-            still = found.channels.get(name)
-            known.channels = still if known.channels is None or still is None else known.channels & still
+            span = found.spans.get(name)
+            known.span = known.span | span if known.span and span else span
             for table, rows in part.tables.items() if part else ():
                 known.rows = min(rows, known.rows[0] + sets * self.seen[table].size), rows
 

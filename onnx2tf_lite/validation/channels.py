@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
+from operator import or_
 
 import numpy as np
 
@@ -19,15 +21,28 @@ def channel_axis(rank: int, part: ModelPart) -> int:
     return 1 if rank > 2 and any("Conv" in op or "Pool" in op for op in part.operators) else rank - 1
 
 
-def closed(results: Sequence[Array], part: ModelPart) -> Array | None:
-    """The channels of a layer with weights that are the same number throughout, in all ``results``; None where nothing
-    in it hides what lies before."""
+@dataclass(frozen=True)
+class Span:
+    """The least and the greatest result of each channel."""
+
+    low: Array
+    high: Array
+
+    def __or__(self, other: Span) -> Span:
+        return Span(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
+
+    @property
+    def closed(self) -> Array:
+        """The channels whose result was the same number throughout."""
+        return np.asarray(self.low == self.high)
+
+
+def span(results: Sequence[Array], part: ModelPart) -> Span | None:
+    """Of a layer with weights, over all ``results``; None where nothing in it hides what lies before."""
     if not part.weights or not part.operators & HIDES or not results or results[0].ndim < 2:
         return None
     axis = channel_axis(results[0].ndim, part)
     others = tuple(i for i in range(results[0].ndim) if i != axis)
     if not results[0].size:
         return None
-    low = reduce(np.minimum, (r.min(axis=others) for r in results))
-    high = reduce(np.maximum, (r.max(axis=others) for r in results))
-    return np.asarray(low == high)
+    return reduce(or_, (Span(r.min(axis=others), r.max(axis=others)) for r in results))

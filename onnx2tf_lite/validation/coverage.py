@@ -62,7 +62,7 @@ def _shares(file: Parted, found: Mapping[str, Alone]) -> dict[int, float]:
     """Constant -> which share of it has taken part in a result that was compared."""
     shares: dict[int, float] = {}
     for alone in found.values():
-        shut = 0.0 if alone.channels is None else float(alone.channels.mean())
+        shut = float(alone.closed.mean()) if alone.closed.size else 0.0
         for op in (file.operators[i] for i in alone.layer.segment.operators):
             for place, tensor in enumerate(op.inputs):
                 share = len(alone.branches.get(op.index, ())) / 2 if op.branches else 1 - shut
@@ -74,8 +74,8 @@ def _shares(file: Parted, found: Mapping[str, Alone]) -> dict[int, float]:
 
 def _gaps(found: Mapping[str, Alone]) -> Iterator[Gap]:
     for name, alone in found.items():
-        if alone.channels is not None and (count := int(alone.channels.sum())):
-            what = f"{count} of {alone.channels.size} channels of layer {name}"
+        if count := int(alone.closed.sum()):
+            what = f"{count} of {alone.closed.size} channels of layer {name}"
             yield Gap(what, "their result was the same number on every set of operands")
         looked, rows = alone.rows
         if looked < rows:

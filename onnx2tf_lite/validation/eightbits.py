@@ -22,6 +22,7 @@ from .parted import Segment
 
 DRAWS = (2, 16)  # how often everything is moved: at first, and for the layers that seem to differ then
 SIGMAS = 6  # standard deviations that an error of rounding may be: of normal numbers one in 10^9 is beyond
+ASKED = f"{SIGMAS} standard deviations of what rounding to 8 bits does to each channel"
 #: Rounding is uniform over one step, a root mean square of 1 / sqrt(12) of it.
 ROUNDING = 12**-0.5
 #: Operators that quantise each row on its own, and not each sample: those without windows.

@@ -120,7 +120,7 @@ class Layers:
         place = self.place(name, array.shape)
         if is_order(place):
             moved = array.transpose(np.argsort(place.perm))  # of any extents, also of smaller ones than the file's
-            return self.target.store(name, np.asarray(moved, order="C"), stored)
+            return self.target.store(name, np.asarray(place.reduced(moved), order="C"), stored)
         known = inputs.bind([(place.shape, array.shape)], symbols)
         try:
             return self.target.store(name, place.store(array, known), stored)
@@ -133,7 +133,7 @@ class Layers:
         try:
             place = self.place(name, shape)
             if is_order(place) and array.ndim == len(place.perm):
-                return array.transpose(place.perm)
+                return place.enlarged(array).transpose(place.perm)
             return place.restore(array, inputs.bind([(place.shape, shape)], symbols))
         except (FileFailed, ValueError):  # another number of elements: the comparison says so
             return array

@@ -18,6 +18,8 @@ METRICS = {
     "sqnr": "signal to quantisation noise >= -20 log10(rtol) dB",
 }
 
+POWERS = ("rmse", "sqnr")  # those that compare an error with the size of a tensor, over all samples
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -123,10 +125,10 @@ class Difference:
 
     ``max_abs``, ``max_rel`` (of ``max|reference|``), ``rmse``, ``cosine``, ``sqnr`` (signal to noise in dB,
     infinite for equal tensors), ``within`` (share of the elements within ``limit``).  ``what`` says in words why they
-    do not agree; empty where they do.  ``used``: how much of the tolerance the difference takes up, in its ``metric``;
-    above 1 not always a failure, as a share of elements may be beyond.  ``slack``: what rounding does to the
-    reference, relative to its maximum, where that made the limit.  ``loosened``: they agree, but not by the default
-    tolerance.
+    do not agree, and ``asked`` what was asked of them; both empty where they do.  ``used``: how much of the tolerance
+    the difference takes up, in its ``metric``; above 1 not always a failure, as a share of elements may be beyond.
+    ``slack``: what rounding does to the reference, relative to its maximum, where that made the limit.  ``loosened``:
+    they agree, but not by the default tolerance.
     """
 
     max_abs: float = 0.0
@@ -137,6 +139,7 @@ class Difference:
     limit: float = 0.0
     slack: float = 0.0
     what: str = ""
+    asked: str = ""
     sqnr: float = math.inf
     used: float = 0.0
     metric: str = "max"
@@ -145,13 +148,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Bound:
-    """What is asked of one tensor: ``allowed`` at ``share`` of its elements, by ``metric``.
+    """What is asked of one tensor: ``allowed`` at ``share`` of its elements, ``most`` at the others, by ``metric``.
 
     ``slack`` is what rounding does to the reference, of its maximum, where that made the limit."""
 
     allowed: float
     share: float
     metric: str
+    most: float
     slack: float = 0.0
 
 
@@ -166,11 +170,13 @@ def bound(found: Measures, reference: Array, limit: Tolerance, step: float | Non
         allowed, share = 0.0, limit.integers
     else:
         allowed, share = limit.rtol * found.scale + limit.atol, limit.share
+    most = limit.farthest * allowed if math.isfinite(limit.farthest) else math.inf
     if (found.whole and not limit.steps) or whole_numbers:
-        return Bound(allowed, share - SLACK * slack, metric)
-    if SLACK * slack > allowed:
-        return Bound(SLACK * slack, share, metric, slack / found.scale if found.scale else np.inf)
-    return Bound(allowed, share, metric)
+        return Bound(allowed, share - SLACK * slack, metric, most)
+    if SLACK * slack > allowed:  # of the element that moves farthest
+        most = max(most, SLACK * slack)
+        return Bound(SLACK * slack, share, metric, most, slack / found.scale if found.scale else np.inf)
+    return Bound(allowed, share, metric, most)
 
 
 def judge(
@@ -190,7 +196,7 @@ def judge(
     if found.odd is not None:
         what, worst, sqnr, used = phrase.odd(int(found.odd.sum())), np.inf, -np.inf, np.inf
     elif asked.metric == "max":
-        if within < asked.share or worst > limit.farthest * asked.allowed:
+        if within < asked.share or worst > asked.most:
             what = phrase.beyond(found, within)
         elif ranked and limit.steps and not found.whole and not _same_argmax(found, reference.shape, asked.allowed):
             what = "the largest element is another one"
@@ -199,7 +205,8 @@ def judge(
     relative = 0.0 if worst == 0 else worst / found.scale if found.scale else np.inf
     strict = limit.default if limit.source == "loosened" and not what else None
     return Difference(
-        worst, relative, found.rmse, found.cosine, within, asked.allowed, asked.slack, what, sqnr, used, asked.metric,
+        worst, relative, found.rmse, found.cosine, within, asked.allowed, asked.slack, what, str(limit) if what else "",
+        sqnr, used, asked.metric,
         loosened=bool(strict and judge(found, reference, strict, step, slack, ranked).what),
     )  # fmt: skip
 
@@ -223,14 +230,28 @@ def compare(
     step: float | None = None,
     slack: float = 0.0,
     ranked: bool = False,
+    usual: float = 0.0,
 ) -> Difference:
-    """``step``: quantisation step of the tensor; ``slack``: its :func:`measure.change`; ``ranked``: the same argmax."""
+    """``step``: quantisation step of the tensor; ``slack``: its :func:`measure.change`; ``ranked``: the same argmax;
+    ``usual``: the root mean square that it has over all samples, beside which noise is noise even where one of them
+    has nearly nothing."""
     if got.shape != reference.shape:
         what = phrase.shapes(got.shape, reference.shape)
-        return Difference(np.inf, np.inf, np.inf, 0.0, 0.0, what=what, sqnr=-np.inf, used=np.inf, metric=limit.metric)
+        return Difference(
+            np.inf,
+            np.inf,
+            np.inf,
+            0.0,
+            0.0,
+            what=what,
+            asked=str(limit),
+            sqnr=-np.inf,
+            used=np.inf,
+            metric=limit.metric,
+        )
     if reference.size == 0:
         return Difference(metric=limit.metric)
-    found = measure(got, reference, single=limit.metric == "max")
+    found = measure(got, reference, single=limit.metric == "max").beside(usual)
     return judge(found, reference, limit, step, slack, ranked)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,13 @@ class Measures:
             return 1.0
         beyond = self.error > allowed if self.odd is None else (self.error > allowed) | self.odd
         return 1 - int(np.count_nonzero(beyond)) / self.error.size
+
+    def beside(self, signal: float) -> Measures:
+        """The same error beside a ``signal`` that is usual for the tensor, where it has less here."""
+        if signal <= self.signal:
+            return self
+        sqnr = 20 * math.log10(signal / self.rmse) if self.rmse else math.inf
+        return replace(self, signal=signal, sqnr=sqnr)
 
 
 def measure(got: Array, reference: Array, single: bool = False) -> Measures:
@@ -110,6 +118,16 @@ def _finite(a: Array, b: Array) -> tuple[Array, Array, Array | None]:
     finite = np.isfinite(a) & np.isfinite(b)
     odd = ~finite & ~((a == b) | (np.isnan(a) & np.isnan(b)))
     return np.where(finite, a, 0), np.where(finite, b, 0), odd if odd.any() else None
+
+
+def usual(values: Sequence[Array]) -> float:
+    """The root mean square of a tensor over several samples, of its finite numbers; 0 where it has none."""
+    squares, count = 0.0, 0
+    for value in values:
+        flat = value.reshape(-1).astype(np.float64)
+        flat = flat[np.isfinite(flat)]
+        squares, count = squares + product(flat, flat), count + flat.size
+    return math.sqrt(squares / count) if count else 0.0
 
 
 def change(moved: Array, reference: Array) -> float:

@@ -102,11 +102,19 @@ def turns(seen: Seen, number: int) -> int:
     return (first, *TURNS, max(first, SEVERAL))[number % ROUNDS]
 
 
-def draw(name: str, seen: Seen, number: int, free: bool = False, rows: int = 0, loop: bool = False) -> Array:
+def draw(
+    name: str,
+    seen: Seen,
+    number: int,
+    free: bool = False,
+    rows: int = 0,
+    loop: bool = False,
+    ends: tuple[float, float] | None = None,
+) -> Array:
     """The operand of round ``number``, in ONNX order.
 
     ``free``: for a layer that takes any float; ``rows`` of the table that the operand points into; ``loop``: it says
-    how often a loop turns.
+    how often a loop turns; ``ends``: of the range of a quantised model's tensor.
     """
     if loop:
         return np.full(seen.shape, turns(seen, number), seen.dtype)
@@ -116,6 +124,8 @@ def draw(name: str, seen: Seen, number: int, free: bool = False, rows: int = 0, 
         return _ids(seen, number, rows)
     if kind == "b":
         return _flags(seen, number, normal(seen.shape, seed if number != 1 else seed - 1))
+    if kind == "f" and ends and number % 2:  # as _bytes
+        return np.where(normal(seen.shape, seed) < 0, *ends).astype(seen.dtype)
     if kind == "f":
         return _any(seen, number, seed) if free else _like(seen, seed)
     if kind in "iu" and seen.dtype.itemsize == 1:

@@ -128,6 +128,11 @@ class Row:
         return f"on operands made for it {self.alone.what}"
 
     @property
+    def asked(self) -> str:
+        """The limit that it exceeds, in words; empty where it exceeds none."""
+        return self.difference.asked if self.difference.what or not self.alone else self.alone.asked
+
+    @property
     def label(self) -> str:
         """``layer 143 /head/Resize``."""
         return f"layer {self.index} {self.node}" if self.index >= 0 else self.node
@@ -263,7 +268,7 @@ class FileReport:
         more = f"; {others} later tensors differ too" if others > 0 and not self.blame else ""
         more += f"; {self.blame}" if self.blame else ""
         more += "; the outputs agree" if self.outputs and all(r.ok for r in self.outputs) else ""
-        what = f"{bad.what}{more} (limit {self._limit([bad])})"
+        what = f"{bad.what}{more} (limit {self._limit([bad], bad.asked)})"
         return f"{self.path}: DIFFERS, {place} ({bad.runtime}): {what}"
 
     def _match(self, rows: list[Row]) -> str:
@@ -295,8 +300,8 @@ class FileReport:
         more = f" and {len(gaps) - NAMED} more" if len(gaps) > NAMED else ""
         return f"; not reached: {', '.join(map(str, gaps[:NAMED]))}{more}" if gaps else ""
 
-    def _limit(self, rows: list[Row]) -> str:
-        text = self.tolerance + (f" {self.reason}" if "user" in self.reason else "")
+    def _limit(self, rows: list[Row], asked: str = "") -> str:
+        text = (asked or self.tolerance) + (f" {self.reason}" if "user" in self.reason else "")
         if self.noise:
             held = "as every layer alone is, what adds up is held to what the model's own quantisation noise may"
             text += f"; {held}: {self.noise:.1%} of that (RMSE)"

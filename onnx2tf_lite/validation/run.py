@@ -16,9 +16,9 @@ from .. import child
 from ..ir.graph import Placement
 from . import inputs, quantised
 from .isolate import as_told
-from .judge import Tolerance, compare
+from .judge import POWERS, Tolerance, compare
 from .known_errors import unsaid
-from .measure import Array, Histogram
+from .measure import Array, Histogram, usual
 from .report import Row
 from .samples import Arrays, Sample, Samples
 from .tflite_file import TFLiteFile
@@ -45,6 +45,7 @@ class Run:
     target: WrittenFile
     limit: Tolerance
     turned: dict[tuple[str, int], Array] = field(default_factory=dict)
+    powers: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.reference, self.program = self.whole.reference, self.target.program
@@ -125,7 +126,8 @@ class Run:
         node, op = self.reference.nodes.get(name, ("", "input"))
         got = unsaid(op, got, against)
         slack = sample.slack.get(self.target.kind, {}).get(name, 0.0)
-        found = compare(got, against, self.limit, self.reference.steps.get(name), slack, ranked=name in outputs)
+        step, usual = self.reference.steps.get(name), self.usual(name)
+        found = compare(got, against, self.limit, step, slack, ranked=name in outputs, usual=usual)
         found = quantised.within_a_step(self.target, self.program.names[name], found)
         assumed = place is not None and self.program.assumed(name, expected.shape, stored.shape)
         return Row(
@@ -134,6 +136,14 @@ class Run:
             stored_dtype=_name(stored.dtype), source=self.limit.source, sample=number, assumed=assumed,
             agreement=_share(self.agree(name, got, against)),
         )  # fmt: skip
+
+    def usual(self, name: str) -> float:
+        """How large a tensor is over all samples, where noise is judged beside that; else 0."""
+        if self.limit.metric not in POWERS or name not in self.reference.nodes:
+            return 0.0
+        if name not in self.powers:
+            self.powers[name] = usual([s.expected[name] for s in self.whole.samples])
+        return self.powers[name]
 
     def agree(self, name: str, got: Array, expected: Array) -> list[bool] | None:
         """Whether an output of a quantised file chooses the same class."""

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from . import eightbits, quantised
-from .channels import channel_axis, closed
+from .channels import Span, channel_axis, span
 from .crop import cropped, smaller
 from .flatfile import FlatFile
 from .isolate import Layer, Layers, Runs, is_order
@@ -26,6 +26,7 @@ from .tflite_file import TFLiteFile
 JITTERS = 3
 KERNELS = "builtin kernels"  # those whose steps of 8 bits are the larger ones
 LONGER = 4  # how often a layer is made longer until both sides begin at the same tensors
+FEW = 64  # results, below which one set of operands leaves much to chance
 Expected = dict[str, Array]
 
 
@@ -34,21 +35,24 @@ class Outcome:
     """What came of some layers.
 
     ``layers``: those of the file as they were run, some of them longer than asked for; ``parts``: the same in the
-    original model; ``differences`` by runtime and number of the set of operands; ``channels`` that never moved;
-    ``branches``: IF operator -> which ways it went; ``errors`` of each channel of layers on weights of eight bits.
+    original model; ``differences`` by runtime and number of the set of operands; ``spans`` of the results of each
+    channel; ``branches``: IF operator -> which ways it went; ``errors`` of each channel of layers on weights of eight
+    bits.
     """
 
     layers: dict[str, Layer] = field(default_factory=dict)
     parts: dict[str, ModelPart] = field(default_factory=dict)
     differences: dict[str, dict[tuple[str, int], Difference]] = field(default_factory=dict)
-    channels: dict[str, Array | None] = field(default_factory=dict)
+    spans: dict[str, Span | None] = field(default_factory=dict)
     branches: dict[int, set[bool]] = field(default_factory=dict)
     errors: dict[str, dict[tuple[str, int], Array]] = field(default_factory=dict)
 
 
 @dataclass
 class Trial:
-    """``seen``: what operands were end to end, ``values`` the same themselves where they are at hand."""
+    """``seen``: what operands were end to end, ``values`` the same themselves where they are at hand; ``usual``: how
+    large the results are over all samples, see :func:`judge.compare`: so large they would be on operands of that range
+    too, but that few of them may be nothing by chance."""
 
     reference: Reference
     layers: Layers
@@ -56,6 +60,7 @@ class Trial:
     seen: Mapping[str, Seen]
     values: Mapping[str, Array]
     symbols: Mapping[str, int]
+    usual: Mapping[str, float] = field(default_factory=dict)
     tables: dict[str, int] = field(default_factory=dict)
 
     def made(self, layers: Sequence[Layer], runtimes: Sequence[str], numbers: Sequence[int]) -> Outcome:
@@ -71,7 +76,7 @@ class Trial:
         expected = self.expected(list(found.parts.values()), numbers)
         for name in [n for n in pairs if any(self._strange(n, e[n]) for e in expected)]:
             del found.layers[name], found.parts[name]
-        found.channels = {n: closed([e[n] for e in expected], p) for n, p in found.parts.items()}
+        found.spans = {n: span([e[n] for e in expected], p) for n, p in found.parts.items()}
         self.compare(found, runtimes, numbers, expected, self.halves(found, numbers, expected))
         self.forgive(found, runtimes, numbers, expected)
         self.by_channels(found, numbers, expected)
@@ -94,7 +99,18 @@ class Trial:
         if part is None:
             return self.values[name]
         seen = cropped(self.seen[name], part.least)
-        return draw(name, seen, number, part.free, self.tables.get(name, 0), name in part.turns)
+        return draw(name, seen, number, part.free, self.tables.get(name, 0), name in part.turns, self.ends(name))
+
+    def ends(self, name: str) -> tuple[float, float] | None:
+        """The least and the greatest number that a tensor of a quantised model can be, where the file has it in the
+        same steps: what saturates does so on both sides."""
+        index = self.layers.index(name) if name in self.reference.steps else None
+        tensor = self.layers.target.file.tensors[index] if index is not None else None
+        if tensor is None or not tensor.quantised or tensor.scale.size != 1:
+            return None
+        info = np.iinfo(tensor.dtype)
+        low, high = tensor.real(np.array([info.min, info.max], tensor.dtype))
+        return float(low), float(high)
 
     def given(self, name: str, part: ModelPart, number: int, shake: int, seen: bool, rounding: str = "") -> Array:
         """An operand of a part of the original model: what the one of the file stands for there; shaken unless 0."""
@@ -233,7 +249,10 @@ class Trial:
                 for layer, got in zip(layers, results, strict=True):
                     allowed = slack.get((layer.name, number), 0.0) if slack else 0.0
                     whole, wanted = self.sides(layer.name, got, right[layer.name])
-                    difference = self.difference(layer.name, whole, wanted, allowed)
+                    part = found.parts.get(layer.name)
+                    made = part is not None and (part.free or whole.size > FEW)
+                    usual = 0.0 if made else self.usual.get(layer.name, 0.0)
+                    difference = self.difference(layer.name, whole, wanted, allowed, usual)
                     found.differences.setdefault(layer.name, {})[runtime, number] = difference
                     if layer.name in eight and whole.shape == wanted.shape and whole.ndim:
                         axis = channel_axis(whole.ndim, found.parts[layer.name])
@@ -263,10 +282,10 @@ class Trial:
         restored = partial(self.layers.restore, name, shape=expected.shape, like=expected.dtype, symbols=self.symbols)
         return whole, quantised.reachable(target, target.program.names[name], expected, got, restored)
 
-    def difference(self, name: str, whole: Array, expected: Array, slack: float) -> Difference:
+    def difference(self, name: str, whole: Array, expected: Array, slack: float, usual: float) -> Difference:
         """How the two differ."""
         target = self.layers.target
-        found = compare(whole, expected, self.limit, self.reference.steps.get(name), slack)
+        found = compare(whole, expected, self.limit, self.reference.steps.get(name), slack, usual=usual)
         return quantised.within_a_step(target, target.program.names[name], found)
 
     def forgive(
@@ -358,7 +377,8 @@ class Trial:
                 for key, error in found.errors[n].items():
                     what, known = eightbits.beyond(error, limits[n, key[1]]), usual[n][key]
                     used = max(known.used, 1.0) if what else min(known.used, 1.0)
-                    found.differences[n][key] = replace(known, what=what, used=used)
+                    asked = eightbits.ASKED if what else ""
+                    found.differences[n][key] = replace(known, what=what, asked=asked, used=used)
             suspects = [n for n in suspects if any(d.what for d in found.differences[n].values())]
 
     def limits(

@@ -179,7 +179,7 @@ class Verdict:
         if real and max(shares) <= 1:
             self.noise = float(max(shares))
             for row in failing:
-                self.rows[row.tensor] = replace(row, difference=replace(row.difference, what=""), role="")
+                self.rows[row.tensor] = replace(row, difference=replace(row.difference, what="", asked=""), role="")
 
     def filled(self) -> float:
         """How much of the range of 16-bit integers the tensors of the model take up, as a root mean square of the
@@ -346,6 +346,6 @@ def judged(row: Row, isolated: Difference | None) -> Row:
     What rounding does to the model up to here is no excuse for what the layer makes of its own operands."""
     difference = row.difference
     if isolated is not None and isolated.what and difference.slack and not difference.what:
-        difference = replace(difference, what=isolated.what)
+        difference = replace(difference, what=isolated.what, asked=isolated.asked)
     role = "" if not difference.what or isolated is None else INTRODUCES if isolated.what else CARRIES
     return replace(row, difference=difference, isolated=isolated, role=role)

@@ -1,12 +1,14 @@
 """Errors planted in written .tflite files, at seeded random places, and whether the checker finds the layer.
 
-    python -m tests.validation.plant [--each 20] [--seed 0] [--as float16|S8S8|...] [name ...]     # found / planted
+    python -m tests.validation.plant [--each 20] [--seed 0] [--as KIND] [name ...]     # found / planted
+    python -m tests.validation.plant --small 30 [--each 3] [--as KIND]              # in that many nets of each family
 
 Planted are single weights, biases, entries of tables, other constants (each changed by the largest magnitude of its
 tensor), attributes (activations, strides, pads, dilations, axes, slopes), and the axes, begins, pads and places that
 are operands.  An error counts where it changes what its layer makes of dense random operands, of the signs that they
 have end to end, beyond the tolerance; the check is the one that users run, with its defaults.
-``--as float16``: in float16 files; or another version of the model (see ``alarms``), quantised by onnxruntime.
+``--as``: in files of another kind than float32, or of another version of the model (see ``alarms``), quantised by
+onnxruntime.
 
 The Ifs of silero_vad ask how many states there are, which the model declares: they are decided before anything is
 written.  So it is also converted with that extent left open, which writes both branches.
@@ -17,7 +19,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from onnx2tf_lite import child, convert, passes, validation
+from onnx2tf_lite import ConversionError, child, convert, passes, validation
+from onnx2tf_lite.emitters import EMITTERS, TENSORFLOW
 from onnx2tf_lite.validation.isolate import Layer, Layers, Runs
 from onnx2tf_lite.validation.judge import Tolerance, compare, tolerance
 from onnx2tf_lite.validation.reference import Reference
@@ -35,7 +38,7 @@ from onnx2tf_lite.validation.tflite_file import TFLiteFile
 from onnx2tf_lite.validation.written import FileFailed
 from tests.models import golden
 
-from . import single
+from . import single, small
 from .alarms import VERSIONS
 from .editor import Editor
 from .kinds import PLANTS
@@ -55,8 +58,12 @@ class Model:
 
     @classmethod
     def of(cls, model: golden.Model, folder: Path, kind: str = "float32") -> Model:
-        result = convert(model.path, folder, outputs=(kind,), check="none", non_verbose=True)
-        feeds = (model.feeds() or [None])[0]
+        given = model.feeds() or [None]
+        samples = (
+            {n: np.concatenate([f[n] for f in given]) for n in given[0]} if given[0] and "integer" in kind else None
+        )
+        result = convert(model.path, folder, outputs=(kind,), calibration=samples, check="none", non_verbose=True)
+        feeds = given[0]
         reference = Reference.of(model.path, passes.load(model.path))
         reference.bounds.seconds = 1e6  # of all errors together
         return cls(model.path, result.files[kind], feeds, reference)
@@ -187,6 +194,19 @@ class Tally:
     blamed: int = 0
     missed: list[str] = field(default_factory=list)
 
+    @property
+    def effective(self) -> int:
+        """Those that change something."""
+        return self.planted - self.without_effect
+
+    def __add__(self, other: Tally) -> Tally:
+        mine, others = astuple(self), astuple(other)
+        return Tally(*(a + b for a, b in zip(mine, others, strict=True)))
+
+    def __str__(self) -> str:
+        rest = f"{self.planted} planted, {self.without_effect} change nothing beyond the tolerance"
+        return f"{self.found:3} of {self.effective:3} found, {self.blamed:3} at their layer ({rest})"
+
 
 def singles(model: Model, each: int, seed: int, folder: Path) -> Iterator[tuple[str, Outcome | None]]:
     """(place, outcome) of ``each`` single changes; None where one changes nothing."""
@@ -238,32 +258,49 @@ def version(model: golden.Model, name: str, folder: Path, again: bool) -> tuple[
     return model, name
 
 
+def models(args: argparse.Namespace, folder: Path) -> Iterator[tuple[str, golden.Model, str]]:
+    """Each with the line that it is counted in, and the kind of file to write."""
+    if args.small:
+        for net in small.nets(folder, range(args.small)):
+            entry, kind = version(net, args.version, folder, False)
+            yield net.name.partition(".")[0], entry, kind
+        return
+    asked = golden.named(*args.names) if args.names else [m for m in golden.real() if m.present]
+    again = [m for m in asked if m.name == SILERO and args.version == "float32"]
+    for number, model in enumerate([*asked, *again]):
+        entry, kind = version(model, args.version, folder, number >= len(asked))
+        yield entry.name, entry, kind
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="of models, such as real/mnist_8; default: all real ones")
     parser.add_argument("--each", type=int, default=20, metavar="N", help="errors in each model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--as", dest="version", default="float32", choices=["float32", "float16", *VERSIONS])
+    parser.add_argument("--small", type=int, default=0, metavar="N", help="nets of each small family instead")
+    kinds = [n for n, row in EMITTERS.items() if row.checked_as not in TENSORFLOW]
+    parser.add_argument("--as", dest="version", default="float32", choices=[*kinds, *VERSIONS])
     args = parser.parse_args()
-    models = golden.named(*args.names) if args.names else [m for m in golden.real() if m.present]
-    models += [m for m in models if m.name == SILERO and args.version == "float32"]
-    total, before = Tally(), set[str]()
-    for entry in models:
-        with tempfile.TemporaryDirectory() as folder:
-            entry, kind = version(entry, args.version, Path(folder), entry.name in before)
-            before.add(entry.name)
-            found = tally(Model.of(entry, Path(folder), kind), args.each, args.seed, Path(folder))
-        effective = found.planted - found.without_effect
-        total.found, total.planted, total.blamed = (
-            total.found + found.found, total.planted + effective, total.blamed + found.blamed
-        )  # fmt: skip
-        rest = f"{found.planted} planted, {found.without_effect} change nothing beyond the tolerance"
-        seen = f"{found.found:3} of {effective:3} found, {found.blamed:3} at their layer"
-        print(f"{entry.name:32} {seen} ({rest})", flush=True)
-        for line in found.missed:
-            print("   ", line[:400], flush=True)
-    print(f"{total.found} of {total.planted} found, {total.blamed} at their layer")
-    raise SystemExit(total.found < total.planted)
+    lines: dict[str, Tally] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for line, entry, kind in models(args, Path(folder)):
+            try:
+                model = Model.of(entry, Path(folder), kind)
+            except ConversionError as error:
+                print(f"{entry.name}: {str(error)[:100]}", flush=True)
+                continue
+            found = tally(model, args.each, args.seed, Path(folder))
+            lines[line] = lines.get(line, Tally()) + found
+            for missed in found.missed:
+                print("   ", entry.name, missed[:400], flush=True)
+            if not args.small:
+                print(f"{line:32} {found}", flush=True)
+    if args.small:
+        for line, found in lines.items():
+            print(f"{line:32} {found}")
+    total = sum(lines.values(), Tally())
+    print(f"{'all':32} {total}")
+    raise SystemExit(total.found < total.effective)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 
 from onnx2tf_lite.validation.judge import SLACK, TOLERANCES, compare, tolerance
 from onnx2tf_lite.validation.measure import change
-from onnx2tf_lite.validation.report import CARRIES, INTRODUCES, Row
+from onnx2tf_lite.validation.report import CARRIES, INTRODUCES, FileReport, Row
 from onnx2tf_lite.validation.verdict import judged
 
 FLOAT32 = TOLERANCES["float32"]
@@ -127,3 +127,29 @@ def test_a_looser_tolerance_says_so() -> None:
     assert "LOOSENED" in tolerance("float32", False, rtol=1e-2).why
     assert "LOOSENED" not in tolerance("float32", False, rtol=1e-6).why
     assert tolerance("float32", False).rtol == 1e-4
+
+
+@pytest.mark.parametrize("wrong, ok", [(3, True), (4, False)])
+def test_rounding_that_tips_one_step_excuses_no_element_that_is_farther_than_three(wrong: float, ok: bool) -> None:
+    reference = np.zeros((1, 10_000), np.float32)
+    got = reference.copy()
+    got[0, 0] = wrong
+    limit = tolerance("float32", quantised=True).isolated
+    assert bool(compare(got, reference, limit, step=1.0, slack=1.0).what) is not ok
+
+
+def test_noise_is_judged_beside_what_the_tensor_is_over_all_samples() -> None:
+    limit = tolerance("quantised", quantised=False)
+    got, nothing = np.full((1, 4), 0.1, np.float32), np.zeros((1, 4), np.float32)
+    assert compare(got, nothing, limit).asked == "SQNR 10 dB"
+    assert not compare(got, nothing, limit, usual=1.0).what and compare(got, nothing, limit, usual=0.2).what
+
+
+def test_a_verdict_names_the_limit_that_was_exceeded() -> None:
+    whole = tolerance("quantised", quantised=False)
+    reference = np.linspace(-1, 1, 100, dtype=np.float32)
+    got = reference + np.float32(0.15)  # 12 dB: enough for a network, not for one of its layers
+    row = Row("n", "Conv", "t", (100,), (100,), None, "float32", compare(got, reference, whole), "XNNPACK",
+              alone=compare(got, reference, whole.isolated))  # fmt: skip
+    report = FileReport("quantised", "f", str(whole), whole.why, (), layers=[row])
+    assert report.verdict.endswith("(limit SQNR 15 dB)")

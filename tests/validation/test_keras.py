@@ -9,7 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from onnx2tf_lite import convert
 from onnx2tf_lite.validation import check
+
+from .models import model as proto
 
 WEIGHTS = np.random.default_rng(0).normal(size=(3, 3, 3, 8)).astype(np.float32)  # height, width, in, out
 
@@ -39,3 +42,17 @@ def test_a_keras_file_matches_where_its_weights_do(model: Path, tmp_path: Path, 
     report = check(model, tmp_path / f"net{suffix}")
     assert report.files[0].error == "" and report.files[0].kind == "keras"
     assert report.exit_code == (1 if changed else 0)
+
+
+def test_the_epsilon_of_a_normalisation_is_that_of_the_file(tmp_path: Path) -> None:
+    """TensorFlow's remapper makes 1e-3 of it; parts of a file are run as they are written."""
+    pytest.importorskip("tf_keras")
+    source = proto(
+        "g (float[1,8,16] x) => (float[1,8,16] y) { y = LayerNormalization<axis=-1, epsilon=0.00001>(x, scale, bias) }",
+        scale=np.linspace(0.5, 2, 16).astype(np.float32), bias=(16,),
+    )  # fmt: skip
+    result = convert(
+        onnx_graph=source, output_folder_path=tmp_path, outputs=("keras",), check="layers", non_verbose=True
+    )
+    (layer,) = result.check.files[0].layers
+    assert result.exit_code == 0 and layer.alone.max_rel < 1e-5
