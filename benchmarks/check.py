@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from stages import five_hundred_nodes
+from stages import written
 
 
 def reference(path: Path, x: Any) -> None:
@@ -53,14 +52,10 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--extent", type=int, default=56)
     args = parser.parse_args()
-    from onnx2tf_lite import convert
     from onnx2tf_lite.validation import check
 
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "five_hundred_nodes.onnx"
-        onnx.save(five_hundred_nodes(args.channels, args.extent), source)
-        made = convert(source, f"{folder}/out", outputs=("float32",), check="none", non_verbose=True)
-        file = made.files["float32"]
+        source, file = written(Path(folder), args.channels, args.extent)
         x = np.random.default_rng(0).standard_normal((1, args.channels, args.extent, args.extent)).astype(np.float32)
         moved = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 

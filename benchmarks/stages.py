@@ -41,6 +41,16 @@ def five_hundred_nodes(channels: int = 16, extent: int = 32) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def written(folder: Path, channels: int, extent: int) -> tuple[Path, Path]:
+    """That network in a folder, and the float32 .tflite of it."""
+    from onnx2tf_lite import convert
+
+    source = folder / "five_hundred_nodes.onnx"
+    onnx.save(five_hundred_nodes(channels, extent), source)
+    made = convert(source, folder / "out", outputs=("float32",), check="none", non_verbose=True)
+    return source, made.files["float32"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", type=Path, default=sorted(SHARED.glob("*.onnx")))

@@ -73,7 +73,7 @@ OPTIONS = [
         option("--atol A", "absolute limit of max and rmse; default 1e-6", type=words.limit),
         option("--require-coverage PERCENT", "of layers, branches and weights to be reached; default 0",
                type=words.limit),
-        option("--budget BYTES", "memory above the weights; what takes more is not run; default 1.8GB, at least 64MB",
+        option("--budget BYTES", "memory above a plain run; what takes more is not run; default 1.8GB, at least 64MB",
                type=words.size),
         option("--seconds S", "time; what is left then is not run; default 300, and 10 for every MB of weights",
                type=words.limit),

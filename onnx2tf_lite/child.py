@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from .interrupts import undisturbed
 
 ALIGNMENT = 64
+BUSY = 10  # times as long as on an idle machine may all take on one that is busy
 INTERVAL = 0.005  # seconds between two looks at what a child holds
 _Answer = TypeVar("_Answer")
 
@@ -34,28 +35,31 @@ _Answer = TypeVar("_Answer")
 class Limits:
     """What a child may use: seconds, and bytes of memory beyond those that it shares with its parent.
 
-    ``processor``: its time is that of a processor, which a busy machine does not make longer, nor waiting.
+    ``processor``: seconds of processors, of all its threads together, which a busy machine does not make more; 0 for
+    any number.
     ``counted``: what it holds is counted, and too much ends it, which is seen; else more is refused, and what runs in
     it may take that for any fault, or die of it.
     """
 
     seconds: float
     memory: int
-    processor: bool = False
+    processor: float = 0.0
     counted: bool = False
 
 
 class Died(Exception):
     """The child was killed by ``signal``, or left without an answer.
 
-    ``late``: it did not end in time; ``large``: it held too much memory, or more than the system had.
+    ``late``: it did not end in time, ``waited``: by the clock and not by what it computed; ``large``: it held too much
+    memory, or more than the system had.
     """
 
     def __init__(self, signal_number: int):
         self.signal = signal_number
         name = signal.Signals(signal_number).name if signal_number else "exit"
         what = f"aborted with signal {signal_number} ({name})" if signal_number else "the process ended early"
-        self.late, self.large = name in ("SIGALRM", "SIGPROF"), name == "SIGKILL"
+        self.waited, self.large = name == "SIGALRM", name == "SIGKILL"
+        self.late = self.waited or name == "SIGPROF"
         super().__init__("did not end within the time that it was given" if self.late else what)
 
 
@@ -228,7 +232,8 @@ def no_core() -> None:
 def bound(limits: Limits) -> None:
     """Hold this process to ``limits``: the system ends it when its time is over, and gives it no more memory unless
     that is counted (:func:`watched`)."""
-    signal.setitimer(signal.ITIMER_PROF if limits.processor else signal.ITIMER_REAL, limits.seconds)
+    signal.setitimer(signal.ITIMER_REAL, limits.seconds)
+    signal.setitimer(signal.ITIMER_PROF, limits.processor)
     if sys.platform == "linux" and not limits.counted:
         import resource
 

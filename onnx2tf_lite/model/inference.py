@@ -77,7 +77,8 @@ def infer_shapes(model: ModelProto, check_type: bool = False, strict: bool = Fal
 def limits(model: ModelProto) -> child.Limits:
     """What inference may take."""
     nodes = sum(len(scope.graph.node) for scope in scopes(model))
-    return child.Limits(SECONDS + PER_NODE * nodes, MEMORY, processor=True)
+    seconds = SECONDS + PER_NODE * nodes
+    return child.Limits(child.BUSY * seconds, MEMORY, seconds)
 
 
 def _below_zero(model: ModelProto) -> str:

@@ -32,4 +32,4 @@ def limits(model: ModelProto) -> child.Limits:
     """What onnxsim may take."""
     nodes, size = sum(len(scope.graph.node) for scope in scopes(model)), model.ByteSize()
     seconds, memory = SECONDS + PER_NODE * nodes + PER_BYTE * size, MEMORY + COPIES * size
-    return child.Limits(seconds, memory, processor=True, counted=True)
+    return child.Limits(child.BUSY * seconds, memory, seconds, counted=True)

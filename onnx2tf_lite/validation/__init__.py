@@ -12,7 +12,7 @@
 ``alone``     every layer on its own             ``trial``      its side in a child
 ``channels``  results that no operand moved      ``coverage``   what of a file was reached
 ``verdict``   all of it for one file             ``checking``   all of it
-``bounds``    the memory and time for it
+``bounds``    the memory and time for it        ``pointers``   what a runtime takes for itself
 ``precision`` 16-bit floats and bytes as they are meant, ``unquantised`` a model without its rounding
 ``report``    what it found (``page``: in HTML)   ``refusal``    why nobody runs the model
 """

@@ -36,9 +36,11 @@ class OverBudget(Exception):
 
 @dataclass
 class Bounds:
-    """``memory`` in bytes above ``weights`` bytes; ``seconds`` from the ``start``, on the monotonic clock.
+    """``memory`` in bytes above ``weights`` bytes; ``seconds`` from the ``start``, on the monotonic clock: a child has
+    a share of them as processor time, which a busy machine does not make longer.
 
     ``plain``: seconds of a run of the model, as soon as one was measured; ``inside``: of a child that keeps to them;
+    ``runtimes``: bytes that a plain run of a file takes beside those weights;
     ``held``: bytes that this process held at the start, tensors that it came to hold since are part of the budget.
     """
 
@@ -48,6 +50,7 @@ class Bounds:
     start: float = field(default_factory=time.monotonic)
     plain: float | None = None
     inside: bool = False
+    runtimes: int = 0
     held: int = field(default_factory=child.held)
 
     @classmethod
@@ -67,18 +70,23 @@ class Bounds:
             raise OverBudget(self._late)
         if self.inside:
             return self._held(function)
-        more = TENSORFLOW[0] if tensorflow else 0.0
-        own = more + (FIRST * self.seconds if self.plain is None else PATIENCE + SLOWER * self.plain)
-        memory = self.memory + COPIES * self.weights + room(tensorflow) + min(self.held - child.held(), 0)
+        own = TENSORFLOW[0] if tensorflow else 0.0
+        own += FIRST * self.seconds if self.plain is None else PATIENCE + SLOWER * self.plain
+        wait, processors = min(left, child.BUSY * own), own * (os.cpu_count() or 1)
+        memory = self.memory + COPIES * self.weights + self.runtimes + room(tensorflow)
+        memory -= max(child.held() - self.held, 0)
+        limits = child.Limits(wait, memory, processors, counted=True)
         try:
-            return self._held(lambda: child.call(function, forked, child.Limits(min(left, own), memory, counted=True)))
+            return self._held(lambda: child.call(function, forked, limits))
         except child.Died as error:
             if error.large:
                 raise OverBudget(self._large) from error
-            if not error.late or (own < left and self.plain is not None):
+            if error.waited and wait == left:
+                raise OverBudget(self._late) from error
+            if not error.late or self.plain is not None:
                 raise
             first = f"its first run takes more than {own:g} s of the {self.seconds:g} s of the check"
-            raise OverBudget(f"{first} (--seconds)" if own < left else self._late) from error
+            raise OverBudget(f"{first} (--seconds)") from error
 
     def over(self, death: child.Died) -> OverBudget | None:
         """What the death of a process that might take all of it says of the budget."""

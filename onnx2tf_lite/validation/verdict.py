@@ -21,6 +21,7 @@ from .coverage import cover, end_to_end
 from .integers import Integers
 from .judge import Difference, compare, tolerance
 from .measure import exact
+from .pointers import pointers
 from .reference import STEPWISE, Reference, ReferenceFailed
 from .report import CARRIES, INTRODUCES, Coverage, FileReport, Row
 from .run import Run, badness
@@ -59,6 +60,8 @@ class Verdict:
     def report(self) -> FileReport:
         """All stages: compare; run every layer on its own; where something differs find out why."""
         notes, unchecked = [*self.program.notes], False
+        if isinstance(self.target, TFLiteFile):
+            self.reference.bounds.runtimes = pointers(self.target, self.whole.samples)
         layers = self.whole.options.layers and self.inside
         if missing := [n for n in self.reference.outputs if n not in self.outputs]:
             self.error = f"output '{missing[0]}' of the model is not in the file"
