@@ -289,7 +289,7 @@ _OURS = [
         _set("--require-coverage PERCENT", "require_coverage",
              "of layers, branches and weights that the check has to reach; default 0", _number(words.limit),
              reader="check", form="float"),
-        _set("--budget BYTES", "budget", "memory of a check above a plain run of the model; default 1.8GB, at least 64MB",
+        _set("--budget BYTES", "budget", "memory of a check above a plain run; default 1.8GB, at least 64MB",
              _number(words.size), reader="check", form="int"),
         _set("--seconds S", "seconds", "time that it may take; default 300, and 10 for every MB of weights",
              _number(words.limit), reader="check", form="float"),

@@ -214,12 +214,12 @@ def test_layers_of_a_saved_model(tmp_path: Path, batch: str) -> None:
                    non_verbose=True)  # fmt: skip
     assert made.check is not None
     (file,) = made.check.files
-    assert file.ok and {"r1", "c2", "s2", "c3", "t3", "scores"} == {r.tensor for r in file.layers}
+    assert file.ok and {"r1", "c2", "s2", "c3", "t3", "pool", "flat", "scores"} == {r.tensor for r in file.layers}
     assert next(r for r in file.layers if r.tensor == "r1").perm == (0, 2, 3, 1)
     (tmp_path / "assets.extra" / "onnx2tf_lite.map").unlink()
     (foreign,) = validation.check(proto, tmp_path).files
     assert foreign.ok and foreign.matched == "names and shapes" and not foreign.layers
-    assert "matches: 6 of 6 layers, 100 % of the weights (6 layers; " in file.verdict
+    assert "matches: 7 of 7 layers, 100 % of the weights (8 layers; " in file.verdict
     assert "matches: 0 of 1 layers, 0 %" in foreign.verdict and "only files of this package say" in foreign.verdict
 
 
