@@ -44,6 +44,7 @@ ENGINE = {
     "integer_quant": (8, 8),
     "integer_quant_with_int16_act": (16, 8),
     "weight_only_int8": (None, 8),
+    "weight_only_int4": (None, 4),
 }
 
 
@@ -169,7 +170,7 @@ class Subject:
             made.add_static_config(".*", "*", activations, weights)
             data = [self.stored(s) for s in self.calibration]
             result = made.calibrate({"serving_default": data})
-        elif kind == "weight_only_int8":
+        elif kind.startswith("weight_only"):
             made.add_weight_only_config(".*", "*", weights)
         else:
             made.add_dynamic_config(".*", "*", weights)

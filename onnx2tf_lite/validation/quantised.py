@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..ir.kinds import KINDS
-from ..ir.traits import FixedScale
+from ..ir.traits import FixedScale, Int8
 from .flatfile import VIEWS, FlatFile
 from .judge import Difference
 from .measure import Array
@@ -18,7 +18,9 @@ from .parted import Tensor
 from .tflite_file import TFLiteFile
 from .written import RUNTIMES, WrittenFile
 
-FIXED = frozenset(kind.operator for kind in KINDS.values() if isinstance(kind.int8, FixedScale))
+OTHERS = (Int8.ONE_SCALE, Int8.RESAMPLES)  # whose result has the scale of the operand
+#: Operators whose result has not a scale of its own.
+FIXED = frozenset(k.operator for k in KINDS.values() if isinstance(k.int8, FixedScale) or k.int8 in OTHERS)
 HYBRID = 255 / 127
 STEPS = 1.5  # half a step of rounding, one of the kernel
 
@@ -101,7 +103,7 @@ def integers_of(file: FlatFile, tensor: Tensor) -> Tensor:
 
 
 def within_a_step(target: WrittenFile, stored: str, found: Difference) -> Difference:
-    """``found``, forgiven where the scale of the kernel is fixed and the error is within one step of it: results much
+    """``found``, forgiven where the scale of the result is given and the error is within one step of it: results much
     smaller than a step have no signal that noise could be compared with."""
     if not found.what or target.kind != "quantised" or not isinstance(target, TFLiteFile):
         return found
