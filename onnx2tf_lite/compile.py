@@ -149,8 +149,8 @@ def _splits(graph: Graph, settings: Settings) -> Graph:
     return graph
 
 
-def _shapes(graph: Graph, settings: Settings) -> Graph:
-    return dynamic.materialise(graph)
+def _shapes(infers: bool) -> Callable[[Graph, Settings], Graph]:
+    return lambda graph, settings: dynamic.materialise(graph, infers)
 
 
 def _merge(graph: Graph, settings: Settings) -> Graph:
@@ -168,11 +168,11 @@ STAGES: tuple[Stage, ...] = (
 )
 
 #: The last stages of every branch.
-_LAST: tuple[Stage, ...] = (("splits", _splits), ("shapes", _shapes), ("merge", _merge))
+_LAST: tuple[Stage, ...] = (("splits", _splits), ("shapes", _shapes(infers=True)), ("merge", _merge))
 #: From there to what emitters write: with TensorFlow's float kernels alone, with integer ones where the model is
 #: quantised, or with those that a recipe makes of a float model.
 BRANCHES: dict[str, tuple[Stage, ...]] = {
-    "float": (("dilation", _public), *_LAST),
+    "float": (("dilation", _public), ("splits", _splits), ("shapes", _shapes(infers=False)), ("merge", _merge)),
     "integer": (("int8", _int8), ("windows", _windows), *_LAST),
     **{
         name: (("quantize", _quantise(recipe)), ("int8", _integers(name, recipe)), *_LAST)

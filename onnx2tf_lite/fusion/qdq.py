@@ -19,7 +19,7 @@ from ..ir.graph import Graph, Op, Quant, Value
 from ..ir.rules import Match, again, has_one_reader, rule
 from ..ir.traits import Elements
 from . import substitutes
-from .cleanup import equal
+from .cleanup import equal, merge_reshapes
 from .cleanup import same_integers as same_pair
 from .integer_kernels import I16, computes, hybrid, integers, kernel, source
 
@@ -170,6 +170,23 @@ def blocks_16(m: Match) -> Value | None:
     return substitutes.blocks(m.root, m.real) if m.x.dtype == I16 else None
 
 
+@rule("QUANTIZE(function := elementwise(real := DEQUANTIZE(renamed := RESHAPE(x))))")
+def between_views(m: Match) -> Value | None:
+    """function of every element before a RESHAPE
+
+    f(reshape(x)) = reshape(f(x)): the RESHAPE that exporters put behind it becomes one with that before it.
+    """
+    quant, stored = m.root.attrs["quant"], m.op("real").attrs["quant"]
+    if (
+        m.x.rank > m.op("function").kind.max_rank
+        or m.x.is_constant
+        or m.x.quant is None
+        or not equal(m.x.quant, stored)
+    ):
+        return None
+    return b.reshape(b.quantize(again(m.op("function"), b.dequantize(m.x, stored)), quant), m.root.outputs[0].shape)
+
+
 @rule("QUANTIZE(move := mover(x, ...))", above=1)
 def lift(m: Match) -> Value | None:
     """movement behind QUANTIZE
@@ -270,6 +287,8 @@ INTO_KERNELS = [
     sink_pad,
     sink_join,
     same_pair,
+    between_views,
+    merge_reshapes,
     kernel,
     requantize,
     lift,

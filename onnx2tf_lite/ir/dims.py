@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from math import prod
+from math import gcd, prod
 from operator import mul
 from typing import Union
 
@@ -138,6 +138,11 @@ def exact_div(a: Dim, b: Dim) -> Dim | None:
         step = _poly([(tuple(left), coefficient // factor)])
         quotient, rest = quotient + step, rest - step * b
     return None
+
+
+def common_factor(shape: Iterable[Dim]) -> int:
+    """The largest integer that divides every coefficient of these dims; 0 where all are 0."""
+    return gcd(*(factor for dim in shape for _, factor in _terms(dim)))
 
 
 def floordiv(a: Dim, b: Dim) -> Dim:

@@ -23,14 +23,18 @@ CANDIDATES = 4  # values remembered per extent; operands of the operation are al
 CALLS = {"//": build.floor_div, "%": build.floor_mod, "min": build.minimum, "max": build.maximum}
 
 
-def materialise(graph: Graph) -> Graph:
-    """Replace every symbolic attribute of ``graph`` and its bodies, in place; DIMS operations disappear."""
+def materialise(graph: Graph, infers: bool = False) -> Graph:
+    """Replace every symbolic attribute of ``graph`` and its bodies, in place; DIMS operations disappear.
+
+    ``infers``: RESHAPE finds an extent that has to be computed by itself, beside others that may be 0, too: TFLite's
+    does, TensorFlow's does not.
+    """
     for part in rewrite.graphs(graph):
-        _materialise(part)
+        _materialise(part, infers)
     return graph
 
 
-def _materialise(graph: Graph) -> None:
+def _materialise(graph: Graph, infers: bool) -> None:
     stage = _Extents(graph)
     replaced: dict[Value, Value] = {}
     for op in rewrite.walk(graph):
@@ -40,6 +44,8 @@ def _materialise(graph: Graph) -> None:
             continue
         if "end" in op.attrs:
             op.attrs["end_mask"] = end_mask(op.attrs)  # to be read off the bounds while they are dims
+        if infers and op.kind.is_view and not op.kind.permutes:
+            op.attrs["shape"] = _inferred(op, op.attrs["shape"])
         for name in _symbolic_operands(op):
             op.attrs[name] = _attribute(stage, op, name)
         graph.ops.append(op)
@@ -71,6 +77,15 @@ def _symbolic_operands(op: Op) -> list[str]:
     ]
 
 
+def _inferred(op: Op, shape: Any) -> Any:
+    """-1 for an extent that is none of the operand's."""
+    (x,) = op.inputs
+    if isinstance(shape, Value) or 0 in shape or sum(isinstance(d, Expr) for d in shape) < 2:
+        return shape
+    new = next((i for i, d in enumerate(shape) if isinstance(d, Expr) and d not in x.shape), None)  # type: ignore[union-attr]
+    return tuple(-1 if i == new else d for i, d in enumerate(shape))
+
+
 def _flat(attribute: Any) -> list[Dim]:
     if not isinstance(attribute, tuple):
         return [attribute]
@@ -100,6 +115,7 @@ class _Extents:
         self.defining = {value for value, _ in graph.definitions.values()}
         self.sources: dict[Dim, list[tuple[Value, int]]] = {}
         self.shapes: dict[Value, Value] = {}
+        self.read: dict[Dim, list[tuple[Value, int]]] = {}  # those of ``shapes``
         self.vectors: dict[tuple[Dim, ...], Value] = {}
         self.cells: dict[Dim, Value] = {}
         for value in graph.inputs:
@@ -117,8 +133,16 @@ class _Extents:
         """An i32 vector with these elements: slices of shapes and constants, joined."""
         key = tuple(shape)
         if key not in self.vectors:
-            self.vectors[key] = self._joined(key, operands)
+            self.vectors[key] = self._multiple(key, operands) or self._joined(key, operands)
         return self.vectors[key]
+
+    def _multiple(self, shape: tuple[Dim, ...], operands: Sequence[Value | None]) -> Value | None:
+        """Extents with a common factor, none of which can be read: as one product."""
+        factor = dims.common_factor(shape)
+        known = any(d in self.cells or self._candidates(d, operands) for d in shape)
+        if len(shape) == 1 or factor == 1 or known:
+            return None
+        return build.mul(self.vector([d // factor for d in shape], operands), constant(np.array([factor], np.int32)))
 
     def _joined(self, shape: Sequence[Dim], operands: Sequence[Value | None]) -> Value:
         parts, start = [], 0
@@ -153,12 +177,15 @@ class _Extents:
 
     def _candidates(self, dim: Dim, operands: Sequence[Value | None]) -> list[tuple[Value, int]]:
         own = [(v, i) for v in operands if v is not None and v.data is None for i, d in enumerate(v.shape) if d == dim]
-        known = self.sources.get(dim, [])
-        return own + [c for c in known if c[0] in self.shapes] + known
+        read, known = self.read.get(dim, []), self.sources.get(dim, [])
+        return [*(c for c in own if c[0] in self.shapes), *read, *own, *known]
 
     def _read(self, value: Value, axis: int, count: int) -> Value:
         if value not in self.shapes:
             self.shapes[value] = build.emit("SHAPE", value)
+            for place, dim in enumerate(value.shape):
+                if isinstance(dim, Expr):
+                    self.read.setdefault(dim, []).append((value, place))
         part = build.slice_(self.shapes[value], (axis,), (count,))
         if count == 1:
             self.cells.setdefault(value.shape[axis], part)

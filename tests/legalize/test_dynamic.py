@@ -18,14 +18,14 @@ N, H, W = map(dims.symbol, "NHW")
 EXTENTS = [(1, 4, 6), (2, 3, 5), (3, 8, 2)]
 
 
-def program(function, *shapes, dtype=np.float32) -> Graph:
+def program(function, *shapes, dtype=np.float32, infers=False) -> Graph:
     graph = Graph()
     inputs = [graph.add_input(f"x{i}", s, np.dtype(dtype)) for i, s in enumerate(shapes)]
     with building(graph):
         results = function(*inputs)
     graph.outputs = [results] if isinstance(results, Value) else list(results)
     graph.output_names = [f"y{i}" for i in range(len(graph.outputs))]
-    materialise(graph)
+    materialise(graph, infers)
     verify(graph)
     return graph
 
@@ -84,10 +84,11 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("infers", [False, True])
 @pytest.mark.parametrize("name", CASES)
-def test_at_several_extents(name):
+def test_at_several_extents(name, infers):
     function, expected = CASES[name]
-    graph = program(function, X)
+    graph = program(function, X, infers=infers)
     for n, h, w in EXTENTS:
         x = np.random.default_rng(h).standard_normal((n, 3, h, w)).astype(np.float32)
         for outputs in run_tflite(graph, {"x0": x}).values():
@@ -98,6 +99,28 @@ def test_at_several_extents(name):
 
 def test_no_reshape_needs_a_shape_when_one_extent_is_unknown():
     assert kinds(program(lambda x: b.reshape(x, (x.shape[0], 12)), (N, 3, 4))) == ["RESHAPE"]
+
+
+@pytest.mark.parametrize("n, h, w", [(2, 4, 5), (0, 4, 5), (2, 0, 5)])
+def test_a_reshape_finds_an_extent_beside_others_that_may_be_0(n, h, w):
+    graph = program(lambda x: b.reshape(x, (x.shape[0], 3, x.shape[2] * x.shape[3])), X, infers=True)
+    assert "MUL" not in kinds(graph) and kinds(graph).count("SLICE") == 1
+    for outputs in run_tflite(graph, {"x0": np.zeros((n, 3, h, w), np.float32)}).values():
+        assert outputs["y0"].shape == (n, 3, h * w)
+
+
+def test_extents_with_a_common_factor_are_one_product():
+    graph = program(CASES["resize by two"][0], X)
+    assert [kinds(graph).count(k) for k in ("SHAPE", "SLICE", "MUL", "CONCATENATION")] == [1, 1, 1, 0]
+
+
+def test_a_shape_that_is_read_already_is_preferred():
+    def twice(x, y):
+        flat = b.reshape(b.relu(x), (x.shape[1], 2, x.shape[0]))
+        return flat, b.reshape(y, (x.shape[0], 2, 2, x.shape[2]))
+
+    graph = program(twice, (N, H, W, 2), (N, 4, W))
+    assert kinds(graph).count("SHAPE") == 1
 
 
 def test_a_slice_to_the_end_is_constant():

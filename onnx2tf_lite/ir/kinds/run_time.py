@@ -10,9 +10,9 @@ CLAMPED = 2**31 - 1  # a slice bound beyond the extent: the kernel clamps it
 
 
 def one_unknown(op: Op, shape: tuple[Dim, ...]) -> tuple[Dim, ...]:
-    """-1 for a single symbolic extent; not beside a 0, where -1 has no meaning."""
-    symbolic = sum(isinstance(d, Expr) for d in shape)
-    return tuple(-1 if isinstance(d, Expr) else d for d in shape) if symbolic == 1 and 0 not in shape else shape
+    """-1 for a single symbolic extent; not beside a 0, where -1 has no meaning, or another -1."""
+    single = sum(isinstance(d, Expr) for d in shape) == 1 and not {0, -1} & set(shape)
+    return tuple(-1 if isinstance(d, Expr) else d for d in shape) if single else shape
 
 
 def to_the_end(op: Op, size: tuple[Dim, ...]) -> tuple[Dim, ...]:
