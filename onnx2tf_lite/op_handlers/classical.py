@@ -18,6 +18,7 @@ from .registry import TensorAttribute, Unsupported, current_node, op, table
 
 ML = "ai.onnx.ml"
 NO_TEXT = "TFLite has no text tensors", "use numbers instead of strings, or take only the numeric outputs of the node"
+UNDEFINED = "use LOGISTIC, SOFTMAX or NONE and two classes or more: ONNX Runtime leaves the scores to chance"
 INF = np.float32(np.inf)
 
 
@@ -51,29 +52,46 @@ def _softmax_zero(x: Value) -> Value:
     return b.where(zero, x, b.softmax(b.where(zero, -INF, x)))
 
 
+PART = np.float32(0.147)
+
+
+def _probit(x: Value) -> Value:
+    """The inverse of the normal distribution function, by Winitzki's approximation of the inverse error function.
+
+    Step by step as ONNX Runtime has it: the difference cancels out near 1/2, and its rounding is all that is left.
+    """
+    y = x * 2.0 - 1.0
+    logarithm = b.log((1.0 - y) * (1.0 + y))
+    v = logarithm * 0.5 + 2 / (np.float32(3.14159) * PART)
+    square = b.neg(v) + b.sqrt(v * v - logarithm * (1 / PART))
+    return b.where(b.less(y, 0), np.float32(-1), np.float32(1)) * b.sqrt(square) * np.float32(2**0.5)
+
+
 # in the order of their numbers in TreeEnsemble
-POST_TRANSFORMS: dict[str, Callable[[Value], Value] | None] = {
+POST_TRANSFORMS: dict[str, Callable[[Value], Value]] = {
     "NONE": lambda x: x,
     "SOFTMAX": b.softmax,
     "LOGISTIC": b.logistic,
     "SOFTMAX_ZERO": _softmax_zero,
-    "PROBIT": None,
+    "PROBIT": _probit,
 }
 
 
 def transformed(scores: Value, name: str) -> Value:
     """Scores after the ``post_transform`` of that name."""
-    function = POST_TRANSFORMS[name]
-    if function is None:
-        raise Unsupported(f"post_transform {name}", "use LOGISTIC, SOFTMAX or NONE")
-    return function(scores)
+    return POST_TRANSFORMS[name](scores)
 
 
-def label(place: Value, labels: Sequence[int]) -> Value | None:
-    """The label at ``place``, if it is wanted."""
-    if current_node().wants(0) and not labels:
+def of_targets(scores: Value, name: str) -> Value:
+    """The same of [N, K], of which ONNX Runtime changes a single score by PROBIT only."""
+    return transformed(scores, "NONE" if scores.shape[1] == 1 and name != "PROBIT" else name)
+
+
+def label(place: Value, labels: Sequence[int]) -> Value:
+    """The label at ``place``; the place itself where labels are text, which only a caller can look up."""
+    if not labels and any(current_node().read[:1]):
         raise Unsupported(*NO_TEXT)
-    return b.gather(np.array(labels, np.int64), place) if labels else None
+    return b.gather(np.array(labels, np.int64), place) if labels else b.cast(place, np.int64)
 
 
 def two_classes(
@@ -83,10 +101,12 @@ def two_classes(
 
     The first class has the score ``opposite``.  Of the transforms, only LOGISTIC changes anything.
     """
+    if transform == "PROBIT":
+        raise Unsupported("PROBIT of one decision", UNDEFINED)
     first, second = (b.neg(score), score) if transform == "LOGISTIC" else (opposite, score)
     place = b.cast(b.greater(b.reshape(score, (-1,)), threshold), np.int32)
     both = b.concat([first, second], 1)
-    return [label(place, labels), transformed(both, transform) if transform in ("LOGISTIC", "PROBIT") else both]
+    return [label(place, labels), b.logistic(both) if transform == "LOGISTIC" else both]
 
 
 # ------------------------------------------------------------------------------------------------ linear models
@@ -109,7 +129,7 @@ def linear_regressor(
     targets: int = 1,
     post_transform: str = "NONE",
 ) -> Value:
-    return transformed(_linear(x, coefficients, intercepts), post_transform)
+    return of_targets(_linear(x, coefficients, intercepts), post_transform)
 
 
 @op("LinearClassifier", domain=ML)
@@ -165,7 +185,7 @@ def svm_regressor(
         vectors = floats(support_vectors).reshape(n_supports, -1)
         x = KERNELS[kernel_type](x, vectors, *(float(p) for p in kernel_params))
     y = _linear(x, coefficients, rho[:1])
-    return b.where(b.greater(y, 0), np.float32(1), np.float32(-1)) if one_class else transformed(y, post_transform)
+    return b.where(b.greater(y, 0), np.float32(1), np.float32(-1)) if one_class else y
 
 
 @op("SVMClassifier", domain=ML)
@@ -187,28 +207,56 @@ def svm_classifier(
     """A decision for every pair of classes, each a vote; label [N] and decisions [N, C * (C - 1) / 2].
 
     The scores of two classes are the negative of the decision, and the decision.  With ``prob_a`` and ``prob_b`` the
-    scores are probabilities [N, C].
+    scores are probabilities [N, C].  Without support vectors there is a linear decision for each class.
     """
+    labels = classlabels_ints
+    if not sum(vectors_per_class):
+        return _linear_machine(x, coefficients, rho[0], labels, len(classlabels_strings or labels), bool(prob_a),
+                               post_transform)  # fmt: skip
     count, (starts, vectors) = len(vectors_per_class), _supports(vectors_per_class, support_vectors)
-    if post_transform != "NONE" or not count or (count == 2 and min(coefficients) >= 0):
-        raise Unsupported("a post_transform, or a classifier without support vectors of both signs")
+    if count < 2 or (count == 2 and post_transform == "PROBIT" and not prob_a):
+        raise Unsupported("support vectors of one class, or PROBIT of one decision", UNDEFINED)
     kernel = KERNELS[kernel_type](rows(x), vectors, *(float(p) for p in kernel_params))
     pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
     weights = np.zeros((len(pairs), len(vectors)), np.float32)
     ballot = np.zeros((2, len(pairs), count), np.float32)
-    given = floats(coefficients).reshape(count - 1, -1)
+    given = floats(coefficients)[: (count - 1) * starts[-1]].reshape(count - 1, -1)
     for row, (i, j) in enumerate(pairs):
         for own, other in ((i, j - 1), (j, i)):
             weights[row, starts[own] : starts[own + 1]] = given[other, starts[own] : starts[own + 1]]
         ballot[0, row, i] = ballot[1, row, j] = 1
-    scores = b.fully_connected(kernel, weights, floats(rho))
+    scores = b.fully_connected(kernel, weights, floats(rho)[: len(pairs)])
     won = b.cast(b.greater(scores, 0), np.float32)
     votes = b.fully_connected(won, ballot[0].T) + b.fully_connected(1.0 - won, ballot[1].T)
-    place = b.arg("ARG_MAX", votes, 1)
+    place = label(b.arg("ARG_MAX", votes, 1), labels)
     if prob_a:
-        return [label(place, classlabels_ints), of_pairs(scores, floats(prob_a), floats(prob_b), count)]
-    both = b.concat([b.neg(scores), scores], 1) if count == 2 else scores
-    return [label(place, classlabels_ints), both]
+        slopes, offsets = (floats(p)[: len(pairs)] for p in (prob_a, prob_b))
+        scores = of_pairs(scores, slopes, offsets, count)
+    elif count == 2:
+        first = 1.0 - scores if post_transform.startswith("SOFTMAX") else b.neg(scores)  # and it changes nothing
+        both = b.concat([first, scores], 1)
+        return [place, b.logistic(both) if post_transform == "LOGISTIC" else both]
+    return [place, transformed(scores, post_transform)]
+
+
+def _linear_machine(
+    x: Value, coefficients: Sequence[float], rho: float, labels: Sequence[int], count: int, probable: bool,
+    transform: str
+) -> list[Value | None]:  # fmt: skip
+    """Label [N] and scores [N, C] of a linear decision for each class.
+
+    Of two classes the second one also wins where the best score is above 0, or 0.5 if no coefficient is negative, as
+    ONNX Runtime has it; a single score is not transformed, unless by PROBIT.
+    """
+    weights = floats(coefficients)
+    scores = b.fully_connected(rows(x), weights[: len(weights) // count * count].reshape(count, -1),
+                               np.full(count, rho, np.float32))  # fmt: skip
+    place = b.arg("ARG_MAX", scores, 1)
+    if count == 2 and not probable:
+        best = b.reduce("REDUCE_MAX", scores, (1,))
+        second = b.greater_equal(best, 0.5) if min(coefficients) >= 0 else b.greater(best, 0)
+        place = b.where(second, np.int32(1), place)
+    return [label(place, labels), of_targets(scores, transform)]
 
 
 def _supports(per_class: Sequence[int], vectors: Sequence[float]) -> tuple[list[int], np.ndarray]:

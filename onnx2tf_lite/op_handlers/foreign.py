@@ -40,32 +40,52 @@ def zip_map(x: Value, *, classlabels_int64s: Sequence[int] = (), classlabels_str
 
 # ------------------------------------------------------------------------------------------------ QONNX
 
-QONNX = ("qonnx.custom_op.general", "onnx.brevitas")
+QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
+
+
+def _of_size(function: Callable[[Value], Value]) -> Callable[[Value], Value]:
+    """The same for either sign, by the size of a number."""
+    return lambda x: b.sign(x) * function(b.abs_(x))
+
+
+_down = _of_size(b.floor)
+#: by its name, in either case
 ROUNDING: dict[str, Callable[[Value], Value]] = {
     "ROUND": b.round_,
+    "HALF_EVEN": b.round_,
     "CEIL": b.ceil,
     "FLOOR": b.floor,
-    "ROUND_TO_ZERO": lambda x: b.sign(x) * b.floor(b.abs_(x)),
+    "UP": _of_size(b.ceil),
+    "DOWN": _down,
+    "ROUND_TO_ZERO": _down,
+    "HALF_UP": _of_size(lambda x: b.floor(x + 0.5)),
+    "HALF_DOWN": _of_size(lambda x: b.ceil(x - 0.5)),
 }
 
 
 def _quant(
     x: Value, scale: Value, zero: Value, width: Value, *, signed: int = 1, narrow: int = 0, rounding_mode: str = "ROUND"
 ) -> Value:
-    """(clip(round(x / scale + zero)) - zero) * scale, of ``width`` bits, the lowest number left out if ``narrow``."""
-    if rounding_mode not in ROUNDING:
+    """(round(clip(x / scale + zero)) - zero) * scale, of ``width`` bits, the lowest number left out if ``narrow``.
+
+    One signed bit is the sign, 0 counting as positive.
+    """
+    mode = rounding_mode.upper()
+    if mode not in ROUNDING:
         raise Unsupported(f"rounding_mode {rounding_mode!r}", f"use one of {', '.join(ROUNDING)}")
-    bits = float(np.ravel(const(width, "the bit width"))[0])  # type: ignore[arg-type]
-    highest = 2.0 ** (bits - (1 if signed else 0)) - 1
-    lowest = -highest - 1 if signed else 0.0
-    lowest, highest = (lowest + narrow, highest) if signed else (lowest, highest - narrow)
-    of_bytes = (lowest, highest) in ((-128, 127), (0, 255)) and rounding_mode == "ROUND"
+    bits = np.asarray(const(width, "the bit width"), np.float32)
+    bits = bits.reshape(-1)[0] if (bits == bits.reshape(-1)[0]).all() else bits
+    highest = np.asarray(2.0 ** (bits - (1 if signed else 0)) - 1 - (0 if signed else narrow), np.float32)
+    lowest = np.asarray(-(2.0 ** (bits - 1)) + narrow if signed else 0 * bits, np.float32)
+    of_bytes = not bits.ndim and (lowest, highest) in ((-128, 127), (0, 255)) and ROUNDING[mode] is b.round_
     if of_bytes and zero.data is not None and zero.size == scale.size == 1:  # what int8 kernels are made of
         middle = constant(zero.data.reshape(()).astype(np.int8 if signed else np.uint8))
         scale = b.reshape(scale, ())
         return dequantize_linear(quantize_linear(x, scale, middle), scale, middle)
-    whole = ROUNDING[rounding_mode](x / scale + zero)
-    return (b.clip(whole, lowest, highest) - zero) * scale
+    steps = x / scale + zero
+    if signed and not bits.ndim and bits == 1:
+        return (b.where(b.greater_equal(steps, 0), np.float32(1), np.float32(-1)) - zero) * scale
+    return (ROUNDING[mode](b.minimum(b.maximum(steps, lowest), highest)) - zero) * scale
 
 
 def _bipolar_quant(x: Value, scale: Value) -> Value:
@@ -74,4 +94,4 @@ def _bipolar_quant(x: Value, scale: Value) -> Value:
 
 
 for _domain in QONNX:
-    table(_domain, Quant=_quant, BipolarQuant=_bipolar_quant)
+    table(_domain, Quant=_quant, IntQuant=_quant, BipolarQuant=_bipolar_quant)

@@ -203,7 +203,8 @@ def _lower_node(
 ) -> Sequence[Item | None]:
     """The results of a node; ``inputs`` receives its operands, for the message of a failure."""
     origin = Origin(node.name, node.op, tuple(t.name for t in node.inputs), names, _batchnorm(node))
-    info = NodeInfo(names, tuple(numpy_dtype(t.dtype) for t in node.outputs))
+    read = tuple(bool(t.outputs) or scope.outer is not None for t in node.outputs)
+    info = NodeInfo(names, tuple(numpy_dtype(t.dtype) for t in node.outputs), read)
     with building(current_graph(), origin), lowering_node(info):
         inputs += [None if t.is_empty() else _operand(scope, t) for t in node.inputs]
         return _call(node, inputs, scope, opset)

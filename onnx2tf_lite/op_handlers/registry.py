@@ -133,10 +133,12 @@ def table(domain: str = "", /, **rows: Handler) -> None:
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """What a handler may ask about the node besides its schema: which outputs are wanted, and their declared dtypes."""
+    """What a handler may ask about the node besides its schema: which outputs are wanted, their declared dtypes, and
+    which of them other nodes read."""
 
     outputs: tuple[str, ...]
     dtypes: tuple[np.dtype | None, ...] = ()
+    read: tuple[bool, ...] = ()
 
     def wants(self, index: int) -> bool:
         """True where output ``index`` is named, hence used."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import onnx
-from onnx import NodeProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from .nodes import attribute, changed
 
@@ -56,32 +56,47 @@ def _lstm(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
 
 # ------------------------------------------------------------------------------------------------ QONNX
 
-NUMBERS = "one = Constant<value_float = 1.0>()  two = Constant<value_float = 2.0>()"
-RANGE = {
-    1: "rest = Sub(bits, one) size = Pow(two, rest) least = Neg(size) low = Add(least, narrow) high = Sub(size, one)",
-    0: "low = Sub(one, one) size = Pow(two, bits) most = Sub(size, one) high = Sub(most, narrow)",
-}
-AROUND = """
-    steps = Div(x, scale)  sum = Add(steps, zero) {}
-    above = Max(whole, low)  held = Min(above, high)  from = Sub(held, zero)  y = Mul(from, scale)
+NUMBERS = """
+    zeros = Constant<value_float = 0.0>() one = Constant<value_float = 1.0>() two = Constant<value_float = 2.0>()
+    half = Constant<value_float = 0.5>() minus = Neg(one)
+    bits = Cast<to = 1>(width) rest = Sub(bits, one) size = Pow(two, {exponent})
+    steps = Div(x, scale) sum = Add(steps, zero)
 """
-ROUNDING = {
-    "ROUND": "whole = Round(sum)",
-    "CEIL": "whole = Ceil(sum)",
-    "FLOOR": "whole = Floor(sum)",
-    "ROUND_TO_ZERO": "side = Sign(sum)  far = Abs(sum)  part = Floor(far)  whole = Mul(side, part)",
+RANGE = {
+    1: "least = Neg(size) low = Add(least, narrow) high = Sub(size, one)",
+    0: "low = Mul(bits, zeros) most = Sub(size, one) high = Sub(most, narrow)",
 }
+HELD = "above = Max(sum, low) held = Min(above, high) far = Abs(held) side = Sign(held)"
+DOWN = "part = Floor(far) whole = Mul(side, part)"
+ROUNDING = {
+    "ROUND": "whole = Round(held)",
+    "HALF_EVEN": "whole = Round(held)",
+    "CEIL": "whole = Ceil(held)",
+    "FLOOR": "whole = Floor(held)",
+    "UP": "part = Ceil(far) whole = Mul(side, part)",
+    "DOWN": DOWN,
+    "ROUND_TO_ZERO": DOWN,
+    "HALF_UP": "more = Add(far, half) part = Floor(more) whole = Mul(side, part)",
+    "HALF_DOWN": "less = Sub(far, half) part = Ceil(less) whole = Mul(side, part)",
+}
+REAL_AGAIN = "from = Sub({kept}, zero) y = Mul(from, scale)"
+#: One signed bit is the sign.
+SIGN = """
+    binary = Equal(bits, one) negative = Less(sum, zeros) bipolar = Where(negative, minus, one)
+    kept = Where(binary, bipolar, whole)
+"""
 
 
 def _quant(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
-    """(clip(round(x / scale + zero)) - zero) * scale."""
-    mode = attribute(node, "rounding_mode", b"ROUND").decode().upper()
+    """(round(clip(x / scale + zero)) - zero) * scale."""
+    mode, signed = attribute(node, "rounding_mode", b"ROUND").decode().upper(), attribute(node, "signed", 1)
     if mode not in ROUNDING:
         return None
-    narrow = f"narrow = Constant<value_float = {float(attribute(node, 'narrow', 0))}>()"
-    text = "".join([NUMBERS, narrow, RANGE[attribute(node, "signed", 1)], AROUND.format(ROUNDING[mode])])
-    ends = zip(("x", "scale", "zero", "bits", "y"), (*node.input, node.output[0]), strict=True)
-    return spelled(text, dict(ends), node.output[0])
+    text = [NUMBERS.format(exponent="rest" if signed else "bits"), RANGE[signed], HELD, ROUNDING[mode]]
+    text.insert(0, f"narrow = Constant<value_float = {float(attribute(node, 'narrow', 0))}>()")
+    text += [SIGN] * signed + [REAL_AGAIN.format(kept="kept" if signed else "whole")]
+    ends = zip(("x", "scale", "zero", "width", "y"), (*node.input, node.output[0]), strict=True)
+    return spelled("\n".join(text), dict(ends), node.output[0])
 
 
 # ------------------------------------------------------------------------------------------------ GroupQueryAttention
@@ -139,6 +154,21 @@ def _grouped(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
     return [plain, *spelled("\n".join(text), {k: v for k, v in ends.items() if v}, stem)]
 
 
+# ------------------------------------------------------------------------------------------------ classes
+
+#: Classifiers, and the attribute of their labels where these are integers.
+LABELS = {"LinearClassifier": "classlabels_ints", "SVMClassifier": "classlabels_ints",
+          "TreeEnsembleClassifier": "classlabels_int64s"}  # fmt: skip
+#: Operators whose first result has another type in other words.
+TYPES = {"ZipMap": TensorProto.FLOAT, **dict.fromkeys(LABELS, TensorProto.INT64)}
+
+
+def _classifier(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
+    """With the number of a class in the place of a text."""
+    texts = attribute(node, "classlabels_strings")
+    return [changed(node, {"classlabels_strings"}, **{LABELS[node.op_type]: range(len(texts))})] if texts else None
+
+
 def _zip_map(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
     return [helper.make_node("Identity", [node.input[0]], [node.output[0]])]
 
@@ -146,6 +176,8 @@ def _zip_map(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
 RULES: dict[str, Callable[[NodeProto, Shapes], list[NodeProto] | None]] = {
     "DynamicQuantizeLSTM": _lstm,
     "Quant": _quant,
+    "IntQuant": _quant,
     "GroupQueryAttention": _grouped,
     "ZipMap": _zip_map,
+    **dict.fromkeys(LABELS, _classifier),
 }

@@ -114,9 +114,8 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
             found.needs.add("picture")
     if trace.factor is None:
         return
-    if node.op == "GroupQueryAttention":
-        _tokens(found, trace, node, slots)
     if node.domain:
+        _tokens(found, trace, node, slots)
         return
     for slot in slots:
         _index(found, trace, node, slot)
@@ -149,6 +148,8 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
 def _tokens(found: Facts, trace: Trace, node: gs.Node, slots: Sequence[int]) -> None:
     """GroupQueryAttention: the places of the last tokens, of which the new ones are before; how many there are; how
     many of the new ones (of a padded chunk, for which the cache has room) count."""
+    if node.op != "GroupQueryAttention" or len(node.inputs) < 7:
+        return
     shapes = [(t.shape or (), axis) for t, axis in ((node.inputs[0], 1), (node.inputs[3], 2))]
     steps, rows = (s[axis] if len(s) > axis and isinstance(s[axis], int) else None for s, axis in shapes)
     said = one_number(node.inputs[6])

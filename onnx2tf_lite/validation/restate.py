@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from ..errors import ToolError
 from ..model.inference import infer_shapes
 from . import definitions
-from .definitions import Shapes, spelled
+from .definitions import LABELS, TYPES, Shapes, spelled
 from .nodes import attribute, changed, graphs
 
 
@@ -28,9 +28,9 @@ def restate(model: ModelProto) -> bool:
             rule = RULES.get(node.op_type)
             made = rule(node, shapes) if rule else None
             changed |= made is not None
-            for end in model.graph.output if node.op_type == "ZipMap" else ():
-                if end.name in node.output:  # the scores, instead of maps
-                    end.type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+            for end in model.graph.output if made is not None and node.op_type in TYPES else ():
+                if end.name == node.output[0]:
+                    end.type.CopyFrom(helper.make_tensor_type_proto(TYPES[node.op_type], None))
             nodes += [node] if made is None else made
         if changed:
             del graph.node[:]
@@ -40,7 +40,8 @@ def restate(model: ModelProto) -> bool:
 
 def always(nodes: Iterable[gs.Node]) -> list[str]:
     """What the report says of those operators that are restated whether ONNX Runtime refuses them or not."""
-    found = [ALWAYS[n.op][1] for n in nodes if n.op in ALWAYS and ALWAYS[n.op][0](n)]
+    found = [ALWAYS[n.op][1].format(result=n.outputs[0].name, classes=_classes(n))
+             for n in nodes if n.op in ALWAYS and ALWAYS[n.op][0](n)]  # fmt: skip
     return list(dict.fromkeys(found))
 
 
@@ -186,6 +187,17 @@ def _packed(node: gs.Node) -> bool:
     return node.domain == "com.microsoft" and len([t for t in node.inputs[:3] if t.name]) < 3
 
 
+def _named(node: gs.Node) -> bool:
+    return bool(node.attrs.get("classlabels_strings"))
+
+
+def _classes(node: gs.Node) -> str:
+    """The labels of a classifier or ZipMap, the first ones of many."""
+    labels = node.attrs.get("classlabels_strings") or node.attrs.get("classlabels_int64s") or []
+    return ", ".join(map(str, labels[:CLASSES])) + (", ..." if len(labels) > CLASSES else "")
+
+
+CLASSES = 100  # that are told by name
 #: Operators that are always restated: which of them, and what the report says of that.
 ALWAYS: dict[str, tuple[Callable[[gs.Node], bool], str]] = {
     "Conv": (
@@ -213,6 +225,10 @@ ALWAYS: dict[str, tuple[Callable[[gs.Node], bool], str]] = {
     ),
     "ZipMap": (
         _any_form,
-        "ZipMap makes maps of scores, which no file has: compared with the scores themselves, column by column",
+        "ZipMap makes maps of scores, which no file has: '{result}' has the scores themselves, in columns {classes}",
+    ),
+    **dict.fromkeys(
+        LABELS,
+        (_named, "labels are text, which no file has: '{result}' has the numbers of the classes from 0, {classes}"),
     ),
 }

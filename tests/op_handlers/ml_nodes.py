@@ -39,6 +39,8 @@ def ml_model(op_type: str, inputs: list[np.ndarray], outputs: int = 1, version: 
 
 
 @IN_PROCESS
-def check_ml(op_type: str, inputs: list[np.ndarray], outputs: int = 1, version: int = 1, **attrs: Any) -> None:
+def check_ml(
+    op_type: str, inputs: list[np.ndarray], outputs: int = 1, version: int = 1, atol: float = 1e-6, **attrs: Any
+) -> None:
     feeds = {f"x{i}": a for i, a in enumerate(inputs)}
-    check_model(ml_model(op_type, inputs, outputs, version, **attrs), feeds, rtol=1e-5, atol=1e-6)
+    check_model(ml_model(op_type, inputs, outputs, version, **attrs), feeds, rtol=1e-5, atol=atol)

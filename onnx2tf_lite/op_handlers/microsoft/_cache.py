@@ -23,7 +23,7 @@ def along_batch(count: Value, rank: int) -> Value:
 
 
 @dataclass(frozen=True)
-class Rows:
+class CacheRows:
     """Numbers [B] of a step: tokens ``before`` it, ``fresh`` ones, rows ``held`` before and ``left`` after it.
 
     Row i of the cache is token ``before`` - ``held`` + i, and afterwards token ``before`` + ``fresh`` - ``left`` + i.
@@ -35,12 +35,12 @@ class Rows:
     left: Value
 
     @classmethod
-    def growing(cls, before: Value, fresh: Value) -> Rows:
+    def growing(cls, before: Value, fresh: Value) -> CacheRows:
         """Of a cache that keeps every token."""
         return cls(before, fresh, before, before + fresh)
 
     @classmethod
-    def sliding(cls, before: Value, fresh: Value, capacity: Dim, window: int) -> Rows:
+    def sliding(cls, before: Value, fresh: Value, capacity: Dim, window: int) -> CacheRows:
         """Of one that always has the last ``window`` tokens and gives up ``capacity`` - ``window`` + 1 at once."""
         once = scalar(capacity - (window - 1))
 

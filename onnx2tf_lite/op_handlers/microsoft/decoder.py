@@ -10,7 +10,7 @@ import numpy as np
 from ...ir import build as b
 from ...ir.graph import Value
 from ..registry import Unsupported
-from ._cache import Rows
+from ._cache import CacheRows
 from ._domain import op
 from .grouped import attend, heads, seen_of
 from .transformer import multi_head_attention
@@ -37,7 +37,7 @@ def decoder_masked_multi_head_attention(
         heads(x if share is None else x + share, num_heads) for x, share in zip((q, k, v), shares, strict=True)
     )
     before = b.broadcast_to(b.reshape(b.cast(past_length, np.int32), (1,)), (q.shape[0],))
-    rows = Rows.growing(before, b.broadcast_to(np.int32(1), before.shape))
+    rows = CacheRows.growing(before, b.broadcast_to(np.int32(1), before.shape))
     key, value = (rows.present(p, n, p.shape[2]) for p, n in ((past_key, key), (past_value, value)))
     seen = seen_of(before, 1, b.reshape(b.iota(key.shape[2]), (1, -1)))
     y, _, _ = attend(query, key, value, seen, scale=scale, bias=attention_bias)

@@ -19,7 +19,7 @@ from .. import attention as standard
 from .._loops import scalar
 from ..normalization import rms_normalization
 from ..registry import Unsupported, current_node
-from ._cache import Numbers, Rows, along_batch
+from ._cache import CacheRows, Numbers, along_batch
 from ._domain import op
 
 Pair = tuple[Value, Value]  # of keys and of values
@@ -144,18 +144,18 @@ class Memory:
 
     @classmethod
     def of(cls, pair: Sequence[Value], caches: Sequence[Value], count: Value) -> Memory:
-        """Rows in the order of the ``count`` [B] tokens."""
+        """CacheRows in the order of the ``count`` [B] tokens."""
         tokens = b.reshape(b.iota(pair[0].shape[2]), (1, -1))
         return cls(pair, caches, tokens, b.less(tokens, along_batch(count, 2)))
 
     @classmethod
-    def growing(cls, numbers: Sequence[Numbers], past: Pair, new: Pair, step: Rows, rows: Dim) -> Memory:
+    def growing(cls, numbers: Sequence[Numbers], past: Pair, new: Pair, step: CacheRows, rows: Dim) -> Memory:
         """Behind a cache of every token, which has room for ``rows``."""
         caches = [step.cleared(step.present(p, n.stored(x), rows)) for n, p, x in zip(numbers, past, new, strict=True)]
         return cls.of([n.real(cache) for n, cache in zip(numbers, caches, strict=True)], caches, step.left)
 
     @classmethod
-    def sliding(cls, numbers: Sequence[Numbers], past: Pair, new: Pair, step: Rows) -> Memory:
+    def sliding(cls, numbers: Sequence[Numbers], past: Pair, new: Pair, step: CacheRows) -> Memory:
         """Behind a cache that always has the last tokens, in what it held and what comes."""
         capacity, stored = past[0].shape[2], [n.stored(x) for n, x in zip(numbers, new, strict=True)]
         caches = [step.cleared(step.present(p, x, capacity)) for p, x in zip(past, stored, strict=True)]
@@ -200,15 +200,15 @@ def group_query_attention(
     pair, before = (key, value), count - fresh
     numbers = [Numbers(s, kv_cache_bit_width) for s in (k_scale, v_scale)]
     if past_key is None or past_value is None:
-        step = Rows.growing(before, fresh)
+        step = CacheRows.growing(before, fresh)
         memory = Memory.of(pair, pair if steps == 1 else [step.cleared(x) for x in pair], count)
     elif sliding_window_cache:
-        step = Rows.sliding(before, fresh, past_key.shape[2], local_window_size)
+        step = CacheRows.sliding(before, fresh, past_key.shape[2], local_window_size)
         memory = Memory.sliding(numbers, (past_key, past_value), pair, step)
         bias = None if bias is None else _of_tokens(bias, memory.tokens)
     else:
         rows = dims.maximum(past_key.shape[2], length)
-        memory = Memory.growing(numbers, (past_key, past_value), pair, Rows.growing(before, fresh), rows)
+        memory = Memory.growing(numbers, (past_key, past_value), pair, CacheRows.growing(before, fresh), rows)
     seen = seen_of(before, steps, memory.tokens, bool(causal), local_window_size)
     if sliding_window_cache or not causal:
         seen.append(along_keys(memory.there))
