@@ -77,7 +77,8 @@ def _quant(
     bits = bits.reshape(-1)[0] if (bits == bits.reshape(-1)[0]).all() else bits
     highest = np.asarray(2.0 ** (bits - (1 if signed else 0)) - 1 - (0 if signed else narrow), np.float32)
     lowest = np.asarray(-(2.0 ** (bits - 1)) + narrow if signed else 0 * bits, np.float32)
-    of_bytes = not bits.ndim and (lowest, highest) in ((-128, 127), (0, 255)) and ROUNDING[mode] is b.round_
+    ends = lowest.tolist(), highest.tolist()
+    of_bytes = ends in ((-128, 127), (0, 255)) and ROUNDING[mode] is b.round_
     if of_bytes and zero.data is not None and zero.size == scale.size == 1:  # what int8 kernels are made of
         middle = constant(zero.data.reshape(()).astype(np.int8 if signed else np.uint8))
         scale = b.reshape(scale, ())
