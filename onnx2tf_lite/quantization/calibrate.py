@@ -111,9 +111,10 @@ def calibrate(
 
 
 def tensors(graph: Graph) -> Iterator[Value]:
-    """Every tensor of real numbers that a graph is given or computes."""
+    """Every tensor of real numbers that a graph is given or computes; loops do not write what nobody reads."""
+    read = {*graph.consumers(), *graph.outputs}
     for value in [*graph.inputs, *(v for op in graph.ops for v in op.outputs)]:
-        if value.dtype == np.float32:
+        if value.dtype == np.float32 and value in read:
             yield value
 
 

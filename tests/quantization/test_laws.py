@@ -211,6 +211,13 @@ def test_resizing_by_finer_elements_keeps_positions(corners: bool, old: Any, new
     assert np.abs(integer - exact).max() <= 2.5 * step, "three roundings, and a step of the positions"
 
 
+def test_what_nobody_reads_is_not_looked_at() -> None:
+    """The interpreter need not write it: of a loop it is memory that something else had before."""
+    graph = program(lambda x: b.split(x, (2, 2), 1)[0], (1, 4))
+    (op,) = graph.ops
+    assert [*calibrate.tensors(graph)] == [*graph.inputs, op.outputs[0]]
+
+
 def test_policies_stay_within_the_extremes_and_cut_a_tail() -> None:
     spread = calibrate.Spread()
     x = np.concatenate([np.random.default_rng(0).normal(size=100_000), [80.0]])
