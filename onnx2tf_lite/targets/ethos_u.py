@@ -39,14 +39,15 @@ LINEAR = "q8,q8 qu8,qu8 q16,q8 qu8,q8"
 
 SHAPES = replace(FIRST_FREE, fatal=True)
 NO_BOOL = Fact(
-    "no tensor of bool",
-    lambda n: all(x.type != "b" for x in n.operands),
+    "no tensor of bool outside of loops and branches, which Vela leaves alone",
+    lambda n: n.subgraph > 0 or all(x.type != "b" for x in n.operands),
     "compute with numbers: a comparison is a difference and a clip",
     fatal=True,
 )
 NO_SCALAR = Fact("tensors with axes", lambda n: all(x.shape or x.constant for x in n.operands))
 BIAS = constant(2, "bias")
 PARAMETERS = constant(1, "parameters")
+AXES = constant(1, "axes (Vela crashes on others)", fatal=True)
 BATCH_OF_1 = Fact("a batch of 1", lambda n: _nhwc(n)[0] == 1, "use -b 1")
 STRIDES = Fact(
     "strides of at most 3, or no padding and no dilation",
@@ -139,8 +140,8 @@ ROWS = rows(
     Kernel("PRELU", PAIRS),
     Kernel("SOFTMAX", INTS, (SOFTMAX,)),
     Kernel("MEAN", INTS, (BATCH_OF_1, PARAMETERS, MEAN)),
-    Kernel("SUM", f"{INTS} i32"),
-    Kernel("REDUCE_MAX|REDUCE_MIN", INTS),
+    Kernel("SUM", f"{INTS} i32", (AXES,)),
+    Kernel("REDUCE_MAX|REDUCE_MIN", INTS, (AXES,)),
     Kernel("ARG_MAX", "q8>i32 q8>i64 qu8>i32", (DEPTH, SHALLOW), fatal=True),
     Kernel("CONCATENATION|PACK|SPLIT_V|UNPACK|TILE", INTS),
     Kernel("SPLIT", "i32,q8>q8 i32,qu8>qu8 i32,q16>q16"),
@@ -168,7 +169,8 @@ MORE = rows(
     Kernel("EQUAL|NOT_EQUAL|LESS|LESS_EQUAL|GREATER|GREATER_EQUAL", "q8,q8>b qu8,qu8>b q16,q16>b i32,i32>b b,b>b"),
     Kernel("LOGICAL_AND|LOGICAL_OR|LOGICAL_NOT", "b"),
     Kernel("SELECT|SELECT_V2", "b,q8>q8 b,q16>q16 b,i32>i32 b,b>b"),
-    Kernel("ABS|LEAKY_RELU|REDUCE_MAX|REDUCE_MIN", f"{INTS} i32 b"),
+    Kernel("ABS|LEAKY_RELU", f"{INTS} i32 b"),
+    Kernel("REDUCE_MAX|REDUCE_MIN", f"{INTS} i32 b", (AXES,)),
     Kernel("REDUCE_ALL|REDUCE_ANY", "b"),
     Kernel("ARG_MAX", "q8>i32 q8>i64 qu8>i32", fatal=True),
     Kernel("CAST", "q8>i32 q16>i32 q8>i64 q16>i64 q8>b q16>b i32>i32 i32>b b>i32"),

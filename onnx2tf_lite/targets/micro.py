@@ -42,7 +42,8 @@ ROWS = rows(
     Kernel("FLOOR_DIV|FLOOR_MOD", "f32,f32"),
     Kernel("ADD_N", INT8),
     Kernel("EQUAL|NOT_EQUAL", f"{COMPARED} b,b>b"),
-    Kernel("LESS|LESS_EQUAL|GREATER|GREATER_EQUAL", COMPARED),
+    Kernel("LESS|LESS_EQUAL|GREATER_EQUAL", COMPARED),
+    Kernel("GREATER", f"{COMPARED} q16,q16>b"),  # the only one of them
     Kernel("LOGICAL_AND|LOGICAL_OR|LOGICAL_NOT", "b"),
     Kernel("ABS", f"{REAL} i16"),
     Kernel("RSQRT", REAL),
