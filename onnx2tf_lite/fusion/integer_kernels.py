@@ -15,6 +15,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir.dims import is_static
 from ..ir.graph import Op, Quant, Value, constant
+from ..ir.kinds import KINDS
 from ..ir.rules import Match, NearMissError, again, rule
 from ..ir.traits import FixedScale, Int8
 from .cleanup import equal
@@ -26,6 +27,7 @@ SUMS = {I32: 2**31 - 1, I64: 2**47}  # below which kernels can scale them, by th
 LEAST_FACTOR = 2.0**-32  # s_x * s_w / s_out, less than which kernels take for 0
 LARGEST = 127  # of a weight that is made here: kernels may add up two products of int8 in 16 bits
 STEP_16 = FixedScale(2**-15, 0)  # of results of 16-bit kernels whose scale is fixed
+STEPS = 2.0**30  # from 0 to the bound of an activation, which kernels hold in int32
 POWER, BESIDE = 1e-3, 1.01  # how near (in log2) a scale is taken for a power of two; what makes it none
 
 
@@ -277,4 +279,12 @@ def kernel(m: Match) -> Value | None:
     else:
         value = KERNELS[parameters](operation, out)
     value.quant = out
+    _unbounded(value, out)
     return value
+
+
+def _unbounded(value: Value, out: Quant) -> None:
+    """RELU6 as RELU where the integers end long before 6, which kernels then cannot say in steps of the result."""
+    attrs = value.producer.attrs if value.producer is not None else {}
+    if attrs.get("activation") == "RELU6" and KINDS["RELU6"].limits[1] / out.scale.item() >= STEPS:
+        attrs["activation"] = "RELU"

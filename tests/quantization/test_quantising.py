@@ -187,6 +187,17 @@ def test_tiny_weights_leave_room_for_their_bias(kind: str, size: float, tmp_path
     assert np.abs(last_channels(file, x)[..., 2] + 10).max() <= step
 
 
+@pytest.mark.parametrize("kind", ["integer_quant", "integer_quant_with_int16_act"])
+def test_results_that_are_nothing_beside_the_bound_of_their_activation(kind: str, tmp_path: Path) -> None:
+    """6 is more than int32 holds of their steps."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((4, 8, 6, 6)).astype(np.float32), (1e-9 * rng.standard_normal((4, 8, 1, 1)))
+    text = "g (float[1,8,6,6] x) => (float[1,4,6,6] y) { c = Conv(x, w) y = Clip(c, low, high) }"
+    proto = model(text, w=w.astype(np.float32), low=np.zeros((), np.float32), high=np.full((), 6, np.float32))
+    result = quiet(proto, tmp_path, [kind], calibration={"x@onnx": x})
+    assert result.exit_code == 0 and not Integers.of(FlatFile(result.files[kind])).floats
+
+
 def last_channels(file: FlatFile, x: np.ndarray) -> np.ndarray:
     """The real numbers of the output [sample, 1, height, width, channel] of an integer file."""
     from ai_edge_litert.interpreter import Interpreter
