@@ -160,7 +160,10 @@ class _Extents:
     def _run(
         self, shape: Sequence[Dim], start: int, operands: Sequence[Value | None]
     ) -> tuple[int, Value | None, int, int]:
-        """Constants until the next run of neighbouring axes of one value: their number, the value, its axis, length."""
+        """Constants until the next run of neighbouring axes of one value: their number, the value, its axis, length.
+
+        Numbers at the ends of a run are constants, unless the run is the whole shape: so TensorFlow knows them too.
+        """
         first = next((i for i in range(start, len(shape)) if isinstance(shape[i], Expr)), len(shape))
         if first == len(shape):
             return first - start, None, 0, 0
@@ -171,6 +174,9 @@ class _Extents:
                 low += 1
             pairs = zip(shape[first:], value.shape[axis:], strict=False)
             high = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(shape) - first, value.rank - axis))
+            if low + high < len(shape):
+                low = max((i for i in range(low + 1) if isinstance(shape[first - i], Expr)), default=0)
+                high = max(i for i in range(1, high + 1) if isinstance(shape[first + i - 1], Expr))
             if best[1] is None or low + high > best[3]:
                 best = (first - low - start, value, axis - low, low + high)
         return best if best[3] > 1 or shape[first] not in self.cells else (first - start, None, 0, 1)

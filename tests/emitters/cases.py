@@ -242,6 +242,8 @@ CASES |= {
     "DEPTH_TO_SPACE": ("f32[N,2,3,8]", kind("DEPTH_TO_SPACE", block=2)),
     "SPACE_TO_DEPTH": ("f32[N,4,6,2]", kind("SPACE_TO_DEPTH", block=2)),
     "DYNAMIC_UPDATE_SLICE": ("f32[N,5,4] f32[1,2,4] i32[3]0:3", kind("DYNAMIC_UPDATE_SLICE")),
+    "DYNAMIC_UPDATE_SLICE-row": ("f32[N,5,4] f32[1,5,4] i32[3]1:2", kind("DYNAMIC_UPDATE_SLICE")),
+    "DYNAMIC_UPDATE_SLICE-row-clamped": ("f32[N,5,4] f32[1,5,4] i32[3]4:9", kind("DYNAMIC_UPDATE_SLICE")),
     "DYNAMIC_UPDATE_SLICE-clamped": ("f32[N,5,4] f32[1,2,4] i32[3]4:9", kind("DYNAMIC_UPDATE_SLICE")),
     # indexing
     "GATHER": ("f32[N,5,4] i32[2,3]", lambda x, i: b.gather(x, i, 1)),

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onnx2tf_lite import convert
 from onnx2tf_lite.emitters import saved_model
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir import dims
 from onnx2tf_lite.ir.graph import Graph, building
 from tests.emitters.cases import CASES, program, weights, window
+from tests.models import golden
 
 tf = pytest.importorskip("tensorflow")
 RNG = np.random.default_rng(0)
@@ -140,3 +142,25 @@ def test_tensorflow_lite_converter_takes_it(folder: Path, quantised: bool) -> No
         assert np.abs(got[name] - expected).max() <= limit * np.abs(expected).max()
     int8 = [d for d in Interpreter(model_content=content).get_tensor_details() if d["dtype"] == np.int8]
     assert bool(int8) == quantised
+
+
+#: Real models: branches, loops over a free axis, convolutions behind reshapes that only run time knows.
+REAL = ["silero_vad_16k_op15", "sentence_bilstm", "ppocr_rec_en_number", "yunet_n_dynamic", "dtln_stage2", "vittrack"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_tensorflow_lite_converter_takes_real_models(name: str, tmp_path: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    (found,) = [m for m in golden.everything() if m.name == f"real/{name}"]
+    if not found.present:
+        pytest.skip("the model is not there")
+    asked = {"outputs": ("saved_model",), "io_layout": "onnx", "check": "none", "non_verbose": True}
+    result = convert(str(found.path), str(tmp_path), **asked)
+    feeds = {result.report["signature"][n]: x for n, x in found.feeds()[0].items()}
+    expected = saved_model.load(tmp_path)(feeds)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path))
+    got = Interpreter(model_content=converter.convert()).get_signature_runner("serving_default")(**feeds)
+    for key, value in expected.items():
+        np.testing.assert_allclose(got[key], value, rtol=1e-3, atol=1e-3 * np.abs(value).max())

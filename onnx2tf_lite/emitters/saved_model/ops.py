@@ -232,12 +232,18 @@ def _gather(f: Function, op: Op) -> Ref:
 
 
 def _dynamic_update_slice(f: Function, op: Op) -> Ref:
-    """``update`` written into x at ``start``, which is moved so that it fits (StableHLO)."""
+    """``update`` written into x at ``start``, which is moved so that it fits (StableHLO).
+
+    One row is scattered, which ``tf.lite.TFLiteConverter`` has a form for.
+    """
     x, update, start = op.inputs
     assert x is not None and update is not None and start is not None
     dtype = start.dtype
     size, extent = _shape(f, update, dtype), _shape(f, x, dtype)
     at = f.add("Minimum", f.add("Maximum", f(start), f.const(0, dtype)), f.add("Sub", extent, size))
+    if update.shape == (1, *x.shape[1:]):
+        row = f.add("Slice", at, f.const([0], np.int32), f.const([1], np.int32))
+        return f.add("TensorScatterUpdate", f(x), f.add("Reshape", row, f.const([1, 1], np.int32)), f(update))
     ones = f.const(np.ones(x.rank, dtype))
     return f.add("TensorStridedSliceUpdate", f(x), at, f.add("AddV2", at, size), ones, f(update))
 
