@@ -6,6 +6,7 @@ import errno
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ PAGE = "check.html"
 #: What a machine can lack.
 LACKS = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 SECONDS = 0.02  # of a measurement of latency: runs are compared with a quarter of slack
+SMALL = """<ir_version: 8, opset_import: ["": 17]> small (float[1,2,4,4] x) => (float[1,2,4,4] y)
+    <float[2,2,1,1] w = {1, 2, 3, 4}> { h = Conv (x, w) y = Relu (h) }"""
 
 
 def make(model: Path, folder: Path, options: Keywords, recipe: str, page: str, tell: Callable[[str], None]) -> Record:
@@ -60,6 +63,18 @@ def make(model: Path, folder: Path, options: Keywords, recipe: str, page: str, t
         (folder / PAGE).write_text(render(result.check), encoding="utf-8")
         found["page"] = PAGE
     return found
+
+
+def rehearse(folder: Path) -> None:
+    """Convert a small model: what is done at the first one only, a process does before it forks for many."""
+    from onnx import parser
+
+    from ..emitters.runtime import muted
+
+    model = folder / "small.onnx"
+    with muted(), suppress(OSError):  # a full disk is met by the models too
+        model.write_bytes(parser.parse_model(SMALL).SerializeToString())
+        make(model, folder / "made", {"outputs": ["float32"]}, "", "none", lambda stage: None)
 
 
 def _of_the_machine(error: BaseException | None) -> bool:

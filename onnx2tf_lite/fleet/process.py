@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..child import Limits, allocated, bound, no_core, scratch
@@ -106,11 +107,15 @@ def serve(descriptor: int) -> None:
     import importlib
 
     from ..op_handlers import every
+    from .made import rehearse
 
     for name in IMPORTS:
         with suppress(ImportError):  # of an extra that is not installed: whoever needs it says so
             importlib.import_module(name)
     every()
+    with scratch() as room:
+        if room is not None:
+            rehearse(Path(room))
     gc.collect()
     gc.freeze()  # a collection in a fork would touch, and so copy, all that it shares with this process
     boss = Connection(descriptor)
@@ -151,10 +156,15 @@ def _one(boss: Connection, work: Work, limits: Limits, folder: str | None) -> bo
         _end(pid)
         return False
     answer = None if beyond else _answer(ours)
+    if answer is not None:
+        _kill(pid)
+        boss.send(("done", answer[0]))  # before the system has taken back its memory, which takes a while
+        os.waitpid(pid, 0)
+        return True
     status = _end(pid, wait_first=not beyond)
-    if answer is None and (stage := board.news()):
+    if stage := board.news():
         boss.send(("stage", stage))
-    boss.send(("died", beyond or _how(status, limits)) if answer is None else ("done", answer[0]))
+    boss.send(("died", beyond or _how(status, limits)))
     return True
 
 
@@ -198,9 +208,13 @@ def _lead(pid: int) -> None:
 def _end(pid: int, wait_first: bool = False) -> int:
     """The child's exit status; its whole group is gone afterwards."""
     status = os.waitpid(pid, 0)[1] if wait_first else 0
-    with suppress(ProcessLookupError):  # the group is empty
-        os.killpg(pid, signal.SIGKILL)
+    _kill(pid)
     return status if wait_first else os.waitpid(pid, 0)[1]
+
+
+def _kill(group: int) -> None:
+    with suppress(ProcessLookupError):  # it is empty
+        os.killpg(group, signal.SIGKILL)
 
 
 def _beyond(pid: int, most: int, deadline: float, limits: Limits) -> str:

@@ -36,6 +36,7 @@ WORDS = {short: name for name, short in SHORT.items()} | {
     "qu8": "quantised uint8",
     "q16": "quantised int16",
 }
+ABSENT = "-"  # the type of an operand that is not there
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Operand:
     @cached_property
     def type(self) -> str:
         """``f32``, ``q8`` (int8 with a scale), ``i8`` (without), ..., ``?`` for what is no number."""
-        if self.file.graph.Tensors(self.tensor.index).Type() == schema.TensorType.INT4:
+        if self.tensor.int4:
             return "q4"
         short = SHORT.get(self.tensor.dtype.name, "?")
         scaled = self.tensor.quantised and self.tensor.dtype.itemsize < 4
@@ -106,16 +107,21 @@ class Node:
         """What it makes."""
         return tuple(Operand(self.file.tensors[i], self.file) for i in self.operator.outputs)
 
-    @property
-    def operands(self) -> Iterator[Operand]:
+    @cached_property
+    def operands(self) -> tuple[Operand, ...]:
         """Everything that it reads or makes."""
-        yield from (x for x in self.inputs if x is not None)
-        yield from self.outputs
+        return (*(x for x in self.inputs if x is not None), *self.outputs)
+
+    @cached_property
+    def types(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Of its operands (:data:`ABSENT` for those that are), and of what it makes."""
+        return tuple(ABSENT if x is None else x.type for x in self.inputs), tuple(x.type for x in self.outputs)
 
     @cached_property
     def options(self) -> Any:
         """The options of the schema; None where there are none."""
-        return schema.OperatorT.InitFromObj(self.file.graph.Operators(self.operator.index)).builtinOptions
+        table = self.file.graph.Operators(self.operator.index)
+        return schema.BuiltinOptionsCreator(table.BuiltinOptionsType(), table.BuiltinOptions())
 
     def input(self, index: int) -> Operand | None:
         """An operand; None where it is absent."""
@@ -136,7 +142,7 @@ class Node:
         found = self.input(index)
         return None if found is None else found.data
 
-    @property
+    @cached_property
     def rank(self) -> int:
         """The largest of its operands'."""
         return max((len(x.shape) for x in self.operands), default=0)
@@ -151,5 +157,5 @@ def nodes(file: FlatFile) -> Iterator[Node]:
     """Every operator of a file, those of its bodies behind those of the main program."""
     yield from (Node(file, op, 0) for op in file.operators)
     for number in range(1, file.root.SubgraphsLength()):
-        body = type(file)(file.path, number)
+        body = file.body(number)
         yield from (Node(body, op, number) for op in body.operators)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 
-from .node import WORDS, Node, Operand
+from .node import ABSENT, WORDS, Node
 
 SPELLED = 3  # signatures that a message lists
 
@@ -35,6 +36,26 @@ class Fact:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """The types of the first operands and results that a kernel has; ``*`` is any."""
+
+    given: tuple[str, ...]
+    made: tuple[str, ...]
+
+    @classmethod
+    def read(cls, text: str) -> Signature:
+        """As a row writes it."""
+        given, _, made = text.partition(">")
+        wanted = tuple(given.split(","))
+        return cls(wanted, tuple(made.split(",")) if made else wanted[:1])
+
+    def __call__(self, node: Node) -> bool:
+        """True where it is that of ``node``."""
+        given, made = node.types
+        return _match(self.given, given) and _match(self.made, made)
+
+
+@dataclass(frozen=True)
 class Kernel:
     """A row: what a device takes of an operator.
 
@@ -50,7 +71,12 @@ class Kernel:
 
     def takes(self, node: Node) -> bool:
         """True where one of the signatures is that of ``node``."""
-        return not self.types or any(_fits(signature, node) for signature in self.types.split())
+        return not self.types or any(fits(node) for fits in self._signatures)
+
+    @cached_property
+    def _signatures(self) -> list[Signature]:
+        """Read once: every operator of every file is held against them."""
+        return [Signature.read(text) for text in self.types.split()]
 
 
 @dataclass(frozen=True)
@@ -91,8 +117,8 @@ class Device:
             remedy = self.remedies.get(node.name, "")
             yield Fact(f"a kernel for {node.name}, which {self.title} does not have", lambda _: False, remedy)
         elif not row.takes(node):
-            here = _spelled(_signature(node))
-            yield Fact(f"{_listed(row.types.split())}, here it is {here}", lambda _: False, fatal=row.fatal)
+            here = _spelled(">".join(map(",".join, node.types)))
+            yield Fact(f"{_listed(row.types)}, here it is {here}", lambda _: False, fatal=row.fatal)
         else:
             yield from (fact for fact in row.facts if not fact.holds(node))
         yield from (fact for fact in self.facts if not fact.holds(node))
@@ -103,33 +129,21 @@ def rows(*given: Kernel) -> dict[str, Kernel]:
     return {name: Kernel(name, r.types, r.facts, r.source, r.fatal) for r in given for name in r.operator.split("|")}
 
 
-def _fits(signature: str, node: Node) -> bool:
-    given, _, made = signature.partition(">")
-    wanted = given.split(",")
-    found = [node.input(i) for i in range(len(wanted))]
-    if any(x is not None and not _is(x, want) for x, want in zip(found, wanted, strict=True)):
-        return False
-    results = made.split(",") if made else wanted[:1]
-    return all(_is(x, want) for x, want in zip(node.outputs, results, strict=False))
+def _match(wanted: tuple[str, ...], found: tuple[str, ...]) -> bool:
+    return all(there in (want, ABSENT) or want == "*" for want, there in zip(wanted, found, strict=False))
 
 
-def _is(operand: Operand, want: str) -> bool:
-    return want == "*" or operand.type == want
-
-
-def _signature(node: Node) -> str:
-    given = ",".join("-" if x is None else x.type for x in node.inputs)
-    return f"{given}>{','.join(x.type for x in node.outputs)}"
-
-
-def _listed(signatures: list[str]) -> str:
+@cache
+def _listed(types: str) -> str:
     """What a kernel takes; of many signatures the types alone."""
+    signatures = types.split()
     if len(signatures) <= SPELLED:
         return " or ".join(map(_spelled, signatures))
-    types = dict.fromkeys(t for signature in signatures for t in signature.partition(">")[0].split(","))
-    return "another of its types (" + ", ".join(_word(t) for t in types) + ")"
+    words = dict.fromkeys(_word(t) for signature in signatures for t in signature.partition(">")[0].split(","))
+    return f"another of its types ({', '.join(words)})"
 
 
+@cache
 def _spelled(signature: str) -> str:
     given, _, made = signature.partition(">")
     wanted = given.split(",")
@@ -138,4 +152,4 @@ def _spelled(signature: str) -> str:
 
 
 def _word(short: str) -> str:
-    return {"*": "anything", "-": "nothing", "?": "no numbers"}.get(short, WORDS.get(short, short))
+    return {"*": "anything", ABSENT: "nothing", "?": "no numbers"}.get(short, WORDS.get(short, short))

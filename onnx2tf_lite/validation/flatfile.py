@@ -55,19 +55,30 @@ class FlatFile(Parted):
             raise Unreadable("cannot be loaded: it is not a .tflite file (its identifier is missing)")
         try:
             self.root = schema.Model.GetRootAs(self.data, 0)
-            self.graph = self.root.Subgraphs(subgraph)
             self.codes = [self.root.OperatorCodes(i) for i in range(self.root.OperatorCodesLength())]
             self.names = [self._name(code) for code in self.codes]
             self.buffers = _Table(self.data, self.root._tab.Pos).tables(12)
-            graph = _Table(self.data, self.graph._tab.Pos)
-            self.tensors = [self._tensor(i, place) for i, place in enumerate(graph.tables(4))]
-            self.operators = self._operators(self.graph)
-            self.inputs = _ints(self.graph.InputsAsNumpy())
-            self.outputs = _ints(self.graph.OutputsAsNumpy())
-            self.signature = self._signature(subgraph)
+            self._enter(subgraph)
             self._touch()
         except (struct.error, ValueError, IndexError, AttributeError, TypeError, UnicodeDecodeError) as error:
             raise Unreadable("cannot be loaded: the file is damaged or cut off") from error
+
+    def _enter(self, subgraph: int) -> None:
+        self.graph = self.root.Subgraphs(subgraph)
+        graph = _Table(self.data, self.graph._tab.Pos)
+        self.tensors = [self._tensor(i, place) for i, place in enumerate(graph.tables(4))]
+        self.operators = self._operators(self.graph)
+        self.inputs = _ints(self.graph.InputsAsNumpy())
+        self.outputs = _ints(self.graph.OutputsAsNumpy())
+        self.signature = self._signature(subgraph)
+
+    def body(self, number: int) -> FlatFile:
+        """The same file, seen from one of its bodies; it is not read and looked at once more."""
+        other = FlatFile.__new__(FlatFile)
+        for name in ("path", "data", "root", "codes", "names", "buffers"):
+            setattr(other, name, getattr(self, name))
+        other._enter(number)
+        return other
 
     def _touch(self) -> None:
         """Look at all that is read later, so that a damaged file shows that when it is opened.
@@ -95,10 +106,10 @@ class FlatFile(Parted):
         kind = table.byte(6)
         shape = table.ints(18) or table.ints(4)
         dtype = np.dtype(np.int8) if kind == INT4 else DTYPES.get(kind, np.dtype(object))
-        quant, extra = table.table(12), dict[str, Any]()
+        quant, extra = table.table(12), dict[str, Any](int4=kind == INT4)
         if quant is not None and (scale := quant.vector(8, np.float32)).size:
             zero = quant.vector(10, np.int64)
-            extra = {"scale": scale, "zero": zero if zero.size else np.zeros(1, np.int64), "axis": quant.number(16)}
+            extra |= {"scale": scale, "zero": zero if zero.size else np.zeros(1, np.int64), "axis": quant.number(16)}
         return Tensor(index, table.text(10), shape, dtype, table.number(8), self._size(table.number(8)) > 0, **extra)
 
     def _size(self, buffer: int) -> int:
@@ -170,7 +181,7 @@ class FlatFile(Parted):
     @cached_property
     def has_int4(self) -> bool:
         """True where some tensor of the main program has 4 bits."""
-        return any(self.graph.Tensors(t.index).Type() == INT4 for t in self.tensors if t.quantised)
+        return any(t.int4 for t in self.tensors if t.quantised)
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -250,7 +261,8 @@ class FlatFile(Parted):
 
     def has_bytes(self, tensor: int) -> bool:
         """Do integers of eight bits stand for real numbers in a tensor?"""
-        return self.tensors[tensor].quantised and self.graph.Tensors(tensor).Type() == schema.TensorType.INT8
+        found = self.tensors[tensor]
+        return found.quantised and found.dtype == np.int8 and not found.int4
 
     def extract(
         self, segments: Sequence[Segment], shapes: Sequence[Sequence[int]], weights: Weights | None = None

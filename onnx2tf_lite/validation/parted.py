@@ -19,7 +19,7 @@ class Tensor:
     """A tensor of the main program.
 
     ``shape`` has -1 for extents known at run time only; ``scale`` is empty where the tensor is not quantised;
-    ``constant``: its data lies in the file.
+    ``constant``: its data lies in the file; ``int4``: two elements in a byte, ``dtype`` is that of both.
     """
 
     index: int
@@ -31,6 +31,7 @@ class Tensor:
     scale: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32), compare=False)
     zero: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), compare=False)
     axis: int = 0
+    int4: bool = False
 
     @property
     def nbytes(self) -> int:

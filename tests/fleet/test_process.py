@@ -16,7 +16,7 @@ import pytest
 
 from onnx2tf_lite.child import Limits
 from onnx2tf_lite.fleet.process import ProcessLost, Warm
-from tests.fleet.works import Tell, abort, answer, eat, fail, grab, hang, leave, modules, pass_on, stop
+from tests.fleet.works import Tell, abort, answer, break_off, eat, fail, grab, hang, leave, modules, pass_on, stop
 from tests.validation.models import cnn
 
 ROOMY = Limits(60, 1 << 30)
@@ -61,12 +61,13 @@ def test_a_conversion_imports_nothing(warm: Warm, tmp_path: Path) -> None:
     [
         (abort, ROOMY, "ended by SIGABRT, in stage 'check'", "check"),
         (leave, ROOMY, "ended early, with exit code 3", ""),
+        (break_off, ROOMY, "ended early, with exit code 5", ""),
         (eat, SMALL, "out of memory: it took more than 0.3 GB", ""),
         (pass_on, SMALL, "out of memory", ""),
         (grab, SMALL, "ended early|out of memory", ""),
         (fail, ROOMY, "ended early", ""),
     ],
-    ids=["abort", "exit", "memory", "memory of a child", "memory at once", "error"],
+    ids=["abort", "exit", "in its answer", "memory", "memory of a child", "memory at once", "error"],
 )
 def test_a_death_is_the_outcome_and_the_next_model_goes_on(
     warm: Warm, work: Callable[[Tell], object], limits: Limits, why: str, stage: str
