@@ -2,11 +2,13 @@
 
 python benchmarks/fleet.py [--models 200] [--workers 1 2]
 
-The models are the committed exports, real models and graphs of two operators, as many as asked for.  ``overhead`` is
-the wall time of a run without its start, less what the workers spent inside of conversions, per model and worker;
-``start`` from the call to the first result's arrival.  ``again`` is the rate at which models that are done are passed
-over.  ``beside its conversion`` is what a worker does for a model (fork, key, latency, devices, record, delivery) in
-seconds of a processor, less those of ``convert`` alone: it does not depend on what else runs on the machine.
+The models are the committed exports, real models and graphs of two operators, as many as asked for.  ``start`` is the
+time from the call to the first result, ``end`` that from the last one to the return (the cluster is closed, the page
+written).  ``overhead`` is what the workers do between first and last result other than converting, idle ones included:
+that time for each worker, less what they spent inside of conversions in it, per model.  ``again`` is the rate at which
+models that are done are passed over.  ``beside its conversion`` is what a worker does for a model (fork, pages that are
+copied because of it, key, latency, devices, record, delivery) in seconds of a processor, less those of ``convert`` in
+this process, which is warm: it does not depend on what else runs on the machine.
 """
 
 from __future__ import annotations
@@ -34,14 +36,19 @@ HERE = Path(__file__).resolve().parents[1] / "tests" / "models"
 OPTIONS: dict[str, Any] = {"outputs": ["float32"]}
 
 
-class First(Silent):
-    """Remembers when the first model was done."""
+class Span(Silent):
+    """Remembers when the first model was done, and the last one."""
 
-    at = 0.0
+    first = last = 0.0
 
     def done(self, record: Mapping[str, Any]) -> None:
-        """Take the time, once."""
-        self.at = self.at or time.perf_counter()
+        """Take the time."""
+        self.last = time.time()
+        self.first = self.first or self.last
+
+    def inside(self, begin: float, seconds: float) -> float:
+        """Seconds of something that lie between the two."""
+        return max(min(begin + seconds, self.last) - max(begin, self.first), 0.0)
 
 
 def small(path: Path, seed: int) -> None:
@@ -104,16 +111,16 @@ def main() -> None:
         gather(folder, args.models)
         rates = []
         for workers in args.workers:
-            first, begin = First(), time.perf_counter()
-            fleet = convert_many([folder], f"{room}/out{workers}", options=OPTIONS, workers=workers, view=first)
-            end = time.perf_counter()
-            spent = sum(record.get("seconds", 0.0) for record in fleet.records.values())
-            start = first.at - begin
-            rates.append(args.models / (end - first.at))
-            overhead = ((end - first.at) * workers - spent) / args.models
-            right = sum(record["status"] == "right" for record in fleet.records.values())
-            print(f"{workers} workers: {right} of {args.models} right, {rates[-1]:.2f} models a second, "
-                  f"start {start:.1f} s, overhead {overhead * 1e3:.0f} ms a model", flush=True)  # fmt: skip
+            span, begin = Span(), time.time()
+            fleet = convert_many([folder], f"{room}/out{workers}", options=OPTIONS, workers=workers, view=span)
+            end, records = time.time(), fleet.records.values()
+            spent = sum(span.inside(record["began"], record.get("seconds", 0.0)) for record in records)
+            overhead, whole = (((to - span.first) * workers - spent) / (args.models - 1) for to in (span.last, end))
+            rates.append((args.models - 1) / (end - span.first))
+            right = sum(record["status"] == "right" for record in records)
+            print(f"{workers} workers: {right} of {args.models} right, {rates[-1]:.2f} models a second, overhead "
+                  f"{overhead * 1e3:.0f} ms a model ({whole * 1e3:.0f} with the end), "
+                  f"start {span.first - begin:.1f} s, end {end - span.last:.1f} s", flush=True)  # fmt: skip
         begin = time.perf_counter()
         convert_many([folder], f"{room}/out{args.workers[-1]}", options=OPTIONS, workers=args.workers[-1])
         print(f"again: {args.models / (time.perf_counter() - begin):.1f} models a second, start included")

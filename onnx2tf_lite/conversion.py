@@ -19,7 +19,7 @@ from . import compile, emitters, passes, quantization, validation
 from .commands.strict import to_json
 from .commands.terminal import Terminal
 from .delivery import deliver, workshop
-from .emitters import EMITTERS, Emitter
+from .emitters import Emitter
 from .errors import ConversionError, Problem, ToolError, boundary, did_you_mean
 from .ir.graph import Graph, Placement
 from .model.write import atomic
@@ -171,9 +171,6 @@ class _Conversion:
     def _wanted(self) -> list[Emitter]:
         """The rows of the kinds that are asked for; of the default ones those that can be written here."""
         o = self.options
-        if unknown := [kind for kind in o.outputs or () if kind not in EMITTERS]:
-            what = "is unknown"
-            raise ConversionError(*(Problem(f"output {n!r}", what, did_you_mean(n, EMITTERS)) for n in unknown))
         usual = DEVICE_KINDS if o.target else emitters.default()
         wanted = emitters.rows([*(usual if o.outputs is None else o.outputs), *o.added])
         missing = [row for row in wanted if row.missing]

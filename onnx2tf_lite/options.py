@@ -12,8 +12,10 @@ from numpy.typing import ArrayLike
 
 from .aliases import ALIASES, CHECKS, IO_LAYOUTS, OUTER, SIMPLIFY, Alias
 from .commands.terminal import LEVELS
-from .errors import ConversionError, Problem, nearest
+from .emitters import EMITTERS
+from .errors import ConversionError, Problem, did_you_mean, nearest
 from .onnx2tf_options import is_default
+from .targets import DEVICES
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
@@ -110,11 +112,14 @@ class Options:
 
     def __post_init__(self) -> None:
         words = {"check": CHECKS, "simplify": SIMPLIFY, "io_layout": IO_LAYOUTS, "verbosity": LEVELS}
-        for name, known in (words | {"input_dtype": OUTER, "output_dtype": OUTER}).items():
+        words |= {"input_dtype": OUTER, "output_dtype": OUTER, "target": ("", *DEVICES)}
+        for name, known in words.items():
             value = getattr(self, name)
             if value not in known:
                 remedy = f"did you mean {', '.join(nearest(value, known))}?"
                 raise ConversionError(Problem(f"{name} {value!r}", "is unknown", remedy))
+        if unknown := [kind for kind in self.outputs or () if kind not in EMITTERS]:
+            raise ConversionError(*(Problem(f"output {n!r}", "is unknown", did_you_mean(n, EMITTERS)) for n in unknown))
         if self.outputs == ():
             raise ConversionError("outputs is empty: there is nothing to write")
 

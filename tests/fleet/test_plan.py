@@ -93,6 +93,8 @@ def test_later_rules_win() -> None:
         ("each:\n  match: a\n", "plan.yaml:2: this is a list"),
         ("each:\n  - {match: a, recipe: gone.yaml}\n", "plan.yaml:2: there is no file gone.yaml"),
         ("recipe: {a: b}\n", "plan.yaml:1: recipe is a text"),
+        ("options:\n  check: none\n  target: [cpu, gpu]\n", "plan.yaml:3: target .*: is unknown"),
+        ("options:\n  batch_size: 1\n  outputs: [flaot32]\n", "plan.yaml:3: output 'flaot32': is unknown .* float32"),
         ("models: [\n", "not YAML"),
     ],
     ids=lambda v: None if "plan.yaml" in v else v.replace("\n", " ")[:40],
