@@ -36,7 +36,7 @@ HERE = Path(__file__).resolve().parents[1] / "tests" / "models"
 OPTIONS: dict[str, Any] = {"outputs": ["float32"]}
 
 
-class Span(Silent):
+class Between(Silent):
     """Remembers when the first model was done, and the last one."""
 
     first = last = 0.0
@@ -111,7 +111,7 @@ def main() -> None:
         gather(folder, args.models)
         rates = []
         for workers in args.workers:
-            span, begin = Span(), time.time()
+            span, begin = Between(), time.time()
             fleet = convert_many([folder], f"{room}/out{workers}", options=OPTIONS, workers=workers, view=span)
             end, records = time.time(), fleet.records.values()
             spent = sum(span.inside(record["began"], record.get("seconds", 0.0)) for record in records)
