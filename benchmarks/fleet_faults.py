@@ -163,7 +163,7 @@ def unequal(folder: Path, out: Path, names: set[str]) -> list[str]:
         with tempfile.TemporaryDirectory() as room:
             made = convert(folder / f"{name}.onnx", room, outputs=["float32"], check="none", non_verbose=True).files
             alone, packed = made["float32"], out / name / made["float32"].name
-            if alone.read_bytes() != packed.read_bytes():
+            if not packed.exists() or alone.read_bytes() != packed.read_bytes():
                 found.append(name)
     return found
 
@@ -214,6 +214,8 @@ def verdict(
     why = {name: " ".join(first.records[name]["why"]) for name in faulty}
     unchanged = all(path.stat().st_mtime_ns == then for path, then in times.items())
     wrong = unequal(folder, out, all_names - faulty)
+    for name in sorted(all_names - right - hit - faulty):  # so that who reads FAIL sees why
+        print(f"  {name}: {first.lost.get(name) or first.records[name]['why']}")
     claims = [
         (f"{len(all_names)} outcomes for {count + 2} models, none of them twice",
          len(all_names) == count + 2 and set(watch.ended.values()) == {1}),

@@ -52,10 +52,12 @@ class Lines(Silent):
 
     @property
     def pace(self) -> str:
-        """``12 of 200, 3.1 a second, 1:00 left``."""
+        """``12 of 200, 3.1 a second, 1:00 left``; the first model tells how long the others take."""
         done = self.counts.total()
+        if not done:
+            return f"0 of {self.count}"
         rate = done / max(time.monotonic() - self.begun, 1e-3)
-        left = int((self.count - done) / rate) if rate else 0
+        left = int((self.count - done) / rate)
         return f"{done} of {self.count}, {rate:.2g} a second, {left // 60}:{left % 60:02} left"
 
     def done(self, record: Record) -> None:
