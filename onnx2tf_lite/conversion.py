@@ -390,6 +390,16 @@ class _Conversion:
         except ToolError as error:
             raise ConversionError(Problem("--html", error.what)) from error
 
+    def tell_fit(self, fit: Fit) -> None:
+        """What a device makes of a file."""
+        if fit.stranded:
+            from .targets import verdict
+
+            self.log.table(verdict.HEADER, [verdict.cells(v) for v in fit.stranded])
+        (self.log.info if fit.ok else self.log.error)(fit.sentence)
+        for note in fit.notes:
+            self.log.info(f"note: {note}")
+
     def tell(self, result: ConversionResult) -> None:
         """The summary."""
         log, report, found = self.log, result.report, result.check
@@ -406,13 +416,7 @@ class _Conversion:
         for line in [*told, *(quantization.speed.sentences(report["milliseconds"]) if self.quantises else ())]:
             log.info(line)
         for fit in result.fits:
-            if fit.stranded:
-                from .targets import verdict
-
-                log.table(verdict.HEADER, [verdict.cells(v) for v in fit.stranded])
-            (log.info if fit.ok else log.error)(fit.sentence)
-            for note in fit.notes:
-                log.info(f"note: {note}")
+            self.tell_fit(fit)
         if found is None:
             log.info("not compared with ONNX Runtime, on request")
             return
