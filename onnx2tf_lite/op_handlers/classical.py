@@ -211,8 +211,8 @@ def svm_classifier(
     """
     labels = classlabels_ints
     if not sum(vectors_per_class):
-        return _linear_machine(x, coefficients, rho[0], labels, len(classlabels_strings or labels), bool(prob_a),
-                               post_transform)  # fmt: skip
+        classes = len(classlabels_strings or labels)
+        return _linear_machine(x, coefficients, rho[0], labels, classes, bool(prob_a), post_transform)
     count, (starts, vectors) = len(vectors_per_class), _supports(vectors_per_class, support_vectors)
     if count < 2 or (count == 2 and post_transform == "PROBIT" and not prob_a):
         raise Unsupported("support vectors of one class, or PROBIT of one decision", UNDEFINED)
@@ -249,8 +249,8 @@ def _linear_machine(
     ONNX Runtime has it; a single score is not transformed, unless by PROBIT.
     """
     weights = floats(coefficients)
-    scores = b.fully_connected(rows(x), weights[: len(weights) // count * count].reshape(count, -1),
-                               np.full(count, rho, np.float32))  # fmt: skip
+    weights = weights[: len(weights) // count * count].reshape(count, -1)
+    scores = b.fully_connected(rows(x), weights, np.full(count, rho, np.float32))
     place = b.arg("ARG_MAX", scores, 1)
     if count == 2 and not probable:
         best = b.reduce("REDUCE_MAX", scores, (1,))

@@ -157,8 +157,11 @@ def _grouped(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
 # ------------------------------------------------------------------------------------------------ classes
 
 #: Classifiers, and the attribute of their labels where these are integers.
-LABELS = {"LinearClassifier": "classlabels_ints", "SVMClassifier": "classlabels_ints",
-          "TreeEnsembleClassifier": "classlabels_int64s"}  # fmt: skip
+LABELS = {
+    "LinearClassifier": "classlabels_ints",
+    "SVMClassifier": "classlabels_ints",
+    "TreeEnsembleClassifier": "classlabels_int64s",
+}
 #: Operators whose first result has another type in other words.
 TYPES = {"ZipMap": TensorProto.FLOAT, **dict.fromkeys(LABELS, TensorProto.INT64)}
 

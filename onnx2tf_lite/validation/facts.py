@@ -145,24 +145,30 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
             found.steps.append(passed)
 
 
+def _fixed(tensor: gs.Tensor, axis: int) -> int | None:
+    """An extent, where it is known."""
+    extent = tensor.shape[axis] if tensor.shape and len(tensor.shape) > axis else None
+    return extent if isinstance(extent, int) else None
+
+
 def _tokens(found: Facts, trace: Trace, node: gs.Node, slots: Sequence[int]) -> None:
     """GroupQueryAttention: the places of the last tokens, of which the new ones are before; how many there are; how
     many of the new ones (of a padded chunk, for which the cache has room) count."""
     if node.op != "GroupQueryAttention" or len(node.inputs) < 7:
         return
-    shapes = [(t.shape or (), axis) for t, axis in ((node.inputs[0], 1), (node.inputs[3], 2))]
-    steps, rows = (s[axis] if len(s) > axis and isinstance(s[axis], int) else None for s, axis in shapes)
-    said = one_number(node.inputs[6])
-    grown = None if steps is None else steps + (rows or 0)
-    total = grown if said is None else int(said)
+    steps, rows, said = _fixed(node.inputs[0], 1), _fixed(node.inputs[3], 2) or 0, one_number(node.inputs[6])
+    if steps is None:
+        if said is not None and 5 in slots and trace.factor == 1:
+            found.low, found.high = int(trace.solve(said)) - 1, int(trace.solve(said))
+        return
+    total = steps + rows if said is None else int(said)
     padded = len(node.inputs) > 16 and node.inputs[16].name
-    if 5 in slots and total is not None and trace.factor == 1:
-        least = total - 1 if steps is None else steps - 1 if padded or total > steps else 0
-        most = min(total, max((rows or 0) - steps, steps)) if padded and steps else total
-        found.low, found.high = int(trace.solve(least)), int(trace.solve(most))
-    if 6 in slots and grown is not None:
-        found.exact = (grown,)
-    if 16 in slots and steps is not None:
+    if 5 in slots and trace.factor == 1:
+        least, most = steps - 1 if padded or total > steps else 0, min(total, max(rows - steps, steps))
+        found.low, found.high = int(trace.solve(least)), int(trace.solve(most if padded else total))
+    if 6 in slots:
+        found.exact = (steps + rows,)
+    if 16 in slots:
         found.high = steps + 1
 
 

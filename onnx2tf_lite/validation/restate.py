@@ -40,8 +40,8 @@ def restate(model: ModelProto) -> bool:
 
 def always(nodes: Iterable[gs.Node]) -> list[str]:
     """What the report says of those operators that are restated whether ONNX Runtime refuses them or not."""
-    found = [ALWAYS[n.op][1].format(result=n.outputs[0].name, classes=_classes(n))
-             for n in nodes if n.op in ALWAYS and ALWAYS[n.op][0](n)]  # fmt: skip
+    told = [(n, ALWAYS[n.op][1]) for n in nodes if n.op in ALWAYS and ALWAYS[n.op][0](n)]
+    found = [words.format(result=n.outputs[0].name, classes=_classes(n)) for n, words in told]
     return list(dict.fromkeys(found))
 
 

@@ -163,6 +163,19 @@ class Memory:
         return cls(pair, caches, *step.staged(capacity, new[0].shape[2]))
 
 
+def _memory(
+    numbers: Sequence[Numbers], past: Pair | None, new: Pair, before: Value, fresh: Value, length: Dim, window: int
+) -> Memory:
+    """What there is to see of a cache that slides with a ``window``, of one that does not (0), or without a cache."""
+    if past is None:
+        step = CacheRows.growing(before, fresh)
+        return Memory.of(new, new if new[0].shape[2] == 1 else [step.cleared(x) for x in new], step.left)
+    rows = past[0].shape[2]
+    if window:
+        return Memory.sliding(numbers, past, new, CacheRows.sliding(before, fresh, rows, window))
+    return Memory.growing(numbers, past, new, CacheRows.growing(before, fresh), dims.maximum(rows, length))
+
+
 @op("GroupQueryAttention")
 def group_query_attention(
     q: Value, k: Value | None = None, v: Value | None = None, past_key: Value | None = None,
@@ -195,22 +208,17 @@ def group_query_attention(
         first = along_batch(count - fresh, 2)
         if positions is not None and valid is None:
             positions = _of_prompt(positions, length)
-        query, key = (_turned(x, cos, sin, _places(first, positions, x.shape[2]), rotary_interleaved)
-                      for x in (query, key))  # fmt: skip
-    pair, before = (key, value), count - fresh
+        angles = (_places(first, positions, x.shape[2]) for x in (query, key))
+        query, key = (
+            _turned(x, cos, sin, places, rotary_interleaved) for x, places in zip((query, key), angles, strict=True)
+        )
+    before, past = count - fresh, None if past_key is None or past_value is None else (past_key, past_value)
     numbers = [Numbers(s, kv_cache_bit_width) for s in (k_scale, v_scale)]
-    if past_key is None or past_value is None:
-        step = CacheRows.growing(before, fresh)
-        memory = Memory.of(pair, pair if steps == 1 else [step.cleared(x) for x in pair], count)
-    elif sliding_window_cache:
-        step = CacheRows.sliding(before, fresh, past_key.shape[2], local_window_size)
-        memory = Memory.sliding(numbers, (past_key, past_value), pair, step)
-        bias = None if bias is None else _of_tokens(bias, memory.tokens)
-    else:
-        rows = dims.maximum(past_key.shape[2], length)
-        memory = Memory.growing(numbers, (past_key, past_value), pair, CacheRows.growing(before, fresh), rows)
+    window = local_window_size if sliding_window_cache else 0
+    memory = _memory(numbers, past, (key, value), before, fresh, length, window)
+    bias = _of_tokens(bias, memory.tokens) if bias is not None and window else bias
     seen = seen_of(before, steps, memory.tokens, bool(causal), local_window_size)
-    if sliding_window_cache or not causal:
+    if window or not causal:
         seen.append(along_keys(memory.there))
     sink = b.fill((num_heads,), np.float32(0)) if sink is None and smooth_softmax == 1 else sink
     keys, values = memory.pair
