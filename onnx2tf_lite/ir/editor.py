@@ -147,7 +147,7 @@ class Editor:
         lost = root.uses()
         for value in lost:
             self.uses[value].pop(root, None)
-        if root.kind.name == "RESHAPE":
+        if old.made_by("RESHAPE"):
             self.reshaped.setdefault(lost[0], old)
         root.kind, root.inputs, root.attrs, root.origin = final.kind, final.inputs, final.attrs, final.origin
         old.quant = new.quant or old.quant

@@ -18,7 +18,7 @@ import numpy as np
 from .. import child
 from . import quantised
 from .bounds import HELD, OverBudget
-from .channels import Span, channel_axis
+from .channels import ChannelRange, channel_axis
 from .isolate import Layer, Layers
 from .judge import Difference
 from .measure import Array
@@ -52,7 +52,7 @@ class Alone:
     number: int = 0
     made: bool = True
     part: ModelPart | None = None
-    span: Span | None = None
+    span: ChannelRange | None = None
     rows: tuple[int, int] = (0, 0)
     branches: dict[int, set[bool]] = field(default_factory=dict)
     turns: set[int] = field(default_factory=set)

@@ -22,14 +22,14 @@ def channel_axis(rank: int, part: ModelPart) -> int:
 
 
 @dataclass(frozen=True)
-class Span:
+class ChannelRange:
     """The least and the greatest result of each channel."""
 
     low: Array
     high: Array
 
-    def __or__(self, other: Span) -> Span:
-        return Span(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
+    def __or__(self, other: ChannelRange) -> ChannelRange:
+        return ChannelRange(np.minimum(self.low, other.low), np.maximum(self.high, other.high))
 
     @property
     def closed(self) -> Array:
@@ -37,7 +37,7 @@ class Span:
         return np.asarray(self.low == self.high)
 
 
-def span(results: Sequence[Array], part: ModelPart) -> Span | None:
+def span(results: Sequence[Array], part: ModelPart) -> ChannelRange | None:
     """Of a layer with weights, over all ``results``; None where nothing in it hides what lies before."""
     if not part.weights or not part.operators & HIDES or not results or results[0].ndim < 2:
         return None
@@ -45,4 +45,4 @@ def span(results: Sequence[Array], part: ModelPart) -> Span | None:
     others = tuple(i for i in range(results[0].ndim) if i != axis)
     if not results[0].size:
         return None
-    return reduce(or_, (Span(r.min(axis=others), r.max(axis=others)) for r in results))
+    return reduce(or_, (ChannelRange(r.min(axis=others), r.max(axis=others)) for r in results))

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..ir.graph import concrete
+from ..ir.kinds import KINDS
 from .parted import Operator
 from .samples import Sample
 from .tflite_file import TFLiteFile
 
 POINTER = 8  # bytes
-#: Operator -> the operand with the extents of its window, behind the first axis.
-WINDOWS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "TRANSPOSE_CONV": 1}
+#: Operators whose weights, the second operand, have a window -> its axes.
+WINDOWS = {k.operator: k.weights.window for k in KINDS.values() if k.weights and k.weights.window}
 
 
 def pointers(target: TFLiteFile, samples: Sequence[Sample]) -> int:
@@ -30,8 +31,8 @@ def _of(operator: Operator, target: TFLiteFile, named: Mapping[str, str], symbol
     if operator.name not in WINDOWS:
         return 0
     result = target.file.tensors[operator.outputs[0]]
-    window = target.file.tensors[operator.inputs[WINDOWS[operator.name]]].shape[1:3]
+    window = target.file.tensors[operator.inputs[1]].shape[WINDOWS[operator.name]]
     place = target.program.places.get(named.get(result.name, ""))
-    extents = concrete(place.value.shape, symbols) if place and place.value.rank == 4 else result.shape
+    extents = concrete(place.value.shape, symbols) if place and place.value.rank == len(result.shape) else result.shape
     area = int(np.prod(window, dtype=np.int64))
     return POINTER * area * int(np.prod(np.abs(extents[:-1]), dtype=np.int64)) if area > 1 else 0

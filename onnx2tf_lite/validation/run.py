@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -89,6 +88,11 @@ class Run:
 
         small = all(sample.expected[n].nbytes <= SMALL for n in there)
         count = (os.cpu_count() or 1) if small else 1
+        if len(there) == 1:
+            yield there[0], row(there[0])
+            return
+        from concurrent.futures import ThreadPoolExecutor  # takes milliseconds to load
+
         with ThreadPoolExecutor(count) as pool:
             for start in range(0, len(there), count):
                 some = there[start : start + count]

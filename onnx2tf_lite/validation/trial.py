@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from . import eightbits, quantised
-from .channels import Span, channel_axis, span
+from .channels import ChannelRange, channel_axis, span
 from .crop import cropped, smaller
 from .flatfile import FlatFile
 from .isolate import Layer, Layers, Runs, is_order
@@ -43,7 +43,7 @@ class Outcome:
     layers: dict[str, Layer] = field(default_factory=dict)
     parts: dict[str, ModelPart] = field(default_factory=dict)
     differences: dict[str, dict[tuple[str, int], Difference]] = field(default_factory=dict)
-    spans: dict[str, Span | None] = field(default_factory=dict)
+    spans: dict[str, ChannelRange | None] = field(default_factory=dict)
     branches: dict[int, set[bool]] = field(default_factory=dict)
     errors: dict[str, dict[tuple[str, int], Array]] = field(default_factory=dict)
 

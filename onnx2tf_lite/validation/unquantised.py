@@ -147,7 +147,7 @@ class _Graph:
         if node.op_type == "Cast":  # of what is scaled afterwards, by 1 for now
             scaled = not self.steps[read[0]] or self.steps[read[0]][0] in self.fresh
             return [node] if scaled and attribute(node, "to") == TensorProto.FLOAT else None
-        if node.op_type not in MOVES:
+        if node.op_type not in MOVES and not _averages(node):
             return None
         self.steps |= dict.fromkeys(node.output, self.steps[read[0]])
         return [node]
@@ -245,6 +245,13 @@ class _Graph:
         stored, *scales = (np.ravel(v) for v in values if v is not None)
         self.fresh[f"{node.output[0]}/bias"] = (stored * scales[0] * scales[1]).astype(np.float32)
         return f"{node.output[0]}/bias"
+
+
+def _averages(node: NodeProto) -> bool:
+    """Are results means of elements, by weights that add up to 1?  Such a mean of integers is the integer of the mean,
+    but for its rounding."""
+    outside = attribute(node, "coordinate_transformation_mode", b"") == b"tf_crop_and_resize"
+    return bool(node.op_type in ("Resize", "Upsample") and not outside)
 
 
 def _identity(name: str, node: NodeProto) -> NodeProto:

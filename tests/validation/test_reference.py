@@ -7,12 +7,12 @@ from importlib.metadata import version
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, parser
 from onnx.reference import ReferenceEvaluator
 
 from onnx2tf_lite import convert, passes, validation
 from onnx2tf_lite.validation import known_errors, precision
-from onnx2tf_lite.validation.reference import Reference
+from onnx2tf_lite.validation.reference import STEPWISE, Reference
 from onnx2tf_lite.validation.stepwise import Refused, Stepwise
 
 from .models import model
@@ -309,3 +309,14 @@ def test_layers_of_extents_that_depend_on_data_are_seen_end_to_end() -> None:
         y = Transpose<perm=[1,0]>(e) }""", none=np.array([0, 0]), ones=np.array([1, 1, 1, 1]))  # fmt: skip
     result = convert(onnx_graph=proto, outputs=["float32"], disable_model_save=True, non_verbose=True, check="layers")
     assert result.exit_code == 0
+
+
+def test_a_mask_that_is_capped_is_left_to_the_other_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime 1.23 caps the mask of an Attention too; a probe says whether the one that runs does."""
+    proto = parser.parse_model("""<ir_version: 10, opset_import: ["": 23]>
+    g (float[1,1,2,4] q, float[1,1,3,4] k, float[1,1,3,4] v, float[2,3] mask) => (float[1,1,2,4] y) {
+      y = Attention<softcap=1.0>(q, k, v, mask)
+    }""")
+    monkeypatch.setattr(known_errors, "_capped", lambda: True)
+    code, check = verdict(proto)
+    assert code == 0 and check.engine == STEPWISE and any("caps the mask" in note for note in check.notes)

@@ -191,3 +191,23 @@ def test_products_of_a_constant_scale_are_not_known() -> None:
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     with pytest.raises(ReferenceFailed, match="cannot be taken out"):
         Reference.of(proto, passes.load(proto)).open(rounding=UNQUANTISED)
+
+
+def test_integers_that_are_interpolated_are_real_numbers_that_are() -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+            helper.make_node("Resize", ["q", "", "scales"], ["r"], mode="linear"),
+            helper.make_node("DequantizeLinear", ["r", "s", "z"], ["y"]),
+        ],
+        "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 2, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * 4)],
+        [numpy_helper.from_array(np.asarray(v), n)
+         for n, v in (("s", F32(S)), ("z", np.uint8(Z)), ("scales", np.array([1, 1, 1, 2], F32)))],
+    )  # fmt: skip
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    x = np.array([[0.013, 0.997], [-1.111, 1.303]], F32)
+    (y,) = Reference.of(proto, passes.load(proto)).open(rounding=UNQUANTISED).run({"x": x[None, None]}).values()
+    near, far = x[:, :1], x[:, 1:]
+    np.testing.assert_allclose(y[0, 0], np.concatenate([near, 0.75 * near + 0.25 * far, 0.25 * near + 0.75 * far, far], 1),
+                               rtol=1e-5)  # fmt: skip
