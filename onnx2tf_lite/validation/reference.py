@@ -24,7 +24,7 @@ from ..model.walk import tensors
 from . import precision, restate
 from .bounds import Bounds, OverBudget
 from .inputs import InputSpec, describe
-from .known_errors import PoolWindow, caps_the_mask, corrected, masked_outputs, windows
+from .known_errors import PoolWindow, corrected, masked_outputs, masks_wrongly, windows
 from .stepwise import Refused, Stepwise
 from .unquantised import CARRIES, unquantise
 
@@ -110,10 +110,10 @@ class Reference:
             reference.notes.append("the model is quantised: reference without ONNX Runtime's fused 8-bit kernels")
         reference.notes += (said := restate.always(graph.nodes))
         reference.restated = bool(said)
-        if any(_capped(n) for n in nodes):
+        if any(_masked_wrongly(n) for n in nodes):
             reference.engine = STEPWISE
             reference.notes.append(
-                "this ONNX Runtime caps the mask of an Attention: run node by node, by onnx.reference"
+                "this ONNX Runtime errs in an Attention with a mask: run node by node, by onnx.reference"
             )
         if reference.halves:
             reference.notes.append("the model computes in 16-bit floats: compared with what it means in float32")
@@ -279,9 +279,9 @@ def _line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _capped(node: gs.Node) -> bool:
+def _masked_wrongly(node: gs.Node) -> bool:
     masked = (len(node.inputs) > 3 and bool(node.inputs[3].name)) or bool(node.attrs.get("is_causal", 0))
-    return caps_the_mask(node.op, node.domain or "", node.attrs.get("softcap", 0.0), masked)
+    return masks_wrongly(node.op, node.domain or "", node.attrs.get("softcap", 0.0), masked)
 
 
 def ort_errors() -> tuple[type[Exception], ...]:

@@ -10,7 +10,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from ..model.walk import sort
-from .known_errors import caps_the_mask, operators
+from .known_errors import masks_wrongly, operators
 from .nodes import attribute
 
 Arrays = dict[str, np.ndarray]
@@ -49,7 +49,7 @@ class Stepwise:
         names = [n for n in node.output if n]
         refused = []
         masked = (len(node.input) > 3 and bool(node.input[3])) or bool(attribute(node, "is_causal", 0))
-        wrong = caps_the_mask(node.op_type, node.domain, attribute(node, "softcap", 0.0), masked)
+        wrong = masks_wrongly(node.op_type, node.domain, attribute(node, "softcap", 0.0), masked)
         for engine, load in list(ENGINES.items())[wrong:]:
             key = engine, index, tuple((n, str(getattr(a, "dtype", "")), np.ndim(a)) for n, a in reads.items())
             try:

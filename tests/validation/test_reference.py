@@ -319,4 +319,4 @@ def test_a_mask_that_is_capped_is_left_to_the_other_reference(monkeypatch: pytes
     }""")
     monkeypatch.setattr(known_errors, "_capped", lambda: True)
     code, check = verdict(proto)
-    assert code == 0 and check.engine == STEPWISE and any("caps the mask" in note for note in check.notes)
+    assert code == 0 and check.engine == STEPWISE and any("Attention with a mask" in note for note in check.notes)

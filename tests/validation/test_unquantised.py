@@ -209,5 +209,5 @@ def test_integers_that_are_interpolated_are_real_numbers_that_are() -> None:
     x = np.array([[0.013, 0.997], [-1.111, 1.303]], F32)
     (y,) = Reference.of(proto, passes.load(proto)).open(rounding=UNQUANTISED).run({"x": x[None, None]}).values()
     near, far = x[:, :1], x[:, 1:]
-    np.testing.assert_allclose(y[0, 0], np.concatenate([near, 0.75 * near + 0.25 * far, 0.25 * near + 0.75 * far, far], 1),
-                               rtol=1e-5)  # fmt: skip
+    expected = np.concatenate([near, 0.75 * near + 0.25 * far, 0.25 * near + 0.75 * far, far], 1)
+    np.testing.assert_allclose(y[0, 0], expected, rtol=1e-5)
