@@ -123,9 +123,10 @@ class Bench:
             self.seen |= {n: Seen.of(whole.samples[0].expected[n]) for n in chunk}
             self.usual |= {n: self.run.usual(n) for n in chunk}
 
-    def hold(self, layers: Iterable[Layer]) -> None:
-        """Have the values end to end of what the layers read and make."""
-        self.run.whole.read([n for x in layers for n in (x.name, *x.reads) if n in self.reference.nodes])
+    def hold(self, layers: Sequence[Layer]) -> None:
+        """Have the values end to end of what the layers read, by all the names that it has, and make."""
+        wanted = [n for x in layers for t in x.segment.boundary for n in self.layers.aliases[t]]
+        self.run.whole.read([n for n in (*(x.name for x in layers), *wanted) if n in self.reference.nodes])
 
     def trial(self, number: int) -> Trial:
         """``number`` of the sample whose values are the operands, where none are made."""

@@ -58,7 +58,7 @@ def test_the_sentence(converted: ConversionResult, tmp_path: Path) -> None:
     row = file.culprits[0]
     assert row.isolated is not None
     assert file.blame == (
-        f"layer 1 node_r1 introduces {row.isolated.max_rel:.1e}; the 5 failing layers after it only carry it"
+        f"layer 1 node_r1 introduces {row.isolated.max_rel:.1e}; the 7 failing layers after it only carry it"
     )
     assert row.covers == ("node_c1", "node_r1") and row.operators == ("CONV_2D",)
     assert file.worst(1) == [row] and row.histogram is not None
@@ -91,7 +91,7 @@ def test_a_reference_that_aborts_is_reported(converted: ConversionResult, monkey
 def test_without_fork_it_works_too(converted: ConversionResult, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "can_fork", lambda: False)
     report = validation.check(cnn(), converted.files["float32"])
-    assert report.exit_code == 0 and len(report.files[0].layers) == 6
+    assert report.exit_code == 0 and len(report.files[0].layers) == 8
 
 
 def test_results_of_a_child_are_arrays_of_its_own() -> None:
