@@ -80,7 +80,7 @@ def test_plain_text_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x1b" not in out and "\r" not in out
     lines = out.splitlines()
     assert [line.split()[0] for line in lines[1:7]] == ["ok", "introduces", *["carries"] * 4]
-    assert "layer 2 node_c2 introduces" in lines[-1] and "the 4 failing layers after it only carry it" in lines[-1]
+    assert "layer 2 node_c2 introduces" in lines[-1] and "the 6 failing layers after it only carry it" in lines[-1]
 
 
 def test_rows_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +88,7 @@ def test_rows_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     table = capsys.readouterr().out.splitlines()[1:-1]
     assert len(table) == 1 and " node_c2 " in table[0]
     run("-t", "bent.tflite", "--rows", "failed")
-    assert len(capsys.readouterr().out.splitlines()[1:-1]) == 5
+    assert len(capsys.readouterr().out.splitlines()[1:-1]) == 7
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
