@@ -152,11 +152,15 @@ class Verdict:
 
     def blame(self, alone: Mapping[str, Alone]) -> None:
         """What every layer does on its own, beside what it does end to end."""
-        for name, found in alone.items():
-            row = self.rows.get(name)
-            if row is not None:
-                role = INTRODUCES if found.difference.what else row.role
-                self.rows[name] = replace(row, alone=found.difference, role=role)
+        same = {self.rows[n].stored: found for n, found in alone.items() if n in self.rows}
+        for name, row in self.rows.items():
+            found = alone.get(name) or same.get(row.stored)
+            if found is None or (
+                name not in alone and found.difference.what
+            ):  # the tensor is wrong by one of its names
+                continue
+            role = INTRODUCES if found.difference.what else row.role
+            self.rows[name] = replace(row, alone=found.difference, role=role)
 
     def explain(self) -> None:
         """A quantised model whose layers are all right by themselves: what half-way cases add up to over its layers is
