@@ -11,6 +11,7 @@ import zlib
 
 import onnx
 import pytest
+from packaging.version import Version
 
 from tests.conformance import exclusions, operators, results
 from tests.conformance.cases import VARIANTS, Case, cases, variant
@@ -23,6 +24,8 @@ EVERY = {"baked": 2, "dynamic": 2, "saved-model": 30}  # which share of a varian
 def the_case(name: str) -> Case:
     if name not in cases():
         pytest.skip(f"onnx {onnx.__version__} has no such case; results.json is of onnx {STORED.onnx}")
+    if Version(onnx.__version__) < Version("1.20") and exclusions.corrected(name):
+        pytest.skip(f"onnx {onnx.__version__} has it wrong: later releases expect something else of the same operands")
     return cases()[name]
 
 
