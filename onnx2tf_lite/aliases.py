@@ -235,7 +235,7 @@ _OURS = [
     *_group(
         "layout",
         _set("--io-layout", "io_layout", "of inputs and outputs. auto, the default without compat: channels-last for "
-             "images, which a convolution or the like reads or gives, or which have 1, 3 or 4 channels and are nothing "
+             "images, which a convolution or the like reads or gives, or which have 1 or 3 channels and are nothing "
              "else; channels-last: for every input of rank 3 to 5, and outputs that keep its axes; onnx: none moved",
              _text, choices=IO_LAYOUTS),
         *(

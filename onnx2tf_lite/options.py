@@ -159,6 +159,8 @@ def resolve(given: Mapping[str, object]) -> Options:
     if unknown := [name for name in given if name not in ALIASES]:
         close = ", ".join(nearest(unknown[0], ALIASES))
         raise TypeError(f"convert() has no keyword {unknown[0]!r}: did you mean {close}?")
+    if given.get("non_verbose"):  # a short form that wins, as in onnx2tf
+        given = {name: value for name, value in given.items() if name != "verbosity"}
     wishes = _Wishes()
     for name, value in given.items():
         if not _says_nothing(name, value):

@@ -143,7 +143,6 @@ CONTRADICTIONS = [
     ["-coto", "-cotof"],
     ["-coto", "--html", "r.html"],
     ["-nuo", "--simplify", "always"],
-    ["-n", "-v", "debug"],
     ["-k", "image", "-cl", "image"],
     ["-ois", "image:1,3,12,10", "image:2,3,12,10"],
     ["--disable-pass", "shapes", "-b", "2"],
@@ -168,6 +167,12 @@ def test_contradictions_are_errors(path: str, words: list[str], capsys: pytest.C
 )
 def test_options_that_agree_are_none(path: str, words: list[str]) -> None:
     assert run("-i", path, *FLAT, "-dms", *words) == 0
+
+
+def test_no_words_is_the_last_word(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """onnx2tf's own ``-n`` wins over a verbosity."""
+    assert run("-i", path, *FLAT, "-n", "-v", "debug") == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_package_can_be_run(path: str) -> None:

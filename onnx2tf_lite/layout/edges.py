@@ -2,8 +2,8 @@
 
 **Images are stored channels-last, everything else as in ONNX.**  An image is a tensor of rank 4 or 5 that a
 convolution, a pooling, a resizing or a normalisation by channels reads or gives: itself, or through operations that
-leave every axis what it is.  So is an input [N, C, H, W] of 1, 3 or 4 channels that the model does not use as anything
-else, flattens say, with the outputs that keep its axes.
+leave every axis what it is.  So is an input [N, C, H, W] of 1 or 3 channels that the model does not use as anything
+else, flattens say, nor beside an input that is no picture, with the outputs that keep its axes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from ..ir.orders import Order, natural
 from .images import LETTERS, Found, channels_first, follow, operands, seeds
 
 #: Channels of what is a picture though nothing in the model says so: a flattened one, say, or one cut into patches.
-PICTURED = (1, 3, 4)
+#: Four of them are as often the heads of a cache.
+PICTURED = (1, 3)
 
 
 def channels_last(rank: int) -> Order:
@@ -54,6 +55,14 @@ def _first(images: Found) -> set[Value]:
 
 
 def _pictures(graph: Graph, images: Found) -> set[Value]:
-    """Inputs of 1, 3 or 4 channels of which the model does not say what their axes are: no weights, caches, masks."""
-    numbers = [v for v in graph.inputs if v.rank == 4 and v.shape[1] in PICTURED and v.dtype.kind in "fiu"]
-    return {*numbers} - images.keys() - (operands(graph) if numbers else set())
+    """Inputs of 1 or 3 channels of which the model does not say what their axes are: no weights, caches, masks, and
+    nothing that is joined with what is no picture."""
+    pixels = [v for v in graph.inputs if v.rank == 4 and v.shape[1] in PICTURED and _pixels(v)]
+    found = {*pixels} - images.keys() - (operands(graph) if pixels else set())
+    others = {v for v in graph.inputs if v.rank == 4} - found
+    return {v for v in found if others.isdisjoint(follow(graph, [channels_first(v)]))}
+
+
+def _pixels(value: Value) -> bool:
+    """Floats or bytes: larger integers are places or counts."""
+    return value.dtype.kind == "f" or (value.dtype.kind in "iu" and value.dtype.itemsize == 1)

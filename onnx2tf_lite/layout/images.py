@@ -22,8 +22,10 @@ CHANNELLED = re.compile(
     "|(QLinear)?Global(Average|Lp|Max)Pool|(Batch|Group|Instance)Normalization|LRN|GridSample|DepthToSpace"
     "|SpaceToDepth|Col2Im"
 )
-#: Those whose first input and output have the same axes by definition, though their kernels take one order only.
-KEPT = re.compile("Hardmax|Pad|Reduce.*|Resize|Slice|TopK|(Gather|Scatter)Elements|ScatterND")
+#: Those whose first input and outputs have the same axes by definition, though their kernels take one order only.
+KEPT = re.compile(
+    "Hardmax|(Log)?Softmax|Pad|Reduce.*|Resize|Slice|TopK|(Gather|Scatter)Elements|ScatterND|MaxPool|Dropout"
+)
 #: Those whose operands are matrices, or stacks of them.
 PRODUCTS = re.compile(".*MatMul.*|.*Attention")
 #: The axes of an image of each rank, channels-last.
@@ -128,10 +130,12 @@ def _alike(graph: Graph) -> dict[Value, list[Value]]:
     found: dict[Value, list[Value]] = {}
     for op in graph.ops:
         if op.origin and KEPT.fullmatch(op.origin.op_type):
-            ends = _ends(graph, op)
-            if len(ends) == 2 and ends[0].rank == ends[1].rank:
-                found.setdefault(ends[0], []).append(ends[1])
-                found.setdefault(ends[1], []).append(ends[0])
+            names = [*op.origin.inputs[:1], *op.origin.outputs]
+            ends = [graph.tensors[name] for name in names if name in graph.tensors]
+            for result in ends[1:]:
+                if ends[0].rank == result.rank:
+                    found.setdefault(ends[0], []).append(result)
+                    found.setdefault(result, []).append(ends[0])
     return found
 
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import ConversionError
 from ..validation import draw, images
+from ..validation.inputs import SIDE as LEAST
 from ..validation.inputs import InputSpec
 
 COUNT = 20  # as many as onnx2tf has
@@ -30,7 +31,10 @@ def sizes(specs: Sequence[InputSpec]) -> dict[str, tuple[list[int], bool]] | Non
             return None
         if spec.dtype.kind not in "fu":
             return None
-        found[spec.name] = [d if d > 0 else SIDE if axis else 1 for axis, d in enumerate(shape)], last
+        size = [d if d > 0 else SIDE if axis else 1 for axis, d in enumerate(shape)]
+        if min(size[1:3] if last else size[2:]) < LEAST:
+            return None
+        found[spec.name] = size, last
     return found
 
 

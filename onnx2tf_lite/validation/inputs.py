@@ -15,10 +15,10 @@ import onnx_graphsurgeon as gs
 from ..errors import ConversionError, Problem
 from ..ir.dims import Dim, Expr, symbol
 from ..ir.graph import Placement, Value
-from ..layout.edges import PICTURED
 from . import draw
 from .facts import Facts, facts
 
+CHANNELS = (1, 3, 4)  # of pictures that a model convolves
 Arrays = dict[str, np.ndarray]
 #: Upper bounds tried for integers that nothing bounds, until the model runs.
 HIGHS = (8, 2)
@@ -61,7 +61,7 @@ class InputSpec:
         elif longest is not None:
             drawn = draw.lengths(rng, size, longest, short=turn % 2 == 1)
         elif self.is_picture(size):
-            drawn = draw.pictures(rng, size, size[1] not in PICTURED, self.pixels)
+            drawn = draw.pictures(rng, size, size[1] not in CHANNELS, self.pixels)
         elif self.dtype.kind == "b":
             drawn = rng.integers(0, 2, size)
         elif self.dtype.kind in "OU":
@@ -105,7 +105,7 @@ class InputSpec:
         """Four axes, one of them of channels, that the model convolves."""
         if len(size) != 4 or "picture" not in self.facts.needs or self.dtype.kind == "b":
             return False
-        sides = size[2:] if size[1] in PICTURED else size[1:3] if size[3] in PICTURED else (0,)
+        sides = size[2:] if size[1] in CHANNELS else size[1:3] if size[3] in CHANNELS else (0,)
         return min(sides) >= SIDE
 
     @property

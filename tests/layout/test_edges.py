@@ -75,6 +75,11 @@ IMAGES = {
         (1, 8, 6, 3),
         (1, 8, 6, 2),
     ),
+    "an operator that normalises the last axis": (
+        f"g (float[1,3,8,6] x) => (float[1,2,8,6] y) {{ {conv(3)} y = Softmax <axis = -1> (c) }}",
+        (1, 8, 6, 3),
+        (1, 8, 6, 2),
+    ),
     "arithmetic alone": ("g (float[1,3,8,6] x) => (float[1,3,8,6] y) { y = Sigmoid(x) }", (1, 8, 6, 3), (1, 8, 6, 3)),
     "flattened": (
         "g (float[2,1,8,6] x) => (float[2,48] y) { f = Flatten(x) y = Relu(f) }",
@@ -133,6 +138,18 @@ PLAIN = {
         (1, 4, 5, 8),
         (1, 8, 5, 5),
     ),
+    "a cache of four heads that grows": (
+        "g (float[1,4,5,8] x) => (float[1,4,6,8] y) { n = Constant <value = float[1,4,1,8] {"
+        + ", ".join(["0.5"] * 32)
+        + "}> () y = Concat <axis = 2> (x, n) }",
+        (1, 4, 5, 8),
+        (1, 4, 6, 8),
+    ),
+    "larger integers": (
+        "g (int64[1,3,4,5] x) => (int64[1,3,4,5] y) { y = Neg(x) }",
+        (1, 3, 4, 5),
+        (1, 3, 4, 5),
+    ),
     "anchors of a head": (
         f"g (float[1,3,8,6] x) => (float[1,3,8,6,2] y) {{ {conv(3, 6)} s = Constant <value = int64[5] {{1,3,2,8,6}}> ()"
         " r = Reshape(c, s) y = Transpose <perm = [0,1,3,4,2]> (r) }",
@@ -146,6 +163,20 @@ PLAIN = {
         (1, 2, 4, 4),
     ),
 }  # fmt: skip
+
+
+def test_what_meets_an_input_that_is_no_picture_is_none() -> None:
+    """A table of one head beside the tokens that are turned by it; what is made of both lies as both do."""
+    text = "g (float[1,1,6,4] cos, float[1,2,6,4] q) => (float[1,2,6,4] y) { y = Mul(q, cos) }"
+    assert stored(text) == {"cos": (1, 1, 6, 4), "q": (1, 2, 6, 4), "y": (1, 2, 6, 4)}
+
+
+def test_all_results_of_a_node_lie_alike() -> None:
+    text = (
+        "g (float[1,3,8,6] x) => (float[1,3,8,2] y, int64[1,3,8,2] i) { k = Constant <value = int64[1] {2}> ()"
+        " y, i = TopK <axis = 3> (x, k) }"
+    )
+    assert stored(text) == {"x": (1, 8, 6, 3), "y": (1, 8, 2, 3), "i": (1, 8, 2, 3)}
 
 
 @pytest.mark.parametrize("text, given, gives", [*IMAGES.values(), *PLAIN.values()], ids=[*IMAGES, *PLAIN])
@@ -166,7 +197,12 @@ def test_images_are_images_under_the_rule_of_onnx2tf(text: str, given: tuple[int
 
 
 #: Outputs of what is no image, where its input is moved all the same: those whose axes are the input's follow it.
-FOLLOWING = {"a signal": (1, 4, 3), "resized channels-last": (1, 12, 3, 16)}
+FOLLOWING = {
+    "a signal": (1, 4, 3),
+    "resized channels-last": (1, 12, 3, 16),
+    "a cache of four heads that grows": (1, 6, 8, 4),
+    "larger integers": (1, 4, 5, 3),
+}
 
 
 @pytest.mark.parametrize("case", PLAIN)

@@ -104,7 +104,7 @@ def signature_keys(names: Iterable[str]) -> dict[str, str]:
 def _sanitised(name: str) -> str:
     stem = re.sub("[^A-Za-z0-9_]", "_", name)
     stem = stem if re.match("[A-Za-z]", stem) else f"tensor_{stem.lstrip('_')}"
-    return stem + "_" * keyword.iskeyword(stem)
+    return stem + "_" * (keyword.iskeyword(stem) or stem == "self")
 
 
 def _unique(stem: str, taken: set[str]) -> str:
