@@ -45,6 +45,8 @@ def load(source: str | os.PathLike[str] | ModelProto, note: Callable[[str], obje
     else:
         model, lazy = _mapped(Path(source))
         _possible(model)
+    if not model.graph.output:
+        raise _bad(where, "has no outputs: there is nothing to compute", "declare some, as soa4onnx does")
     opset = _opset(model, where)
     _sort(model, where, note)
     for sentence in repair(model):

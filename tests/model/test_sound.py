@@ -172,3 +172,11 @@ def test_a_usual_model_needs_no_child() -> None:
     end = f"int64[1] e = {{{2**63 - 1}}}"
     text = f"g (float[b,3,8] x) => (float y) <int64[1] a = {{0}}, {end}> {{ y = Slice(x, a, e) }}"
     assert inference._usual(parser.parse_model(HEADER + text))
+
+
+def test_a_model_without_outputs_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    model = relu()
+    del model.graph.output[:]
+    with pytest.raises(ConversionError, match="has no outputs"):
+        convert(onnx_graph=model, output_folder_path=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 F32, I32 = np.float32, np.int32
-BITS = {0: np.float32, 8: np.int8, 4: np.uint8}
+BITS: dict[int, Any] = {0: np.float32, 8: np.int8, 4: np.uint8}
 
 
 @dataclass

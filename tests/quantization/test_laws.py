@@ -175,11 +175,11 @@ def test_a_gate_of_scaled_channels_ends_the_range_where_it_is_closed_for_all(gat
         assert flat.limits(graph).get(graph.ops[0].outputs[0].name) == ends
     graph, x = program(lambda x: gated(x, factor), (1, 3)), np.full((1, 3), -4 * closed, np.float32)
     runner = ProgramRunner(graph)
-    ends = []
+    results = []
     for more in (0, 1000):
         runner.run({"x0": x + np.float32(more)})
-        ends.append(runner.results()["y"])
-    assert np.abs(ends[1] - ends[0]).max() < 2e-3, "numbers beyond the range are as good as its end"
+        results.append(runner.results()["y"])
+    assert np.abs(results[1] - results[0]).max() < 2e-3, "numbers beyond the range are as good as its end"
 
 
 RESIZED = {"asymmetric": (False, (33, 17), (257, 41)), "corners": (True, (10, 1), (67, 5))}
