@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".venvs"
 VERSIONS = ("3.10", "3.12", "3.13")
-EXTRAS = ".[tensorflow,report,test]"
+EXTRAS = ".[tensorflow,keras,report,fleet,test]"  # micro and ethos-u have no wheels for some
 PASSED, FAILED, MISSING = 0, 1, 2
 
 
