@@ -140,6 +140,8 @@ def _ratio(out: Dim, size: Dim) -> Number:
     """out / size: a number, an exact integer factor, or None where only run time knows."""
     if isinstance(out, int) and isinstance(size, int):
         return F(F(out) / F(size))
+    if size == 0:
+        raise Unsupported("an axis without elements gets a size of run time", "give x elements along it")
     factor = dims.exact_div(out, size)
     if isinstance(factor, int):
         return F(factor)

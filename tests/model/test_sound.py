@@ -180,3 +180,12 @@ def test_a_model_without_outputs_is_refused_before_anything_is_written(tmp_path:
     with pytest.raises(ConversionError, match="has no outputs"):
         convert(onnx_graph=model, output_folder_path=str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_resizing_no_elements_to_a_size_of_run_time_is_one_error() -> None:
+    """Found by the fuzzer: a ratio to nothing."""
+    text = 'g (float[1,1,2,0] x, int64[4] s) => (float[1,1,n,m] y) { y = Resize <mode = "nearest"> (x, , , s) }'
+    with pytest.raises(ConversionError, match="an axis without elements"):
+        convert(
+            onnx_graph=parser.parse_model('<ir_version: 9, opset_import: ["" : 19]>' + text), disable_model_save=True
+        )
