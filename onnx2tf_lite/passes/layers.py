@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -108,6 +109,8 @@ def _average(node: gs.Node, form: Arrangement) -> LinearMap | None:
     if form.last or count is None or uneven or attrs.get("ceil_mode", 0):
         return None
     kernel = tuple(attrs["kernel_shape"])
+    if 8 * count * prod(kernel) > LARGEST:
+        return None
     return _windowed(node, np.full((count, 1, *kernel), 1 / np.prod(kernel)), np.zeros(count), count)
 
 
@@ -181,7 +184,10 @@ def _join(node: gs.Node, form: Arrangement) -> LinearMap | None:
     count = None if found is None else channels(found.x, form)
     if found is None or count is None:
         return None
-    weights = np.zeros((len(found.starts), count, count, *found.steps))
+    extents = (len(found.starts), count, count, *found.steps)
+    if 8 * prod(extents) > LARGEST:
+        return None
+    weights = np.zeros(extents)
     for part, place in zip(weights, found.starts, strict=True):
         part[(range(count), range(count), *place)] = 1
     none, one = (0,) * form.grid, (1,) * form.grid
