@@ -6,8 +6,10 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
+import onnx_graphsurgeon as gs
 import pytest
 
+from onnx2tf_lite.passes import layers
 from onnx2tf_lite.passes.linear import LinearMap, added, composable, composed, composed_size, diagonal, sum_size
 
 
@@ -88,3 +90,13 @@ def test_padding_sees_zeros_and_not_the_bias() -> None:
     apart = LinearMap(rng.standard_normal((4, 4, 2)), np.zeros(4), 1, (2,), (1,), (0,), (-1,))
     assert not composable(outer, apart), "a last element that no window reads would be seen beyond the border"
     assert not composable(outer, outer) and composable(outer, diagonal(np.ones(4), 1))
+
+
+def test_a_window_that_only_a_model_claims_is_not_made() -> None:
+    """Its weights would be 26 TB."""
+    extents = [1 << 20, 1 << 20]
+    x, y = gs.Variable("x", np.float32, (1, 3, *extents)), gs.Variable("y", np.float32, (1, 3, 1, 1))
+    node = gs.Node("AveragePool", inputs=[x], outputs=[y], attrs={"kernel_shape": extents})
+    assert layers.read(node, layers.Arrangement(4, last=False)) is None
+    node.attrs["kernel_shape"] = [2, 2]
+    assert layers.read(node, layers.Arrangement(4, last=False)) is not None
