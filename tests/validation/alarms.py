@@ -1,12 +1,12 @@
 """False alarms: files that are right, and whether the check says so.
 
-    python -m tests.validation.alarms [--every 12] [--verbose] [--only real,exports,...] [name ...]
+    python -m tests.validation.alarms [--every 12] [--offset 0] [--verbose] [--only real,exports,...] [name ...]
 
-Converted and checked with the defaults are all real models and exports, one case in ``--every`` of ONNX's own suite,
-float16 versions and versions quantised by onnxruntime.quantization of ten models, and ``--seeds`` nets of each small
-family (``small``): to every .tflite, to all that TensorFlow runs, and in those versions.  An alarm is a check that ends
-with another exit code than 0; a model that the converter refuses is none, nor a version that cannot be made: both are
-counted.
+Converted and checked with the defaults are all real models and exports, one case in ``--every`` of ONNX's own suite
+from the ``--offset``-th on, float16 versions and versions quantised by onnxruntime.quantization of ten models, and
+``--seeds`` nets of each small family (``small``): to every .tflite, to all that TensorFlow runs, and in those versions.
+An alarm is a check that ends with another exit code than 0; a model that the converter refuses is none, nor a version
+that cannot be made: both are counted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from tests.models import golden, onnx_quantised
 from tests.models.feeds import Feeds
 
 from . import small
+from .counts import Counts
 
 #: Of which there are float16 and quantised versions.
 TEN = ("real/mnist_8", "real/super_resolution_espcn", "real/yunet_n_dynamic", "real/vittrack", "real/basic_pitch_nmp",
@@ -82,15 +83,15 @@ def _made(make: Make, folder: Path, model: golden.Model) -> Path:
     return child.call(work)
 
 
-def cases_of(group: str, every: int, seeds: range, folder: Path) -> Iterator[Case]:
-    """All of one of the :data:`GROUPS`."""
+def cases_of(group: str, part: slice, seeds: range, folder: Path) -> Iterator[Case]:
+    """All of one of the :data:`GROUPS`; ``part`` of the conformance suite."""
     whole = {"real": golden.real, "exports": golden.exports}
     versions: dict[str, dict[str, Make]] = {"float16": {"float16": halved}, "quantised": VERSIONS}
     if group in whole:
         for model in [m for m in whole[group]() if m.present]:
             yield Case(model.name, group, partial(Path, model.path))
     elif group == "conformance":
-        for case in [c for c in cases.cases().values() if c.in_scope and not c.random][::every]:
+        for case in [c for c in cases.cases().values() if c.in_scope and not c.random][part]:
             yield Case(f"conformance/{case.name}", group, partial(getattr, case, "model"))
     elif group in versions:
         for model in [m for m in golden.named(*TEN) if m.present]:
@@ -130,16 +131,13 @@ def alarm(case: Case, source: Path | onnx.ModelProto, folder: Path) -> str | Non
 
 
 @dataclass
-class Tally:
+class Tally(Counts):
     """Of a family."""
 
     count: int = 0
     alarms: int = 0
     refused: int = 0
     not_made: int = 0
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
         rest = [f"{n} {what}" for n, what in ((self.refused, "refused"), (self.not_made, "could not be made")) if n]
@@ -167,15 +165,17 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="parts of the names of models; default: all")
     parser.add_argument("--only", default=",".join(GROUPS), help="groups, with commas")
     parser.add_argument("--every", type=int, default=12, metavar="N", help="of the conformance suite; 1: all of it")
+    parser.add_argument("--offset", type=int, default=0, metavar="K", help="of these N slices, the K-th: 0 to N - 1")
     parser.add_argument("--seeds", type=int, default=30, help="nets of each small family")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="of these")
     parser.add_argument("--verbose", action="store_true", help="name every model, with the time it took")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
+    part, seeds = slice(args.offset, None, args.every), range(args.first, args.first + args.seeds)
     families: dict[str, Tally] = {}
     with tempfile.TemporaryDirectory() as folder:
         for group in [g for g in GROUPS if g in args.only.split(",")]:
-            for case in cases_of(group, args.every, range(args.first, args.first + args.seeds), Path(folder)):
+            for case in cases_of(group, part, seeds, Path(folder)):
                 if not args.names or any(part in case.name for part in args.names):
                     found = look(case, Path(folder) / "out", args.verbose)
                     families[case.family] = families.get(case.family, Tally()) + found

@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from tests.models import golden
 
 from . import single, small
 from .alarms import VERSIONS
+from .counts import Counts
 from .editor import Editor
 from .kinds import PLANTS
 
@@ -185,7 +186,7 @@ def outcome(model: Model, kind: str, path: Path, expected: set[str]) -> Outcome:
 
 
 @dataclass
-class Tally:
+class Tally(Counts):
     """Of one model."""
 
     planted: int = 0
@@ -198,10 +199,6 @@ class Tally:
     def effective(self) -> int:
         """Those that change something."""
         return self.planted - self.without_effect
-
-    def __add__(self, other: Tally) -> Tally:
-        mine, others = astuple(self), astuple(other)
-        return Tally(*(a + b for a, b in zip(mine, others, strict=True)))
 
     def __str__(self) -> str:
         rest = f"{self.planted} planted, {self.without_effect} change nothing beyond the tolerance"
