@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .judge import Tolerance, tolerance
     from .program import Program
     from .reference import Reference
-    from .report import FileReport, Move, Report, Row
+    from .report import FileReport, Report, Row
     from .samples import CheckOptions
 
 HOMES = {
@@ -40,13 +40,12 @@ HOMES = {
     "Reference": "reference",
     "CheckOptions": "samples",
 }
-HOMES |= dict.fromkeys(("FileReport", "Move", "Report", "Row"), "report")
+HOMES |= dict.fromkeys(("FileReport", "Report", "Row"), "report")
 HOMES |= {name: name for name in ("beside", "inputs", "page", "reference", "refusal")}
 
 __all__ = [
     "CheckOptions",
     "FileReport",
-    "Move",
     "Program",
     "Reference",
     "Report",

@@ -21,11 +21,11 @@ from .bounds import HELD, OverBudget
 from .channels import ChannelRange, channel_axis
 from .isolate import Layer, Layers
 from .judge import Difference
-from .measure import Array
+from .measure import Array, narrow
 from .operands import ROUNDS, SCALES, Seen, normal, turns
 from .parts import SHAPE_ONLY, ModelPart
 from .reference import ReferenceFailed
-from .run import Run, narrow
+from .run import Run
 from .trial import FEW, Outcome, Trial
 from .written import FileFailed, LayeredFile
 

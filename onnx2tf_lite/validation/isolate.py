@@ -6,7 +6,7 @@ All layers that are asked for together make one model of independent parts, whic
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ..ir.graph import Placement
 from . import inputs
 from .measure import Array
 from .parted import Segment
-from .written import FileFailed, LayeredFile, Loaded
+from .written import FileFailed, LayeredFile, Loaded, as_told
 
 Symbols = Mapping[str, int]
 Extract = Callable[[Sequence[Segment], Sequence[Sequence[int]]], object]  # see Parted.extract
@@ -161,11 +161,6 @@ class Runs:
         count = len(self.segments)
         went = [(op, bool(found[str(count + k)])) for k, op in enumerate(self.conditions)]
         return [found[str(k)] for k in range(count)], went
-
-
-def as_told(place: Placement) -> Placement:
-    """The placement of a tensor whose numbers the file itself turns into what they stand for: it knows its scale."""
-    return replace(place, real=False, unsigned=False) if place.real or place.unsigned else place
 
 
 def is_order(place: Placement) -> bool:

@@ -168,3 +168,8 @@ class Histogram:
         edges = np.linspace(low, high if high > low else low + 1, bins + 1)
         counts = [tuple(int(c) for c in np.histogram(a, edges)[0]) for a in sides]
         return cls(tuple(float(e) for e in edges), *counts)
+
+
+def narrow(array: Array) -> Array:
+    """As the files have it: floats are of 32 bits there."""
+    return array.astype(np.float32) if array.dtype in (np.float16, np.float64) else array

@@ -14,6 +14,7 @@ from .integers import Integers
 from .judge import SLACK, Difference
 from .measure import Histogram
 from .phrase import decibel, dims
+from .written import Move
 
 if TYPE_CHECKING:
     from ..targets.verdict import Fit
@@ -136,16 +137,6 @@ class Row:
     def label(self) -> str:
         """``layer 143 /head/Resize``."""
         return f"layer {self.index} {self.node}" if self.index >= 0 else self.node
-
-
-@dataclass(frozen=True)
-class Move:
-    """A TRANSPOSE in the file: its result, the order of axes, the bytes it moves, and the reason where it is known."""
-
-    tensor: str
-    perm: tuple[int, ...]
-    bytes: int
-    reason: str = ""
 
 
 @dataclass

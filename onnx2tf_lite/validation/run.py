@@ -14,14 +14,13 @@ import numpy as np
 from .. import child
 from ..ir.graph import Placement
 from . import inputs, quantised
-from .isolate import as_told
 from .judge import POWERS, Tolerance, compare
 from .known_errors import unsaid
-from .measure import Array, Histogram, usual
+from .measure import Array, Histogram, narrow, usual
 from .report import Row
 from .samples import Arrays, Sample, Samples
 from .tflite_file import TFLiteFile
-from .written import FileFailed, WrittenFile
+from .written import FileFailed, WrittenFile, as_told
 
 SMALL = 1 << 23  # bytes of a tensor of which several are compared at a time
 
@@ -236,8 +235,3 @@ def _share(agreed: Sequence[bool] | None) -> float | None:
 def badness(row: Row) -> tuple[bool, float]:
     """What is larger for the worse of two rows of one tensor."""
     return not row.ok, row.difference.used
-
-
-def narrow(array: Array) -> Array:
-    """As the files have it: floats are of 32 bits there."""
-    return array.astype(np.float32) if array.dtype in (np.float16, np.float64) else array

@@ -15,8 +15,7 @@ from ..ir.tensor_map import NAME, TensorMap
 from .measure import Array
 from .program import Program, match
 from .reference import Reference
-from .report import Move
-from .written import Arrays, FileFailed, Loaded, failures, one_line
+from .written import Arrays, FileFailed, Loaded, Move, failures, one_line
 
 if TYPE_CHECKING:
     from ..emitters.saved_model.graphs import FlatGraph, GraphSession

@@ -19,8 +19,7 @@ from .measure import Array
 from .parted import Operator, Tensor
 from .program import Program, match
 from .reference import Reference
-from .report import Move
-from .written import Arrays, FileFailed, one_line
+from .written import Arrays, FileFailed, Move, one_line
 
 LARGE = 64 << 20  # bytes of a file from which a changed copy lies on disk instead of in memory
 SHORT = 0.1  # seconds of a run of the model from which more than one thread pays

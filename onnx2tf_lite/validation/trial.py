@@ -16,11 +16,10 @@ from .flatfile import FlatFile
 from .isolate import Layer, Layers, Runs, is_order
 from .judge import TOLERANCES, Difference, Tolerance, compare
 from .known_errors import unsaid
-from .measure import Array, change
+from .measure import Array, change, narrow
 from .operands import Seen, draw
 from .parts import ModelPart, Parts, result
 from .reference import Reference, ReferenceFailed, Session, jitter
-from .run import narrow
 from .tflite_file import TFLiteFile
 
 JITTERS = 3

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..emitters import TENSORFLOW
+from ..ir.graph import Placement
 from .measure import Array
 from .parted import Parted
 from .program import Program
-from .report import Move
 
 Arrays = Mapping[str, Array]
 RUNTIMES = {
@@ -29,6 +30,16 @@ RUNTIMES = {
 
 class FileFailed(Exception):
     """A written file cannot be loaded or run."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A TRANSPOSE in the file: its result, the order of axes, the bytes it moves, and the reason where it is known."""
+
+    tensor: str
+    perm: tuple[int, ...]
+    bytes: int
+    reason: str = ""
 
 
 class Loaded(Protocol):
@@ -110,6 +121,11 @@ class LayeredFile(WrittenFile, Protocol):
 
     def part(self, runtime: str, content: Any) -> Loaded:
         """Parts of the program, as :meth:`Parted.extract` makes them, loaded: fed and asked by position."""
+
+
+def as_told(place: Placement) -> Placement:
+    """The placement of a tensor whose numbers the file itself turns into what they stand for: it knows its scale."""
+    return replace(place, real=False, unsigned=False) if place.real or place.unsigned else place
 
 
 def one_line(error: Exception) -> str:

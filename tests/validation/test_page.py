@@ -14,7 +14,8 @@ pytest.importorskip("plotly", reason="the report's charts are drawn by plotly (o
 from onnx2tf_lite.validation.judge import compare, tolerance
 from onnx2tf_lite.validation.measure import Histogram
 from onnx2tf_lite.validation.page import render
-from onnx2tf_lite.validation.report import CARRIES, INTRODUCES, FileReport, Move, Report, Row
+from onnx2tf_lite.validation.report import CARRIES, INTRODUCES, FileReport, Report, Row
+from onnx2tf_lite.validation.written import Move
 from tests.browser import window
 
 LAYERS, CULPRIT = 24, 15
