@@ -5,6 +5,7 @@ A definition is the text of nodes; the names in it are those of a node's operand
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import onnx
@@ -54,6 +55,16 @@ def _lstm(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
     return [*steps, plain]
 
 
+# ------------------------------------------------------------------------------------------------ first releases
+
+
+def _scaled(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
+    """ONNX gave ``alpha`` and ``beta`` no defaults, and ONNX Runtime asks for both; what is not given scales by 1."""
+    given = {a.name for a in node.attribute}
+    missing = dict.fromkeys({"alpha", "beta"} - given, 1.0)
+    return [changed(node, set(), **missing)] if missing else None
+
+
 # ------------------------------------------------------------------------------------------------ QONNX
 
 NUMBERS = """
@@ -97,6 +108,58 @@ def _quant(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
     text += [SIGN] * signed + [REAL_AGAIN.format(kept="kept" if signed else "whole")]
     ends = zip(("x", "scale", "zero", "width", "y"), (*node.input, node.output[0]), strict=True)
     return spelled("\n".join(text), dict(ends), node.output[0])
+
+
+def _bipolar_quant(node: NodeProto, shapes: Shapes) -> list[NodeProto]:
+    """The scale with the sign of x, 0 counting as positive."""
+    text = """
+        zero = Constant<value_float = 0.0>() one = Constant<value_float = 1.0>() minus = Neg(one)
+        negative = Less(x, zero) sign = Where(negative, minus, one) y = Mul(sign, scale)
+    """
+    return spelled(text, dict(zip(("x", "scale", "y"), (*node.input, *node.output), strict=True)), node.output[0])
+
+
+# ------------------------------------------------------------------------------------------------ MatMulNBits
+
+PACKED = """
+    last = Constant<value_ints = [-1]>() rows = Constant<value_ints = [{rows}, -1]>()
+    none = Constant<value_ints = [0]>() second = Constant<value_ints = [1]>()
+    columns = Constant<value_ints = [{columns}]>()
+    powers = Constant<value_floats = {powers}>() size = Constant<value_float = {size}>()
+"""
+#: numbers {0} [rows, ...], several in a byte
+UNPACKED = """
+    {0}_wide = Cast<to = 1>({0}) {0}_apart = Unsqueeze({0}_wide, last) {0}_down = Div({0}_apart, powers)
+    {0}_whole = Floor({0}_down) {0}_low = Mod<fmod = 1>({0}_whole, size) {0}_real = Reshape({0}_low, rows)
+"""
+GATHERED = """
+    w_all = Slice(w_real, none, columns, second) w_same = CastLike(w_all, scales)
+    own = Slice(groups, none, columns) by_row = Reshape(scales, rows) factors = Gather<axis = 1>(by_row, own)
+    {middle} away = Sub(w_same, middle) real = Mul(away, factors) weights = Transpose<perm = [1, 0]>(real)
+"""
+MIDDLE = {
+    "": "half = Constant<value_float = {half}>() middle = CastLike(half, scales)",
+    "packed": "z_same = CastLike(z_real, scales) middle = Gather<axis = 1>(z_same, own)",
+    "whole": "z_rows = Reshape(z, rows) z_same = CastLike(z_rows, scales) middle = Gather<axis = 1>(z_same, own)",
+}
+
+
+def _nbits(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
+    """The product with the real weights, where these have the scales of other blocks than they lie in."""
+    operands = dict(zip(("x", "w", "scales", "z", "groups", "bias"), node.input, strict=False))
+    if node.domain != "com.microsoft" or not operands.get("groups"):
+        return None
+    bits, rows, columns = (attribute(node, n, 4) for n in ("bits", "N", "K"))
+    blocks = -(-columns // attribute(node, "block_size"))
+    known = [d or 0 for d in shapes.get(operands["z"], [])]  # a byte has several numbers, or one, or they are floats
+    form = "" if not operands["z"] else "whole" if blocks > 1 and math.prod(known) == rows * blocks else "packed"
+    powers = [float(1 << n) for n in range(0, 8, bits)]
+    text = [PACKED.format(rows=rows, columns=columns, powers=powers, size=float(1 << bits))]
+    text += [UNPACKED.format("w"), UNPACKED.format("z") if form == "packed" else ""]
+    text.append(GATHERED.format(middle=MIDDLE[form].format(half=float(1 << bits - 1))))
+    text.append("z_x = MatMul(x, weights) y = Add(z_x, bias)" if operands.get("bias") else "y = MatMul(x, weights)")
+    ends = {k: v for k, v in operands.items() if v} | {"y": node.output[0]}
+    return spelled("\n".join(text), ends, node.output[0])
 
 
 # ------------------------------------------------------------------------------------------------ GroupQueryAttention
@@ -180,6 +243,9 @@ RULES: dict[str, Callable[[NodeProto, Shapes], list[NodeProto] | None]] = {
     "DynamicQuantizeLSTM": _lstm,
     "Quant": _quant,
     "IntQuant": _quant,
+    "BipolarQuant": _bipolar_quant,
+    "MatMulNBits": _nbits,
+    **dict.fromkeys(("ScaledTanh", "ParametricSoftplus"), _scaled),
     "GroupQueryAttention": _grouped,
     "ZipMap": _zip_map,
     **dict.fromkeys(LABELS, _classifier),

@@ -115,7 +115,7 @@ def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> 
     if trace.factor is None:
         return
     if node.domain:
-        _tokens(found, trace, node, slots)
+        _tokens(found, trace, node, slots, homes)
         return
     for slot in slots:
         _index(found, trace, node, slot)
@@ -151,25 +151,41 @@ def _fixed(tensor: gs.Tensor, axis: int) -> int | None:
     return extent if isinstance(extent, int) else None
 
 
-def _tokens(found: Facts, trace: Trace, node: gs.Node, slots: Sequence[int]) -> None:
+def _tokens(found: Facts, trace: Trace, node: gs.Node, slots: Sequence[int], homes: dict[int, Any]) -> None:
     """GroupQueryAttention: the places of the last tokens, of which the new ones are before; how many there are; how
-    many of the new ones (of a padded chunk, for which the cache has room) count."""
+    many of the new ones (of a padded chunk) count."""
     if node.op != "GroupQueryAttention" or len(node.inputs) < 7:
         return
     steps, rows, said = _fixed(node.inputs[0], 1), _fixed(node.inputs[3], 2) or 0, one_number(node.inputs[6])
+    if len(node.inputs) > 16 and node.inputs[16].name:
+        if 6 in slots and not rows:
+            _extent_of(found, homes, node.inputs[3], 2)
+        _chunk(found, trace, slots, steps, rows)
+        return
     if steps is None:
         if said is not None and 5 in slots and trace.factor == 1:
             found.low, found.high = int(trace.solve(said)) - 1, int(trace.solve(said))
         return
     total = steps + rows if said is None else int(said)
-    padded = len(node.inputs) > 16 and node.inputs[16].name
     if 5 in slots and trace.factor == 1:
-        least, most = steps - 1 if padded or total > steps else 0, min(total, max(rows - steps, steps))
-        found.low, found.high = int(trace.solve(least)), int(trace.solve(most if padded else total))
+        least = steps - 1 if total > steps else 0
+        found.low, found.high = int(trace.solve(least)), int(trace.solve(total))
     if 6 in slots:
         found.exact = (steps + rows,)
+
+
+def _chunk(found: Facts, trace: Trace, slots: Sequence[int], steps: int | None, rows: int) -> None:
+    """The lengths of a padded chunk: behind what the ``rows`` of the cache hold already there is room for all new
+    tokens, for padding too.  Where nobody says how many these are, one counts, and it is the first of all."""
+    known = steps is not None and 0 < steps <= rows
+    last = (steps - 1, max(rows - steps, steps)) if known and steps else (0, 1)
+    count = (max(2 * steps - rows, 0), steps + 1) if known and steps else (1, 2)
+    if 5 in slots and trace.factor == 1:
+        found.low, found.high = (int(trace.solve(end)) for end in last)
+    if 6 in slots and rows:
+        found.exact = (rows,)
     if 16 in slots:
-        found.high = steps + 1
+        found.low, found.high = count
 
 
 def _index(found: Facts, trace: Trace, node: gs.Node, slot: int) -> None:
@@ -275,8 +291,12 @@ def _block(node: gs.Node, columns: Sequence[int], image: Sequence[int]) -> tuple
 
 def _length(found: Facts, node: gs.Node, homes: dict[int, Any]) -> None:
     fixed = LENGTHS[node.op][1]
-    axis: int = node.attrs.get("time_axis", 0) if fixed is None else fixed
-    name, axes = homes.get(id(node.inputs[0]), ("", None))
+    _extent_of(found, homes, node.inputs[0], node.attrs.get("time_axis", 0) if fixed is None else fixed)
+
+
+def _extent_of(found: Facts, homes: dict[int, Any], tensor: gs.Tensor, axis: int) -> None:
+    """Values are no more than an extent of an input."""
+    name, axes = homes.get(id(tensor), ("", None))
     if axes and axis < len(axes) and axes[axis] is not None:
         found.limits.append((name, axes[axis]))
 

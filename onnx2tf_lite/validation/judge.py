@@ -68,6 +68,14 @@ _FLOAT32 = Tolerance(1e-4, "float32 sums in another order, kernels good to 1e-5"
 _STEP = Tolerance(0, "8-bit arithmetic rounds half-way cases either way", share=0.999, steps=1)
 # one layer: rounding tips a value by a step, and moves what a clamp cuts off; a wrong weight moves a channel by more
 _STEPS = replace(_STEP, alone=replace(_STEP, farthest=2))
+# 8 bits leave 25 to 40 dB in one layer; at 10 dB (cosine 0.95) a network's decisions begin to change
+QUANTISED = Tolerance(
+    10 ** (-10 / 20),
+    "what 8 bits leave of a network; one layer alone is held to 15 dB",
+    integers=0.9,
+    metric="sqnr",
+    alone=Tolerance(10 ** (-15 / 20), "what 8 bits leave of a layer", integers=0.9, metric="sqnr"),
+)
 
 #: By kind of file, each with its metric.
 TOLERANCES = {
@@ -80,11 +88,7 @@ TOLERANCES = {
     # layers the tail of a rounding by up to 2^-11 has no bound: a few elements next to a decision go anywhere
     "float16": Tolerance(1e-2, "weights of 11 bits, through some twenty layers", share=0.99, integers=0.99,
                          alone=_FLOAT32),
-    # 8 bits leave 25 to 40 dB in one layer; at 10 dB (cosine 0.95) a network's decisions begin to change
-    "quantised": Tolerance(10 ** (-10 / 20), "what 8 bits leave of a network; one layer alone is held to 15 dB",
-                           integers=0.9, metric="sqnr",
-                           alone=Tolerance(10 ** (-15 / 20), "what 8 bits leave of a layer", integers=0.9,
-                                           metric="sqnr")),
+    "quantised": QUANTISED,
     # 16 times the steps: where rounding goes by the user's samples, on operands that are made it leaves less
     "int4": Tolerance(10 ** (-10 / 20), "what weights of 4 bits leave of a network, and of a layer",
                       integers=0.9, metric="sqnr"),

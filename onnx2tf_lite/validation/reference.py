@@ -49,6 +49,7 @@ class ReferenceFailed(Exception):
 
 UNQUANTISED = "unquantised"
 ROUNDED = "rounded"  # in 16-bit floats, if the model computes in these
+INSIDE = "rounded inside"  # of operators that round to integers inside, what ONNX Runtime makes
 STEPWISE = "ONNX Runtime, node by node"
 
 
@@ -60,8 +61,9 @@ class Reference:
     number of that node; ``reads`` to the tensors that it reads; ``steps`` the quantised ones to their step.
     ``halves``: it computes in float16 or bfloat16 and is run in float32, as the files are; ``quantised``: it rounds to
     integers, ``integers``: it multiplies bytes; ``masked``: tensors that ONNX Runtime is known to write wrongly;
-    ``windows`` of pools; ``restated``: what ONNX Runtime refuses is run in other words.  ``size``: bytes of the
-    constants; ``bounds``: what the check may take.
+    ``windows`` of pools; ``restated``: what ONNX Runtime refuses is run in other words; ``inside``: it has operators
+    that round to integers inside, where the files do not.  ``size``: bytes of the constants; ``bounds``: what the check
+    may take.
     """
 
     source: Path | onnx.ModelProto
@@ -79,6 +81,7 @@ class Reference:
     masked: frozenset[str] = frozenset()
     windows: Mapping[str, PoolWindow] = field(default_factory=dict)
     restated: bool = False
+    inside: bool = False
     size: int = 0
     bounds: Bounds = field(default_factory=Bounds, compare=False)
 
@@ -109,7 +112,7 @@ class Reference:
             reference.steps = quantisation_steps(graph)
             reference.notes.append("the model is quantised: reference without ONNX Runtime's fused 8-bit kernels")
         reference.notes += (said := restate.always(graph.nodes))
-        reference.restated = bool(said)
+        reference.restated, reference.inside = bool(said), any(n.op in restate.INSIDE for n in nodes)
         if any(_masked_wrongly(n) for n in nodes):
             reference.engine = STEPWISE
             reference.notes.append(
@@ -132,7 +135,7 @@ class Reference:
 
     def open(self, tensors: Sequence[str] | None = None, rounding: str = "") -> Session:
         """A session that returns the outputs, or else the named ``tensors``; with ``rounding`` of its weights to those
-        that a kind of file has, or :data:`UNQUANTISED`, or :data:`ROUNDED` as ONNX Runtime does.
+        that a kind of file has, or :data:`UNQUANTISED`, or :data:`ROUNDED` or :data:`INSIDE` as ONNX Runtime does.
 
         :raises ReferenceFailed: where the quantisation of the model cannot be taken out.
         """
@@ -189,10 +192,10 @@ class Reference:
         if self.integers and precision.saturates():
             precision.unsign(model)
         if self.restated:
-            restate.restate(model)
+            restate.restate(model, restate.INSIDE if rounding == INSIDE else frozenset())
         if rounding == UNQUANTISED and not unquantise(model):
             raise ReferenceFailed("the model is quantised in a way that cannot be taken out")
-        if rounding not in ("", UNQUANTISED, ROUNDED):
+        if rounding not in ("", UNQUANTISED, ROUNDED, INSIDE):
             round_weights(model, rounding)
         return model
 

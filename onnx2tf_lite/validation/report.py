@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .integers import Integers
-from .judge import SLACK, Difference
+from .judge import QUANTISED, SLACK, Difference
 from .measure import Histogram
 from .phrase import decibel, dims
 from .written import Move
@@ -155,6 +155,8 @@ class FileReport:
     ``coverage``    what of the file was run on its own; None where that is not possible; ``required`` percent
     ``noise``       of a quantised model: the largest difference that was held to twice its own quantisation noise and
                     not to steps, as a share of that; 0 where none had to be
+    ``rounded_inside``  the least SQNR of an output, in dB, beside what ONNX Runtime makes of a model whose operators
+                    round to integers inside, where the file has floats; infinite for others
     ``error``       why it did not run; ``notes`` what else is to be known (unmatched tensors, assumed permutations)
     ``unchecked``   nothing is known of it: ``error`` says why it was not run, or not to its end
     """
@@ -169,6 +171,7 @@ class FileReport:
     coverage: Coverage | None = None
     required: float = 0.0
     noise: float = 0.0
+    rounded_inside: float = math.inf
     error: str = ""
     unchecked: bool = False
     source: str = "default"
@@ -278,7 +281,16 @@ class FileReport:
         inside = f"; {self.integers}" if self.integers else ""
         chosen = self.agreement
         return (f"matches{reach} ({count}; {seen} the limit {self._limit(rows)}{chosen}){only}{guess}{inside}"
-                f"{self._missed()}")  # fmt: skip
+                f"{self._rounded()}{self._missed()}")  # fmt: skip
+
+    def _rounded(self) -> str:
+        """How near it is to what ONNX Runtime rounds inside operators, as a quantised network."""
+        if math.isinf(self.rounded_inside):
+            return ""
+        least = -20 * math.log10(QUANTISED.rtol)
+        more = "" if self.rounded_inside >= least else ", beyond which its own rounding goes here"
+        apart = f"{decibel(self.rounded_inside)} from ONNX Runtime's 8-bit ones (limit {least:g} dB{more})"
+        return f"; dynamically quantised layers have their states in float, more exact: {apart}"
 
     @property
     def agreement(self) -> str:

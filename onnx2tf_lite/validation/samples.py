@@ -20,7 +20,7 @@ from .inputs import InputSpec
 from .judge import SLACK
 from .measure import change, exact
 from .phrase import dims
-from .reference import ROUNDED, STEPWISE, UNQUANTISED, Reference, ReferenceFailed, Session
+from .reference import INSIDE, ROUNDED, STEPWISE, UNQUANTISED, Reference, ReferenceFailed, Session
 from .written import WrittenFile
 
 Arrays = dict[str, np.ndarray]
@@ -154,6 +154,21 @@ class Samples:
         for sample, values in zip(self.samples, self.reference.bounds.call(compute), strict=True):
             sample.expected = values
         self.held = set(wanted)
+
+    def rounded_inside(self) -> Samples:
+        """The same inputs, with the outputs that ONNX Runtime makes where it rounds to integers inside of operators.
+
+        :raises ReferenceFailed: it does not run the model in this way.
+        """
+        outputs = self.reference.outputs
+
+        def compute() -> list[Arrays]:
+            session = self.reference.open(outputs, INSIDE)
+            return [session.run(s.feeds) for s in self.samples]
+
+        made = self.reference.bounds.call(compute)
+        samples = [Sample(s.symbols, s.feeds, values) for s, values in zip(self.samples, made, strict=True)]
+        return replace(self, samples=samples, held=set(outputs))
 
     def read_slack(self, kind: str, names: Sequence[str]) -> None:
         """How well-conditioned the model is on the samples.

@@ -19,7 +19,7 @@ from .bodies import branches
 from .bounds import OverBudget
 from .coverage import cover, end_to_end
 from .integers import Integers
-from .judge import Difference, compare, tolerance
+from .judge import QUANTISED, Difference, compare, tolerance
 from .measure import exact
 from .pointers import pointers
 from .reference import STEPWISE, Reference, ReferenceFailed
@@ -53,7 +53,7 @@ class Verdict:
         self.run = Run(self.whole, self.target, self.limit)
         self.error = ""
         self.coverage: Coverage | None = None
-        self.noise = 0.0  # see FileReport
+        self.noise, self.rounded_inside = 0.0, math.inf  # see FileReport
         self.inner: dict[str, tuple[Reference, Alone]] = {}  # layers of branches that are wrong
         self.seconds: dict[str, float] = {}
 
@@ -68,6 +68,7 @@ class Verdict:
         else:
             try:
                 layers = self.stages(layers)
+                self.beside_rounding()
             except (ReferenceFailed, child.Died, OverBudget) as error:
                 if unchecked := self.right and not self.rows.keys() >= set(self.outputs):
                     self.error = f"could not be checked: {error}"
@@ -84,7 +85,7 @@ class Verdict:
             source=self.limit.source, metric=self.limit.metric,
             matched=self.program.matched, size=self.target.size, operators=self.target.operators,
             transposes=self.target.transposes, seconds=self.seconds, notes=notes, integers=self.integers,
-            noise=self.noise, unchecked=unchecked,
+            noise=self.noise, rounded_inside=self.rounded_inside, unchecked=unchecked,
         )  # fmt: skip
         report.outputs = [self.rows[n] for n in self.outputs if n in self.rows]
         report.layers = [self.rows[n] for n in self.layers if n in self.rows] if layers else []
@@ -107,6 +108,16 @@ class Verdict:
             self.explain()
             self.blame_branches()
         return layers and (asked or wrong or not self.carried)
+
+    def beside_rounding(self) -> None:
+        """The outputs beside those that ONNX Runtime makes where it rounds to integers inside of operators, whose
+        layers the files are held to without that: as far away as its own rounding is."""
+        if not self.reference.inside or self.error or not self.right:
+            return
+        run = Run(self.whole.rounded_inside(), self.target, QUANTISED)
+        found = self.call(lambda: run.rows(quantised.runtimes(self.target), self.outputs))
+        real = [r.difference.sqnr for r in found.rows if not exact(np.dtype(r.dtype))]
+        self.rounded_inside = min(real, default=math.inf)
 
     def each_alone(self) -> dict[str, Alone]:
         """Every layer on its own, where the runtime allows that."""

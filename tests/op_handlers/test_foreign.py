@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from onnx2tf_lite import convert
 from onnx2tf_lite.errors import ConversionError
-from tests.op_handlers.microsoft_nodes import check, check_against
+from tests.op_handlers.microsoft_nodes import check, check_against, declare, model_of
 from tests.op_handlers.nodes import normal
 
 X = normal(2, 3, 5, 4) * 3
@@ -29,6 +29,23 @@ X = normal(2, 3, 5, 4) * 3
 )
 def test_first_releases(op_type: str, attrs: dict[str, Any]) -> None:
     check(op_type, [X], domain="", version=8, atol=1e-5, **attrs)
+
+
+@pytest.mark.parametrize("attrs", [{}, {"alpha": 0.5}, {"beta": 2.0}], ids=str)
+@pytest.mark.parametrize("op_type", ["ScaledTanh", "ParametricSoftplus"])
+def test_a_first_release_without_its_factors_is_judged(tmp_path: Path, op_type: str, attrs: dict[str, float]) -> None:
+    """ONNX Runtime asks for both; what is not given scales by 1."""
+    onnx.save(declare(model_of(op_type, [X], domain="", version=8, **attrs), [X]), tmp_path / "m.onnx")
+    result = convert(tmp_path / "m.onnx", tmp_path, outputs=["float32"], verbosity="error")
+    assert result.exit_code == 0, result.check.error
+    wanted = {
+        "ScaledTanh": lambda a, b: a * np.tanh(b * X),
+        "ParametricSoftplus": lambda a, b: a * np.log1p(np.exp(b * X)),
+    }
+    factors = [attrs.get(name, 1.0) for name in ("alpha", "beta")]
+    check_against(
+        [wanted[op_type](*factors).astype(np.float32)], op_type, [X], domain="", version=8, atol=1e-5, **attrs
+    )
 
 
 AROUND: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -110,6 +127,14 @@ def test_bipolar_quant() -> None:
     scale = np.asarray(0.3, np.float32)
     wanted = np.where(X >= 0, scale, -scale)
     check_against([wanted], "BipolarQuant", [X, scale], const=(1,), domain="qonnx.custom_op.general")
+
+
+@pytest.mark.parametrize("domain", ["qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general"])
+def test_bipolar_quant_is_judged(tmp_path: Path, domain: str) -> None:
+    model = model_of("BipolarQuant", [X, np.float32(0.3)], const=(1,), domain=domain)
+    onnx.save(declare(model, [X]), tmp_path / "m.onnx")
+    result = convert(tmp_path / "m.onnx", tmp_path, outputs=["float32"], check="layers", verbosity="error")
+    assert result.exit_code == 0, result.check.error
 
 
 def test_a_model_of_brevitas_is_converted_and_checked(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from onnx2tf_lite import convert
 from onnx2tf_lite.errors import ConversionError
@@ -58,6 +59,23 @@ def test_a_padded_prompt_matches(tmp_path: Path, seed: int) -> None:
     result = convert(tmp_path / "m.onnx", tmp_path / "out", check="layers", test_data=feeds, **options)
     assert result.exit_code == 0, [result.check.error, *(file.verdict for file in result.check.files)]
     assert any("padding" in note for note in result.check.notes)
+
+
+@new_runtime
+@pytest.mark.parametrize("seed, declared", [(0, True), (2, True), (4, False)])
+def test_lengths_of_a_padded_chunk_are_drawn_so_that_they_fit(tmp_path: Path, seed: int, declared: bool) -> None:
+    """Whether the check knows how many new tokens there are, or only how many rows the cache has, or neither."""
+    drawn = Drawn("chunk", np.random.default_rng([11, seed]))
+    const = [i for i in (7, 8, 12, 13) if drawn.inputs[i] is not None]
+    options = {"const": const, "dynamic": () if declared else ((0, 1), (1, 1), (2, 1), (3, 2), (4, 2))}
+    wanted = expectation(model(drawn, **options), feeds_of(drawn.inputs, const))
+    made = declare(model(drawn, **options), list(wanted.values()))
+    if declared:
+        found = [helper.make_tensor_value_info(f"v{i}", 1, drawn.inputs[i].shape) for i in (0, 3)]
+        made.graph.value_info.extend(found)
+    onnx.save(made, tmp_path / "m.onnx")
+    result = convert(tmp_path / "m.onnx", tmp_path / "out", outputs=["float32"], verbosity="error")
+    assert result.exit_code == 0, [result.check.error, *(file.verdict for file in result.check.files)]
 
 
 def test_a_sliding_cache_says_no_scores() -> None:

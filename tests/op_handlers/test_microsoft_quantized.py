@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from onnx2tf_lite import convert
 from onnx2tf_lite.errors import ConversionError
 from onnx2tf_lite.fusion import qdq
 from tests.harness import compile_model
-from tests.op_handlers.microsoft_nodes import check, check_against, model_of, steps_apart
+from tests.op_handlers.microsoft_nodes import check, check_against, declare, model_of, steps_apart
 from tests.op_handlers.nodes import normal, whole
 
 F32, I32 = np.float32, np.int32
@@ -262,6 +265,29 @@ def test_matmul_nbits(bits: int, columns: int, zeros: str) -> None:
           rtol=1e-4, atol=1e-4)  # fmt: skip
 
 
+@pytest.mark.parametrize("zeros", ["none", "packed", "real"])
+@pytest.mark.parametrize("bits", [4, 8, 2])
+def test_columns_of_nbits_have_the_scales_of_other_blocks(tmp_path: Path, bits: int, zeros: str) -> None:
+    """g_idx, by the operator's definition: ONNX Runtime forgets packed zero points then, and knows no 8 bits."""
+    rows, columns, size, blocks = 6, 40, 16, 3
+    rng = np.random.default_rng(5)
+    numbers = whole(rows, blocks * size, low=0, high=1 << bits, dtype=np.uint8)
+    scales = rng.uniform(0.01, 0.1, (rows, blocks)).astype(F32)
+    middle = whole(rows, -(-blocks * bits // 8) * 8 // bits, low=0, high=1 << bits, dtype=np.uint8, seed=2)
+    zero = {"none": None, "packed": packed(middle, bits), "real": middle[:, :blocks].astype(F32)}[zeros]
+    own = rng.integers(0, blocks, columns).astype(I32)
+    x, bias = normal(2, 3, columns), normal(rows, seed=3)
+    away = np.full((rows, blocks), 1 << bits - 1) if zeros == "none" else middle[:, :blocks].astype(int)
+    real = (numbers[:, :columns].astype(int) - away[:, own]) * scales[:, own]
+    wanted = (x @ real.T + bias).astype(F32)
+    inputs = [x, packed(numbers.reshape(rows, blocks, size), bits), scales, zero, own, bias]
+    options = {"const": (1, 2, 3, 4, 5), "K": columns, "N": rows, "bits": bits, "block_size": size}
+    check_against([wanted], "MatMulNBits", inputs, rtol=1e-4, atol=1e-4, **options)
+    onnx.save(declare(model_of("MatMulNBits", inputs, **options), [wanted]), tmp_path / "m.onnx")
+    result = convert(tmp_path / "m.onnx", tmp_path, outputs=["float32"], check="layers", verbosity="error")
+    assert result.exit_code == 0, [result.check.error, *(file.verdict for file in result.check.files)]
+
+
 @pytest.mark.parametrize("bits", [4, 8, 2])
 @pytest.mark.parametrize("zeros", [False, True], ids=["middle", "zeros"])
 def test_gather_block_quantized(bits: int, zeros: bool) -> None:
@@ -297,9 +323,9 @@ def test_gather_of_4_bit_types(dtype: str, axes: tuple[int, int]) -> None:
 def test_weights_of_nbits_that_are_not_in_plain_order_are_refused() -> None:
     w, scales = stored(6, 2, 8, dtype="uint8"), np.ones((6, 2), F32)
     common = {"K": 32, "N": 6, "block_size": 16}
-    with pytest.raises(ConversionError, match=r"MatMulNBits .*g_idx: columns in blocks out of order"):
+    with pytest.raises(ConversionError, match=r"MatMulNBits .*g_idx beyond the 2 blocks of a row"):
         compile_model(
-            model_of("MatMulNBits", [normal(2, 32), w, scales, None, np.zeros(32, I32)], const=(1, 2, 4), **common)
+            model_of("MatMulNBits", [normal(2, 32), w, scales, None, np.full(32, 2, I32)], const=(1, 2, 4), **common)
         )
     with pytest.raises(ConversionError, match="weights of MatMulNBits is only known at run time"):
         compile_model(model_of("MatMulNBits", [normal(2, 32), w, scales], **common))

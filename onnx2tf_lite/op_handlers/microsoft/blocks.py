@@ -51,12 +51,16 @@ class Blocks:
             stored = unpack(stored.reshape(self.rows, -1), self.bits)[:, : self.count]
         return stored.reshape(self.rows, self.count).astype(np.float32)
 
-    def real(self, packed: np.ndarray, scales: np.ndarray, zeros: np.ndarray | None) -> np.ndarray:
-        """float32[rows, columns] of uint8[rows, blocks, bytes]."""
-        whole = unpack(packed.reshape(self.rows, self.count, -1), self.bits).astype(np.float32)
-        factor: np.ndarray = scales.reshape(self.rows, self.count, 1).astype(np.float32)
-        real: np.ndarray = (whole - self.zeros(zeros)[..., None]) * factor
-        return real.reshape(self.rows, -1)[:, : self.columns]
+    def real(
+        self, packed: np.ndarray, scales: np.ndarray, zeros: np.ndarray | None, groups: np.ndarray | None = None
+    ) -> np.ndarray:
+        """float32[rows, columns] of uint8[rows, blocks, bytes]; ``groups`` [columns]: whose scale and zero point each
+        column has, where these do not go by the blocks in which the integers lie."""
+        whole = unpack(packed.reshape(self.rows, -1), self.bits)[:, : self.columns].astype(np.float32)
+        factor = scales.reshape(self.rows, self.count).astype(np.float32)
+        own = np.arange(self.columns) // self.size if groups is None else groups.ravel()[: self.columns]
+        real: np.ndarray = (whole - self.zeros(zeros)[:, own]) * factor[:, own]
+        return real
 
 
 @op("MatMulNBits")
@@ -65,15 +69,17 @@ def matmul_nbits(
     bias: Value | None = None, *, K: int, N: int, accuracy_level: int = 0, bits: int = 4, block_size: int,
     weight_prepacked: int = 0
 ) -> Value:  # fmt: skip
-    """x[..., K] times w[N, blocks of K, bytes] + bias[N].
+    """x[..., K] times w[N, blocks of K, bytes] + bias[N]; ``groups`` [K]: the block whose scale a column has.
 
     ``accuracy_level`` is the least precision that is allowed, so float32 always is.
     """
-    if weight_prepacked or groups is not None:
-        what = "weights prepacked for one device" if weight_prepacked else "g_idx: columns in blocks out of order"
-        raise Unsupported(what, "export the weights in their plain order")
-    stored = [const(v, "weights of MatMulNBits") for v in (w, scales, zeros)]
-    return b.fully_connected(x, constant(Blocks(N, K, bits, block_size).real(*stored)), bias)  # type: ignore[arg-type]
+    if weight_prepacked:
+        raise Unsupported("weights prepacked for one device", "export the weights in their plain order")
+    blocks = Blocks(N, K, bits, block_size)
+    stored = [const(v, "weights of MatMulNBits") for v in (w, scales, zeros, groups)]
+    if (own := stored[3]) is not None and not ((own >= 0) & (own < blocks.count)).all():
+        raise Unsupported(f"g_idx beyond the {blocks.count} blocks of a row", "export the node again")
+    return b.fully_connected(x, constant(blocks.real(*stored)), bias)  # type: ignore[arg-type]
 
 
 @op("GatherBlockQuantized")
