@@ -27,6 +27,7 @@ SUMS = {I32: 2**31 - 1, I64: 2**47}  # below which kernels can scale them, by th
 LEAST_FACTOR = 2.0**-32  # s_x * s_w / s_out, less than which kernels take for 0
 LARGEST = 127  # of a weight that is made here: kernels may add up two products of int8 in 16 bits
 STEP_16 = FixedScale(2**-15, 0)  # of results of 16-bit kernels whose scale is fixed
+OPERANDS_16 = (2.0**-36, 4.0)  # steps of operands that they know: times 12288 and 2^31, or 2^15, they fit int32
 STEPS = 2.0**30  # from 0 to the bound of an activation, which kernels hold in int32
 POWER, BESIDE = 1e-3, 1.01  # how near (in log2) a scale is taken for a power of two; what makes it none
 
@@ -147,9 +148,20 @@ def _fixed_scale(f: Op, out: Quant, fixed: FixedScale) -> Value:
     beyond = np.abs(np.clip(out.real(ends), *f.kind.limits) - np.clip(out.real(ends), *own.real(ends))).max()
     if max(fixed.scale / 2, beyond) > out.scale.item() and not equal(own, out):
         raise NearMissError(f"steps of {out.scale.item():g} are finer than those of the kernel, {fixed.scale:g}")
-    value = again(f, _activation(f.inputs[0], out))
+    x = _activation(f.inputs[0], out)
+    value = again(f, x if out.dtype != I16 else _in_known_steps(x))
     value.quant = own
     return value if equal(own, out) else b.quantize(value, out)
+
+
+def _in_known_steps(x: Value) -> Value:
+    """The operand of a 16-bit kernel of fixed scale.  All that steps finer than the least reach is so near to 0 that
+    these functions are the same number there, so that it may be rounded; the kernel would answer with garbage."""
+    assert x.quant is not None
+    step, (least, most) = x.quant.scale.item(), OPERANDS_16
+    if step > most:
+        raise NearMissError(f"the kernel of 16 bits knows no operands in steps of {step:g}")
+    return x if step >= least else b.quantize(x, replace(x.quant, scale=np.array([least], np.float32)))
 
 
 # ------------------------------------------------------------------------------------------------ weights

@@ -168,6 +168,8 @@ LEFT = [
          "DEQUANTIZE CONV_2D QUANTIZE"),
     case("bias-beyond-int32", layer(lambda x: conv(x, c=WIDE)), "DEQUANTIZE CONV_2D QUANTIZE"),
     case("logistic-finer-scale", layer(b.logistic, quant(1 / 600, -128)), "DEQUANTIZE LOGISTIC QUANTIZE"),
+    case("logistic-of-coarse-steps", layer(b.logistic, quant(2**-15, 0, I16), quant(31, 0, I16)),
+         "DEQUANTIZE LOGISTIC QUANTIZE"),
     case("average_pool-other-scale", layer(lambda x: pool("AVERAGE", x)), "DEQUANTIZE AVERAGE_POOL_2D QUANTIZE"),
     case("division", lambda x: through(b.div(through(x), stored((4,), IN, 20, 127)), OUT), "DEQUANTIZE DIV QUANTIZE"),
     case("no-kernel", layer(b.sin), "DEQUANTIZE SIN QUANTIZE"),
@@ -204,6 +206,9 @@ FORMED_16 = [
                            quant(2**-9, 0, I16)), "QUANTIZE QUANTIZE ADD"),
     case("mul", lambda x: through(b.mul(through(x, W16), other(x)), WIDE_OUT), "QUANTIZE MUL"),
     case("logistic", layer(b.logistic, quant(2**-15, 0, I16), W16), "LOGISTIC"),
+    case("logistic-of-almost-nothing", layer(b.logistic, quant(2**-15, 0, I16), quant(1e-15, 0, I16)),
+         "QUANTIZE LOGISTIC"),
+    case("tanh-of-almost-nothing", layer(b.tanh, quant(2**-15, 0, I16), quant(3e-14, 0, I16)), "QUANTIZE TANH"),
     case("depth_to_space", layer(lambda x: b.emit("DEPTH_TO_SPACE", x, block=2), W16, W16),
          "RESHAPE TRANSPOSE RESHAPE"),
 ]  # fmt: skip
