@@ -10,9 +10,10 @@ Everything is loaded on first use, so that importing the package and `onnx2tf --
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing takes milliseconds to load, in which an interrupt would be a trace
 if TYPE_CHECKING:
+    from typing import Any
+
     from .conversion import ConversionResult, convert
     from .errors import ConversionError, Problem
 

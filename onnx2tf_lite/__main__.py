@@ -1,5 +1,8 @@
 """``python -m onnx2tf_lite`` is the command ``onnx2tf``."""
 
-from .cli import program
+import sys
 
-program()
+from .start import onnx2tf
+
+if __name__ == "__main__":
+    sys.exit(onnx2tf())

@@ -44,6 +44,8 @@ AXES = {"CumSum": 1, "CumProd": 1, "Squeeze": 1, "Unsqueeze": 1, "ReduceSum": 1,
 MANY = 1 << 30
 #: ONNX element type -> what a Cast to it says; it is not defined for floats outside the range of the integer
 TARGETS = {9: "mask", 2: "unsigned", 4: "unsigned", 12: "unsigned", 13: "unsigned"}
+#: id of a tensor -> the input whose axes it has, and which those are
+Homes = dict[int, tuple[str, Axes]]
 ORDERED = {"Less", "LessOrEqual", "Greater", "GreaterOrEqual"}
 
 
@@ -103,7 +105,7 @@ def facts(graph: gs.Graph) -> dict[str, Facts]:
 # ----------------------------------------------------------------------------------------------- what a node says
 
 
-def _learn(found: Facts, trace: Trace, node: gs.Node, homes: dict[int, Any]) -> None:
+def _learn(found: Facts, trace: Trace, node: gs.Node, homes: Homes) -> None:
     """Everything that one reader says of the input."""
     slots = [i for i, t in enumerate(node.inputs) if t is trace.tensor]
     if trace.axes is not None:
@@ -151,7 +153,7 @@ def _fixed(tensor: gs.Tensor, axis: int) -> int | None:
     return extent if isinstance(extent, int) else None
 
 
-def _tokens(found: Facts, trace: Trace, node: gs.Node, slots: Sequence[int], homes: dict[int, Any]) -> None:
+def _tokens(found: Facts, trace: Trace, node: gs.Node, slots: Sequence[int], homes: Homes) -> None:
     """GroupQueryAttention: the places of the last tokens, of which the new ones are before; how many there are; how
     many of the new ones (of a padded chunk) count."""
     if node.op != "GroupQueryAttention" or len(node.inputs) < 7:
@@ -289,16 +291,16 @@ def _block(node: gs.Node, columns: Sequence[int], image: Sequence[int]) -> tuple
     return ()
 
 
-def _length(found: Facts, node: gs.Node, homes: dict[int, Any]) -> None:
+def _length(found: Facts, node: gs.Node, homes: Homes) -> None:
     fixed = LENGTHS[node.op][1]
     _extent_of(found, homes, node.inputs[0], node.attrs.get("time_axis", 0) if fixed is None else fixed)
 
 
-def _extent_of(found: Facts, homes: dict[int, Any], tensor: gs.Tensor, axis: int) -> None:
+def _extent_of(found: Facts, homes: Homes, tensor: gs.Tensor, axis: int) -> None:
     """Values are no more than an extent of an input."""
     name, axes = homes.get(id(tensor), ("", None))
-    if axes and axis < len(axes) and axes[axis] is not None:
-        found.limits.append((name, axes[axis]))
+    if axes and axis < len(axes) and (own := axes[axis]) is not None:
+        found.limits.append((name, own))
 
 
 def _turns(found: Facts, axes: Axes, node: gs.Node, slot: int) -> None:
