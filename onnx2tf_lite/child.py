@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import math
 import mmap
 import os
 import pickle
@@ -17,9 +18,10 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -39,12 +41,15 @@ class Limits:
     any number.
     ``counted``: what it holds is counted, and too much ends it, which is seen; else more is refused, and what runs in
     it may take that for any fault, or die of it.
+    ``thread``: seconds that one of its threads may compute, where what it holds is counted: how long it takes on an
+    idle machine, however many processors that has.
     """
 
     seconds: float
     memory: int
     processor: float = 0.0
     counted: bool = False
+    thread: float = math.inf
 
 
 class Died(Exception):
@@ -117,7 +122,7 @@ def _called(function: Callable[[], _Answer], descriptor: int, limits: Limits | N
             _serve(function, descriptor, limits)
         try:
             if limits is not None and limits.counted and sys.platform == "linux":
-                with watched(pid, own() + limits.memory):
+                with watched(pid, own() + limits.memory, limits.thread):
                     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # so that its number is not another one's
             _, status = os.waitpid(pid, 0)
         except BaseException:
@@ -137,15 +142,19 @@ def _called(function: Callable[[], _Answer], descriptor: int, limits: Limits | N
 
 
 @contextmanager
-def watched(pid: int, most: int) -> Iterator[None]:
+def watched(pid: int, most: int, seconds: float = math.inf) -> Iterator[None]:
     """Meanwhile a process that comes to hold more than ``most`` bytes is ended by SIGKILL, as the system does it where
-    there is no more; not where the system does not say what processes hold."""
-    done = threading.Event()
+    there is no more, and by SIGPROF one of which a thread computed longer than ``seconds``; not where the system does
+    not say what processes hold."""
+    done, until = threading.Event(), time.monotonic() + seconds
 
     def watch() -> None:
         while not done.wait(INTERVAL):
             if own(pid) > most:
                 os.kill(pid, signal.SIGKILL)
+                return
+            if time.monotonic() > until and computed(pid) > seconds:  # before, no thread can have
+                os.kill(pid, signal.SIGPROF)
                 return
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -170,6 +179,17 @@ def held() -> int:
     """Bytes of memory of this process, also those shared with its kin; pages of files (code of libraries, mapped
     weights) do not count: the system takes them back at will."""
     return _resident("self", "RssAnon:", "RssShmem:")
+
+
+def computed(process: int) -> float:
+    """Seconds that the busiest of the threads of a process has computed; 0 where it is gone."""
+    ticks = [0]
+    with suppress(OSError):
+        for thread in os.scandir(f"/proc/{process}/task"):
+            with suppress(OSError), open(f"{thread.path}/stat", "rb") as file:
+                words = file.read().rpartition(b")")[2].split()  # behind the name, which may hold anything
+                ticks.append(int(words[11]) + int(words[12]))
+    return max(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def _resident(process: int | str, *kinds: str) -> int:

@@ -26,7 +26,7 @@ ROOMS = {
         validation/graph_file.py validation/integers.py validation/known_errors.py validation/mapped_file.py
         validation/operands.py validation/overlay.py validation/parted.py validation/parts.py
         validation/precision.py validation/profile.py validation/quantised.py validation/refusal.py
-        validation/restate.py validation/stepwise.py validation/traces.py validation/trial.py
+        validation/restate.py validation/stepwise.py validation/tidy.py validation/traces.py validation/trial.py
         validation/unquantised.py validation/written.py""",
 }
 NEW = tuple(path for paths in ROOMS.values() for path in paths.split())

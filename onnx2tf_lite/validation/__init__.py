@@ -14,6 +14,7 @@
 ``verdict``   all of it for one file             ``checking``   all of it
 ``bounds``    the memory and time for it        ``pointers``   what a runtime takes for itself
 ``precision`` 16-bit floats and bytes as they are meant, ``unquantised`` a model without its rounding
+``restate``   what the runtime refuses, in other words, and ``tidy`` without what means nothing
 ``report``    what it found (``page``: in HTML)   ``refusal``    why nobody runs the model
 """
 

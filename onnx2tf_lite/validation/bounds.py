@@ -26,7 +26,7 @@ HELD = 4  # times that tensors to compare are in memory: as computed, as sent, i
 COPIES = 6  # of the weights at a time: as read, parsed, changed, written, in the runtime, and in its order
 PER_THREAD = 1 << 25  # bytes that are set aside for each thread of a runtime
 TENSORFLOW = 100.0, 1 << 29  # seconds and bytes that loading it may take
-FIRST = 1 / 15  # share of the time that the first run of a model may take
+FIRST = 1 / 30  # share of the time that the first run of a model may take
 PATIENCE, SLOWER = 20.0, 100.0  # seconds for whatever follows, and plain runs of the model
 
 
@@ -37,7 +37,7 @@ class OverBudget(Exception):
 @dataclass
 class Bounds:
     """``memory`` in bytes above ``weights`` bytes; ``seconds`` from the ``start``, on the monotonic clock: a child has
-    a share of them as processor time, which a busy machine does not make longer.
+    a share of them as time that it computes, which a busy machine does not make longer.
 
     ``plain``: seconds of a run of the model, as soon as one was measured; ``inside``: of a child that keeps to them;
     ``runtimes``: bytes that a plain run of a file takes beside those weights;
@@ -59,8 +59,9 @@ class Bounds:
         given = SECONDS + PER_MB * (weights >> 20) if seconds is None else seconds
         return cls(max(memory, LEAST), given, weights)
 
-    def call(self, function: Callable[[], T], forked: bool = True, tensorflow: bool = False) -> T:
-        """``function()`` in a child that keeps to what is left; ``tensorflow``: it has to be loaded first.
+    def call(self, function: Callable[[], T], forked: bool = True, tensorflow: bool = False, runs: int = 1) -> T:
+        """``function()`` in a child that keeps to what is left; ``tensorflow``: it has to be loaded first; ``runs`` of
+        the model that are asked for, before it is known how long one takes.
 
         :raises OverBudget: it takes more.
         :raises Died: the child died, or did not end in a time that is out of proportion to a run of the model.
@@ -71,11 +72,11 @@ class Bounds:
         if self.inside:
             return self._held(function)
         own = TENSORFLOW[0] if tensorflow else 0.0
-        own += FIRST * self.seconds if self.plain is None else PATIENCE + SLOWER * self.plain
+        own += runs * self.first if self.plain is None else PATIENCE + SLOWER * self.plain
         wait, processors = min(left, child.BUSY * own), own * (os.cpu_count() or 1)
         memory = self.memory + COPIES * self.weights + self.runtimes + room(tensorflow)
         memory -= max(child.held() - self.held, 0)
-        limits = child.Limits(wait, memory, processors, counted=True)
+        limits = child.Limits(wait, memory, processors, counted=True, thread=own)
         try:
             return self._held(lambda: child.call(function, forked, limits))
         except child.Died as error:
@@ -85,8 +86,13 @@ class Bounds:
                 raise OverBudget(self._late) from error
             if not error.late or self.plain is not None:
                 raise
-            first = f"its first run takes more than {own:g} s of the {self.seconds:g} s of the check"
-            raise OverBudget(f"{first} (--seconds)") from error
+            what = f"a run of the model takes more than {self.first:g} s of the {self.seconds:g} s of the check"
+            raise OverBudget(f"{what} (--seconds)") from error
+
+    @property
+    def first(self) -> float:
+        """Seconds that the first run of a model may take."""
+        return FIRST * self.seconds
 
     def over(self, death: child.Died) -> OverBudget | None:
         """What the death of a process that might take all of it says of the budget."""

@@ -15,6 +15,7 @@ import onnx
 
 from ..model.tensors import inline, is_external, set_base
 from .operands import TAKES_ANY
+from .tidy import tidy
 
 SHAPE_ONLY = {"Shape", "Size"}
 #: Operators that look rows of a table up: operand with the places.
@@ -178,11 +179,11 @@ class Parts:
                 outputs = self.nodes[index].output
                 node = graph.node.add()
                 node.CopyFrom(self.nodes[index])
-                node.name = result(number, str(index))
                 rename(node, names)
                 for i, name in enumerate(outputs):  # a result at which the part begins is made once more, unread
                     node.output[i] = name and result(number, name)
             graph.output.append(onnx.ValueInfoProto(name=result(number, part.target)))
+        tidy(model)
         return model
 
     def copy_weight(self, name: str, graph: onnx.GraphProto) -> None:

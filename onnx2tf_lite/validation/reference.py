@@ -51,6 +51,7 @@ UNQUANTISED = "unquantised"
 ROUNDED = "rounded"  # in 16-bit floats, if the model computes in these
 INSIDE = "rounded inside"  # of operators that round to integers inside, what ONNX Runtime makes
 STEPWISE = "ONNX Runtime, node by node"
+REFUSED = "ONNX Runtime refuses the model"
 
 
 @dataclass
@@ -149,15 +150,16 @@ class Reference:
         return Session(Stepwise(self._model(names, rounding)), names, self, self.halves and rounding != ROUNDED)
 
     def fall_back(self, why: str) -> bool:
-        """Take the next way to run the model, after ONNX Runtime refused it for the reason ``why``: with the refused
-        nodes in other words, then node by node.  False where there is none."""
+        """Take the next way to run the model, after ONNX Runtime refused it for the reason ``why``: in other words,
+        then node by node.  False where there is none."""
         if self.engine == STEPWISE:
             return False
-        if not self.restated and restate.restate(self._model(self.outputs, "")):
-            self.restated, said = True, "with such nodes in other words"
-        else:
+        if self.restated:
             self.engine, said = STEPWISE, "node by node, by onnx.reference where it has to be"
-        self.notes.append(f"ONNX Runtime refuses the model ({why}): run {said}")
+        else:
+            self.restated, said = True, "in other words of the same meaning"
+        self.notes[:] = [note for note in self.notes if not note.startswith(REFUSED)]  # why the last way was not one
+        self.notes.append(f"{REFUSED} ({why}): run {said}")
         return True
 
     def _ort(self, names: list[str], rounding: str) -> Any:

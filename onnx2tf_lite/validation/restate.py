@@ -16,27 +16,27 @@ from ..model.inference import infer_shapes
 from . import definitions
 from .definitions import LABELS, TYPES, Shapes, spelled
 from .nodes import attribute, changed, graphs
+from .tidy import tidy
 
 
-def restate(model: ModelProto, without: frozenset[str] = frozenset()) -> bool:
-    """Put nodes that ONNX Runtime refuses into forms that it runs, by ONNX's definitions, but for operators ``without``
-    another form; True where there are any."""
-    changed = False
-    shapes = _shapes(model)
+def restate(model: ModelProto, without: frozenset[str] = frozenset()) -> None:
+    """Put a model that ONNX Runtime refuses into words that it takes: without what means nothing, and with such nodes
+    in forms that it runs, by ONNX's definitions, but for operators ``without`` another form."""
+    shapes = _shapes(model)  # before what it declares is gone
+    tidy(model)
     for graph in graphs(model.graph):
-        nodes: list[NodeProto] = []
+        nodes, restated = list[NodeProto](), False
         for node in graph.node:
             rule = None if node.op_type in without else RULES.get(node.op_type)
             made = rule(node, shapes) if rule else None
-            changed |= made is not None
+            restated |= made is not None
             for end in model.graph.output if made is not None and node.op_type in TYPES else ():
                 if end.name == node.output[0]:
                     end.type.CopyFrom(helper.make_tensor_type_proto(TYPES[node.op_type], None))
             nodes += [node] if made is None else made
-        if changed:
+        if restated:
             del graph.node[:]
             graph.node.extend(nodes)
-    return changed
 
 
 def always(nodes: Iterable[gs.Node]) -> list[str]:

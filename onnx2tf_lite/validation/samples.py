@@ -103,7 +103,8 @@ class Samples:
         given = None if o.data is None else inputs.from_user(o.data, specs, places)
         layers = self.names(targets)  # also where they are not compared: how large their operands are
         search = _Search(self, places, layers, targets)
-        self.samples, state = self.reference.bounds.call(lambda: search.run(given))
+        runs = len(given) if given else o.samples or 1
+        self.samples, state = self.reference.bounds.call(lambda: search.run(given), runs=runs)
         self.reference.adopt(state)
         self.held = set.intersection(*(set(s.expected) for s in self.samples))
 
@@ -241,6 +242,7 @@ class _Search:
     targets: Sequence[WrittenFile]
     sessions: dict[bool, Session] = field(default_factory=dict)
     large: OverBudget | None = None  # why some sizes were not tried
+    begun: tuple[float, float] = (0.0, 0.0)  # when, by the clock and by the processor of the child
 
     def __post_init__(self) -> None:
         self.options, self.reference = self.whole.options, self.whole.reference
@@ -250,6 +252,7 @@ class _Search:
 
     def run(self, given: Sequence[tuple[dict[str, int], Arrays]] | None) -> tuple[list[Sample], dict[str, object]]:
         """The samples, and what the reference came to say of itself."""
+        self.begun = time.monotonic(), time.process_time()
         if given is not None:
             self.count = len(given)
             for symbols, _ in given:
@@ -263,12 +266,25 @@ class _Search:
         cases, once = max((s.turns for s in self.specs), default=1), self.once()
         self.count = self.options.samples or max(min(cases, MOST), 1 + self.free) + bool(once)
         found = [self.first()]
-        for turn in range(1, self.count - bool(once)):
-            sample = self.one(turn, found[0], again=bool(self.options.samples) or turn < cases)
+        for turn in range(1, self.count):
+            if self.late:
+                said = f"a run of the model takes {self.reference.bounds.plain:.0f} s"
+                self.reference.notes.append(
+                    f"checked on {len(found)} of {self.count} sets of inputs: {said} (--samples)"
+                )
+                break
+            if once and turn == self.count - 1:
+                sample = self.one(len(found), found[0], again=False, hints=once)
+            else:
+                sample = self.one(turn, found[0], again=bool(self.options.samples) or turn < cases)
             found += [sample] if sample else []
-        if once and (sample := self.one(len(found), found[0], again=False, hints=once)):
-            found.append(sample)
         return found
+
+    @property
+    def late(self) -> bool:
+        """Would one more run, which nobody asked for, take more than half of the time for the first one?"""
+        spent, plain = _elapsed(*self.begun), self.reference.bounds.plain or 0.0
+        return not self.options.samples and spent + plain > self.reference.bounds.first / 2
 
     def once(self) -> dict[str, Sequence[int]]:
         """Shapes in which all that goes along a free axis step by step takes one step, where nobody says how many
@@ -316,7 +332,7 @@ class _Search:
             if not doubt:
                 return sample
             spares[doubt].append(sample)
-            if len(spares[doubt]) == SPARES[doubt]:
+            if len(spares[doubt]) == SPARES[doubt] or self.late:
                 break
         if any(spares.values()) or first is not None:
             return next(chain(*spares.values()), None)
@@ -346,8 +362,7 @@ class _Search:
             wanted = list(dict.fromkeys([*self.layers, *outputs])) if everything else list(outputs)
             self.sessions[everything] = self.reference.open(wanted)
         sample = Sample(symbols, feeds, self.sessions[everything].run(feeds))
-        took = min(time.monotonic() - start[0], time.process_time() - start[1])  # of a busy machine, or of one thread
-        self.reference.bounds.plain = max(self.reference.bounds.plain or 0.0, took)
+        self.reference.bounds.plain = max(self.reference.bounds.plain or 0.0, _elapsed(*start))
         return sample
 
     def fits(self, symbols: Mapping[str, int]) -> bool:
@@ -381,6 +396,11 @@ def _spanned(spec: InputSpec, targets: Sequence[WrittenFile]) -> InputSpec:
     """The input with the range that a quantised file has for it."""
     spans = (t.span(t.program.names[spec.name]) for t in targets if spec.name in t.program.names)
     return replace(spec, span=next((s for s in spans if s), None))
+
+
+def _elapsed(clock: float, processor: float) -> float:
+    """Seconds since then: of a machine that may be busy, or of one thread."""
+    return min(time.monotonic() - clock, time.process_time() - processor)
 
 
 def _has_nan(sample: Sample) -> bool:

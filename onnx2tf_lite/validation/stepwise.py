@@ -12,6 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from ..model.walk import sort
 from .known_errors import masks_wrongly, operators
 from .nodes import attribute
+from .tidy import IR_VERSION
 
 Arrays = dict[str, np.ndarray]
 Result = Any  # an array, a list of them, or None
@@ -74,7 +75,9 @@ class Stepwise:
             inputs.append(helper.make_tensor_value_info(name, kind, [None] * array.ndim))
         outputs = [onnx.ValueInfoProto(name=n) for n in node.output if n]
         graph = GraphProto(name="step", node=[node], input=inputs, output=outputs)
-        return ModelProto(ir_version=min(self.model.ir_version, 10), graph=graph, opset_import=self.model.opset_import)
+        return ModelProto(
+            ir_version=min(self.model.ir_version, IR_VERSION), graph=graph, opset_import=self.model.opset_import
+        )
 
 
 def _reads(node: NodeProto) -> list[str]:

@@ -32,7 +32,7 @@ from .written import FileFailed, LayeredFile, WrittenFile
 T = TypeVar("T")
 
 HISTOGRAMS = 12  # rows of a file that get one
-SLOW = 5.0  # seconds of a run of the model node by node from which it is run no more often than end to end
+SLOW = 2.0  # seconds of a run of the model node by node from which it is run no more often than end to end
 SIGMAS = 4
 
 

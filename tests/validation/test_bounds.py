@@ -6,6 +6,7 @@ import gc
 import mmap
 import subprocess
 import sys
+import threading
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,7 +17,7 @@ import onnx
 import pytest
 
 from onnx2tf_lite import child, convert, validation
-from onnx2tf_lite.validation import alone, bounds, verdict
+from onnx2tf_lite.validation import alone, bounds, samples, verdict
 from onnx2tf_lite.validation.bounds import Bounds, OverBudget
 from onnx2tf_lite.validation.page import render
 from onnx2tf_lite.validation.verdict import Verdict
@@ -72,7 +73,7 @@ def checked(proto: onnx.ModelProto, folder: Path, **settings: object) -> validat
 def test_a_loop_without_an_end_is_ended(tmp_path: Path) -> None:
     report = checked(model(LOOP), tmp_path, seconds=15)
     assert report.exit_code == 2
-    assert "its first run takes more than 1 s of the 15 s of the check (--seconds)" in report.error
+    assert "a run of the model takes more than 0.5 s of the 15 s of the check (--seconds)" in report.error
 
 
 def test_what_there_is_no_time_for_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +112,51 @@ def test_the_time_of_a_child_follows_from_a_plain_run() -> None:
             Bounds(seconds=0.2, plain=1.0).call(lambda: time.sleep(30))
     finally:
         bounds.PATIENCE = known
+
+
+def test_a_childs_time_is_that_of_its_busiest_thread() -> None:
+    """What all threads together compute depends on how many there are, and the clock on who else is there."""
+
+    def busy(seconds: float) -> None:
+        while time.thread_time() < seconds:
+            pass
+
+    def together(seconds: float) -> bool:
+        threads = [threading.Thread(target=busy, args=(seconds,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return True
+
+    limits = child.Limits(600, 1 << 28, 600, counted=True, thread=1.0)
+    assert child.call(lambda: together(0.5), limits=limits), "1.5 seconds of processors"
+    with pytest.raises(child.Died) as death:
+        child.call(lambda: together(60), limits=limits)
+    assert death.value.late and not death.value.waited
+
+
+def test_the_first_run_may_take_as_often_as_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten samples of a user are no slow model."""
+
+    def busy() -> None:
+        while time.thread_time() < 0.5:
+            pass
+
+    monkeypatch.setattr(bounds, "FIRST", 1e-4)
+    Bounds(seconds=1000).call(busy, runs=100)
+    with pytest.raises(OverBudget, match=r"a run of the model takes more than 0\.1 s of the 1000 s of the check"):
+        Bounds(seconds=1000).call(busy)
+
+
+def test_a_slow_model_is_run_on_one_set_of_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proto = model("g (float[N,4] x) => (float[N,4] y) { y = Sin(x) }")
+    assert len(checked(proto, tmp_path).samples) == 2
+    monkeypatch.setattr(samples, "_elapsed", lambda *since: 6.0)
+    report = checked(proto, tmp_path)
+    assert len(report.samples) == 1 and report.exit_code == 0
+    assert "checked on 1 of 2 sets of inputs: a run of the model takes 6 s (--samples)" in report.notes
+    assert len(checked(proto, tmp_path, samples=2).samples) == 2, "who asks for two gets two"
 
 
 def test_a_slow_reference_is_run_end_to_end_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
