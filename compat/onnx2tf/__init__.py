@@ -26,11 +26,14 @@ __version__ = "1.28.8+lite"
 
 def convert(
     input_onnx_file_path: str | os.PathLike[str] = "",
-    onnx_graph: onnx.ModelProto | None = None,
+    onnx_graph: onnx.ModelProto | str | os.PathLike[str] | None = None,
     output_folder_path: str | os.PathLike[str] = "saved_model",
     **keywords: Any,
 ) -> Any:
     """Convert as :func:`onnx2tf_lite.convert` does; the ``tf_keras`` model.
+
+    The arguments are in the order of onnx2tf; a path in the place of ``onnx_graph``, ``convert("m.onnx", "out")``, can
+    only be the folder.
 
     :raises onnx2tf_lite.ConversionError: with everything that is wrong; nothing is written then.
     """
@@ -39,6 +42,8 @@ def convert(
     from onnx2tf_lite.conversion import convert as run
     from onnx2tf_lite.onnx2tf_options import is_default
 
+    if isinstance(onnx_graph, str | os.PathLike):
+        onnx_graph, output_folder_path = None, onnx_graph
     asked = {name: value for name, value in keywords.items() if not is_default(name, value)}
     result = run(input_onnx_file_path, output_folder_path, onnx_graph=onnx_graph, **DEFAULTS | asked)
     if result.check is not None:

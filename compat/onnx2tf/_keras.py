@@ -20,6 +20,11 @@ class KerasModel:
         return self.conversion.tf_keras_model
 
     @property
+    def onnx_output_layouts(self) -> dict[str, bool]:
+        """Output -> is it channels-last, its axes others than in ONNX?  As onnx2tf 1.x has it."""
+        return {output.name: output.moved for output in self.conversion.outputs}
+
+    @property
     def __class__(self) -> Any:
         return type(self._model)
 

@@ -123,6 +123,17 @@ def test_command_line(case: Case) -> None:
     assert Path("m.onnx").read_bytes() == before
 
 
+@pytest.mark.parametrize("given", [("m.onnx", "out"), ("m.onnx", None, "out"), (Path("m.onnx"), Path("out"))], ids=str)
+def test_arguments_without_names(given: tuple[Any, ...]) -> None:
+    """In the order of onnx2tf, whose second one is a model; a path there is the folder."""
+    import onnx2tf  # type: ignore[import-not-found, unused-ignore]
+
+    onnx.save(segmenter(), "m.onnx")
+    model = onnx2tf.convert(*given, non_verbose=True, outputs=["float32"], check="none")
+    assert Path("out/m_float32.tflite").is_file()
+    assert model.onnx_output_layouts == {"mask": True}
+
+
 def test_as_a_module() -> None:
     """``python -m onnx2tf`` in a process of its own, found as an installed package would be."""
     onnx.save(detector(), "m.onnx")
