@@ -118,7 +118,7 @@ def initializers(graph: GraphLike) -> dict[str, TensorProto]:
 
 
 def constants(graph: GraphLike) -> dict[str, TensorProto]:
-    """Initializers, and the tensors of Constant nodes by the name of their output."""
+    """Initializers, and the tensors that Constant nodes hold by the name of their output, to be changed where they lie."""
     found = initializers(graph)
     for node in graph.node:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
@@ -143,6 +143,13 @@ def constant_value(node: NodeProto) -> TensorProto | None:
     value = onnx.helper.get_attribute_value(held)
     dims = [len(value)] if held.name.endswith("s") else []
     return onnx.helper.make_tensor("", onnx.TensorProto.DataType.Value(kind), dims, value if dims else [value])
+
+
+def constant_values(graph: GraphLike) -> dict[str, TensorProto]:
+    """As :func:`constants`, with those of Constant nodes that hold plain numbers (``value_ints``): to be read, since a
+    change of these is one of a copy."""
+    made = {node.output[0]: constant_value(node) for node in graph.node}
+    return constants(graph) | {name: tensor for name, tensor in made.items() if tensor is not None}
 
 
 def all_constants(graph: GraphLike) -> dict[str, TensorProto]:

@@ -6,6 +6,7 @@ chooses its token.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,49 @@ from onnx2tf_lite import convert
 from tests.harness import new_runtime
 
 WORDS, WIDTH, INNER, LAYERS = 64, 64, 96, 2
-HEADS, KEYS, SIZE, BLOCK = 4, 2, 16, 32
+HEADS, KEYS, SIZE, BLOCK = 2, 1, 32, 32
 ROOM, STEPS = 40, 16
 MICROSOFT = "com.microsoft"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """``rows`` of the cache, or one that grows; a ``window`` in which it slides; ``bits`` of its integers."""
+
+    rows: int | str
+    window: int = 0
+    bits: int = 0
+
+    @property
+    def dtype(self) -> type:
+        return np.uint8 if self.bits else np.float32
+
+    @property
+    def width(self) -> int:
+        """Of the elements of a row of one head."""
+        return SIZE * self.bits // 8 if self.bits else SIZE
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        slides = {"local_window_size": self.window, "sliding_window_cache": 1} if self.window else {}
+        kinds = dict.fromkeys(("k_quant_type", "v_quant_type"), "PER_TENSOR")
+        return slides | (kinds | {"kv_cache_bit_width": self.bits} if self.bits else {})
+
+
+CACHES = {
+    "cache of a fixed size": Cache(ROOM),
+    "cache that grows": Cache("past"),
+    "cache of 4 bits": Cache(ROOM, bits=4),
+    "cache that slides": Cache(10, window=6),
+    "cache of 4 bits that slides": Cache(10, window=6, bits=4),
+}
 
 
 class Decoder:
     """Collects the nodes and constants of the model."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.rng = np.random.default_rng(0)
@@ -55,7 +90,10 @@ class Decoder:
         parts = [self.product(normed, f"{i}.{n}", WIDTH, heads * SIZE) for n, heads in widths]
         cache = [f"past.{i}.key", f"past.{i}.value", "last", "total", "cos", "sin"]
         made = [f"{i}.attended", f"present.{i}.key", f"present.{i}.value"]
-        attrs = {"num_heads": HEADS, "kv_num_heads": KEYS, "do_rotary": 1}
+        if self.cache.bits:
+            step = self.constant(f"{i}.step", np.array([0.6], np.float32))
+            cache += ["", "", "", step, step]
+        attrs = {"num_heads": HEADS, "kv_num_heads": KEYS, "do_rotary": 1, **self.cache.attrs}
         attended = self.node("GroupQueryAttention", [*parts, *cache], *made, domain=MICROSOFT, **attrs)
         out = self.product(attended, f"{i}.out", HEADS * SIZE, WIDTH)
         scale = self.constant(f"{i}.norm2", self.rng.uniform(0.5, 1.5, WIDTH).astype(np.float32))
@@ -66,8 +104,10 @@ class Decoder:
         gated = self.node("Mul", [self.node("Mul", [gate, half], f"{i}.silu"), up], f"{i}.gated")
         return self.node("Add", [f"{i}.sum", self.product(gated, f"{i}.down", INNER, WIDTH)], f"{i}.result")
 
-    def model(self, past: int | str) -> onnx.ModelProto:
-        """With a cache of so many rows, or one that grows."""
+    def model(self) -> onnx.ModelProto:
+        """Ids of tokens, the mask of all so far and the caches; logits and the caches after them."""
+        rows, kind = self.cache.rows, helper.np_dtype_to_tensor_dtype(np.dtype(self.cache.dtype))
+        after = "after" if isinstance(rows, str) else rows
         angles = np.arange(64)[:, None] / 100 ** (np.arange(SIZE // 2) / (SIZE // 2))
         self.constant("cos", np.cos(angles).astype(np.float32))
         self.constant("sin", np.sin(angles).astype(np.float32))
@@ -87,9 +127,9 @@ class Decoder:
         caches = [f"{i}.{part}" for i in range(LAYERS) for part in ("key", "value")]
         whole, info = TensorProto.INT64, helper.make_tensor_value_info
         inputs = [info("input_ids", whole, [1, "steps"]), info("attention_mask", whole, [1, "total"])]
-        inputs += [info(f"past.{c}", 1, [1, KEYS, past, SIZE]) for c in caches]
+        inputs += [info(f"past.{c}", kind, [1, KEYS, rows, self.cache.width]) for c in caches]
         outputs = [info("logits", 1, [1, "steps", WORDS])]
-        outputs += [info(f"present.{c}", 1, [1, KEYS, ROOM if past == ROOM else "after", SIZE]) for c in caches]
+        outputs += [info(f"present.{c}", kind, [1, KEYS, after, self.cache.width]) for c in caches]
         graph = helper.make_graph(self.nodes, "decoder", inputs, outputs, self.constants)
         opsets = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
@@ -100,13 +140,19 @@ def feeds(tokens: list[int], seen: int, caches: dict[str, np.ndarray]) -> dict[s
 
 
 @new_runtime
-@pytest.mark.parametrize("kind", ["float32", "weight_only_int4"])
-@pytest.mark.parametrize("past", [ROOM, "past"], ids=["cache of a fixed size", "cache that grows"])
-def test_prompt_and_sixteen_tokens(past: int | str, kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        *((name, "float32") for name in CACHES),
+        *((name, "weight_only_int4") for name in ("cache that grows", "cache of 4 bits that slides")),
+    ],
+)
+def test_prompt_and_sixteen_tokens(name: str, kind: str, tmp_path: Path) -> None:
     import onnxruntime as ort
     from ai_edge_litert.interpreter import Interpreter
 
-    model = Decoder().model(past)
+    cache = CACHES[name]
+    model = Decoder(cache).model()
     onnx.save(model, tmp_path / "m.onnx")
     result = convert(tmp_path / "m.onnx", tmp_path / "out", outputs=[kind], verbosity="error")
     assert result.exit_code == 0, [result.check.error, *(file.verdict for file in result.check.files)]
@@ -116,9 +162,10 @@ def test_prompt_and_sixteen_tokens(past: int | str, kind: str, tmp_path: Path) -
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     interpreter = Interpreter(str(result.files[kind]))
     caches = [n.removeprefix("past.") for n in (v.name for v in model.graph.input) if n.startswith("past.")]
-    rows = ROOM if past == ROOM else 1  # LiteRT takes no empty tensor: the cache that grows has a first row
-    start = {f"past.{c}": np.zeros((1, KEYS, rows, SIZE), np.float32) for c in caches}
-    theirs, ours, tokens, seen = start, start, [5, 17, 3, 42, 8], 0 if past == ROOM else 1
+    grows = isinstance(cache.rows, str)
+    rows = 1 if grows else cache.rows  # LiteRT takes no empty tensor: the cache that grows has a first row
+    start = {f"past.{c}": np.zeros((1, KEYS, rows, cache.width), cache.dtype) for c in caches}
+    theirs, ours, tokens, seen = start, start, [5, 17, 3, 42, 8], int(grows)
     for _ in range(STEPS + 1):
         names = [o.name for o in session.get_outputs()]
         wanted = dict(zip(names, session.run(None, feeds(tokens, seen, theirs)), strict=True))

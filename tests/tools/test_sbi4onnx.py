@@ -110,13 +110,14 @@ RESHAPES = [
 
 
 @pytest.mark.parametrize("zero", [0, 1], ids=["", "allowzero"])
-@pytest.mark.parametrize("as_node", [False, True], ids=["initializer", "Constant node"])
+@pytest.mark.parametrize("held", ["", "value", "value_ints"], ids=["initializer", "Constant node", "plain numbers"])
 @pytest.mark.parametrize(("source", "target", "out"), RESHAPES)
-def test_shapes_of_reshape(source: list[int], target: list[int], out: list[int], as_node: bool, zero: int) -> None:
-    held = models.ints("s", *target)
+def test_shapes_of_reshape(source: list[int], target: list[int], out: list[int], held: str, zero: int) -> None:
+    tensor = models.ints("s", *target)
     layer = node("Reshape", ["x", "s"], ["y"], "r", allowzero=zero)
-    nodes = [node("Constant", [], ["s"], "s", value=held), layer] if as_node else [layer]
-    before = one(*nodes, shape=source, out=out, inits=[] if as_node else [held])
+    value = {held: target if held == "value_ints" else tensor}
+    nodes = [node("Constant", [], ["s"], "s", **value), layer] if held else [layer]
+    before = one(*nodes, shape=source, out=out, inits=[] if held else [tensor])
     assert_stacks(before, batched(before), [models.feeds(before, k) for k in range(3)], {"x": 0})
 
 
