@@ -118,7 +118,7 @@ def initializers(graph: GraphLike) -> dict[str, TensorProto]:
 
 
 def constants(graph: GraphLike) -> dict[str, TensorProto]:
-    """Initializers, and the tensors that Constant nodes hold by the name of their output, to be changed where they lie."""
+    """Initializers, and tensors of Constant nodes by the name of their output, to be changed where they lie."""
     found = initializers(graph)
     for node in graph.node:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):

@@ -162,10 +162,11 @@ def test_prompt_and_sixteen_tokens(name: str, kind: str, tmp_path: Path) -> None
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     interpreter = Interpreter(str(result.files[kind]))
     caches = [n.removeprefix("past.") for n in (v.name for v in model.graph.input) if n.startswith("past.")]
-    grows = isinstance(cache.rows, str)
-    rows = 1 if grows else cache.rows  # LiteRT takes no empty tensor: the cache that grows has a first row
+    rows = (
+        1 if isinstance(cache.rows, str) else cache.rows
+    )  # LiteRT takes no empty tensor: one that grows has a first row
     start = {f"past.{c}": np.zeros((1, KEYS, rows, cache.width), cache.dtype) for c in caches}
-    theirs, ours, tokens, seen = start, start, [5, 17, 3, 42, 8], int(grows)
+    theirs, ours, tokens, seen = start, start, [5, 17, 3, 42, 8], int(isinstance(cache.rows, str))
     for _ in range(STEPS + 1):
         names = [o.name for o in session.get_outputs()]
         wanted = dict(zip(names, session.run(None, feeds(tokens, seen, theirs)), strict=True))
