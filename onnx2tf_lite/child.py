@@ -29,7 +29,7 @@ from .interrupts import undisturbed
 
 ALIGNMENT = 64
 BUSY = 10  # times as long as on an idle machine may all take on one that is busy
-INTERVAL = 0.005  # seconds between two looks at what a child holds
+INTERVAL = 0.01  # seconds between two looks at what a child holds
 _Answer = TypeVar("_Answer")
 
 
@@ -172,13 +172,19 @@ def own(process: int | str = "self") -> int:
     A child begins with those of its parent.  It does not begin with the pages of files and of shared memory that its
     parent has touched, so these are no measure of what it may come to hold.
     """
-    return _resident(process, "RssAnon:")
+    _, resident, shared, *_ = _pages(process)
+    return (resident - shared) * mmap.PAGESIZE
 
 
 def held() -> int:
     """Bytes of memory of this process, also those shared with its kin; pages of files (code of libraries, mapped
     weights) do not count: the system takes them back at will."""
-    return _resident("self", "RssAnon:", "RssShmem:")
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            rows = [line.split() for line in file if line.startswith(("RssAnon:", "RssShmem:"))]
+    except OSError:
+        return 0
+    return sum(int(kibibytes) << 10 for _, kibibytes, _ in rows)
 
 
 def computed(process: int) -> float:
@@ -190,16 +196,6 @@ def computed(process: int) -> float:
                 words = file.read().rpartition(b")")[2].split()  # behind the name, which may hold anything
                 ticks.append(int(words[11]) + int(words[12]))
     return max(ticks) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident(process: int | str, *kinds: str) -> int:
-    """What Linux counts of a process."""
-    try:
-        with open(f"/proc/{process}/status", encoding="ascii", errors="replace") as file:
-            rows = [line.split() for line in file if line.startswith(kinds)]
-    except OSError:
-        return 0
-    return sum(int(kibibytes) << 10 for _, kibibytes, _ in rows)
 
 
 def _file() -> int:
@@ -263,11 +259,17 @@ def bound(limits: Limits) -> None:
 
 def allocated(process: int | str = "self") -> int:
     """Bytes of data and stack of a process; 0 where it is gone, or this system does not say."""
+    return _pages(process)[5] * mmap.PAGESIZE
+
+
+def _pages(process: int | str) -> list[int]:
+    """What Linux counts of a process: all its pages, resident ones, those of them of files and shared memory, code,
+    libraries, data and stack, dirty ones."""
     try:
         with open(f"/proc/{process}/statm", encoding="ascii") as file:
-            return int(file.read().split()[5]) * mmap.PAGESIZE
+            return [int(count) for count in file.read().split()]
     except OSError:
-        return 0
+        return [0] * 7
 
 
 def _portable(error: Exception) -> Exception:

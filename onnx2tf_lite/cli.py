@@ -31,6 +31,7 @@ from .errors import ConversionError
 
 if TYPE_CHECKING:
     from .conversion import ConversionResult
+    from .options import Options
 
 
 class _Answer(argparse.Action):
@@ -83,8 +84,7 @@ def run(
     **keywords: object,
 ) -> int:
     """Convert; the exit code.  ``ignored``: what is to be said of options that do nothing."""
-    from .options import resolve
-
+    resolve, convert = _imported()
     try:
         options = replace(resolve(keywords), warnings=tuple(ignored))
     except ConversionError as error:
@@ -92,7 +92,7 @@ def run(
             tell(f"onnx2tf: error: {problem}")
         return 2
     try:
-        return _converter()(input_onnx_file_path, output_folder_path, options=options).exit_code
+        return convert(input_onnx_file_path, output_folder_path, options=options).exit_code
     except ConversionError as error:
         count = len(error.problems)
         tell(f"onnx2tf: not converted, nothing was written: {count} problem{'s' * (count != 1)}")
@@ -103,15 +103,16 @@ def run(
         return 1
 
 
-def _converter() -> Callable[..., ConversionResult]:
-    """Imported without garbage collection: what imports make lives to the end, and visiting it takes 40 ms."""
+def _imported() -> tuple[Callable[..., Options], Callable[..., ConversionResult]]:
+    """Imported without garbage collection: what imports make lives to the end, and visiting it takes 50 ms."""
     gc.disable()
     try:
         from . import convert
+        from .options import resolve
     finally:
         gc.freeze()
         gc.enable()
-    return convert
+    return resolve, convert
 
 
 def make(note: str = "") -> Command:

@@ -94,7 +94,7 @@ class Bench:
         except OverBudget as error:
             self.layers.refused |= dict.fromkeys(self.layers.counterpart.values(), str(error))
             return self.found
-        normal((), 0)  # made here, the children share it
+        normal((), 0), self.reference.parts  # made here, the children share them
         layers = [layer for n in self.layers.counterpart.values() if (layer := self.layers.layer(n))]
         start = spent()
         for group in self.groups(layers):
@@ -200,10 +200,13 @@ class Bench:
             count = max(count, 4)
         if part.turns:
             count = max(count, ROUNDS)
-        few = self.seen[alone.layer.name].size <= FEW * (shape[channel_axis(len(shape), part)] if shape else 1)
-        shut = bool(alone.closed.any())
-        if part.weights and (few or shut):
-            count = max(count, len(SCALES) if part.free or shut else 2)
+        if part.weights and alone.closed.any():
+            return max(count, len(SCALES))
+        channels = shape[channel_axis(len(shape), part)] if shape else 1
+        each = max(self.seen[alone.layer.name].size // max(channels, 1), 1)
+        if part.weights and each <= FEW:  # pairs of sets, as many as make more than that of each channel
+            pairs = FEW // (2 * each) + 1 if part.free else 1
+            count = max(count, min(2 * pairs, len(SCALES)))
         return count
 
     def rounds(self, layers: Sequence[Layer], numbers: Sequence[int]) -> None:

@@ -20,7 +20,7 @@ from . import inputs
 from .alone import Bench
 from .bounds import Bounds, OverBudget
 from .measure import Array
-from .parts import Parts, needs
+from .parts import Parts, inline_all, needs
 from .program import Program
 from .reference import Reference, ReferenceFailed
 from .run import Run
@@ -49,7 +49,7 @@ def _below(
     tensors are in there."""
     below = {number for number, _, _ in target.file.bodies(graph)}
     loops = [target.file.root.Subgraphs(n) for n in sorted(below - known.keys())]
-    model = Parts(whole.reference.source)
+    model = whole.reference.parts
     for node, attribute, body in _bodies(model):
         try:
             if node.op_type != "If":
@@ -115,7 +115,8 @@ def _samples(whole: Samples, model: Parts, body: onnx.GraphProto, given: Mapping
     del proto.graph.input[:], proto.graph.value_info[:]
     for name in read:
         if name in model.weights:
-            model.copy_weight(name, proto.graph)
+            model.refer(name, proto.graph)
+    inline_all(proto, model.folder)
     for name, array in values.items():
         kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         proto.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
@@ -166,7 +167,8 @@ def _first_turn(whole: Samples, model: Parts, node: onnx.NodeProto, body: onnx.G
 
 def _operands(whole: Samples, model: Parts, names: list[str]) -> list[Array]:
     values = _values(whole, [n for n in names if n not in model.weights])
-    weights = {n: onnx.numpy_helper.to_array(model.weights[n], str(model.folder)) for n in names if n not in values}
+    folder = str(model.folder or "")
+    weights = {n: onnx.numpy_helper.to_array(model.weights[n], folder) for n in names if n not in values}
     return [(values | weights)[n] for n in names]
 
 

@@ -14,7 +14,8 @@ def scene(rng: np.random.Generator, height: int, width: int, channels: int) -> n
 
     White noise is no picture: networks amplify it beyond what any picture does, and their rounding errors with it.
     """
-    y, x = np.mgrid[0:height, 0:width] / np.array([max(height - 1, 1), max(width - 1, 1)])[:, None, None] - 0.5
+    y, x = (np.arange(extent) / max(extent - 1, 1) - 0.5 for extent in (height, width))
+    y = y[:, None]
     slopes = rng.uniform(-0.3, 0.3, (2, channels))
     picture = rng.uniform(0.3, 0.7, channels) + y[..., None] * slopes[0] + x[..., None] * slopes[1]
     for number in range(12):

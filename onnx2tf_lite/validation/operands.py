@@ -96,6 +96,17 @@ def normal(shape: tuple[int, ...], seed: int) -> Array:
     return _pool()[start : start + size].reshape(shape).copy()
 
 
+@cache
+def _factors(seed: int, most: float) -> Array:
+    return np.asarray(1 + np.random.default_rng(seed).uniform(-most, most, POOL), np.float32)
+
+
+def factors(size: int, seed: int, most: float) -> Array:
+    """Float32 numbers that differ from 1 by at most as much, from one pool for every ``seed``."""
+    pool = _factors(seed, most)
+    return pool[:size] if size <= POOL else np.resize(pool, size)
+
+
 def turns(seen: Seen, number: int) -> int:
     """How often a loop turns in round ``number``, of an operand that says so."""
     first = int(seen.kept.reshape(-1)[0]) if seen.kept is not None and seen.kept.size else 1

@@ -6,6 +6,7 @@ their operands as inputs of the model, share its weights, and know nothing of ea
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ..model.tensors import inline, is_external, set_base
+from ..model.read import view_model
+from ..model.tensors import inline, is_external, refer, reference, set_base
+from ..model.walk import tensors
 from .operands import TAKES_ANY
 from .tidy import tidy
 
@@ -59,9 +62,10 @@ class ModelPart:
 class Parts:
     """The parts of one model."""
 
-    def __init__(self, source: Path | onnx.ModelProto):
-        self.folder = source.parent if isinstance(source, Path) else Path()
-        self.model = onnx.load(str(source), load_external_data=False) if isinstance(source, Path) else source
+    def __init__(self, source: Path | onnx.ModelProto, folder: Path | None = None):
+        """``folder`` of what a ``source`` that is no file refers to."""
+        self.folder = source.resolve().parent if isinstance(source, Path) else folder
+        self.model = viewed(source) if isinstance(source, Path) else source
         graph = self.model.graph
         self.weights = {t.name: t for t in graph.initializer}
         self.sparse = {t.values.name: t for t in graph.sparse_initializer}
@@ -150,7 +154,7 @@ class Parts:
     def assemble(
         self, parts: Sequence[ModelPart], kinds: Mapping[str, tuple[np.dtype, tuple[int, ...]]]
     ) -> onnx.ModelProto:
-        """The model of the parts.
+        """The model of the parts; weights that lie in files stay there.
 
         Its inputs are called as :meth:`ModelPart.operand` says, its outputs as :func:`result`; ``kinds`` are dtypes and
         shapes of the inputs.
@@ -165,7 +169,7 @@ class Parts:
             if name in self.sparse:
                 graph.sparse_initializer.append(self.sparse[name])
                 continue
-            self.copy_weight(name, graph)
+            self.refer(name, graph)
         for name, (dtype, shape) in kinds.items():
             elem = onnx.helper.np_dtype_to_tensor_dtype(dtype)
             graph.input.append(onnx.helper.make_tensor_value_info(name, elem, shape))
@@ -186,14 +190,28 @@ class Parts:
         tidy(model)
         return model
 
-    def copy_weight(self, name: str, graph: onnx.GraphProto) -> None:
-        """An initializer of another graph, its data with it."""
+    def refer(self, name: str, graph: onnx.GraphProto) -> None:
+        """An initializer of another graph."""
         tensor = graph.initializer.add()
         tensor.CopyFrom(self.weights[name])
         tensor.name = name
-        if is_external(tensor):
-            set_base(tensor, str(self.folder.resolve()))
-            inline(tensor)
+
+
+def viewed(path: Path) -> onnx.ModelProto:
+    """The model, whose large weights stay in their files, for a session that is told the folder of ``path``."""
+    model = view_model(path)
+    for tensor in filter(is_external, tensors(model)):
+        said = reference(tensor)
+        refer(tensor, os.path.relpath(os.path.join(said["basepath"], said["location"]), path.resolve().parent), said)
+    return model
+
+
+def inline_all(model: onnx.ModelProto, folder: Path | None) -> None:
+    """Bring all that lies in files of a ``folder`` into the model."""
+    for tensor in filter(is_external, tensors(model)):
+        if folder is not None:
+            set_base(tensor, str(folder))
+        inline(tensor)
 
 
 def _counts(node: onnx.NodeProto) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ import onnx_graphsurgeon as gs
 from google.protobuf.message import EncodeError
 
 from ..errors import ConversionError, Problem, lacks_memory
-from ..model.read import read_whole, view_model
-from ..model.tensors import is_external, refer, reference
-from ..model.walk import tensors
+from ..model.read import read_whole
 from . import precision, restate
 from .bounds import Bounds, OverBudget
 from .inputs import InputSpec, describe
 from .known_errors import PoolWindow, corrected, masked_outputs, masks_wrongly, windows
+from .operands import factors
+from .parts import Parts, inline_all, viewed
 from .stepwise import Refused, Stepwise
 from .unquantised import CARRIES, unquantise
 
@@ -63,8 +64,8 @@ class Reference:
     ``halves``: it computes in float16 or bfloat16 and is run in float32, as the files are; ``quantised``: it rounds to
     integers, ``integers``: it multiplies bytes; ``masked``: tensors that ONNX Runtime is known to write wrongly;
     ``windows`` of pools; ``restated``: what ONNX Runtime refuses is run in other words; ``inside``: it has operators
-    that round to integers inside, where the files do not.  ``size``: bytes of the constants; ``bounds``: what the check
-    may take.
+    that round to integers inside, where the files do not; ``folder`` of what a ``source`` that is no file refers to.
+    ``size``: bytes of the constants; ``bounds``: what the check may take.
     """
 
     source: Path | onnx.ModelProto
@@ -85,6 +86,12 @@ class Reference:
     inside: bool = False
     size: int = 0
     bounds: Bounds = field(default_factory=Bounds, compare=False)
+    folder: Path | None = None
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The nodes of the model, without its large weights where these lie in files."""
+        return Parts(self.source, self.folder)
 
     @classmethod
     def of(cls, source: Path | onnx.ModelProto, graph: gs.Graph) -> Reference:
@@ -171,20 +178,22 @@ class Reference:
         options.log_severity_level = 4
         for key, value in SESSION.items():
             options.add_session_config_entry(key, value)
-        model: Any = self.source
-        if isinstance(model, Path):
-            folder = str(model.resolve().parent)
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        if folder := self.folder or (self.source.resolve().parent if isinstance(self.source, Path) else None):
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+        return ort.InferenceSession(self._given(names, rounding), options, providers=["CPUExecutionProvider"])
+
+    def _given(self, names: list[str], rounding: str) -> str | bytes:
+        """What ONNX Runtime loads: weights that stay as they are it reads where they lie."""
         if rounding or self.halves or (self.integers and precision.saturates()):
-            model = _serialised(self._model(names, rounding))
-        elif self.restated:
-            restate.restate(message := self._exposed(names, _view))
-            model = _serialised(message)
-        elif isinstance(model, Path) and names == self.outputs:
-            model = str(model)
-        else:
-            model = self._more_outputs(names)
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            return _serialised(self._model(names, rounding))
+        if isinstance(self.source, Path) and names == self.outputs and not self.restated:
+            return str(self.source)
+        if isinstance(self.source, onnx.ModelProto) and not self.restated:
+            return self._more_outputs(self.source, names)
+        model = self._exposed(names, viewed)
+        if self.restated:
+            restate.restate(model)
+        return _serialised(model)
 
     def _model(self, names: list[str], rounding: str) -> onnx.ModelProto:
         """The model with ``names`` as its outputs, in the words that the reference needs."""
@@ -201,15 +210,14 @@ class Reference:
             round_weights(model, rounding)
         return model
 
-    def _more_outputs(self, names: list[str]) -> bytes:
-        """The serialised model with ``names`` as outputs besides its own.
+    def _more_outputs(self, model: onnx.ModelProto, names: list[str]) -> bytes:
+        """The serialised ``model`` with ``names`` as outputs besides its own.
 
-        Protobuf messages are merged by putting one behind the other, so the model itself is not parsed for that.
+        Protobuf messages are merged by putting one behind the other, so the model itself is not copied for that.
         """
         more = onnx.ModelProto()
         more.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in self.outputs)
-        whole = self.source.read_bytes() if isinstance(self.source, Path) else _serialised(self.source)
-        return bytes(whole) + bytes(more.SerializeToString())
+        return _serialised(model) + bytes(more.SerializeToString())
 
     def _exposed(self, names: list[str], read: Callable[[Path], onnx.ModelProto] = read_whole) -> onnx.ModelProto:
         """The model with ``names`` as its outputs."""
@@ -218,6 +226,7 @@ class Reference:
         else:
             model = onnx.ModelProto()
             model.CopyFrom(self.source)
+            inline_all(model, self.folder)
         known = {o.name: o for o in model.graph.output}
         del model.graph.output[:]
         model.graph.output.extend(known.get(n) or onnx.ValueInfoProto(name=n) for n in names)
@@ -247,15 +256,6 @@ class Session:
             raise ReferenceFailed(_line(error)) from error
         named = {name: np.asarray(result) for name, result in zip(self.names, results, strict=True)}
         return corrected(named, self.reference.masked)
-
-
-def _view(path: Path) -> onnx.ModelProto:
-    """The model, whose large weights stay in their files, for a session that is told the folder of ``path``."""
-    model = view_model(path)
-    for tensor in filter(is_external, tensors(model)):
-        said = reference(tensor)
-        refer(tensor, os.path.relpath(os.path.join(said["basepath"], said["location"]), path.resolve().parent), said)
-    return model
 
 
 def _serialised(model: onnx.ModelProto) -> bytes:
@@ -301,8 +301,9 @@ def jitter(array: np.ndarray, seed: int = 0, rounding: str = "") -> np.ndarray:
     """Floats changed at random, each by as much as a ``rounding`` does at most: a unit in the last place of float32, or
     half a one of float16."""
     most = HALF if rounding == "float16" else UNIT
-    noise = np.random.default_rng(seed).uniform(-most, most, array.shape)
-    return (array * (1 + noise)).astype(array.dtype) if array.dtype.kind == "f" else array
+    if array.dtype.kind != "f":
+        return array
+    return (array * factors(array.size, seed, most).reshape(array.shape)).astype(array.dtype, copy=False)
 
 
 def round_weights(model: onnx.ModelProto, kind: str) -> None:

@@ -18,7 +18,7 @@ from .judge import TOLERANCES, Difference, Tolerance, compare
 from .known_errors import unsaid
 from .measure import Array, change, narrow
 from .operands import Seen, draw
-from .parts import ModelPart, Parts, result
+from .parts import ModelPart, result
 from .reference import Reference, ReferenceFailed, Session, jitter
 from .tflite_file import TFLiteFile
 
@@ -87,7 +87,7 @@ class Trial:
         expected = [{x.name: self.values[x.name] for x in layers}]
         self.compare(found, runtimes, (0,), expected)
         if any(d.what for pairs in found.differences.values() for d in pairs.values()):
-            parts = {x.name: p for x in layers if (p := self.part(Parts(self.reference.source), x, True)[0])}
+            parts = {x.name: p for x in layers if (p := self.part(x, True)[0])}
             self.forgive(replace(found, parts=parts), runtimes, (0,), expected)
         return found
 
@@ -130,33 +130,33 @@ class Trial:
 
     def pairs(self, layers: Sequence[Layer]) -> dict[str, tuple[Layer, ModelPart]]:
         """The layers that begin at the same tensors on both sides, if need be after they were made longer."""
-        model, found = Parts(self.reference.source), dict[str, tuple[Layer, ModelPart]]()
+        found = dict[str, tuple[Layer, ModelPart]]()
         for asked in layers:
             layer: Layer | None = asked
             beyond = set[int]()
             for _ in range(LONGER):
                 if layer is None:
                     break
-                part, other = self.part(model, layer)
+                part, other = self.part(layer)
                 if part is not None and not other:
-                    found[layer.name] = layer, replace(part, least=self._least(model, layer, part))
+                    found[layer.name] = layer, replace(part, least=self._least(layer, part))
                     break
                 beyond |= other
                 layer = self.layers.layer(asked.name, beyond)
         return found
 
-    def _least(self, model: Parts, layer: Layer, part: ModelPart) -> int:
+    def _least(self, layer: Layer, part: ModelPart) -> int:
         ends = [self.layers.place(n, self.seen[n].shape) for n in (*part.reads, *layer.reads, layer.name)]
         if not set(part.reads) <= set(layer.reads) or not all(is_order(place) for place in ends):
             return 0
-        return smaller(model, part, self.layers.target.file, layer.segment, self.seen)
+        return smaller(self.reference.parts, part, self.layers.target.file, layer.segment, self.seen)
 
-    def part(self, model: Parts, layer: Layer, seen: bool = False) -> tuple[ModelPart | None, set[int]]:
+    def part(self, layer: Layer, seen: bool = False) -> tuple[ModelPart | None, set[int]]:
         """The layer in the original model, and the tensors at which only the file's begins.
 
         ``seen``: the values of any tensor, also of one that the file's layer does not read, are at hand.
         """
-        boundary = layer.segment.boundary
+        model, boundary = self.reference.parts, layer.segment.boundary
         names = {a for t in boundary for a in self.layers.aliases[t]}
         part = model.part(layer.name, names | model.inputs if seen else names, self.seen)
         if part is None or seen:
@@ -202,9 +202,10 @@ class Trial:
             for n in (*p.reads, *p.measured)
         }
         outputs = [result(k, p.target) for k, p in enumerate(parts)]
-        model = Parts(self.reference.source).assemble(parts, kinds)
+        whole = self.reference.parts
+        model = whole.assemble(parts, kinds)
         masked = frozenset(n for n in outputs if n.partition("/")[2] in self.reference.masked)
-        made = replace(self.reference, source=model, outputs=outputs, notes=[], masked=masked)
+        made = replace(self.reference, source=model, outputs=outputs, notes=[], masked=masked, folder=whole.folder)
         session = made.open(rounding=rounding)
         if made.engine != self.reference.engine and len(parts) > 1:  # the slow one is for that part which is refused
             raise ReferenceFailed(made.notes[-1])
@@ -295,12 +296,10 @@ class Trial:
         if not bad or self.layers.target.kind == "quantised":
             return
         seen = expected[0].get(bad[0]) is self.values.get(bad[0])
-        if not seen:  # those on 16-bit constants had it already
-            bad = [n for n in bad if not self.rounding(found.layers[n])]
         slack = dict[tuple[str, int], float]()
         for rounding in ("", "float16"):
             names = [n for n in bad if self.rounding(found.layers[n]) == rounding]
-            slack |= self.moved(found, names, numbers, expected, seen, rounding) if names else {}
+            slack |= self.moved(found, names, numbers, expected, seen, rounding, JITTERS) if names else {}
         if any(slack.values()):
             parts = {} if seen else {n: found.parts[n] for n in bad}
             again = Outcome({n: found.layers[n] for n in bad}, parts)
@@ -310,11 +309,12 @@ class Trial:
     def halves(
         self, found: Outcome, numbers: Sequence[int], expected: Sequence[Expected]
     ) -> dict[tuple[str, int], float]:
-        """What rounding does to layers on 16-bit constants: nearly all of them need it, so it is not waited for."""
+        """What rounding does to layers on 16-bit constants in one draw: nearly all of them need that, so it is not
+        waited for; few need more, which :meth:`forgive` draws."""
         names = [n for n in found.parts if self.rounding(found.layers[n])]
         if not names or self.layers.target.kind == "quantised":
             return {}
-        return self.moved(found, names, numbers, expected, False, "float16")
+        return self.moved(found, names, numbers, expected, False, "float16", 1)
 
     def rounding(self, layer: Layer) -> str:
         """``float16`` for a layer that reads constants of 16 bits, or what others read too and is made of such."""
@@ -332,6 +332,7 @@ class Trial:
         expected: Sequence[Expected],
         seen: bool,
         rounding: str,
+        draws: int,
     ) -> dict[tuple[str, int], float]:
         """How far each layer of the original model moves when all that it reads is rounded as the file rounds it.
 
@@ -343,9 +344,9 @@ class Trial:
         this size does, since all elements and draws take part; :data:`judge.SLACK` times it is allowed.
         """
         parts = [found.parts[n] for n in names]
-        shaken = self.expected(parts, numbers, range(1, JITTERS + 1), seen, rounding)
+        shaken = self.expected(parts, numbers, range(1, draws + 1), seen, rounding)
         return {
-            (n, number): max(change(e[n], expected[k][n]) for e in shaken[k * JITTERS : (k + 1) * JITTERS])
+            (n, number): max(change(e[n], expected[k][n]) for e in shaken[k * draws : (k + 1) * draws])
             for n in names
             for k, number in enumerate(numbers)
         }

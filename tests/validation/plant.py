@@ -46,6 +46,7 @@ from .kinds import PLANTS
 
 OTHERS = {"attribute": single.attribute, "where": single.where}
 SILERO = "real/silero_vad_16k_op15"
+LIMITS = child.Limits(600, 4 << 30, processor=60)  # of the layers of one error
 
 
 @dataclass
@@ -120,8 +121,10 @@ class Model:
         """Does a changed file make other results of one of the ``layers``, beyond the tolerance?"""
         _ = self.values, self.all_layers  # once, and not in a child
         try:
-            return child.call(lambda: self._effect(TFLiteFile(path, self.reference, self.target.kind), layers))
-        except (child.Died, FileFailed):  # kernels may refuse an attribute, or abort
+            return child.call(
+                lambda: self._effect(TFLiteFile(path, self.reference, self.target.kind), layers), limits=LIMITS
+            )
+        except (child.Died, FileFailed):  # kernels may refuse an attribute, abort, or never end
             return True
 
     def _effect(self, changed: TFLiteFile, layers: set[str]) -> bool:
