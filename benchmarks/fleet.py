@@ -8,7 +8,8 @@ written).  ``overhead`` is what the workers do between first and last result oth
 that time for each worker, less what they spent inside of conversions in it, per model.  ``again`` is the rate at which
 models that are done are passed over.  ``beside its conversion`` is what a worker does for a model (fork, pages that are
 copied because of it, key, latency, devices, record, delivery) in seconds of a processor, less those of ``convert`` in
-this process, which is warm: it does not depend on what else runs on the machine.
+this process, which is warm and has children for the check (a worker has none: it may cost less): it does not depend on
+what else runs on the machine.
 """
 
 from __future__ import annotations

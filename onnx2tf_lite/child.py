@@ -21,8 +21,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from .interrupts import undisturbed
@@ -31,6 +31,9 @@ ALIGNMENT = 64
 BUSY = 10  # times as long as on an idle machine may all take on one that is busy
 INTERVAL = 0.01  # seconds between two looks at what a child holds
 _Answer = TypeVar("_Answer")
+#: Of a process that is begun again where it dies in a :func:`call`: one byte that who begins it sees, in how many of
+#: them it is.  None: the work of a call is done in a child.
+_calls: memoryview | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,13 @@ class Died(Exception):
         super().__init__("did not end within the time that it was given" if self.late else what)
 
 
+def processors() -> int:
+    """How many processors the runtimes of this process may use: as many as OMP_NUM_THREADS says, as it does to other
+    libraries (Dask says 1 to its workers), or those of the machine."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdecimal() and int(said) else os.cpu_count() or 1
+
+
 def can_fork() -> bool:
     """Does this system have processes that begin as copies of others?"""
     return hasattr(os, "fork")
@@ -83,6 +93,7 @@ def fork() -> int:
         pid = os.fork()
         if pid == 0:
             came.clear()  # they are the parent's
+            _expose(None)  # it is not begun again
         elif came:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -94,9 +105,55 @@ def call(function: Callable[[], _Answer], forked: bool = True, limits: Limits | 
     child is not ready within the ``limits``."""
     if not (forked and can_fork()):
         return function()
+    if _calls is not None:
+        return _done_here(function, limits, _calls)
     descriptor = _file()
     with scratch() as folder:
         return _called(function, descriptor, limits, folder)
+
+
+def without_children(calls: memoryview) -> None:
+    """From now on this process does itself what others do in a child: a fork, with the pages that both sides copy after
+    it, costs more than what small models need it for.
+
+    ``calls``: a byte that is shared with another process.  Where this one dies and the byte is not 0, that happened in
+    a :func:`call`: what it did is to be done again, with children.
+    """
+    _expose(calls)
+
+
+def _expose(calls: memoryview | None) -> None:
+    global _calls
+    _calls = calls
+
+
+def _done_here(function: Callable[[], _Answer], limits: Limits | None, calls: memoryview) -> _Answer:
+    """In this process, which dies where a child would."""
+    calls[0] += 1
+    try:
+        with nullcontext() if limits is None else _kept(limits):
+            return function()
+    finally:
+        calls[0] -= 1
+
+
+@contextmanager
+def _kept(limits: Limits) -> Iterator[None]:
+    """This process keeps to ``limits``, and afterwards to what it was held to before."""
+    import resource
+
+    clocks = {signal.ITIMER_REAL: time.monotonic, signal.ITIMER_PROF: time.process_time}
+    before = {timer: (signal.getitimer(timer)[0], clock()) for timer, clock in clocks.items()}
+    data = resource.getrlimit(resource.RLIMIT_DATA)
+    bound(replace(limits, seconds=min(limits.seconds, before[signal.ITIMER_REAL][0] or limits.seconds)))
+    most = os.getpid(), own() + limits.memory, computed(os.getpid()) + limits.thread
+    try:
+        with watched(*most) if limits.counted else nullcontext():
+            yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, data)
+        for timer, (left, begin) in before.items():
+            signal.setitimer(timer, left and max(left - (clocks[timer]() - begin), 1e-6))
 
 
 @contextmanager
@@ -253,8 +310,8 @@ def bound(limits: Limits) -> None:
     if sys.platform == "linux" and not limits.counted:
         import resource
 
-        room, (_, most) = allocated() + limits.memory, resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (room if most == resource.RLIM_INFINITY else min(room, most),) * 2)
+        room, (held, most) = allocated() + limits.memory, resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (room if held == resource.RLIM_INFINITY else min(room, held), most))
 
 
 def allocated(process: int | str = "self") -> int:

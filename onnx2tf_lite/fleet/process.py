@@ -19,12 +19,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..child import Limits, allocated, bound, no_core, scratch
+from ..child import Limits, allocated, bound, no_core, scratch, without_children
 from ..targets import DEVICES
 
 #: What a model needs nearly always, also what is imported late elsewhere: every fork would do it again.  TensorFlow is
@@ -125,47 +125,101 @@ def serve(descriptor: int) -> None:
         except EOFError:
             return
         os.chdir(folder)  # paths are the worker's
-        with scratch() as room:
-            heard = _one(boss, work, limits, room)
-        if not heard:
+        try:
+            with scratch() as room:
+                _Task(boss, work, limits, room).do()
+        except Orphaned:
             os._exit(1)
 
 
-def _one(boss: Connection, work: Work, limits: Limits, folder: str | None) -> bool:
-    """Fork, pass on what the child says, and clean up behind it; False where nobody hears it any more.
+class Orphaned(Exception):
+    """The worker is gone: nobody hears what comes of its work."""
 
-    ``folder``: for the temporary files of the child.
-    """
-    from multiprocessing import Pipe
 
-    ours, theirs = Pipe(duplex=False)
-    board, most = Board(), allocated() + limits.memory
-    pid = os.fork()
-    if pid == 0:
-        tempfile.tempdir = folder
-        _work(theirs, board, work, limits)
-    _lead(pid)
-    theirs.close()
-    deadline = time.monotonic() + limits.seconds + GRACE
-    beyond = ""
-    while not beyond and not (ready := wait([boss, ours], LOOK)):
+@dataclass
+class _Task:
+    """A piece of work, and who is told what comes of it.  ``folder``: for the temporary files of who does it."""
+
+    boss: Connection
+    work: Work
+    limits: Limits
+    folder: str | None
+
+    def __post_init__(self) -> None:
+        self.end = time.monotonic() + self.limits.seconds
+
+    def do(self) -> None:
+        """In a fork; where that dies of what is done in children elsewhere (:func:`..child.without_children`), in
+        another one that has children, in the time that is left.
+
+        :raises Orphaned: the worker is gone.
+        """
+        board = Board()
+        how = self._tried(board, children=False)
+        if how and board.calls[0] and time.monotonic() < self.end:
+            how = self._tried(Board(), children=True)
+        if how:
+            self.boss.send(("died", how))
+
+    def _tried(self, board: Board, children: bool) -> str:
+        """How the fork died; empty where it gave an answer, which is passed on.  Nothing of it is left."""
+        from multiprocessing import Pipe
+
+        ours, theirs = Pipe(duplex=False)
+        most = allocated() + self.limits.memory
+        pid = os.fork()
+        if pid == 0:
+            self._work(theirs, board, children)
+        _lead(pid)
+        theirs.close()
+        beyond = ""
+        while not beyond and not (ready := wait([self.boss, ours], LOOK)):
+            self._tell(board)
+            beyond = self._beyond(pid, most)
+        if not beyond and self.boss in ready:  # nobody speaks now: the worker is gone
+            _end(pid)
+            raise Orphaned
+        answer = None if beyond else _answer(ours)
+        if answer is not None:
+            _kill(pid)
+            self.boss.send(("done", answer[0]))  # before the system has taken back its memory, which takes a while
+            os.waitpid(pid, 0)
+            return ""
+        status = _end(pid, wait_first=not beyond)
+        self._tell(board)
+        return beyond or _how(status, self.limits)
+
+    def _tell(self, board: Board) -> None:
         if stage := board.news():
-            boss.send(("stage", stage))
-        beyond = _beyond(pid, most, deadline, limits)
-    if not beyond and boss in ready:  # nobody speaks now: the worker is gone
-        _end(pid)
-        return False
-    answer = None if beyond else _answer(ours)
-    if answer is not None:
-        _kill(pid)
-        boss.send(("done", answer[0]))  # before the system has taken back its memory, which takes a while
-        os.waitpid(pid, 0)
-        return True
-    status = _end(pid, wait_first=not beyond)
-    if stage := board.news():
-        boss.send(("stage", stage))
-    boss.send(("died", beyond or _how(status, limits)))
-    return True
+            self.boss.send(("stage", stage))
+
+    def _beyond(self, pid: int, most: int) -> str:
+        """Which of its limits a child, or one of its own, is beyond; ``most``: bytes that each may have allocated."""
+        if time.monotonic() > self.end + GRACE:
+            return _late(self.limits)
+        if any(allocated(one) > most for one in family(pid)):
+            from ..validation.bounds import amount
+
+            return f"out of memory: it took more than {amount(self.limits.memory)} (--memory-limit)"
+        return ""
+
+    def _work(self, answer: Connection, board: Board, children: bool) -> NoReturn:
+        """The fork's life."""
+        code = 1
+        try:
+            tempfile.tempdir = self.folder
+            _lead(0)
+            null = os.open(os.devnull, os.O_RDWR)
+            for standard in (0, 1, 2):  # what is to be said goes into the record
+                os.dup2(null, standard)
+            no_core()
+            bound(Limits(max(self.end - time.monotonic(), 1e-3), self.limits.memory + SUDDEN))
+            if not children:
+                without_children(board.calls)
+            answer.send(self.work(board.write))
+            code = 0
+        finally:
+            os._exit(code)
 
 
 def _answer(child: Connection) -> tuple[object] | None:
@@ -178,10 +232,11 @@ def _answer(child: Connection) -> tuple[object] | None:
 
 class Board:
     """The stage that a child is in, in memory that it shares with who watches it: a message for each would cost three
-    processes more than most stages take."""
+    processes more than most stages take.  ``calls``: a byte for :func:`..child.without_children`."""
 
     def __init__(self) -> None:
-        self.shared = mmap.mmap(-1, BOARD)
+        self.shared = mmap.mmap(-1, BOARD + 1)
+        self.calls = memoryview(self.shared)[BOARD:]
         self.known = b""
 
     def write(self, stage: str) -> None:
@@ -217,17 +272,6 @@ def _kill(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def _beyond(pid: int, most: int, deadline: float, limits: Limits) -> str:
-    """Which of its limits a child, or one of its own, is beyond; ``most``: bytes that each may have allocated."""
-    if time.monotonic() > deadline:
-        return _late(limits)
-    if any(allocated(one) > most for one in family(pid)):
-        from ..validation.bounds import amount
-
-        return f"out of memory: it took more than {amount(limits.memory)} (--memory-limit)"
-    return ""
-
-
 def family(process: int) -> list[int]:
     """A process and all below it."""
     found = [process]
@@ -251,19 +295,3 @@ def _how(status: int, limits: Limits) -> str:
         return f"its process ended early, with exit code {os.waitstatus_to_exitcode(status)}"
     killed = " (out of memory?)" if number == signal.SIGKILL else ""
     return f"its process was ended by {signal.Signals(number).name}{killed}"
-
-
-def _work(boss: Connection, board: Board, work: Work, limits: Limits) -> NoReturn:
-    """The child's life."""
-    code = 1
-    try:
-        _lead(0)
-        null = os.open(os.devnull, os.O_RDWR)
-        for standard in (0, 1, 2):  # what is to be said goes into the record
-            os.dup2(null, standard)
-        no_core()
-        bound(replace(limits, memory=limits.memory + SUDDEN))
-        boss.send(work(board.write))
-        code = 0
-    finally:
-        os._exit(code)

@@ -7,7 +7,6 @@ is over.  More memory is not refused: a runtime would fail of that as of a wrong
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,7 +72,7 @@ class Bounds:
             return self._held(function)
         own = TENSORFLOW[0] if tensorflow else 0.0
         own += runs * self.first if self.plain is None else PATIENCE + SLOWER * self.plain
-        wait, processors = min(left, child.BUSY * own), own * (os.cpu_count() or 1)
+        wait, processors = min(left, child.BUSY * own), own * child.processors()
         memory = self.memory + COPIES * self.weights + self.runtimes + room(tensorflow)
         memory -= max(child.held() - self.held, 0)
         limits = child.Limits(wait, memory, processors, counted=True, thread=own)
@@ -130,7 +129,7 @@ class Bounds:
 
 def room(tensorflow: bool) -> int:
     """Bytes that the runtimes of a child take for themselves."""
-    return TENSORFLOW[1] * tensorflow + PER_THREAD * (os.cpu_count() or 1)
+    return TENSORFLOW[1] * tensorflow + PER_THREAD * child.processors()
 
 
 def amount(size: int) -> str:

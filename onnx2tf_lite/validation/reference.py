@@ -18,6 +18,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from google.protobuf.message import EncodeError
 
+from .. import child
 from ..errors import ConversionError, Problem, lacks_memory
 from ..model.read import read_whole
 from . import precision, restate
@@ -176,6 +177,7 @@ class Reference:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
+        options.intra_op_num_threads = child.processors()
         for key, value in SESSION.items():
             options.add_session_config_entry(key, value)
         if folder := self.folder or (self.source.resolve().parent if isinstance(self.source, Path) else None):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -86,9 +85,9 @@ class Run:
             return self.row(name, results[known[name]], sample, symbols, number, runtime)
 
         small = all(sample.expected[n].nbytes <= SMALL for n in there)
-        count = (os.cpu_count() or 1) if small else 1
-        if len(there) == 1:
-            yield there[0], row(there[0])
+        count = child.processors() if small else 1
+        if count == 1 or len(there) == 1:
+            yield from ((name, row(name)) for name in there)
             return
         from concurrent.futures import ThreadPoolExecutor  # takes milliseconds to load
 

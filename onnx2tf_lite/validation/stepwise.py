@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
+from .. import child
 from ..model.walk import sort
 from .known_errors import masks_wrongly, operators
 from .nodes import attribute
@@ -98,6 +99,7 @@ def _runtime(model: ModelProto) -> Any:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
+    options.intra_op_num_threads = child.processors()
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import child
 from ..ir.graph import shifted_bytes
 from ..ir.kinds import KINDS
 from .flatfile import FlatFile, Unreadable
@@ -132,7 +132,7 @@ class TFLiteFile:
     def threads(self) -> int:
         """As many as pay: while others have little to do, each takes a processor to wait for them."""
         plain = self.reference.bounds.plain
-        return 1 if plain is not None and plain < SHORT else os.cpu_count() or 1
+        return 1 if plain is not None and plain < SHORT else child.processors()
 
     def open(self, runtime: str, wanted: Sequence[str]) -> TFLiteRunner:
         """A runner that gives ``wanted`` tensors."""
@@ -214,7 +214,7 @@ class TFLiteRunner:
             engine.allocate_tensors()
             for name, index in self.inputs.items():
                 if feeds[name].size:
-                    engine.set_tensor(index, feeds[name])
+                    engine.set_tensor(index, feeds[name].view(feeds[name].dtype.str))  # no long long, but int64
             engine.invoke()
         except (ValueError, RuntimeError) as error:
             raise FileFailed(f"cannot be run: {one_line(error)}") from error

@@ -16,7 +16,23 @@ import pytest
 
 from onnx2tf_lite.child import Limits
 from onnx2tf_lite.fleet.process import ProcessLost, Warm
-from tests.fleet.works import Tell, abort, answer, break_off, eat, fail, grab, hang, leave, modules, pass_on, stop
+from tests.fleet.works import (
+    Tell,
+    abort,
+    answer,
+    break_off,
+    crash,
+    eat,
+    fail,
+    grab,
+    hang,
+    held,
+    judged,
+    leave,
+    modules,
+    pass_on,
+    stop,
+)
 from tests.validation.models import cnn
 
 ROOMY = Limits(60, 1 << 30)
@@ -76,6 +92,26 @@ def test_a_death_is_the_outcome_and_the_next_model_goes_on(
         warm.run(work, limits, lambda stage: None)
     assert died.value.stage == stage
     assert warm.run(partial(answer, 7), ROOMY, lambda stage: None)[0] == 7
+
+
+def test_what_dies_of_a_check_is_done_again_with_children(warm: Warm, tmp_path: Path) -> None:
+    """Children are dear: the first attempt has none.  What becomes of it is what would have become of it with them."""
+    marker = tmp_path / "attempts"
+    assert "SIGABRT" in warm.run(partial(judged, str(marker)), ROOMY, lambda stage: None)
+    assert marker.read_text().split() == ["True", "False"]
+
+
+def test_what_dies_by_itself_is_not_done_again(warm: Warm, tmp_path: Path) -> None:
+    marker = tmp_path / "attempts"
+    with pytest.raises(ProcessLost, match="SIGABRT"):
+        warm.run(partial(crash, str(marker)), ROOMY, lambda stage: None)
+    assert marker.read_text().split() == ["once"]
+
+
+def test_limits_of_a_call_end_with_it(warm: Warm) -> None:
+    before, inside, after = warm.run(held, ROOMY, lambda stage: None)
+    assert before[:2] == [True, False] and inside[:2] == [True, True] and inside[2] < before[2]
+    assert after == before
 
 
 def test_a_time_out_takes_the_grandchildren_with_it(warm: Warm, tmp_path: Path) -> None:

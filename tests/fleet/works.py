@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -15,7 +16,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from onnx2tf_lite.child import Died, call
+from onnx2tf_lite.child import Died, Limits, call
 from onnx2tf_lite.fleet import made
 
 Tell = Callable[[str], None]
@@ -83,6 +84,41 @@ def pass_on(tell: Tell) -> int:
     with suppress(Died):
         return call(partial(eat, tell))
     return 0
+
+
+def judged(marker: str, tell: Tell) -> str:
+    """What dies in a child is a finding, as in a check; ``marker`` has a line for every attempt, and if the deed was
+    done in the process itself."""
+    own = os.getpid()
+
+    def die() -> None:
+        with open(marker, "a") as file:
+            file.write(f"{os.getpid() == own}\n")
+        os.abort()
+
+    try:
+        call(die)
+    except Died as death:
+        return str(death)
+    return "nothing"
+
+
+def crash(marker: str, tell: Tell) -> None:
+    """Outside of every call, after one."""
+    call(os.getpid)
+    with open(marker, "a") as file:
+        file.write("once\n")
+    os.abort()
+
+
+def held(tell: Tell) -> list[object]:
+    """What a process is held to before, in and after a call with limits."""
+
+    def now() -> list[object]:
+        timers = [signal.getitimer(timer)[0] > 0 for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF)]
+        return [*timers, resource.getrlimit(resource.RLIMIT_DATA)[0]]
+
+    return [now(), call(now, limits=Limits(50, 1 << 28, 50)), now()]
 
 
 def fail(tell: Tell) -> None:
