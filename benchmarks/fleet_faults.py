@@ -79,7 +79,6 @@ class Cluster:
     def start(self) -> None:
         dask = [sys.executable, "-m", "distributed.cli.dask_"]
         settings = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
-        settings |= {"DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0"}
         port = self.address.rpartition(":")[2]
         command = [*dask[:2], f"{dask[2]}scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"]
         self.scheduler = subprocess.Popen(command, env=os.environ | settings, **QUIET)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 #: Of a cluster of our own; the docs say how a scheduler that is started by hand gets the same.
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,  # what was on a worker that died is tried again by us, see run
-    "distributed.scheduler.worker-saturation": 1.0,  # and that is little more than what it runs
     "distributed.scheduler.work-stealing": False,  # of what nobody holds
     "distributed.worker.daemon": False,
     "distributed.admin.log-length": 100,

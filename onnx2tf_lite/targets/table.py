@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 
 from .node import ABSENT, WORDS, Node
 
@@ -49,9 +49,8 @@ class Signature:
         wanted = tuple(given.split(","))
         return cls(wanted, tuple(made.split(",")) if made else wanted[:1])
 
-    def __call__(self, node: Node) -> bool:
-        """True where it is that of ``node``."""
-        given, made = node.types
+    def __call__(self, given: tuple[str, ...], made: tuple[str, ...]) -> bool:
+        """True where it is that of operands and results of these types."""
         return _match(self.given, given) and _match(self.made, made)
 
 
@@ -71,12 +70,7 @@ class Kernel:
 
     def takes(self, node: Node) -> bool:
         """True where one of the signatures is that of ``node``."""
-        return not self.types or any(fits(node) for fits in self._signatures)
-
-    @cached_property
-    def _signatures(self) -> list[Signature]:
-        """Read once: every operator of every file is held against them."""
-        return [Signature.read(text) for text in self.types.split()]
+        return not self.types or _taken(self.types, *node.types)
 
 
 @dataclass(frozen=True)
@@ -127,6 +121,17 @@ class Device:
 def rows(*given: Kernel) -> dict[str, Kernel]:
     """Rows by operator; a row of several (``ABS|NEG``) stands for each."""
     return {name: Kernel(name, r.types, r.facts, r.source, r.fatal) for r in given for name in r.operator.split("|")}
+
+
+@cache
+def _signatures(types: str) -> list[Signature]:
+    return [Signature.read(text) for text in types.split()]
+
+
+@cache
+def _taken(types: str, given: tuple[str, ...], made: tuple[str, ...]) -> bool:
+    """Is one of the signatures that of these types?  Most operators of a file are like others of it."""
+    return any(fits(given, made) for fits in _signatures(types))
 
 
 def _match(wanted: tuple[str, ...], found: tuple[str, ...]) -> bool:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -30,13 +31,14 @@ from tests.fleet.works import (
     judged,
     leave,
     modules,
+    own_id,
     pass_on,
     stop,
 )
 from tests.validation.models import cnn
 
-ROOMY = Limits(60, 1 << 30)
-SMALL = Limits(60, 1 << 28)
+ROOMY = Limits(3600, 1 << 30)
+SMALL = Limits(3600, 1 << 28)
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +49,11 @@ def warm() -> Iterator[Warm]:
 
 
 def gone(pid: int) -> bool:
-    """The process is not there, or has ended and was not asked how."""
-    for _ in range(100):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.05)
-    return False
+    """The process is not there, or has ended and was not asked how; waits for that."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.05)
+    return True
 
 
 def test_an_answer_from_a_fork_that_is_warm(warm: Warm) -> None:
@@ -115,10 +113,12 @@ def test_limits_of_a_call_end_with_it(warm: Warm) -> None:
 
 
 def test_a_time_out_takes_the_grandchildren_with_it(warm: Warm, tmp_path: Path) -> None:
-    marker = tmp_path / "pid"
-    with pytest.raises(ProcessLost, match="did not end within 3 s, in stage 'lower'"):
-        warm.run(partial(hang, str(marker)), Limits(3, 1 << 30), lambda stage: None)
-    assert gone(int(marker.read_text()))
+    marker, seconds = tmp_path / "pid", 1
+    while not (marker.exists() and marker.read_text()):  # on a busy machine it does not come so far
+        seconds *= 3
+        with pytest.raises(ProcessLost, match=f"did not end within {seconds} s") as lost:
+            warm.run(partial(hang, str(marker)), Limits(seconds, 1 << 30), lambda stage: None)
+    assert lost.value.stage == "lower" and gone(int(marker.read_text()))
 
 
 def test_a_stopped_process_is_ended_too(warm: Warm) -> None:
@@ -129,10 +129,12 @@ def test_a_stopped_process_is_ended_too(warm: Warm) -> None:
 
 
 def test_a_killed_warm_process_is_said(tmp_path: Path) -> None:
-    warm = Warm()
+    """At once, and what it was doing ends."""
+    warm, marker = Warm(), tmp_path / "pid"
     with pytest.raises(ProcessLost, match="its process was killed"):
-        warm.run(partial(hang, str(tmp_path / "pid")), ROOMY, lambda stage: os.kill(warm.process.pid, signal.SIGKILL))
+        warm.run(partial(own_id, str(marker)), ROOMY, lambda stage: os.kill(warm.process.pid, signal.SIGKILL))
     warm.close()
+    assert gone(int(marker.read_text()))
 
 
 def test_all_ends_with_the_worker(tmp_path: Path) -> None:

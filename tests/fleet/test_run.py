@@ -79,6 +79,21 @@ def processes(text: str) -> list[int]:
     return found
 
 
+def workers() -> list[int]:
+    """Those of a cluster of our own."""
+    return processes("multiprocessing.spawn")
+
+
+def kill_a_worker() -> int:
+    """And wait until it is gone and another one is in its place, however long that takes: nothing is given to a dying
+    one."""
+    killed, count = workers()[0], len(workers())
+    os.kill(killed, signal.SIGKILL)
+    while killed in (now := workers()) or len(now) < count:
+        time.sleep(0.1)
+    return killed
+
+
 def _parent(pid: int) -> int:
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -94,8 +109,7 @@ def test_a_worker_that_is_killed_costs_nothing_and_the_faults_of_models_are_thei
     onnx.save(proto, "models/pipe.onnx", save_as_external_data=True, location="never.bin", size_threshold=0)
     Path("models/never.bin").unlink()
     os.mkfifo("models/never.bin")  # whoever opens it waits for a writer
-    watch = Watch(2, lambda: os.kill(processes("multiprocessing.spawn")[0], signal.SIGKILL))
-    fleet = convert_many(["models"], "out", options=LIGHT, workers=2, timeout=30, view=watch)
+    fleet = convert_many(["models"], "out", options=LIGHT, workers=2, view=(watch := Watch(2, kill_a_worker)))
     found = {name: record["status"] for name, record in fleet.records.items()}
     assert found.pop("broken") == "refused"
     assert found.pop("pipe") == "refused"
@@ -105,7 +119,7 @@ def test_a_worker_that_is_killed_costs_nothing_and_the_faults_of_models_are_thei
     assert {p.parent.name for p in Path("out").glob("*/*_float32.tflite")} == set(found)
 
     before = {p: p.stat().st_mtime_ns for p in Path("out").glob("m*/*")}
-    again = convert_many(["models"], "out", options=LIGHT, workers=2, timeout=30)
+    again = convert_many(["models"], "out", options=LIGHT, workers=2)
     assert {name for name, record in again.records.items() if record.get("again")} >= {*found, "broken"}
     assert {p: p.stat().st_mtime_ns for p in Path("out").glob("m*/*")} == before
     assert "Nothing has changed" in Path("out/index.html").read_text()
@@ -119,21 +133,24 @@ def test_workers_that_die_again_and_again_take_nothing_with_them() -> None:
         def done(self, record: Mapping[str, Any]) -> None:
             super().done(record)
             if len(self.records) in (1, 3, 4):
-                killed.append(processes("multiprocessing.spawn")[0])
-                os.kill(killed[-1], signal.SIGKILL)
+                killed.append(kill_a_worker())
 
     fleet = convert_many(["models"], "out", options=LIGHT, workers=1, view=Killer())
     assert fleet.ok and len(fleet.records) == COUNT and len(set(killed)) == 3
 
 
 def test_an_interrupt_loses_what_was_running_alone() -> None:
+    """What has a record is not made again; the worker may be ahead of who is told."""
+
     def interrupt() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         convert_many(["models"], "out", options=LIGHT, workers=1, view=Watch(3, interrupt))
+    while workers():  # one that still ends could still write
+        time.sleep(0.1)
     done = {json.loads(p.read_text())["name"] for p in Path("out").glob("*/fleet.json")}
-    assert 3 <= len(done) <= 4
+    assert len(done) >= 3
     fleet = convert_many(["models"], "out", options=LIGHT, workers=1)
     assert fleet.ok and {n for n, r in fleet.records.items() if r.get("again")} == done
 
@@ -202,24 +219,31 @@ def stop(running: list[subprocess.Popen[bytes]]) -> None:
     for process in reversed(running):
         process.terminate()
     for process in running:
-        process.wait(timeout=30)
+        process.wait()
 
 
 @pytest.fixture
-def held() -> Iterator[list[subprocess.Popen[bytes]]]:
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """For what :func:`cluster` starts; it is waited for as long as a busy machine takes."""
+    monkeypatch.setattr("onnx2tf_lite.fleet.cluster.SECONDS", 3600)
+    monkeypatch.setattr("onnx2tf_lite.fleet.run.PATIENCE", 3600)
     running: list[subprocess.Popen[bytes]] = []
     yield running
     stop(running)
 
 
+def test_an_address_without_a_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnx2tf_lite.fleet.cluster.SECONDS", 1)
+    with pytest.raises(ToolError, match="no scheduler at tcp"):
+        convert_many(["models"], "out", scheduler="tcp://127.0.0.1:9")
+
+
 def test_what_fits_is_said_by_the_workers(port: int, held: list[subprocess.Popen[bytes]]) -> None:
     """And a large model goes alone there, on a machine that has a worker."""
     address = f"tcp://127.0.0.1:{port}"
-    with pytest.raises(ToolError, match="no scheduler at tcp"):
-        convert_many(["models"], "out", scheduler="tcp://127.0.0.1:9")
     held += cluster(port, "--memory-limit", "2GiB")
     with connected(Capacity(address)) as client:
-        client.wait_for_workers(1, timeout=60)
+        client.wait_for_workers(1)
     assert Capacity(address).room() == Room(2 << 30, 2 << 30)
     assert Capacity(address, memory_limit=9 << 20).room() == Room(9 << 20, 2 << 30)
     plan = planned(["models/m0.onnx", "models/m1.onnx"], None, LIGHT, Capacity(address, memory_limit=9 << 20))

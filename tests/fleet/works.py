@@ -48,9 +48,15 @@ def break_off(tell: Tell) -> None:
 def hang(marker: str, tell: Tell) -> None:
     """With a child of its own, as a check has."""
     tell("lower")
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     Path(marker).write_text(str(child.pid))
-    time.sleep(60)
+    time.sleep(3600)
+
+
+def own_id(marker: str, tell: Tell) -> None:
+    Path(marker).write_text(str(os.getpid()))
+    tell("lower")
+    time.sleep(3600)
 
 
 def stop(tell: Tell) -> None:
@@ -65,12 +71,13 @@ def modules(model: str, folder: str, tell: Tell) -> list[str]:
 
 
 def eat(tell: Tell) -> int:
-    """Piece by piece, as a conversion does; what would be refused is not an error of its own."""
+    """Piece by piece, as a conversion does, until somebody looks; what would be refused is not an error of its own."""
     held: list[bytes] = []
     with suppress(MemoryError):
         while len(held) < 3000:
             held.append(b"x" * (1 << 20))
             time.sleep(1e-4)
+    time.sleep(3600)
     return len(held)
 
 
