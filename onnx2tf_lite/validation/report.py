@@ -248,7 +248,7 @@ class FileReport:
     def verdict(self) -> str:
         """One line."""
         if self.error:
-            return f"{self.path}: {self.error}"
+            return "; ".join([f"{self.path}: {self.error}", *filter(None, [self.blame])])
         rows, bad = self.rows, self.first_divergence
         if not rows:
             return f"{self.path}: no tensor of the file could be matched with one of the model"

@@ -54,7 +54,8 @@ class Verdict:
         self.error = ""
         self.coverage: Coverage | None = None
         self.noise, self.rounded_inside = 0.0, math.inf  # see FileReport
-        self.inner: dict[str, tuple[Reference, Alone]] = {}  # layers of branches that are wrong
+        self.refused = False  # by a runtime
+        self.inner: dict[str, tuple[Reference, Alone]] = {}  # see blame_alone
         self.seconds: dict[str, float] = {}
 
     def report(self) -> FileReport:
@@ -95,7 +96,7 @@ class Verdict:
         """True where every layer was compared."""
         self.compare(self.layers if layers else self.outputs)
         if self.error:
-            return layers
+            return (self.refused and self.look_inside()) or layers
         alone = self.each_alone()
         wrong = bool(self.inner) or any(a.difference.what for a in alone.values())
         asked = layers
@@ -106,8 +107,18 @@ class Verdict:
             self.blame(alone)
             self.draw()
             self.explain()
-            self.blame_branches()
+            self.blame_alone()
         return layers and (asked or wrong or not self.carried)
+
+    def look_inside(self) -> bool:
+        """Find the layers that are wrong on their own in a file that does not run from end to end, as where a result
+        has another shape than the next operator takes; True where there are any."""
+        if not isinstance(self.target, TFLiteFile) or not self.inside:
+            return False
+        found = self.each_alone()
+        self.inner |= {n: (self.reference, a) for n, a in found.items() if a.difference.what}
+        self.blame_alone()
+        return bool(self.inner)
 
     def beside_rounding(self) -> None:
         """The outputs beside those that ONNX Runtime makes where it rounds to integers inside of operators, whose
@@ -210,13 +221,14 @@ class Verdict:
             most = max([most, *(quantised.share_of_range(array, step) for array, step in values)])
         return most
 
-    def blame_branches(self) -> None:
-        """Layers inside branches that are wrong: end to end nothing is known of them."""
+    def blame_alone(self) -> None:
+        """Layers that are wrong on their own, of which end to end nothing is known: those inside branches, and all
+        where the file does not run."""
         for name, (reference, found) in self.inner.items():
             node, op = reference.nodes[name]
             self.rows[name] = Row(node, op, name, (), (), None, "float32", Difference(), found.runtime,
                                   alone=found.difference, role=INTRODUCES, covers=(node,))  # fmt: skip
-            self.layers.append(name)
+            self.layers += [name] if name not in self.layers else []
 
     @property
     def integers(self) -> Integers | None:
@@ -295,7 +307,7 @@ class Verdict:
         """The rows of one child."""
         found = self.call(lambda: self.run.rows(runtimes, names))
         self.unmatched |= found.unmatched
-        self.error = found.failed or self.error
+        self.error, self.refused = found.failed or self.error, self.refused or bool(found.failed)
         for runtime, took in found.seconds.items():
             self.seconds[runtime] = self.seconds.get(runtime, 0.0) + took
         for row in found.rows:

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from onnx2tf_lite import convert
+from onnx2tf_lite.validation import check
 from tests.models import golden
 
+from .editor import Editor
 from .kinds import PLANTS
+from .models import model
 from .plant import Model, plant
 
 COMMITTED = ("exports/vit.ts13", "exports/fpn_bilinear.dynamo", "exports/mini_detr.dynamo")
@@ -50,6 +54,22 @@ def test_blame(entry: golden.Model, kind: str, models: dict[str, Model], tmp_pat
     assert outcome is not None and outcome.seen
     assert outcome.blamed == outcome.expected, outcome.verdict
     assert "introduces" in outcome.verdict
+
+
+def test_a_layer_is_blamed_in_a_file_that_does_not_run(tmp_path: Path) -> None:
+    """Its result has another shape than the next operator takes."""
+    text = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
+      a = Conv<pads = [1,1,1,1]>(x, w1)  b = Conv<pads = [1,1,1,1]>(a, w2)
+      r = Relu(b)  s = Add(a, r)  y = Conv(s, w3)
+    }"""
+    source = model(text, w1=(4, 4, 3, 3), w2=(4, 4, 3, 3), w3=(4, 4, 1, 1))
+    path = convert(onnx_graph=source, output_folder_path=tmp_path, outputs=["float32"], non_verbose=True).files
+    edit = Editor(path["float32"])
+    edit.graph.operators[edit.indices("CONV_2D")[1]].builtinOptions.strideW = 2
+    (file,) = check(source, edit.save(tmp_path / "bent.tflite"), layers=False).files
+    assert "cannot be run" in file.error and not file.ok
+    assert [row.tensor for row in file.culprits] == ["r"]
+    assert "introduces" in file.verdict
 
 
 def test_every_kind_is_planted_somewhere() -> None:
