@@ -16,8 +16,10 @@ import numpy as np
 from ..ir.graph import Quant
 from ..ir.lattices import BITS, integers
 from . import scales
+from .recipes import I16
 
 LARGEST_BLOCK, SMALLEST_BLOCK = 32, 16  # weights; with fewer the scales take as much room as they save
+WIDE = 16  # bits of what is worth more than 8
 LEAST = 18.0  # dB of the weights themselves, below which 4 bits are too few for them
 
 
@@ -38,6 +40,8 @@ class WeightForm:
             return self.known
         if self.bits == BITS:
             return scales.of_few_bits(self.laid_out(weights), self.axis or 0, BITS)
+        if self.bits == WIDE:
+            return scales.of_range(float(weights.min()), float(weights.max()), I16)
         return scales.of_weights(self.laid_out(weights), self.axis)
 
     def laid_out(self, weights: np.ndarray) -> np.ndarray:

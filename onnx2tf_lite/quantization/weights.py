@@ -14,12 +14,13 @@ from ..ir.graph import Graph, Op, Quant, Value, constant, current_graph
 from ..ir.lattices import BITS, had_few_bits
 from ..ir.traits import Int8
 from . import blocks, rounding
-from .blocks import WeightForm
-from .recipes import I8, Recipe
+from .blocks import WIDE, WeightForm
+from .recipes import Recipe
 from .rounding import Moments
 
 Known = Mapping[str, Moments]
 NOTHING: Known = MappingProxyType({})
+SHARE = 1 / 8  # of all weights, below which a table has 16 bits: what it is off reaches whatever reads it, undivided
 SMALL = 1024  # elements from which a constant is worth the DEQUANTIZE, as LiteRT's own quantisers have it
 
 
@@ -35,10 +36,12 @@ def quantise_weights(
     forms: dict[str, list[str]] = {}
     parts = [*parts]
     kept = recipe.bits == BITS and any(_had_few_bits(op) for part in parts for op in part.ops)
+    few = SHARE * sum(_size(op, recipe) for part in parts for op in part.ops)
     for part in parts:
         for op in rewrite.walk(part):
             place = _place(op, recipe)
-            form = _form(op, place, recipe, per_channel) if place is not None else None
+            small = op.kind.weights is None and _size(op, recipe) < few
+            form = _form(op, place, recipe, per_channel, small) if place is not None else None
             if place is not None and form is not None and (form.known or not kept):
                 _store(op, place, form, recipe.hybrid, moments.get(op.outputs[0].name))
                 forms.setdefault(form.said, []).append(op.origin.node if op.origin else op.outputs[0].name)
@@ -62,8 +65,16 @@ def _place(op: Op, recipe: Recipe) -> int | None:
     return place if weights.data.size >= SMALL else None
 
 
-def _form(op: Op, place: int, recipe: Recipe, per_channel: bool) -> WeightForm:
-    """Tables have a row for each element that is picked."""
+def _size(op: Op, recipe: Recipe) -> int:
+    """Of its weights, if they are worth it."""
+    place = _place(op, recipe)
+    return 0 if place is None else op.inputs[place].data.size  # type: ignore[union-attr]
+
+
+def _form(op: Op, place: int, recipe: Recipe, per_channel: bool, small: bool) -> WeightForm:
+    """Tables have a row for each element that is picked; ``small`` ones are worth more bits."""
+    if small:
+        return WeightForm(f"int{WIDE} (a small table)", WIDE)
     data = op.inputs[place].data  # type: ignore[union-attr]
     assert data is not None
     axis = 0 if op.kind.weights is None else op.kind.weights.outputs
@@ -82,7 +93,7 @@ def _store(op: Op, place: int, form: WeightForm, hybrid: bool, moments: Moments 
         if bias is None or bias.data is not None:
             before = 0.0 if bias is None else bias.data
             op.inputs[2:] = [constant((before - error).astype(np.float32), name=f"{weights.name}_bias")]
-    stored = constant(quant.stored(form.laid_out(data)), I8, weights.name, quant)
+    stored = constant(quant.stored(form.laid_out(data)), quant.dtype, weights.name, quant)
     op.inputs[place] = stored if hybrid else _expanded(stored, quant, weights)
 
 

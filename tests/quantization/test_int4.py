@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -115,6 +116,20 @@ def test_a_table_is_in_blocks_too(tmp_path: Path) -> None:
     result = quiet(model(text, table=table), tmp_path, ["weight_only_int4"])
     assert result.exit_code == 0 and FlatFile(result.files["weight_only_int4"]).has_int4
     assert result.report["quantisation"]["int4 weights"] == {"int4 in blocks of 32": ["Gather_0"]}
+
+
+@pytest.mark.parametrize("kind", ["weight_only_int8", "weight_only_int4"])
+@pytest.mark.parametrize("width, fine", [(512, True), (64, False)], ids=["small", "large"])
+def test_a_small_table_has_16_bits(width: int, fine: bool, kind: str, tmp_path: Path) -> None:
+    """What it is off reaches its readers as it is: so a table that is little of all weights is stored finely."""
+    table = normal(50, 32)
+    text = f"g (int64[3] x) => (float[3,32] t, float[3,{width}] y) {{ t = Gather(table, x) y = MatMul(t, w) }}"
+    result = quiet(model(text, table=table, w=normal(32, width)), tmp_path, [kind])
+    assert result.exit_code == 0
+    runner = Interpreter(model_path=str(result.files[kind])).get_signature_runner()
+    got = runner(x=np.array([0, 7, 49]))["t"]
+    step = 2 * np.abs(table).max() / (1 << 16)
+    assert (np.abs(got - table[[0, 7, 49]]).max() <= step) == fine
 
 
 def test_the_file_is_smaller(tmp_path: Path) -> None:
