@@ -105,7 +105,7 @@ def calibrate(
             spreads[value].count(runner.read(value))
         for op in linear:
             x = runner.read(op.inputs[0])  # type: ignore[arg-type]
-            found.moments[op.outputs[0].name].add(operands(op, x, share, rng))
+            found.moments[op.outputs[0].name].take(operands(op, x, share, rng), number, found.samples)
     found.spreads = {v.name: s for v, s in spreads.items() if s.seen}
     return found
 

@@ -11,6 +11,7 @@ The engine has it for fully connected layers alone, on its own calibration.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,18 +20,37 @@ from ..ir.graph import Op, Quant
 
 MOST = 2304  # weights of a result beyond which its second moments take too long to invert
 DAMPING = 0.01  # of their mean, against directions that were not seen
+KEPT = 4  # every which sample is kept to judge rounding by, where there are fewer windows than weights
 PATCHES = 4096  # windows that are looked at, over all samples
 
 
 @dataclass
 class Moments:
     """Of the operands of a linear operation: sums of ``second`` [group, weight, weight] and ``first`` [group, weight]
-    powers over ``count`` windows; ``rounded``: what came of them, by the scales."""
+    powers over ``count`` windows; ``kept``: windows [group, window, weight] of other samples, by which it is judged
+    whether so few say anything; ``rounded``: what came of them, by the scales."""
 
     second: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0)))
     first: np.ndarray = field(default_factory=lambda: np.zeros(0))
     count: int = 0
+    kept: list[np.ndarray] = field(default_factory=list)
     rounded: dict[bytes, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def take(self, rows: np.ndarray, number: int, samples: int) -> None:
+        """Operands [group, window, weight] of a sample, by its number of all."""
+        few = rows.shape[1] * samples < rows.shape[2]
+        if few and number % KEPT == 0:
+            self.kept.append(rows)
+        else:
+            self.add(rows)
+
+    @property
+    def whole(self) -> Moments:
+        """With what was kept."""
+        found = Moments(self.second.copy(), self.first.copy(), self.count)
+        for rows in self.kept:
+            found.add(rows)
+        return found
 
     def add(self, rows: np.ndarray) -> None:
         """Operands [group, window, weight]."""
@@ -44,8 +64,8 @@ class Moments:
 
     @property
     def known(self) -> bool:
-        """True where there were enough windows to say which weights go together."""
-        return 0 < int(self.second.shape[-1]) <= self.count
+        """True where there were enough windows to say which weights go together, or others to judge that by."""
+        return self.count > 0 and (int(self.second.shape[-1]) <= self.count or bool(self.kept))
 
 
 def is_known(op: Op) -> bool:
@@ -102,21 +122,32 @@ def _windows(op: Op, x: np.ndarray, count: int, rng: np.random.Generator) -> np.
     weights = op.inputs[1]
     assert weights is not None and weights.data is not None
     kernel, strides, dilations = weights.data.shape[1:3], op.attrs["strides"], op.attrs.get("dilations", (1, 1))
-    padded, places = x, []
+    padded, corners, extents = x, [], []
     for axis, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True), start=1):
         reach = (k - 1) * d + 1
         extent = -(-x.shape[axis] // s) if op.attrs["padding"] == "SAME" else (x.shape[axis] - reach) // s + 1
         lack = max((extent - 1) * s + reach - x.shape[axis], 0)
         pads = [(lack // 2, lack - lack // 2) if i == axis else (0, 0) for i in range(4)]
         padded = np.pad(padded, pads) if lack else padded
-        places.append((rng.integers(0, extent, count) * s)[:, None] + np.arange(k) * d)
-    batch = rng.integers(0, x.shape[0], count)[:, None, None]
-    windows = padded[batch, places[0][:, :, None], places[1][:, None, :]]  # [count, height, width, channels]
+        extents.append(extent)
+        corners.append((s, np.arange(k) * d))
+    *at, batch = _places((*extents, x.shape[0]), count, rng)
+    rows, columns = ((p * s)[:, None] + reach for p, (s, reach) in zip(at, corners, strict=True))
+    windows = padded[batch[:, None, None], rows[:, :, None], columns[:, None, :]]  # [count, height, width, channels]
+    count = len(batch)
     if _depthwise(op):
         return np.asarray(windows.transpose(3, 0, 1, 2).reshape(x.shape[3], count, -1))
     groups = _groups(op)
     apart = windows.reshape(*windows.shape[:3], groups, -1)
     return np.asarray(apart.transpose(3, 0, 1, 2, 4).reshape(groups, count, -1))
+
+
+def _places(extents: tuple[int, ...], count: int, rng: np.random.Generator) -> Sequence[np.ndarray]:
+    """Indices along each of ``extents``, of ``count`` places at random; of every one where there are no more."""
+    total = math.prod(extents)
+    if total <= count:
+        return np.unravel_index(np.arange(total), extents)
+    return [rng.integers(0, extent, count) for extent in extents]
 
 
 def rounded(op: Op, weights: np.ndarray, quant: Quant, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
@@ -132,11 +163,23 @@ def rounded(op: Op, weights: np.ndarray, quant: Quant, moments: Moments) -> tupl
 
 def _rounded(op: Op, weights: np.ndarray, quant: Quant, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
     rows, steps = grouped(op, weights).astype(np.float64), grouped(op, _steps(quant, weights.shape))
-    levels = _spread(rows / steps, moments.second / moments.count, quant.ends[1])
-    error = np.matmul(levels * steps - rows, moments.first[:, :, None] / moments.count)[:, :, 0].reshape(-1)
+    largest = quant.ends[1]
+    levels, error = _fitted(rows, steps, largest, moments)
+    if moments.kept:
+        plain = np.clip(np.round(rows / steps), -largest, largest)
+        seen = np.concatenate(moments.kept, 1).transpose(0, 2, 1)
+        off, off_plain = (np.matmul(found * steps - rows, seen) for found in (levels, plain))
+        serves = np.square(off - error).sum() < np.square(off_plain).sum()
+        levels, error = _fitted(rows, steps, largest, moments.whole) if serves else (plain, np.zeros_like(error))
     form = op.kind.weights
-    results = error if form is not None and not form.scatters else np.zeros(weights.shape[0])
+    results = error.reshape(-1) if form is not None and not form.scatters else np.zeros(weights.shape[0])
     return ungrouped(op, levels * steps, weights.shape).astype(np.float32), results
+
+
+def _fitted(rows: np.ndarray, steps: np.ndarray, largest: int, moments: Moments) -> tuple[np.ndarray, np.ndarray]:
+    """Whole numbers for weights [group, result, weight], and what they add to each result [group, result, 1]."""
+    levels = _spread(rows / steps, moments.second / moments.count, largest)
+    return levels, np.matmul(levels * steps - rows, moments.first[:, :, None] / moments.count)
 
 
 def _steps(quant: Quant, shape: tuple[int, ...]) -> np.ndarray:

@@ -115,6 +115,34 @@ def test_rounding_by_moments_is_better_and_right_on_average() -> None:
     assert np.abs(error(better, shift).mean(0)).max() < 1e-4
 
 
+@pytest.mark.parametrize("mean, serves", [(1.0, True), (0.0, False)], ids=["alike", "by-chance"])
+def test_few_windows_are_believed_where_others_say_the_same(mean: float, serves: bool) -> None:
+    """Rounding by fewer windows than weights fits those alone, unless all are alike."""
+    graph = program(lambda x: b.fully_connected(x, np.random.default_rng(0).normal(size=(16, 256))), (1, 256))
+    (op,) = graph.ops
+    rng = np.random.default_rng(1)
+    samples = (rng.normal(size=(1, 256)) * 4 * mean + rng.normal(size=(12, 256))).astype(np.float32)
+    moments = rounding.Moments()
+    for number, row in enumerate(samples, start=1):
+        moments.take(row[None, None], number, len(samples))
+    assert moments.known and moments.count == 9 and moments.whole.count == 12
+    weights = op.inputs[1].data.astype(np.float32)
+    quant = scales.of_weights(weights, 0)
+    better, shift = rounding.rounded(op, weights, quant, moments)
+    plain = quant.real(quant.stored(weights))
+    assert serves != (np.allclose(better, plain, atol=1e-6) and not shift.any())
+
+
+@pytest.mark.parametrize("extents, count, most", [((3, 3, 1), 50, 9), ((1, 1, 2), 50, 2), ((9, 9, 1), 50, 50)])
+def test_windows_are_counted_once(extents: tuple[int, ...], count: int, most: int) -> None:
+    x = np.arange(np.prod(extents) * 4, dtype=np.float32).reshape(extents[2], *extents[:2], 4)
+    (op,) = program(lambda x: conv(x), x.shape).ops
+    windows = rounding.operands(op, x, count, np.random.default_rng(0))
+    assert windows.shape == (1, most, 36)
+    if most < count:
+        assert len(np.unique(windows[0], axis=0)) == most
+
+
 PREPARED = {
     "square": (lambda x: b.emit("SQUARE", x), (1, 3, 4, 8)),
     "squared-difference": (lambda x: b.squared_difference(x, b.reduce("MEAN", x, (1, 2), True)), (1, 3, 4, 8)),
