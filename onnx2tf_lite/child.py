@@ -207,7 +207,7 @@ def watched(pid: int, most: int, seconds: float = math.inf) -> Iterator[None]:
 
     def watch() -> None:
         while not done.wait(INTERVAL):
-            if own(pid) > most:
+            if _pages(pid)[1] * mmap.PAGESIZE > most and held(pid) > most:  # all that is resident is read sooner
                 os.kill(pid, signal.SIGKILL)
                 return
             if time.monotonic() > until and computed(pid) > seconds:  # before, no thread can have
@@ -233,11 +233,12 @@ def own(process: int | str = "self") -> int:
     return (resident - shared) * mmap.PAGESIZE
 
 
-def held() -> int:
-    """Bytes of memory of this process, also those shared with its kin; pages of files (code of libraries, mapped
-    weights) do not count: the system takes them back at will."""
+def held(process: int) -> int:
+    """Bytes of memory of a process, also of results that came from a child, which it shares with its kin, as far as it
+    has touched them; pages of files (code of libraries, mapped weights) do not count: the system takes them back at
+    will."""
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        with open(f"/proc/{process}/status", encoding="ascii", errors="replace") as file:
             rows = [line.split() for line in file if line.startswith(("RssAnon:", "RssShmem:"))]
     except OSError:
         return 0

@@ -150,7 +150,7 @@ class Bench:
     def groups(self, layers: Sequence[Layer]) -> Iterable[list[Layer]]:
         """Layers whose operands and results stay within the budget, on both sides, and whose weights are not too many;
         without those too large for the budget."""
-        most = self.run.whole.options.budget // HELD
+        most = min(self.run.whole.options.budget, self.reference.bounds.tensors) // HELD
         if self.target.tensorflow:  # each group reads the model again: of a large one there are few
             most = min(most, max(TOGETHER, self.reference.size))
         room, held, group = 0, 0, list[Layer]()

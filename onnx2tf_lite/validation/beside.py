@@ -130,7 +130,7 @@ def _live(boss: Connection, reference: Reference, options: CheckOptions) -> NoRe
             bounds = Bounds.of(options.budget, options.seconds, reference.size)
             memory = bounds.memory + COPIES * reference.size + room(tensorflow=True)
             child.bound(child.Limits(bounds.seconds, memory, counted=True))
-            with child.watched(os.getpid(), bounds.held + memory):  # by a thread: TensorFlow's kernels let it run
+            with child.watched(os.getpid(), bounds.own + memory):  # by a thread: TensorFlow's kernels let it run
                 boss.send(check(reference, {kind: path}, options=options))
     finally:
         os._exit(1)

@@ -39,8 +39,8 @@ class Bounds:
     a share of them as time that it computes, which a busy machine does not make longer.
 
     ``plain``: seconds of a run of the model, as soon as one was measured; ``inside``: of a child that keeps to them;
-    ``runtimes``: bytes that a plain run of a file takes beside those weights;
-    ``held``: bytes that this process held at the start, tensors that it came to hold since are part of the budget.
+    ``runtimes``: bytes that a plain run of a file takes beside those weights and the tensors;
+    ``own``: bytes of this process at the start: what it came to hold since is part of the budget.
     """
 
     memory: int = MEMORY
@@ -50,7 +50,7 @@ class Bounds:
     plain: float | None = None
     inside: bool = False
     runtimes: int = 0
-    held: int = field(default_factory=child.held)
+    own: int = field(default_factory=child.own)
 
     @classmethod
     def of(cls, memory: int, seconds: float | None, weights: int) -> Bounds:
@@ -73,8 +73,8 @@ class Bounds:
         own = TENSORFLOW[0] if tensorflow else 0.0
         own += runs * self.first if self.plain is None else PATIENCE + SLOWER * self.plain
         wait, processors = min(left, child.BUSY * own), own * child.processors()
-        memory = self.memory + COPIES * self.weights + self.runtimes + room(tensorflow)
-        memory -= max(child.held() - self.held, 0)
+        memory = max(self.memory, min(self.memory + self.runtimes, MEMORY)) + COPIES * self.weights + room(tensorflow)
+        memory -= max(child.own() - self.own, 0)
         limits = child.Limits(wait, memory, processors, counted=True, thread=own)
         try:
             return self._held(lambda: child.call(function, forked, limits))
@@ -113,9 +113,15 @@ class Bounds:
         finally:
             self.inside = False
 
+    @property
+    def tensors(self) -> int:
+        """Bytes of the budget that are there for tensors: what a runtime takes beside them and its weights is added to
+        a small budget only."""
+        return min(self.memory, max(MEMORY, self.memory) - self.runtimes)
+
     def fit(self, size: int) -> None:
         """:raises OverBudget: where tensors of ``size`` bytes are too large to be allocated."""
-        if LIVE * size > self.memory:
+        if LIVE * size > self.tensors:
             raise OverBudget(f"a tensor would take {amount(size)}: {self._large}")
 
     @property

@@ -128,13 +128,14 @@ class Samples:
         """``names`` in groups whose tensors of ``count`` samples stay within the budget."""
         places = {n: t.program.places[n] for t in targets for n in names if n in t.program.places}
         chunks: list[list[str]] = [[]]
-        room = self.options.budget // HELD
+        most = min(self.options.budget, self.reference.bounds.tensors) // HELD
+        room = most
         for name in names:
             place = places.get(name)
             size = count * _bytes(place, symbols) if place else 0
             if size > room and chunks[-1]:
                 chunks.append([])
-                room = self.options.budget // HELD
+                room = most
             chunks[-1].append(name)
             room -= size
         return chunks

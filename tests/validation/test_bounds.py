@@ -235,6 +235,27 @@ def test_what_a_parent_has_mapped_is_no_room_for_its_child(tmp_path: Path) -> No
     assert death.value.large
 
 
+def test_what_a_child_reads_of_its_parents_results_is_counted() -> None:
+    """They came from another child, in memory that all share; a process of which they are part is as large."""
+    result = child.call(lambda: np.ones(1 << 26))
+    limits = child.Limits(60, 1 << 28, counted=True)
+    assert child.call(lambda: float(result[: 1 << 23].sum()), limits=limits) == 1 << 23
+    with pytest.raises(child.Died) as death:
+        child.call(lambda: float(result.sum()), limits=limits)
+    assert death.value.large
+
+
+def test_tables_of_a_runtime_are_no_memory_beyond_the_usual() -> None:
+    """A small budget is one above them; with the usual one a check stays below 2 GB."""
+    tables = 1 << 29
+    for budget, most in ((1 << 27, 1 << 27), (bounds.MEMORY, bounds.MEMORY - tables), (3 << 30, (3 << 30) - tables)):
+        own = Bounds(memory=budget, runtimes=tables)
+        assert own.tensors == most
+        own.fit(most // bounds.LIVE)
+        with pytest.raises(OverBudget, match="a tensor would take"):
+            own.fit(most // bounds.LIVE + 1)
+
+
 def test_every_failure_to_allocate_is_one_of_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That of numpy is a class of its own, made of a shape and a dtype."""
     monkeypatch.setattr(validation.reference.Session, "run", lambda self, feeds: np.zeros(1 << 50))
