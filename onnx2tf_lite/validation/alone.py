@@ -75,6 +75,7 @@ class Bench:
         self.seen: dict[str, Seen] = {}
         self.usual: dict[str, float] = {}
         self.found: dict[str, Alone] = {}
+        self.failed: dict[str, Alone] = {}  # by themselves, too; of files that run that says nothing
 
     def _fixed(self, names: Iterable[str]) -> set[str]:
         """Tensors that do not depend on the values of any input: what is computed of shapes, or is constant.
@@ -226,6 +227,10 @@ class Bench:
             half = len(layers) // 2
             if isinstance(error, OverBudget) and not half:
                 self.layers.refused[layers[0].name] = str(error)
+            if isinstance(error, FileFailed) and not half:
+                self.failed[layers[0].name] = Alone(
+                    layers[0], Difference(np.inf, np.inf, what=str(error)), "", made=False
+                )
             for some in (layers[:half], layers[half:]) if half else ():
                 self.take(some, work, keep)
             return

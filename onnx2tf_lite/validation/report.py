@@ -233,7 +233,7 @@ class FileReport:
             worst = max(carried, key=lambda r: r.isolated.used if r.isolated else 0.0)
             return (f"no layer alone is beyond the limit: the error builds up over {_layers(len(carried))}, "
                     f"most of it in {worst.label} ({_introduced(worst)})")  # fmt: skip
-        named = "; ".join(f"{r.label} introduces {_introduced(r)}" for r in culprits[:NAMED])
+        named = "; ".join(f"{r.label} {_does(r)}" for r in culprits[:NAMED])
         if len(culprits) > NAMED:
             named += f"; so do {len(culprits) - NAMED} more"
         after = [r for r in carried if r.index > culprits[0].index]
@@ -317,6 +317,7 @@ class FileReport:
 
 
 NAMED = 5  # culprits that a sentence names
+PREDICATES = ("has ", "cannot ")  # what is wrong with a layer may be a sentence without its subject
 
 
 @dataclass
@@ -399,8 +400,14 @@ def _introduced(row: Row) -> str:
     if d is None:
         return ""
     if d.what and not math.isfinite(d.max_rel):
-        return d.what if "NaN" in d.what or "shape" in d.what else "infinity"
+        return d.what if any(word in d.what for word in ("NaN", "shape", "cannot be")) else "infinity"
     return decibel(d.sqnr) if d.metric == "sqnr" else f"{d.max_rel:.1e}"
+
+
+def _does(row: Row) -> str:
+    """How a layer is wrong, in a sentence that begins with it."""
+    what = _introduced(row)
+    return what if what.startswith(PREDICATES) else f"introduces {what}"
 
 
 def _layers(count: int) -> str:

@@ -55,6 +55,7 @@ class Verdict:
         self.coverage: Coverage | None = None
         self.noise, self.rounded_inside = 0.0, math.inf  # see FileReport
         self.refused = False  # by a runtime
+        self.failed: dict[str, Alone] = {}  # layers that are refused by themselves, too
         self.inner: dict[str, tuple[Reference, Alone]] = {}  # see blame_alone
         self.seconds: dict[str, float] = {}
 
@@ -112,11 +113,12 @@ class Verdict:
 
     def look_inside(self) -> bool:
         """Find the layers that are wrong on their own in a file that does not run from end to end, as where a result
-        has another shape than the next operator takes; True where there are any."""
+        has another shape than the next operator takes, or that do not run on what the model gives them; True where
+        there are any."""
         if not isinstance(self.target, TFLiteFile) or not self.inside:
             return False
-        found = self.each_alone()
-        self.inner |= {n: (self.reference, a) for n, a in found.items() if a.difference.what}
+        wrong = {n: a for n, a in self.each_alone().items() if a.difference.what}
+        self.inner |= {n: (self.reference, a) for n, a in (wrong | self.failed).items()}
         self.blame_alone()
         return bool(self.inner)
 
@@ -162,6 +164,7 @@ class Verdict:
         assert isinstance(self.target, TFLiteFile)
         bench = self.bench(self.target)
         found, inner = bench.check(), dict[int, Coverage]()
+        self.failed = {n: a for n, a in bench.failed.items() if n not in found}
         for number, branch in branches(self.run, self.target):
             inside = branch.check()
             inner[number] = cover(branch, inside, inner)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,20 +57,32 @@ def test_blame(entry: golden.Model, kind: str, models: dict[str, Model], tmp_pat
     assert "introduces" in outcome.verdict
 
 
-def test_a_layer_is_blamed_in_a_file_that_does_not_run(tmp_path: Path) -> None:
+def stride(edit: Editor) -> str:
     """Its result has another shape than the next operator takes."""
-    text = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
+    edit.graph.operators[edit.indices("CONV_2D")[1]].builtinOptions.strideW = 2
+    return "r"
+
+
+def axis(edit: Editor) -> str:
+    """It does not run by itself either."""
+    edit.graph.operators[edit.indices("CONCATENATION")[0]].builtinOptions.axis = 7
+    return "c"
+
+
+@pytest.mark.parametrize("bend", [stride, axis])
+def test_a_layer_is_blamed_in_a_file_that_does_not_run(bend: Callable[[Editor], str], tmp_path: Path) -> None:
+    text = """g (float[1,4,8,8] x) => (float[1,8,8,8] y) {
       a = Conv<pads = [1,1,1,1]>(x, w1)  b = Conv<pads = [1,1,1,1]>(a, w2)
-      r = Relu(b)  s = Add(a, r)  y = Conv(s, w3)
+      r = Relu(b)  s = Add(a, r)  c = Concat<axis=1>(s, x)  y = Conv(c, w3)
     }"""
-    source = model(text, w1=(4, 4, 3, 3), w2=(4, 4, 3, 3), w3=(4, 4, 1, 1))
+    source = model(text, w1=(4, 4, 3, 3), w2=(4, 4, 3, 3), w3=(8, 8, 1, 1))
     path = convert(onnx_graph=source, output_folder_path=tmp_path, outputs=["float32"], non_verbose=True).files
     edit = Editor(path["float32"])
-    edit.graph.operators[edit.indices("CONV_2D")[1]].builtinOptions.strideW = 2
+    layer = bend(edit)
     (file,) = check(source, edit.save(tmp_path / "bent.tflite"), layers=False).files
     assert "cannot be run" in file.error and not file.ok
-    assert [row.tensor for row in file.culprits] == ["r"]
-    assert "introduces" in file.verdict
+    assert [row.tensor for row in file.culprits] == [layer]
+    assert f" {layer} has shape" in file.verdict or f" {layer} cannot be run" in file.verdict
 
 
 def test_every_kind_is_planted_somewhere() -> None:
