@@ -165,7 +165,7 @@ def test_prompt_and_sixteen_tokens(name: str, kind: str, tmp_path: Path) -> None
     rows = (
         1 if isinstance(cache.rows, str) else cache.rows
     )  # LiteRT takes no empty tensor: one that grows has a first row
-    start = {f"past.{c}": np.zeros((1, KEYS, rows, cache.width), cache.dtype) for c in caches}
+    start: dict[str, np.ndarray] = {f"past.{c}": np.zeros((1, KEYS, rows, cache.width), cache.dtype) for c in caches}
     theirs, ours, tokens, seen = start, start, [5, 17, 3, 42, 8], int(isinstance(cache.rows, str))
     for _ in range(STEPS + 1):
         names = [o.name for o in session.get_outputs()]
