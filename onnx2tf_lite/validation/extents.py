@@ -46,7 +46,10 @@ def generate(
             if not fits(symbols) or any(prod(shape) > LARGEST for shape in shapes.values()):
                 continue
             rng = np.random.default_rng(seed + turn)
-            drawn = {s.name: s.random(shapes[s.name], rng, high, turn, _longest(s, extents)) for s in specs}
+            drawn = {
+                s.name: s.random(shapes[s.name], rng, high, turn, _longest(s, extents), _total(s, extents))
+                for s in specs
+            }
             yield symbols, drawn
     if open_ended:
         yield from ((symbols, drawn | sizes_of) for sizes_of in _made(specs))
@@ -65,6 +68,11 @@ def _made(specs: Sequence[InputSpec]) -> Iterator[Arrays]:
 
 def _longest(spec: InputSpec, extents: Mapping[Axis, int]) -> int | None:
     return min((extents[limit] for limit in spec.facts.limits if limit in extents), default=None)
+
+
+def _total(spec: InputSpec, extents: Mapping[Axis, int]) -> int | None:
+    terms = [term if isinstance(term, int) else extents[term] for term in spec.facts.sum]
+    return sum(terms) if terms else None
 
 
 def sizes(

@@ -46,6 +46,8 @@ MANY = 1 << 30
 TARGETS = {9: "mask", 2: "unsigned", 4: "unsigned", 12: "unsigned", 13: "unsigned"}
 #: id of a tensor -> the input whose axes it has, and which those are
 Homes = dict[int, tuple[str, Axes]]
+#: a number, or an extent: an input and its axis
+Term = int | tuple[str, int]
 ORDERED = {"Less", "LessOrEqual", "Greater", "GreaterOrEqual"}
 
 
@@ -61,7 +63,7 @@ class Facts:
     its values may be; ``steps``: (factor, offset) of what is done to it first; ``span``: what it is quantised to;
     ``extents`` that the weights have, by axis; ``exact``: the values that the declared result asks for; ``made``: the
     extents of all declared results, of which a few integers that nothing else is said of may be some; ``turns``: axes
-    along which something goes step by step.
+    along which something goes step by step; ``sum``: what its values add up from.
     """
 
     high: int | None = None
@@ -77,6 +79,7 @@ class Facts:
     exact: tuple[float, ...] = ()
     made: tuple[int, ...] = ()
     turns: set[int] = field(default_factory=set)
+    sum: tuple[Term, ...] = ()
 
 
 def facts(graph: gs.Graph) -> dict[str, Facts]:
@@ -158,13 +161,18 @@ def _tokens(found: Facts, trace: Trace, node: gs.Node, slots: Sequence[int], hom
     many of the new ones (of a padded chunk) count."""
     if node.op != "GroupQueryAttention" or len(node.inputs) < 7:
         return
-    steps, rows, said = _fixed(node.inputs[0], 1), _fixed(node.inputs[3], 2) or 0, one_number(node.inputs[6])
+    terms, said = (_term(homes, node.inputs[0], 1), _term(homes, node.inputs[3], 2)), one_number(node.inputs[6])
+    steps, rows = (term if isinstance(term, int) else None for term in terms)
     if len(node.inputs) > 16 and node.inputs[16].name:
         if 6 in slots and not rows:
             _extent_of(found, homes, node.inputs[3], 2)
-        _chunk(found, trace, slots, steps, rows)
+        _chunk(found, trace, slots, steps, rows or 0)
         return
-    if steps is None:
+    if said is None and None not in terms and None in (steps, rows):
+        if trace.factor == 1 and {5, 6} & {*slots}:
+            found.sum = *(t for t in terms if t is not None), int(trace.solve(-1 if 5 in slots else 0))
+        return
+    if steps is None or rows is None:
         if said is not None and 5 in slots and trace.factor == 1:
             found.low, found.high = int(trace.solve(said)) - 1, int(trace.solve(said))
         return
@@ -174,6 +182,15 @@ def _tokens(found: Facts, trace: Trace, node: gs.Node, slots: Sequence[int], hom
         found.low, found.high = int(trace.solve(least)), int(trace.solve(total))
     if 6 in slots:
         found.exact = (steps + rows,)
+
+
+def _term(homes: Homes, tensor: gs.Tensor, axis: int) -> Term | None:
+    """An extent of a tensor, 0 where there is none; None where nobody knows it."""
+    if not tensor.name or (known := _fixed(tensor, axis)) is not None:
+        return known if tensor.name else 0
+    name, axes = homes.get(id(tensor), ("", ()))
+    own = axes[axis] if axis < len(axes) else None
+    return None if own is None else (name, own)
 
 
 def _chunk(found: Facts, trace: Trace, slots: Sequence[int], steps: int | None, rows: int) -> None:

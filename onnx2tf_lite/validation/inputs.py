@@ -42,11 +42,18 @@ class InputSpec:
     fill: float | None = None
 
     def random(
-        self, shape: Iterable[int], rng: np.random.Generator, high: int, turn: int = 0, longest: int | None = None
+        self,
+        shape: Iterable[int],
+        rng: np.random.Generator,
+        high: int,
+        turn: int = 0,
+        longest: int | None = None,
+        total: int | None = None,
     ) -> np.ndarray:
         """An array that suits the model, ``turn`` by turn another of the cases that it tells apart.
 
-        ``high``: the bound of integers that nothing else bounds; ``longest``: the extent that values are lengths of.
+        ``high``: the bound of integers that nothing else bounds; ``longest``: the extent that values are lengths of;
+        ``total``: what all of them are.
         """
         size = tuple(shape)
         if self.fill is not None:
@@ -54,6 +61,8 @@ class InputSpec:
         cases = self.cases if np.prod(size) == 1 else ()
         if self.facts.exact and np.prod(size) == len(self.facts.exact):
             drawn: np.ndarray = np.reshape(self.facts.exact, size)
+        elif total is not None:
+            drawn = np.full(size, total)
         elif cases:
             drawn = np.full(size, cases[turn % len(cases)])
         elif self.is_mask:

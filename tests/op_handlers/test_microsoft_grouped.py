@@ -78,6 +78,18 @@ def test_lengths_of_a_padded_chunk_are_drawn_so_that_they_fit(tmp_path: Path, se
     assert result.exit_code == 0, [result.check.error, *(file.verdict for file in result.check.files)]
 
 
+@new_runtime
+@pytest.mark.parametrize("mode", ["prompt", "step"])
+def test_lengths_are_what_the_extents_add_up_to(tmp_path: Path, mode: str) -> None:
+    """Others have no meaning, and ONNX Runtime does not refuse all of them; nobody declares the shape of the query."""
+    drawn = Drawn(mode, np.random.default_rng([11, 1]))
+    const = [i for i in (7, 8, 12, 13) if drawn.inputs[i] is not None]
+    wanted = expectation(model(drawn, const=const), feeds_of(drawn.inputs, const))
+    onnx.save(declare(model(drawn, const=const), list(wanted.values())), tmp_path / "m.onnx")
+    result = convert(tmp_path / "m.onnx", tmp_path / "out", outputs=["float32"], verbosity="error")
+    assert result.exit_code == 0, [result.check.error, *(file.verdict for file in result.check.files)]
+
+
 def test_a_sliding_cache_says_no_scores() -> None:
     drawn = Drawn("step", np.random.default_rng(0))
     drawn.attrs |= {"local_window_size": 2, "sliding_window_cache": 1, "qk_output": 1}
