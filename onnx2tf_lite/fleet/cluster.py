@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,7 +114,14 @@ def connected(capacity: Capacity) -> Iterator[Client]:
                 memory_limit=0,
                 dashboard_address=":0",
                 silence_logs=logging.CRITICAL,
+                preload=[__name__],
             ) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
             yield client
+
+
+def dask_setup(worker: Worker) -> None:
+    """What Dask calls in a worker of our own: it hears no interrupt, nor does what it starts.  A terminal sends one to
+    all of them, and each would say so; who runs the cluster hears it, and ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -106,8 +106,8 @@ def window(node: Node) -> tuple[int, int]:
 
 def axes(node: Node, index: int = 1) -> list[int]:
     """A constant operand that names axes, counted from 0; none where it is computed."""
-    data, first = node.constant(index), node.input(0)
-    return [] if data is None or first is None else [int(a) % len(first.shape) for a in np.ravel(data)]
+    data, operand = node.constant(index), node.input(int(index == 0))  # of SPLIT the axis comes first
+    return [] if data is None or operand is None else [int(a) % len(operand.shape) for a in np.ravel(data)]
 
 
 def groups(node: Node) -> int:

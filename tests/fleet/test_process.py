@@ -77,7 +77,7 @@ def test_what_is_found_without_children_is_found_with_them(warm: Warm, tmp_path:
     """A check in one process finds what one in several does, whose results are sent: numpy has two types for int64,
     of which one gets lost on the way, and the other is none for LiteRT."""
     model = MODELS / "exports" / f"{name}.onnx"
-    found = []
+    found: list[list[object]] = []
     for run in (lambda work: warm.run(work, ROOMY, lambda stage: None), lambda work: work(lambda stage: None)):
         folder = tmp_path / f"{len(found)}"
         record = run(partial(made.make, model, folder, {"outputs": ["float32"]}, "", "none"))

@@ -84,6 +84,12 @@ def workers() -> list[int]:
     return processes("multiprocessing.spawn")
 
 
+def deaf(pid: int) -> bool:
+    """Does a process ignore what a terminal sends for Ctrl-C?"""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.partition("SigIgn:")[2].split()[0], 16) >> (signal.SIGINT - 1) & 1)
+
+
 def kill_a_worker() -> int:
     """And wait until it is gone and another one is in its place, however long that takes: nothing is given to a dying
     one."""
@@ -126,12 +132,15 @@ def test_a_worker_that_is_killed_costs_nothing_and_the_faults_of_models_are_thei
 
 
 def test_workers_that_die_again_and_again_take_nothing_with_them() -> None:
-    """What waits is not blamed for what runs: nobody but a model that two workers died over is lost."""
+    """What waits is not blamed for what runs: nobody but a model that two workers died over is lost.  An interrupt is
+    nothing to them."""
     killed: list[int] = []
 
     class Killer(Watch):
         def done(self, record: Mapping[str, Any]) -> None:
             super().done(record)
+            if len(self.records) == 1:
+                assert deaf(workers()[0])
             if len(self.records) in (1, 3, 4):
                 killed.append(kill_a_worker())
 

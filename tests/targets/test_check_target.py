@@ -17,7 +17,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Files of one operator."""
     folder = tmp_path_factory.mktemp("files")
     made = {}
-    for name, case, form in (("conv", "CONV_2D-1", "q8"), ("float", "CONV_2D-1", "f32"), ("gelu", "GELU-erf", "q8")):
+    cases = {"conv": ("CONV_2D-1", "q8"), "float": ("CONV_2D-1", "f32"), "gelu": ("GELU-erf", "q8")}
+    for name, (case, form) in (cases | {"split": ("SPLIT-4d", "q8")}).items():
         path = folder / f"{name}.tflite"
         path.write_bytes(single.content(case, form))
         made[name] = str(path)
@@ -44,10 +45,11 @@ def test_an_accelerator_that_does_nothing_is_1(files: dict[str, str], device: st
 
 
 @pytest.mark.parametrize("device", ["gpu", "edgetpu"])
+@pytest.mark.parametrize("name", ["conv", "split"])  # of SPLIT the axis is the first operand, and a number
 def test_without_a_tool_it_says_by_table_only(
-    files: dict[str, str], device: str, capsys: pytest.CaptureFixture[str]
+    files: dict[str, str], name: str, device: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert check_cli.main(["--target", device, files["conv"]]) == 0
+    assert check_cli.main(["--target", device, files[name]]) == 0
     assert "(by table only)" in capsys.readouterr().out
 
 
