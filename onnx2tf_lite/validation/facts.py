@@ -161,27 +161,38 @@ def _tokens(found: Facts, trace: Trace, node: gs.Node, slots: Sequence[int], hom
     many of the new ones (of a padded chunk) count."""
     if node.op != "GroupQueryAttention" or len(node.inputs) < 7:
         return
-    terms, said = (_term(homes, node.inputs[0], 1), _term(homes, node.inputs[3], 2)), one_number(node.inputs[6])
-    steps, rows = (term if isinstance(term, int) else None for term in terms)
+    terms = _term(homes, node.inputs[0], 1), _term(homes, node.inputs[3], 2)
     if len(node.inputs) > 16 and node.inputs[16].name:
+        steps, rows = map(_number, terms)
         if 6 in slots and not rows:
             _extent_of(found, homes, node.inputs[3], 2)
         _chunk(found, trace, slots, steps, rows or 0)
-        return
-    if said is None and None not in terms and None in (steps, rows):
-        if trace.factor == 1 and {5, 6} & {*slots}:
-            found.sum = *(t for t in terms if t is not None), int(trace.solve(-1 if 5 in slots else 0))
-        return
-    if steps is None or rows is None:
-        if said is not None and 5 in slots and trace.factor == 1:
-            found.low, found.high = int(trace.solve(said)) - 1, int(trace.solve(said))
-        return
-    total = steps + rows if said is None else int(said)
-    if 5 in slots and trace.factor == 1:
+    elif trace.factor == 1 and {5, 6} & {*slots}:
+        _counted(found, trace, 5 in slots, terms, one_number(node.inputs[6]))
+
+
+def _counted(
+    found: Facts, trace: Trace, place: bool, terms: tuple[Term | None, Term | None], said: float | None
+) -> None:
+    """Of new tokens that all count, by the extents of these and of the cache: how many tokens there are (``said``: by
+    the model), or the ``place`` of the last one."""
+    steps, rows = map(_number, terms)
+    if said is None and (steps is None or rows is None):
+        if None not in terms:
+            found.sum = *(t for t in terms if t is not None), int(trace.solve(-place))
+    elif steps is None or rows is None:
+        total = int(trace.solve(said or 0))
+        found.low, found.high = (total - 1, total) if place else (found.low, found.high)
+    elif place:
+        total = steps + rows if said is None else int(said)
         least = steps - 1 if total > steps else 0
         found.low, found.high = int(trace.solve(least)), int(trace.solve(total))
-    if 6 in slots:
+    else:
         found.exact = (steps + rows,)
+
+
+def _number(term: Term | None) -> int | None:
+    return term if isinstance(term, int) else None
 
 
 def _term(homes: Homes, tensor: gs.Tensor, axis: int) -> Term | None:
