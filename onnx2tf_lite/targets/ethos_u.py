@@ -33,6 +33,8 @@ INTS = "q8 qu8 q16"
 WIDE = f"{INTS} i8 i16 i32"  # moved
 PAIRS = "q8,q8 qu8,qu8 q16,q16"
 FILTERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+REQUANTISED = " ".join(f"{a}>{b}" for a in INTS.split() for b in INTS.split())
+COMPARED = "q8,q8>b qu8,qu8>b q16,q16>b i32,i32>b b,b>b"
 LINEAR = "q8,q8 qu8,qu8 q16,q8 qu8,q8"
 
 # ------------------------------------------------------------------------------------------------ facts
@@ -42,17 +44,6 @@ NO_BOOL = Fact(
     "no tensor of bool outside of loops and branches, which Vela leaves alone",
     lambda n: n.subgraph > 0 or all(x.type != "b" for x in n.operands),
     "compute with numbers: a comparison is a difference and a clip",
-    fatal=True,
-)
-#: Types of the first operand on which Vela crashes for the U85, by operator; of other types it leaves what it has not.
-CRASHES = {
-    **dict.fromkeys("EQUAL NOT_EQUAL LESS LESS_EQUAL GREATER GREATER_EQUAL MAXIMUM MINIMUM".split(), "i64"),
-    **dict.fromkeys("QUANTIZE SQUARED_DIFFERENCE".split(), "i32"),
-}
-COMPILES = Fact(
-    "types on which Vela does not crash",
-    lambda n: n.subgraph > 0 or n.types[0][:1] != (CRASHES.get(n.name),),
-    "cast to int32 what is int64",
     fatal=True,
 )
 NO_SCALAR = Fact("tensors with axes", lambda n: all(x.shape or x.constant for x in n.operands))
@@ -161,7 +152,7 @@ ROWS = rows(
     Kernel("PAD|PADV2", INTS, (PARAMETERS,)),
     Kernel("SLICE", INTS, (PARAMETERS,)),
     Kernel("STRIDED_SLICE", INTS, (PARAMETERS, SLICED)),
-    Kernel("QUANTIZE", " ".join(f"{a}>{b}" for a in INTS.split() for b in INTS.split())),
+    Kernel("QUANTIZE", REQUANTISED),
     Kernel("RESIZE_BILINEAR", INTS, (EVEN_SCALING,)),
     Kernel("RESIZE_NEAREST_NEIGHBOR", INTS, (NEAREST_SCALING,)),
     Kernel("UNIDIRECTIONAL_SEQUENCE_LSTM", INTS),
@@ -176,12 +167,14 @@ MORE = rows(
     Kernel("AVERAGE_POOL_2D", INTS, (POOL,)),
     Kernel("MAX_POOL_2D", INTS, (HIGH,)),
     Kernel("ADD|SUB|MUL|DIV", f"{PAIRS} i32,i32"),
-    Kernel("MAXIMUM|MINIMUM", f"{PAIRS} i32,i32", (SAME_SCALES,)),
-    Kernel("EQUAL|NOT_EQUAL|LESS|LESS_EQUAL|GREATER|GREATER_EQUAL", "q8,q8>b qu8,qu8>b q16,q16>b i32,i32>b b,b>b"),
+    Kernel("SQUARED_DIFFERENCE", PAIRS, crashes="i32"),
+    Kernel("MAXIMUM|MINIMUM", f"{PAIRS} i32,i32", (SAME_SCALES,), crashes="i64"),
+    Kernel("EQUAL|NOT_EQUAL|LESS|LESS_EQUAL|GREATER|GREATER_EQUAL", COMPARED, crashes="i64"),
     Kernel("LOGICAL_AND|LOGICAL_OR|LOGICAL_NOT", "b"),
     Kernel("SELECT|SELECT_V2", "b,q8>q8 b,q16>q16 b,i32>i32 b,b>b"),
     Kernel("ABS|LEAKY_RELU", f"{INTS} i32 b"),
     Kernel("REDUCE_MAX|REDUCE_MIN", f"{INTS} i32 b", (AXES,)),
+    Kernel("QUANTIZE", REQUANTISED, crashes="i32"),
     Kernel("REDUCE_ALL|REDUCE_ANY", "b", (AXES,)),
     Kernel("ARG_MAX", "q8>i32 q8>i64 qu8>i32", fatal=True),
     Kernel("CAST", "q8>i32 q16>i32 q8>i64 q16>i64 q8>b q16>b i32>i32 i32>b b>i32"),
@@ -219,5 +212,5 @@ def _device(name: str, title: str, rows: dict[str, Kernel], *facts: Fact) -> Dev
 TABLES = {
     "ethos-u55": _device("ethos-u55", "Arm Ethos-U55", ROWS, NO_BOOL),
     "ethos-u65": _device("ethos-u65", "Arm Ethos-U65", ROWS, NO_BOOL),
-    "ethos-u85": _device("ethos-u85", "Arm Ethos-U85", ROWS | MORE, COMPILES),
+    "ethos-u85": _device("ethos-u85", "Arm Ethos-U85", ROWS | MORE),
 }

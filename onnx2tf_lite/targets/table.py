@@ -10,7 +10,7 @@ Operands behind those that are named, and absent ones, are not looked at.  :mod:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from .node import ABSENT, WORDS, Node
@@ -59,7 +59,7 @@ class Kernel:
     """A row: what a device takes of an operator.
 
     ``source``  where that is said, if not in the source of the device
-    ``fatal``   of its signatures, as in a :class:`Fact`
+    ``fatal``   of its signatures, as in a :class:`Fact`; ``crashes``: where the first operand has this type alone
     """
 
     operator: str
@@ -67,6 +67,7 @@ class Kernel:
     facts: tuple[Fact, ...] = ()
     source: str = ""
     fatal: bool = False
+    crashes: str = ""
 
     def takes(self, node: Node) -> bool:
         """True where one of the signatures is that of ``node``."""
@@ -112,7 +113,8 @@ class Device:
             yield Fact(f"a kernel for {node.name}, which {self.title} does not have", lambda _: False, remedy)
         elif not row.takes(node):
             here = _spelled(">".join(map(",".join, node.types)))
-            yield Fact(f"{_listed(row.types)}, here it is {here}", lambda _: False, fatal=row.fatal)
+            fatal = row.fatal or (not node.subgraph and node.types[0][:1] == (row.crashes,))
+            yield Fact(f"{_listed(row.types)}, here it is {here}", lambda _: False, fatal=fatal)
         else:
             yield from (fact for fact in row.facts if not fact.holds(node))
         yield from (fact for fact in self.facts if not fact.holds(node))
@@ -120,7 +122,7 @@ class Device:
 
 def rows(*given: Kernel) -> dict[str, Kernel]:
     """Rows by operator; a row of several (``ABS|NEG``) stands for each."""
-    return {name: Kernel(name, r.types, r.facts, r.source, r.fatal) for r in given for name in r.operator.split("|")}
+    return {name: replace(r, operator=name) for r in given for name in r.operator.split("|")}
 
 
 @cache
