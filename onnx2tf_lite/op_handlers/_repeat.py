@@ -100,11 +100,14 @@ class Growing:
 
 
 class Loose:
-    """Rows with extents that only the body knows: their elements one after the other, and the last row's shape."""
+    """Rows with extents that only the body knows: their elements one after the other, and the last row's shape.
+
+    Before the first row that has ones: a RESHAPE of nothing finds the number of rows, 0, beside any but zeros.
+    """
 
     def __init__(self, element: Value):
         self.shape = tuple(d if dims.symbols([d]) <= visible() else None for d in element.shape)
-        self.start = [zeros((1,), element.dtype), constant(np.zeros(element.rank, np.int32))]
+        self.start = [zeros((1,), element.dtype), constant(np.ones(element.rank, np.int32))]
 
     growing = True
 

@@ -166,6 +166,16 @@ def test_scan_output_with_an_extent_of_a_body_that_never_runs() -> None:
         assert len(outputs["s"]) == 0 and outputs["last"].tolist() == [0]
 
 
+def test_rows_of_such_an_extent_alone_are_none_where_the_body_never_runs() -> None:
+    text = """
+    agraph (int64 m, int64[1] n, float[4] x) => (float[K,P] s) <bool go = {1}, int64[1] zero = {0}> {
+        s = Loop (m, go) <body = g (int64 i, bool c) => (bool d, float[P] e) { d = Identity(c) e = Slice(x, zero, n) }>
+    }"""
+    feeds = {"m": np.array(0, np.int64), "n": np.array([2], np.int64), "x": np.ones(4, np.float32)}
+    for outputs in run_tflite(compile_model(model(text)), feeds).values():
+        assert len(outputs["s"]) == 0
+
+
 @pytest.mark.parametrize("flag", [True, False])
 @pytest.mark.parametrize("trips", [0, 2])
 def test_run_time_trips_and_condition(flag: bool, trips: int) -> None:
