@@ -6,13 +6,13 @@ One sample is in memory at a time.  The first pass takes the extremes, a second 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..errors import ConversionError, Problem
-from ..ir.graph import Graph, Value
+from ..ir.graph import Graph, Op, Value
 from .rounding import PATCHES, Moments, is_known, operands
 from .runner import ProgramRunner
 
@@ -93,9 +93,7 @@ def calibrate(
             if array.size:
                 spreads[value].widen(array)
     rng = np.random.default_rng(0)
-    linear = [op for op in graph.ops if is_known(op) and op.inputs[0] in known]
-    users = Counter(id(op.inputs[1].data) for op in linear)  # type: ignore[union-attr]
-    linear = [op for op in linear if users[id(op.inputs[1].data)] == 1]  # type: ignore[union-attr]  # shared ones stay so
+    linear = _linear(graph, known)
     found.moments = {op.outputs[0].name: Moments() for op in linear}
     share = max(PATCHES // found.samples, 16) if found.samples else 0
     for number, feeds in enumerate(samples(), start=1):
@@ -108,6 +106,13 @@ def calibrate(
             found.moments[op.outputs[0].name].take(operands(op, x, share, rng), number, found.samples)
     found.spreads = {v.name: s for v, s in spreads.items() if s.seen}
     return found
+
+
+def _linear(graph: Graph, known: Sequence[Value]) -> list[Op]:
+    """Operations on tensors that are known, by weights of their own: shared ones stay so."""
+    linear = [op for op in graph.ops if is_known(op) and op.inputs[0] in known]
+    users = Counter(id(op.inputs[1].data) for op in linear)  # type: ignore[union-attr]
+    return [op for op in linear if users[id(op.inputs[1].data)] == 1]  # type: ignore[union-attr]
 
 
 def tensors(graph: Graph) -> Iterator[Value]:
