@@ -27,6 +27,7 @@ PER_THREAD = 1 << 25  # bytes that are set aside for each thread of a runtime
 TENSORFLOW = 100.0, 1 << 29  # seconds and bytes that loading it may take
 FIRST = 1 / 30  # share of the time that the first run of a model may take
 PATIENCE, SLOWER = 20.0, 100.0  # seconds for whatever follows, and plain runs of the model
+LATER = 1 / 15  # share of the time that whatever follows may take
 
 
 class OverBudget(Exception):
@@ -40,6 +41,7 @@ class Bounds:
 
     ``plain``: seconds of a run of the model, as soon as one was measured; ``inside``: of a child that keeps to them;
     ``runtimes``: bytes that a plain run of a file takes beside those weights and the tensors;
+    ``runs``: sets of inputs that are asked for, each of which has its time;
     ``own``: bytes of this process at the start: what it came to hold since is part of the budget.
     """
 
@@ -50,6 +52,7 @@ class Bounds:
     plain: float | None = None
     inside: bool = False
     runtimes: int = 0
+    runs: int = 1
     own: int = field(default_factory=child.own)
 
     @classmethod
@@ -58,9 +61,8 @@ class Bounds:
         given = SECONDS + PER_MB * (weights >> 20) if seconds is None else seconds
         return cls(max(memory, LEAST), given, weights)
 
-    def call(self, function: Callable[[], T], forked: bool = True, tensorflow: bool = False, runs: int = 1) -> T:
-        """``function()`` in a child that keeps to what is left; ``tensorflow``: it has to be loaded first; ``runs`` of
-        the model that are asked for, before it is known how long one takes.
+    def call(self, function: Callable[[], T], forked: bool = True, tensorflow: bool = False) -> T:
+        """``function()`` in a child that keeps to what is left; ``tensorflow``: it has to be loaded first.
 
         :raises OverBudget: it takes more.
         :raises Died: the child died, or did not end in a time that is out of proportion to a run of the model.
@@ -70,8 +72,9 @@ class Bounds:
             raise OverBudget(self._late)
         if self.inside:
             return self._held(function)
-        own = TENSORFLOW[0] if tensorflow else 0.0
-        own += runs * self.first if self.plain is None else PATIENCE + SLOWER * self.plain
+        most = FIRST * self.seconds if self.plain is None else max(LATER * self.seconds, PATIENCE)
+        due = most if self.plain is None else min(PATIENCE + SLOWER * self.plain, most)
+        own = due * self.runs + (TENSORFLOW[0] if tensorflow else 0.0)
         wait, processors = min(left, child.BUSY * own), own * child.processors()
         memory = max(self.memory, min(self.memory + self.runtimes, MEMORY)) + COPIES * self.weights + room(tensorflow)
         memory -= max(child.own() - self.own, 0)
@@ -83,15 +86,10 @@ class Bounds:
                 raise OverBudget(self._large) from error
             if error.waited and wait == left:
                 raise OverBudget(self._late) from error
-            if not error.late or self.plain is not None:
+            if not error.late or due < most:
                 raise
-            what = f"a run of the model takes more than {self.first:g} s of the {self.seconds:g} s of the check"
-            raise OverBudget(f"{what} (--seconds)") from error
-
-    @property
-    def first(self) -> float:
-        """Seconds that the first run of a model may take."""
-        return FIRST * self.seconds
+            what = f"a run of {'the model' if self.plain is None else 'a file'} takes more than {most:g} s"
+            raise OverBudget(f"{what} of the {self.seconds:g} s of the check (--seconds)") from error
 
     def over(self, death: child.Died) -> OverBudget | None:
         """What the death of a process that might take all of it says of the budget."""

@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import ConversionError, Problem, did_you_mean
 from ..ir.graph import Placement, concrete
 from . import inputs
-from .bounds import HELD, MEMORY, OverBudget
+from .bounds import FIRST, HELD, MEMORY, OverBudget
 from .extents import SIZES, generate
 from .inputs import InputSpec
 from .judge import SLACK
@@ -103,8 +103,8 @@ class Samples:
         given = None if o.data is None else inputs.from_user(o.data, specs, places)
         layers = self.names(targets)  # also where they are not compared: how large their operands are
         search = _Search(self, places, layers, targets)
-        runs = len(given) if given else o.samples or 1
-        self.samples, state = self.reference.bounds.call(lambda: search.run(given), runs=runs)
+        self.reference.bounds.runs = len(given) if given else o.samples or 1
+        self.samples, state = self.reference.bounds.call(lambda: search.run(given))
         self.reference.adopt(state)
         self.held = set.intersection(*(set(s.expected) for s in self.samples))
 
@@ -285,7 +285,7 @@ class _Search:
     def late(self) -> bool:
         """Would one more run, which nobody asked for, take more than half of the time for the first one?"""
         spent, plain = _elapsed(*self.begun), self.reference.bounds.plain or 0.0
-        return not self.options.samples and spent + plain > self.reference.bounds.first / 2
+        return not self.options.samples and spent + plain > FIRST * self.reference.bounds.seconds / 2
 
     def once(self) -> dict[str, Sequence[int]]:
         """Shapes in which all that goes along a free axis step by step takes one step, where nobody says how many

@@ -109,7 +109,9 @@ def test_the_time_of_a_child_follows_from_a_plain_run() -> None:
             own.call(busy)
         assert Bounds(seconds=60, plain=1.0).call(lambda: time.sleep(0.5)) is None, "a slow model has more"
         with pytest.raises(OverBudget, match="time of the check was over"):
-            Bounds(seconds=0.2, plain=1.0).call(lambda: time.sleep(30))
+            Bounds(seconds=60, plain=1.0, start=time.monotonic() - 59.8).call(lambda: time.sleep(30))
+        with pytest.raises(OverBudget, match=r"a run of a file takes more than 0\.2 s of the 3 s of the check"):
+            Bounds(seconds=3, plain=1.0).call(busy)
     finally:
         bounds.PATIENCE = known
 
@@ -137,14 +139,17 @@ def test_a_childs_time_is_that_of_its_busiest_thread() -> None:
 
 
 def test_the_first_run_may_take_as_often_as_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten samples of a user are no slow model."""
+    """Many samples of a user are no slow model, nor a slow file."""
 
     def busy() -> None:
         while time.thread_time() < 0.5:
             pass
 
     monkeypatch.setattr(bounds, "FIRST", 1e-4)
-    Bounds(seconds=1000).call(busy, runs=100)
+    monkeypatch.setattr(bounds, "LATER", 1e-4)
+    monkeypatch.setattr(bounds, "PATIENCE", 0.0)
+    for plain in (None, 1.0):
+        Bounds(seconds=1000, plain=plain, runs=100).call(busy)
     with pytest.raises(OverBudget, match=r"a run of the model takes more than 0\.1 s of the 1000 s of the check"):
         Bounds(seconds=1000).call(busy)
 
