@@ -42,7 +42,7 @@ class Spread:
         """Count the elements of an array."""
         if self.high > self.low:
             finite = x[np.isfinite(x)]
-            finest = BINS * np.spacing(np.float32(max(abs(self.low), abs(self.high))))
+            finest = BINS * float(np.finfo(np.float32).eps) * max(abs(self.low), abs(self.high))
             if self.high - self.low <= finest:  # numbers of the array's type would not tell the edges apart
                 finite = finite.astype(np.float64)
             self.counts += np.histogram(finite, BINS, (self.low, self.high))[0]

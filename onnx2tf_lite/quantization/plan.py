@@ -20,13 +20,16 @@ ALIKE = (Int8.ONE_SCALE, Int8.RESAMPLES)  # kernels whose result has the paramet
 
 
 def is_kernel(op: Op, dtype: np.dtype) -> bool:
-    """True for an operator with float results that has an integer kernel of activations of ``dtype``."""
+    """True for an operator with float results that has an integer kernel of activations of ``dtype``; none has integers
+    for infinite constants, such as masks of attention."""
     kind = op.kind
     if kind.int8 is None or kind.int8 in MOVES or len(op.outputs) != 1 or op.outputs[0].dtype != np.float32:
         return False
     if dtype == I16 and not kind.int16:
         return False
     constants = op.inputs[1:] if kind.weights is not None else ()
+    if any(v is not None and v.data is not None and not np.isfinite(v.data).all() for v in op.inputs):
+        return False
     return all(v is None or v.is_constant for v in constants)
 
 

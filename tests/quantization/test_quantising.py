@@ -165,6 +165,21 @@ def test_islands_are_counted_and_refused(tmp_path: Path) -> None:
             quiet(model(ISLAND), tmp_path, [f"full_{kind}"], **asked)
 
 
+MASKED = """g (float[1,2,2] x) => (float[1,2,2] y) <float[2,2] mask = {0, -inf, 0, 0}>
+    { scores = Add(x, mask) y = Softmax<axis=-1>(scores) }"""
+
+
+def test_what_reads_an_infinite_mask_stays_float(tmp_path: Path) -> None:
+    result = quiet(model(MASKED.replace("-inf", "-1")), tmp_path / "finite", ["integer_quant"], random_calibration=True)
+    assert not Integers.of(FlatFile(result.files["integer_quant"])).floats
+    infinite = model(MASKED.replace("-inf", "-1"))
+    infinite.graph.initializer[0].CopyFrom(
+        onnx.numpy_helper.from_array(np.array([[0, -np.inf], [0, 0]], np.float32), "mask")
+    )
+    result = quiet(infinite, tmp_path / "infinite", ["integer_quant"], random_calibration=True)
+    assert result.exit_code == 0 and Integers.of(FlatFile(result.files["integer_quant"])).floats == {"ADD": 1}
+
+
 #: Size of the operands of a convolution, one of whose channels has weights that are nothing beside its bias.
 OPERANDS = {"usual": 1.0, "small": 1e-6, "large": 1e4}
 
