@@ -32,7 +32,7 @@ from onnx2tf_lite.ir.kinds import KINDS
 from onnx2tf_lite.ir.orders import MatMul
 from onnx2tf_lite.legalize import guards
 from onnx2tf_lite.targets import WANTED
-from onnx2tf_lite.validation.profile import profile
+from onnx2tf_lite.validation.files.profile import profile
 
 PASSES = frozenset(("reparameterise", "groupnorm"))
 #: Operators whose time no algebra saves where they stay what they are.

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from onnx2tf_lite import ConversionError, convert
-from onnx2tf_lite.validation.flatfile import FlatFile
-from onnx2tf_lite.validation.integers import Integers
+from onnx2tf_lite.validation.files.flatfile import FlatFile
+from onnx2tf_lite.validation.files.integers import Integers
 from tests.models import golden, onnx_quantised
 
 MODELS = "super_resolution_espcn,yunet_n_dynamic,mnist_8"

@@ -27,9 +27,9 @@ from onnx2tf_lite import compile, passes
 from onnx2tf_lite.emitters.tflite import write
 from onnx2tf_lite.ir.graph import Graph, copy_graph
 from onnx2tf_lite.quantization import CalibrationData, Goal, Quantiser
-from onnx2tf_lite.validation.flatfile import FlatFile
-from onnx2tf_lite.validation.inputs import bind
-from onnx2tf_lite.validation.integers import Integers
+from onnx2tf_lite.validation.feeds.inputs import bind
+from onnx2tf_lite.validation.files.flatfile import FlatFile
+from onnx2tf_lite.validation.files.integers import Integers
 from tests.models import golden
 from tests.models.feeds import feeds
 from tests.quantization.nets import NETS

@@ -43,7 +43,7 @@ from .targets import DEVICES
 if TYPE_CHECKING:
     from .targets.verdict import Fit
     from .validation import Report
-    from .validation.profile import Profile
+    from .validation.files.profile import Profile
 
 ROWS = ("all", "failed", "worst", "none")
 METRICS = ("max", "rmse", "cosine", "sqnr")
@@ -141,7 +141,7 @@ def _alone() -> Report:
 def fits(target: str, paths: Sequence[str]) -> list[Fit]:
     """How each .tflite fits the device; ConversionError where one is none."""
     from .targets.verdict import judge
-    from .validation.flatfile import FlatFile, Unreadable
+    from .validation.files.flatfile import FlatFile, Unreadable
 
     found = []
     for path in paths:
@@ -171,8 +171,9 @@ def contradictions(given: Mapping[str, Any]) -> Iterator[str]:
 
 def compare(onnx: str, files: Sequence[str], target: str, given: Mapping[str, Any]) -> Report:
     """The report, with the command that gives it again."""
-    from .validation import check, images
+    from .validation import check
     from .validation.checking import make_reference
+    from .validation.feeds import images
 
     reference, hints = make_reference(onnx), given.get("shape", {})
     data = path = given.get("inputs")
@@ -196,7 +197,7 @@ def profiles(files: Sequence[str]) -> dict[Path, Profile | str]:
     from functools import partial
 
     from . import child
-    from .validation import profile
+    from .validation.files import profile
 
     found: dict[Path, Profile | str] = {}
     for path in (Path(t) for t in files if Path(t).suffix == ".tflite"):
@@ -216,7 +217,7 @@ def tell(spent: Mapping[Path, Profile | str]) -> None:
 
 def lay_over(report: Report, folder: Path, spent: Mapping[Path, Profile | str]) -> None:
     """Node data for Model Explorer; what could not be timed has no times, which is said."""
-    from .validation import overlay
+    from .validation.reports import overlay
 
     for path, found in spent.items():
         if isinstance(found, str):
@@ -248,7 +249,7 @@ def show(report: Report, given: Mapping[str, Any]) -> None:
     """The table, or JSON alone where that goes to standard output; files that are wanted."""
     from .model.write import atomic
     from .validation import page
-    from .validation import show as terminal
+    from .validation.reports import show as terminal
 
     text = terminal.to_text(report)
     makers: dict[str, Callable[[], str]] = {"html": lambda: page.render(report), "json": lambda: f"{text}\n"}

@@ -28,7 +28,8 @@ from .passes.shapes import cut
 from .quantization import RECIPES
 from .report import TensorInfo, edges, operators
 from .targets import WANTED
-from .validation.inputs import NORMALISED, describe
+from .validation.feeds import inputs
+from .validation.feeds.inputs import NORMALISED, describe
 
 if TYPE_CHECKING:
     from .quantization import Quantiser
@@ -192,7 +193,7 @@ class _Conversion:
         return validation.CheckOptions(
             layers=o.check == "layers",
             histograms=o.html is not None,
-            data=o.test_data if given else validation.inputs.read(o.test_data),
+            data=o.test_data if given else inputs.read(o.test_data),
             hints=o.shape_hints,
             fills=o.value_hints,
             samples=o.samples,
@@ -351,7 +352,7 @@ class _Conversion:
             return []
         from .targets import c_array
         from .targets.verdict import judge
-        from .validation.flatfile import FlatFile
+        from .validation.files.flatfile import FlatFile
 
         found: list[tuple[Fit, FlatFile]] = []
         flat = [FlatFile(path) for path in files.values() if path.suffix == ".tflite"]
@@ -422,7 +423,7 @@ class _Conversion:
             return
         for file in found.files:
             if self.check and self.check.layers and file.layers:
-                from .validation.report import HEADER, cells
+                from .validation.reports.report import HEADER, cells
 
                 log.table(HEADER, [cells(row) for row in file.layers])
             (log.info if file.ok else log.error)(file.verdict)

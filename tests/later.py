@@ -20,13 +20,15 @@ ROOMS = {
     "infinities and NaN as ONNX means them": "legalize/specials.py legalize/guards.py",
     "limits around libraries, a gate for what makes no sense": """interrupts.py model/domains.py
         model/inference.py model/sound.py""",
-    "the check of every layer, on inputs that know the model, within a budget": """validation/alone.py
-        validation/bodies.py validation/bounds.py validation/channels.py validation/coverage.py
-        validation/crop.py validation/draw.py validation/eightbits.py validation/extents.py validation/facts.py
-        validation/graph_file.py validation/integers.py validation/known_errors.py validation/mapped_file.py
-        validation/operands.py validation/overlay.py validation/parted.py validation/parts.py
-        validation/precision.py validation/profile.py validation/quantised.py validation/refusal.py
-        validation/restate.py validation/stepwise.py validation/tidy.py validation/traces.py validation/trial.py
-        validation/unquantised.py validation/written.py""",
+    "the check of every layer, on inputs that know the model, within a budget": """validation/layers/alone.py
+        validation/layers/bodies.py validation/bounds.py validation/layers/channels.py validation/layers/coverage.py
+        validation/layers/crop.py validation/feeds/draw.py validation/layers/eightbits.py validation/feeds/extents.py
+        validation/feeds/facts.py validation/files/graph_file.py validation/files/integers.py
+        validation/original/known_errors.py validation/files/mapped_file.py validation/feeds/operands.py
+        validation/reports/overlay.py validation/files/parted.py validation/original/parts.py
+        validation/original/precision.py validation/files/profile.py validation/files/quantised.py validation/refusal.py
+        validation/original/restate.py validation/original/stepwise.py validation/original/tidy.py
+        validation/feeds/traces.py validation/layers/trial.py validation/original/unquantised.py
+        validation/files/written.py""",
 }
 NEW = tuple(path for paths in ROOMS.values() for path in paths.split())

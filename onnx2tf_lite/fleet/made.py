@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..conversion import ConversionResult
     from ..targets.verdict import Fit
-    from ..validation.report import FileReport
+    from ..validation.reports.report import FileReport
     from .job import Keywords
     from .storage import Record
 
@@ -129,7 +129,7 @@ def targets(path: Path, proved: Iterable[Fit]) -> dict[str, float | None]:
     """Percent of the operators that run on each device itself, None where the file does not run there: as the device's
     tool says where it was asked for, by the device's table else."""
     from ..targets.verdict import by_table
-    from ..validation.flatfile import FlatFile
+    from ..validation.files.flatfile import FlatFile
 
     fits = [*by_table(FlatFile(path)), *(fit for fit in proved if fit.path == path.name)]
     return {fit.device: round(fit.share, 1) if fit.ok else None for fit in fits}
@@ -143,7 +143,7 @@ def latency(path: Path) -> float | None:
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    from ..validation.profile import fastest
+    from ..validation.files.profile import fastest
 
     try:
         interpreter = Interpreter(str(path), num_threads=1)

@@ -39,7 +39,7 @@ IMPORTS = (
     "onnx2tf_lite.emitters.tflite",
     "onnx2tf_lite.emitters.tflite.weights",
     "onnx2tf_lite.emitters.saved_model",
-    "onnx2tf_lite.validation.profile",
+    "onnx2tf_lite.validation.files.profile",
     "onnx2tf_lite.fleet.made",
     *(f"onnx2tf_lite.targets.{module}" for module in sorted(set(DEVICES.values()))),
 )

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import ConversionError
-from ..validation import draw, images
-from ..validation.inputs import SIDE as LEAST
-from ..validation.inputs import InputSpec
+from ..validation.feeds import draw, images
+from ..validation.feeds.inputs import SIDE as LEAST
+from ..validation.feeds.inputs import InputSpec
 
 COUNT = 20  # as many as onnx2tf has
 SIDE = 224  # of a height or width that is free

@@ -12,7 +12,7 @@ import numpy as np
 from ..emitters.tflite import write
 from ..ir.graph import Graph, Value, copy_graph
 from ..legalize import dynamic
-from ..validation import inputs
+from ..validation.feeds import inputs
 
 
 class ProgramRunner:

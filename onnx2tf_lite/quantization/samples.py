@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from ..errors import ConversionError, Problem
 from ..ir.graph import Graph
-from ..validation import images, inputs
-from ..validation.inputs import InputSpec
+from ..validation.feeds import images, inputs
+from ..validation.feeds.inputs import InputSpec
 from . import pictures
 
 RANDOM = 32  # samples, where random ones are asked for

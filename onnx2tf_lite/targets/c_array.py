@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from ..model.write import atomic
 
 if TYPE_CHECKING:
-    from ..validation.flatfile import FlatFile
-    from ..validation.parted import Tensor
+    from ..validation.files.flatfile import FlatFile
+    from ..validation.files.parted import Tensor
 
 #: Parts of the names of operators that their methods of the resolver spell another way (micro_mutable_op_resolver.h).
 SPELLED = {"2D": "2D", "PADV2": "PadV2", "MATMUL": "MatMul", "CUMSUM": "CumSum", "LSTM": "LSTM"}

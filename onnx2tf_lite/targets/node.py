@@ -11,8 +11,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 if TYPE_CHECKING:
-    from ..validation.flatfile import FlatFile
-    from ..validation.parted import Operator, Tensor
+    from ..validation.files.flatfile import FlatFile
+    from ..validation.files.parted import Operator, Tensor
 
 #: How facts write a dtype; a ``q`` before it: with a scale.
 SHORT = {

@@ -12,7 +12,7 @@ from .proof import ARENA, Evidence, Place
 from .table import Device, Fact
 
 if TYPE_CHECKING:
-    from ..validation.flatfile import FlatFile
+    from ..validation.files.flatfile import FlatFile
 
 STATUSES = RUNS, FALLS_BACK, IMPOSSIBLE = "runs", "falls back to the CPU", "not possible"
 

@@ -81,7 +81,7 @@ def _plain(data_type: int) -> bool:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    from ..validation.reference import ort_errors
+    from ..validation.original.reference import ort_errors
 
     return ort_errors()
 
@@ -103,8 +103,8 @@ def random_feeds(model: onnx.ModelProto, seed: int = 0) -> Iterator[dict[str, np
     batch 1 and then 2, integers stay below the tables they index.  Raises NotRun for inputs that are no tensors."""
     from ..errors import ConversionError
     from ..model.load import load
-    from ..validation.extents import generate
-    from ..validation.inputs import default_place, describe
+    from ..validation.feeds.extents import generate
+    from ..validation.feeds.inputs import default_place, describe
 
     wanted = inputs(model.graph)
     try:
@@ -231,7 +231,7 @@ def difference(
 
     ``rounding``, of the largest value of a result, is what it may be off, and ``why``.
     """
-    from ..validation.judge import Tolerance, compare
+    from ..validation.figures.judge import Tolerance, compare
 
     limit = Tolerance(rounding, why)
     for name, wanted in expected.items():

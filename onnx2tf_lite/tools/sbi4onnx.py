@@ -137,7 +137,7 @@ def _stacked(array: np.ndarray, alone: Sequence[np.ndarray], rows: int, size: in
     """The batch axis of an output, if it has one, and how it differs from the single results, stacked.
 
     How long an axis is may depend on the data: then it is not the batch."""
-    from ..validation.judge import Tolerance, compare
+    from ..validation.figures.judge import Tolerance, compare
 
     axes = sorted({i for a in alone for i, (m, n) in enumerate(zip(array.shape, a.shape, strict=False)) if m != n})
     if not axes and _is_shape(array, alone[0], rows, size):

@@ -25,7 +25,7 @@ from ..model.lazy import np, onnx
 from ._options import QUIET
 
 if TYPE_CHECKING:
-    from ..validation.inputs import InputSpec
+    from ..validation.feeds.inputs import InputSpec
     from ._latency import Arrays, Endpoint, Engine, Results, Timing
 
 PROVIDERS = ("tensorrt", "cuda", "openvino_cpu", "openvino_gpu", "cpu")
@@ -173,7 +173,7 @@ def _shape(end: Endpoint, batch: int, fixed: Sequence[int] | None) -> tuple[int,
 
 
 def _made(end: Endpoint, shape: tuple[int, ...], seed: int | None, spec: InputSpec | None) -> np.ndarray:
-    from ..validation.inputs import HIGHS, InputSpec
+    from ..validation.feeds.inputs import HIGHS, InputSpec
     from ._values import numpy_dtype
 
     if not end.elem:
@@ -193,7 +193,7 @@ def _specs(engine: Engine) -> dict[str, InputSpec]:
     """What is known of each input of an ONNX model: the bounds of ids."""
     from ..errors import ConversionError
     from ..model.load import load
-    from ..validation.inputs import describe
+    from ..validation.feeds.inputs import describe
 
     source = getattr(engine, "source", None)
     if source is None:  # a .tflite

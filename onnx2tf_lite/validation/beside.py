@@ -20,11 +20,11 @@ from .. import child
 from ..emitters import TENSORFLOW
 from .bounds import COPIES, Bounds, room
 from .checking import Listener, check, failed
-from .reference import Reference
-from .report import Report
-from .samples import CheckOptions
-from .tensorflow_file import installed
-from .written import FileFailed
+from .files.tensorflow_file import installed
+from .files.written import FileFailed
+from .original.reference import Reference
+from .reports.report import Report
+from .whole.samples import CheckOptions
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

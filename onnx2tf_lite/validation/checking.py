@@ -23,15 +23,15 @@ import onnx
 
 from .. import child
 from ..emitters import EMITTERS
-from . import inputs
 from .bounds import Bounds, OverBudget
-from .opening import open_file
-from .reference import Reference, ReferenceFailed
-from .report import FileReport, Report
-from .samples import CheckOptions, Samples
-from .tensorflow_file import MISSING, installed
+from .feeds import inputs
+from .files.opening import open_file
+from .files.tensorflow_file import MISSING, installed
+from .files.written import FileFailed, WrittenFile
+from .original.reference import Reference, ReferenceFailed
+from .reports.report import FileReport, Report
 from .verdict import Verdict
-from .written import FileFailed, WrittenFile
+from .whole.samples import CheckOptions, Samples
 
 Listener = Callable[[str], None]
 Source = str | Path | onnx.ModelProto | Reference

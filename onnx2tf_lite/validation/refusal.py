@@ -22,8 +22,8 @@ from ..model.read import read_model
 from ..model.tensors import is_external, nbytes
 from ..model.walk import tensors
 from .bounds import Bounds, OverBudget
-from .reference import Reference, ReferenceFailed, ort_errors
-from .samples import CheckOptions, Samples
+from .original.reference import Reference, ReferenceFailed, ort_errors
+from .whole.samples import CheckOptions, Samples
 
 REMEDY = "mend the model; if it runs with other inputs than were drawn for it, report this with those"
 #: What ONNX Runtime lacks, in its words.

@@ -13,21 +13,21 @@ from typing import TypeVar, cast
 import numpy as np
 
 from .. import child
-from . import quantised
-from .alone import Alone, Bench
-from .bodies import branches
 from .bounds import OverBudget
-from .coverage import cover, end_to_end
-from .integers import Integers
-from .judge import QUANTISED, Difference, compare, tolerance
-from .measure import exact
-from .pointers import pointers
-from .reference import STEPWISE, Reference, ReferenceFailed
-from .report import CARRIES, INTRODUCES, Coverage, FileReport, Row
-from .run import Run, badness
-from .samples import Samples
-from .tflite_file import TFLiteFile
-from .written import FileFailed, LayeredFile, WrittenFile
+from .figures.judge import QUANTISED, Difference, compare, tolerance
+from .figures.measure import exact
+from .files import quantised
+from .files.integers import Integers
+from .files.tflite_file import TFLiteFile
+from .files.written import FileFailed, LayeredFile, WrittenFile
+from .layers.alone import Alone, Bench
+from .layers.bodies import branches
+from .layers.coverage import cover, end_to_end
+from .original.reference import STEPWISE, Reference, ReferenceFailed
+from .reports.report import CARRIES, INTRODUCES, Coverage, FileReport, Row
+from .whole.pointers import pointers
+from .whole.run import Run, badness
+from .whole.samples import Samples
 
 T = TypeVar("T")
 

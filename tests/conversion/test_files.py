@@ -17,7 +17,7 @@ import pytest
 from onnx2tf_lite import ConversionError, compile, convert, validation
 from onnx2tf_lite.delivery import PREFIX
 from onnx2tf_lite.emitters import tflite
-from onnx2tf_lite.validation import tensorflow_file
+from onnx2tf_lite.validation.files import tensorflow_file
 from tests.validation.models import cnn
 
 from .quiet import listing, quiet, signature

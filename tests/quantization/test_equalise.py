@@ -15,7 +15,7 @@ from onnx2tf_lite.ir.verify import verify
 from onnx2tf_lite.quantization import flat
 from onnx2tf_lite.quantization.equalise import LEVELS, equalise, factors, regions
 from onnx2tf_lite.quantization.runner import ProgramRunner
-from onnx2tf_lite.validation.flatfile import FlatFile
+from onnx2tf_lite.validation.files.flatfile import FlatFile
 from tests.models.feeds import feeds
 from tests.quantization.nets import efficientnet
 from tests.quantization.test_laws import program

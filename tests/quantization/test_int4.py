@@ -16,7 +16,7 @@ from onnx2tf_lite.ir.graph import Quant
 from onnx2tf_lite.quantization import RECIPES, blocks, scales
 from onnx2tf_lite.quantization.runner import ProgramRunner
 from onnx2tf_lite.quantization.weights import quantise_weights
-from onnx2tf_lite.validation.flatfile import FlatFile
+from onnx2tf_lite.validation.files.flatfile import FlatFile
 from tests.quantization.nets import resnet
 from tests.quantization.test_laws import LINEAR, program
 from tests.quantization.test_quantising import DIGITS, lowest, quiet

@@ -10,8 +10,8 @@ import pytest
 from onnx import numpy_helper
 
 from onnx2tf_lite import convert, passes, validation
-from onnx2tf_lite.validation.flatfile import FlatFile
-from onnx2tf_lite.validation.integers import Integers
+from onnx2tf_lite.validation.files.flatfile import FlatFile
+from onnx2tf_lite.validation.files.integers import Integers
 from tests.harness import new_runtime
 from tests.models import golden, onnx_quantised
 from tests.validation.editor import Editor

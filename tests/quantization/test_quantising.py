@@ -14,8 +14,8 @@ import pytest
 from onnx2tf_lite import ConversionError, convert, validation
 from onnx2tf_lite.emitters import QUANTISED
 from onnx2tf_lite.quantization import speed
-from onnx2tf_lite.validation.flatfile import FlatFile
-from onnx2tf_lite.validation.integers import Integers
+from onnx2tf_lite.validation.files.flatfile import FlatFile
+from onnx2tf_lite.validation.files.integers import Integers
 from tests.models import golden
 from tests.models.feeds import feeds
 from tests.validation.models import cnn, model

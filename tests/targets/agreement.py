@@ -8,7 +8,7 @@ from pathlib import Path
 from onnx2tf_lite.child import Died, Limits, call
 from onnx2tf_lite.targets.proof import litert
 from onnx2tf_lite.targets.verdict import IMPOSSIBLE, judge
-from onnx2tf_lite.validation.flatfile import FlatFile
+from onnx2tf_lite.validation.files.flatfile import FlatFile
 from tests.targets import single
 
 

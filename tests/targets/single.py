@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from onnx2tf_lite.emitters import tflite
 from onnx2tf_lite.ir import build as b
-from onnx2tf_lite.validation.flatfile import OPERATORS
+from onnx2tf_lite.validation.files.flatfile import OPERATORS
 from tests.emitters import cases
 from tests.emitters.cases import CASES, conv, kind, same, window
 

@@ -13,7 +13,7 @@ from onnx2tf_lite.child import Limits, call
 from onnx2tf_lite.targets import c_array, device, proof
 from onnx2tf_lite.targets.proof import litert, tflm
 from onnx2tf_lite.targets.verdict import judge
-from onnx2tf_lite.validation.flatfile import FlatFile
+from onnx2tf_lite.validation.files.flatfile import FlatFile
 from tests.targets import single
 
 #: The methods that micro_mutable_op_resolver.h of tensorflow/tflite-micro has for builtin operators.

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from onnx2tf_lite import convert
 from onnx2tf_lite.targets import DEVICES, WANTED
 from onnx2tf_lite.targets.forms import FORMS
-from onnx2tf_lite.validation.flatfile import FlatFile
+from onnx2tf_lite.validation.files.flatfile import FlatFile
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]> g '
 

@@ -34,7 +34,7 @@ from google.protobuf.message import DecodeError
 
 from onnx2tf_lite.tools._verbs import TOOLS, VERBS
 from onnx2tf_lite.tools.onnx2json import convert as as_json
-from onnx2tf_lite.validation.reference import ort_errors
+from onnx2tf_lite.validation.original.reference import ort_errors
 
 from . import models
 

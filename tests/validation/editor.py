@@ -10,7 +10,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from onnx2tf_lite.validation.flatfile import OPERATORS
+from onnx2tf_lite.validation.files.flatfile import OPERATORS
 
 DTYPES = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16, schema.TensorType.INT8: np.int8,
           schema.TensorType.INT32: np.int32, schema.TensorType.INT64: np.int64}  # fmt: skip

@@ -29,13 +29,13 @@ import onnx
 
 from onnx2tf_lite import ConversionError, child, convert, passes, validation
 from onnx2tf_lite.emitters import EMITTERS, TENSORFLOW
-from onnx2tf_lite.validation.isolate import Layer, Layers, Runs
-from onnx2tf_lite.validation.judge import Tolerance, compare, tolerance
-from onnx2tf_lite.validation.reference import Reference
-from onnx2tf_lite.validation.run import Run
-from onnx2tf_lite.validation.samples import CheckOptions, Samples
-from onnx2tf_lite.validation.tflite_file import TFLiteFile
-from onnx2tf_lite.validation.written import FileFailed
+from onnx2tf_lite.validation.figures.judge import Tolerance, compare, tolerance
+from onnx2tf_lite.validation.files.tflite_file import TFLiteFile
+from onnx2tf_lite.validation.files.written import FileFailed
+from onnx2tf_lite.validation.layers.isolate import Layer, Layers, Runs
+from onnx2tf_lite.validation.original.reference import Reference
+from onnx2tf_lite.validation.whole.run import Run
+from onnx2tf_lite.validation.whole.samples import CheckOptions, Samples
 from tests.models import golden
 
 from . import single, small

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from onnx2tf_lite import convert, validation
 from onnx2tf_lite.ir.graph import Placement, Value
-from onnx2tf_lite.validation import alone, reference
 from onnx2tf_lite.validation.bounds import OverBudget
-from onnx2tf_lite.validation.crop import PERIOD, cropped
-from onnx2tf_lite.validation.isolate import Layer, is_order
-from onnx2tf_lite.validation.operands import SCALES, Seen, draw
+from onnx2tf_lite.validation.feeds.operands import SCALES, Seen, draw
+from onnx2tf_lite.validation.layers import alone
+from onnx2tf_lite.validation.layers.crop import PERIOD, cropped
+from onnx2tf_lite.validation.layers.isolate import Layer, is_order
+from onnx2tf_lite.validation.original import reference
 
 from .models import cnn, model
 

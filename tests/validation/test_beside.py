@@ -41,7 +41,7 @@ def right(folder: str) -> None:
 def fatal(folder: str) -> None:
     """A file that takes its process down is wrong; the others are not."""
     from onnx2tf_lite import convert
-    from onnx2tf_lite.validation.tensorflow_file import SavedModel
+    from onnx2tf_lite.validation.files.tensorflow_file import SavedModel
     from tests.validation.models import cnn
 
     SavedModel.open = lambda *asked: os.abort()  # type: ignore[method-assign]
@@ -57,7 +57,7 @@ def large(folder: str) -> None:
     import numpy as np
 
     from onnx2tf_lite import convert
-    from onnx2tf_lite.validation.tensorflow_file import SavedModel
+    from onnx2tf_lite.validation.files.tensorflow_file import SavedModel
     from tests.validation.models import cnn
 
     SavedModel.open = lambda *asked: np.ones(1 << 28)  # type: ignore[assignment, method-assign, return-value]

@@ -17,10 +17,13 @@ import onnx
 import pytest
 
 from onnx2tf_lite import child, convert, validation
-from onnx2tf_lite.validation import alone, bounds, samples, verdict
+from onnx2tf_lite.validation import bounds, verdict
 from onnx2tf_lite.validation.bounds import Bounds, OverBudget
+from onnx2tf_lite.validation.layers import alone
+from onnx2tf_lite.validation.original import reference
 from onnx2tf_lite.validation.page import render
 from onnx2tf_lite.validation.verdict import Verdict
+from onnx2tf_lite.validation.whole import samples
 
 from .models import cnn, model
 
@@ -263,7 +266,7 @@ def test_tables_of_a_runtime_are_no_memory_beyond_the_usual() -> None:
 
 def test_every_failure_to_allocate_is_one_of_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That of numpy is a class of its own, made of a shape and a dtype."""
-    monkeypatch.setattr(validation.reference.Session, "run", lambda self, feeds: np.zeros(1 << 50))
+    monkeypatch.setattr(reference.Session, "run", lambda self, feeds: np.zeros(1 << 50))
     report = checked(cnn(), tmp_path)
     assert report.exit_code == 2 and "it takes more memory than the check may use" in report.error
 
@@ -275,7 +278,7 @@ def test_sizes_are_known_before_anything_is_allocated(
 ) -> None:
     """Two inputs of 33 MB make 66 GB."""
     ran = []
-    monkeypatch.setattr(validation.reference.Session, "run", lambda self, feeds: ran.append(feeds) or 1 / 0)
+    monkeypatch.setattr(reference.Session, "run", lambda self, feeds: ran.append(feeds) or 1 / 0)
     proto = model(WIDE)
     with pytest.raises(ZeroDivisionError) if ok else nullcontext():
         report = validation.check(proto, written(proto, tmp_path), hints=shapes)

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from onnx2tf_lite import convert, passes, validation
 from onnx2tf_lite.conversion import ConversionResult
 from onnx2tf_lite.errors import ConversionError
-from onnx2tf_lite.validation.reference import Reference, ReferenceFailed
+from onnx2tf_lite.validation.original.reference import Reference, ReferenceFailed
 
 from .models import cnn, model
 

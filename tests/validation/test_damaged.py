@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onnx2tf_lite import convert
-from onnx2tf_lite.validation.flatfile import FlatFile, Unreadable
+from onnx2tf_lite.validation.files.flatfile import FlatFile, Unreadable
 
 from .models import model
 

@@ -12,8 +12,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from onnx2tf_lite import child, convert, validation
 from onnx2tf_lite.conversion import ConversionResult
-from onnx2tf_lite.validation.reference import Reference, ReferenceFailed
-from onnx2tf_lite.validation.samples import Samples
+from onnx2tf_lite.validation.original.reference import Reference, ReferenceFailed
+from onnx2tf_lite.validation.whole.samples import Samples
 
 from .editor import Editor
 from .kinds import int8_scale

@@ -9,10 +9,10 @@ import onnx
 import pytest
 
 from onnx2tf_lite import convert, passes, validation
-from onnx2tf_lite.validation import extents, inputs
 from onnx2tf_lite.validation.checking import make_reference
-from onnx2tf_lite.validation.inputs import InputSpec
-from onnx2tf_lite.validation.samples import Samples
+from onnx2tf_lite.validation.feeds import extents, inputs
+from onnx2tf_lite.validation.feeds.inputs import InputSpec
+from onnx2tf_lite.validation.whole.samples import Samples
 
 from .models import model
 

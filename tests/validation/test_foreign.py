@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onnx2tf_lite import convert, validation
-from onnx2tf_lite.validation.program import fit
+from onnx2tf_lite.validation.files.program import fit
 
 from .editor import Editor
 from .models import cnn, model

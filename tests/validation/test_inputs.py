@@ -11,10 +11,10 @@ from onnx import parser
 from onnx2tf_lite import ConversionError, convert, passes, validation
 from onnx2tf_lite.ir.dims import symbol
 from onnx2tf_lite.ir.graph import Placement, Value
-from onnx2tf_lite.validation import extents, inputs
-from onnx2tf_lite.validation.inputs import InputSpec
-from onnx2tf_lite.validation.reference import Reference
-from onnx2tf_lite.validation.samples import CheckOptions, Samples
+from onnx2tf_lite.validation.feeds import extents, inputs
+from onnx2tf_lite.validation.feeds.inputs import InputSpec
+from onnx2tf_lite.validation.original.reference import Reference
+from onnx2tf_lite.validation.whole.samples import CheckOptions, Samples
 
 from .models import model
 

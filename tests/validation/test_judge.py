@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnx2tf_lite.validation.judge import SLACK, TOLERANCES, compare, tolerance
-from onnx2tf_lite.validation.measure import change
-from onnx2tf_lite.validation.report import CARRIES, INTRODUCES, FileReport, Row
+from onnx2tf_lite.validation.figures.judge import SLACK, TOLERANCES, compare, tolerance
+from onnx2tf_lite.validation.figures.measure import change
+from onnx2tf_lite.validation.reports.report import CARRIES, INTRODUCES, FileReport, Row
 from onnx2tf_lite.validation.verdict import judged
 
 FLOAT32 = TOLERANCES["float32"]

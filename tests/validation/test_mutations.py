@@ -11,8 +11,11 @@ import onnx
 import pytest
 
 from onnx2tf_lite import convert, validation
-from onnx2tf_lite.validation import alone, operands, reference, trial, verdict
-from onnx2tf_lite.validation.judge import TOLERANCES, Tolerance
+from onnx2tf_lite.validation import verdict
+from onnx2tf_lite.validation.feeds import operands
+from onnx2tf_lite.validation.figures.judge import TOLERANCES, Tolerance
+from onnx2tf_lite.validation.layers import alone, trial
+from onnx2tf_lite.validation.original import reference
 
 from .editor import Editor
 from .models import model

@@ -59,7 +59,7 @@ def test_nodes_of_the_model_are_its_tensors(written: Path) -> None:
 
 def test_every_operator_has_its_time_and_belongs_to_a_layer(written: Path) -> None:
     """The sum over the model's nodes is that over the file's operators."""
-    from onnx2tf_lite.validation.flatfile import FlatFile
+    from onnx2tf_lite.validation.files.flatfile import FlatFile
 
     of_file = [r["value"] for r in data(written, "time")["results"].values()]
     of_model = [r["value"] for r in data(written, "onnx.time")["results"].values()]
@@ -73,7 +73,7 @@ def test_a_file_that_cannot_be_timed_is_said(
     def fails(path: Path) -> None:
         raise ValueError("no such kernel")
 
-    monkeypatch.setattr("onnx2tf_lite.validation.profile.profile", fails)
+    monkeypatch.setattr("onnx2tf_lite.validation.files.profile.profile", fails)
     argv = ["-i", str(written / "net.onnx"), "-t", str(written / "net_float32.tflite"), "--rows", "none"]
     assert check_cli.main([*argv, "--model-explorer", str(written / "without")]) == 0
     assert "no times for Model Explorer: no such kernel" in capsys.readouterr().err

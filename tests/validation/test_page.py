@@ -11,11 +11,11 @@ import pytest
 
 pytest.importorskip("plotly", reason="the report's charts are drawn by plotly (onnx2tf_lite[report])")
 
-from onnx2tf_lite.validation.judge import compare, tolerance
-from onnx2tf_lite.validation.measure import Histogram
+from onnx2tf_lite.validation.figures.judge import compare, tolerance
+from onnx2tf_lite.validation.figures.measure import Histogram
+from onnx2tf_lite.validation.files.written import Move
 from onnx2tf_lite.validation.page import render
-from onnx2tf_lite.validation.report import CARRIES, INTRODUCES, FileReport, Report, Row
-from onnx2tf_lite.validation.written import Move
+from onnx2tf_lite.validation.reports.report import CARRIES, INTRODUCES, FileReport, Report, Row
 from tests.browser import window
 
 LAYERS, CULPRIT = 24, 15

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onnx2tf_lite import check_cli, convert
-from onnx2tf_lite.validation.profile import profile
+from onnx2tf_lite.validation.files.profile import profile
 from tests.passes.conftest import model
 
 TEXT = """(float[1,64,32,32] x, int64[4] i) => (float[1,64,4,32] y) {
@@ -25,7 +25,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_every_operator_is_timed(files: tuple[Path, Path]) -> None:
-    from onnx2tf_lite.validation.flatfile import FlatFile
+    from onnx2tf_lite.validation.files.flatfile import FlatFile
 
     found = profile(files[1])
     assert {row.kind: row.count for row in found.rows} == FlatFile(files[1]).counts and not found.left_out

@@ -12,9 +12,10 @@ from onnx import helper, parser
 from onnx.reference import ReferenceEvaluator
 
 from onnx2tf_lite import convert, passes, validation
-from onnx2tf_lite.validation import known_errors, precision
-from onnx2tf_lite.validation.reference import STEPWISE, Reference
-from onnx2tf_lite.validation.stepwise import Refused, Stepwise
+from onnx2tf_lite.validation.original import known_errors, precision
+from onnx2tf_lite.validation.original.reference import STEPWISE, Reference, ReferenceFailed
+from onnx2tf_lite.validation.original.stepwise import Refused, Stepwise
+from onnx2tf_lite.validation.whole.samples import Samples
 
 from .models import model
 
@@ -49,7 +50,7 @@ def test_a_file_may_round_as_the_model_does() -> None:
     proto = model("""g (float16[1,64] x) => (float16[1,64] y) {
         k = Sqrt(three)
         y = Mul(x, k) }""", three=np.array(3, np.float16))  # fmt: skip
-    samples = validation.samples.Samples(reference(proto), validation.CheckOptions())
+    samples = Samples(reference(proto), validation.CheckOptions())
     samples.draw([])
     samples.read_slack("float32", ["y"])
     (sample,) = samples.samples
@@ -201,8 +202,8 @@ def test_what_no_reference_runs_is_said_without_advice_that_cannot_help() -> Non
     with pytest.raises(Refused, match="Unheard 'y'"):
         Stepwise(proto).run(["y"], {"x": np.ones((1, 8), np.float32)})
     refused = model("g (float[1,8] x) => (float[2,5] y) { y = Reshape(x, to) }", to=np.array([2, 5]))
-    samples = validation.samples.Samples(Reference.of(refused, passes.load(refused)), validation.CheckOptions())
-    with pytest.raises(validation.reference.ReferenceFailed) as found:
+    samples = Samples(Reference.of(refused, passes.load(refused)), validation.CheckOptions())
+    with pytest.raises(ReferenceFailed) as found:
         samples.draw([])
     assert "shape_hints" not in str(found.value) and "test data" not in str(found.value)
     assert "onnx.reference" not in str(found.value), "ONNX Runtime's own reason is the one that counts"
@@ -270,7 +271,7 @@ def test_quantisation_can_be_taken_out() -> None:
                   w=w, zx=np.array(3, np.int8), zw=np.zeros(4, np.int8), **scales)  # fmt: skip
     found = reference(proto).open(["m", "y"], rounding="unquantised").run({"x": x})
     np.testing.assert_allclose(found["y"], x @ (w * scales["sw"]), rtol=1e-5)
-    samples = validation.samples.Samples(reference(proto), validation.CheckOptions())
+    samples = Samples(reference(proto), validation.CheckOptions())
     samples.draw([])
     samples.read_noise(["y"])
     assert 0.01 < samples.samples[0].noise["y"] < 0.03, "rounding to steps of 0.05, which is 0.014 on average, twice"

@@ -11,8 +11,9 @@ import onnx
 import pytest
 
 from onnx2tf_lite import convert, validation
-from onnx2tf_lite.validation import operands, trial
-from onnx2tf_lite.validation.report import FileReport
+from onnx2tf_lite.validation.feeds import operands
+from onnx2tf_lite.validation.layers import trial
+from onnx2tf_lite.validation.reports.report import FileReport
 
 from .graph_editor import GraphEditor, bent
 from .models import model

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx2tf_lite import passes
-from onnx2tf_lite.validation.reference import UNQUANTISED, Reference, ReferenceFailed
+from onnx2tf_lite.validation.original.reference import UNQUANTISED, Reference, ReferenceFailed
 
 F32 = np.float32
 S, Z = 0.02, 120  # of the operand: from -2.4 to 2.7

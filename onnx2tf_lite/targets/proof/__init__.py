@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ...child import Died, Limits, call
 
 if TYPE_CHECKING:
-    from ...validation.flatfile import FlatFile
+    from ...validation.files.flatfile import FlatFile
 
 Place = tuple[int, int]  # number of the subgraph, of the operator in it
 ARENA = "bytes of arena"  # the figure that TFLM measures

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from ...validation.flatfile import FlatFile
+    from ...validation.files.flatfile import FlatFile
 
 Arrays = list[np.ndarray]
 #: LiteRT's two sets of kernels; they round some 8-bit products differently, by a step.

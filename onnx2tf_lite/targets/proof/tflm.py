@@ -17,7 +17,7 @@ from .litert import Arrays
 from .output import captured
 
 if TYPE_CHECKING:
-    from ...validation.flatfile import FlatFile
+    from ...validation.files.flatfile import FlatFile
 
 ROOM = 1 << 30  # bytes that the measuring run may take: only what is touched is used
 NEAR = "every operator within one step of LiteRT's, or as near as its two sets of kernels are to each other"

@@ -13,7 +13,7 @@ from . import Evidence
 from .output import captured
 
 if TYPE_CHECKING:
-    from ...validation.flatfile import FlatFile
+    from ...validation.files.flatfile import FlatFile
 
 #: The usual configuration of each device.
 ACCELERATORS = {"ethos-u55": "ethos-u55-128", "ethos-u65": "ethos-u65-256", "ethos-u85": "ethos-u85-256"}

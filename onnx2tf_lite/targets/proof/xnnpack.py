@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from . import Evidence
 
 if TYPE_CHECKING:
-    from ...validation.flatfile import FlatFile
+    from ...validation.files.flatfile import FlatFile
 
 
 def ask(device: str, file: FlatFile) -> Evidence:

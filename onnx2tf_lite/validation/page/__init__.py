@@ -1,4 +1,4 @@
-"""The HTML report: one file that shows a :class:`~onnx2tf_lite.validation.report.Report` without any network.
+"""The HTML report: one file that shows a :class:`~onnx2tf_lite.validation.reports.report.Report` without any network.
 
 Its own parts are ``page.html``, ``page.css`` and ``page.js``, in the frame of every page (``frame.py``); the charts are
 in ``charts.py``.
@@ -15,7 +15,7 @@ from html import escape
 from ...errors import ConversionError, Problem
 from ...targets import verdict
 from ...targets.verdict import STATUSES, Fit
-from ..report import HEADER, FileReport, Report, Row, cells
+from ..reports.report import HEADER, FileReport, Report, Row, cells
 from . import charts
 from .frame import frame
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..judge import Difference
-from ..phrase import decibel
-from ..report import CARRIES, INTRODUCES, FileReport, Report, Row
+from ..figures.judge import Difference
+from ..figures.phrase import decibel
+from ..reports.report import CARRIES, INTRODUCES, FileReport, Report, Row
 
 Trace = dict[str, object]  # as plotly takes it
 Point = tuple[int, Row, Difference]  # place, layer, how it differs

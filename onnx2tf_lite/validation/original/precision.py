@@ -1,0 +1,119 @@
+"""What rounding takes from a model, given back: 16-bit floats, byte products that saturate.
+
+The functions that change a model change the message that they are given.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import onnx_graphsurgeon as gs
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from ...model.edit import graphs as bodies
+from ...model.surgeon import HALF_FLOATS, TYPE_ATTRIBUTES
+from .nodes import graphs
+
+HALVES = {"float16", "bfloat16"}
+STORED = {"Cast", "DequantizeLinear", "Identity"}  # operators that compute nothing with their operand
+
+# ----------------------------------------------------------------------------------------------- 16-bit floats
+
+
+def computes_in_halves(graph: gs.Graph) -> bool:
+    """True where a float16 or bfloat16 tensor is made or computed with, and not only stored."""
+    for node in (n for g in bodies(graph) for n in g.nodes):
+        if any(k in TYPE_ATTRIBUTES and v in HALF_FLOATS for k, v in node.attrs.items()):
+            return True
+        if node.op not in STORED and any(_name(t.dtype) in HALVES for t in node.inputs):
+            return True
+    return False
+
+
+def _name(dtype: npt.DTypeLike) -> str:
+    return "" if dtype is None or isinstance(dtype, int) else np.dtype(dtype).name
+
+
+def widen(model: ModelProto) -> None:
+    """float32 in the place of float16 and bfloat16: what the model means, without a rounding after each operator."""
+    for graph in graphs(model.graph):
+        for info in [*graph.input, *graph.output, *graph.value_info]:
+            if info.type.tensor_type.elem_type in HALF_FLOATS:
+                info.type.tensor_type.elem_type = TensorProto.FLOAT
+        held = [a.t for n in graph.node for a in n.attribute if a.HasField("t")]
+        for tensor in [*graph.initializer, *held]:
+            if tensor.data_type in HALF_FLOATS:
+                wide = numpy_helper.to_array(tensor).astype(np.float32)
+                tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+        for node in graph.node:
+            for said in node.attribute:
+                if said.name in TYPE_ATTRIBUTES and said.i in HALF_FLOATS:
+                    said.i = TensorProto.FLOAT
+
+
+# ----------------------------------------------------------------------------------------------- 8-bit integers
+
+#: operator -> operands that are signed 8-bit weights, each with that of its zero point (-1: the operator has none)
+WEIGHTS: dict[str, tuple[tuple[int, int], ...]] = {
+    "MatMulInteger": ((1, 3),),
+    "ConvInteger": ((1, 3),),
+    "QLinearMatMul": ((3, 5),),
+    "QLinearConv": ((3, 5),),
+    "QGemm": ((3, 5),),
+    "MatMulIntegerToFloat": ((1, 5),),
+    "DynamicQuantizeMatMul": ((1, 3),),
+}
+
+
+def multiplies_bytes(graph: gs.Graph) -> bool:
+    """Operators whose kernels multiply unsigned by signed bytes."""
+    return any(n.op in WEIGHTS for g in bodies(graph) for n in g.nodes)
+
+
+@cache
+def saturates() -> bool:
+    """Does ONNX Runtime lose sums of products of bytes on this machine?  A product shows it whose pairs exceed 16 bits:
+    255 * 127 * 2 is 64770, which the instructions without a wide accumulator cut to 32767."""
+    import onnxruntime as ort
+
+    rows, depth, columns = 4, 64, 16
+    x = helper.make_tensor_value_info("x", TensorProto.UINT8, [rows, depth])
+    y = helper.make_tensor_value_info("y", TensorProto.INT32, [rows, columns])
+    weights = numpy_helper.from_array(np.full((depth, columns), 127, np.int8), "w")
+    graph = helper.make_graph([helper.make_node("MatMulInteger", ["x", "w"], ["y"])], "probe", [x], [y], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (result,) = session.run(None, {"x": np.full((rows, depth), 255, np.uint8)})
+    return bool((result != 255 * 127 * depth).any())
+
+
+def unsign(model: ModelProto) -> None:
+    """Signed 8-bit weights as unsigned ones: 128 more, like their zero points.  The products are the same, and those of
+    two unsigned bytes saturate nowhere."""
+    for graph in graphs(model.graph):
+        held = {t.name: t for t in graph.initializer}
+        fresh: dict[str, TensorProto] = {}
+        for node in graph.node:
+            for operand, zero in WEIGHTS.get(node.op_type, ()):
+                weights = held.get(node.input[operand]) if operand < len(node.input) else None
+                given = node.input[zero] if zero < len(node.input) else ""
+                if weights is None or weights.data_type != TensorProto.INT8 or (given and given not in held):
+                    continue
+                node.input.extend([""] * (zero + 1 - len(node.input)))
+                node.input[operand] = _moved(fresh, weights)
+                node.input[zero] = _moved(fresh, held[given]) if given else _moved(fresh, _zero())
+        graph.initializer.extend(fresh.values())
+
+
+def _zero() -> TensorProto:
+    return numpy_helper.from_array(np.zeros((), np.int8), "onnx2tf.zero")
+
+
+def _moved(fresh: dict[str, TensorProto], tensor: TensorProto) -> str:
+    name = f"{tensor.name}.unsigned"
+    if name not in fresh:
+        moved = (numpy_helper.to_array(tensor).astype(np.int16) + 128).astype(np.uint8)
+        fresh[name] = numpy_helper.from_array(moved, name)
+    return name
