@@ -1,5 +1,20 @@
 """Fixtures that tests of several rooms share."""
 
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
 from tests.browser import browser
 
 __all__ = ["browser"]
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Interrupts arrive, also where the tests run in the background of a shell, which ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

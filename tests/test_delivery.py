@@ -76,11 +76,12 @@ def test_a_saved_model_is_whole_or_none_wherever_a_run_is_killed(
     assert GRAPH not in found or found[GRAPH] == found["variables/variables.index"]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_waits_for_the_last_file(work: Path, old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replace = os.replace
 
     def interrupted(source: Path, target: Path) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", interrupted)

@@ -67,6 +67,7 @@ def test_one_that_fails(tmp_path: Path) -> None:
     assert not left(tmp_path) and not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_one_that_is_interrupted_while_a_child_runs(tmp_path: Path) -> None:
     """The loop does not end by itself, and the check runs it in a child."""
     loop = """<ir_version: 8, opset_import: ["" : 17]>

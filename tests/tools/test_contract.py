@@ -102,7 +102,7 @@ def test_every_tool_is_here() -> None:
 @pytest.mark.parametrize("tool", sorted(TOOLS))
 def test_is_installed_under_its_name(tool: str) -> None:
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
-    assert f'{tool} = "onnx2tf_lite.tools.{tool}:main"' in text.splitlines()
+    assert f'{tool} = "onnx2tf_lite.start:{tool}"' in text.splitlines()
 
 
 @pytest.mark.parametrize("tool", sorted(TOOLS))
