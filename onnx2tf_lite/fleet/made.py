@@ -143,13 +143,14 @@ def latency(path: Path) -> float | None:
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    from ..validation.files.profile import fastest
+    from ..validation.files.profile import fastest, zeros
 
     try:
         interpreter = Interpreter(str(path), num_threads=1)
         if any((detail["shape_signature"][1:] < 0).any() for detail in interpreter.get_input_details()):
             return None
         interpreter.allocate_tensors()
+        zeros(interpreter)
         return round(fastest(interpreter, SECONDS, least=2) * 1e3, 3)
     except (RuntimeError, ValueError):
         return None

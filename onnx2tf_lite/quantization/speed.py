@@ -35,10 +35,11 @@ def _best(path: Path) -> float:
     """Of the inputs' zeros, free extents 1."""
     from ai_edge_litert.interpreter import Interpreter
 
+    from ..validation.files.profile import zeros
+
     engine = Interpreter(str(path), num_threads=os.cpu_count())
     engine.allocate_tensors()
-    for detail in engine.get_input_details():
-        engine.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+    zeros(engine)
     best, end = np.inf, time.perf_counter() + PATIENCE
     for _ in range(REPEATS):
         start = time.perf_counter()

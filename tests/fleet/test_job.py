@@ -210,3 +210,26 @@ def test_models_come_from_there_too_with_their_side_files(tmp_path: Path) -> Non
     assert Path("copy/data/big.bin").read_bytes() == Path("data/big.bin").read_bytes()
     far = replace(job(), url="memory://models/big.onnx", name="big")
     assert run(far, "out")["status"] == "right"
+
+
+def test_latency_is_of_zeros_whatever_lay_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of turns that is not fed is whatever a model before left there."""
+    from ai_edge_litert import interpreter as litert
+
+    fed = list[Any]()
+
+    class Dirty(litert.Interpreter):  # type: ignore[misc]
+        def allocate_tensors(self) -> None:
+            super().allocate_tensors()
+            for detail in self.get_input_details():
+                self.set_tensor(detail["index"], np.full(detail["shape"], 7, detail["dtype"]))
+
+        def invoke(self) -> None:
+            fed.extend(self.get_tensor(detail["index"]) for detail in self.get_input_details())
+            super().invoke()
+
+    turns = parsed("g (int32[1] n, float[2] x) => (float[2] y) { c = Cast<to=1>(n) y = Add(x, c) }")
+    path = convert(onnx_graph=turns, output_folder_path=tmp_path, outputs=["float32"], check="none").files["float32"]
+    monkeypatch.setattr(litert, "Interpreter", Dirty)
+    assert made.latency(path) is not None
+    assert len(fed) >= 6 and not any(array.any() for array in fed)

@@ -134,6 +134,12 @@ def _fill(engine: Interpreter, rng: np.random.Generator) -> None:
         engine.set_tensor(detail["index"], array)
 
 
+def zeros(engine: Interpreter) -> None:
+    """Feed zeros: what lies in memory by chance may be a number of turns."""
+    for detail in engine.get_input_details():
+        engine.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+
+
 def fastest(engine: Interpreter, seconds: float, least: int = LEAST) -> float:
     """The shortest of at least so many runs, as many as fit, after one that does not count."""
     best, runs, end = float("inf"), 0, time.perf_counter() + seconds
