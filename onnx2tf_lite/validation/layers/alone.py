@@ -30,7 +30,7 @@ from .isolate import Layer, Layers
 from .trial import FEW, Outcome, Trial
 
 BODIES = {"If", "Loop", "Scan"}  # they also read what their bodies do
-SECONDS = 1.0  # of processor time that further sets may take, or as long as the first one took if that is more
+SECONDS = 5.0  # of processor time that further sets may take, or as long as the first one took if that is more
 TOGETHER = 1 << 23  # bytes of tensors of a group in TensorFlow's process, which gives no memory back before its end
 SETS = 16  # sets of operands in one child
 WEIGHTS = 1 << 29  # bytes of them in one child, which holds several copies, one of them a message of at most 2 GB
