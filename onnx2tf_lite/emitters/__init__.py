@@ -27,7 +27,7 @@ class Emitter:
     ``write``       writes the program as the options ask, to a path that does not exist yet; the program stays as it
                     is; which files it wrote besides
     ``suffix``      the file is ``<model><suffix>``; without one its files lie in the output folder itself
-    ``checked_as``  the form of file whose runtimes and tolerance the check takes (``validation.compare.TOLERANCES``)
+    ``checked_as``  the form of file whose runtimes and tolerance the check takes (a row of ``figures.judge``)
     ``article``     what it is called in a sentence
     ``package``     the module without which it cannot be written
     ``extra``       of this package, that brings the module; "" where it has the module's name

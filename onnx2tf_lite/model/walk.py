@@ -145,15 +145,11 @@ def constant_value(node: NodeProto) -> TensorProto | None:
     return onnx.helper.make_tensor("", onnx.TensorProto.DataType.Value(kind), dims, value if dims else [value])
 
 
-def constant_values(graph: GraphLike) -> dict[str, TensorProto]:
-    """As :func:`constants`, with those of Constant nodes that hold plain numbers (``value_ints``): to be read, since a
-    change of these is one of a copy."""
-    made = {node.output[0]: constant_value(node) for node in graph.node}
-    return constants(graph) | {name: tensor for name, tensor in made.items() if tensor is not None}
-
-
 def all_constants(graph: GraphLike) -> dict[str, TensorProto]:
-    """Name -> contents of every constant: initializers, and what Constant nodes hold in whichever attribute."""
+    """Name -> contents of every constant: initializers, and what Constant nodes hold in whichever attribute.
+
+    To be read: numbers that lie in an attribute (``value_ints``) are a copy, unlike those of :func:`constants`.
+    """
     nodes = {n.output[0]: value for n in graph.node if (value := constant_value(n)) is not None}
     return initializers(graph) | nodes
 

@@ -17,7 +17,7 @@ from ..model.light import light
 from ..model.names import fresh, names_in
 from ..model.tensors import to_array
 from ..model.types import dims, types
-from ..model.walk import add_constant, constant_values, dead, is_function, scopes, sweep, title
+from ..model.walk import add_constant, all_constants, dead, is_function, scopes, sweep, title
 from ._edit import set_shape
 
 Extent = int | str
@@ -82,7 +82,7 @@ def _resolve(model: onnx.ModelProto, extents: Mapping[str, Extent]) -> None:
 
 def _round(model: onnx.ModelProto, marks: Marks, was: Mapping[str, Dims], guess: bool) -> list[str]:
     """Rewrite the constants of every node that a mark has reached; nothing is said where nothing is left to do."""
-    graph, held = model.graph, constant_values(model.graph)
+    graph, held = model.graph, all_constants(model.graph)
     shapes = {n: dims(t) for n, t in types(infer(model).graph).items()}
     unread, notes = dead(graph), []
     for node in list(graph.node):

@@ -19,7 +19,7 @@ from ..commands import command, flag, option
 from ..errors import ToolError, unknown
 from ..model.lazy import np, onnx
 from ..model.types import dims, types
-from ..model.walk import constant_values, inputs, title
+from ..model.walk import all_constants, inputs, title
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
 from ._resize import set_extents
@@ -191,7 +191,7 @@ SUSPECTS = {"Reshape": (1,), "Expand": (1,), "Resize": (3,), "LSTM": (5, 6), "GR
 
 def _suspects(job: Edit, size: int) -> str:
     """The nodes that read such a constant."""
-    held = constant_values(job.model.graph)
+    held = all_constants(job.model.graph)
     slots = [(n, i) for n in job.model.graph.node for i in SUSPECTS.get(n.op_type, ()) if i < len(n.input)]
     found = [f"{n.op_type} '{title(n)}' ({n.input[i]})" for n, i in slots if n.input[i] in held]
     return f"; look at {', '.join(found[:5])}" if found else f" (batch {size})"

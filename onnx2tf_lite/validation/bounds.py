@@ -74,11 +74,11 @@ class Bounds:
             return self._held(function)
         most = FIRST * self.seconds if self.plain is None else max(LATER * self.seconds, PATIENCE)
         due = most if self.plain is None else min(PATIENCE + SLOWER * self.plain, most)
-        own = due * self.runs + (TENSORFLOW[0] if tensorflow else 0.0)
-        wait, processors = min(left, child.BUSY * own), own * child.processors()
+        allowed = due * self.runs + (TENSORFLOW[0] if tensorflow else 0.0)
+        wait, processors = min(left, child.BUSY * allowed), allowed * child.processors()
         memory = max(self.memory, min(self.memory + self.runtimes, MEMORY)) + COPIES * self.weights + room(tensorflow)
         memory -= max(child.own() - self.own, 0)
-        limits = child.Limits(wait, memory, processors, counted=True, thread=own)
+        limits = child.Limits(wait, memory, processors, counted=True, thread=allowed)
         try:
             return self._held(lambda: child.call(function, forked, limits))
         except child.Died as error:
