@@ -44,6 +44,14 @@ def test_a_keras_file_matches_where_its_weights_do(model: Path, tmp_path: Path, 
     assert report.exit_code == (1 if changed else 0)
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize("content", [b"", b"no model", b"PK\3\4 cut off"], ids=["empty", "text", "cut off"])
+def test_what_is_no_keras_file_is_not_loaded(model: Path, tmp_path: Path, suffix: str, content: bytes) -> None:
+    (tmp_path / f"net{suffix}").write_bytes(content)
+    report = check(model, tmp_path / f"net{suffix}")
+    assert report.exit_code == 2 and "cannot be loaded: " in report.files[0].verdict
+
+
 def test_the_epsilon_of_a_normalisation_is_that_of_the_file(tmp_path: Path) -> None:
     """TensorFlow's remapper makes 1e-3 of it; parts of a file are run as they are written."""
     pytest.importorskip("tf_keras")

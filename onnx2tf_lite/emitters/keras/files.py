@@ -137,7 +137,12 @@ def _quiet() -> Iterator[None]:
 
 
 def _canonicalise(path: Path, table: bytes) -> None:
-    """Rewrite an archive without the dates in it, and with the tensor map."""
+    """Rewrite an archive without the dates in it, and with the tensor map.
+
+    Its members are deflated, with no effort (zlib's level 0): Keras reads the weights through Python's zipfile, which
+    where it jumps in a member that is stored loses count of what is left of it (``ZipExtFile.seek`` of 3.12.1 and
+    3.13.0), and then reads on behind it, or meets the end of the file.
+    """
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     facts = json.loads(members["metadata.json"])
@@ -145,4 +150,4 @@ def _canonicalise(path: Path, table: bytes) -> None:
     members["metadata.json"] = json.dumps(facts).encode()
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in [*members.items(), (NAME, table)]:
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), content)
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), content, zipfile.ZIP_DEFLATED, compresslevel=0)

@@ -11,7 +11,7 @@ from ...ir.tensor_map import TensorMap
 from ..original.reference import Reference
 from .program import Program
 from .tensorflow_file import TensorFlowFile, read_graph
-from .written import Arrays, FileFailed, Loaded, failures, one_line
+from .written import REFUSALS, Arrays, FileFailed, Loaded, failures, one_line
 
 if TYPE_CHECKING:
     from ...emitters.saved_model.graphs import FlatGraph
@@ -57,7 +57,7 @@ def tensor_map_of(kind: str, path: Path) -> TensorMap | None:
     try:
         table = call(read) if kind == "frozen" else read()  # TensorFlow has to read that one
         return None if table is None else TensorMap.from_bytes(table, {})
-    except (OSError, ValueError, KeyError) as error:
+    except REFUSALS as error:
         raise FileFailed(f"cannot be loaded: {one_line(error)}") from error
 
 

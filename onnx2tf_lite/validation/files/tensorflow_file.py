@@ -15,7 +15,7 @@ from ...ir.tensor_map import NAME, TensorMap
 from ..figures.measure import Array
 from ..original.reference import Reference
 from .program import Program, match
-from .written import Arrays, FileFailed, Loaded, Move, failures, one_line
+from .written import REFUSALS, Arrays, FileFailed, Loaded, Move, failures, one_line
 
 if TYPE_CHECKING:
     from ...emitters.saved_model.graphs import FlatGraph, GraphSession
@@ -205,7 +205,7 @@ class Keras(TensorFlowFile):
                 continue
             try:
                 return keras.models.load_model(str(self.path), compile=False)
-            except (ValueError, TypeError, OSError, KeyError, AttributeError, tf.errors.OpError) as error:
+            except (tf.errors.OpError, *REFUSALS) as error:
                 problems.append(f"{package}: {one_line(error)}")
         raise FileFailed(f"cannot be loaded: {'; '.join(problems)}")
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -26,6 +27,8 @@ RUNTIMES = {
     "quantised": ("XNNPACK", "builtin kernels"),
     **dict.fromkeys(TENSORFLOW, ("TensorFlow",)),
 }
+#: What TensorFlow, Keras and what they read with raise of a file that is damaged, or of another kind.
+REFUSALS = (OSError, EOFError, BadZipFile, ValueError, TypeError, KeyError, AttributeError)
 
 
 class FileFailed(Exception):
@@ -129,8 +132,8 @@ def as_told(place: Placement) -> Placement:
 
 
 def one_line(error: Exception) -> str:
-    """What an error of a runtime says, of 300 characters at most."""
-    return " ".join(str(error).split())[:300]
+    """What an error of a runtime says, of 300 characters at most; its name where it says nothing."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @contextmanager
@@ -142,5 +145,5 @@ def failures(what: str) -> Iterator[None]:
         yield
     except tensorflow().errors.ResourceExhaustedError as error:
         raise MemoryError(one_line(error)) from error
-    except (tensorflow().errors.OpError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (tensorflow().errors.OpError, *REFUSALS) as error:
         raise FileFailed(f"{what}: {one_line(error)}") from error
