@@ -23,9 +23,11 @@ _HOME = {"ConversionError": "errors", "Problem": "errors", "ConversionResult": "
 
 
 def __getattr__(name: str) -> Any:
-    from importlib import import_module, metadata
+    from importlib import import_module
 
     if name == "__version__":
+        from importlib import metadata  # takes longer to load than most of what is asked for
+
         return metadata.version("onnx2tf_lite")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

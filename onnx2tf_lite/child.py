@@ -25,12 +25,15 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from . import pages
 from .interrupts import undisturbed
 
 ALIGNMENT = 64
 BUSY = 10  # times as long as on an idle machine may all take on one that is busy
 INTERVAL = 0.01  # seconds between two looks at what a child holds
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 _Answer = TypeVar("_Answer")
+Tell = Callable[[str], None]
 #: Of a process that is begun again where it dies in a :func:`call`: one byte that who begins it sees, in how many of
 #: them it is.  None: the work of a call is done in a child.
 _calls: memoryview | None = None
@@ -107,9 +110,53 @@ def call(function: Callable[[], _Answer], forked: bool = True, limits: Limits | 
         return function()
     if _calls is not None:
         return _done_here(function, limits, _calls)
-    descriptor = _file()
-    with scratch() as folder:
-        return _called(function, descriptor, limits, folder)
+    return _called(function, limits)
+
+
+def one_for_all(work: Callable[[Tell], _Answer], told: Tell) -> _Answer:
+    """``work(tell)`` in one child that does itself what it would do in others; what it tells, ``told`` hears here.
+
+    Where that takes it down in a :func:`call`, ``work`` is done again in this process, with a child for every call.
+
+    :raises Died: it died of anything else.
+    """
+    if _calls is not None or not can_fork():
+        return work(told)
+    calls = memoryview(mmap.mmap(-1, 1))
+    heard, said = os.pipe()
+    with open(heard, "rb") as reader, open(said, "wb", buffering=0) as writer:
+
+        def tell(what: str) -> None:
+            writer.write(what.encode("unicode_escape") + b"\n")
+
+        def done() -> _Answer:
+            reader.close()
+            follow()
+            without_children(calls)
+            pages.keep()
+            gc.freeze()  # what is shared with the parent stays as it is, what is made here is collected
+            gc.enable()
+            return work(tell)
+
+        def hear() -> None:
+            writer.close()
+            for line in reader:
+                told(line[:-1].decode("unicode_escape"))
+
+        try:
+            return _called(done, None, hear)
+        except Died:
+            if not calls[0]:
+                raise
+    return work(told)
+
+
+def follow() -> None:
+    """End with the process that made this one, where the system has that."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def without_children(calls: memoryview) -> None:
@@ -170,14 +217,17 @@ def scratch() -> Iterator[str | None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _called(function: Callable[[], _Answer], descriptor: int, limits: Limits | None, folder: str | None) -> _Answer:
-    """``descriptor`` is where the answer is written, and is closed here."""
-    try:
+def _called(
+    function: Callable[[], _Answer], limits: Limits | None, meanwhile: Callable[[], None] = lambda: None
+) -> _Answer:
+    """In a child.  ``meanwhile``: what this process does until it ends."""
+    with _file() as descriptor, scratch() as folder:
         pid = fork()
         if pid == 0:
             tempfile.tempdir = folder
             _serve(function, descriptor, limits)
         try:
+            meanwhile()
             if limits is not None and limits.counted and sys.platform == "linux":
                 with watched(pid, own() + limits.memory, limits.thread):
                     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # so that its number is not another one's
@@ -190,8 +240,6 @@ def _called(function: Callable[[], _Answer], descriptor: int, limits: Limits | N
         if status or not size:
             raise Died(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
         good, result = _read(descriptor, size)
-    finally:
-        os.close(descriptor)
     if not good:
         raise result
     answer: _Answer = result
@@ -256,12 +304,18 @@ def computed(process: int) -> float:
     return max(ticks) / os.sysconf("SC_CLK_TCK")
 
 
-def _file() -> int:
+@contextmanager
+def _file() -> Iterator[int]:
     """A descriptor of a file without a name, in memory where the system has that."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("onnx2tf_lite")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+        descriptor = os.memfd_create("onnx2tf_lite")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _serve(function: Callable[[], object], descriptor: int, limits: Limits | None) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import mmap
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from concurrent.futures import Executor, Future
 
 PIECE = 1 << 22  # bytes that are put in order at a time; of less than that a thread is not worth its start
 STRIP = 16  # columns that are copied at a time: a cache holds their lines until all of each was used
@@ -32,15 +34,20 @@ class Piece(NamedTuple):
 
 def pieces(arrays: Sequence[np.ndarray], dtypes: Sequence[np.dtype]) -> Iterator[Piece]:
     """Every array as its dtype, in C order: one piece or more of each."""
-    from concurrent.futures import ThreadPoolExecutor
-
     parts = chain.from_iterable(_parts(i, *pair) for i, pair in enumerate(zip(arrays, dtypes, strict=True)))
-    with ThreadPoolExecutor(THREADS) as workers:
+    with ExitStack() as until_the_end:
+
+        @cache
+        def workers() -> Executor:
+            from concurrent.futures import ThreadPoolExecutor  # takes milliseconds to load
+
+            return until_the_end.enter_context(ThreadPoolExecutor(THREADS))
+
         ahead: deque[tuple[int, np.ndarray | Future[np.ndarray]]] = deque()
         for place, part, dtype in parts:
             plain = part.flags.c_contiguous and part.dtype == dtype
             small = part.nbytes < PIECE // 2
-            ahead.append((place, _ordered(part, dtype) if plain or small else workers.submit(_ordered, part, dtype)))
+            ahead.append((place, _ordered(part, dtype) if plain or small else workers().submit(_ordered, part, dtype)))
             if len(ahead) > AHEAD:
                 yield _taken(arrays, ahead)
         while ahead:
@@ -70,12 +77,10 @@ def _ordered(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def _taken(arrays: Sequence[np.ndarray], ahead: deque[tuple[int, np.ndarray | Future[np.ndarray]]]) -> Piece:
     """The next piece; the array before it has been written."""
-    from concurrent.futures import Future
-
     place, found = ahead.popleft()
     if place and arrays[place - 1].nbytes > PIECE:
         give_back(arrays[place - 1])
-    return Piece(place, found.result() if isinstance(found, Future) else found)
+    return Piece(place, found if isinstance(found, np.ndarray) else found.result())
 
 
 def give_back(array: np.ndarray) -> None:

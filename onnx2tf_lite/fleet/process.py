@@ -24,7 +24,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..child import Limits, allocated, bound, no_core, scratch, without_children
+from ..child import Limits, allocated, bound, follow, no_core, scratch, without_children
 from ..targets import DEVICES
 
 #: What a model needs nearly always, also what is imported late elsewhere: every fork would do it again.  TensorFlow is
@@ -48,7 +48,6 @@ GRACE = 5
 LOOK = 0.05  # seconds between two looks at the memory of a child and its children
 #: Bytes beyond the limit that the system refuses after all: they could be filled between two looks.
 SUDDEN = 1 << 30
-PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 BOARD = 256  # bytes of a stage that are told
 #: Is given what tells a stage; what it returns is sent back.
 Work = Callable[[Callable[[str], None]], object]
@@ -211,7 +210,7 @@ class _Task:
             tempfile.tempdir = self.folder
             self.boss.close()  # where the warm process is killed, the worker hears that now, not when this one ends
             _lead(0)
-            _follow()
+            follow()
             null = os.open(os.devnull, os.O_RDWR)
             for standard in (0, 1, 2):  # what is to be said goes into the record
                 os.dup2(null, standard)
@@ -261,14 +260,6 @@ def _lead(pid: int) -> None:
     """Make the child the head of a group; both sides do, whoever is first."""
     with suppress(OSError):
         os.setpgid(pid, pid)
-
-
-def _follow() -> None:
-    """End with the process that made this one, where the system has that."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end(pid: int, wait_first: bool = False) -> int:

@@ -1,18 +1,18 @@
 """The check: reference and files on the same inputs, outputs always, every layer on request or to name a culprit.
 
-Everything that runs a model does so in a child process (``child``), the reference first: its tensors are then shared
-with the children that run the files and compare, and only rows of figures come back from those.  Where the tensors
-would take more memory than the budget, they are computed and compared in chunks, one run of each runtime per chunk;
-nothing takes more than ``bounds`` say.
+Everything that runs a model does so in a child process (``child``): in one for all of a check, which is done again with
+a child for every run where that one dies, or at once where memory is scarce.  The reference comes first: its tensors
+are then shared with the children that run the files and compare, and only rows of figures come back from those.  Where
+the tensors would take more memory than the budget, they are computed and compared in chunks, one run of each runtime
+per chunk; nothing takes more than ``bounds`` say.
 """
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module, metadata
@@ -21,9 +21,9 @@ from typing import Any
 
 import onnx
 
-from .. import child
+from .. import child, pages
 from ..emitters import EMITTERS
-from .bounds import Bounds, OverBudget
+from .bounds import MEMORY, Bounds, OverBudget
 from .feeds import inputs
 from .files.opening import open_file
 from .files.tensorflow_file import MISSING, installed
@@ -33,6 +33,7 @@ from .reports.report import FileReport, Report
 from .verdict import Verdict
 from .whole.samples import CheckOptions, Samples
 
+LARGE = 1 << 26  # bytes of weights
 Listener = Callable[[str], None]
 Source = str | Path | onnx.ModelProto | Reference
 Files = str | Path | Sequence[str | Path] | Mapping[str, Path]
@@ -89,33 +90,53 @@ class _Check:
     listener: Listener
 
     def run(self, files: Sequence[tuple[str, Path]]) -> Report:
-        o = self.options
-        _preload()
-        self.reference.bounds = Bounds.of(o.budget, o.seconds, self.reference.size)
-        report = Report(notes=self.reference.notes, settings=self.settings())
-        report.model = str(self.reference.source) if isinstance(self.reference.source, Path) else ""
-        samples = Samples(self.reference, self.options)
+        self.reference.bounds = Bounds.of(self.options.budget, self.options.seconds, self.reference.size)
         targets = [self.open(kind, path) for kind, path in files]
-        opened = [t for t in targets if not isinstance(t, FileReport)]
+
+        def compared(tell: Listener) -> Report:
+            return self.compared(targets, tell)
+
+        tensorflow = any(t.tensorflow for t in targets if not isinstance(t, FileReport))
+        # a child gives all of its memory back when it ends: one for each call takes least
+        scarce = self.options.budget < MEMORY or tensorflow
+        try:
+            report = compared(self.listener) if scarce else child.one_for_all(compared, self.listener)
+        except child.Died as error:
+            report = self.blank()
+            report.error = f"could not be checked: its process {error}"
+        for (kind, _), file in zip(files, report.files, strict=False):
+            file.kind = kind or file.kind
+        return report
+
+    def blank(self) -> Report:
+        """A report of no files."""
+        source = self.reference.source
+        return Report(settings=self.settings(), model=str(source) if isinstance(source, Path) else "")
+
+    def compared(self, targets: Sequence[WrittenFile | FileReport], tell: Listener) -> Report:
+        """All of the opened ones, or as many as could be before there was an error."""
+        _preload()
+        report = self.blank()
+        samples = Samples(self.reference, self.options)
         try:
             with self.timed(report.seconds, "reference"):
-                self.listener("reference")
-                samples.draw(opened)
+                tell("reference")
+                samples.draw([t for t in targets if not isinstance(t, FileReport)])
             report.samples = [{n: a.shape for n, a in s.feeds.items()} for s in samples.samples]
-            for (kind, _), target in zip(files, targets, strict=True):
+            for target in targets:
                 if isinstance(target, FileReport):
                     report.files.append(target)
                     continue
-                give_back()
+                if self.reference.size >= LARGE:
+                    pages.give_back()  # its weights, before the file's are loaded
                 with self.timed(report.seconds, target.path.name):
-                    self.listener(target.path.name)
+                    tell(target.path.name)
                     report.files.append(Verdict(samples, target).report())
-                    report.files[-1].kind = kind or report.files[-1].kind
         except (ReferenceFailed, OverBudget) as error:
             report.error = f"could not be checked: {error}"
         except child.Died as error:
             report.error = f"could not be checked: ONNX Runtime {error}"
-        report.engine = self.reference.engine
+        report.notes, report.engine = self.reference.notes, self.reference.engine
         return report
 
     def open(self, kind: str, path: Path) -> WrittenFile | FileReport:
@@ -160,7 +181,7 @@ def failed(kind: str, path: Path, error: Exception) -> FileReport:
 
 
 def _preload() -> None:
-    """What the children need, imported once, before they are forked."""
+    """What running takes, imported before any children that do so are forked."""
     for module in ("onnxruntime", "ai_edge_litert.interpreter", "numpy.random"):
         import_module(module)
 
@@ -175,9 +196,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:  # of a checkout that is not installed
         return "not installed"
-
-
-def give_back() -> None:
-    """Freed memory to the system, where libc can: the reference's weights, before a file's are loaded."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,11 +13,11 @@ from google.protobuf.message import EncodeError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnx2tf_lite import convert, validation
+from onnx2tf_lite import child, convert, validation
 from onnx2tf_lite.ir.graph import Placement, Value
 from onnx2tf_lite.validation.bounds import OverBudget
 from onnx2tf_lite.validation.feeds.operands import SCALES, Seen, draw
-from onnx2tf_lite.validation.layers import alone
+from onnx2tf_lite.validation.layers import alone, trial
 from onnx2tf_lite.validation.layers.crop import PERIOD, cropped
 from onnx2tf_lite.validation.layers.isolate import Layer, is_order
 from onnx2tf_lite.validation.original import reference
@@ -172,6 +173,7 @@ def test_layers_are_run_in_groups_of_so_many_weights(tmp_path: Path, monkeypatch
         run(bench, layers, numbers)
 
     run = alone.Bench.rounds
+    monkeypatch.setattr(child, "one_for_all", lambda work, told: work(told))  # what is counted is counted here
     monkeypatch.setattr(alone, "WEIGHTS", 400)
     monkeypatch.setattr(alone.Bench, "rounds", rounds)
     parts = checked(cnn(), tmp_path)
@@ -205,3 +207,25 @@ def test_axes_that_are_split_and_joined_again_are_no_order() -> None:
     value = Value("x", (1, 14, 14, 272), np.dtype(np.float32))
     assert is_order(Placement(value, (1, 14, 14, 272), (0, 3, 1, 2), (1, 272, 14, 14)))
     assert not is_order(Placement(value, (14, 14, 4, 68), (3, 2, 0, 1), (1, 272, 14, 14)))
+
+
+def test_what_files_share_is_what_each_has_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checked together, the second file takes what the original model made for the first; figures are the same."""
+    made = convert(onnx_graph=cnn(), output_folder_path=tmp_path, outputs=["float32", "float16"], check="none")
+    monkeypatch.setattr(child, "one_for_all", lambda work, told: work(told))
+    monkeypatch.setattr(child, "call", lambda function, *rest: function())
+    sessions: list[int] = []
+
+    def session(self: trial.Trial, *given: Any) -> Any:
+        sessions[-1] += 1
+        return run(self, *given)
+
+    run = trial.Trial.session
+    monkeypatch.setattr(trial.Trial, "session", session)
+    sessions.append(0)
+    together = validation.check(cnn(), made.files).files
+    sessions.append(0)
+    apart = [validation.check(cnn(), {kind: path}).files[0] for kind, path in made.files.items()]
+    assert all(one.verdict.count("matches") for one in together) and 0 < sessions[0] < sessions[1]
+    for one, other in zip(together, apart, strict=True):
+        assert (one.verdict, one.coverage, one.layers) == (other.verdict, other.coverage, other.layers)

@@ -134,7 +134,8 @@ class Bench:
         sample = self.run.whole.samples[number]
         values = {n: narrow(a) for n, a in (sample.feeds | sample.expected).items()}
         limit, symbols = self.run.limit.isolated, self.run.symbols(sample)
-        return Trial(self.reference, self.layers, limit, self.seen, values, symbols, self.usual)
+        shared = self.run.whole.shared
+        return Trial(self.reference, self.layers, limit, self.seen, values, symbols, self.usual, shared)
 
     def as_seen(self, layers: Sequence[Layer], runtime: str, number: int) -> dict[str, Difference]:
         """What each layer makes of the values of a sample; none where its part does not run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -18,6 +18,7 @@ from ..files.tflite_file import TFLiteFile
 from ..original.known_errors import unsaid
 from ..original.parts import ModelPart, result
 from ..original.reference import Reference, ReferenceFailed, Session, jitter
+from ..whole.shared import Results, Shared
 from . import eightbits
 from .channels import ChannelRange, channel_axis, span
 from .crop import cropped, smaller
@@ -27,7 +28,6 @@ JITTERS = 3
 KERNELS = "builtin kernels"  # those whose steps of 8 bits are the larger ones
 LONGER = 4  # how often a layer is made longer until both sides begin at the same tensors
 FEW = 64  # results, below which one set of operands leaves much to chance
-Expected = dict[str, Array]
 
 
 @dataclass
@@ -61,6 +61,7 @@ class Trial:
     values: Mapping[str, Array]
     symbols: Mapping[str, int]
     usual: Mapping[str, float] = field(default_factory=dict)
+    shared: Shared = field(default_factory=Shared)
     tables: dict[str, int] = field(default_factory=dict)
 
     def made(self, layers: Sequence[Layer], runtimes: Sequence[str], numbers: Sequence[int]) -> Outcome:
@@ -178,10 +179,13 @@ class Trial:
         shakes: Sequence[int] = (0,),
         seen: bool = False,
         rounding: str = "",
-    ) -> list[Expected]:
+    ) -> Results:
         """The results of each set of operands, of each of the ways in which it is shaken; ``rounding``: see
         :meth:`Reference.open`."""
         self.tables |= self._tables(parts)
+        known = None if seen else self.recipe(parts, numbers, shakes, rounding)
+        if known in self.shared.results:
+            return self.shared.results[known]
         session, outputs = self.session(parts, seen, rounding)
         found = []
         for number in numbers:
@@ -190,7 +194,29 @@ class Trial:
                          for p in parts for n in (*p.reads, *p.measured)}  # fmt: skip
                 results = session.run(feeds)
                 found.append({p.target: narrow(results[o]) for p, o in zip(parts, outputs, strict=True)})
+        if known:
+            self.shared.keep(known, found)
         return found
+
+    def recipe(
+        self, parts: Sequence[ModelPart], numbers: Sequence[int], shakes: Sequence[int], rounding: str
+    ) -> Hashable:
+        """All that results on made operands depend on, whatever the file; None where that is more."""
+        made: list[Hashable] = [tuple(numbers), tuple(shakes), rounding]
+        for part in parts:
+            made += [part.target, part.nodes, part.reads, part.measured, part.free, part.turns, part.least]
+            for name in (*part.reads, *part.measured):
+                index = self.layers.index(name)
+                tensor = None if index is None else self.layers.target.file.tensors[index]
+                if tensor is not None and tensor.quantised:
+                    return None
+                first = name if index is None else self.layers.counterpart[index]
+                made += [tensor is None, first, self.tables.get(first, 0)]
+                for alias in (first, name) if first != name else ():
+                    place = self.layers.place(alias, cropped(self.seen[alias], part.least).shape)
+                    made += [place.split, place.perm, place.shape, place.factor, place.value.shape]
+                    made.append(tensor and tensor.dtype)
+        return tuple(made)
 
     def session(self, parts: Sequence[ModelPart], seen: bool, rounding: str) -> tuple[Session, list[str]]:
         """The parts of the original model, loaded, and the names of their results.
@@ -233,7 +259,7 @@ class Trial:
         found: Outcome,
         runtimes: Sequence[str],
         numbers: Sequence[int],
-        expected: Sequence[Expected],
+        expected: Results,
         slack: Mapping[tuple[str, int], float] | None = None,
     ) -> None:
         """Run the layers of ``found`` and note how they differ."""
@@ -289,9 +315,7 @@ class Trial:
         found = compare(whole, expected, self.limit, self.reference.steps.get(name), slack, usual=usual)
         return quantised.within_a_step(target, target.program.names[name], found)
 
-    def forgive(
-        self, found: Outcome, runtimes: Sequence[str], numbers: Sequence[int], expected: Sequence[Expected]
-    ) -> None:
+    def forgive(self, found: Outcome, runtimes: Sequence[str], numbers: Sequence[int], expected: Results) -> None:
         """Compare those that differ once more, with what rounding does to the layer in the original model allowed."""
         bad = [n for n, pairs in found.differences.items() if n in found.parts and any(d.what for d in pairs.values())]
         if not bad or self.layers.target.kind == "quantised":
@@ -307,9 +331,7 @@ class Trial:
             self.compare(again, runtimes, numbers, expected, slack)
             found.differences |= again.differences
 
-    def halves(
-        self, found: Outcome, numbers: Sequence[int], expected: Sequence[Expected]
-    ) -> dict[tuple[str, int], float]:
+    def halves(self, found: Outcome, numbers: Sequence[int], expected: Results) -> dict[tuple[str, int], float]:
         """What rounding does to layers on 16-bit constants in one draw: nearly all of them need that, so it is not
         waited for; few need more, which :meth:`forgive` draws."""
         names = [n for n in found.parts if self.rounding(found.layers[n])]
@@ -330,7 +352,7 @@ class Trial:
         found: Outcome,
         names: Sequence[str],
         numbers: Sequence[int],
-        expected: Sequence[Expected],
+        expected: Results,
         seen: bool,
         rounding: str,
         draws: int,
@@ -364,7 +386,7 @@ class Trial:
             and eightbits.known(target.file, layer.segment)
         )
 
-    def by_channels(self, found: Outcome, numbers: Sequence[int], expected: Sequence[Expected]) -> None:
+    def by_channels(self, found: Outcome, numbers: Sequence[int], expected: Results) -> None:
         """Hold layers on weights of eight bits to what rounding does to each of their channels, whatever share that is
         of a result: few numbers that cancel out are mostly rounding."""
         usual = {n: dict(found.differences[n]) for n in found.errors}
@@ -383,7 +405,7 @@ class Trial:
             suspects = [n for n in suspects if any(d.what for d in found.differences[n].values())]
 
     def limits(
-        self, found: Outcome, draws: int, numbers: Sequence[int], expected: Sequence[Expected]
+        self, found: Outcome, draws: int, numbers: Sequence[int], expected: Results
     ) -> dict[tuple[str, int], Array]:
         """What each channel of some layers may differ by, for each set of operands."""
         layers, file = list(found.layers.values()), self.layers.target.file

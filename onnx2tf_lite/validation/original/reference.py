@@ -21,6 +21,7 @@ from google.protobuf.message import EncodeError
 from ... import child
 from ...errors import ConversionError, Problem, lacks_memory
 from ...model.read import read_whole
+from ...model.tensors import Store, is_external
 from ..bounds import Bounds, OverBudget
 from ..feeds.inputs import InputSpec, describe
 from ..feeds.operands import factors
@@ -52,6 +53,7 @@ class ReferenceFailed(Exception):
 UNQUANTISED = "unquantised"
 ROUNDED = "rounded"  # in 16-bit floats, if the model computes in these
 INSIDE = "rounded inside"  # of operators that round to integers inside, what ONNX Runtime makes
+OTHER_MEANINGS = ("", UNQUANTISED, ROUNDED, INSIDE)  # every other rounding is that of a kind of file
 STEPWISE = "ONNX Runtime, node by node"
 REFUSED = "ONNX Runtime refuses the model"
 
@@ -151,7 +153,8 @@ class Reference:
         names = list(tensors or self.outputs)
         while self.engine != STEPWISE:
             try:
-                return Session(self._ort(names, rounding), names, self, self.halves and rounding != ROUNDED)
+                engine, held = self._ort(names, rounding)
+                return Session(engine, names, self, self.halves and rounding != ROUNDED, held)
             except ort_errors() as error:
                 _allocated(error)
                 self.fall_back(_line(error))
@@ -170,7 +173,8 @@ class Reference:
         self.notes.append(f"{REFUSED} ({why}): run {said}")
         return True
 
-    def _ort(self, names: list[str], rounding: str) -> Any:
+    def _ort(self, names: list[str], rounding: str) -> tuple[Any, list[Any]]:
+        """The session, and weights that it reads where they are."""
         import onnxruntime as ort
 
         ort.set_default_logger_severity(4)
@@ -180,12 +184,30 @@ class Reference:
         options.intra_op_num_threads = child.processors()
         for key, value in SESSION.items():
             options.add_session_config_entry(key, value)
-        if folder := self.folder or (self.source.resolve().parent if isinstance(self.source, Path) else None):
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-        return ort.InferenceSession(self._given(names, rounding), options, providers=["CPUExecutionProvider"])
+        if self.home:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(self.home))
+        model, weights = self._given(names, rounding)
+        held = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+        if held:
+            options.add_external_initializers(list(weights), held)
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]), held
 
-    def _given(self, names: list[str], rounding: str) -> str | bytes:
-        """What ONNX Runtime loads: weights that stay as they are it reads where they lie."""
+    @property
+    def home(self) -> Path | None:
+        """The folder of what the model refers to, where it says nothing of that itself."""
+        return self.folder or (self.source.resolve().parent if isinstance(self.source, Path) else None)
+
+    def _given(self, names: list[str], rounding: str) -> tuple[str | bytes, Mapping[str, np.ndarray]]:
+        """What ONNX Runtime loads, and weights that are other ones than there; those that stay as they are it reads
+        where they lie."""
+        worded = self.restated or self.halves or (self.integers and precision.saturates())
+        if rounding in OTHER_MEANINGS or worded:
+            return self._meant(names, rounding), {}
+        model = self._exposed(names, viewed, inlined=False)
+        weights = round_weights(model, rounding, self.home)
+        return _serialised(model), weights
+
+    def _meant(self, names: list[str], rounding: str) -> str | bytes:
         if rounding or self.halves or (self.integers and precision.saturates()):
             return _serialised(self._model(names, rounding))
         if isinstance(self.source, Path) and names == self.outputs and not self.restated:
@@ -208,7 +230,7 @@ class Reference:
             restate.restate(model, restate.INSIDE if rounding == INSIDE else frozenset())
         if rounding == UNQUANTISED and not unquantise(model):
             raise ReferenceFailed("the model is quantised in a way that cannot be taken out")
-        if rounding not in ("", UNQUANTISED, ROUNDED, INSIDE):
+        if rounding not in OTHER_MEANINGS:
             round_weights(model, rounding)
         return model
 
@@ -221,14 +243,17 @@ class Reference:
         more.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in self.outputs)
         return _serialised(model) + bytes(more.SerializeToString())
 
-    def _exposed(self, names: list[str], read: Callable[[Path], onnx.ModelProto] = read_whole) -> onnx.ModelProto:
-        """The model with ``names`` as its outputs."""
+    def _exposed(
+        self, names: list[str], read: Callable[[Path], onnx.ModelProto] = read_whole, inlined: bool = True
+    ) -> onnx.ModelProto:
+        """The model with ``names`` as its outputs; of a message ``inlined``: with all that lies elsewhere."""
         if isinstance(self.source, Path):
             model = read(self.source)
         else:
             model = onnx.ModelProto()
             model.CopyFrom(self.source)
-            inline_all(model, self.folder)
+            if inlined:
+                inline_all(model, self.folder)
         known = {o.name: o for o in model.graph.output}
         del model.graph.output[:]
         model.graph.output.extend(known.get(n) or onnx.ValueInfoProto(name=n) for n in names)
@@ -244,6 +269,7 @@ class Session:
     names: list[str]
     reference: Reference
     wide: bool = False  # float32 stands for 16-bit floats
+    held: Sequence[Any] = ()  # what the engine reads where it is
 
     def run(self, feeds: Arrays) -> dict[str, np.ndarray]:
         """The named tensors, in ONNX order and of their ONNX dtypes (float32 for 16-bit floats where ``wide``).
@@ -308,8 +334,10 @@ def jitter(array: np.ndarray, seed: int = 0, rounding: str = "") -> np.ndarray:
     return (array * factors(array.size, seed, most).reshape(array.shape)).astype(array.dtype, copy=False)
 
 
-def round_weights(model: onnx.ModelProto, kind: str) -> None:
+def round_weights(model: onnx.ModelProto, kind: str, folder: Path | None = None) -> dict[str, np.ndarray]:
     """Large float weights changed by as much as a ``kind`` of file rounds them; as ``scales`` every float constant.
+
+    Initializers that lie in files (of a ``folder``) stay in the message as they are: what they become is returned.
 
     The rounding of inputs is lost on a quantised model, whose first operator rounds them again; that of a scale tips
     values that lie between two steps, and so shows what half-way cases do to the layers behind.  What a Resize reads
@@ -318,15 +346,24 @@ def round_weights(model: onnx.ModelProto, kind: str) -> None:
     sizes = {name for n in model.graph.node if n.op_type in ("Resize", "Upsample") for name in n.input[1:]}
     least = 1 if kind == "scales" else LARGE
     made = {n.output[0]: n for n in model.graph.node if n.op_type == "Constant"}
+    initializers = {t.name for t in model.graph.initializer}
     constants = [a.t for o, n in made.items() if o not in sizes for a in n.attribute if a.name == "value"]
+    elsewhere, store = dict[str, np.ndarray](), Store(folder)
     for tensor in [*(t for t in model.graph.initializer if t.name not in sizes), *constants]:
-        if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) >= least:
-            moved = jitter(onnx.numpy_helper.to_array(tensor), rounding=kind)
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < least:
+            continue
+        there = is_external(tensor)
+        values = np.frombuffer(store.view(tensor), "<f4") if there else onnx.numpy_helper.to_array(tensor)
+        moved = jitter(values.reshape(tensor.dims), rounding=kind)
+        if there and tensor.name in initializers:
+            elsewhere[tensor.name] = moved
+        else:
             tensor.CopyFrom(onnx.numpy_helper.from_array(moved, tensor.name))
     for splat in _splats(model, sizes):
         # all elements are rounded alike: the worst that can be is one number, and no draw has to find it
         most = onnx.numpy_helper.to_array(splat) * np.float32(1 + (HALF if kind == "float16" else UNIT))
         splat.CopyFrom(onnx.numpy_helper.from_array(most, splat.name))
+    return elsewhere
 
 
 def _splats(model: onnx.ModelProto, sizes: set[str]) -> list[onnx.TensorProto]:

@@ -23,6 +23,7 @@ from ..reports.report import Row
 from .samples import Arrays, Sample, Samples
 
 SMALL = 1 << 23  # bytes of a tensor of which several are compared at a time
+MANY = 1 << 26  # bytes of all of them from which that pays: threads take milliseconds, and wait for each other
 
 
 @dataclass
@@ -78,16 +79,17 @@ class Run:
     def compared(
         self, results: Mapping[str, Array], names: Sequence[str], number: int, runtime: str
     ) -> Iterator[tuple[str, Row | None]]:
-        """The rows of those tensors that there are, as many at a time as there are processors where all are small."""
+        """The rows of those tensors that there are, as many at a time as there are processors where all are small, but
+        together are not."""
         sample, known = self.whole.samples[number], self.program.names
         symbols, there = self.symbols(sample), [n for n in names if known[n] in results]
 
         def row(name: str) -> Row | None:
             return self.row(name, results[known[name]], sample, symbols, number, runtime)
 
-        small = all(sample.expected[n].nbytes <= SMALL for n in there)
-        count = child.processors() if small else 1
-        if count == 1 or len(there) == 1:
+        sizes = [sample.expected[n].nbytes for n in there]
+        count = child.processors() if sum(sizes) >= MANY and max(sizes) <= SMALL else 1
+        if count == 1:
             yield from ((name, row(name)) for name in there)
             return
         from concurrent.futures import ThreadPoolExecutor  # takes milliseconds to load

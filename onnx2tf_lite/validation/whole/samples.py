@@ -22,11 +22,13 @@ from ..figures.measure import change, exact
 from ..figures.phrase import dims
 from ..files.written import WrittenFile
 from ..original.reference import INSIDE, ROUNDED, STEPWISE, UNQUANTISED, Reference, ReferenceFailed, Session
+from .shared import Shared
 
 Arrays = dict[str, np.ndarray]
 MOST = 4  # samples that are drawn to show the cases of a model, where nobody says how many
 TRIES = 12  # candidates for every sample after the first
 ANEW, SHARE = 5, 2.0**-4  # sets of inputs for the noise of a quantised model, and by how much they are moved
+SHARED = 16  # of the budget may several files share one part
 DRAWN = 2  # times that an input is larger while it is drawn: in 64 bits
 #: Samples with NaN, and with empty tensors (sizes at which the model makes nothing), that are put aside before one of
 #: them is taken, the former rather.
@@ -82,12 +84,13 @@ class Sample:
 
 @dataclass
 class Samples:
-    """The samples of a check.  ``held``: the names of the tensors that they have now."""
+    """The samples of a check.  ``held``: the names of the tensors that they have now; ``shared`` by several files."""
 
     reference: Reference
     options: CheckOptions
     samples: list[Sample] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
+    shared: Shared = field(default_factory=Shared)
 
     def draw(self, targets: Sequence[WrittenFile]) -> None:
         """The user's data, or inputs that the reference runs with."""
@@ -103,6 +106,7 @@ class Samples:
         given = None if o.data is None else inputs.from_user(o.data, specs, places)
         layers = self.names(targets)  # also where they are not compared: how large their operands are
         search = _Search(self, places, layers, targets)
+        self.shared = Shared(o.budget // SHARED if len(targets) > 1 else 0)
         self.reference.bounds.runs = len(given) if given else o.samples or 1
         self.samples, state = self.reference.bounds.call(lambda: search.run(given))
         self.reference.adopt(state)

@@ -1,0 +1,124 @@
+"""One child for work that would have many: what it tells, gives and raises, and what follows from its end."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnx2tf_lite import child
+
+pytestmark = pytest.mark.skipif(not child.can_fork(), reason="children are forks")
+Tell = Callable[[str], None]
+
+
+def test_all_is_done_in_one_child_and_heard_here() -> None:
+    told: list[str] = []
+    lines = ["reference", "a\nb.tflite", "\udcff.tflite", "ünder"]
+
+    def work(tell: Tell) -> tuple[list[int], bool, np.ndarray]:
+        for line in lines:
+            tell(line)
+        return [os.getpid(), child.call(os.getpid), child.call(os.getpid)], gc.isenabled(), np.arange(3)
+
+    ids, collects, array = child.one_for_all(work, told.append)
+    assert len(set(ids)) == 1 and ids[0] != os.getpid() and told == lines
+    assert collects and array.tolist() == [0, 1, 2]
+
+
+def test_inside_of_one_there_is_no_other() -> None:
+    def work(tell: Tell) -> bool:
+        return child.one_for_all(lambda tell: os.getpid(), tell) == os.getpid()
+
+    assert child.one_for_all(work, lambda what: None)
+
+
+def test_what_is_raised_there_is_raised_here() -> None:
+    with pytest.raises(ZeroDivisionError):
+        child.one_for_all(lambda tell: 1 / 0, lambda what: None)
+
+
+def test_what_dies_in_a_call_is_done_again_with_a_child_for_each(tmp_path: Path) -> None:
+    """Also with what was told before: it begins again."""
+    told: list[str] = []
+
+    def work(tell: Tell) -> str:
+        with open(tmp_path / "attempts", "a", encoding="ascii") as file:
+            file.write(f"{os.getpid()} ")
+        tell("begun")
+        assert child.call(lambda: 7) == 7
+        try:
+            child.call(os.abort)
+        except child.Died as death:
+            return str(death)
+        return "alive"
+
+    assert "SIGABRT" in child.one_for_all(work, told.append)
+    first, second = map(int, (tmp_path / "attempts").read_text().split())
+    assert first != os.getpid() == second and told == ["begun", "begun"]
+
+
+@pytest.mark.parametrize("death", [os.abort, lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: os._exit(3)])
+def test_what_dies_of_anything_else_is_not_done_again(tmp_path: Path, death: Callable[[], None]) -> None:
+    def work(tell: Tell) -> None:
+        with open(tmp_path / "attempts", "a", encoding="ascii") as file:
+            file.write("once")
+        child.call(lambda: 7)
+        death()
+
+    with pytest.raises(child.Died):
+        child.one_for_all(work, lambda what: None)
+    assert (tmp_path / "attempts").read_text() == "once"
+
+
+def test_who_hears_may_raise_and_nothing_is_left() -> None:
+    """An interrupt arrives there, too."""
+    code = """
+import os, sys, time
+from onnx2tf_lite import child
+def work(tell):
+    tell(str(os.getpid()))
+    time.sleep(3600)
+def told(what):
+    raise KeyboardInterrupt(what)
+try:
+    child.one_for_all(work, told)
+except KeyboardInterrupt as error:
+    try:
+        os.waitpid(-1, 0)
+    except ChildProcessError:
+        print("interrupted, and no child is left", len(os.listdir("/dev/fd")))
+"""
+    before = subprocess.run([sys.executable, "-c", "import os; print(len(os.listdir('/dev/fd')))"],
+                            capture_output=True, text=True, check=True).stdout  # fmt: skip
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (said.stdout, said.stderr) == (f"interrupted, and no child is left {before}", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system ends no orphans")
+def test_it_ends_with_who_made_it() -> None:
+    code = """
+import os, sys
+from onnx2tf_lite import child
+asked, answered = map(int, sys.argv[1:])
+def work(tell):
+    tell("ready")
+    os.read(asked, 1)
+    os.write(answered, b"alive")
+child.one_for_all(work, lambda what: os.kill(os.getpid(), 9))
+"""
+    asked, answered = os.pipe(), os.pipe()
+    inner = asked[0], answered[1]
+    ended = subprocess.run([sys.executable, "-c", code, *map(str, inner)], pass_fds=inner)
+    os.write(asked[1], b"?")
+    for descriptor in inner:
+        os.close(descriptor)
+    with open(answered[0], "rb") as end, open(asked[1], "wb"):
+        assert end.read() == b"" and ended.returncode == -signal.SIGKILL
