@@ -1,8 +1,8 @@
 """Every name of every option, those that users of onnx2tf know included, in one table: the command line and the
 keywords of `convert` are made of it.
 
-A row says which field of :class:`~onnx2tf_lite.options.Options` it sets, to what, and who reads that field; or why it
-is ignored or refused.  Existing scripts keep running where they can.
+A row says which field of :class:`~onnx2tf_lite.options.Options` it sets, and to what; or why it is ignored or refused.
+Existing scripts keep running where they can.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class Alias:
     ``sets``     the field of ``Options``; nothing where it is ignored or refused
     ``value``    what the field becomes, from the words of the command line or the value of the keyword (ValueError)
     ``also``     fields that it implies; ``...`` is the same value
-    ``reader``   who reads the field: the check, or a pass; given to no effect where that is switched off
     ``form``     the type of the keyword
     ``ignored``, ``refused``  why
     """
@@ -41,7 +40,6 @@ class Alias:
     sets: str = ""
     value: Callable[[Any], Any] = lambda given: given
     also: Mapping[str, Any] = field(default_factory=dict)
-    reader: str = ""
     form: str = "str"
     ignored: str = ""
     refused: str = ""
@@ -124,7 +122,7 @@ def _calibrated(given: Iterable[Iterable[object]]) -> tuple[tuple[object, ...], 
 
 def _set(flags: str, sets: str, help: str, value: Any = None, **more: Any) -> Alias:
     """``value``: a function of what is given; or what a flag sets the field to.  Without flags: a keyword only."""
-    own = {key: more.pop(key) for key in ("also", "reader", "form") if key in more}
+    own = {key: more.pop(key) for key in ("also", "form") if key in more}
     if value is None or callable(value):
         row = option(flags, help, **more) if flags.startswith("-") else parameter(flags, help)
         return Alias(row, sets, value or (lambda given: given), **own)
@@ -194,43 +192,40 @@ _OURS = [
         _set("-odrqt --output_dynamic_range_quantized_tflite", "added", "int8 weights, float activations",
              _added("dynamic_range_quant")),
         _set("--calibration PATH", "calibration", "samples: .npz by input name, .npy, or a folder of images",
-             reader="quantisation", form=f"{_PATH} | Mapping[str, np.ndarray]"),
+             form=f"{_PATH} | Mapping[str, np.ndarray]"),
         _set("-cind -qcind -cid --custom_input_op_name_np_data_path WORD...", "calibration_parts",
-             "NAME FILE.npy [MEAN STD] of an input; repeatable; either layout", _calibrated, reader="quantisation",
+             "NAME FILE.npy [MEAN STD] of an input; repeatable; either layout", _calibrated,
              form="Sequence[Sequence[Any]]", action="append"),
         _set("-qnm --quant_norm_mean M", "calibration_mean", "of the images in the folder: (pixel / 255 - M) / S",
-             _literal, reader="quantisation", form="str | Sequence[float]"),
+             _literal, form="str | Sequence[float]"),
         _set("-qns --quant_norm_std S", "calibration_std", "0.5,0.5,0.5 or [[[[0.5,0.5,0.5]]]]; default: 0 and 1",
-             _literal, reader="quantisation", form="str | Sequence[float]"),
-        _set("--calibration-bgr", "calibration_bgr", "the model takes blue first", True, reader="quantisation"),
-        _set("--random-calibration", "random_calibration", "noise instead of data, for a first look", True,
-             reader="quantisation"),
+             _literal, form="str | Sequence[float]"),
+        _set("--calibration-bgr", "calibration_bgr", "the model takes blue first", True),
+        _set("--random-calibration", "random_calibration", "noise instead of data, for a first look", True),
         _set("--picture-calibration", "picture_calibration", "made pictures instead, where no data is given and every "
-             "input is one: what compat does, as onnx2tf has pictures of its own", True, reader="quantisation"),
+             "input is one: what compat does, as onnx2tf has pictures of its own", True),
         _set("--min-sqnr DB", "min_sqnr", "keep operations in 16 bits or float until every output has it",
-             _number(words.limit), reader="quantisation", form="float"),
+             _number(words.limit), form="float"),
         _set("--min-agreement SHARE", "min_agreement", "the same, of samples with the same argmax: 0.99",
-             _number(words.limit), reader="quantisation", form="float"),
+             _number(words.limit), form="float"),
         _set("-qt --quant_type", "per_channel", "scales of weights; default: per-channel",
-             lambda given: given == "per-channel", reader="quantisation", choices=("per-channel", "per-tensor")),
-        _set("-iqd --input_quant_dtype", "input_dtype", "of full_integer_quant; default: int8", _text,
-             reader="quantisation", choices=OUTER),
-        _set("-oqd --output_quant_dtype", "output_dtype", "default: int8", _text, reader="quantisation",
-             choices=OUTER),
-        _set("-ioqd --input_output_quant_dtype", "input_dtype", "the same as -iqd and -oqd", _text,
-             reader="quantisation", choices=OUTER, also={"output_dtype": ...}),
+             lambda given: given == "per-channel", choices=("per-channel", "per-tensor")),
+        _set("-iqd --input_quant_dtype", "input_dtype", "of full_integer_quant; default: int8", _text, choices=OUTER),
+        _set("-oqd --output_quant_dtype", "output_dtype", "default: int8", _text, choices=OUTER),
+        _set("-ioqd --input_output_quant_dtype", "input_dtype", "the same as -iqd and -oqd", _text, choices=OUTER,
+             also={"output_dtype": ...}),
     ),
     *_group(
         "shapes",
         _set("-b --batch_size N", "batch_size", "size of every free first dimension", _number(words.positive),
-             reader="shapes", form="int"),
+             form="int"),
         _set("-ois --overwrite_input_shape NAME:DIMS...", "input_shapes",
-             f"fix the shape of inputs, in ONNX order: {_INPUT_FORM}", _shapes, reader="shapes", form=_SHAPES),
+             f"fix the shape of inputs, in ONNX order: {_INPUT_FORM}", _shapes, form=_SHAPES),
         _set("-vh --value_hints NAME:NUMBER...", "value_hints",
              "what inputs are filled with in the check: x:0.5, and *:1 for all others", _numbers,
              form="Mapping[str, float] | Sequence[str]"),
         _set("-sh --shape_hints NAME:DIMS...", "shape_hints", "shapes for the check only; the model stays dynamic",
-             _shapes, reader="check", form=_SHAPES),
+             _shapes, form=_SHAPES),
     ),
     *_group(
         "layout",
@@ -254,14 +249,14 @@ _OURS = [
     *_group(
         "part of the model",
         _set("-inimc --input_names_to_interrupt_model_conversion NAME...", "input_names", "tensors at which to begin",
-             _names, reader="shapes", form=_NAMES),
+             _names, form=_NAMES),
         _set("-onimc --output_names_to_interrupt_model_conversion NAME...", "output_names", "tensors at which to end",
-             _names, reader="shapes", form=_NAMES),
+             _names, form=_NAMES),
     ),
     *_group(
         "tuning",
         _set("--simplify", "simplify", "onnxsim where it can still find something (auto), always, never", _text,
-             reader="simplify", choices=SIMPLIFY),
+             choices=SIMPLIFY),
         _set("-nuo --not_use_onnxsim", "simplify", "the same as --simplify never", "never"),
         _set("--fold-budget BYTES", "fold_budget", "growth of the constants that folding may cause (1MB)",
              _number(words.size), form="int"),
@@ -278,24 +273,24 @@ _OURS = [
         _set("-cotof --check_onnx_tf_outputs_elementwise_close_full", "check", "compare and list every layer",
              "layers"),
         _set("-cotor --check_onnx_tf_outputs_elementwise_close_rtol R", "rtol",
-             "limit: R * max|reference| + A (1e-4 float32, 1e-2 float16)", _number(words.limit), reader="check",
+             "limit: R * max|reference| + A (1e-4 float32, 1e-2 float16)", _number(words.limit),
              form="float"),
         _set("-cotoa --check_onnx_tf_outputs_elementwise_close_atol A", "atol", "1e-6", _number(words.limit),
-             reader="check", form="float"),
+             form="float"),
         _set("-ert --eval_rtol R", "rtol", "the same as -cotor", _number(words.limit), form="float"),
         _set("-eat --eval_atol A", "atol", "the same as -cotoa", _number(words.limit), form="float"),
         _set("-ens --eval_num_samples N", "samples", "how many random inputs the check draws", _number(words.positive),
              form="int"),
         _set("--require-coverage PERCENT", "require_coverage",
              "of layers, branches and weights that the check has to reach; default 0", _number(words.limit),
-             reader="check", form="float"),
+             form="float"),
         _set("--budget BYTES", "budget", "memory of a check above a plain run; default 1.8GB, at least 64MB",
-             _number(words.size), reader="check", form="int"),
+             _number(words.size), form="int"),
         _set("--seconds S", "seconds", "time that it may take; default 300, and 10 for every MB of weights",
-             _number(words.limit), reader="check", form="float"),
+             _number(words.limit), form="float"),
         _set("-tdnp --test_data_nhwc_path FILE", "test_data", "inputs: .npz by name, or .npy; either layout",
-             reader="check", form=_PATH),
-        _set("test_data", "test_data", "arrays by input name, or an .npz or .npy file with them", reader="check",
+             form=_PATH),
+        _set("test_data", "test_data", "arrays by input name, or an .npz or .npy file with them",
              form=f"{_PATH} | Mapping[str, np.ndarray]"),
         _set("check", "check", "outputs, layers or none", _text),
         _set("--html FILE", "html", "every layer as a page with charts (implies -cotof)", also={"check": "layers"},

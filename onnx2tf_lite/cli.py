@@ -86,7 +86,8 @@ def run(
     """Convert; the exit code.  ``ignored``: what is to be said of options that do nothing."""
     resolve, convert = _imported()
     try:
-        options = replace(resolve(keywords), warnings=tuple(ignored))
+        options = resolve(keywords)
+        options = replace(options, warnings=(*ignored, *options.warnings))
     except ConversionError as error:
         for problem in error.problems:
             tell(f"onnx2tf: error: {problem}")

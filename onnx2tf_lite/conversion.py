@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from .targets.verdict import Fit
 
 LARGE_FILE = 1 << 26
-DEVICE_KINDS = ["float32"]  # what is written for a device, besides what is asked for
 JUDGED = 4  # calibration samples on which quantised files are judged
 
 
@@ -145,11 +144,9 @@ class _Conversion:
         )
         self.quantises = any(row.branch in RECIPES for row in self.wanted)
         calibrated = o.calibration is not None or bool(o.calibration_parts) or o.random_calibration
-        self.quantiser = self._quantiser() if self.quantises or calibrated else None
+        self.quantiser = self._quantiser() if self.quantises else None
         integers = any(row.branch in RECIPES and RECIPES[row.branch].activations is not None for row in self.wanted)
         self.drawn = o.picture_calibration and integers and not calibrated
-        if self.quantiser and self.quantiser.data.given and not self.quantises:
-            self.log.warn("the calibration data is not used: no quantised file is asked for (-oiqt, --outputs)")
         self.settings = compile.Settings(
             o.pins, self.tuning.keep_nodes, self._lowering, self.quantiser, o.io_layout, o.keep_batchnorm
         )
@@ -172,8 +169,7 @@ class _Conversion:
     def _wanted(self) -> list[Emitter]:
         """The rows of the kinds that are asked for; of the default ones those that can be written here."""
         o = self.options
-        usual = DEVICE_KINDS if o.target else emitters.default()
-        wanted = emitters.rows([*(usual if o.outputs is None else o.outputs), *o.added])
+        wanted = emitters.rows(o.kinds)
         missing = [row for row in wanted if row.missing]
         asked = [row for row in missing if o.outputs is not None or row.name in o.added]
         if asked:

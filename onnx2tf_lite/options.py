@@ -4,20 +4,47 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, TypeVar, cast
 
 from numpy.typing import ArrayLike
 
 from .aliases import ALIASES, CHECKS, IO_LAYOUTS, OUTER, SIMPLIFY, Alias
 from .commands.terminal import LEVELS
-from .emitters import EMITTERS
+from .emitters import EMITTERS, QUANTISED, default
 from .errors import ConversionError, Problem, did_you_mean, nearest
 from .onnx2tf_options import is_default
 from .targets import DEVICES
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
+
+
+DEVICE_KINDS = ["float32"]  # what is written for a device, besides what is asked for
+#: Who reads fields: where it is switched off, these have no effect.
+FED = ("test_data", "shape_hints", "value_hints", "samples")
+READERS = {
+    "check": (*FED, "rtol", "atol", "require_coverage", "budget", "seconds", "html"),
+    "shapes": ("batch_size", "input_shapes", "input_names", "output_names"),
+    "fold": ("fold_budget",),
+    "simplify": ("simplify",),
+}
+#: A question, the field that answers it, and fields that would answer it otherwise.
+RIVALS = (
+    ("what the check feeds the model", FED[0], FED[1:]),
+    ("what files are calibrated on", "calibration", ("calibration_parts", "random_calibration")),
+    ("what files are calibrated on", "calibration_parts", ("random_calibration",)),
+)
+TFLITE = tuple(kind for kind, row in EMITTERS.items() if row.suffix.endswith(".tflite"))
+CALIBRATED = ("calibration", "calibration_parts", "calibration_bgr", "random_calibration")
+#: Fields, what they are about, and its kinds: without one of these they have no effect.  That contradicts nothing, and
+#: scripts are written so.  (Of pictures compat always says something.)
+ABOUT = (
+    ((*CALIBRATED, "min_sqnr", "min_agreement", "per_channel"), "quantised file", QUANTISED),
+    (("input_dtype", "output_dtype"), "file that is all integers", tuple(k for k in QUANTISED if k.startswith("full"))),
+    (("float16_sums",), "float16 file", ("float16",)),
+    (("tflite_weights",), ".tflite", TFLITE),
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +149,45 @@ class Options:
             raise ConversionError(*(Problem(f"output {n!r}", "is unknown", did_you_mean(n, EMITTERS)) for n in unknown))
         if self.outputs == ():
             raise ConversionError("outputs is empty: there is nothing to write")
+        if (device := self.target or self.asked) and not set(TFLITE).intersection(self.kinds):
+            what = "judges .tflite files, and none is asked for"
+            raise ConversionError(Problem(f"device '{device}'", what, "add one to the outputs"))
+        said = {f.name: value for f in fields(self) if not _is_usual(f, value := getattr(self, f.name))}
+        if problems := [*contradictions(said, {})]:
+            raise ConversionError(*problems)
+
+    @property
+    def kinds(self) -> list[str]:
+        """What is to be written; of the default kinds only that whose packages are there."""
+        usual = DEVICE_KINDS if self.target else default()
+        return [*(usual if self.outputs is None else self.outputs), *self.added]
+
+
+def _is_usual(f: Field[Any], value: object) -> bool:
+    usual = f.default_factory() if callable(f.default_factory) else f.default
+    return value is usual or (type(value) is type(usual) and bool(value == usual))
+
+
+def contradictions(said: Mapping[str, Any], called: Mapping[str, str]) -> Iterator[Problem]:
+    """Fields that cannot be meant together.  ``called``: what the user calls them."""
+    words = {name: called.get(name, name) for name in said}
+    off = {name: f"{words['disabled_passes']} leaves the pass {name} out" for name in said.get("disabled_passes", ())}
+    if said.get("check") == "none":
+        off["check"] = f"{words['check']} lets nothing be checked"
+    for reader, names in READERS.items():
+        for name in (n for n in names if reader in off and n in said and said[n] != "never"):
+            yield Problem(words[name], f"has no effect: {off[reader]}", "leave one of the two out")
+    for question, name, others in RIVALS:
+        for other in (n for n in others if name in said and n in said):
+            yield Problem(f"{words[name]} and {words[other]}", f"say both {question}", "give one of them")
+
+
+def _without_effect(kinds: Iterable[str], called: Mapping[str, str]) -> Iterator[str]:
+    """Of the fields that the user set, those that nothing to be written is about."""
+    for names, what, of in ABOUT:
+        if not set(of).intersection(kinds):
+            for name in (n for n in names if n in called):
+                yield f"{called[name]} has no effect: no {what} is asked for (--outputs)"
 
 
 def explained(function: _Function) -> _Function:
@@ -165,10 +231,13 @@ def resolve(given: Mapping[str, object]) -> Options:
     for name, value in given.items():
         if not _says_nothing(name, value):
             wishes.add(ALIASES[name], value)
-    wishes.problems += wishes.without_effect()
+    undisputed = {name: value for name, value in wishes.values.items() if name not in wishes.disputed}
+    called = {name: str(row) for name, row in wishes.sources.items()}
+    wishes.problems += contradictions(undisputed, called)
     if wishes.problems:
         raise ConversionError(*wishes.problems)
-    return Options(**wishes.values, warnings=tuple(wishes.warnings))
+    options = Options(**wishes.values)
+    return replace(options, warnings=(*wishes.warnings, *_without_effect(options.kinds, called)))
 
 
 def _says_nothing(name: str, value: object) -> bool:
@@ -190,7 +259,7 @@ class _Wishes:
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         self.sources: dict[str, Alias] = {}  # of every field, and of every name within a mapping
-        self.rows: list[Alias] = []
+        self.disputed: set[str] = set()  # fields of which a contradiction is told
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
 
@@ -201,7 +270,6 @@ class _Wishes:
         if row.ignored:
             self.warnings.append(f"{row.keyword} is ignored: {row.ignored}")
             return
-        self.rows.append(row)
         try:
             made = row.value(value)
         except (ValueError, TypeError) as error:
@@ -213,24 +281,16 @@ class _Wishes:
     def _set(self, row: Alias, name: str, value: Any) -> None:
         """The field, unless another option has given it another value; fields that are mappings are merged."""
         together = name in MERGED
+        self.sources.setdefault(name, row)
         held = self.values.setdefault(name, {}) if together else self.values
         for key, wanted in value.items() if together else [(name, value)]:
             source = self.sources.setdefault(f"{name} {key}" if together else key, row)
             if source is not row and not _same(held[key], wanted):
                 what = f"contradict each other on {key}: {held[key]!r} and {wanted!r}"
                 self.problems.append(Problem(f"{source} and {row}", what, "give one of them"))
+                self.disputed.add(name)
                 continue
             held[key] = wanted
-
-    def without_effect(self) -> Iterator[Problem]:
-        """Options whose only reader is switched off."""
-        disabled = self.values.get("disabled_passes", ())
-        off = {name: f"{self.sources['disabled_passes']} leaves the pass {name} out" for name in disabled}
-        if self.values.get("check") == "none":
-            off["check"] = f"{self.sources['check']} lets nothing be checked"
-        for row in self.rows:
-            if row.reader in off:
-                yield Problem(str(row), f"has no effect: {off[row.reader]}", "leave one of the two out")
 
 
 def _same(a: object, b: object) -> bool:

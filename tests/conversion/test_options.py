@@ -13,6 +13,7 @@ import onnx
 import pytest
 
 from onnx2tf_lite import ConversionError, convert
+from onnx2tf_lite.emitters import EMITTERS
 from onnx2tf_lite.options import Options, resolve
 from tests.validation.models import model
 
@@ -150,6 +151,16 @@ def test_obsolete_keywords_warn_refused_ones_fail_others_do_not_exist(path: Path
         {"simplify": "always", "not_use_onnxsim": True},
         {"channels_last_names": ["image"], "keep_shape_absolutely_input_names": "image"},
         {"disable_passes": ["shapes"], "output_names_to_interrupt_model_conversion": ["pool"]},
+        {"check": "none", "eval_rtol": 1e-3},
+        {"check": "none", "eval_atol": 1e-3},
+        {"check": "none", "eval_num_samples": 3},
+        {"check": "none", "value_hints": {"image": 0.5}},
+        {"test_data": "a.npz", "shape_hints": {"image": (2, 3, 12, 10)}},
+        {"test_data": "a.npz", "value_hints": {"image": 0.5}},
+        {"test_data": "a.npz", "eval_num_samples": 3},
+        {"calibration": "a.npz", "random_calibration": True},
+        {"calibration": "a.npz", "custom_input_op_name_np_data_path": [["image", "a.npy"]]},
+        {"disable_passes": ["fold"], "fold_budget": 1000},
         {"options": Options(), "batch_size": 1},
         {"check_onnx_tf_outputs_elementwise_close_rtol": -1.0},
         {"batch_size": 0},
@@ -162,6 +173,48 @@ def test_contradictions_and_impossible_values_are_errors(path: Path, given: dict
         convert(path, "unused", **given)
     assert all(name in str(error.value) for name in given)
     assert listing(path.parent) == ["net.onnx"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"check": "none", "html": "page.html"},
+        {"check": "none", "rtol": 0.1},
+        {"test_data": "a.npz", "samples": 2},
+        {"disabled_passes": ("shapes",), "batch_size": 2},
+        {"random_calibration": True, "calibration": {"image": np.zeros((2, 3))}},
+    ],
+    ids=lambda fields: " ".join(fields),
+)
+def test_an_object_of_options_contradicts_itself_no_more_than_keywords_do(fields: dict[str, Any]) -> None:
+    with pytest.raises(ConversionError) as error:
+        Options(**fields)
+    assert all(name in str(error.value) for name in fields)
+
+
+@pytest.mark.parametrize("device", [{"target": "edgetpu"}, {"check_gpu_delegate_compatibility": True}], ids=str)
+def test_a_device_without_a_file_to_judge_is_an_error(path: Path, device: dict[str, Any]) -> None:
+    with pytest.raises(ConversionError, match=r"judges \.tflite files, and none is asked for -> add one"):
+        convert(path, "unused", outputs=["saved_model"], **device)
+
+
+@pytest.mark.parametrize(
+    "outputs, given, said",
+    [
+        ("float32", {"input_quant_dtype": "uint8"}, "-iqd) has no effect: no file that is all integers"),
+        ("integer_quant", {"output_quant_dtype": "uint8"}, "-oqd) has no effect: no file that is all integers"),
+        ("float32", {"random_calibration": True}, "random_calibration has no effect: no quantised file"),
+        ("float32", {"quant_type": "per-tensor"}, "-qt) has no effect: no quantised file"),
+        ("float32", {"enable_accumulation_type_float16": True}, "-eatfp16) has no effect: no float16 file"),
+        ("saved_model", {"output_weights": True}, "-ow) has no effect: no .tflite"),
+    ],
+    ids=lambda word: "",
+)
+def test_what_nothing_that_is_written_is_about_is_said(outputs: str, given: dict[str, Any], said: str) -> None:
+    (warning,) = resolve({"outputs": outputs, **given}).warnings
+    assert said in warning
+    every = [*EMITTERS]
+    assert not resolve({"outputs": every, **given}).warnings
 
 
 def test_keywords_that_say_nothing_contradict_nothing() -> None:
