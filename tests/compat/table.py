@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from onnx2tf_lite.aliases import ALIASES, Alias
-from onnx2tf_lite.onnx2tf_options import KNOWN
+
+from .known import KNOWN
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "coming-from-onnx2tf.md"
 TABLE = re.compile(r"(<!-- options -->\n).*?(<!-- end -->\n)", re.DOTALL)

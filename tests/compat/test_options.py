@@ -6,9 +6,9 @@ import pytest
 
 from onnx2tf_lite import ConversionError, cli
 from onnx2tf_lite.aliases import ALIASES
-from onnx2tf_lite.onnx2tf_options import KNOWN, Known
 from onnx2tf_lite.options import resolve
 
+from .known import KNOWN, Known
 from .table import PAGE, filled, verdict
 
 ALLOWED = {"M": ("works", "accepted"), "N": ("works", "accepted"), "O": ("accepted",), "X": ("refused",)}
