@@ -141,13 +141,13 @@ def _alone() -> Report:
 def fits(target: str, paths: Sequence[str]) -> list[Fit]:
     """How each .tflite fits the device; ConversionError where one is none."""
     from .targets.verdict import judge
-    from .validation.files.flatfile import FlatFile, Unreadable
+    from .validation.files.flatfile import FlatFile, UnreadableError
 
     found = []
     for path in paths:
         try:
             found.append(judge(target, FlatFile(Path(path))))
-        except Unreadable as error:
+        except UnreadableError as error:
             remedy = "--target asks about .tflite files"
             raise ConversionError(Problem(f"file '{path}'", str(error), remedy)) from error
     return found
@@ -203,7 +203,7 @@ def profiles(files: Sequence[str]) -> dict[Path, Profile | str]:
     for path in (Path(t) for t in files if Path(t).suffix == ".tflite"):
         try:
             found[path] = child.call(partial(profile.profile, path))
-        except (child.Died, ValueError, RuntimeError) as error:
+        except (child.DiedError, ValueError, RuntimeError) as error:
             found[path] = str(error)
     return found
 

@@ -58,7 +58,7 @@ class Limits:
     thread: float = math.inf
 
 
-class Died(Exception):
+class DiedError(Exception):
     """The child was killed by ``signal``, or left without an answer.
 
     ``late``: it did not end in time, ``waited``: by the clock and not by what it computed; ``large``: it held too much
@@ -104,8 +104,8 @@ def fork() -> int:
 
 
 def call(function: Callable[[], _Answer], forked: bool = True, limits: Limits | None = None) -> _Answer:
-    """``function()`` in a child; what it raises is raised here; :class:`Died` where it takes the child down, or the
-    child is not ready within the ``limits``."""
+    """``function()`` in a child; what it raises is raised here; :class:`DiedError` where the child dies by it, or
+    is not ready within the ``limits``."""
     if not (forked and can_fork()):
         return function()
     if _calls is not None:
@@ -118,7 +118,7 @@ def one_for_all(work: Callable[[Tell], _Answer], told: Tell) -> _Answer:
 
     Where that takes it down in a :func:`call`, ``work`` is done again in this process, with a child for every call.
 
-    :raises Died: it died of anything else.
+    :raises DiedError: it died of anything else.
     """
     if _calls is not None or not can_fork():
         return work(told)
@@ -145,7 +145,7 @@ def one_for_all(work: Callable[[Tell], _Answer], told: Tell) -> _Answer:
 
         try:
             return _called(done, None, hear)
-        except Died:
+        except DiedError:
             if not calls[0]:
                 raise
     return work(told)
@@ -238,7 +238,7 @@ def _called(
             raise
         size = os.fstat(descriptor).st_size
         if status or not size:
-            raise Died(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
+            raise DiedError(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
         good, result = _read(descriptor, size)
     if not good:
         raise result

@@ -56,7 +56,7 @@ def test_what_dies_in_a_call_is_done_again_with_a_child_for_each(tmp_path: Path)
         assert child.call(lambda: 7) == 7
         try:
             child.call(os.abort)
-        except child.Died as death:
+        except child.DiedError as death:
             return str(death)
         return "alive"
 
@@ -73,7 +73,7 @@ def test_what_dies_of_anything_else_is_not_done_again(tmp_path: Path, death: Cal
         child.call(lambda: 7)
         death()
 
-    with pytest.raises(child.Died):
+    with pytest.raises(child.DiedError):
         child.one_for_all(work, lambda what: None)
     assert (tmp_path / "attempts").read_text() == "once"
 

@@ -97,10 +97,10 @@ def test_exit_code(path: str, argv: list[str], code: int) -> None:
 
 
 def test_the_check_that_could_not_run_is_2(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnx2tf_lite.validation.original.reference import Reference, ReferenceFailed
+    from onnx2tf_lite.validation.original.reference import NoReferenceError, Reference
 
     def refuse(*args: object) -> None:
-        raise ReferenceFailed("no kernel")
+        raise NoReferenceError("no kernel")
 
     monkeypatch.setattr(Reference, "open", refuse)
     assert run("-i", path, *FLAT) == 2

@@ -119,7 +119,7 @@ def test_a_child_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             file.write(b"left")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(child.Died):
+    with pytest.raises(child.DiedError):
         child.call(work)
     assert not list(tmp_path.iterdir())
     assert child.call(lambda: np.arange(3)).sum() == 3

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from ..child import Limits
 from ..delivery import workshop
 from . import made
-from .process import ProcessLost, Warm
+from .process import ProcessLostError, Warm
 from .storage import RECORD, Record, Results, local_copy, side_files
 
 PACKAGES = ("onnx2tf_lite", "onnx", "onnxruntime", "onnxsim", "ai-edge-litert", "numpy", "tensorflow", "tf-keras")
@@ -76,7 +76,7 @@ def _convert(job: Job, model: Path, folder: Path) -> Record:
     work = partial(made.make, model, folder, job.options, job.recipe, job.page)
     try:
         return dict(HERE.warm.run(work, Limits(job.seconds, job.memory), _teller(job.name)))
-    except ProcessLost as error:
+    except ProcessLostError as error:
         if HERE.warm.process.poll() is not None:
             HERE.warm = None
         return {"status": "died", "why": [str(error)], "stage": error.stage}

@@ -53,7 +53,7 @@ BOARD = 256  # bytes of a stage that are told
 Work = Callable[[Callable[[str], None]], object]
 
 
-class ProcessLost(Exception):
+class ProcessLostError(Exception):
     """The process that converted a model is gone: ``how``, and the last ``stage`` that it told."""
 
     def __init__(self, how: str, stage: str):
@@ -78,7 +78,7 @@ class Warm:
     def run(self, work: Work, limits: Limits, told: Callable[[str], None]) -> Any:
         """``work(tell)`` in a fork; ``told`` hears what it tells.
 
-        :raises ProcessLost: it crashed, took more memory or time than its limits, or its warm process was killed.
+        :raises ProcessLostError: it crashed, took more memory or time than its limits, or its warm process was killed.
         """
         stage = ""
         try:
@@ -89,11 +89,11 @@ class Warm:
                     stage = what
                     told(stage)
                 elif kind == "died":
-                    raise ProcessLost(what, stage)
+                    raise ProcessLostError(what, stage)
                 else:
                     return what
         except (EOFError, OSError) as error:
-            raise ProcessLost("its process was killed", stage) from error
+            raise ProcessLostError("its process was killed", stage) from error
 
     def close(self) -> None:
         """End it, and what it is doing."""
@@ -128,11 +128,11 @@ def serve(descriptor: int) -> None:
         try:
             with scratch() as room:
                 _Task(boss, work, limits, room).do()
-        except Orphaned:
+        except OrphanedError:
             os._exit(1)
 
 
-class Orphaned(Exception):
+class OrphanedError(Exception):
     """The worker is gone: nobody hears what comes of its work."""
 
 
@@ -152,7 +152,7 @@ class _Task:
         """In a fork; where that dies of what is done in children elsewhere (:func:`..child.without_children`), in
         another one that has children, in the time that is left.
 
-        :raises Orphaned: the worker is gone.
+        :raises OrphanedError: the worker is gone.
         """
         board = Board()
         how = self._tried(board, children=False)
@@ -178,7 +178,7 @@ class _Task:
             beyond = self._beyond(pid, most)
         if not beyond and self.boss in ready:  # nobody speaks now: the worker is gone
             _end(pid)
-            raise Orphaned
+            raise OrphanedError
         answer = None if beyond else _answer(ours)
         if answer is not None:
             _kill(pid)

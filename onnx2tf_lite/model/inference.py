@@ -62,10 +62,10 @@ def infer_shapes(model: ModelProto, check_type: bool = False, strict: bool = Fal
         if _usual(model):
             return work(data)
         if data:
-            with suppress(child.Died, MemoryError):  # without the values it is told less, and needs less
+            with suppress(child.DiedError, MemoryError):  # without the values it is told less, and needs less
                 return made_in_child(lambda: work(True), limits(model))
         return made_in_child(lambda: work(False), limits(model))
-    except child.Died as error:
+    except child.DiedError as error:
         why = _below_zero(model) or f"{error}: sizes, axes or attributes of the model make no sense"
         raise ToolError(f"shape inference: {why}") from error
     except MemoryError as error:
@@ -89,7 +89,13 @@ def _below_zero(model: ModelProto) -> str:
     copy.opset_import.add(domain="hidden", version=1)
     try:
         found = made_in_child(lambda: onnx.shape_inference.infer_shapes(copy, data_prop=True), limits(copy))
-    except (child.Died, MemoryError, onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError):
+    except (
+        child.DiedError,
+        MemoryError,
+        onnx.shape_inference.InferenceError,
+        onnx.checker.ValidationError,
+        RuntimeError,
+    ):
         return ""
     makers = {name: node for node in model.graph.node for name in node.output}
     for info in found.graph.value_info:
@@ -108,7 +114,7 @@ def said(error: Exception) -> str:
 
 
 def made_in_child(work: Callable[[], ModelProto], limits: child.Limits) -> ModelProto:
-    """The model that ``work`` makes in a child process; what it raises is raised here, or :class:`..child.Died`."""
+    """The model that ``work`` makes in a child process; what it raises is raised here, or `child.DiedError`."""
     data: bytes = child.call(lambda: work().SerializeToString(), limits=limits)
     made: ModelProto = onnx.ModelProto.FromString(data)
     return made

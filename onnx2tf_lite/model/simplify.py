@@ -21,7 +21,7 @@ MEMORY, COPIES = 1 << 29, 6
 def simplified(model: ModelProto, **settings: object) -> ModelProto:
     """onnxsim's form of a model, which stays as it is; ``settings`` are those of ``onnxsim.simplify``.
 
-    :raises Exception: :class:`..child.Died`, MemoryError, and whatever onnxsim raises.
+    :raises Exception: :class:`..child.DiedError`, MemoryError, and whatever onnxsim raises.
     """
     import onnxsim
 

@@ -3,6 +3,6 @@
 ``registry``  how a handler is declared, and found         ``lower``  the walk over the graph
 """
 
-from .registry import NodeInfo, Unsupported, const, current_node, every, find, op, table
+from .registry import NodeInfo, UnsupportedError, const, current_node, every, find, op, table
 
-__all__ = ["NodeInfo", "Unsupported", "const", "current_node", "every", "find", "op", "table"]
+__all__ = ["NodeInfo", "UnsupportedError", "const", "current_node", "every", "find", "op", "table"]

@@ -15,7 +15,7 @@ from ..ir.graph import Graph, Value, content_of, current_graph, current_origin
 from ._loops import add_inputs, nested, share_extents
 from ._structures import Choice, Item, form, parts, rebuilt, told
 from .lower import Bindings, _operand, lower_nodes
-from .registry import Unsupported
+from .registry import UnsupportedError
 
 Side = Callable[[Bindings], list[Item]]  # lowers a branch into the scope of a body
 
@@ -29,7 +29,7 @@ def lower_body(model: gs.Graph, scope: Bindings) -> list[Item]:
     results = [(tensor, _operand(scope, tensor)) for tensor in model.outputs]
     missing = [tensor.name for tensor, value in results if value is None]
     if missing:
-        raise Unsupported(f"body output {', '.join(missing)} is not computed", "check the model with onnx.checker")
+        raise UnsupportedError(f"body output {', '.join(missing)} is not computed", "check the model with onnx.checker")
     return [_as_declared(value, tensor.shape) for tensor, value in results if value is not None]
 
 

@@ -10,7 +10,7 @@ from onnx import TensorProto, TypeProto
 from ..errors import Problem
 from ..ir.kinds import KINDS
 from ._structures import Choice, Item, told
-from .registry import Unsupported
+from .registry import UnsupportedError
 
 _TEXT = (
     "it works on text, and the tensors of TFLite's kernels hold numbers",
@@ -26,10 +26,10 @@ REASONS = {
 }
 
 
-def no_handler(node: gs.Node) -> Unsupported:
+def no_handler(node: gs.Node) -> UnsupportedError:
     """The refusal of an operator that nobody has written."""
     why, remedy = REASONS.get(node.domain or node.op, ("", "replace or remove the node before the conversion"))
-    return Unsupported(": ".join(filter(None, ["no lowering is known for this operator", why])), remedy)
+    return UnsupportedError(": ".join(filter(None, ["no lowering is known for this operator", why])), remedy)
 
 
 def too_deep(which: str, name: str, rank: int) -> Problem:

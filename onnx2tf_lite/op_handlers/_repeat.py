@@ -18,7 +18,7 @@ from ._branches import fresh, known, settled, visible
 from ._loops import add_inputs, nested, put, while_loop, zeros
 from ._structures import Item, Rows, as_rows, form, parts, rebuilt, told
 from .lower import Bindings
-from .registry import Unsupported
+from .registry import UnsupportedError
 
 UNROLLED = 1000  # iterations that are written out at the most
 
@@ -26,7 +26,7 @@ UNROLLED = 1000  # iterations that are written out at the most
 Step = Callable[[Bindings, Value, Value, list[Item]], list[Item]]
 
 
-class Reshaped(Exception):
+class ReshapedError(Exception):
     """An iteration changes what carried value ``index`` consists of: it leaves it as ``after``."""
 
     def __init__(self, index: int, after: Item):
@@ -125,7 +125,7 @@ Column = Buffer | Growing | Loose
 
 def _column(element: Item, rows: Dim | None) -> Column:
     if not isinstance(element, Value):
-        raise Unsupported(f"a scan output is {told(element)}", "collect tensors")
+        raise UnsupportedError(f"a scan output is {told(element)}", "collect tensors")
     if not dims.symbols(element.shape) <= visible():
         return Loose(element)
     return Growing(element) if rows is None else Buffer(element, rows)
@@ -139,7 +139,7 @@ def repeat(
 ) -> list[Item]:
     """Final carried values, then the scan outputs [iterations, ...], of a WHILE.
 
-    :raises Reshaped: where a carried sequence does not keep its length.
+    :raises ReshapedError: where a carried sequence does not keep its length.
     """
     go_on = constant(np.bool_(True)) if condition is None else b.reshape(condition, ())
     start = [v for item in carried for v in parts(item)]
@@ -189,7 +189,7 @@ def _flat(step: Step, carried: Sequence[Item]) -> Traced:
         again, *results = step(inner, i, go_on, [rebuilt(item, values) for item in carried])
         for k, (before, after) in enumerate(zip(carried, results, strict=False)):
             if form(before) != form(after):
-                raise Reshaped(k, after)
+                raise ReshapedError(k, after)
         assert isinstance(again, Value)
         return again, [v for item in results[: len(carried)] for v in parts(item)], results[len(carried) :]
 
@@ -234,7 +234,7 @@ def _traced(scope: Bindings, step: Traced, start: list[Value]) -> tuple[Bindings
 def _changed(before: Value, after: Value) -> list[int]:
     """Axes whose extent an iteration changes."""
     if before.rank != after.rank or before.dtype != after.dtype:
-        raise Unsupported(
+        raise UnsupportedError(
             f"a carried value enters an iteration as {before} and leaves it as {after}",
             "keep rank and dtype of loop state constant",
         )
@@ -247,13 +247,13 @@ def grown(before: Item, after: Item) -> Item:
         first = after[0] if isinstance(after, tuple) else after.stack
         shape = first.shape if isinstance(after, tuple) else first.shape[1:]
         if not dims.symbols(shape) <= visible():
-            raise Unsupported(
+            raise UnsupportedError(
                 f"a sequence collects {first}, whose extents are only known inside the loop", "fix the input shapes"
             )
         return Rows(zeros((1, *shape), first.dtype), spare=1)
     if isinstance(before, tuple) and before and isinstance(after, (tuple, Rows)):
         return as_rows(before, "a length that the iterations change")
-    raise Unsupported(
+    raise UnsupportedError(
         f"a carried value enters an iteration as {told(before)} and leaves it as {told(after)}",
         "keep the kind of loop state constant",
     )

@@ -19,7 +19,7 @@ import onnx_graphsurgeon as gs
 from ..ir import build as b
 from ..ir.dims import Dim
 from ..ir.graph import Value
-from .registry import Unsupported
+from .registry import UnsupportedError
 
 if TYPE_CHECKING:
     from .lower import Bindings
@@ -73,7 +73,7 @@ def as_rows(sequence: List, what: str) -> Rows:
     if isinstance(sequence, Rows):
         return sequence
     if len({(v.shape, v.dtype) for v in sequence}) != 1:
-        raise Unsupported(
+        raise UnsupportedError(
             f"{what} needs elements of one shape and dtype: {told(sequence)}",
             "make the position a constant, or fix the input shapes",
         )

@@ -12,7 +12,7 @@ from ..ir import build as b
 from ..ir.graph import SHORT, Value
 from ..ir.kinds.shapes import broadcast
 from . import _maths as m
-from .registry import Unsupported, op, table
+from .registry import UnsupportedError, op, table
 
 INF = float("inf")
 
@@ -164,7 +164,7 @@ def bit_cast(x: Value, *, to: int) -> Value:
         return b.not_equal(x, 0) if dtype == np.bool_ else b.cast(x, dtype)
     if dtype.itemsize != x.dtype.itemsize or dtype.name not in SHORT:
         what = f"from {x.dtype} to {dtype}: other floats are computed in float32 here, which does not have their bits"
-        raise Unsupported(what, "use 32-bit types")
+        raise UnsupportedError(what, "use 32-bit types")
     return bitcast(x, dtype)
 
 

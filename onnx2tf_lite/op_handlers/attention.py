@@ -15,7 +15,7 @@ from ..ir import build as b
 from ..ir.dims import Dim
 from ..ir.graph import Value
 from ._loops import scalar
-from .registry import Unsupported, current_node, op
+from .registry import UnsupportedError, current_node, op
 
 LOWEST = np.finfo(np.float32).min
 
@@ -25,7 +25,7 @@ def _heads(x: Value, count: int | None) -> Value:
     if x.rank == 4:
         return x
     if not count:
-        raise Unsupported("3-D operands without q_num_heads and kv_num_heads", "give the number of heads")
+        raise UnsupportedError("3-D operands without q_num_heads and kv_num_heads", "give the number of heads")
     return b.transpose(b.reshape(x, (*x.shape[:2], count, -1)), (0, 2, 1, 3))
 
 

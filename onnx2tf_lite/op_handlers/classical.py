@@ -14,7 +14,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir.graph import Value
 from ._pairwise import of_pairs
-from .registry import TensorAttribute, Unsupported, current_node, op, table
+from .registry import TensorAttribute, UnsupportedError, current_node, op, table
 
 ML = "ai.onnx.ml"
 NO_TEXT = "TFLite has no text tensors", "use numbers instead of strings, or take only the numeric outputs of the node"
@@ -34,7 +34,7 @@ def numbers(attribute: Numbers) -> np.ndarray:
     """An attribute that is a list or a tensor of numbers."""
     array = np.asarray(getattr(attribute, "values", attribute))
     if array.dtype.kind in "OSU":
-        raise Unsupported(*NO_TEXT)
+        raise UnsupportedError(*NO_TEXT)
     return array
 
 
@@ -90,7 +90,7 @@ def of_targets(scores: Value, name: str) -> Value:
 def label(place: Value, labels: Sequence[int]) -> Value:
     """The label at ``place``; the place itself where labels are text, which only a caller can look up."""
     if not labels and any(current_node().read[:1]):
-        raise Unsupported(*NO_TEXT)
+        raise UnsupportedError(*NO_TEXT)
     return b.gather(np.array(labels, np.int64), place) if labels else b.cast(place, np.int64)
 
 
@@ -102,7 +102,7 @@ def two_classes(
     The first class has the score ``opposite``.  Of the transforms, only LOGISTIC changes anything.
     """
     if transform == "PROBIT":
-        raise Unsupported("PROBIT of one decision", UNDEFINED)
+        raise UnsupportedError("PROBIT of one decision", UNDEFINED)
     first, second = (b.neg(score), score) if transform == "LOGISTIC" else (opposite, score)
     place = b.cast(b.greater(b.reshape(score, (-1,)), threshold), np.int32)
     both = b.concat([first, second], 1)
@@ -215,7 +215,7 @@ def svm_classifier(
         return _linear_machine(x, coefficients, rho[0], labels, classes, bool(prob_a), post_transform)
     count, (starts, vectors) = len(vectors_per_class), _supports(vectors_per_class, support_vectors)
     if count < 2 or (count == 2 and post_transform == "PROBIT" and not prob_a):
-        raise Unsupported("support vectors of one class, or PROBIT of one decision", UNDEFINED)
+        raise UnsupportedError("support vectors of one class, or PROBIT of one decision", UNDEFINED)
     kernel = KERNELS[kernel_type](rows(x), vectors, *(float(p) for p in kernel_params))
     pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
     weights = np.zeros((len(pairs), len(vectors)), np.float32)
@@ -315,7 +315,9 @@ def imputer(
 def feature_vectorizer(*xs: Value, inputdimensions: Sequence[int]) -> Value:
     parts = [b.cast(x if x.rank > 1 else b.reshape(x, (-1, 1)), np.float32) for x in xs]
     if [p.shape[1] for p in parts] != list(inputdimensions):
-        raise Unsupported(f"inputdimensions {list(inputdimensions)} differ from the inputs", "correct the attribute")
+        raise UnsupportedError(
+            f"inputdimensions {list(inputdimensions)} differ from the inputs", "correct the attribute"
+        )
     return b.concat(parts, 1)
 
 
@@ -330,7 +332,7 @@ def one_hot_encoder(
 ) -> Value:
     """A category that is not in the list gives zeros (with ``zeros=0`` ONNX leaves it undefined)."""
     if not cats_int64s:
-        raise Unsupported(*NO_TEXT)
+        raise UnsupportedError(*NO_TEXT)
     return b.cast(_matches(b.cast(x, np.int64), np.array(cats_int64s)), np.float32)
 
 
@@ -352,13 +354,13 @@ def label_encoder(
         if f"{role}_{form}" in lists
     }
     if set(given) != {"keys", "values"} or "strings" in (given["keys"][0], given["values"][0]):
-        raise Unsupported(*NO_TEXT)
+        raise UnsupportedError(*NO_TEXT)
     keys, (form, found) = numbers(given["keys"][1]).ravel(), given["values"]
     default = {"int64s": default_int64, "floats": default_float}.get(form)
     if default_tensor is not None:
         default = numbers(default_tensor).item()
     if default is None or np.isnan(keys).any():
-        raise Unsupported("a key that is NaN" if default is not None else "no default for a tensor of values")
+        raise UnsupportedError("a key that is NaN" if default is not None else "no default for a tensor of values")
     values = np.append(numbers(found).ravel(), default).astype(np.int64 if form == "int64s" else numbers(found).dtype)
     values = values if values.dtype.kind in "iu" else values.astype(np.float32)
     equal = _matches(x, keys)

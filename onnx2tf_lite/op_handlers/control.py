@@ -18,10 +18,10 @@ from ..ir.graph import Value, content_of
 from ..ir.traits import Elements
 from ..model.edit import captures
 from ._branches import choose, known, lower_body
-from ._repeat import UNROLLED, Reshaped, grown, kept, repeat, unroll
+from ._repeat import UNROLLED, ReshapedError, grown, kept, repeat, unroll
 from ._structures import Item, told
 from .lower import Bindings, _operand
-from .registry import Unsupported, op
+from .registry import UnsupportedError, op
 
 ENDLESS = 2**31 - 1  # a trip count from here on is no limit
 
@@ -95,9 +95,9 @@ def loop(
     for _ in range(2 * len(states) + 1):  # each can become one tensor, and what it collects another kind of element
         try:
             return repeat(scope, step, states, limit, condition)
-        except Reshaped as found:
+        except ReshapedError as found:
             states[found.index] = grown(states[found.index], found.after)
-    raise Unsupported(f"the iterations change the lengths of {', '.join(map(told, carried))}")
+    raise UnsupportedError(f"the iterations change the lengths of {', '.join(map(told, carried))}")
 
 
 def _lists(body: gs.Graph, carried: Sequence[Item], scope: Bindings) -> bool:

@@ -18,7 +18,7 @@ from ..ir.dims import Dim
 from ..ir.graph import Value, constant
 from ._loops import zeros
 from ._windows import Window, padded, window
-from .registry import Unsupported, op
+from .registry import UnsupportedError, op
 
 Ints = Sequence[int] | None
 
@@ -49,7 +49,7 @@ def _one_dimensional(
 
 def _check(x: Value, w: Value) -> None:
     if x.rank != w.rank or not 3 <= x.rank <= 5:
-        raise Unsupported(
+        raise UnsupportedError(
             f"a convolution over {x.rank - 2} axes has no TFLite form", "1 to 3 spatial axes are possible"
         )
 

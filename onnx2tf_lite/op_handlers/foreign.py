@@ -15,7 +15,7 @@ from ..ir.graph import Value, constant
 from . import _maths as m
 from .classical import ML
 from .quantization import dequantize_linear, quantize_linear
-from .registry import Unsupported, const, op, table
+from .registry import UnsupportedError, const, op, table
 
 # ------------------------------------------------------------------------------------------------ ONNX's first releases
 
@@ -72,7 +72,7 @@ def _quant(
     """
     mode = rounding_mode.upper()
     if mode not in ROUNDING:
-        raise Unsupported(f"rounding_mode {rounding_mode!r}", f"use one of {', '.join(ROUNDING)}")
+        raise UnsupportedError(f"rounding_mode {rounding_mode!r}", f"use one of {', '.join(ROUNDING)}")
     bits = np.asarray(const(width, "the bit width"), np.float32)
     bits = bits.reshape(-1)[0] if (bits == bits.reshape(-1)[0]).all() else bits
     highest = np.asarray(2.0 ** (bits - (1 if signed else 0)) - 1 - (0 if signed else narrow), np.float32)

@@ -20,7 +20,7 @@ from ..ir.dims import Expr
 from ..ir.graph import Value
 from ..model.edit import graphs
 from ..model.surgeon import Importer
-from .registry import Unsupported
+from .registry import UnsupportedError
 
 OURS = "definition"
 NEWEST = 2**31 - 1
@@ -55,9 +55,11 @@ def _function(schema: Schema, node: NodeProto, types: Sequence[TypeProto]) -> Fu
         text = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), operands)
     except RuntimeError as error:
         said = " ".join(str(error).split())
-        raise Unsupported(f"onnx does not give its definition: {said}", "check the model with onnx.checker") from error
+        raise UnsupportedError(
+            f"onnx does not give its definition: {said}", "check the model with onnx.checker"
+        ) from error
     if not text:
-        raise Unsupported("onnx gives no definition for these operands and attributes", "give every input a shape")
+        raise UnsupportedError("onnx gives no definition for these operands and attributes", "give every input a shape")
     return _parsed(text)
 
 
@@ -77,7 +79,7 @@ def _isolate(body: GraphProto, outer: Mapping[str, str], held: Mapping[str, Tens
     def renamed(name: str) -> str:
         if name and name not in names:
             if name not in held:
-                raise Unsupported(f"its body reads '{name}' from outside, which the operator does not allow")
+                raise UnsupportedError(f"its body reads '{name}' from outside, which the operator does not allow")
             names[name] = f"v{next(fresh)}"
             body.initializer.add().CopyFrom(held[name])
             body.initializer[-1].name = names[name]

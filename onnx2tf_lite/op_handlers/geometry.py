@@ -13,7 +13,7 @@ from ..ir.graph import Value
 from . import _maths as m
 from ._loops import scalar
 from .matmul import product
-from .registry import Unsupported, op
+from .registry import UnsupportedError, op
 from .sampling import TAPS, _inside, _weighted, number
 
 F32 = np.dtype(np.float32)
@@ -53,7 +53,7 @@ def deform_conv(x: Value, w: Value, offset: Value, bias: Value | None = None, ma
     (n, c, *space), (o, *_), out = x.shape, w.shape, offset.shape[2:]
     kernel = kernel_shape or w.shape[2:]
     if not dims.is_static(kernel):
-        raise Unsupported("a kernel of unknown extents", "give the attribute kernel_shape")
+        raise UnsupportedError("a kernel of unknown extents", "give the attribute kernel_shape")
     w = b.pinned(w, (o, dims.floordiv(c, group), *kernel))
     rank, taps_count = len(space), dims.product(kernel)
     batch, width = n * offset_group, dims.floordiv(c, offset_group)

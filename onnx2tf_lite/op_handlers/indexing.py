@@ -13,7 +13,7 @@ from ..ir.graph import Graph, Value, building, constant, current_graph
 from ..ir.kinds import KINDS
 from ..ir.ranges import Ranges
 from .reductions import descending
-from .registry import Unsupported, fixed, op
+from .registry import UnsupportedError, fixed, op
 from .shapes import scalar
 
 I32, I64 = np.dtype(np.int32), np.dtype(np.int64)
@@ -148,7 +148,7 @@ def scatter(x: Value, index: Value, updates: Value, reduction: str) -> Value:
     adds where a place occurs twice; there the last update counts in ONNX Runtime as in STABLEHLO_SCATTER.
     """
     if reduction not in ("add", *BODIES):
-        raise Unsupported(f"reduction {reduction!r} is unknown")
+        raise UnsupportedError(f"reduction {reduction!r} is unknown")
     if reduction == "add":
         return x + b.scatter_nd(index, updates, x.shape)
     if reduction == "none" and _distinct(index):
@@ -216,7 +216,7 @@ def unique(x: Value, *, axis: int | None = None, sorted: int = 1) -> tuple[Value
     moved = b.reshape(x, (x.size,)) if axis is None else b.move_axis(x, axis, 0)
     count, width = moved.shape[0], dims.product(moved.shape[1:])
     if not isinstance(width, int) or width > 64:
-        raise Unsupported(f"unique slices of {width} elements", "use slices of at most 64 elements")
+        raise UnsupportedError(f"unique slices of {width} elements", "use slices of at most 64 elements")
     rows = b.reshape(moved, (count, width))
     order = b.iota(count)
     for column in reversed(range(width)):

@@ -21,7 +21,7 @@ from ..model.edit import needs
 from ._refusals import RANK, edge_problem, no_handler, too_deep
 from ._structures import Choice, Item, parts, rebuilt, told
 from .functions import definition, schema_of
-from .registry import NodeInfo, Registration, Unsupported, find, lowering_node
+from .registry import NodeInfo, Registration, UnsupportedError, find, lowering_node
 
 NARROWED = {np.dtype(np.float64): np.dtype(np.float32), np.dtype(np.float16): np.dtype(np.float32)}
 # what TFLite computes in float64; a model of nothing else stays float64
@@ -244,13 +244,13 @@ def _call(node: gs.Node, inputs: list[Item | None], scope: Bindings, opset: int)
     try:
         entry.signature.bind(*inputs, **attrs)
     except TypeError as error:
-        raise Unsupported(f"the node does not have the operator's inputs and attributes: {error}") from error
+        raise UnsupportedError(f"the node does not have the operator's inputs and attributes: {error}") from error
     result = entry.handler(*inputs, **attrs)
     results = [result] if isinstance(result, Value) else list(result)
     for value in results:
         known = [d for d in value.shape if isinstance(d, int)] if isinstance(value, Value) else []
         if (size := max([math.prod(known), *known])) > LARGEST:
-            raise Unsupported(f"its result has {size:,} elements, and TFLite counts in 32 bits", REMEDY)
+            raise UnsupportedError(f"its result has {size:,} elements, and TFLite counts in 32 bits", REMEDY)
     return results
 
 
@@ -258,7 +258,7 @@ def _attributes(node: gs.Node, entry: Registration, scope: Bindings) -> dict[str
     """The keywords for the handler of a node; with bodies the names that these see."""
     unknown = [] if entry.anything else sorted(set(node.attrs) - entry.attributes)
     if unknown:
-        raise Unsupported(f"attribute {', '.join(unknown)} is not part of the operator's newest form")
+        raise UnsupportedError(f"attribute {', '.join(unknown)} is not part of the operator's newest form")
     bodies = any(isinstance(a, gs.Graph) for a in node.attrs.values())
     return {**node.attrs, "scope": scope} if bodies else dict(node.attrs)
 
@@ -266,7 +266,7 @@ def _attributes(node: gs.Node, entry: Registration, scope: Bindings) -> dict[str
 def _only_tensors(inputs: Sequence[Item | None]) -> None:
     for item in inputs:
         if item is not None and not isinstance(item, Value):
-            raise Unsupported(
+            raise UnsupportedError(
                 f"an operand is {told(item)}, where the operator takes a tensor", "check the model with onnx.checker"
             )
 
@@ -283,13 +283,13 @@ def _expand(node: gs.Node, inputs: list[Value | None], opset: int) -> list[Item 
         causes = "; ".join(f"{p.where}: {p.what}" for p in problems)
         if ours := [p for p in problems if p.ours]:
             raise ConversionError(mistake(f"definition of {node.op} '{node.name}'", causes, ours[0].remedy))
-        raise Unsupported(f"in its definition, {causes}", problems[0].remedy)
+        raise UnsupportedError(f"in its definition, {causes}", problems[0].remedy)
     for operation in graph.ops[start:]:
         operation.origin = current_origin()
     made = [_operand(scope, t) for t in body.outputs]
     for item in made:
         if isinstance(item, Choice):
-            raise Unsupported(f"in its definition, {item.why}", "fix the input shapes")
+            raise UnsupportedError(f"in its definition, {item.why}", "fix the input shapes")
     results = iter(made)
     return [None if t.is_empty() else next(results) for t in node.outputs]
 
@@ -324,7 +324,7 @@ def _problems(node: gs.Node, inputs: Sequence[Item | None], error: Exception) ->
     shapes = ", ".join(told(v) for v in inputs if v is not None)
     domain = f"{node.domain}." if node.domain else ""
     where = f"{domain}{node.op} '{node.name}' ({shapes})"
-    if isinstance(error, Unsupported):
+    if isinstance(error, UnsupportedError):
         return [Problem(where, error.what, error.remedy)]
     if not isinstance(error, ValueError):
         return [unforeseen(where, error, "the handler failed: ")]

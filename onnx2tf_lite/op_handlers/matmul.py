@@ -13,7 +13,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir import dims
 from ..ir.graph import Value
-from .registry import Unsupported, op
+from .registry import UnsupportedError, op
 
 
 def is_weights(y: Value) -> bool:
@@ -79,7 +79,7 @@ def _scaled(x: Value, factor: float) -> Value:
     if factor == 1:
         return x
     if x.dtype.kind != "f" and factor != int(factor):
-        raise Unsupported(f"whole numbers times {factor}", "compute the product in float32")
+        raise UnsupportedError(f"whole numbers times {factor}", "compute the product in float32")
     return x * factor
 
 
@@ -111,7 +111,9 @@ def _without_repeats(x: Value, labels: str) -> Term:
             order = [a for a in range(x.rank) if a not in (i, j)] + [i, j]
             n = x.shape[i]
             if not isinstance(n, int):
-                raise Unsupported("the diagonal of an axis of unknown extent", "give the model a fixed input shape")
+                raise UnsupportedError(
+                    "the diagonal of an axis of unknown extent", "give the model a fixed input shape"
+                )
             x = b.transpose(x, order)
             x = b.gather(b.reshape(x, (*x.shape[:-2], n * n)), np.arange(n, dtype=np.int32) * (n + 1), -1)
             labels = "".join(labels[a] for a in order[:-1])

@@ -8,7 +8,7 @@ from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim
 from ..ir.graph import Value
-from .registry import Unsupported, op
+from .registry import UnsupportedError, op
 
 
 def normalized(x: Value, axes: Sequence[int], epsilon: float) -> tuple[Value, Value, Value]:
@@ -97,7 +97,7 @@ def lp_normalization(x: Value, *, axis: int = -1, p: int = 2) -> Value:
     elif p == 2:
         norm = b.sqrt(b.reduce("SUM", b.square(x), [axis], keepdims=True))
     else:
-        raise Unsupported(f"p = {p} is not in the standard", "use 1 or 2")
+        raise UnsupportedError(f"p = {p} is not in the standard", "use 1 or 2")
     return x / b.where(b.equal(norm, 0), 1, norm)
 
 

@@ -15,7 +15,7 @@ from ..ir import build as b
 from ..ir import dims
 from ..ir.graph import Value, constant
 from ._windows import Window, padded, same_pads, window
-from .registry import Unsupported, current_node, op
+from .registry import UnsupportedError, current_node, op
 
 Ints = Sequence[int] | None
 
@@ -55,7 +55,7 @@ def _by_kernel(kind: str, x: Value, win: Window, padding: str = "VALID") -> Valu
         y = pool(b.reshape(y, (n, d, dims.product(plane), c)), (kernel[0], 1), (strides[0], 1))
         y = b.reshape(y, (n, y.shape[1], *plane, c))
     else:
-        raise Unsupported(f"a pool over {len(space)} axes has no TFLite form", "1 to 3 spatial axes are possible")
+        raise UnsupportedError(f"a pool over {len(space)} axes has no TFLite form", "1 to 3 spatial axes are possible")
     return b.channels_first(y)
 
 

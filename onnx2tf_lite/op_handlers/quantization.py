@@ -17,7 +17,7 @@ from ..ir.graph import Quant, Value, constant
 from ..passes.dynamic_products import OWN_DOMAIN
 from .convolution import Ints, conv
 from .matmul import matmul
-from .registry import Unsupported, current_node, op
+from .registry import UnsupportedError, current_node, op
 
 EXACT = 1 << 24  # float32 holds every integer up to here
 
@@ -41,14 +41,16 @@ def _spread(parameter: Value, x: Value, axis: int, block: int) -> Value:
         return b.reshape(parameter, tuple(-1 if i == axis else 1 for i in range(x.rank)))
     extent = x.shape[axis]
     if not isinstance(extent, int):
-        raise Unsupported("blocked quantisation of an extent that is only known at run time", "fix the input shape")
+        raise UnsupportedError(
+            "blocked quantisation of an extent that is only known at run time", "fix the input shape"
+        )
     return b.gather(parameter, b.places(extent).astype(np.int32) // block, axis)
 
 
 def _float(x: Value) -> Value:
     """``x`` as float32; constants of narrow types (int4, float8) too."""
     if x.dtype.kind not in "fiub" and not x.is_constant:
-        raise Unsupported(f"{x.dtype} is no TFLite arithmetic type", "store the tensor as int8")
+        raise UnsupportedError(f"{x.dtype} is no TFLite arithmetic type", "store the tensor as int8")
     return constant(x.data.astype(np.float32)) if x.data is not None else b.cast(x, np.float32)
 
 
@@ -90,7 +92,7 @@ def quantize_linear(
     if zero is None and output_dtype:
         dtype = current_node().dtypes[0] or dtype
     if dtype.kind not in "iu":
-        raise Unsupported(f"{dtype} is no TFLite arithmetic type", "quantise to int8, uint8 or int16")
+        raise UnsupportedError(f"{dtype} is no TFLite arithmetic type", "quantise to int8, uint8 or int16")
     quant = None if block_size else _quant(scale, zero, dtype, axis, x.rank)
     if quant is not None and _storable(quant) and x.dtype == np.float32:
         return b.quantize(x, quant)
@@ -137,7 +139,7 @@ def _exact(product: Callable[[Value], Value], x: Value, weight: float, bound: in
     if weight * bound < EXACT:
         return b.cast(product(x), np.int32)
     if weight * 16 >= EXACT:
-        raise Unsupported(
+        raise UnsupportedError(
             "the integer product has too many terms for exact float arithmetic", "quantise as QDQ instead"
         )
     high = b.floor(x * (1 / 16))
@@ -149,7 +151,9 @@ def _weight(w: Value, terms: dims.Dim, axes: tuple[int, ...]) -> float:
     if w.data is not None:
         return float(np.abs(w.data).sum(axes).max(initial=0))
     if not isinstance(terms, int):
-        raise Unsupported("an integer product over an extent that is only known at run time", "fix the input shape")
+        raise UnsupportedError(
+            "an integer product over an extent that is only known at run time", "fix the input shape"
+        )
     return 255.0 * terms
 
 

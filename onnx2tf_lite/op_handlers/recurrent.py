@@ -15,7 +15,7 @@ from ..ir import build as b
 from ..ir.dims import Dim
 from ..ir.graph import Value
 from ._loops import iterate, put, scalar, zeros
-from .registry import Unsupported, current_node, every, op
+from .registry import UnsupportedError, current_node, every, op
 
 Unary = Callable[[Value], Value]
 State = list[Value]
@@ -43,7 +43,7 @@ def _activations(names: Sequence[str], alpha: Sequence[float] | None, beta: Sequ
         given = dict(zip(("alpha", "beta"), _next(PARAMETERS.get(name, ()), alphas, betas), strict=False))
         function = OWN.get(name) or known.get(name)
         if function is None:
-            raise Unsupported(f"activation {name} is not known", "use one that the ONNX standard lists")
+            raise UnsupportedError(f"activation {name} is not known", "use one that the ONNX standard lists")
         return lambda x: function(x, **given)  # type: ignore[return-value]
 
     return [make(name.lower()) for name in names]
@@ -171,7 +171,7 @@ def _sizes(direction: str, hidden_size: int | None, r: Value) -> tuple[int, int]
     """(directions, hidden units), which the program needs as numbers."""
     hidden = hidden_size or r.shape[2]
     if not isinstance(hidden, int):
-        raise Unsupported("a hidden size that is only known at run time", "give the attribute hidden_size")
+        raise UnsupportedError("a hidden size that is only known at run time", "give the attribute hidden_size")
     return 2 if direction == "bidirectional" else 1, hidden
 
 

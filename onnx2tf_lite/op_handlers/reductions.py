@@ -17,7 +17,7 @@ from ..ir.kinds.reduction import AT_RUN_TIME, highest
 from ..ir.traits import Elements
 from . import _maths as m
 from ._loops import Seen, iterate, put, scalar
-from .registry import Unsupported, const, op
+from .registry import UnsupportedError, const, op
 
 Step = Callable[[Value], Value]
 Axes = tuple[int, ...] | Value
@@ -39,11 +39,11 @@ def at_run_time(value: Value | None) -> TypeGuard[Value]:
 def run_time_axes(axes: Value, rank: int) -> Value:
     """Axes that only run time knows as an i32 vector, counted from the front."""
     if not isinstance(axes.size, int):
-        raise Unsupported("the number of axes is only known at run time", "make axes a constant")
+        raise UnsupportedError("the number of axes is only known at run time", "make axes a constant")
     if axes.size > max(rank, 1):
-        raise Unsupported(f"{axes.size:,} axes of a tensor that has {rank}", "name each axis once")
+        raise UnsupportedError(f"{axes.size:,} axes of a tensor that has {rank}", "name each axis once")
     if not rank:
-        raise Unsupported("the axes of a scalar are only known at run time", "leave axes out: a scalar has none")
+        raise UnsupportedError("the axes of a scalar are only known at run time", "leave axes out: a scalar has none")
     return b.floor_mod(b.cast(b.reshape(axes, (-1,)), np.int32), rank)
 
 

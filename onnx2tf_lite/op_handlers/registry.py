@@ -34,7 +34,7 @@ class TensorAttribute(Protocol):
     values: np.ndarray
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """Raised by a handler for a node that TFLite cannot express: what is wrong, and what the user can do."""
 
     def __init__(self, what: str, remedy: str = ""):
@@ -167,11 +167,11 @@ def const(value: Value | None, what: str) -> np.ndarray | None:
     """The array of an operand that must be a constant here; None stays None, a run-time value is refused."""
     if value is None or value.data is not None:
         return None if value is None else value.data
-    raise Unsupported(f"{what} is only known at run time", f"make {what} a constant or initializer of the model")
+    raise UnsupportedError(f"{what} is only known at run time", f"make {what} a constant or initializer of the model")
 
 
 def fixed(dim: Dim, what: str) -> int:
     """An extent that says how many axes or parts there are, hence has to be a number; an open one is refused."""
     if isinstance(dim, int):
         return dim
-    raise Unsupported(f"{what} is only known at run time, and a TFLite tensor has a fixed rank", "fix its shape")
+    raise UnsupportedError(f"{what} is only known at run time, and a TFLite tensor has a fixed rank", "fix its shape")

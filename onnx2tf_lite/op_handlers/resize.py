@@ -20,7 +20,7 @@ from ..ir.dims import Dim, Expr
 from ..ir.graph import Value, constant, content_of
 from ._coordinates import COORDINATES, KERNELS, NEAREST, SPANNING, Axis, F, Number, matrix
 from ._loops import scalar
-from .registry import Unsupported, fixed, op
+from .registry import UnsupportedError, fixed, op
 from .sampling import TAPS
 
 Axes = dict[int, Axis]
@@ -106,7 +106,7 @@ class _How:
             places = self.indices if (self.mode, self.rule) == ("nearest", "align_corners") else self.coordinates
             if np.array_equal(places(axis), places(rounded)):
                 return rounded
-        raise Unsupported(
+        raise UnsupportedError(
             f"{self.rule} with scale {axis.scale:.6g} of an extent of {axis.size} has two meanings: the "
             f"result is {axis.scale:.6g} * {axis.size} long, whole or not, in ONNX's expected results, "
             f"but {axis.out} in ONNX Runtime",
@@ -129,7 +129,7 @@ def _axes(x: Value, chosen: Sequence[int], scales: Value | None, sizes: Value | 
         wanted = b.dims_of(sizes)
         return {a: Axis(n, out, _ratio(out, n), out) for a, n, out in zip(chosen, extents, wanted, strict=True)}
     if scales is None:
-        raise Unsupported("neither scales nor sizes are given", "give one of them")
+        raise UnsupportedError("neither scales nor sizes are given", "give one of them")
     factors = scales.data if scales.is_constant else content_of(scales)
     if factors is None or not dims.is_static(factors.ravel()):
         return _computed(chosen, extents, scales)
@@ -141,7 +141,7 @@ def _ratio(out: Dim, size: Dim) -> Number:
     if isinstance(out, int) and isinstance(size, int):
         return F(F(out) / F(size))
     if size == 0:
-        raise Unsupported("an axis without elements gets a size of run time", "give x elements along it")
+        raise UnsupportedError("an axis without elements gets a size of run time", "give x elements along it")
     factor = dims.exact_div(out, size)
     if isinstance(factor, int):
         return F(factor)
@@ -156,7 +156,7 @@ def _scaled(size: Dim, factor: np.float32) -> Axis:
         return Axis(size, int(np.floor(width)), factor, width)
     fraction = Fraction(float(factor)).limit_denominator(64)
     if F(fraction.numerator) / F(fraction.denominator) != factor:
-        raise Unsupported(
+        raise UnsupportedError(
             f"scale {factor} of an extent that is only known at run time is not a simple fraction",
             "fix the input shape, or resize to explicit sizes",
         )

@@ -15,7 +15,7 @@ from ..ir import dims
 from ..ir.dims import Dim
 from ..ir.graph import Value
 from ._loops import scalar
-from .registry import Unsupported, op
+from .registry import UnsupportedError, op
 
 Tap = tuple[Value, Value | None]  # whole-number place along an axis (float) and its weight; None is 1
 
@@ -132,7 +132,9 @@ def roi_align(
 ) -> Value:
     """x[N,C,H,W], rois[R,4] as x1 y1 x2 y2, batch[R] -> [R,C,output_height,output_width]."""
     if sampling_ratio <= 0:
-        raise Unsupported("sampling_ratio 0 makes the number of samples depend on the data", "export with a fixed one")
+        raise UnsupportedError(
+            "sampling_ratio 0 makes the number of samples depend on the data", "export with a fixed one"
+        )
     r, (n, c, h, w) = rois.shape[0], x.shape
     half = coordinate_transformation_mode == "half_pixel"
     x1, y1, x2, y2 = b.split(rois * spatial_scale - (0.5 if half else 0.0), [1] * 4, 1)

@@ -18,7 +18,7 @@ from ._loops import scalar
 from ._repeat import kept, repeat, unrolled
 from ._structures import ABSENT, Absent, Item, List, Rows, as_rows, length, told
 from .lower import Bindings
-from .registry import Unsupported, op
+from .registry import UnsupportedError, op
 
 
 @op("SequenceConstruct")
@@ -84,9 +84,11 @@ def split_to_sequence(x: Value, split: Value | None = None, *, axis: int = 0, ke
         return [tuple(b.split(x, b.dims_of(split), axis))]
     step = 1 if split is None else known(split)
     if not isinstance(step, int):
-        raise Unsupported(f"split, the length of the parts of {x}, is only known at run time", "make split a constant")
+        raise UnsupportedError(
+            f"split, the length of the parts of {x}, is only known at run time", "make split a constant"
+        )
     if step != 1 and not isinstance(extent, int):
-        raise Unsupported(
+        raise UnsupportedError(
             f"parts of length {step} of {x}: their number is only known at run time", "fix the input shape"
         )
     stays = split is not None or keepdims
@@ -103,7 +105,7 @@ def split_to_sequence(x: Value, split: Value | None = None, *, axis: int = 0, ke
 def concat_from_sequence(sequence: List, *, axis: int, new_axis: int = 0) -> Value:
     if isinstance(sequence, tuple):
         if not sequence:
-            raise Unsupported("the sequence is empty, and nothing says what its elements would be")
+            raise UnsupportedError("the sequence is empty, and nothing says what its elements would be")
         return b.pack(sequence, axis) if new_axis else b.concat(sequence, axis)
     rows = b.narrow(sequence.stack, 0, sequence.spare, length(sequence))
     if new_axis:
@@ -120,7 +122,7 @@ def sequence_map(first: List, *others: Value | List, body: gs.Graph, scope: Bind
     if isinstance(first, tuple):
         short = [told(v) for v in others if isinstance(v, tuple) and len(v) != len(first)]
         if short:
-            raise Unsupported(f"the sequences have different lengths: {told(first)}, {', '.join(short)}")
+            raise UnsupportedError(f"the sequences have different lengths: {told(first)}, {', '.join(short)}")
         columns = [v if isinstance(v, tuple) else (v,) * len(first) for v in operands]
         results = [unrolled(scope, partial(_body, body, given)) for given in zip(*columns, strict=True)]
         return list(zip(*results, strict=True)) if results else [()] * len(body.outputs)
@@ -165,7 +167,7 @@ def optional_has_element(element: Item | None = None) -> Value:
 @op("OptionalGetElement", tensors=False)
 def optional_get_element(element: Item) -> list[Item]:
     if isinstance(element, Absent):
-        raise Unsupported("the optional is empty")
+        raise UnsupportedError("the optional is empty")
     return [element]
 
 
@@ -176,7 +178,7 @@ def _place(index: int, count: int, length: int | None = None) -> int:
     """A position among ``count``, from the end of ``length`` where it is negative."""
     place = index + (count if length is None else length) if index < 0 else index
     if not 0 <= place < count:
-        raise Unsupported(f"position {index} is outside a sequence of {count if length is None else length}")
+        raise UnsupportedError(f"position {index} is outside a sequence of {count if length is None else length}")
     return place
 
 

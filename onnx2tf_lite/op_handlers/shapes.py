@@ -17,7 +17,7 @@ from ..ir.kinds.shapes import broadcast
 from ._narrow import narrow
 from ._structures import Item
 from .reductions import at_run_time, integers, reduced_shape, run_time_axes
-from .registry import Result, TensorAttribute, Unsupported, current_node, op
+from .registry import Result, TensorAttribute, UnsupportedError, current_node, op
 
 
 def scalar(dim: Dim, dtype: DTypeLike = np.int64) -> Value:
@@ -31,7 +31,7 @@ def ir_type(to: int) -> np.dtype:
     if dtype.name in ("float64", "float16", "bfloat16", "float32"):
         return np.dtype(np.float32)
     if dtype.kind not in "biu" or dtype.itemsize * 8 != int("".join(c for c in dtype.name if c.isdigit()) or 8):
-        raise Unsupported(
+        raise UnsupportedError(
             f"{'text' if dtype.kind == 'O' else dtype} has no counterpart in TFLite", "use float32 or an 8-bit integer"
         )
     return dtype
@@ -71,7 +71,7 @@ def _resolved(x: Value, shape: Value, allowzero: int) -> Value:
     """A shape that only run time knows, its 0 and -1 replaced there."""
     (count,) = shape.shape
     if not isinstance(count, int):
-        raise Unsupported("the rank of the result is only known at run time", "make the shape a constant")
+        raise UnsupportedError("the rank of the result is only known at run time", "make the shape a constant")
     wanted = b.cast(shape, np.int32)
     if not allowzero:
         own = b.dims_value([*x.shape, *[1] * count][:count])

@@ -13,7 +13,7 @@ from ..ir.dims import Dim
 from ..ir.graph import Value, constant, content_of, current_graph
 from ..ir.kinds.reduction import AT_RUN_TIME
 from .reductions import at_run_time, integers, run_time_axes
-from .registry import Unsupported, fixed, op
+from .registry import UnsupportedError, fixed, op
 from .shapes import scalar
 
 FAR = 2**31 - 1  # exporters write the largest integer for "to the end"
@@ -86,7 +86,7 @@ def slice_(x: Value, starts: Value, ends: Value, axes: Value | None = None, step
     """A walk back is a walk forward over the reversed axis, where element i lies at -1 - i."""
     (count,) = starts.shape
     if not isinstance(count, int):
-        raise Unsupported("the number of axes is only known at run time", "make starts a constant")
+        raise UnsupportedError("the number of axes is only known at run time", "make starts a constant")
     if not at_run_time(axes) and not at_run_time(steps):
         at = [b.axis_of(a, x.rank) for a in integers(axes, "axes") or range(count)]
         return _walked(x, starts, ends, at, integers(steps, "steps") or [1] * count)
@@ -148,7 +148,7 @@ def pad(
     if mode == "constant":
         return b.pad(x, both, 0 if value is None else b.reshape(value, ()))
     if mode not in SOURCES:
-        raise Unsupported(f"pad mode {mode!r} is unknown")
+        raise UnsupportedError(f"pad mode {mode!r} is unknown")
     if mode == "reflect" and all(_mirrors(d, p) for d, pair in zip(x.shape, both, strict=True) for p in pair):
         return b.mirror_pad(x, both) if any(any(pair) for pair in both) else x
     for axis, (before, after) in enumerate(both):

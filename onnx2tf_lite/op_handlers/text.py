@@ -9,7 +9,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir import dims
 from ..ir.graph import Value
-from .registry import Unsupported, op
+from .registry import UnsupportedError, op
 
 MODES = ("TF", "IDF", "TFIDF")
 #: Gaps up to which a program with one search for each is of use.
@@ -25,7 +25,7 @@ def tfidf(x: Value, *, max_gram_length: int, max_skip_count: int, min_gram_lengt
     ``ngram_counts[n - 1]`` is where the pool's n-grams begin; result ``ngram_indexes[g]`` belongs to n-gram g.
     """
     if pool_int64s is None or mode not in MODES:
-        raise Unsupported("TFLite has no strings", "map the words to numbers before the model")
+        raise UnsupportedError("TFLite has no strings", "map the words to numbers before the model")
     tokens = b.reshape(b.cast(x, np.int32), (x.shape[0] if x.rank == 2 else 1, x.shape[-1]))
     ends = [*ngram_counts[1:], len(pool_int64s)]
     found = []
@@ -52,7 +52,9 @@ def _skips(length: dims.Dim, n: int, most: int) -> int:
     if n > 1 and isinstance(length, int):
         count = min(count, max((length - 1) // (n - 1), 1))
     if count > WRITTEN:
-        raise Unsupported(f"it looks for n-grams with {count:,} gaps, each of them written out", "fix the input shape")
+        raise UnsupportedError(
+            f"it looks for n-grams with {count:,} gaps, each of them written out", "fix the input shape"
+        )
     return count
 
 

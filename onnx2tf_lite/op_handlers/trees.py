@@ -16,7 +16,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir.graph import Value
 from .classical import ML, POST_TRANSFORMS, label, numbers, rows, transformed, two_classes
-from .registry import TensorAttribute, Unsupported, op
+from .registry import TensorAttribute, UnsupportedError, op
 
 LEAF = "LEAF"
 MODES: dict[str, Callable[[Value, Value], Value]] = {
@@ -147,7 +147,7 @@ def _forest(lists: dict[str, Any], role: str, targets: int) -> Forest:
     number = {key: i for i, key in enumerate(keys)}
     modes = lists["nodes_modes"]
     if unknown := sorted(set(modes) - {LEAF, *MODES}):
-        raise Unsupported(f"node mode {', '.join(unknown)}", "use the modes of ai.onnx.ml 3")
+        raise UnsupportedError(f"node mode {', '.join(unknown)}", "use the modes of ai.onnx.ml 3")
     splits = numbers(lists.get("nodes_values_as_tensor") or lists["nodes_values"]).tolist()
     missing = lists.get("nodes_missing_value_tracks_true") or [0] * len(keys)
     features, *branches = (lists[f"nodes_{name}ids"] for name in ("feature", "truenode", "falsenode"))
@@ -197,7 +197,7 @@ def tree_ensemble_classifier(
     used, base = set(lists["class_ids"]), _base(lists)
     if len(labels) == 2 and (used != {0} or (base is not None and len(base) > 1)):
         what = "two classes with scores of the second one or two base values, of which each runtime makes another label"
-        raise Unsupported(what, "give the scores of the second class alone, with class_ids 0")
+        raise UnsupportedError(what, "give the scores of the second class alone, with class_ids 0")
     forest = _forest(lists, "class", 1 if len(labels) == 2 else len(labels))
     scores = forest.scores(rows(x), "SUM")
     scores = scores if base is None else scores + base

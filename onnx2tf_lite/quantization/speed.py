@@ -26,7 +26,7 @@ def measure(files: Mapping[str, Path]) -> dict[str, float]:
     for kind in ("float32", *kinds):
         try:
             found[kind] = child.call(lambda path=files[kind]: _best(path))  # type: ignore[misc]
-        except (child.Died, RuntimeError, ValueError):  # whether it runs is the check's to say
+        except (child.DiedError, RuntimeError, ValueError):  # whether it runs is the check's to say
             continue
     return found
 

@@ -18,7 +18,7 @@ from ..model.read import read_model, view_model
 from ..model.types import dims, types
 from ..model.walk import Scope
 from ..model.write import atomic, copy_unchanged, write_model
-from ._verify import NotRun
+from ._verify import NotRunError
 
 if TYPE_CHECKING:  # numpy is not to be loaded for help
     #: Arrays of one model by name -> those of the other.
@@ -172,7 +172,7 @@ class Edit:
             check(self.model, lambda: None if self.makes else self.before, self.log.warning)
             if self._test is not None:
                 self.log.info(self._test())
-        except NotRun as error:
+        except NotRunError as error:
             self.log.warning(f"the result was not run, as the model cannot be: {error}")
         except ToolError as error:
             raise ToolError(f"{error.what} (--no-check to insist)", error.name, error.candidates, error.tool) from error
@@ -185,7 +185,7 @@ class Edit:
 
     def test(self, run: Callable[[], str]) -> None:
         """Ask for a comparison of one's own before the result is written: it says what it found, or raises
-        ToolError, or NotRun where nothing can be said."""
+        ToolError, or NotRunError where nothing can be said."""
         self._test = run
 
     def same_outputs(
@@ -255,11 +255,11 @@ class Edit:
         known = self.types()
         unsure = [n for n in names if (t := known.get(n)) is None or (t.HasField("tensor_type") and dims(t) is None)]
         if unsure:
-            from ._verify import NotRun, runtime_types
+            from ._verify import NotRunError, runtime_types
 
             try:
                 known |= runtime_types(self.model, unsure)
-            except NotRun as error:
+            except NotRunError as error:
                 raise ToolError(f"{flag}: the type of {', '.join(unsure)} is unknown: {error}", unsure[0]) from error
         return known
 

@@ -25,17 +25,17 @@ Results = dict[str, Any]
 Feeds = dict[str, "np.ndarray"]
 
 
-class NotRun(Exception):
+class NotRunError(Exception):
     """ONNX Runtime does not run the model."""
 
 
 def session(model: onnx.ModelProto, extra_outputs: list[str] | None = None) -> InferenceSession:
-    """An ONNX Runtime session without optimisations; weights in side files are mapped, not loaded.  Raises NotRun."""
+    """An ONNX Runtime session without optimisations; weights in side files are mapped.  Raises NotRunError."""
     import onnxruntime as ort
 
     for scope in scopes(model):
         if any(n.op_type == "Split" and not all(n.output) for n in scope.graph.node):
-            raise NotRun("ONNX Runtime crashes on a Split with an output left out")
+            raise NotRunError("ONNX Runtime crashes on a Split with an output left out")
     copy, folder, given = _weights_apart(model)
     copy.graph.output.extend(onnx.ValueInfoProto(name=n) for n in extra_outputs or [])
     options = ort.SessionOptions()
@@ -50,7 +50,7 @@ def session(model: onnx.ModelProto, extra_outputs: list[str] | None = None) -> I
     try:
         made = ort.InferenceSession(copy.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except _errors() as error:
-        raise NotRun(str(error).strip().splitlines()[0]) from error
+        raise NotRunError(str(error).strip().splitlines()[0]) from error
     made._given = given  # the runtime reads them where they are
     return made
 
@@ -87,20 +87,20 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def run(model: onnx.ModelProto, feeds: Results, names: list[str] | None = None) -> Results:
-    """Run a model in ONNX Runtime: its outputs, or the named tensors, by name.  Raises NotRun."""
+    """Run a model in ONNX Runtime: its outputs, or the named tensors, by name.  Raises NotRunError."""
     own = outputs(model.graph)
     wanted = own if names is None else names
     made = session(model, [n for n in wanted if n not in own])
     try:
         results = made.run(wanted, dict(feeds))
     except _errors() as error:
-        raise NotRun(str(error).strip().splitlines()[0]) from error
+        raise NotRunError(str(error).strip().splitlines()[0]) from error
     return dict(zip(wanted, results, strict=True))
 
 
 def random_feeds(model: onnx.ModelProto, seed: int = 0) -> Iterator[dict[str, np.ndarray]]:
     """Candidates of seeded inputs, in the order they are to be tried: free dimensions get one size after another, the
-    batch 1 and then 2, integers stay below the tables they index.  Raises NotRun for inputs that are no tensors."""
+    batch 1 and then 2, integers stay below the tables they index.  NotRunError for inputs that are no tensors."""
     from ..errors import ConversionError
     from ..model.load import load
     from ..validation.feeds.extents import generate
@@ -110,7 +110,7 @@ def random_feeds(model: onnx.ModelProto, seed: int = 0) -> Iterator[dict[str, np
     try:
         specs = [s for s in describe(load(_weights_as_inputs(model))) if s.name in wanted]
     except ConversionError as error:
-        raise NotRun(str(error)) from error
+        raise NotRunError(str(error)) from error
     for _, feeds in generate(specs, {s.name: default_place(s) for s in specs}, {}, seed):
         yield feeds
 
@@ -142,13 +142,13 @@ def compare_runs(
 
     ``before`` gives inputs and what is expected of them, ``after`` what comes of these inputs, by name; ``like`` says
     what it is to be.  ``differ`` is :func:`difference` unless it is given.  Raises ToolError where ``after`` does not
-    run, or gives something else, NotRun where ``before`` does not run, or gives something else each time.
+    run, or gives something else, NotRunError where ``before`` does not run, or gives something else each time.
     """
     feeds, expected = before()
     name, what = (differ or difference)(_run_again(after, feeds), expected)
     if what:
         if difference(before()[1], expected)[1]:
-            raise NotRun("it gives something else each time")
+            raise NotRunError("it gives something else each time")
         raise ToolError(f"output {name!r} is not {like}: {what}", name)
     return f"{len(expected)} output(s) {like} (ONNX Runtime, seeded inputs)"
 
@@ -186,14 +186,14 @@ def same_outputs(
 
 def still_runs(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
     """Run the result with the inputs that the model ran with before, or, where it has others now, with those of its
-    own.  Raises ToolError where it does not run, NotRun where the model never did; returns what was found, in words."""
+    own.  Raises ToolError where it does not run, NotRunError where the model never did; what was found, in words."""
     feeds, _ = sample(before)
     if fits(after, feeds):
         _run_again(lambda given: run(after, given), feeds)
         return "the result runs (ONNX Runtime, seeded inputs)"
     try:
         feeds, _ = sample(after)
-    except NotRun as error:
+    except NotRunError as error:
         raise ToolError(f"the result does not run, and the model did before: {error}") from error
     return f"the result runs with {_shapes(feeds)} (ONNX Runtime, seeded inputs)"
 
@@ -201,7 +201,7 @@ def still_runs(before: onnx.ModelProto, after: onnx.ModelProto) -> str:
 def _run_again(after: Callable[[Feeds], Results], feeds: Feeds) -> Results:
     try:
         return after(feeds)
-    except NotRun as error:
+    except NotRunError as error:
         what = f"the result does not run with {_shapes(feeds)}, and the model did before: {error}"
         raise ToolError(what) from error
 
@@ -242,19 +242,19 @@ def difference(
 
 
 def sample(model: onnx.ModelProto) -> tuple[Feeds, Results]:
-    """The first seeded inputs that ONNX Runtime runs a model with, and its outputs.  Raises NotRun."""
+    """The first seeded inputs that ONNX Runtime runs a model with, and its outputs.  Raises NotRunError."""
     return first_run(session(model), outputs(model.graph), random_feeds(model))
 
 
 def first_run(made: InferenceSession, names: list[str], candidates: Iterator[Feeds]) -> tuple[Feeds, Results]:
-    """The first of the candidates that a session runs, and its results by name.  Raises NotRun."""
+    """The first of the candidates that a session runs, and its results by name.  Raises NotRunError."""
     why = ""
     for feeds in candidates:
         try:
             return feeds, dict(zip(names, made.run(names, feeds), strict=True))
         except _errors() as error:
             why = why or str(error).strip().splitlines()[0]
-    raise NotRun(why or "it has no inputs to try")
+    raise NotRunError(why or "it has no inputs to try")
 
 
 def _difference(got: object, reference: object, compare: Callable[[np.ndarray, np.ndarray], str]) -> str:
@@ -270,12 +270,12 @@ def _difference(got: object, reference: object, compare: Callable[[np.ndarray, n
 
 def runtime_types(model: onnx.ModelProto, names: list[str]) -> dict[str, onnx.TypeProto]:
     """The types that ONNX Runtime finds for tensors of the main graph; the rank is that of one run, where the model
-    runs.  Raises NotRun."""
+    runs.  Raises NotRunError."""
     made = session(model, names)
     found = {o.name: _type_proto(o.type, o.shape) for o in made.get_outputs()}
     try:
         _, arrays = first_run(made, names, random_feeds(model))
-    except NotRun:
+    except NotRunError:
         return {name: found[name] for name in names}
     for name in names:
         rank = getattr(arrays[name], "ndim", None)

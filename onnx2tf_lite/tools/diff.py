@@ -276,7 +276,7 @@ def _ran(before: onnx.ModelProto, after: onnx.ModelProto, found: Differences) ->
         if not _verify.fits(after, feeds):
             return "not compared: the second model takes other inputs"
         got: Results = _verify.run(after, feeds)
-    except _verify.NotRun as error:
+    except _verify.NotRunError as error:
         return f"not compared: {error}"
     common = [n for n in expected if n in got]
     if not common:

@@ -66,14 +66,14 @@ def _parse(text: str, name: str) -> _json.Document:
         found = json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         raise ToolError(f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg}", name) from error
-    except _Twice as error:
+    except _TwiceError as error:
         raise ToolError(f"{name}: the key {error.args[0]!r} stands twice in one object", error.args[0]) from error
     if not isinstance(found, dict):
         raise ToolError(f"{name}: not a model: the JSON of a model is an object")
     return found
 
 
-class _Twice(Exception):
+class _TwiceError(Exception):
     pass
 
 
@@ -81,7 +81,7 @@ def _once(pairs: list[tuple[str, object]]) -> _json.Document:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise _Twice(next(key for key in keys if keys.count(key) > 1))
+        raise _TwiceError(next(key for key in keys if keys.count(key) > 1))
     return found
 
 

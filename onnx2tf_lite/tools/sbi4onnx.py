@@ -23,7 +23,7 @@ from ..model.walk import all_constants, inputs, title
 from ._edit import Edit, edit
 from ._options import COMMON, INPUT, OUTPUT
 from ._resize import set_extents
-from ._verify import Feeds, NotRun, Results, compare_runs, random_feeds, run, sample
+from ._verify import Feeds, NotRunError, Results, compare_runs, random_feeds, run, sample
 
 #: How many samples the check stacks.
 SAMPLES = 3
@@ -101,8 +101,8 @@ def _compare(job: Edit, batched: Mapping[str, int], extent: int | str) -> str:
     def stacked(feeds: Feeds) -> Results:
         try:
             return run(job.model, feeds)
-        except NotRun as error:
-            raise NotRun(f"the old batch size is fixed in the graph: {error}{_suspects(job, size)}") from error
+        except NotRunError as error:
+            raise NotRunError(f"the old batch size is fixed in the graph: {error}{_suspects(job, size)}") from error
 
     def differ(got: Results, alone: Results) -> tuple[str, str]:
         for output, array in got.items():

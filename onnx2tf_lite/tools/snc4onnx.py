@@ -28,7 +28,7 @@ from ..model.types import contradict, types
 from ..model.write import write_model
 from ._edit import Edit, copied, edit
 from ._options import COMMON, output
-from ._verify import Feeds, NotRun, Results, compare_runs, random_feeds, run
+from ._verify import Feeds, NotRunError, Results, compare_runs, random_feeds, run
 
 
 @edit("srcop_destop op_prefixes_after_merging input_onnx_file_paths onnx_graphs OUTPUT * QUIET")
@@ -237,11 +237,11 @@ class _Merger:
 
     def _one_by_one(self) -> tuple[Feeds, Results]:
         """The first inputs of the result that the models run with, and its outputs as they give them."""
-        why = NotRun("it has no inputs to try")
+        why = NotRunError("it has no inputs to try")
         for feeds in random_feeds(self.job.model):
             try:
                 known = self._chain(feeds)
-            except NotRun as error:
+            except NotRunError as error:
                 why = error
                 continue
             return feeds, {n: known[n] for n in walk.outputs(self.job.model.graph)}
@@ -311,12 +311,12 @@ def _simplify(job: Edit) -> None:
     ):
         job.log.info("not simplified: the model has side files or operators that are not ONNX's own")
         return
-    from ..child import Died
+    from ..child import DiedError
     from ..model.simplify import simplified
 
     try:
         simple = simplified(model)
-    except (RuntimeError, ValueError, MemoryError, Died, onnx.checker.ValidationError) as error:
+    except (RuntimeError, ValueError, MemoryError, DiedError, onnx.checker.ValidationError) as error:
         job.log.warning(
             f"not simplified: onnxsim: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         )

@@ -34,7 +34,7 @@ from ..model.walk import defined, drop_stale, initializers, inputs, outputs, rea
 from ..model.write import atomic, write_model
 from ._edit import Edit, copied, edit
 from ._options import COMMON, INPUT, output
-from ._verify import NotRun, Results, compare_runs, run, sample
+from ._verify import NotRunError, Results, compare_runs, run, sample
 
 
 @edit("input_op_names output_op_names MODEL GRAPH OUTPUT * QUIET")
@@ -245,7 +245,7 @@ def _verify_chain(job: Edit, whole: onnx.ModelProto, parts: list[onnx.ModelProto
 
     try:
         job.log.info(compare_runs(lambda: sample(whole), run_parts, "of the chain as of the whole model"))
-    except NotRun as error:
+    except NotRunError as error:
         job.log.warning(f"the parts were not run, as the model cannot be: {error}")
 
 

@@ -28,7 +28,7 @@ from ..model.walk import Scope, bodies, defined, is_function, outputs, scopes, s
 from . import _symbolic
 from ._edit import Edit, edit, port, set_shape
 from ._options import COMMON, INPUT, output
-from ._verify import NotRun, random_feeds, run
+from ._verify import NotRunError, random_feeds, run
 
 
 @edit("MODEL GRAPH OUTPUT QUIET")
@@ -141,7 +141,7 @@ def _measure(model: onnx.ModelProto) -> int:
         return 0
     try:
         results = run(model, next(random_feeds(model)), names)
-    except (NotRun, StopIteration) as error:
+    except (NotRunError, StopIteration) as error:
         raise ToolError(f"--run: {error}") from error
     for name in names:
         if hasattr(results[name], "dtype"):

@@ -21,7 +21,7 @@ from ..emitters import TENSORFLOW
 from .bounds import COPIES, Bounds, room
 from .checking import Listener, check, failed
 from .files.tensorflow_file import installed
-from .files.written import FileFailed
+from .files.written import FileError
 from .original.reference import Reference
 from .reports.report import Report
 from .whole.samples import CheckOptions
@@ -102,9 +102,9 @@ class Beside:
         try:
             answer: Report = self.connection.recv()
         except (EOFError, OSError):
-            death = child.Died(self._died())
+            death = child.DiedError(self._died())
             over = Bounds.of(options.budget, options.seconds, self.reference.size).over(death)
-            return Report(files=[failed(kind, path, over or FileFailed(f"{death} (TensorFlow)"))])
+            return Report(files=[failed(kind, path, over or FileError(f"{death} (TensorFlow)"))])
         return answer
 
     def _died(self) -> int:

@@ -30,7 +30,7 @@ PATIENCE, SLOWER = 20.0, 100.0  # seconds for whatever follows, and plain runs o
 LATER = 1 / 15  # share of the time that whatever follows may take
 
 
-class OverBudget(Exception):
+class OverBudgetError(Exception):
     """What was asked for takes more memory or time than the check may."""
 
 
@@ -64,12 +64,12 @@ class Bounds:
     def call(self, function: Callable[[], T], forked: bool = True, tensorflow: bool = False) -> T:
         """``function()`` in a child that keeps to what is left; ``tensorflow``: it has to be loaded first.
 
-        :raises OverBudget: it takes more.
-        :raises Died: the child died, or did not end in a time that is out of proportion to a run of the model.
+        :raises OverBudgetError: it takes more.
+        :raises DiedError: the child died, or did not end in a time that is out of proportion to a run of the model.
         """
         left = self.start + self.seconds - time.monotonic()
         if left <= 0:
-            raise OverBudget(self._late)
+            raise OverBudgetError(self._late)
         if self.inside:
             return self._held(function)
         most = FIRST * self.seconds if self.plain is None else max(LATER * self.seconds, PATIENCE)
@@ -81,26 +81,26 @@ class Bounds:
         limits = child.Limits(wait, memory, processors, counted=True, thread=allowed)
         try:
             return self._held(lambda: child.call(function, forked, limits))
-        except child.Died as error:
+        except child.DiedError as error:
             if error.large:
-                raise OverBudget(self._large) from error
+                raise OverBudgetError(self._large) from error
             if error.waited and wait == left:
-                raise OverBudget(self._late) from error
+                raise OverBudgetError(self._late) from error
             if not error.late or due < most:
                 raise
             what = f"a run of {'the model' if self.plain is None else 'a file'} takes more than {most:g} s"
-            raise OverBudget(f"{what} of the {self.seconds:g} s of the check (--seconds)") from error
+            raise OverBudgetError(f"{what} of the {self.seconds:g} s of the check (--seconds)") from error
 
-    def over(self, death: child.Died) -> OverBudget | None:
+    def over(self, death: child.DiedError) -> OverBudgetError | None:
         """What the death of a process that might take all of it says of the budget."""
         why = self._large if death.large else self._late if death.late else ""
-        return OverBudget(why) if why else None
+        return OverBudgetError(why) if why else None
 
     def _held(self, function: Callable[[], T]) -> T:
         try:
             return function()
         except MemoryError as error:
-            raise OverBudget(self._large) from error
+            raise OverBudgetError(self._large) from error
 
     @contextmanager
     def here(self) -> Iterator[None]:
@@ -118,9 +118,9 @@ class Bounds:
         return min(self.memory, max(MEMORY, self.memory) - self.runtimes)
 
     def fit(self, size: int) -> None:
-        """:raises OverBudget: where tensors of ``size`` bytes are too large to be allocated."""
+        """:raises OverBudgetError: where tensors of ``size`` bytes are too large to be allocated."""
         if LIVE * size > self.tensors:
-            raise OverBudget(f"a tensor would take {amount(size)}: {self._large}")
+            raise OverBudgetError(f"a tensor would take {amount(size)}: {self._large}")
 
     @property
     def _late(self) -> str:

@@ -23,12 +23,12 @@ import onnx
 
 from .. import child, pages
 from ..emitters import EMITTERS
-from .bounds import MEMORY, Bounds, OverBudget
+from .bounds import MEMORY, Bounds, OverBudgetError
 from .feeds import inputs
 from .files.opening import open_file
 from .files.tensorflow_file import MISSING, installed
-from .files.written import FileFailed, WrittenFile
-from .original.reference import Reference, ReferenceFailed
+from .files.written import FileError, WrittenFile
+from .original.reference import NoReferenceError, Reference
 from .reports.report import FileReport, Report
 from .verdict import Verdict
 from .whole.samples import CheckOptions, Samples
@@ -101,7 +101,7 @@ class _Check:
         scarce = self.options.budget < MEMORY or tensorflow
         try:
             report = compared(self.listener) if scarce else child.one_for_all(compared, self.listener)
-        except child.Died as error:
+        except child.DiedError as error:
             report = self.blank()
             report.error = f"could not be checked: its process {error}"
         for (kind, _), file in zip(files, report.files, strict=False):
@@ -132,9 +132,9 @@ class _Check:
                 with self.timed(report.seconds, target.path.name):
                     tell(target.path.name)
                     report.files.append(Verdict(samples, target).report())
-        except (ReferenceFailed, OverBudget) as error:
+        except (NoReferenceError, OverBudgetError) as error:
             report.error = f"could not be checked: {error}"
-        except child.Died as error:
+        except child.DiedError as error:
             report.error = f"could not be checked: ONNX Runtime {error}"
         report.notes, report.engine = self.reference.notes, self.reference.engine
         return report
@@ -148,7 +148,7 @@ class _Check:
                 return FileReport(kind, path.name, "", "", (), error=f"not checked: {MISSING}", unchecked=True)
             target.program  # noqa: B018  (a foreign SavedModel is loaded for it)
             return target
-        except (FileFailed, child.Died, OverBudget) as error:
+        except (FileError, child.DiedError, OverBudgetError) as error:
             return failed(kind, path, error)
 
     def settings(self) -> dict[str, object]:
@@ -175,7 +175,7 @@ class _Check:
 
 def failed(kind: str, path: Path, error: Exception) -> FileReport:
     """Of a file that could not be run; where that is one of the budget nothing is known of it."""
-    over = isinstance(error, OverBudget)
+    over = isinstance(error, OverBudgetError)
     what = f"could not be checked: {error}" if over else str(error)
     return FileReport(kind, path.name, "", "", (), error=what, unchecked=over)
 

@@ -21,8 +21,8 @@ from ..model.load import load
 from ..model.read import read_model
 from ..model.tensors import is_external, nbytes
 from ..model.walk import tensors
-from .bounds import Bounds, OverBudget
-from .original.reference import Reference, ReferenceFailed, ort_errors
+from .bounds import Bounds, OverBudgetError
+from .original.reference import NoReferenceError, Reference, ort_errors
 from .whole.samples import CheckOptions, Samples
 
 REMEDY = "mend the model; if it runs with other inputs than were drawn for it, report this with those"
@@ -58,9 +58,9 @@ def refusal(source: Path | onnx.ModelProto) -> str:
 def _asked(bounds: Bounds, who: str, question: Callable[[], str]) -> str:
     try:
         answer = bounds.call(question)
-    except OverBudget:
+    except OverBudgetError:
         return ""
-    except child.Died as error:
+    except child.DiedError as error:
         return f"{who}: it {error}"
     return f"{who}: {answer}" if answer else ""
 
@@ -74,7 +74,7 @@ def _checked(source: Path | onnx.ModelProto) -> str:
     try:
         infer_shapes(model, check_type=True, strict=True)
     except ToolError as error:
-        return "" if isinstance(error.__cause__, (child.Died, MemoryError)) else error.what
+        return "" if isinstance(error.__cause__, (child.DiedError, MemoryError)) else error.what
     try:
         onnx.checker.check_model(whole)
         ReferenceEvaluator(whole)
@@ -97,9 +97,9 @@ def _run(source: Path | onnx.ModelProto) -> str:
         Samples(reference, CheckOptions()).draw([])
     except ConversionError:  # what we do not read, they may
         return ""
-    except child.Died as error:
+    except child.DiedError as error:
         return "" if error.late else f"it {error}"
-    except ReferenceFailed as error:
+    except NoReferenceError as error:
         return said(error)
     except ort_errors() as error:
         return "" if lacks_memory(error) or any(words in str(error) for words in LACKS) else said(error)

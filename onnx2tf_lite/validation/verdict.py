@@ -13,17 +13,17 @@ from typing import TypeVar, cast
 import numpy as np
 
 from .. import child
-from .bounds import OverBudget
+from .bounds import OverBudgetError
 from .figures.judge import QUANTISED, Difference, compare, tolerance
 from .figures.measure import exact
 from .files import quantised
 from .files.integers import Integers
 from .files.tflite_file import TFLiteFile
-from .files.written import FileFailed, LayeredFile, WrittenFile
+from .files.written import FileError, LayeredFile, WrittenFile
 from .layers.alone import Alone, Bench
 from .layers.bodies import branches
 from .layers.coverage import cover, end_to_end
-from .original.reference import STEPWISE, Reference, ReferenceFailed
+from .original.reference import STEPWISE, NoReferenceError, Reference
 from .reports.report import CARRIES, INTRODUCES, Coverage, FileReport, Row
 from .whole.pointers import pointers
 from .whole.run import Run, badness
@@ -71,7 +71,7 @@ class Verdict:
             try:
                 layers = self.stages(layers)
                 self.beside_rounding()
-            except (ReferenceFailed, child.Died, OverBudget) as error:
+            except (NoReferenceError, child.DiedError, OverBudgetError) as error:
                 if unchecked := self.right and not self.rows.keys() >= set(self.outputs):
                     self.error = f"could not be checked: {error}"
                 else:
@@ -137,9 +137,9 @@ class Verdict:
         start, plain = time.perf_counter(), self.reference.bounds.plain or 0.0
         try:
             if self.reference.engine == STEPWISE and plain > SLOW:
-                raise OverBudget(f"a run of the model takes {plain:.0f} s, node by node")
+                raise OverBudgetError(f"a run of the model takes {plain:.0f} s, node by node")
             found, self.coverage = self.in_tensorflow() if self.target.tensorflow else self.in_children()
-        except (child.Died, OverBudget, FileFailed) as error:
+        except (child.DiedError, OverBudgetError, FileError) as error:
             found, self.coverage = {}, end_to_end(self.reference, len(self.layers or self.outputs), str(error))
         self.seconds["layers on their own"] = time.perf_counter() - start
         return found
@@ -147,7 +147,7 @@ class Verdict:
     def in_tensorflow(self) -> tuple[dict[str, Alone], Coverage]:
         """All of it in one process, since TensorFlow takes seconds to load."""
         if not self.inside:
-            raise FileFailed("only files of this package say where their layers are in TensorFlow")
+            raise FileError("only files of this package say where their layers are in TensorFlow")
         target = cast("LayeredFile", self.target)
 
         def work() -> tuple[dict[str, Alone], Coverage]:
@@ -294,16 +294,16 @@ class Verdict:
         for chunk in self.split(names):
             try:
                 self.whole.read(chunk)
-            except (ReferenceFailed, child.Died, OverBudget):
+            except (NoReferenceError, child.DiedError, OverBudgetError):
                 self.rows = before  # half a comparison says nothing
                 raise
             try:
                 self.take(runtimes, chunk)
-            except child.Died:  # which of them was it?
+            except child.DiedError:  # which of them was it?
                 for runtime in runtimes:
                     try:
                         self.take([runtime], chunk)
-                    except child.Died as died:
+                    except child.DiedError as died:
                         self.error = f"{died}{self.run.place_of_death(runtime)} ({runtime})"
 
     def take(self, runtimes: Sequence[str], names: Sequence[str]) -> None:
@@ -368,7 +368,7 @@ class Verdict:
             groups.setdefault((row.runtime, row.sample), []).append(row)
         self.whole.read([r.tensor for r in worst])
         for (runtime, number), rows in groups.items():
-            with suppress(FileFailed, child.Died, OverBudget):
+            with suppress(FileError, child.DiedError, OverBudgetError):
                 for row, drawn in self.call(partial(self.run.histograms, runtime, number, rows)):
                     self.rows[row.tensor] = replace(row, histogram=drawn)
 

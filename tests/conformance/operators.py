@@ -149,7 +149,7 @@ def _scan(function: ast.FunctionDef) -> tuple[list[str], list[str]]:
         if isinstance(node, ast.Name):
             names.append(node.id)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
-            if node.func.id == "Unsupported":
+            if node.func.id == "UnsupportedError":
                 texts += _text(node.args[0])
             elif node.func.id == "const" and len(node.args) > 1:
                 texts += [f"{t} has to be a constant" for t in _text(node.args[1])]

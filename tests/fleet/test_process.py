@@ -17,7 +17,7 @@ import pytest
 
 from onnx2tf_lite.child import Limits
 from onnx2tf_lite.fleet import made
-from onnx2tf_lite.fleet.process import ProcessLost, Warm
+from onnx2tf_lite.fleet.process import ProcessLostError, Warm
 from tests.fleet.works import (
     Tell,
     abort,
@@ -102,7 +102,7 @@ def test_what_is_found_without_children_is_found_with_them(warm: Warm, tmp_path:
 def test_a_death_is_the_outcome_and_the_next_model_goes_on(
     warm: Warm, work: Callable[[Tell], object], limits: Limits, why: str, stage: str
 ) -> None:
-    with pytest.raises(ProcessLost, match=why) as died:
+    with pytest.raises(ProcessLostError, match=why) as died:
         warm.run(work, limits, lambda stage: None)
     assert died.value.stage == stage
     assert warm.run(partial(answer, 7), ROOMY, lambda stage: None)[0] == 7
@@ -117,7 +117,7 @@ def test_what_dies_of_a_check_is_done_again_with_children(warm: Warm, tmp_path: 
 
 def test_what_dies_by_itself_is_not_done_again(warm: Warm, tmp_path: Path) -> None:
     marker = tmp_path / "attempts"
-    with pytest.raises(ProcessLost, match="SIGABRT"):
+    with pytest.raises(ProcessLostError, match="SIGABRT"):
         warm.run(partial(crash, str(marker)), ROOMY, lambda stage: None)
     assert marker.read_text().split() == ["once"]
 
@@ -132,14 +132,14 @@ def test_a_time_out_takes_the_grandchildren_with_it(warm: Warm, tmp_path: Path) 
     marker, seconds = tmp_path / "pid", 1
     while not (marker.exists() and marker.read_text()):  # on a busy machine it does not come so far
         seconds *= 3
-        with pytest.raises(ProcessLost, match=f"did not end within {seconds} s") as lost:
+        with pytest.raises(ProcessLostError, match=f"did not end within {seconds} s") as lost:
             warm.run(partial(hang, str(marker)), Limits(seconds, 1 << 30), lambda stage: None)
     assert lost.value.stage == "lower" and gone(int(marker.read_text()))
 
 
 def test_a_stopped_process_is_ended_too(warm: Warm) -> None:
     """No signal but SIGKILL reaches it: its own timer does nothing."""
-    with pytest.raises(ProcessLost, match="did not end within 1 s"):
+    with pytest.raises(ProcessLostError, match="did not end within 1 s"):
         warm.run(stop, Limits(1, 1 << 30), lambda stage: None)
     assert warm.run(partial(answer, 7), ROOMY, lambda stage: None)[0] == 7
 
@@ -147,7 +147,7 @@ def test_a_stopped_process_is_ended_too(warm: Warm) -> None:
 def test_a_killed_warm_process_is_said(tmp_path: Path) -> None:
     """At once, and what it was doing ends."""
     warm, marker = Warm(), tmp_path / "pid"
-    with pytest.raises(ProcessLost, match="its process was killed"):
+    with pytest.raises(ProcessLostError, match="its process was killed"):
         warm.run(partial(own_id, str(marker)), ROOMY, lambda stage: os.kill(warm.process.pid, signal.SIGKILL))
     warm.close()
     assert gone(int(marker.read_text()))

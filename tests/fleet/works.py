@@ -16,7 +16,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from onnx2tf_lite.child import Died, Limits, call
+from onnx2tf_lite.child import DiedError, Limits, call
 from onnx2tf_lite.fleet import made
 
 Tell = Callable[[str], None]
@@ -88,7 +88,7 @@ def grab(tell: Tell) -> int:
 
 def pass_on(tell: Tell) -> int:
     """In a child of its own, as a check has; whose death is no error here."""
-    with suppress(Died):
+    with suppress(DiedError):
         return call(partial(eat, tell))
     return 0
 
@@ -105,7 +105,7 @@ def judged(marker: str, tell: Tell) -> str:
 
     try:
         call(die)
-    except Died as death:
+    except DiedError as death:
         return str(death)
     return "nothing"
 

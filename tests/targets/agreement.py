@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from onnx2tf_lite.child import Died, Limits, call
+from onnx2tf_lite.child import DiedError, Limits, call
 from onnx2tf_lite.targets.proof import litert
 from onnx2tf_lite.targets.verdict import IMPOSSIBLE, judge
 from onnx2tf_lite.validation.files.flatfile import FlatFile
@@ -16,7 +16,7 @@ def runs(file: FlatFile) -> bool:
     """True where LiteRT itself runs the file: the others mean nothing."""
     try:
         call(lambda: litert.run(bytes(file.data), litert.operands(file, 0.0), "optimised"), limits=Limits(60, 1 << 30))
-    except (RuntimeError, ValueError, Died):
+    except (RuntimeError, ValueError, DiedError):
         return False
     return True
 

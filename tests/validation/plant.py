@@ -31,7 +31,7 @@ from onnx2tf_lite import ConversionError, child, convert, passes, validation
 from onnx2tf_lite.emitters import EMITTERS, TENSORFLOW
 from onnx2tf_lite.validation.figures.judge import Tolerance, compare, tolerance
 from onnx2tf_lite.validation.files.tflite_file import TFLiteFile
-from onnx2tf_lite.validation.files.written import FileFailed
+from onnx2tf_lite.validation.files.written import FileError
 from onnx2tf_lite.validation.layers.isolate import Layer, Layers, Runs
 from onnx2tf_lite.validation.original.reference import Reference
 from onnx2tf_lite.validation.whole.run import Run
@@ -124,7 +124,7 @@ class Model:
             return child.call(
                 lambda: self._effect(TFLiteFile(path, self.reference, self.target.kind), layers), limits=LIMITS
             )
-        except (child.Died, FileFailed):  # kernels may refuse an attribute, abort, or never end
+        except (child.DiedError, FileError):  # kernels may refuse an attribute, abort, or never end
             return True
 
     def _effect(self, changed: TFLiteFile, layers: set[str]) -> bool:

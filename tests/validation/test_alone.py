@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from onnx2tf_lite import child, convert, validation
 from onnx2tf_lite.ir.graph import Placement, Value
-from onnx2tf_lite.validation.bounds import OverBudget
+from onnx2tf_lite.validation.bounds import OverBudgetError
 from onnx2tf_lite.validation.feeds.operands import SCALES, Seen, draw
 from onnx2tf_lite.validation.layers import alone, trial
 from onnx2tf_lite.validation.layers.crop import PERIOD, cropped
@@ -186,7 +186,7 @@ def test_more_weights_than_a_message_holds_are_over_the_budget(monkeypatch: pyte
         def SerializeToString(self) -> bytes:
             raise EncodeError("Failed to serialize proto")
 
-    with pytest.raises(OverBudget, match="2 GB"):
+    with pytest.raises(OverBudgetError, match="2 GB"):
         reference._serialised(Large())  # type: ignore[arg-type]
 
 

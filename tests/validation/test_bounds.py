@@ -18,7 +18,7 @@ import pytest
 
 from onnx2tf_lite import child, convert, validation
 from onnx2tf_lite.validation import bounds, verdict
-from onnx2tf_lite.validation.bounds import Bounds, OverBudget
+from onnx2tf_lite.validation.bounds import Bounds, OverBudgetError
 from onnx2tf_lite.validation.layers import alone
 from onnx2tf_lite.validation.original import reference
 from onnx2tf_lite.validation.page import render
@@ -108,12 +108,12 @@ def test_the_time_of_a_child_follows_from_a_plain_run() -> None:
     own = Bounds(seconds=60, plain=0.001)
     bounds.PATIENCE, known = 0.2, bounds.PATIENCE
     try:
-        with pytest.raises(child.Died, match="did not end within the time"):
+        with pytest.raises(child.DiedError, match="did not end within the time"):
             own.call(busy)
         assert Bounds(seconds=60, plain=1.0).call(lambda: time.sleep(0.5)) is None, "a slow model has more"
-        with pytest.raises(OverBudget, match="time of the check was over"):
+        with pytest.raises(OverBudgetError, match="time of the check was over"):
             Bounds(seconds=60, plain=1.0, start=time.monotonic() - 59.8).call(lambda: time.sleep(30))
-        with pytest.raises(OverBudget, match=r"a run of a file takes more than 0\.2 s of the 3 s of the check"):
+        with pytest.raises(OverBudgetError, match=r"a run of a file takes more than 0\.2 s of the 3 s of the check"):
             Bounds(seconds=3, plain=1.0).call(busy)
     finally:
         bounds.PATIENCE = known
@@ -136,7 +136,7 @@ def test_a_childs_time_is_that_of_its_busiest_thread() -> None:
 
     limits = child.Limits(600, 1 << 28, 600, counted=True, thread=1.0)
     assert child.call(lambda: together(0.5), limits=limits), "1.5 seconds of processors"
-    with pytest.raises(child.Died) as death:
+    with pytest.raises(child.DiedError) as death:
         child.call(lambda: together(60), limits=limits)
     assert death.value.late and not death.value.waited
 
@@ -153,7 +153,7 @@ def test_the_first_run_may_take_as_often_as_it_is_asked_for(monkeypatch: pytest.
     monkeypatch.setattr(bounds, "PATIENCE", 0.0)
     for plain in (None, 1.0):
         Bounds(seconds=1000, plain=plain, runs=100).call(busy)
-    with pytest.raises(OverBudget, match=r"a run of the model takes more than 0\.1 s of the 1000 s of the check"):
+    with pytest.raises(OverBudgetError, match=r"a run of the model takes more than 0\.1 s of the 1000 s of the check"):
         Bounds(seconds=1000).call(busy)
 
 
@@ -208,7 +208,7 @@ def test_a_file_that_differs_is_wrong_whatever_else_takes_too_much(
 
     def take(self: Verdict, runtimes: object, names: object) -> None:
         self.rows = {"elsewhere": wrong}
-        raise OverBudget("it takes more memory than the check may use")
+        raise OverBudgetError("it takes more memory than the check may use")
 
     monkeypatch.setattr(Verdict, "take", take)
     report = checked(cnn(), tmp_path)
@@ -220,15 +220,15 @@ def test_what_a_child_holds_is_counted() -> None:
     ballast = np.ones(1 << 26)
     limits = child.Limits(60, 1 << 28, counted=True)
     assert child.call(lambda: float(np.ones(1 << 23).sum() + ballast[0]), limits=limits) == (1 << 23) + 1
-    with pytest.raises(child.Died) as death:
+    with pytest.raises(child.DiedError) as death:
         child.call(lambda: np.ones(1 << 27), limits=limits)
     assert death.value.large
-    with pytest.raises(OverBudget, match="takes more memory than the check may use"):
+    with pytest.raises(OverBudgetError, match="takes more memory than the check may use"):
         Bounds(memory=1 << 26).call(lambda: np.ones(1 << 27))
     gc.collect()  # what is freed, or taken back by the system, would make up for what comes
     bounds_ = Bounds(memory=1 << 28)
     held = np.ones(1 << 26)
-    with pytest.raises(OverBudget):  # what came to be held since is part of the budget
+    with pytest.raises(OverBudgetError):  # what came to be held since is part of the budget
         bounds_.call(lambda: np.ones(1 << 24) + held[: 1 << 24])
 
 
@@ -238,7 +238,7 @@ def test_what_a_parent_has_mapped_is_no_room_for_its_child(tmp_path: Path) -> No
         file.truncate(1 << 29)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             assert not any(mapped[:: mmap.PAGESIZE]), "all of it is read"
-            with pytest.raises(child.Died) as death:
+            with pytest.raises(child.DiedError) as death:
                 child.call(lambda: np.ones(1 << 26), limits=child.Limits(60, 1 << 28, counted=True))
     assert death.value.large
 
@@ -248,7 +248,7 @@ def test_what_a_child_reads_of_its_parents_results_is_counted() -> None:
     result = child.call(lambda: np.ones(1 << 26))
     limits = child.Limits(60, 1 << 28, counted=True)
     assert child.call(lambda: float(result[: 1 << 23].sum()), limits=limits) == 1 << 23
-    with pytest.raises(child.Died) as death:
+    with pytest.raises(child.DiedError) as death:
         child.call(lambda: float(result.sum()), limits=limits)
     assert death.value.large
 
@@ -260,7 +260,7 @@ def test_tables_of_a_runtime_are_no_memory_beyond_the_usual() -> None:
         own = Bounds(memory=budget, runtimes=tables)
         assert own.tensors == most
         own.fit(most // bounds.LIVE)
-        with pytest.raises(OverBudget, match="a tensor would take"):
+        with pytest.raises(OverBudgetError, match="a tensor would take"):
             own.fit(most // bounds.LIVE + 1)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onnx2tf_lite import convert
-from onnx2tf_lite.validation.files.flatfile import FlatFile, Unreadable
+from onnx2tf_lite.validation.files.flatfile import FlatFile, UnreadableError
 
 from .models import model
 
@@ -60,7 +60,7 @@ def test_damage_is_seen_when_a_file_is_opened(content: bytes, tmp_path: Path) ->
         path.write_bytes(data)
         try:
             read(path)
-        except Unreadable as error:
+        except UnreadableError as error:
             seen += 1
             assert "damaged" in str(error)
     assert DAMAGE // 10 < seen < DAMAGE

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from onnx2tf_lite import child, convert, validation
 from onnx2tf_lite.conversion import ConversionResult
-from onnx2tf_lite.validation.original.reference import Reference, ReferenceFailed
+from onnx2tf_lite.validation.original.reference import NoReferenceError, Reference
 from onnx2tf_lite.validation.whole.samples import Samples
 
 from .editor import Editor
@@ -281,7 +281,7 @@ def test_half_a_comparison_is_no_match(
 
     def failing(self: Samples, names: list[str]) -> None:
         if not next(left, False):
-            raise ReferenceFailed("out of memory")
+            raise NoReferenceError("out of memory")
         read(self, names)
 
     monkeypatch.setattr(Samples, "read", failing)

@@ -13,8 +13,8 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx2tf_lite import convert, passes, validation
 from onnx2tf_lite.validation.original import known_errors, precision
-from onnx2tf_lite.validation.original.reference import STEPWISE, Reference, ReferenceFailed
-from onnx2tf_lite.validation.original.stepwise import Refused, Stepwise
+from onnx2tf_lite.validation.original.reference import STEPWISE, NoReferenceError, Reference
+from onnx2tf_lite.validation.original.stepwise import RefusedError, Stepwise
 from onnx2tf_lite.validation.whole.samples import Samples
 
 from .models import model
@@ -199,11 +199,11 @@ def test_what_no_reference_runs_is_said_without_advice_that_cannot_help() -> Non
     proto = model("g (float[1,8] x) => (float[1,8] y) { y = Relu(x) }")
     proto.graph.node[0].op_type, proto.graph.node[0].domain = "Unheard", "com.microsoft"
     proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    with pytest.raises(Refused, match="Unheard 'y'"):
+    with pytest.raises(RefusedError, match="Unheard 'y'"):
         Stepwise(proto).run(["y"], {"x": np.ones((1, 8), np.float32)})
     refused = model("g (float[1,8] x) => (float[2,5] y) { y = Reshape(x, to) }", to=np.array([2, 5]))
     samples = Samples(Reference.of(refused, passes.load(refused)), validation.CheckOptions())
-    with pytest.raises(ReferenceFailed) as found:
+    with pytest.raises(NoReferenceError) as found:
         samples.draw([])
     assert "shape_hints" not in str(found.value) and "test data" not in str(found.value)
     assert "onnx.reference" not in str(found.value), "ONNX Runtime's own reason is the one that counts"

@@ -14,7 +14,7 @@ from ...ir import build as b
 from ...ir.graph import Value, constant
 from ..indexing import wrap
 from ..quantization import dequantize_linear
-from ..registry import Unsupported, const
+from ..registry import UnsupportedError, const
 from ._domain import op
 
 
@@ -74,11 +74,11 @@ def matmul_nbits(
     ``accuracy_level`` is the least precision that is allowed, so float32 always is.
     """
     if weight_prepacked:
-        raise Unsupported("weights prepacked for one device", "export the weights in their plain order")
+        raise UnsupportedError("weights prepacked for one device", "export the weights in their plain order")
     blocks = Blocks(N, K, bits, block_size)
     stored = [const(v, "weights of MatMulNBits") for v in (w, scales, zeros, groups)]
     if (own := stored[3]) is not None and not ((own >= 0) & (own < blocks.count)).all():
-        raise Unsupported(f"g_idx beyond the {blocks.count} blocks of a row", "export the node again")
+        raise UnsupportedError(f"g_idx beyond the {blocks.count} blocks of a row", "export the node again")
     return b.fully_connected(x, constant(blocks.real(*stored)), bias)  # type: ignore[arg-type]
 
 
@@ -100,14 +100,14 @@ def gather_block_quantized(
     """
     gather_axis, axis = b.axis_of(gather_axis, table.rank), b.axis_of(quantize_axis, table.rank)
     if gather_axis == axis:
-        raise Unsupported("gather_axis and quantize_axis are the same: rows would be torn out of their blocks")
+        raise UnsupportedError("gather_axis and quantize_axis are the same: rows would be torn out of their blocks")
     data, zero = const(table, "the table"), const(zeros, "zero_points")
     assert data is not None
     if data.dtype == np.uint8:
         middle = np.full(scales.shape, 1 << bits - 1, np.uint8)  # type: ignore[type-var]
         data, zero = unpack(data, bits), middle if zero is None else unpack(zero, bits)[..., : middle.shape[-1]]
     elif data.dtype.name not in ("int4", "uint4"):
-        raise Unsupported(f"a table of {data.dtype}", "quantise it to 4 or 8 bits")
+        raise UnsupportedError(f"a table of {data.dtype}", "quantise it to 4 or 8 bits")
     places = wrap(index, table.shape[gather_axis])
     parts = [
         None if v is None else b.gather(v, places, gather_axis)
@@ -140,7 +140,7 @@ def matmul_bnb4(
     packed, scales = const(w, "weights of MatMulBnb4"), const(largest, "absmax of MatMulBnb4")
     assert packed is not None and scales is not None
     if not transB:
-        raise Unsupported("transB = 0", "export the weights transposed, which is the default")
+        raise UnsupportedError("transB = 0", "export the weights transposed, which is the default")
     places = unpack(packed.reshape(-1, 1), 4)[:, ::-1].ravel()[: N * K]
     real = np.array(BNB4[quant_type], np.float32)[places] * np.repeat(scales.ravel(), block_size)[: N * K]
     return b.fully_connected(x, constant(real.reshape(N, K).astype(np.float32)))

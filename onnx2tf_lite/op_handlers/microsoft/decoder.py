@@ -9,7 +9,7 @@ import numpy as np
 
 from ...ir import build as b
 from ...ir.graph import Value
-from ..registry import Unsupported
+from ..registry import UnsupportedError
 from ._cache import CacheRows
 from ._domain import op
 from .grouped import attend, heads, seen_of
@@ -25,13 +25,13 @@ def decoder_masked_multi_head_attention(
 ) -> list[Value | None]:  # fmt: skip
     """One new token, q[B,1,D]: MultiHeadAttention, whose cache has its final size where it is shared."""
     if indirection is not None:
-        raise Unsupported("cache_indirection: a beam search inside the cache", "search over the results instead")
+        raise UnsupportedError("cache_indirection: a beam search inside the cache", "search over the results instead")
     if not past_present_share_buffer:
         return list(multi_head_attention(
             q, k, v, bias, mask, attention_bias, past_key, past_value, num_heads=num_heads,
             mask_filter_value=mask_filter_value, scale=scale or None))  # fmt: skip
     if past_key is None or past_value is None or past_length is None or v is None or mask is not None:
-        raise Unsupported("a shared cache without its length, or with a mask", "export the model without it")
+        raise UnsupportedError("a shared cache without its length, or with a mask", "export the model without it")
     shares = [None] * 3 if bias is None else b.split(bias, [q.shape[2], k.shape[2], v.shape[2]], 0)
     query, key, value = (
         heads(x if share is None else x + share, num_heads) for x, share in zip((q, k, v), shares, strict=True)

@@ -17,7 +17,7 @@ from ..convolution import conv
 from ..matmul import gemm, matmul
 from ..normalization import group_normalization
 from ..pooling import max_pool
-from ..registry import Unsupported, current_node, find
+from ..registry import UnsupportedError, current_node, find
 from ._domain import channels_last, like, op, table
 
 Floats = Sequence[float]
@@ -45,7 +45,7 @@ def activate(x: Value, name: str, parameters: dict[str, float | None]) -> Value:
     if not name:
         return x
     if name not in ACTIVATIONS:
-        raise Unsupported(f"activation {name!r} is not known", "optimise the model without fusing this activation")
+        raise UnsupportedError(f"activation {name!r} is not known", "optimise the model without fusing this activation")
     given = {k: v for k, v in parameters.items() if k in ACTIVATIONS[name] and v is not None}
     if name == "Clip":
         return m.bound(x, given["min"], given["max"])
@@ -207,7 +207,7 @@ def bias_dropout(
 ) -> list[Value | None]:
     """x + bias + residual at inference, where nothing is dropped."""
     if training is not None and (training.data is None or training.data.any()):
-        raise Unsupported("dropout that trains has no fixed result", "export the model for inference")
+        raise UnsupportedError("dropout that trains has no fixed result", "export the model for inference")
     y = x + bias if residual is None else x + bias + residual
     return [y, b.fill(y.shape, True) if current_node().wants(1) else None]
 

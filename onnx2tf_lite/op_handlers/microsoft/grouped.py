@@ -18,7 +18,7 @@ from ...ir.graph import Value
 from .. import attention as standard
 from .._loops import scalar
 from ..normalization import rms_normalization
-from ..registry import Unsupported, current_node
+from ..registry import UnsupportedError, current_node
 from ._cache import CacheRows, Numbers, along_batch
 from ._domain import op
 
@@ -103,7 +103,7 @@ def _of_prompt(positions: Value, length: Dim) -> Value:
 def _turned(x: Value, cos: Value | None, sin: Value | None, places: Value, interleaved: int) -> Value:
     """[B,N,S,H] with the angles of its ``places`` [B,S]; the tables [M,H/2] may be narrower."""
     if cos is None or sin is None:
-        raise Unsupported("do_rotary without cos_cache and sin_cache", "give both")
+        raise UnsupportedError("do_rotary without cos_cache and sin_cache", "give both")
     turned = 2 * int(cos.shape[1])  # type: ignore[arg-type]
     return standard.rotary_embedding(x, cos, sin, places, interleaved=interleaved, rotary_embedding_dim=turned)
 
@@ -195,7 +195,7 @@ def group_query_attention(
     new tokens are rounded to before they are read.
     """
     if last is None or (sliding_window_cache and (qk_output or past_key is None)):
-        raise Unsupported("no seqlens_k, or scores or no past with sliding_window_cache", "export the plain form")
+        raise UnsupportedError("no seqlens_k, or scores or no past with sliding_window_cache", "export the plain form")
     batch, steps = q.shape[:2]
     query, key, value = _unpacked(q, k, v, num_heads, kv_num_heads)
     query = _normed(query, q_norm, q_norm_epsilon or qk_norm_epsilon)

@@ -11,7 +11,7 @@ from ...ir.dims import Dim
 from ...ir.graph import Value
 from ..indexing import gather_nd, unique
 from ..reductions import integers
-from ..registry import Unsupported
+from ..registry import UnsupportedError
 from ..registry import op as any_op
 from ..sampling import Tap, _weighted, grid_sample, number
 from ..shapes import range_, trilu
@@ -51,7 +51,9 @@ def unique_in_order(x: Value) -> list[Value | None]:
 def cdist(x: Value, y: Value, *, metric: str = "sqeuclidean") -> Value:
     """Distances of the rows of x[M,K] and y[N,K], by x^2 + y^2 - 2 x y as ONNX Runtime computes them."""
     if metric not in ("euclidean", "sqeuclidean"):
-        raise Unsupported(f"metric {metric!r}: no kernel of ONNX Runtime defines it", "use euclidean or sqeuclidean")
+        raise UnsupportedError(
+            f"metric {metric!r}: no kernel of ONNX Runtime defines it", "use euclidean or sqeuclidean"
+        )
     rows = b.reduce("SUM", b.square(x), [1], keepdims=True)
     columns = b.reshape(b.reduce("SUM", b.square(y), [1]), (1, y.shape[0]))
     square = b.relu(rows + columns - b.matmul(x, y, adj_y=True) * 2.0)
@@ -64,7 +66,7 @@ def cdist(x: Value, y: Value, *, metric: str = "sqeuclidean") -> Value:
 def _fourier(x: Value, rank: int, inverse: bool, normalized: int, onesided: int) -> Value:
     """One-sided transform of the last axis of x[..., J, parts]."""
     if rank != 1 or normalized or not onesided:
-        raise Unsupported("only one-sided, unscaled transforms of one axis are defined", "use signal_ndim 1")
+        raise UnsupportedError("only one-sided, unscaled transforms of one axis are defined", "use signal_ndim 1")
     return transform(x, None, x.rank - 2, inverse, True)
 
 
@@ -134,7 +136,7 @@ BLOCKED = (*POOLS, "Conv", "ReorderInput", "ReorderOutput", "Upsample")
 @any_op(*BLOCKED, domain="com.microsoft.nchwc")
 def blocked(*inputs: Value, **attributes: Any) -> NoReturn:
     """Channels in blocks of 8 or 16, as suits the processor that the model was optimised on; it does not say which."""
-    raise Unsupported(
+    raise UnsupportedError(
         "its layout depends on the processor that the model was optimised for",
         "save the optimised model at ORT_ENABLE_EXTENDED, or without the optimizer NchwcTransformer",
     )

@@ -22,7 +22,7 @@ from .._loops import scalar
 from ..indexing import gather
 from ..matmul import product
 from ..normalization import affine, normalized
-from ..registry import Unsupported, current_node
+from ..registry import UnsupportedError, current_node
 from ._domain import op
 
 LOWEST = np.finfo(np.float32).min
@@ -119,7 +119,7 @@ def _kept(mask: Value, batch: Dim, keys: Dim) -> Value:
     if mask.rank in (2, 3):
         return b.greater(b.reshape(mask, (mask.shape[0], 1, *(1,) * (3 - mask.rank), *mask.shape[1:])), 0)
     if mask.rank != 1 or mask.shape[0] not in (batch, 2 * batch):
-        raise Unsupported(
+        raise UnsupportedError(
             f"a mask [{dims.show(mask.shape)}]: no CPU kernel of ONNX Runtime knows this form",
             "use a mask [batch, keys], [batch, queries, keys], [batch] or [2 * batch]",
         )
@@ -147,7 +147,7 @@ def attention(x: Value, w: Value, bias: Value | None = None, mask: Value | None 
               unidirectional: int = 0) -> list[Value | None]:  # fmt: skip
     """x[B,S,D] times w[D,q+k+v], attended; past and present [2,B,N,T,H]."""
     if do_rotary or past_present_share_buffer or past_length is not None:
-        raise Unsupported("do_rotary: no CPU kernel of ONNX Runtime defines it" if do_rotary else SHARED)
+        raise UnsupportedError("do_rotary: no CPU kernel of ONNX Runtime defines it" if do_rotary else SHARED)
     linear = product(x, w)
     linear = linear if bias is None else linear + bias
     sizes: Sequence[Dim] = qkv_hidden_sizes or [dims.floordiv(w.shape[1], 3)] * 3
@@ -168,7 +168,7 @@ def _unpacked(q: Value, k: Value | None, v: Value | None, count: int) -> list[Va
     if packed is None:
         return [q, k, v]  # type: ignore[list-item]
     if packed.rank != 5:
-        raise Unsupported("attention without keys or values", "give key and value, or all in one of rank 5")
+        raise UnsupportedError("attention without keys or values", "give key and value, or all in one of rank 5")
     parts = b.split(packed, [1] * int(packed.shape[3]), 3)  # type: ignore[arg-type]
     flat = [b.reshape(part, (*packed.shape[:2], -1)) for part in parts]
     return flat if k is None else [q, *flat]
@@ -182,7 +182,7 @@ def multi_head_attention(q: Value, k: Value | None = None, v: Value | None = Non
                          scale: float | None = None, unidirectional: int = 0) -> list[Value]:  # fmt: skip
     """q[B,S,D], k and v [B,L,D] or [B,N,L,H]; results [B,S,D], present key and value [B,N,T,H], scores [B,N,S,T]."""
     if past_length is not None or indirection is not None:
-        raise Unsupported(SHARED, "export past_key and past_value without a shared buffer")
+        raise UnsupportedError(SHARED, "export past_key and past_value without a shared buffer")
     parts = _unpacked(q, k, v, num_heads)
     if bias is not None:
         widths = [part.shape[-1] * (1 if part.rank == 3 else num_heads) for part in parts]
@@ -211,7 +211,7 @@ def rotary_embedding(
 ) -> Value:
     """x[B,S,D] or [B,N,S,H]; positions [B,S], or [1] of the first query.  ONNX Runtime does not use ``scale``."""
     if is_packed_batching:
-        raise Unsupported("is_packed_batching: rows of different length in one tensor", "export without packing")
+        raise UnsupportedError("is_packed_batching: rows of different length in one tensor", "export without packing")
     steps = x.shape[1] if x.rank == 3 else x.shape[2]
     if positions.rank == 1:
         first = b.reshape(b.cast(positions, np.int32), (1, 1)) + b.reshape(b.iota(steps), (1, steps))

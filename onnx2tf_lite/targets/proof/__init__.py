@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from ...child import Died, Limits, call
+from ...child import DiedError, Limits, call
 
 if TYPE_CHECKING:
     from ...validation.files.flatfile import FlatFile
@@ -71,7 +71,7 @@ def run(name: str, device: str, file: FlatFile) -> Evidence:
     title = f"{tool.title} {version(tool.package)}"
     try:
         found: Evidence = call(lambda: ask(device, file), limits=LIMITS)
-    except Died as death:
+    except DiedError as death:
         return Evidence(title, failed=f"{tool.title} {death}")
     found.tool = title
     return found

@@ -27,7 +27,7 @@ MISSING = re.compile(r"Didn't find op for builtin opcode '(\S+)'")
 TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
 
 
-class Unrunnable(Exception):
+class UnrunnableError(Exception):
     """TFLM does not run the file; with all that it printed."""
 
 
@@ -38,7 +38,7 @@ def ask(device: str, file: FlatFile) -> Evidence:
         feeds = litert.operands(file, low)
         try:
             results, arena = run(content, feeds, len(file.outputs))
-        except Unrunnable as error:
+        except UnrunnableError as error:
             refusal = _refusal(file, str(error))
             continue
         found = Evidence(figures={ARENA: arena})
@@ -50,7 +50,7 @@ def ask(device: str, file: FlatFile) -> Evidence:
 def run(content: bytes, feeds: Arrays, count: int) -> tuple[Arrays, int]:
     """In a child: the ``count`` outputs, and the bytes of the arena below which it does not start.
 
-    :raises Unrunnable: it does not run.
+    :raises UnrunnableError: it does not run.
     """
     from tflite_micro.python.tflite_micro import runtime
 
@@ -62,7 +62,7 @@ def run(content: bytes, feeds: Arrays, count: int) -> tuple[Arrays, int]:
             interpreter.invoke()
             results = [np.array(interpreter.get_output(i)) for i in range(count)]
         except (RuntimeError, ValueError) as error:
-            raise Unrunnable(f"{printed.text}\n{error}") from error
+            raise UnrunnableError(f"{printed.text}\n{error}") from error
         interpreter.print_allocations()
         found = TOTAL.search(printed.text)
     assert found is not None, "TFLM's recorder prints no total any more"

@@ -37,7 +37,7 @@ Weights = Callable[[np.ndarray], np.ndarray]
 VIEWS = frozenset(kind.operator for kind in KINDS.values() if kind.is_view)
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """The file is not a .tflite file."""
 
 
@@ -50,9 +50,9 @@ class FlatFile(Parted):
             with open(path, "rb") as file:
                 self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise Unreadable(f"cannot be read: {error}") from error
+            raise UnreadableError(f"cannot be read: {error}") from error
         if self.data[4:8] != b"TFL3":
-            raise Unreadable("cannot be loaded: it is not a .tflite file (its identifier is missing)")
+            raise UnreadableError("cannot be loaded: it is not a .tflite file (its identifier is missing)")
         try:
             self.root = schema.Model.GetRootAs(self.data, 0)
             self.codes = [self.root.OperatorCodes(i) for i in range(self.root.OperatorCodesLength())]
@@ -61,7 +61,7 @@ class FlatFile(Parted):
             self._enter(subgraph)
             self._touch()
         except (struct.error, ValueError, IndexError, AttributeError, TypeError, UnicodeDecodeError) as error:
-            raise Unreadable("cannot be loaded: the file is damaged or cut off") from error
+            raise UnreadableError("cannot be loaded: the file is damaged or cut off") from error
 
     def _enter(self, subgraph: int) -> None:
         self.graph = self.root.Subgraphs(subgraph)

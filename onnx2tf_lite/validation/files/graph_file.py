@@ -130,7 +130,7 @@ class GraphParts:
     def run(self, feeds: Arrays) -> Mapping[str, Array]:
         """The outputs by their numbers.
 
-        :raises FileFailed: where TensorFlow does not run it.
+        :raises FileError: where TensorFlow does not run it.
         """
         with failures("cannot be run"):
             found = self.session.run(self.wanted, {f"in/{k}": a for k, a in feeds.items()})

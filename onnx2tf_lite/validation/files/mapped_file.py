@@ -11,7 +11,7 @@ from ...ir.tensor_map import TensorMap
 from ..original.reference import Reference
 from .program import Program
 from .tensorflow_file import TensorFlowFile, read_graph
-from .written import REFUSALS, Arrays, FileFailed, Loaded, failures, one_line
+from .written import REFUSALS, Arrays, FileError, Loaded, failures, one_line
 
 if TYPE_CHECKING:
     from ...emitters.saved_model.graphs import FlatGraph
@@ -47,7 +47,7 @@ READERS: dict[str, Callable[[], Reader]] = {"keras": _keras, "keras_weights": _k
 def tensor_map_of(kind: str, path: Path) -> TensorMap | None:
     """What a file says of itself; None where it says nothing.
 
-    :raises FileFailed: where it cannot be read.
+    :raises FileError: where it cannot be read.
     """
     from ...child import call
 
@@ -58,7 +58,7 @@ def tensor_map_of(kind: str, path: Path) -> TensorMap | None:
         table = call(read) if kind == "frozen" else read()  # TensorFlow has to read that one
         return None if table is None else TensorMap.from_bytes(table, {})
     except REFUSALS as error:
-        raise FileFailed(f"cannot be loaded: {one_line(error)}") from error
+        raise FileError(f"cannot be loaded: {one_line(error)}") from error
 
 
 class MappedFile(TensorFlowFile):
@@ -73,7 +73,7 @@ class MappedFile(TensorFlowFile):
     def open(self, runtime: str, wanted: Sequence[str]) -> Loaded:
         """The model, with the ``wanted`` tensors as its results.
 
-        :raises FileFailed: where TensorFlow or Keras does not load it.
+        :raises FileError: where TensorFlow or Keras does not load it.
         """
         with failures("cannot be loaded"):
             return _Loaded(READERS[self.kind]().load(self.path, wanted))
@@ -82,7 +82,7 @@ class MappedFile(TensorFlowFile):
     def file(self) -> GraphFile:
         """The graph of the model.
 
-        :raises FileFailed: where it cannot be read.
+        :raises FileError: where it cannot be read.
         """
         wanted = list(dict.fromkeys(self.program.names.values()))
         return read_graph(lambda: READERS[self.kind]().graph(self.path, wanted))

@@ -9,18 +9,18 @@ from ..original.reference import Reference
 from .mapped_file import READERS, MappedFile, tensor_map_of
 from .tensorflow_file import Keras, SavedModel
 from .tflite_file import TFLiteFile
-from .written import FileFailed, WrittenFile
+from .written import FileError, WrittenFile
 
 
 def open_file(kind: str, path: Path, reference: Reference) -> WrittenFile:
-    """A file by its ``kind``, or by what it is where that is ''; FileFailed if it cannot be read at all."""
+    """A file by its ``kind``, or by what it is where that is ''; FileError if it cannot be read at all."""
     kind = kind or guess(path)
     if kind == "saved_model":
         return SavedModel(path, reference)
     if kind in READERS and (table := tensor_map_of(kind, path)):
         return MappedFile(kind, path, reference, table)
     if kind in ("keras_weights", "frozen"):
-        raise FileFailed("has no tensor map: only such files of this package can be checked")
+        raise FileError("has no tensor map: only such files of this package can be checked")
     return Keras(path, reference) if kind == "keras" else TFLiteFile(path, reference, "" if kind == "tflite" else kind)
 
 

@@ -15,7 +15,7 @@ from ...ir.tensor_map import NAME, TensorMap
 from ..figures.measure import Array
 from ..original.reference import Reference
 from .program import Program, match
-from .written import REFUSALS, Arrays, FileFailed, Loaded, Move, failures, one_line
+from .written import REFUSALS, Arrays, FileError, Loaded, Move, failures, one_line
 
 if TYPE_CHECKING:
     from ...emitters.saved_model.graphs import FlatGraph, GraphSession
@@ -68,13 +68,13 @@ class TensorFlowFile:
         return None
 
     def bisect(self, runtime: str, count: int) -> Loaded:
-        """FileFailed: TensorFlow does not say where it fails."""
-        raise FileFailed("TensorFlow does not say where")
+        """FileError: TensorFlow does not say where it fails."""
+        raise FileError("TensorFlow does not say where")
 
     def part(self, runtime: str, content: FlatGraph) -> Loaded:
         """Layers of a file of ours on their own.
 
-        :raises FileFailed: where TensorFlow does not load them.
+        :raises FileError: where TensorFlow does not load them.
         """
         from .graph_file import GraphParts
 
@@ -85,7 +85,7 @@ class TensorFlowFile:
 def read_graph(read: Callable[[], FlatGraph]) -> GraphFile:
     """What ``read`` gives as a file of layers.
 
-    :raises FileFailed: where it cannot be read.
+    :raises FileError: where it cannot be read.
     """
     from .graph_file import GraphFile
 
@@ -105,7 +105,7 @@ class SavedModel(TensorFlowFile):
             try:
                 self.program = Program.read(TensorMap.from_bytes(table.read_bytes(), {}), reference.outputs)
             except ValueError as error:
-                raise FileFailed(str(error)) from error
+                raise FileError(str(error)) from error
             self.inside = True
         else:
             self.inside = False
@@ -126,7 +126,7 @@ class SavedModel(TensorFlowFile):
     def file(self) -> GraphFile:
         """The graph of the model's function, of one of ours.
 
-        :raises FileFailed: where it cannot be read.
+        :raises FileError: where it cannot be read.
         """
         from ...emitters.saved_model import graphs
 
@@ -141,7 +141,7 @@ class SavedModel(TensorFlowFile):
     def open(self, runtime: str, wanted: Sequence[str]) -> Loaded:
         """Its signature, and of ours a function of the ``wanted`` tensors inside.
 
-        :raises FileFailed: where TensorFlow does not load it.
+        :raises FileError: where TensorFlow does not load it.
         """
         from ...emitters.saved_model import signature_keys
 
@@ -184,7 +184,7 @@ class Keras(TensorFlowFile):
     def __init__(self, path: Path, reference: Reference):
         self.path, self.reference = path, reference
         if not path.exists():
-            raise FileFailed("does not exist")
+            raise FileError("does not exist")
 
     @cached_property
     def program(self) -> Program:
@@ -207,7 +207,7 @@ class Keras(TensorFlowFile):
                 return keras.models.load_model(str(self.path), compile=False)
             except (tf.errors.OpError, *REFUSALS) as error:
                 problems.append(f"{package}: {one_line(error)}")
-        raise FileFailed(f"cannot be loaded: {'; '.join(problems)}")
+        raise FileError(f"cannot be loaded: {'; '.join(problems)}")
 
     def _signature(self) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
         model = self._model()
@@ -218,7 +218,7 @@ class Keras(TensorFlowFile):
     def open(self, runtime: str, wanted: Sequence[str]) -> Loaded:
         """The model; it gives its outputs, whatever is ``wanted``.
 
-        :raises FileFailed: where neither Keras loads it.
+        :raises FileError: where neither Keras loads it.
         """
         return _KerasRunner(self._model())
 

@@ -16,10 +16,10 @@ from ...ir.graph import shifted_bytes
 from ...ir.kinds import KINDS
 from ..figures.measure import Array
 from ..original.reference import Reference
-from .flatfile import FlatFile, Unreadable
+from .flatfile import FlatFile, UnreadableError
 from .parted import Operator, Tensor
 from .program import Program, match
-from .written import Arrays, FileFailed, Move, one_line
+from .written import Arrays, FileError, Move, one_line
 
 LARGE = 64 << 20  # bytes of a file from which a changed copy lies on disk instead of in memory
 SHORT = 0.1  # seconds of a run of the model from which more than one thread pays
@@ -39,8 +39,8 @@ class TFLiteFile:
         try:
             self.file = FlatFile(path, subgraph)
             table = self.file.tensor_map
-        except (Unreadable, ValueError) as error:
-            raise FileFailed(str(error)) from error
+        except (UnreadableError, ValueError) as error:
+            raise FileError(str(error)) from error
         inside = self.file.kind == "quantised"  # without steps of the model: kernels have some of their own
         self.kind = "quantised" if inside and not reference.steps else kind or ("float32" if inside else self.file.kind)
         if table is not None and subgraph:
@@ -203,7 +203,7 @@ class TFLiteRunner:
                 experimental_op_resolver_type=OpResolverType.AUTO if runtime == "XNNPACK" else plain,
             )
         except (ValueError, RuntimeError) as error:
-            raise FileFailed(f"cannot be loaded: {one_line(error)}") from error
+            raise FileError(f"cannot be loaded: {one_line(error)}") from error
 
     def run(self, feeds: Arrays) -> Mapping[str, Array]:
         """The wanted tensors, each copied out of the interpreter when it is asked for, until the next run."""
@@ -217,7 +217,7 @@ class TFLiteRunner:
                     engine.set_tensor(index, feeds[name].view(feeds[name].dtype.str))  # no long long, but int64
             engine.invoke()
         except (ValueError, RuntimeError) as error:
-            raise FileFailed(f"cannot be run: {one_line(error)}") from error
+            raise FileError(f"cannot be run: {one_line(error)}") from error
         return _Results(engine, self.wanted)
 
 
@@ -234,7 +234,7 @@ class _Results(Mapping[str, Array]):
         except ValueError as error:
             detail = next(d for d in self.engine.get_tensor_details() if d["index"] == index)
             if 0 not in detail["shape"]:
-                raise FileFailed(f"tensor '{name}' cannot be read: {one_line(error)}") from error
+                raise FileError(f"tensor '{name}' cannot be read: {one_line(error)}") from error
             return np.zeros(detail["shape"], detail["dtype"])  # LiteRT does not hand out empty tensors
 
     def __contains__(self, name: object) -> bool:  # without a copy of the tensor

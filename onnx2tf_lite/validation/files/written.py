@@ -31,7 +31,7 @@ RUNTIMES = {
 REFUSALS = (OSError, EOFError, BadZipFile, ValueError, TypeError, KeyError, AttributeError)
 
 
-class FileFailed(Exception):
+class FileError(Exception):
     """A written file cannot be loaded or run."""
 
 
@@ -52,7 +52,7 @@ class Loaded(Protocol):
         """The wanted tensors by their names in the file.
 
         :param feeds: every input by its name in the file, as :meth:`WrittenFile.store` makes it.
-        :raises FileFailed: where the runtime refuses the inputs or fails.
+        :raises FileError: where the runtime refuses the inputs or fails.
         """
 
 
@@ -96,7 +96,7 @@ class WrittenFile(Protocol):
     def open(self, runtime: str, wanted: Sequence[str]) -> Loaded:
         """Loaded into one of :data:`RUNTIMES` so that ``wanted`` tensors can be read.
 
-        :raises FileFailed: where the runtime does not load it.
+        :raises FileError: where the runtime does not load it.
         """
 
     def real(self, stored: str, array: Array, like: np.dtype) -> Array:
@@ -108,7 +108,7 @@ class WrittenFile(Protocol):
     def bisect(self, runtime: str, count: int) -> Loaded:
         """The first ``count`` operators alone.
 
-        :raises FileFailed: where that is not possible.
+        :raises FileError: where that is not possible.
         """
 
 
@@ -119,7 +119,7 @@ class LayeredFile(WrittenFile, Protocol):
     def file(self) -> Parted:
         """Its tensors and operators.
 
-        :raises FileFailed: where it cannot be read as such.
+        :raises FileError: where it cannot be read as such.
         """
 
     def part(self, runtime: str, content: Any) -> Loaded:
@@ -146,4 +146,4 @@ def failures(what: str) -> Iterator[None]:
     except tensorflow().errors.ResourceExhaustedError as error:
         raise MemoryError(one_line(error)) from error
     except (tensorflow().errors.OpError, *REFUSALS) as error:
-        raise FileFailed(f"{what}: {one_line(error)}") from error
+        raise FileError(f"{what}: {one_line(error)}") from error

@@ -16,14 +16,14 @@ from itertools import product
 import numpy as np
 
 from ... import child
-from ..bounds import HELD, OverBudget
+from ..bounds import HELD, OverBudgetError
 from ..feeds.operands import ROUNDS, SCALES, Seen, normal, turns
 from ..figures.judge import Difference
 from ..figures.measure import Array, narrow
 from ..files import quantised
-from ..files.written import FileFailed, LayeredFile
+from ..files.written import FileError, LayeredFile
 from ..original.parts import SHAPE_ONLY, ModelPart
-from ..original.reference import ReferenceFailed
+from ..original.reference import NoReferenceError
 from ..whole.run import Run
 from .channels import ChannelRange, channel_axis
 from .isolate import Layer, Layers
@@ -92,7 +92,7 @@ class Bench:
         """Every layer, by the ONNX name of its result."""
         try:
             self.look()
-        except OverBudget as error:
+        except OverBudgetError as error:
             self.layers.refused |= dict.fromkeys(self.layers.counterpart.values(), str(error))
             return self.found
         normal((), 0), self.reference.parts  # made here, the children share them
@@ -160,7 +160,7 @@ class Bench:
             size = sum(self.seen[n].nbytes for n in (*layer.reads, layer.name))
             try:
                 self.reference.bounds.fit(size)
-            except OverBudget as error:
+            except OverBudgetError as error:
                 self.layers.refused[layer.name] = str(error)
                 continue
             own = self.weights(layer)
@@ -224,11 +224,11 @@ class Bench:
         """``work`` in a child, and in halves where one of the layers makes it fail; nothing is known of that one."""
         try:
             found: Outcome = self.reference.bounds.call(lambda: work(layers))
-        except (child.Died, FileFailed, ReferenceFailed, OverBudget) as error:
+        except (child.DiedError, FileError, NoReferenceError, OverBudgetError) as error:
             half = len(layers) // 2
-            if isinstance(error, OverBudget) and not half:
+            if isinstance(error, OverBudgetError) and not half:
                 self.layers.refused[layers[0].name] = str(error)
-            if isinstance(error, FileFailed) and not half:
+            if isinstance(error, FileError) and not half:
                 self.failed[layers[0].name] = Alone(
                     layers[0], Difference(np.inf, np.inf, what=str(error)), "", made=False
                 )

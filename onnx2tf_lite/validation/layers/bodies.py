@@ -16,19 +16,19 @@ import onnx
 
 from ... import child, passes
 from ...errors import ConversionError
-from ..bounds import Bounds, OverBudget
+from ..bounds import Bounds, OverBudgetError
 from ..feeds import inputs
 from ..figures.measure import Array
 from ..files.program import Program
 from ..files.tflite_file import TFLiteFile
-from ..files.written import FileFailed
+from ..files.written import FileError
 from ..original.parts import Parts, inline_all, needs
-from ..original.reference import Reference, ReferenceFailed
+from ..original.reference import NoReferenceError, Reference
 from ..whole.run import Run
 from ..whole.samples import Sample, Samples
 from .alone import Bench
 
-FAILURES = (FileFailed, ReferenceFailed, child.Died, OverBudget, ConversionError)
+FAILURES = (FileError, NoReferenceError, child.DiedError, OverBudgetError, ConversionError)
 Body = tuple[onnx.NodeProto, str, onnx.GraphProto]
 NOWHERE = Program({}, {}, ())
 
@@ -132,7 +132,7 @@ def _samples(whole: Samples, model: Parts, body: onnx.GraphProto, given: Mapping
 def _declare(model: onnx.ModelProto, values: Mapping[str, Array], bounds: Bounds) -> None:
     """The results with the types that they have: those of a body may be without, those of a model not.
 
-    :raises ReferenceFailed: ONNX Runtime does not run the body on these ``values``.
+    :raises NoReferenceError: ONNX Runtime does not run the body on these ``values``.
     """
     plain = Reference(model, [t.name for t in model.graph.output], [])
     found = bounds.call(lambda: plain.open().run(values))

@@ -14,7 +14,7 @@ from ...ir.graph import Placement
 from ..feeds import inputs
 from ..figures.measure import Array
 from ..files.parted import Segment
-from ..files.written import FileFailed, LayeredFile, Loaded, as_told
+from ..files.written import FileError, LayeredFile, Loaded, as_told
 
 Symbols = Mapping[str, int]
 Extract = Callable[[Sequence[Segment], Sequence[Sequence[int]]], object]  # see Parted.extract
@@ -104,14 +104,14 @@ class Layers:
     def place(self, name: str, shape: tuple[int, ...]) -> Placement:
         """How an ONNX tensor of ``shape`` lies in the file.
 
-        :raises FileFailed: where it is not known at this size.
+        :raises FileError: where it is not known at this size.
         """
         index = self.index(name)
         assert index is not None
         seen = self.shapes.get((name, shape), self.target.file.tensors[index].shape)
         place = self.target.program.place(name, shape, seen)
         if place is None:
-            raise FileFailed(f"the place of {name} is not known at this size")
+            raise FileError(f"the place of {name} is not known at this size")
         return as_told(place)
 
     def store(self, name: str, array: Array, symbols: Symbols) -> Array:
@@ -125,7 +125,7 @@ class Layers:
         try:
             return self.target.store(name, place.store(array, known), stored)
         except ValueError as error:  # of extents that depend on data only one can be told
-            raise FileFailed(f"the place of {name} is not known at this size") from error
+            raise FileError(f"the place of {name} is not known at this size") from error
 
     def restore(self, name: str, array: Array, shape: tuple[int, ...], like: np.dtype, symbols: Symbols) -> Array:
         """The ONNX tensor of ``shape``, in real numbers, from what the file has; that itself where it cannot be."""
@@ -135,7 +135,7 @@ class Layers:
             if is_order(place) and array.ndim == len(place.perm):
                 return place.enlarged(array).transpose(place.perm)
             return place.restore(array, inputs.bind([(place.shape, shape)], symbols))
-        except (FileFailed, ValueError):  # another number of elements: the comparison says so
+        except (FileError, ValueError):  # another number of elements: the comparison says so
             return array
 
 

@@ -17,7 +17,7 @@ from ..files.flatfile import FlatFile
 from ..files.tflite_file import TFLiteFile
 from ..original.known_errors import unsaid
 from ..original.parts import ModelPart, result
-from ..original.reference import Reference, ReferenceFailed, Session, jitter
+from ..original.reference import NoReferenceError, Reference, Session, jitter
 from ..whole.shared import Results, Shared
 from . import eightbits
 from .channels import ChannelRange, channel_axis, span
@@ -67,8 +67,8 @@ class Trial:
     def made(self, layers: Sequence[Layer], runtimes: Sequence[str], numbers: Sequence[int]) -> Outcome:
         """On operands made for them; layers for which that is not possible are left out.
 
-        :raises ReferenceFailed: the reference refuses one of the parts.
-        :raises FileFailed: a runtime does.
+        :raises NoReferenceError: the reference refuses one of the parts.
+        :raises FileError: a runtime does.
         """
         pairs = self.pairs(layers)
         found = Outcome({n: x for n, (x, _) in pairs.items()}, {n: p for n, (_, p) in pairs.items()})
@@ -221,7 +221,7 @@ class Trial:
     def session(self, parts: Sequence[ModelPart], seen: bool, rounding: str) -> tuple[Session, list[str]]:
         """The parts of the original model, loaded, and the names of their results.
 
-        :raises ReferenceFailed: the reference refuses one of them.
+        :raises NoReferenceError: the reference refuses one of them.
         """
         kinds = {
             p.operand(n): (self.seen[n].dtype, self.values[n].shape if seen else cropped(self.seen[n], p.least).shape)
@@ -235,7 +235,7 @@ class Trial:
         made = replace(self.reference, source=model, outputs=outputs, notes=[], masked=masked, folder=whole.folder)
         session = made.open(rounding=rounding)
         if made.engine != self.reference.engine and len(parts) > 1:  # the slow one is for that part which is refused
-            raise ReferenceFailed(made.notes[-1])
+            raise NoReferenceError(made.notes[-1])
         return session, outputs
 
     def _tables(self, parts: Iterable[ModelPart]) -> dict[str, int]:

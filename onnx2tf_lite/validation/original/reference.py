@@ -22,13 +22,13 @@ from ... import child
 from ...errors import ConversionError, Problem, lacks_memory
 from ...model.read import read_whole
 from ...model.tensors import Store, is_external
-from ..bounds import Bounds, OverBudget
+from ..bounds import Bounds, OverBudgetError
 from ..feeds.inputs import InputSpec, describe
 from ..feeds.operands import factors
 from . import precision, restate
 from .known_errors import PoolWindow, corrected, masked_outputs, masks_wrongly, windows
 from .parts import Parts, inline_all, viewed
-from .stepwise import Refused, Stepwise
+from .stepwise import RefusedError, Stepwise
 from .unquantised import CARRIES, unquantise
 
 Arrays = Mapping[str, np.ndarray]
@@ -46,7 +46,7 @@ LARGE = 256  # elements of a weight; anything smaller may be a shape or a scale
 UNIT, HALF = 2.0**-22, 2.0**-11  # of a number: a unit in the last place of float32, half a one of float16
 
 
-class ReferenceFailed(Exception):
+class NoReferenceError(Exception):
     """The original model cannot be run: nothing can be said about the files."""
 
 
@@ -148,7 +148,7 @@ class Reference:
         """A session that returns the outputs, or else the named ``tensors``; with ``rounding`` of its weights to those
         that a kind of file has, or :data:`UNQUANTISED`, or :data:`ROUNDED` or :data:`INSIDE` as ONNX Runtime does.
 
-        :raises ReferenceFailed: where the quantisation of the model cannot be taken out.
+        :raises NoReferenceError: where the quantisation of the model cannot be taken out.
         """
         names = list(tensors or self.outputs)
         while self.engine != STEPWISE:
@@ -229,7 +229,7 @@ class Reference:
         if self.restated:
             restate.restate(model, restate.INSIDE if rounding == INSIDE else frozenset())
         if rounding == UNQUANTISED and not unquantise(model):
-            raise ReferenceFailed("the model is quantised in a way that cannot be taken out")
+            raise NoReferenceError("the model is quantised in a way that cannot be taken out")
         if rounding not in OTHER_MEANINGS:
             round_weights(model, rounding)
         return model
@@ -262,7 +262,7 @@ class Reference:
 
 @dataclass
 class Session:
-    """A loaded model: ``run`` gives the named tensors, or raises ReferenceFailed for inputs that do not suit it, and
+    """A loaded model: ``run`` gives the named tensors, or raises NoReferenceError for inputs that do not suit it, and
     MemoryError for such as are too large."""
 
     engine: Any
@@ -274,24 +274,24 @@ class Session:
     def run(self, feeds: Arrays) -> dict[str, np.ndarray]:
         """The named tensors, in ONNX order and of their ONNX dtypes (float32 for 16-bit floats where ``wide``).
 
-        :raises ReferenceFailed: for inputs that do not suit the model.
+        :raises NoReferenceError: for inputs that do not suit the model.
         """
         given = {n: _wide(a) for n, a in feeds.items()} if self.wide else dict(feeds)
         try:
             results = self.engine.run(self.names, given)
         except _errors() as error:
             _allocated(error)
-            raise ReferenceFailed(_line(error)) from error
+            raise NoReferenceError(_line(error)) from error
         named = {name: np.asarray(result) for name, result in zip(self.names, results, strict=True)}
         return corrected(named, self.reference.masked)
 
 
 def _serialised(model: onnx.ModelProto) -> bytes:
-    """:raises OverBudget: for more than a message holds: other than as it lies on disk nobody can be given that."""
+    """:raises OverBudgetError: for more than a message holds: other than as it lies on disk nobody can be given that."""
     try:
         return bytes(model.SerializeToString())
     except EncodeError as error:
-        raise OverBudget("more than 2 GB of weights cannot be given to ONNX Runtime in one piece") from error
+        raise OverBudgetError("more than 2 GB of weights cannot be given to ONNX Runtime in one piece") from error
 
 
 def _wide(array: np.ndarray) -> np.ndarray:
@@ -299,7 +299,7 @@ def _wide(array: np.ndarray) -> np.ndarray:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    return (Refused, *ort_errors())
+    return (RefusedError, *ort_errors())
 
 
 def _allocated(error: Exception) -> None:

@@ -19,7 +19,7 @@ Arrays = dict[str, np.ndarray]
 Result = Any  # an array, a list of them, or None
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """No reference runs a node."""
 
 
@@ -38,7 +38,7 @@ class Stepwise:
     def run(self, names: Sequence[str], feeds: Mapping[str, np.ndarray]) -> list[Result]:
         """The named tensors.
 
-        :raises Refused: with the node that no reference runs, and why.
+        :raises RefusedError: with the node that no reference runs, and why.
         """
         values: dict[str, Result] = {**self.held, **feeds}
         for index, node in enumerate(self.model.graph.node):
@@ -65,7 +65,7 @@ class Stepwise:
                 continue
             self.engines.setdefault(engine, set()).add(node.op_type)
             return [made.get(n) for n in node.output]
-        raise Refused(f"{node.op_type} '{node.name or node.output[0]}': {'; '.join(refused)}")
+        raise RefusedError(f"{node.op_type} '{node.name or node.output[0]}': {'; '.join(refused)}")
 
     def _model(self, node: NodeProto, reads: Mapping[str, Result]) -> ModelProto:
         inputs = []

@@ -17,7 +17,7 @@ from ..figures.judge import POWERS, Tolerance, compare
 from ..figures.measure import Array, Histogram, narrow, usual
 from ..files import quantised
 from ..files.tflite_file import TFLiteFile
-from ..files.written import FileFailed, WrittenFile, as_told
+from ..files.written import FileError, WrittenFile, as_told
 from ..original.known_errors import unsaid
 from ..reports.report import Row
 from .samples import Arrays, Sample, Samples
@@ -70,7 +70,7 @@ class Run:
                         if name not in worst or badness(row) > badness(worst[name]):
                             worst[name] = row
                 del runner, results  # with its copy of the weights, before the next runtime makes one
-            except FileFailed as error:
+            except FileError as error:
                 found.failed = f"{error}{self.advice()} ({runtime})"
             found.seconds[runtime] = time.perf_counter() - start
         found.rows = [replace(r, agreement=_share(agreed.get(n))) for n, r in worst.items()]
@@ -201,9 +201,9 @@ class Run:
         def dies(count: int) -> bool:
             try:
                 self.reference.bounds.call(lambda: start(count))
-            except child.Died:
+            except child.DiedError:
                 return True
-            except FileFailed:
+            except FileError:
                 return False
             return False
 

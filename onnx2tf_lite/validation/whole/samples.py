@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import ConversionError, Problem, did_you_mean
 from ...ir.graph import Placement, concrete
-from ..bounds import FIRST, HELD, MEMORY, OverBudget
+from ..bounds import FIRST, HELD, MEMORY, OverBudgetError
 from ..feeds import inputs
 from ..feeds.extents import SIZES, generate
 from ..feeds.inputs import InputSpec
@@ -21,7 +21,7 @@ from ..figures.judge import SLACK
 from ..figures.measure import change, exact
 from ..figures.phrase import dims
 from ..files.written import WrittenFile
-from ..original.reference import INSIDE, ROUNDED, STEPWISE, UNQUANTISED, Reference, ReferenceFailed, Session
+from ..original.reference import INSIDE, ROUNDED, STEPWISE, UNQUANTISED, NoReferenceError, Reference, Session
 from .shared import Shared
 
 Arrays = dict[str, np.ndarray]
@@ -164,7 +164,7 @@ class Samples:
     def rounded_inside(self) -> Samples:
         """The same inputs, with the outputs that ONNX Runtime makes where it rounds to integers inside of operators.
 
-        :raises ReferenceFailed: it does not run the model in this way.
+        :raises NoReferenceError: it does not run the model in this way.
         """
         outputs = self.reference.outputs
 
@@ -219,7 +219,7 @@ class Samples:
                 found.append({n: math.sqrt(p / ANEW) for n, p in power.items()})
             return found
 
-        with suppress(ReferenceFailed):
+        with suppress(NoReferenceError):
             for sample, noise in zip(self.samples, self.reference.bounds.call(compute), strict=True):
                 sample.noise |= noise
 
@@ -246,7 +246,7 @@ class _Search:
     layers: list[str]
     targets: Sequence[WrittenFile]
     sessions: dict[bool, Session] = field(default_factory=dict)
-    large: OverBudget | None = None  # why some sizes were not tried
+    large: OverBudgetError | None = None  # why some sizes were not tried
     begun: tuple[float, float] = (0.0, 0.0)  # when, by the clock and by the processor of the child
 
     def __post_init__(self) -> None:
@@ -307,7 +307,7 @@ class _Search:
         while True:
             try:
                 sample = self.one(0, None, again=False)
-            except ReferenceFailed as error:
+            except NoReferenceError as error:
                 failure = failure or error  # of the reference itself, with what the user can do about it
                 if not self.reference.fall_back(str(error)):
                     self.reference.adopt(state)
@@ -323,15 +323,15 @@ class _Search:
         """Sample number ``turn``, if ``again`` of the ``first`` one's sizes where no others do; of the shapes that
         ``hints`` say instead of the user's.
 
-        None where the model does not run with such inputs; ReferenceFailed where there is no ``first`` one either.
+        None where the model does not run with such inputs; NoReferenceError where there is no ``first`` one either.
         """
         spares: dict[str, list[Sample]] = {doubt: [] for doubt in SPARES}
         failure: Exception | None = None
         for symbols, feeds in self.candidates(turn, first, again, hints or self.options.hints):
             try:
                 sample = self.expected(symbols, feeds)
-            except (ReferenceFailed, MemoryError) as error:
-                failure = error if isinstance(error, ReferenceFailed) else MemoryError(str(error))  # numpy has its own
+            except (NoReferenceError, MemoryError) as error:
+                failure = error if isinstance(error, NoReferenceError) else MemoryError(str(error))  # numpy has its own
                 continue
             doubt = "empty" if self.whole.barren(sample) else "NaN" if _has_nan(sample) else ""
             if not doubt:
@@ -341,7 +341,7 @@ class _Search:
                 break
         if any(spares.values()) or first is not None:
             return next(chain(*spares.values()), None)
-        failure = failure or self.large or ReferenceFailed("no input can be made for the model")
+        failure = failure or self.large or NoReferenceError("no input can be made for the model")
         raise type(failure)(f"{failure}{self.advice()}")
 
     def candidates(
@@ -374,7 +374,7 @@ class _Search:
         """Nothing is drawn of sizes that take more than the budget."""
         try:
             self.reference.bounds.fit(max(self.memory(symbols), DRAWN * self.inputs(symbols)))
-        except OverBudget as error:
+        except OverBudgetError as error:
             self.large = error
             return False
         return True
