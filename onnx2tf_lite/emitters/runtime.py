@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
+import numpy as np
+
 from ..errors import ConversionError, Problem
+
+#: A file that runs: from arrays to arrays, both by the names that its kind has for tensors.
+Runner = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 def tensorflow() -> ModuleType:

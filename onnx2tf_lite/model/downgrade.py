@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 from onnx.defs import OpSchema
 
 from .edit import GraphEdit, Tensor, arg, set_inputs, set_outputs, shape, static, value
-from .opsets import INPUTS, Rule, refuse, to_attributes
+from .opsets import INPUTS, Change, refuse, to_attributes
 from .surgeon import elem_type
 
 LOWEST = 7  # below, every operator with two operands broadcasts by attributes
@@ -265,7 +265,7 @@ def _roi_align(e: GraphEdit, node: gs.Node, wanted: int) -> None:
 
 
 #: operator -> (opset of the change, how to undo it), newest first
-RULES: dict[str, list[tuple[int, Rule]]] = {
+RULES: dict[str, list[tuple[int, Change]]] = {
     "CastLike": [(15, _cast_like)],
     **{op: [(13, _softmax)] for op in ("Softmax", "LogSoftmax", "Hardmax")},
     "GridSample": [(20, _grid_sample)],

@@ -33,7 +33,7 @@ def fresh(name: str, taken: set[str]) -> str:
 
 
 #: kind -> the names of that kind in a graph
-KINDS: dict[str, Callable[[GraphLike], Iterable[str]]] = {
+NAMES: dict[str, Callable[[GraphLike], Iterable[str]]] = {
     "node": lambda g: (n.name for n in g.node),
     "tensor": defined,
     "initializer": initializers,
@@ -46,7 +46,7 @@ KINDS: dict[str, Callable[[GraphLike], Iterable[str]]] = {
 def known(model: ModelProto, kind: str) -> list[tuple[Scope, str]]:
     """Every (scope, name) of a kind; inputs and outputs are those of the main graph."""
     where = scopes(model)[:1] if kind.startswith("graph ") else scopes(model)
-    return [(s, n) for s in where for n in dict.fromkeys(KINDS[kind](s.graph)) if n]
+    return [(s, n) for s in where for n in dict.fromkeys(NAMES[kind](s.graph)) if n]
 
 
 def find(model: ModelProto, kind: str, name: str, flag: str) -> tuple[Scope, str]:

@@ -19,7 +19,7 @@ from .edit import Dims, GraphEdit, arg, set_inputs, shape, title
 TARGET = 23
 #: A change of one node, in place; the number is the opset it is of (upwards) or the one asked for (downwards).
 #: Raises ConversionError for what cannot be said in the other form.
-Rule = Callable[[GraphEdit, gs.Node, int], object]
+Change = Callable[[GraphEdit, gs.Node, int], object]
 
 _REDUCE = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 #: operator -> (opset since which these are inputs, {input slot: attribute before that, "" for none})

@@ -72,7 +72,7 @@ def dense(sparse: onnx.SparseTensorProto) -> np.ndarray:
 _CONSTANT = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
 
 
-Scope = dict[str, Tensor]
+Visible = dict[str, Tensor]
 Common = Mapping[str, Any]  # what all graphs of a model share
 
 
@@ -131,7 +131,7 @@ class Importer:
         return tensor
 
     def node(
-        self, proto: onnx.NodeProto, scope: Scope, infos: dict[str, onnx.ValueInfoProto], common: Common
+        self, proto: onnx.NodeProto, scope: Visible, infos: dict[str, onnx.ValueInfoProto], common: Common
     ) -> gs.Node | None:
         """A node, its results added to ``scope``; None for a Constant, which is one of these results."""
         domain = "" if proto.domain == "ai.onnx" else proto.domain
@@ -154,7 +154,7 @@ class Importer:
             list.append(tensor.inputs, node)
         return node
 
-    def attribute(self, a: AttributeProto, scope: Scope, common: Common) -> Any:
+    def attribute(self, a: AttributeProto, scope: Visible, common: Common) -> Any:
         """A tensor as constant, a body as graph, text as text; types and the like stay messages."""
         if a.type == AttributeProto.TENSOR:
             return gs.Constant(a.t.name, self.lazy(a.t))

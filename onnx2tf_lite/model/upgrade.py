@@ -13,14 +13,14 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from .edit import GraphEdit, arg, scalar, set_inputs, set_outputs, shape, static, title, value
-from .opsets import INPUTS, Rule, dims_of, rank_of, refuse, to_inputs
+from .opsets import INPUTS, Change, dims_of, rank_of, refuse, to_inputs
 
 I64, F32 = np.int64, np.float32
 #: Operators that exporters write long after they were gone: the last opset that had them.
 LAST = {"Scatter": 10, "Upsample": 9}
 
 
-def due(node: gs.Node, opset: int, wanted: int) -> list[tuple[int, Rule]]:
+def due(node: gs.Node, opset: int, wanted: int) -> list[tuple[int, Change]]:
     """(opset of the change, rule) of what changed in a node's form between its opset and a newer one, oldest first."""
     opset = min(opset, LAST.get(node.op, opset))
     found = [(since, rule) for since, rule in RULES.get(node.op, ()) if opset < since <= wanted]
@@ -45,17 +45,17 @@ def used(e: GraphEdit, tensor: gs.Tensor) -> bool:
 
 
 # -- rules that are one line of a table ---------------------------------------------------------------------------
-def _drop(*attrs: str) -> Rule:
+def _drop(*attrs: str) -> Change:
     """Attributes that have no meaning any more."""
     return lambda e, node, opset: [a for a in attrs if node.attrs.pop(a, None) is not None]
 
 
-def _default(attr: str, wanted: object) -> Rule:
+def _default(attr: str, wanted: object) -> Change:
     """The default was another one: write it out."""
     return lambda e, node, opset: node.attrs.setdefault(attr, wanted)
 
 
-def _renamed(attr: str, to: dict[str, str]) -> Rule:
+def _renamed(attr: str, to: dict[str, str]) -> Change:
     """A value of a string attribute is called differently now."""
 
     def rule(e: GraphEdit, node: gs.Node, opset: int) -> None:
@@ -216,7 +216,7 @@ def _upsample(e: GraphEdit, node: gs.Node, opset: int) -> None:
     e.become(node, "Resize", node.inputs, **node.attrs)
 
 
-def _moved(op: str) -> Iterator[tuple[int, Rule]]:
+def _moved(op: str) -> Iterator[tuple[int, Change]]:
     if op in INPUTS:
         yield INPUTS[op][0], to_inputs
 
@@ -225,7 +225,7 @@ _ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "
 #: Operators with rules that look at shapes.
 NEED_SHAPES = {*_ARITHMETIC, "GroupNormalization", "Hardmax", "LogSoftmax", "PRelu", "Softmax", "Tile"}
 #: operator -> (opset of the change, rule), besides those of opsets.INPUTS
-_CHANGES: dict[str, list[tuple[int, Rule]]] = {
+_CHANGES: dict[str, list[tuple[int, Change]]] = {
     **{op: [(7, _broadcast)] for op in _ARITHMETIC},
     **{op: [(13, _softmax)] for op in ("Softmax", "LogSoftmax", "Hardmax")},
     **{op: [(7, _drop("output_sequence")), (3, _renamed("direction", {"foward": "forward"}))] for op in ("RNN", "GRU")},
@@ -251,6 +251,6 @@ _CHANGES: dict[str, list[tuple[int, Rule]]] = {
     "Tile": [(6, _tile)],
     "Upsample": [(7, _scales), (10, _upsample)],
 }
-RULES: dict[str, list[tuple[int, Rule]]] = {
+RULES: dict[str, list[tuple[int, Change]]] = {
     op: sorted([*_CHANGES.get(op, ()), *_moved(op)], key=lambda change: change[0]) for op in {**_CHANGES, **INPUTS}
 }

@@ -18,7 +18,7 @@ from ..validation.feeds.inputs import InputSpec
 
 COUNT = 20  # as many as onnx2tf has
 SIDE = 224  # of a height or width that is free
-Ranges = Mapping[str, tuple[float, float]]
+Pixels = Mapping[str, tuple[float, float]]
 
 
 def sizes(specs: Sequence[InputSpec]) -> dict[str, tuple[list[int], bool]] | None:
@@ -39,7 +39,7 @@ def sizes(specs: Sequence[InputSpec]) -> dict[str, tuple[list[int], bool]] | Non
 
 
 def samples(
-    specs: Sequence[InputSpec], ranges: Ranges, mean: ArrayLike, std: ArrayLike
+    specs: Sequence[InputSpec], ranges: Pixels, mean: ArrayLike, std: ArrayLike
 ) -> Iterator[dict[str, np.ndarray]]:
     """Pictures for every input in ONNX order: between the ends of ``ranges`` where the model says them, else from 0 to
     1 and then ``(x - mean) / std``."""

@@ -65,7 +65,7 @@ class CalibrationData:
     std: ArrayLike = 1.0
     bgr: bool = False
     random: bool = False
-    made: pictures.Ranges | None = None
+    made: pictures.Pixels | None = None
 
     @classmethod
     def of(cls, path: Any, rows: Sequence[Sequence[Any]], **settings: Any) -> CalibrationData:

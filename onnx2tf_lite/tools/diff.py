@@ -41,7 +41,7 @@ SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 
 @dataclass(frozen=True)
 class Change:
-    """One difference: ``kind`` (a key of :data:`KINDS`), ``what`` (a key of :data:`SIGNS`), the address, and how."""
+    """One difference: ``kind`` (a key of :data:`SUBJECTS`), ``what`` (a key of :data:`SIGNS`), the address, and how."""
 
     kind: str
     what: str
@@ -71,7 +71,7 @@ class Differences:
 
 
 #: Kinds of differences, in words.
-KINDS = {
+SUBJECTS = {
     "interface": "inputs, outputs, versions, metadata",
     "node": "nodes",
     "constant": "constants",
@@ -289,7 +289,7 @@ def _ran(before: onnx.ModelProto, after: onnx.ModelProto, found: Differences) ->
 
 
 def _say(log: Log, found: Differences) -> None:
-    for kind, words in KINDS.items():
+    for kind, words in SUBJECTS.items():
         some = [c for c in found.changes if c.kind == kind]
         if some:
             log.info(f"{len(some)} difference(s) of {words}")
@@ -308,7 +308,7 @@ def _page(names: str, models: Sequence[onnx.ModelProto], found: Differences) -> 
 
     drawn = graphs(models[1], marks=found.marks[1], label="after")
     drawn += graphs(models[0], marks=found.marks[0], label="before")
-    changes = [[KINDS[c.kind], SIGNS[c.what], c.where, c.how] for c in found.changes]
+    changes = [[SUBJECTS[c.kind], SIGNS[c.what], c.where, c.how] for c in found.changes]
     return page(names, drawn, [*changes, *([["run", "", found.run, ""]] if found.run else [])])
 
 

@@ -24,7 +24,7 @@ from ._options import COMMON, INPUT, OUTPUT
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-KINDS = {
+DOCUMENTED = {
     "ModelProto": "model",
     "GraphProto": "graph",
     "NodeProto": "node",
@@ -41,11 +41,11 @@ PATH = re.compile(r"(?<![\w./])/(?:[\w.@+-]+/)+[\w.@+-]+|\b[A-Za-z]:\\[^\s\"']+"
 def erase(job: Edit, *, keep: Sequence[str] = (), metadata: bool = False) -> onnx.ModelProto:
     """Empty doc strings; returns the new model."""
     for kind in keep:
-        if kind not in KINDS.values():
-            raise ToolError(f"--keep: no kind {kind!r}", kind, nearest(kind, KINDS.values()))
+        if kind not in DOCUMENTED.values():
+            raise ToolError(f"--keep: no kind {kind!r}", kind, nearest(kind, DOCUMENTED.values()))
     size, erased, paths = job.model.ByteSize(), Counter[str](), set[str]()
     for message in _documented(job.model):
-        kind = KINDS[message.DESCRIPTOR.name]
+        kind = DOCUMENTED[message.DESCRIPTOR.name]
         if message.doc_string and kind not in keep:
             paths.update(PATH.findall(message.doc_string))
             erased[kind] += 1
@@ -63,7 +63,7 @@ def erase(job: Edit, *, keep: Sequence[str] = (), metadata: bool = False) -> onn
 
 def _documented(message: Message) -> Iterator[Message]:
     """Every message that can have a doc string; the contents of constants are not touched."""
-    if message.DESCRIPTOR.name in KINDS:
+    if message.DESCRIPTOR.name in DOCUMENTED:
         yield message
     if message.DESCRIPTOR.name == "TensorProto":
         return
@@ -77,7 +77,7 @@ main = command(
     erase,
     INPUT,
     OUTPUT,
-    option("--keep KIND...", f"kinds that stay: {', '.join(KINDS.values())}"),
+    option("--keep KIND...", f"kinds that stay: {', '.join(DOCUMENTED.values())}"),
     flag("--metadata", "drop metadata of nodes, tensors, graphs and functions too"),
     *COMMON,
 )

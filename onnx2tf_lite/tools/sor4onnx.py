@@ -30,7 +30,7 @@ from ._options import COMMON, INPUT, OUTPUT
 from .ssi4onnx import named_dims
 
 MODES = {"full": ("node", "tensor"), "inputs": ("input",), "outputs": ("output",)}
-KINDS = ("node", "tensor", "input", "output", "dim")
+RENAMED = ("node", "tensor", "input", "output", "dim")
 #: search mode -> (old, new, name) -> the new name, or the name itself where it does not match
 SEARCH: dict[str, Callable[[str, str, str], str]] = {
     "exact_match": lambda old, new, name: new if name == old else name,
@@ -54,7 +54,7 @@ def rename(
 ) -> onnx.ModelProto:
     """Rename by pairs, and those in a file; ``kind``, or else ``mode``, says what.  Returns the new model."""
     pairs = _pairs(old_new) + (_read(map_file) if map_file else [])
-    if not pairs or mode not in MODES or search_mode not in SEARCH or set(kind) - set(KINDS):
+    if not pairs or mode not in MODES or search_mode not in SEARCH or set(kind) - set(RENAMED):
         raise ToolError(f"nothing to do: pairs {pairs}, mode {mode!r}, search mode {search_mode!r}, kind {kind!r}")
     kinds = tuple(kind) or MODES[mode]
     matched, change = set[tuple[str, str]](), SEARCH[search_mode]
@@ -189,7 +189,7 @@ main = command(
     repeated("-on --old_new OLD NEW", "the old text and the new one, which may be empty", form="[['old', 'new'], ...]"),
     option("--map FILE", "a JSON file of old and new names", dest="map_file"),
     option("-m --mode", "full: nodes and tensors; inputs, outputs: those of the model", choices=[*MODES]),
-    option("--kind", "rename only these", choices=KINDS, nargs="+"),
+    option("--kind", "rename only these", choices=RENAMED, nargs="+"),
     option("-sm --search_mode", "how the old text is looked for", choices=[*SEARCH]),
     flag("--metadata", "values of the model's metadata that are such a name, too"),
     *COMMON,

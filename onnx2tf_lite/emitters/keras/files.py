@@ -10,7 +10,7 @@ import json
 import os
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 
 from ...ir.graph import Graph
 from ...ir.tensor_map import NAME
-from ..runtime import errors_only, keras, tensorflow
+from ..runtime import Runner, errors_only, keras, tensorflow
 from ..saved_model.graphs import FlatGraph
 from . import fake_quantize
 from .model import build
@@ -27,7 +27,6 @@ from .operation import operation
 
 WEIGHTS = ".weights.h5"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip file can hold
-Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 def write(graph: Graph, path: str | os.PathLike[str]) -> list[Path]:
@@ -90,7 +89,7 @@ def tensor_map_of(path: Path) -> bytes | None:
         return bytes(file[NAME][()].tobytes()) if NAME in file else None
 
 
-def runner(path: Path, wanted: Sequence[str]) -> Run:
+def runner(path: Path, wanted: Sequence[str]) -> Runner:
     """A function from arrays to arrays: inputs by their names, results by the names that the tensor map has."""
     k, model = keras(), load(path)
     part = k.Model(model.inputs, [_tensor(model, name) for name in wanted])

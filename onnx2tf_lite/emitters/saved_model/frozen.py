@@ -6,16 +6,15 @@ Inputs are placeholders and outputs identities, called what the signature of the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from google.protobuf.message import DecodeError
 
 from ...errors import ConversionError, Problem
 from ...ir import tensor_map
 from ...ir.graph import Graph, Value
-from ..runtime import tensorflow
+from ..runtime import Runner, tensorflow
 from .flat import flatten
 from .function import Function, Library
 from .graphs import FlatGraph, GraphSession
@@ -26,7 +25,6 @@ from .writer import constant_bytes, signature_keys
 
 LIMIT = (1 << 31) - (1 << 20)  # of a protobuf message
 TABLE = tensor_map.NAME.replace(".", "/")  # the node that holds the tensor map
-Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 
 def write(graph: Graph, path: str | os.PathLike[str]) -> None:
@@ -79,7 +77,7 @@ def graph(path: str | os.PathLike[str], wanted: Sequence[str]) -> FlatGraph:
     return FlatGraph(read(path, tensorflow().compat.v1.GraphDef))
 
 
-def load(path: str | os.PathLike[str], wanted: Sequence[str]) -> Run:
+def load(path: str | os.PathLike[str], wanted: Sequence[str]) -> Runner:
     """A function from arrays to arrays, both by the names of tensors in the graph (``x:0``)."""
     session = GraphSession(graph(path, wanted))
     return lambda feeds: session.run(wanted, feeds)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from ..runtime import errors_only, tensorflow
-
-Runner = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+from ..runtime import Runner, errors_only, tensorflow
 
 
 def load(folder: str | os.PathLike[str], *, signature_key: str = "serving_default") -> Runner:

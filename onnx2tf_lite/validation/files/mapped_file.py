@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...emitters.runtime import Runner
 from ...ir.tensor_map import TensorMap
 from ..original.reference import Reference
 from .program import Program
@@ -17,15 +18,13 @@ if TYPE_CHECKING:
     from ...emitters.saved_model.graphs import FlatGraph
     from .graph_file import GraphFile
 
-Run = Callable[[Arrays], Arrays]
-
 
 class Reader(NamedTuple):
     """How a kind of file is read: its tensor map; a function of inputs that gives the wanted tensors, by the names
     that the map has; the same as a graph, of which layers can be run on their own."""
 
     table: Callable[[Path], bytes | None]
-    load: Callable[[Path, Sequence[str]], Run]
+    load: Callable[[Path, Sequence[str]], Runner]
     graph: Callable[[Path, Sequence[str]], FlatGraph]
 
 
@@ -89,7 +88,7 @@ class MappedFile(TensorFlowFile):
 
 
 class _Loaded:
-    def __init__(self, function: Run):
+    def __init__(self, function: Runner):
         self.function = function
 
     def run(self, feeds: Arrays) -> Arrays:
