@@ -1,17 +1,17 @@
 """How a stage rewrites a program: it walks over the operations and puts something in the place of each.
 
+    each(graph, lambda op: [build.abs_(op.inputs[0])] if ... else None)
+
     for op in walk(graph):          # the builder appends to ``graph``, with the origin of ``op``
-        if ...:
-            replace(op, [build.abs_(op.inputs[0])])
-        else:
-            graph.ops.append(op)
+        op.inputs = ...
+        graph.ops.append(op)        # or `replace`, or nothing
 
 For rules that look at several operations at once there is :mod:`.editor`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from .graph import Graph, Op, Value, building, current_graph, current_origin
 from .kinds import KINDS
@@ -31,6 +31,17 @@ def walk(graph: Graph) -> Iterator[Op]:
     for op in old:
         with building(graph, op.origin):
             yield op
+
+
+def each(graph: Graph, form: Callable[[Op], Sequence[Value] | None]) -> None:
+    """What ``form`` builds in the place of the results of an operation, in all of a program; None: it stays as it is."""
+    for part in graphs(graph):
+        for op in walk(part):
+            results = form(op)
+            if results is None:
+                part.ops.append(op)
+            else:
+                replace(op, results)
 
 
 def define(kind: str, source: Value, result: Value, **attrs: object) -> Op:

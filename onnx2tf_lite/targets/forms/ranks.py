@@ -16,13 +16,7 @@ def limit(graph: Graph, name: str) -> None:
     """Compute with as many axes as the table of a device allows each operator where that can be; what cannot stays,
     and the verdict says so."""
     table = device(name)
-    for part in rewrite.graphs(graph):
-        for op in rewrite.walk(part):
-            results = _merged(op, table)
-            if results is None:
-                part.ops.append(op)
-            else:
-                rewrite.replace(op, results)
+    rewrite.each(graph, lambda op: _merged(op, table))
 
 
 def _merged(op: Op, table: Device) -> list[Value] | None:

@@ -15,13 +15,7 @@ OPERATIONS = 20_000  # that a program may grow by
 
 def unroll(graph: Graph) -> None:
     """Every WHILE whose turns are counted by constants; the others stay, and the verdict says so."""
-    for part in rewrite.graphs(graph):
-        for op in rewrite.walk(part):
-            results = _steps(op) if op.is_a("WHILE") else None
-            if results is None:
-                part.ops.append(op)
-            else:
-                rewrite.replace(op, results)
+    rewrite.each(graph, lambda op: _steps(op) if op.is_a("WHILE") else None)
 
 
 def _steps(op: Op) -> list[Value] | None:
