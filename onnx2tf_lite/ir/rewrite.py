@@ -34,7 +34,7 @@ def walk(graph: Graph) -> Iterator[Op]:
 
 
 def each(graph: Graph, form: Callable[[Op], Sequence[Value] | None]) -> None:
-    """What ``form`` builds in the place of the results of an operation, in all of a program; None: it stays as it is."""
+    """In all of a program, what ``form`` builds in the place of an operation's results; None: it stays as it is."""
     for part in graphs(graph):
         for op in walk(part):
             results = form(op)

@@ -406,16 +406,11 @@ def test_mobilenet_v2(model: golden.Model) -> None:
     """
     import onnx
 
-    from onnx2tf_lite.layout import assign
-    from onnx2tf_lite.legalize.dtypes import legalize
-    from onnx2tf_lite.op_handlers.lower import lower
+    from onnx2tf_lite import compile
     from tests.harness import prepare
 
-    graph = lower(prepare(onnx.load(model.path)))
-    legalize(graph)
-    assign(graph)
-    fuse(graph)
-    qdq(graph)
+    integers = [stage for stage in compile.BRANCHES["integer"] if stage[0] == "int8"]
+    graph = compile.run(prepare(onnx.load(model.path)), [*compile.STAGES, *integers])
     left = Counter((o.kind.name, o.outputs[0].dtype.name) for o in graph.ops)
     integer = {"CONV_2D": 35, "DEPTHWISE_CONV_2D": 17, "ADD": 10, "PAD": 3, "MEAN": 1, "RESHAPE": 1,
                "FULLY_CONNECTED": 1, "QUANTIZE": 1}  # fmt: skip
