@@ -95,10 +95,7 @@ def scale_of_other(m: Match) -> Value | None:
     return again(m.root, *(new[v] for v in m.root.uses()))
 
 
-@rule(
-    "linear(gated := MUL(x, MUL(gate, const(factor), activation=None), activation=None), ...)",
-    above=1,
-)
+@rule("linear(gated := MUL(x, MUL(gate, const(factor), activation=None), activation=None), ...)", above=1)
 def scale_of_gate(m: Match) -> Value | None:
     """factor of a gate into the weights behind it
 

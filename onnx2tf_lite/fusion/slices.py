@@ -27,10 +27,7 @@ def merge_slices(m: Match) -> Value | None:
     return b.slice_(m.x, [a + c for a, c in zip(first, attrs["begin"], strict=True)], attrs["size"])
 
 
-@rule(
-    "STRIDED_SLICE(inner := shared(STRIDED_SLICE|SLICE(x)))",
-    "SLICE(inner := shared(STRIDED_SLICE(x)))",
-)
+@rule("STRIDED_SLICE(inner := shared(STRIDED_SLICE|SLICE(x)))", "SLICE(inner := shared(STRIDED_SLICE(x)))")
 def merge_strided(m: Match) -> Value | None:
     """two STRIDED_SLICEs in one
 

@@ -22,18 +22,7 @@ from .surgeon import Importer, LazyTensor, array_proto, attribute, describe, to_
 from .tensors import fetch, is_external
 from .types import types
 from .upgrade import due, upgrade
-from .walk import (
-    Scope,
-    add_constant,
-    all_constants,
-    constant_value,
-    dead,
-    is_function,
-    opset_of,
-    scopes,
-    sweep,
-    title,
-)
+from .walk import Scope, add_constant, all_constants, constant_value, dead, is_function, opset_of, scopes, sweep, title
 
 
 def convert(model: ModelProto, opset: int) -> Counter[str]:

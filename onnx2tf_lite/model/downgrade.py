@@ -19,9 +19,7 @@ from .surgeon import elem_type
 LOWEST = 7  # below, every operator with two operands broadcasts by attributes
 FAR = 2**63 - 1
 #: Operators whose form is that of the older opset, and whose meaning is not: (opset of the change, why).
-MEANING = {
-    "BatchNormalization": (7, "before 7 it has a training mode of its own"),
-}
+MEANING = {"BatchNormalization": (7, "before 7 it has a training mode of its own")}
 #: Words that an attribute takes only since some opset.
 WORDS = {
     ("Pad", "mode"): {"wrap": 19},

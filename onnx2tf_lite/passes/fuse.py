@@ -266,22 +266,13 @@ class _Rearrangement:
 
 _SHUFFLES: dict[tuple[int, ...], _Rearrangement] = {
     (0, 1, 4, 2, 5, 3): _Rearrangement(
-        "DepthToSpace",
-        {"mode": "CRD"},
-        2,
-        lambda c, h, w, b: ((c // b // b, b, b, h, w), (c // b // b, h * b, w * b)),
+        "DepthToSpace", {"mode": "CRD"}, 2, lambda c, h, w, b: ((c // b // b, b, b, h, w), (c // b // b, h * b, w * b))
     ),
     (0, 3, 4, 1, 5, 2): _Rearrangement(
-        "DepthToSpace",
-        {"mode": "DCR"},
-        2,
-        lambda c, h, w, b: ((b, b, c // b // b, h, w), (c // b // b, h * b, w * b)),
+        "DepthToSpace", {"mode": "DCR"}, 2, lambda c, h, w, b: ((b, b, c // b // b, h, w), (c // b // b, h * b, w * b))
     ),
     (0, 3, 5, 1, 2, 4): _Rearrangement(
-        "SpaceToDepth",
-        {},
-        3,
-        lambda c, h, w, b: ((c, h // b, b, w // b, b), (c * b * b, h // b, w // b)),
+        "SpaceToDepth", {}, 3, lambda c, h, w, b: ((c, h // b, b, w // b, b), (c * b * b, h // b, w // b))
     ),
 }
 

@@ -81,13 +81,7 @@ SUBJECTS = {
 
 @naming("diff")
 def diff(
-    before: str = "",
-    after: str = "",
-    *,
-    html: str = "",
-    json: str = "",
-    run: bool = True,
-    non_verbose: bool = False,
+    before: str = "", after: str = "", *, html: str = "", json: str = "", run: bool = True, non_verbose: bool = False
 ) -> Differences:
     """Compare two models; ``html`` and ``json`` are files to write.
 

@@ -11,31 +11,10 @@ import numpy as np
 from .. import dims
 from ..dims import Dim
 from ..graph import Attrs, Op
-from ..intervals import (
-    corners,
-    divided,
-    later,
-    modulo,
-    monotone,
-    shifted_right,
-)
+from ..intervals import corners, divided, later, modulo, monotone, shifted_right
 from ..kind import Evaluate, Fields, define, plain
 from ..orders import ELEMENTWISE
-from ..traits import (
-    BOUNDED,
-    PICKER,
-    PRODUCTS,
-    REALS,
-    SUMS,
-    Bits,
-    Elements,
-    Int8,
-    Lapse,
-    Traits,
-    computed,
-    real,
-    whole,
-)
+from ..traits import BOUNDED, PICKER, PRODUCTS, REALS, SUMS, Bits, Elements, Int8, Lapse, Traits, computed, real, whole
 from .shapes import broadcast, compared, joined, same
 
 

@@ -62,11 +62,7 @@ def reducer(
     name: str, function: Evaluate, types: str, versions: str, tensorflow: str, empty: Empty, traits: Traits
 ) -> None:
     """Define a reduction of whole axes, and the same along axes that only run time knows."""
-    form: Fields = {
-        "types": types,
-        "options": ("ReducerOptions", {"keepDims": "keepdims"}),
-        "versions": versions,
-    }
+    form: Fields = {"types": types, "options": ("ReducerOptions", {"keepDims": "keepdims"}), "versions": versions}
     form |= {"empty": empty, "tensorflow": tensorflow, "tf_attrs": {"keep_dims": "keepdims"}, "max_rank": 6}
     evaluate = _evaluate(function)  # XNNPACK fails to prepare above rank 6
     symbolic = evaluate if function in (np.sum, np.prod) else None

@@ -10,29 +10,10 @@ import numpy as np
 from .. import dims
 from ..dims import Dim
 from ..graph import Attrs, Op, Value
-from ..intervals import (
-    absolute,
-    converted,
-    negated,
-    signed,
-    squared,
-)
+from ..intervals import absolute, converted, negated, signed, squared
 from ..kind import Evaluate, Result, define, plain
 from ..orders import ELEMENTWISE
-from ..traits import (
-    BOUNDED,
-    PASSES,
-    REALS,
-    Bits,
-    Elements,
-    FixedScale,
-    Int8,
-    Lapse,
-    Traits,
-    computed,
-    real,
-    whole,
-)
+from ..traits import BOUNDED, PASSES, REALS, Bits, Elements, FixedScale, Int8, Lapse, Traits, computed, real, whole
 from .shapes import same
 
 
