@@ -287,7 +287,7 @@ class Session:
 
 
 def _serialised(model: onnx.ModelProto) -> bytes:
-    """:raises OverBudgetError: for more than a message holds: other than as it lies on disk nobody can be given that."""
+    """:raises OverBudgetError: for more than a message holds: nobody can be given that but as it lies on disk."""
     try:
         return bytes(model.SerializeToString())
     except EncodeError as error:
