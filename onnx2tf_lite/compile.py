@@ -24,7 +24,7 @@ from .ir.editor import rewrite
 from .ir.graph import Graph, copy_graph
 from .ir.verify import verify
 from .layout.stage import LayoutReport, assign
-from .legalize import dilation, dtypes, dynamic, stored
+from .legalize import dilation, dtypes, dynamic, stored, sums
 from .op_handlers.lower import lower
 from .quantization import RECIPES, Recipe
 
@@ -149,6 +149,10 @@ def _splits(graph: Graph, settings: Settings) -> Graph:
     return graph
 
 
+def _sums(graph: Graph, settings: Settings) -> Graph:
+    return sums.split(graph)
+
+
 def _shapes(infers: bool) -> Callable[[Graph, Settings], Graph]:
     return lambda graph, settings: dynamic.materialise(graph, infers)
 
@@ -168,7 +172,7 @@ STAGES: tuple[Stage, ...] = (
 )
 
 #: The last stages of every branch.
-_LAST: tuple[Stage, ...] = (("splits", _splits), ("shapes", _shapes(infers=True)), ("merge", _merge))
+_LAST: tuple[Stage, ...] = (("sums", _sums), ("splits", _splits), ("shapes", _shapes(infers=True)), ("merge", _merge))
 #: From there to what emitters write: with TensorFlow's float kernels alone, with integer ones where the model is
 #: quantised, or with those that a recipe makes of a float model.
 BRANCHES: dict[str, tuple[Stage, ...]] = {

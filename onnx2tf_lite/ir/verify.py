@@ -30,6 +30,7 @@ STAGES = (
     "int8",
     "kernels",
     "windows",
+    "sums",
     "splits",
     "shapes",
     "merge",

@@ -34,6 +34,10 @@ class OverBudgetError(Exception):
     """What was asked for takes more memory or time than the check may."""
 
 
+class TooLongError(OverBudgetError):
+    """A single run takes more time than one may."""
+
+
 @dataclass
 class Bounds:
     """``memory`` in bytes above ``weights`` bytes; ``seconds`` from the ``start``, on the monotonic clock: a child has
@@ -89,7 +93,7 @@ class Bounds:
             if not error.late or due < most:
                 raise
             what = f"a run of {'the model' if self.plain is None else 'a file'} takes more than {most:g} s"
-            raise OverBudgetError(f"{what} of the {self.seconds:g} s of the check (--seconds)") from error
+            raise TooLongError(f"{what} of the {self.seconds:g} s of the check (--seconds)") from error
 
     def over(self, death: child.DiedError) -> OverBudgetError | None:
         """What the death of a process that might take all of it says of the budget."""

@@ -13,8 +13,8 @@ from typing import TypeVar, cast
 import numpy as np
 
 from .. import child
-from .bounds import OverBudgetError
-from .figures.judge import QUANTISED, Difference, compare, tolerance
+from .bounds import OverBudgetError, TooLongError
+from .figures.judge import QUANTISED, SLACK, Difference, compare, tolerance
 from .figures.measure import exact
 from .files import quantised
 from .files.integers import Integers
@@ -23,7 +23,8 @@ from .files.written import FileError, LayeredFile, WrittenFile
 from .layers.alone import Alone, Bench
 from .layers.bodies import branches
 from .layers.coverage import cover, end_to_end
-from .original.reference import STEPWISE, NoReferenceError, Reference
+from .layers.endless import endless
+from .original.reference import STEPWISE, UNIT, NoReferenceError, Reference
 from .reports.report import CARRIES, INTRODUCES, Coverage, FileReport, Row
 from .whole.pointers import pointers
 from .whole.run import Run, badness
@@ -53,8 +54,8 @@ class Verdict:
         self.run = Run(self.whole, self.target, self.limit)
         self.error = ""
         self.coverage: Coverage | None = None
-        self.noise, self.rounded_inside = 0.0, math.inf  # see FileReport
-        self.refused = False  # by a runtime
+        self.noise, self.rounding, self.rounded_inside = 0.0, 0.0, math.inf  # see FileReport
+        self.refused = self.late = False  # by a runtime, or it came to no end
         self.failed: dict[str, Alone] = {}  # layers that are refused by themselves, too
         self.inner: dict[str, tuple[Reference, Alone]] = {}  # see blame_alone
         self.seconds: dict[str, float] = {}
@@ -74,6 +75,8 @@ class Verdict:
             except (NoReferenceError, child.DiedError, OverBudgetError) as error:
                 if unchecked := self.right and not self.rows.keys() >= set(self.outputs):
                     self.error = f"could not be checked: {error}"
+                    if isinstance(error, TooLongError):
+                        self.find_loops()
                 else:
                     notes.append(f"no closer look: {error}")
         if not self.error and (missing := [n for n in self.outputs if n not in self.rows]):
@@ -87,7 +90,7 @@ class Verdict:
             source=self.limit.source, metric=self.limit.metric,
             matched=self.program.matched, size=self.target.size, operators=self.target.operators,
             transposes=self.target.transposes, seconds=self.seconds, notes=notes, integers=self.integers,
-            noise=self.noise, rounded_inside=self.rounded_inside, unchecked=unchecked,
+            noise=self.noise, rounding=self.rounding, rounded_inside=self.rounded_inside, unchecked=unchecked,
         )  # fmt: skip
         report.outputs = [self.rows[n] for n in self.outputs if n in self.rows]
         report.layers = [self.rows[n] for n in self.layers if n in self.rows] if layers else []
@@ -97,7 +100,7 @@ class Verdict:
         """True where every layer was compared."""
         self.compare(self.layers if layers else self.outputs)
         if self.error:
-            return (self.refused and self.look_inside()) or layers
+            return (self.find_loops() if self.late else self.refused and self.look_inside()) or layers
         alone = self.each_alone()
         wrong = bool(self.inner) or any(a.difference.what for a in alone.values())
         asked = layers
@@ -108,6 +111,7 @@ class Verdict:
             self.blame(alone)
             self.draw()
             self.explain()
+            self.add_up()
             self.blame_alone()
         return layers and (asked or wrong or not self.carried)
 
@@ -119,6 +123,16 @@ class Verdict:
             return False
         wrong = {n: a for n, a in self.each_alone().items() if a.difference.what}
         self.inner |= {n: (self.reference, a) for n, a in (wrong | self.failed).items()}
+        self.blame_alone()
+        return bool(self.inner)
+
+    def find_loops(self) -> bool:
+        """Find the loops that do not end, in a file that does not; True where there are any."""
+        if not isinstance(self.target, TFLiteFile) or not self.inside:
+            return False
+        with suppress(NoReferenceError, OverBudgetError):
+            for found in endless(self.bench(self.target)):
+                self.inner[found.layer.name] = self.reference, found
         self.blame_alone()
         return bool(self.inner)
 
@@ -213,6 +227,23 @@ class Verdict:
             for row in failing:
                 self.rows[row.tensor] = replace(row, difference=replace(row.difference, what="", asked=""), role="")
 
+    def add_up(self) -> None:
+        """A float model whose layers are all right by themselves: what they differ by is held to what it makes of as
+        much noise in each of them, where that is more than the limit."""
+        failing = [r for r in self.rows.values() if not r.ok]
+        reached = self.coverage is not None and self.coverage.layers == self.coverage.all_layers
+        asked = self.limit.source == "default" and not self.reference.steps
+        if not failing or not reached or not asked or self.target.kind == "quantised" or self.inner:
+            return
+        if any(r.role != CARRIES for r in failing):
+            return
+        own = {n: r.isolated or r.alone for n, r in self.rows.items()}
+        noise = {n: d.max_rel for n, d in own.items() if d is not None and UNIT < d.max_rel < 1}
+        self.rounding = max(noise.values(), default=UNIT)
+        moves = self.whole.stirred(noise, [r.tensor for r in failing])
+        for row in failing:
+            self.rows[row.tensor] = excused(row, moves[row.sample].get(row.tensor, 0.0))
+
     def filled(self) -> float:
         """How much of the range of 16-bit integers the tensors of the model take up, as a root mean square of the
         fullest one."""
@@ -304,7 +335,9 @@ class Verdict:
                     try:
                         self.take([runtime], chunk)
                     except child.DiedError as died:
-                        self.error = f"{died}{self.run.place_of_death(runtime)} ({runtime})"
+                        self.refused, self.late = True, died.late
+                        place = "" if died.late else self.run.place_of_death(runtime)
+                        self.error = f"{died}{place} ({runtime})"
 
     def take(self, runtimes: Sequence[str], names: Sequence[str]) -> None:
         """The rows of one child."""
@@ -371,6 +404,20 @@ class Verdict:
             with suppress(FileError, child.DiedError, OverBudgetError):
                 for row, drawn in self.call(partial(self.run.histograms, runtime, number, rows)):
                     self.rows[row.tensor] = replace(row, histogram=drawn)
+
+
+def excused(row: Row, move: float) -> Row:
+    """The row, within its limit where it differs by no more than :data:`SLACK` times what noise in every layer does to
+    it: the largest difference, of integers the share that differs."""
+    found, allowed = row.difference, SLACK * move
+    whole = exact(np.dtype(row.dtype))
+    if not (1 - found.within if whole else found.max_abs) <= allowed:
+        return row
+    slack = move / (found.max_abs / found.max_rel) if found.max_rel else move
+    within = replace(
+        found, what="", asked="", slack=slack, limit=allowed, used=found.max_abs / allowed if allowed else 0
+    )
+    return replace(row, difference=within, role="")
 
 
 def judged(row: Row, isolated: Difference | None) -> Row:

@@ -32,6 +32,8 @@ from onnx2tf_lite.emitters import EMITTERS, TENSORFLOW
 from onnx2tf_lite.validation.figures.judge import Tolerance, compare, tolerance
 from onnx2tf_lite.validation.files.tflite_file import TFLiteFile
 from onnx2tf_lite.validation.files.written import FileError
+from onnx2tf_lite.validation.layers.alone import Bench
+from onnx2tf_lite.validation.layers.bodies import branches
 from onnx2tf_lite.validation.layers.isolate import Layer, Layers, Runs
 from onnx2tf_lite.validation.original.reference import Reference
 from onnx2tf_lite.validation.whole.run import Run
@@ -94,26 +96,41 @@ class Model:
         """The ONNX tensors that the operator is the, or a, last step to, by the map of the file as it was written."""
         return {n for n, layer in self.all_layers.items() if op in layer.segment.operators}
 
-    def owner(self, subgraph: int, op: int) -> int:
-        """The operator of the main program in whose bodies, at any depth, an operator is."""
-        if subgraph == 0:
-            return op
+    def above(self, subgraph: int, op: int) -> Iterator[tuple[int, int]]:
+        """An operator, those in whose bodies it is, and last that of the main program: each with its subgraph."""
+        yield subgraph, op
         edit = Editor(self.file)
         for number, graph in enumerate(edit.model.subgraphs):
             for index, table in enumerate(graph.operators):
                 bodies = [v for k, v in vars(table.builtinOptions or object).items() if k.endswith("SubgraphIndex")]
-                if subgraph in bodies:
-                    return self.owner(number, index)
-        raise LookupError(f"nothing refers to subgraph {subgraph}")
+                if subgraph and subgraph in bodies:
+                    yield from self.above(number, index)
+                    return
+
+    def inside(self, subgraph: int, op: int) -> set[str]:
+        """As :meth:`layers_of`, in a branch that is a model of its own."""
+        if subgraph not in self.branches:
+            return set()
+        layers = self.branches[subgraph].layers
+        return {n for n in layers.counterpart.values() if (x := layers.layer(n)) and op in x.segment.operators}
+
+    @cached_property
+    def run(self) -> Run:
+        """On the model's own inputs."""
+        samples = Samples(self.reference, CheckOptions(data=self.feeds))
+        samples.draw([self.target])
+        return Run(samples, self.target, self.limit)
+
+    @cached_property
+    def branches(self) -> dict[int, Bench]:
+        """By the number of their subgraph."""
+        return dict(branches(self.run, self.target))
 
     @cached_property
     def values(self) -> dict[str, np.ndarray]:
         """What the tensors of the file are on the model's own inputs."""
-        samples = Samples(self.reference, CheckOptions(data=self.feeds))
-        samples.draw([self.target])
-        run = Run(samples, self.target, self.limit)
         names = list(self.target.program.names.values())
-        feeds = run.feeds(samples.samples[0])
+        feeds = self.run.feeds(self.run.whole.samples[0])
         found = self.target.open("builtin kernels", names).run(feeds)
         return {n: found[n] for n in found} | feeds
 
@@ -219,9 +236,10 @@ def singles(model: Model, each: int, seed: int, folder: Path) -> Iterator[tuple[
         if place is None:
             continue
         path = edit.save(folder / f"planted_{number}.tflite")
-        layers = model.layers_of(model.owner(*place))
+        places = list(model.above(*place))
+        layers, inside = model.layers_of(places[-1][1]), set[str]().union(*(model.inside(*p) for p in places))
         where = f"{kind} of operator {place[1]} in subgraph {place[0]}"
-        yield where, outcome(model, kind, path, layers) if model.effect(path, layers) else None
+        yield where, outcome(model, kind, path, layers | inside) if model.effect(path, layers) else None
 
 
 def open_states(folder: Path, model: golden.Model) -> golden.Model:

@@ -172,4 +172,4 @@ class Histogram:
 
 def narrow(array: Array) -> Array:
     """As the files have it: floats are of 32 bits there."""
-    return array.astype(np.float32) if array.dtype in (np.float16, np.float64) else array
+    return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16", "float64") else array

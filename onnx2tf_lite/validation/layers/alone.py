@@ -117,7 +117,8 @@ class Bench:
     def look(self) -> None:
         """What the operands were end to end."""
         whole = self.run.whole
-        self.seen = {n: Seen.of(a) for n, a in whole.samples[0].feeds.items()}
+        given = whole.samples[0].feeds
+        self.seen = {n: Seen.of(narrow(a) if a.dtype.kind == "V" else a) for n, a in given.items()}  # bfloat16
         wanted = [n for n in self.layers.names if n not in self.seen]
         for chunk in whole.chunks(wanted, [self.target], whole.samples[0].symbols, len(whole.samples)):
             whole.read(chunk)
@@ -228,10 +229,9 @@ class Bench:
             half = len(layers) // 2
             if isinstance(error, OverBudgetError) and not half:
                 self.layers.refused[layers[0].name] = str(error)
-            if isinstance(error, FileError) and not half:
-                self.failed[layers[0].name] = Alone(
-                    layers[0], Difference(np.inf, np.inf, what=str(error)), "", made=False
-                )
+            if isinstance(error, FileError | child.DiedError) and not half:
+                what = str(error) if isinstance(error, FileError) else f"cannot be run: it {error}"
+                self.failed[layers[0].name] = Alone(layers[0], Difference(np.inf, np.inf, what=what), "", made=False)
             for some in (layers[:half], layers[half:]) if half else ():
                 self.take(some, work, keep)
             return

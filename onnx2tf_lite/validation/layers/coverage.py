@@ -14,6 +14,8 @@ from .alone import Alone, Bench
 #: Operators whose first operand is a table that the second one points into.
 LOOKUPS = {"GATHER", "EMBEDDING_LOOKUP", "GatherV2"}
 NOT_RUN = "its operators could not be run on their own"
+DRAWS = "it draws random numbers"
+EMPTY_RESULT = "its result has no elements"
 NOT_LED = "no operands led there"
 EMPTY: Mapping[int, Coverage] = {}
 
@@ -26,8 +28,13 @@ def cover(bench: Bench, found: Mapping[str, Alone], bodies: Mapping[int, Coverag
     layers, file = bench.layers, bench.target.file
     made = bench.reference.nodes  # an input that is also an output is no layer
     wanted = [n for i, n in layers.counterpart.items() if i in file.producers and n in made]
+    why = {**dict.fromkeys(bench.reference.random, DRAWS), **layers.refused}
+    why |= {n: EMPTY_RESULT for n in found if n in bench.seen and not bench.seen[n].size}
+    found = {n: alone for n, alone in found.items() if why.get(n) != EMPTY_RESULT}
     result = Coverage(sum(n in found for n in wanted), len(wanted))
-    result.gaps += [Gap(f"layer {n}", layers.refused.get(n, NOT_RUN)) for n in wanted if n not in found]
+    result.gaps += [Gap(f"layer {n}", why.get(n, NOT_RUN)) for n in wanted if n not in found]
+    depending = bench.reference.random.intersection(bench.reference.outputs) & found.keys()
+    result.gaps += [Gap(f"output {n} from end to end", "it depends on random numbers") for n in sorted(depending)]
     shares = _shares(file, found)
     for tensor in _weights(file):
         size = int(np.prod([abs(d) for d in tensor.shape], dtype=np.int64))

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...ir.kinds import KINDS
 from ..figures import phrase
+from ..figures.judge import TOLERANCES
 from ..figures.measure import Array
 from ..files.flatfile import FlatFile
 from ..files.parted import Segment
@@ -88,6 +89,12 @@ def allowed(moves: Iterable[Array], steps: Array, floor: float) -> Array:
     own = np.sqrt(np.mean([np.square(m) for m in moves], axis=0))
     alike = steps * np.sqrt(np.mean(np.square(own / steps)))
     return np.asarray(SIGMAS * ROUNDING * np.maximum(own, alike) + floor)
+
+
+def floor(expected: Array) -> float:
+    """What float32 arithmetic is good to, in a tensor."""
+    exact = TOLERANCES["float32"]
+    return exact.rtol * float(np.abs(expected).max(initial=0)) + exact.atol
 
 
 def beyond(error: Array, limit: Array) -> str:

@@ -26,9 +26,7 @@ LOOKUPS = {"Gather": 1}
 T = onnx.TensorProto
 NARROW = {T.UINT8, T.INT8, T.UINT16, T.INT16, T.UINT32, T.UINT64}
 MOVES = {"Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
-#: Results that differ from run to run.
 DISCRETE = {"NonMaxSuppression"}  # a rounding of made boxes decides what is kept, and all that follows
-RANDOM = {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class Parts:
             queue += fresh
         order = tuple(sorted(nodes))
         operators = frozenset(op for i in order for op in _operators(self.nodes[i]))
-        if operators & (RANDOM | DISCRETE):
+        if operators & DISCRETE:
             return None
         free = operators <= TAKES_ANY and not any(self.nodes[i].domain or _counts(self.nodes[i]) for i in order)
         beginnings = tuple(reads), self._measured(measured, reads, order)
@@ -145,6 +143,10 @@ class Parts:
             if node.op_type == "Loop" and node.input[0] in origin:
                 found.add(origin[node.input[0]])
         return frozenset(found)
+
+    def results(self, part: ModelPart) -> Iterator[str]:
+        """Of all its nodes."""
+        return (n for i in part.nodes for n in self.nodes[i].output if n)
 
     def bytes_of(self, part: ModelPart) -> int:
         """Of its weights."""

@@ -5,6 +5,7 @@ The functions that change a model change the message that they are given.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 
 import numpy as np
@@ -38,19 +39,28 @@ def _name(dtype: npt.DTypeLike) -> str:
 
 def widen(model: ModelProto) -> None:
     """float32 in the place of float16 and bfloat16: what the model means, without a rounding after each operator."""
+    _recast(model, HALF_FLOATS, TensorProto.FLOAT)
+
+
+def deepen(model: ModelProto) -> None:
+    """float64 in the place of float32: what the model means, without what long sums lose in 24 bits."""
+    _recast(model, {TensorProto.FLOAT}, TensorProto.DOUBLE)
+
+
+def _recast(model: ModelProto, kinds: Collection[int], to: int) -> None:
     for graph in graphs(model.graph):
         for info in [*graph.input, *graph.output, *graph.value_info]:
-            if info.type.tensor_type.elem_type in HALF_FLOATS:
-                info.type.tensor_type.elem_type = TensorProto.FLOAT
+            if info.type.tensor_type.elem_type in kinds:
+                info.type.tensor_type.elem_type = to
         held = [a.t for n in graph.node for a in n.attribute if a.HasField("t")]
         for tensor in [*graph.initializer, *held]:
-            if tensor.data_type in HALF_FLOATS:
-                wide = numpy_helper.to_array(tensor).astype(np.float32)
-                tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+            if tensor.data_type in kinds:
+                array = numpy_helper.to_array(tensor).astype(helper.tensor_dtype_to_np_dtype(to))
+                tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
         for node in graph.node:
             for said in node.attribute:
-                if said.name in TYPE_ATTRIBUTES and said.i in HALF_FLOATS:
-                    said.i = TensorProto.FLOAT
+                if said.name in TYPE_ATTRIBUTES and said.i in kinds:
+                    said.i = to
 
 
 # ----------------------------------------------------------------------------------------------- 8-bit integers

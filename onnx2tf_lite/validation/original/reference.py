@@ -25,7 +25,7 @@ from ...model.tensors import Store, is_external
 from ..bounds import Bounds, OverBudgetError
 from ..feeds.inputs import InputSpec, describe
 from ..feeds.operands import factors
-from . import precision, restate
+from . import noise, precision, randomness, restate
 from .known_errors import PoolWindow, corrected, masked_outputs, masks_wrongly, windows
 from .parts import Parts, inline_all, viewed
 from .stepwise import RefusedError, Stepwise
@@ -52,8 +52,9 @@ class NoReferenceError(Exception):
 
 UNQUANTISED = "unquantised"
 ROUNDED = "rounded"  # in 16-bit floats, if the model computes in these
+EXACT = "exact"  # in float64, where ONNX Runtime computes in that
 INSIDE = "rounded inside"  # of operators that round to integers inside, what ONNX Runtime makes
-OTHER_MEANINGS = ("", UNQUANTISED, ROUNDED, INSIDE)  # every other rounding is that of a kind of file
+OTHER_MEANINGS = ("", UNQUANTISED, EXACT, ROUNDED, INSIDE)  # every other rounding is that of a kind of file
 STEPWISE = "ONNX Runtime, node by node"
 REFUSED = "ONNX Runtime refuses the model"
 
@@ -67,7 +68,10 @@ class Reference:
     ``halves``: it computes in float16 or bfloat16 and is run in float32, as the files are; ``quantised``: it rounds to
     integers, ``integers``: it multiplies bytes; ``masked``: tensors that ONNX Runtime is known to write wrongly;
     ``windows`` of pools; ``restated``: what ONNX Runtime refuses is run in other words; ``inside``: it has operators
-    that round to integers inside, where the files do not; ``folder`` of what a ``source`` that is no file refers to.
+    that round to integers inside, where the files do not; ``drawn``: results of nodes that draw random numbers,
+    ``random``: those and what depends on them; ``noise``: all that nodes make is moved, at random, each element by a
+    unit in its last place, of the tensors that are named by as much of itself as that says; ``folder`` of what a
+    ``source`` that is no file refers to.
     ``size``: bytes of the constants; ``bounds``: what the check may take.
     """
 
@@ -87,6 +91,9 @@ class Reference:
     windows: Mapping[str, PoolWindow] = field(default_factory=dict)
     restated: bool = False
     inside: bool = False
+    drawn: frozenset[str] = frozenset()
+    random: frozenset[str] = frozenset()
+    noise: Mapping[str, float] | None = None
     size: int = 0
     bounds: Bounds = field(default_factory=Bounds, compare=False)
     folder: Path | None = None
@@ -118,6 +125,8 @@ class Reference:
         if isinstance(source, Path):  # with those in bodies
             reference.size = max(reference.size, source.stat().st_size)
         reference.masked, reference.windows = masked_outputs(graph), windows(graph)
+        reference.drawn = randomness.drawn(graph)
+        reference.random = randomness.depending(graph, reference.drawn) if reference.drawn else reference.drawn
         reference.quantised = any(n.op in QUANTISING for n in graph.nodes)
         if reference.quantised:
             reference.steps = quantisation_steps(graph)
@@ -146,19 +155,29 @@ class Reference:
 
     def open(self, tensors: Sequence[str] | None = None, rounding: str = "") -> Session:
         """A session that returns the outputs, or else the named ``tensors``; with ``rounding`` of its weights to those
-        that a kind of file has, or :data:`UNQUANTISED`, or :data:`ROUNDED` or :data:`INSIDE` as ONNX Runtime does.
+        that a kind of file has, or :data:`UNQUANTISED`, or :data:`EXACT`, or :data:`ROUNDED` or :data:`INSIDE` as ONNX
+        Runtime does.
 
-        :raises NoReferenceError: where the quantisation of the model cannot be taken out.
+        :raises NoReferenceError: where the quantisation of the model cannot be taken out, or ONNX Runtime does not
+            compute it in float64.
         """
-        names = list(tensors or self.outputs)
+        names, widened = list(tensors or self.outputs), self._widened(rounding)
         while self.engine != STEPWISE:
             try:
                 engine, held = self._ort(names, rounding)
-                return Session(engine, names, self, self.halves and rounding != ROUNDED, held)
+                return Session(engine, names, self, widened, held)
             except ort_errors() as error:
                 _allocated(error)
+                if rounding == EXACT:
+                    raise NoReferenceError(_line(error)) from error
                 self.fall_back(_line(error))
-        return Session(Stepwise(self._model(names, rounding)), names, self, self.halves and rounding != ROUNDED)
+        return Session(Stepwise(self._model(names, rounding)), names, self, widened)
+
+    def _widened(self, rounding: str) -> dict[str, type]:
+        """The floats that others stand for in the model as it is run."""
+        if rounding == EXACT:
+            return dict.fromkeys(("float32", *precision.HALVES), np.float64)
+        return dict.fromkeys(precision.HALVES, np.float32) if self.halves and rounding != ROUNDED else {}
 
     def fall_back(self, why: str) -> bool:
         """Take the next way to run the model, after ONNX Runtime refused it for the reason ``why``: in other words,
@@ -200,7 +219,7 @@ class Reference:
     def _given(self, names: list[str], rounding: str) -> tuple[str | bytes, Mapping[str, np.ndarray]]:
         """What ONNX Runtime loads, and weights that are other ones than there; those that stay as they are it reads
         where they lie."""
-        worded = self.restated or self.halves or (self.integers and precision.saturates())
+        worded = self.noise is not None or self.restated or self.halves or (self.integers and precision.saturates())
         if rounding in OTHER_MEANINGS or worded:
             return self._meant(names, rounding), {}
         model = self._exposed(names, viewed, inlined=False)
@@ -208,7 +227,7 @@ class Reference:
         return _serialised(model), weights
 
     def _meant(self, names: list[str], rounding: str) -> str | bytes:
-        if rounding or self.halves or (self.integers and precision.saturates()):
+        if rounding or self.noise is not None or self.halves or (self.integers and precision.saturates()):
             return _serialised(self._model(names, rounding))
         if isinstance(self.source, Path) and names == self.outputs and not self.restated:
             return str(self.source)
@@ -230,8 +249,12 @@ class Reference:
             restate.restate(model, restate.INSIDE if rounding == INSIDE else frozenset())
         if rounding == UNQUANTISED and not unquantise(model):
             raise NoReferenceError("the model is quantised in a way that cannot be taken out")
+        if rounding == EXACT:
+            precision.deepen(model)
         if rounding not in OTHER_MEANINGS:
             round_weights(model, rounding)
+        if self.noise is not None:
+            noise.stir(model, self.noise, UNIT)
         return model
 
     def _more_outputs(self, model: onnx.ModelProto, names: list[str]) -> bytes:
@@ -268,15 +291,15 @@ class Session:
     engine: Any
     names: list[str]
     reference: Reference
-    wide: bool = False  # float32 stands for 16-bit floats
+    widened: Mapping[str, type] = field(default_factory=dict)  # dtype -> the wider one that stands for it
     held: Sequence[Any] = ()  # what the engine reads where it is
 
     def run(self, feeds: Arrays) -> dict[str, np.ndarray]:
-        """The named tensors, in ONNX order and of their ONNX dtypes (float32 for 16-bit floats where ``wide``).
+        """The named tensors, in ONNX order and of their ONNX dtypes (or what stands for these).
 
         :raises NoReferenceError: for inputs that do not suit the model.
         """
-        given = {n: _wide(a) for n, a in feeds.items()} if self.wide else dict(feeds)
+        given = {n: a.astype(self.widened.get(a.dtype.name, a.dtype), copy=False) for n, a in feeds.items()}
         try:
             results = self.engine.run(self.names, given)
         except _errors() as error:
@@ -292,10 +315,6 @@ def _serialised(model: onnx.ModelProto) -> bytes:
         return bytes(model.SerializeToString())
     except EncodeError as error:
         raise OverBudgetError("more than 2 GB of weights cannot be given to ONNX Runtime in one piece") from error
-
-
-def _wide(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32) if array.dtype.name in precision.HALVES else array
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -155,6 +155,8 @@ class FileReport:
     ``coverage``    what of the file was run on its own; None where that is not possible; ``required`` percent
     ``noise``       of a quantised model: the largest difference that was held to twice its own quantisation noise and
                     not to steps, as a share of that; 0 where none had to be
+    ``rounding``    how far a layer by itself differs at most, of its maximum, where outputs are held to what the model
+                    makes of as much noise in every layer; else 0
     ``rounded_inside``  the least SQNR of an output, in dB, beside what ONNX Runtime makes of a model whose operators
                     round to integers inside, where the file has floats; infinite for others
     ``error``       why it did not run; ``notes`` what else is to be known (unmatched tensors, assumed permutations)
@@ -171,6 +173,7 @@ class FileReport:
     coverage: Coverage | None = None
     required: float = 0.0
     noise: float = 0.0
+    rounding: float = 0.0
     rounded_inside: float = math.inf
     error: str = ""
     unchecked: bool = False
@@ -311,7 +314,7 @@ class FileReport:
         moved = max((r.difference.slack for r in rows), default=0.0)
         if not moved:
             return text
-        unit = 2.0**-11 if self.kind == "float16" else 2.0**-22
+        unit = self.rounding or (2.0**-11 if self.kind == "float16" else 2.0**-22)
         amplified = f"ill-conditioned here: the model amplifies rounding by {moved / unit:,.0f}"
         return f"{text}, or {SLACK} x what rounding does to the original model, {moved:.0e} of max|ref|; {amplified}"
 

@@ -29,6 +29,7 @@ MOST = 4  # samples that are drawn to show the cases of a model, where nobody sa
 TRIES = 12  # candidates for every sample after the first
 ANEW, SHARE = 5, 2.0**-4  # sets of inputs for the noise of a quantised model, and by how much they are moved
 SHARED = 16  # of the budget may several files share one part
+STIRS = 4  # runs with noise in every layer
 DRAWN = 2  # times that an input is larger while it is drawn: in 64 bits
 #: Samples with NaN, and with empty tensors (sizes at which the model makes nothing), that are put aside before one of
 #: them is taken, the former rather.
@@ -198,6 +199,23 @@ class Samples:
 
         for sample, slack in zip(self.samples, self.reference.bounds.call(compute), strict=True):
             sample.slack.setdefault(kind, {}).update(slack)
+
+    def stirred(self, noise: Mapping[str, float], names: Sequence[str]) -> list[dict[str, float]]:
+        """How far the reference moves, on every sample, with such :attr:`Reference.noise`; nothing where it does not
+        run like that."""
+        self.read(names)
+        noisy = replace(self.reference, noise=noise)
+
+        def compute() -> list[dict[str, float]]:
+            session = noisy.open(names)
+            runs = [[session.run(s.feeds) for _ in range(STIRS)] for s in self.samples]
+            pairs = zip(runs, self.samples, strict=True)
+            return [{n: max(change(run[n], s.expected[n]) for run in some) for n in names} for some, s in pairs]
+
+        try:
+            return list(self.reference.bounds.call(compute))
+        except NoReferenceError:
+            return [{} for _ in self.samples]
 
     def read_noise(self, names: Sequence[str]) -> None:
         """The quantisation noise of a quantised model itself, where its quantisation can be taken out; of integers in

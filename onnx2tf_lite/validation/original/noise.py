@@ -1,0 +1,54 @@
+"""A model in which every node rounds anew: how far its results go shows what it makes of rounding errors.
+
+Inputs and weights that are moved say less.  Where a model takes two numbers from each other that are equal, they move
+alike, and what each of them was rounded by, on its own way, is all that is left: the distance of a point from itself is
+the root of a rounding error.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+
+from onnx import ModelProto, NodeProto, TensorProto, helper
+
+from ...errors import ToolError
+from ...model.inference import infer_shapes
+
+SIZES = {
+    "Resize": 1,
+    "Upsample": 1,
+    "Range": 0,
+    "ConstantOfShape": 0,
+}  # operator -> where operands that say sizes begin
+WITHOUT = {"Constant", "ConstantOfShape", "Identity", "QuantizeLinear"}  # what rounds nothing, or says how it does
+
+
+def stir(model: ModelProto, most: Mapping[str, float], other: float) -> None:
+    """Change the message: each element of the float32 tensors that the nodes of the graph make is multiplied by another
+    number, in every run by others; it differs from 1 by what ``most`` says of the tensor, or by what is said of all
+    ``other`` ones."""
+    try:
+        infos = infer_shapes(model, data=False).graph
+    except ToolError:  # the model contradicts itself, and nothing is known of its types
+        return
+    every = [*infos.value_info, *infos.output]
+    floats = {i.name for i in every if i.type.tensor_type.elem_type == TensorProto.FLOAT}
+    sizes = {n for node in model.graph.node if node.op_type in SIZES for n in node.input[SIZES[node.op_type] :]}
+    wanted = {n: most.get(n, other) for n in floats - sizes}
+    stirred = [m for node in model.graph.node for m in _stirred(node, wanted)]
+    del model.graph.node[:]
+    model.graph.node.extend(stirred)
+
+
+def _stirred(node: NodeProto, most: Mapping[str, float]) -> Iterator[NodeProto]:
+    names = [n for n in node.output if n in most and node.op_type not in WITHOUT]
+    still, factors = ({n: f"{n}/{word}" for n in names} for word in ("still", "factors"))
+    node.output[:] = [still.get(n, n) for n in node.output]
+    yield node
+    for n in names:
+        seed, ends = float(zlib.crc32(n.encode()) % 1000), (1 - most[n], 1 + most[n])
+        yield helper.make_node(
+            "RandomUniformLike", [still[n]], [factors[n]], None, seed=seed, low=ends[0], high=ends[1]
+        )
+        yield helper.make_node("Mul", [still[n], factors[n]], [n])
