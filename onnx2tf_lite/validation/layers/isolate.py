@@ -150,14 +150,17 @@ class Runs:
         self.content: object = None
         self.runners: dict[str, Loaded] = {}
 
-    def results(self, operands: Sequence[Array], runtime: str) -> tuple[list[Array], list[tuple[int, bool]]]:
+    def results(
+        self, operands: Sequence[Array], runtime: str, last: bool = False
+    ) -> tuple[list[Array], list[tuple[int, bool]]]:
         """What the layers make of ``operands``, those of all of them one after the other, as the file has them; and
-        which way each IF operator went."""
+        which way each IF operator went.  ``last``: the runtime lets go of them, of which another holds a copy."""
         if self.content is None:
             self.content = self.extract(self.segments, [a.shape for a in operands])
         if runtime not in self.runners:
             self.runners[runtime] = self.target.part(runtime, self.content)
-        found = self.runners[runtime].run({str(k): a for k, a in enumerate(operands)})
+        runner = self.runners.pop(runtime) if last else self.runners[runtime]
+        found = runner.run({str(k): a for k, a in enumerate(operands)})
         count = len(self.segments)
         went = [(op, bool(found[str(count + k)])) for k, op in enumerate(self.conditions)]
         return [found[str(k)] for k in range(count)], went

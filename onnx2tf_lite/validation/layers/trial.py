@@ -272,7 +272,7 @@ class Trial:
         for number, right in zip(numbers, expected, strict=True):
             operands = self.operands(found, number)
             for runtime in runtimes:
-                results, went = runs.results(operands, runtime)
+                results, went = runs.results(operands, runtime, last=number == numbers[-1])
                 for op, flag in went:
                     found.branches.setdefault(op, set()).add(flag)
                 for layer, got in zip(layers, results, strict=True):
