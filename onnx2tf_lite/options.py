@@ -163,7 +163,7 @@ class Options:
         return [*(usual if self.outputs is None else self.outputs), *self.added]
 
 
-def _is_usual(f: Field[Any], value: object) -> bool:
+def _is_usual(f: Field[object], value: object) -> bool:
     usual = f.default_factory() if callable(f.default_factory) else f.default
     return value is usual or (type(value) is type(usual) and bool(value == usual))
 

@@ -8,7 +8,7 @@ sizes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -280,25 +280,3 @@ LAST_AXIS = AnyOrder(last=1)
 def permute(sequence: Sequence[_Item], order: Order) -> tuple[_Item, ...]:
     """``sequence`` with one entry per axis, in physical order."""
     return tuple(sequence[a] for a in order)
-
-
-__all__ = [
-    "AS_WRITTEN",
-    "CHANNELS_LAST",
-    "ELEMENTWISE",
-    "LAST_AXIS",
-    "AnyOrder",
-    "Elementwise",
-    "FullyConnected",
-    "Gather",
-    "Layout",
-    "Mapping",
-    "MatMul",
-    "Order",
-    "Orders",
-    "Renamed",
-    "every_port",
-    "natural",
-    "permute",
-    "tensor",
-]

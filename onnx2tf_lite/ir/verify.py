@@ -17,37 +17,19 @@ from .dims import Dim, Expr
 from .graph import Graph, Op, Value, short
 from .kinds import KINDS, Kind
 
-#: In program order.
-STAGES = (
-    "lower",
-    "stored",
-    "legalize",
-    "layout",
-    "fuse",
-    "forms",
-    "dilation",
-    "quantize",
-    "int8",
-    "kernels",
-    "windows",
-    "sums",
-    "splits",
-    "shapes",
-    "merge",
-)
-KERNELS, LAST = STAGES.index("legalize"), STAGES.index("shapes")  # from where on dtypes fit; where nothing is symbolic
+UNTYPED = ("lower", "stored")  # stages behind which kernels need not have the dtypes yet
+MEASURED = ("shapes", "merge")  # those behind which no symbolic extent is left
 MAX_FAULTS = 20
 Fault = tuple[Op | Graph, str]  # where, what
 _TYPES: dict[str, frozenset[str]] = {}
 
 
-def verify(graph: Graph, stage: str = STAGES[-1]) -> None:
-    """Check ``graph`` and its bodies after ``stage``; one that is not in STAGES comes behind them all.
+def verify(graph: Graph, stage: str = MEASURED[-1]) -> None:
+    """Check ``graph`` and its bodies after ``stage``, by default the last one.
 
     :raises ConversionError: with up to twenty faults.
     """
-    level = STAGES.index(stage) if stage in STAGES else len(STAGES) - 1
-    faults = [fault for part in (graph, *graph.subgraphs()) for fault in _faults(part, level)]
+    faults = [fault for part in (graph, *graph.subgraphs()) for fault in _faults(part, stage)]
     if faults:
         raise ConversionError(*(mistake(f"after {stage}: {_name(w)}", what) for w, what in faults[:MAX_FAULTS]))
 
@@ -58,7 +40,7 @@ def _name(where: Op | Graph) -> str:
     return f"{where.kind.name} for {where.origin}" if where.origin else str(where)
 
 
-def _faults(graph: Graph, level: int) -> Iterator[Fault]:
+def _faults(graph: Graph, stage: str) -> Iterator[Fault]:
     """Everything that is wrong."""
     known: set[Value] = set()
     names: set[str] = set()
@@ -77,14 +59,14 @@ def _faults(graph: Graph, level: int) -> Iterator[Fault]:
             if value.producer is not op:
                 yield op, f"{value} does not know that this operation computes it"
             yield from _declare(op, value, known, names)
-        for what in _op_faults(op, level):
+        for what in _op_faults(op, stage):
             yield op, what
     for value in graph.outputs:
         if value not in known:
             yield graph, f"the output {value} is not computed"
     if graph.name == "main" and len(graph.output_names) != len(graph.outputs):
         yield graph, f"{len(graph.outputs)} outputs have {len(graph.output_names)} names"
-    if level >= LAST:
+    if stage in MEASURED:
         yield from _leftovers(graph)
 
 
@@ -116,13 +98,13 @@ def _concrete(attribute: object) -> bool:
     return all(map(_concrete, attribute)) if isinstance(attribute, tuple) else not isinstance(attribute, Expr)
 
 
-def _op_faults(op: Op, level: int) -> Iterator[str]:
+def _op_faults(op: Op, stage: str) -> Iterator[str]:
     kind = op.kind
     try:
         yield from _inference(op)
         if kind.bodies:
             yield from kind.bodies(op)
-        if level >= KERNELS:
+        if stage not in UNTYPED:
             yield from _domain(op, kind)
             if kind.trap and (what := kind.trap(op)):
                 yield what
