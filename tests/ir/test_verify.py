@@ -8,12 +8,13 @@ import time
 import numpy as np
 import pytest
 
+from onnx2tf_lite import compile
 from onnx2tf_lite.errors import ConversionError
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir import dims
 from onnx2tf_lite.ir.graph import Graph, Op, Quant, Value, building, constant
 from onnx2tf_lite.ir.kind import KINDS
-from onnx2tf_lite.ir.verify import STAGES, verify
+from onnx2tf_lite.ir.verify import MEASURED, UNTYPED, verify
 
 F32, I64, I8 = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.int8)
 
@@ -46,9 +47,16 @@ def const(data, dtype=None) -> Value:
     return constant(np.asarray(data, dtype))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage", [*dict.fromkeys(name for rows in (compile.STAGES, *compile.BRANCHES.values()) for name, _ in rows)]
+)
 def test_a_correct_program_passes(stage):
     verify(correct(), stage)
+
+
+def test_what_is_said_of_stages_is_said_of_stages() -> None:
+    assert set(UNTYPED) < {name for name, _ in compile.STAGES}
+    assert all(MEASURED == tuple(name for name, _ in rows[-2:]) for rows in compile.BRANCHES.values())
 
 
 def _swap(graph: Graph) -> None:
