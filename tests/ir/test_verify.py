@@ -56,7 +56,7 @@ def test_a_correct_program_passes(stage):
 
 def test_what_is_said_of_stages_is_said_of_stages() -> None:
     assert set(UNTYPED) < {name for name, _ in compile.STAGES}
-    assert all(MEASURED == tuple(name for name, _ in rows[-2:]) for rows in compile.BRANCHES.values())
+    assert all(tuple(name for name, _ in rows[-2:]) == MEASURED for rows in compile.BRANCHES.values())
 
 
 def _swap(graph: Graph) -> None:
