@@ -246,7 +246,7 @@ class Match(Generic[T, N]):
         return found
 
     def op(self, name: str) -> N:
-        """The node whose result has that name."""
+        """The node whose result has that name; AttributeError where there is none."""
         node = self.view.producer(getattr(self, name))
         if node is None:
             raise AttributeError(f"'{name}' is no operator of the pattern")

@@ -57,6 +57,22 @@ def plant(tmp_path: Path, request: pytest.FixtureRequest):
     return make
 
 
+RAISING = """
+def f():
+    raise ValueError(1)
+def g():
+    try:
+        raise ValueError(1)
+    except ValueError:
+        pass
+class A:
+    def h(self):
+        if self:
+            raise KeyError(2)
+def i():
+    'ValueError always.'
+    raise ValueError(3)
+"""
 PLANTED = [
     ("lines", {"new.py": "x = 1\n\n\ny = 2\n"}, 4),
     ("code", {"new.py": '"""Text.\n\n"""\n\n# comment\nx = (\n    1,\n)\n\n\ndef f():\n    """Text."""\n'}, 4),
@@ -71,6 +87,7 @@ PLANTED = [
     ("handlers-p90", {"op_handlers/maths.py": LONGER}, 3),
     ("any", {"new.py": "from typing import Any\n\nx: Any = 1\ny: dict[str, Any] = {}\n"}, 2),
     ("docstrings", {"new.py": "def f(): pass\nclass A:\n    def g(self): pass\n    def _h(self): pass\n"}, 2),
+    ("raises", {"new.py": RAISING}, 2),
     ("documents", {"new.py": "# see layout.md and kernel-facts section 3, not notes.md\n"}, 2),
     ("tables", {"new.py": 'A = {"ADD": 1, "SUB": (2, "MUL")}\nB = "ADD SUB".split()\nC = ("ADD", "x")\n'}, 2),
     ("tables", {"new.py": 'A = "ADD|SUB"\nB = "ADD=add SUB=sub"\nC = "ADD|SUB(x)", "ADD less"\n'}, 2),

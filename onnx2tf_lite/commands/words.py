@@ -14,7 +14,7 @@ class WordError(argparse.ArgumentTypeError, ValueError):
 
 
 def size(text: str) -> int:
-    """Bytes: ``1048576``, ``1MB``, ``2GiB`` (powers of 1024, in either spelling)."""
+    """Bytes: ``1048576``, ``1MB``, ``2GiB`` (powers of 1024, in either spelling).  Raises WordError."""
     found = re.fullmatch(r"(\d+)\s*([KMG]?)i?B?", text, re.IGNORECASE)
     if not found:
         raise WordError(f"{text!r} is not a size such as 1048576 or 1MB")
@@ -22,14 +22,14 @@ def size(text: str) -> int:
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1."""
+    """A whole number of at least 1.  Raises WordError."""
     if not text.isdigit() or int(text) < 1:
         raise WordError(f"{text!r} is not a positive whole number")
     return int(text)
 
 
 def limit(text: str) -> float:
-    """A finite number of at least 0."""
+    """A finite number of at least 0.  Raises WordError."""
     try:
         value = float(text)
     except ValueError:
@@ -40,7 +40,7 @@ def limit(text: str) -> float:
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """``0.485,0.456,0.406``."""
+    """``0.485,0.456,0.406``.  Raises WordError."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
@@ -58,7 +58,10 @@ def dim(text: str) -> int | str:
 
 
 def shapes(words: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """``x:1,3,224,224`` by name, which may have colons of its own; ``s:`` is a scalar, -1 a dimension left free."""
+    """``x:1,3,224,224`` by name, which may have colons of its own; ``s:`` is a scalar, -1 leaves a dimension free.
+
+    Raises WordError, for two shapes of a name too.
+    """
     found: dict[str, tuple[int, ...]] = {}
     for word in words:
         name, _, text = word.rpartition(":")
@@ -72,7 +75,7 @@ def shapes(words: Iterable[str]) -> dict[str, tuple[int, ...]]:
 
 
 def fills(words: Iterable[str]) -> dict[str, float]:
-    """``x:0.5`` by name, which may have colons of its own; ``*:1`` for all others."""
+    """``x:0.5`` by name, which may have colons of its own; ``*:1`` for all others.  Raises WordError."""
     found: dict[str, float] = {}
     for word in words:
         name, _, text = word.rpartition(":")
@@ -86,7 +89,7 @@ def fills(words: Iterable[str]) -> dict[str, float]:
 
 
 def assignments(words: Iterable[str]) -> dict[str, int | str]:
-    """``N=1 H=height``: name -> number or name."""
+    """``N=1 H=height``: name -> number or name.  Raises WordError."""
     found: dict[str, int | str] = {}
     for word in words:
         name, equals, value = word.partition("=")

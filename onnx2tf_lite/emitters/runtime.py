@@ -32,7 +32,7 @@ def keras() -> ModuleType:
 
 
 def package(name: str, title: str, extra: str = "") -> ModuleType:
-    """A module that the extra of that name (or of its own) brings."""
+    """A module that the extra of that name (or of its own) brings; ConversionError where it is not installed."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:

@@ -44,7 +44,10 @@ def order_of(m: Match, shuffled: Value) -> np.ndarray | None:
 
 
 def taken(value: Value | None, order: np.ndarray, axis: int) -> Value | None:
-    """A constant with the entries of ``axis`` in another order, or some of them; None stays None."""
+    """A constant with the entries of ``axis`` in another order, or some of them; None stays None.
+
+    :raises NearMissError: it is computed, or stored as integers.
+    """
     if value is None:
         return None
     if value.data is None or value.quant is not None:
@@ -60,7 +63,7 @@ def own(m: Match, weights: Value | None) -> None:
 
 def picked(m: Match, linear: Op, order: np.ndarray) -> Value:
     """A linear operation with the output channels ``order`` alone, in that order.  That of a depthwise convolution is
-    the order of its operand, too."""
+    the order of its operand, too.  NearMissError where groups or other readers are against it."""
     x, weights, *rest = linear.inputs
     own(m, weights)
     if linear.attrs.get("groups"):

@@ -60,7 +60,7 @@ def finite(array: np.ndarray) -> Value:
 
 
 def scaled(m: Match, weights: Value | None, factor: np.ndarray, axis: int | None) -> Value:
-    """``weights * factor`` along ``axis``, without a float64 copy of them."""
+    """``weights * factor`` along ``axis``, without a float64 copy of them; NearMissError for others than constants."""
     if weights is None or weights.data is None or weights.dtype != np.float32:
         raise NearMissError("the weights are only known at run time")
     if weights.quant is not None:
@@ -79,7 +79,10 @@ def scaled(m: Match, weights: Value | None, factor: np.ndarray, axis: int | None
 
 
 def affine(m: Match, channels: object) -> tuple[np.ndarray | None, np.ndarray]:
-    """(factor, summand) such that the pattern computes factor * x + summand per channel; no factor means 1."""
+    """(factor, summand) such that the pattern computes factor * x + summand per channel; no factor means 1.
+
+    :raises NearMissError: the constant is not one number per channel.
+    """
     found = next(((name, m.bound[name]) for name in AFFINE if name in m.bound), None)
     if found is None:
         return -np.ones(1), np.zeros(1)  # NEG

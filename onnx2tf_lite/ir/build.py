@@ -52,7 +52,10 @@ def dims_value(shape: Sequence[Dim]) -> Value:
 
 
 def dims_of(x: Operand) -> Shape:
-    """The elements of a 1-D (or scalar) integer tensor as dims; new symbols stand for what only run time knows."""
+    """The elements of a 1-D (or scalar) integer tensor as dims; new symbols stand for what only run time knows.
+
+    :raises ValueError: nobody knows how many there are.
+    """
     x = lift(x)
     content = content_of(x)
     if content is None:

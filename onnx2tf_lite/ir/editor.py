@@ -43,7 +43,7 @@ class Editor:
     queued: set[Op] = field(default_factory=set)
 
     def run(self) -> None:
-        """Apply the rules and merge duplicates until nothing changes."""
+        """Apply the rules and merge duplicates until nothing changes; RuntimeError where rules undo each other."""
         graph = self.graph
         graph.sweep()
         most = CHANGES * (len(graph.ops) + FEW)

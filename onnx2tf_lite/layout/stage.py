@@ -47,6 +47,7 @@ def assign(graph: Graph, pins: Mapping[str, str] | None = None, rule: str = "aut
 
     :param pins: input or output name -> ``"onnx"`` or ``"channels_last"``.
     :param rule: for the other inputs and outputs: see :func:`edges.stored_orders`.
+    :raises ConversionError: a fault of the stage itself.
     """
     report = LayoutReport()
     for body in graph.subgraphs():  # a body's boundary is ONNX order on both sides

@@ -67,7 +67,7 @@ def find(model: ModelProto, kind: str, name: str, flag: str) -> tuple[Scope, str
 
 def match(model: ModelProto, kind: str, pattern: str, flag: str) -> list[tuple[Scope, str]]:
     """All names that a glob (``*``, ``?``, ``[..]``) matches, in any graph; the address is matched too.  A name without
-    such characters, or one that exists as it is written, is looked up as by :func:`find`."""
+    such characters, or one that exists as it is written, is looked up as by :func:`find`.  ToolError for no match."""
     places = known(model, kind)
     if not set("*?[") & set(pattern) or any(n == pattern for _, n in places):
         return [find(model, kind, pattern, flag)]

@@ -17,7 +17,7 @@ WORDS = {"float32": "FLOAT", "float64": "DOUBLE", "str": "STRING", "half": "FLOA
 
 
 def dtype(word: str) -> int:
-    """The TensorProto type that a word means: numpy's names and ONNX's own."""
+    """The TensorProto type that a word means: numpy's names and ONNX's own.  ToolError for other words."""
     name, own = WORDS.get(word.lower(), word.upper()), list(onnx.TensorProto.DataType.keys())[1:]  # after UNDEFINED
     if name not in own:
         known = [*WORDS, *(k.lower() for k in own)]

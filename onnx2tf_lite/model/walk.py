@@ -202,7 +202,8 @@ def consumers(graph: GraphLike) -> dict[str, list[NodeProto]]:
 def replace_uses(graph: GraphLike, mapping: dict[str, str], nodes: Iterable[NodeProto] | None = None) -> int:
     """Let the nodes (all, or the given ones) and their bodies read other tensors; the number of places changed.
 
-    Outputs of ``graph`` itself are not touched: their names are the model's interface.
+    Outputs of ``graph`` itself are not touched: their names are the model's interface.  ToolError where a body has
+    another tensor of a name that it would read.
     """
     count = 0
     for node in graph.node if nodes is None else nodes:

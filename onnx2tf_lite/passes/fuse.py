@@ -38,7 +38,7 @@ class Fuse(Pass):
         return f"Fuse what exporters write for {self.fusion.what}."
 
     def requires(self, graph: gs.Graph) -> None:
-        """Most of the fused operators are younger than the models they are found in."""
+        """ConversionError for an older opset: most of the fused operators are younger than models they are found in."""
         if graph.opset < TARGET:
             what = f"the graph is of opset {graph.opset}, the fused operators are those of {TARGET}"
             raise ConversionError(Problem(f"pass '{self.name}'", what, "run the pass upgrade first"))

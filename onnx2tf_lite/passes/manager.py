@@ -80,7 +80,7 @@ class Pass:
         raise NotImplementedError
 
     def ensures(self, graph: gs.Graph) -> None:
-        """What holds afterwards: every tensor that is read is produced, in order."""
+        """What holds afterwards: every tensor that is read is produced, in order; else ConversionError."""
         for g in graphs(graph):
             late = {id(t) for n in g.nodes for t in n.outputs}
             for node in g.nodes:

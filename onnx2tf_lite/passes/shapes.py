@@ -161,7 +161,8 @@ def infer(graph: gs.Graph, trust: bool = True) -> int:
 
     With `trust` the result of a foreign operator keeps the shape that the model declares.  Of other declared shapes
     only the rank is believed where inference cannot confirm them: exporters leave the extents of the example input
-    behind in dynamic models, and ONNX Runtime only warns about it.
+    behind in dynamic models, and ONNX Runtime only warns about it.  ConversionError for a model that contradicts
+    itself.
     """
     proto = to_proto(graph, big="as_inputs", infos=False)
     try:

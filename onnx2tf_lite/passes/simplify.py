@@ -37,7 +37,7 @@ class Simplify(Pass):
         self.own = PassManager([Fold(plain), Clean(plain), Shapes(plain)], steps=8, name="simplify")
 
     def call(self, graph: gs.Graph) -> PassResult:
-        """Run onnxsim where the options ask for it."""
+        """Run onnxsim where the options ask for it; ValueError where they ask for something else."""
         mode = self.options.simplify
         if mode not in ("auto", "always", "never"):
             raise ValueError(f"simplify={mode!r}: auto, always or never")

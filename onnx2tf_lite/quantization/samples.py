@@ -35,7 +35,7 @@ class InputSamples:
     std: ArrayLike = 1.0
 
     def open(self) -> np.ndarray:
-        """Not read yet, where it is a file."""
+        """Not read yet, where it is a file; ConversionError where it cannot be."""
         if isinstance(self.array, np.ndarray):
             return self.array
         try:

@@ -33,6 +33,7 @@ ENDS: dict[str, Row] = {
     "OUTPUT": ("output_onnx_file_path", "str", ""),
     "QUIET": ("non_verbose", "bool", False),
 }
+RAISES = "Raises ToolError for what cannot be done; files are as they were then."
 COMMON: list[Row] = [
     ("check", "bool", True),
     ("missing_ok", "bool", False),
@@ -68,6 +69,7 @@ def edit(order: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
             return made
 
         tool.__signature__ = signature  # type: ignore[attr-defined]
+        tool.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n{RAISES}"
         return tool
 
     return decorate

@@ -253,7 +253,7 @@ def _model(name: str, held: dict[str, onnx.ModelProto]) -> onnx.ModelProto:
 
 
 def run_or_schema(schema_only: bool = False, recipe: str = "", **values: Any) -> None:
-    """What the command line calls."""
+    """What the command line calls; ToolError where something is left out."""
     if schema_only:
         print(json.dumps(schema(), indent=2))
     elif not recipe:

@@ -58,7 +58,7 @@ def _short(text: str) -> str:
 
 
 def convert(constant_string: str, dtype: str = "", mode: str = "", *, shape: Sequence[int] | None = None) -> str:
-    """What the command prints."""
+    """What the command prints; ToolError for what has no such form."""
     text = sys.stdin.read().strip() if constant_string == "-" else constant_string
     if not mode:
         if dtype == "string":

@@ -96,7 +96,7 @@ def split(job: Edit, *, split_at: Sequence[str] = (), max_bytes: int = 0) -> lis
 
 
 def extract_or_split(split_at: Sequence[str] = (), max_bytes: int = 0, **values: Any) -> object:
-    """What the command line calls."""
+    """What the command line calls; ToolError where it is not clear which."""
     cut = {k: values.pop(k, None) for k in ("input_op_names", "output_op_names")}
     if bool(split_at or max_bytes) == any(cut.values()) or (any(cut.values()) and not all(cut.values())):
         raise ToolError("say either -ion and -oon, or --split-at, or --max-bytes")

@@ -141,7 +141,7 @@ def _add_outputs(model: onnx.ModelProto, results: Iterable[str], declared: Value
 
 
 def listing(op: str = "") -> str:
-    """Every operator with the opsets in which it changed, or one with its inputs, outputs and attributes."""
+    """Every operator with the opsets in which it changed, or one with its ends and attributes; ToolError for none."""
     known = operators()
     if not op:
         return "\n".join(f"{name:32} {', '.join(map(str, since))}" for name, since in known.items())

@@ -65,7 +65,7 @@ def structure_check(
 
 
 def read(path: str, graph: onnx.ModelProto | None, shapes: Shapes) -> Survey:
-    """The numbers of a model in a file, or in memory."""
+    """The numbers of a model in a file, or in memory; ToolError for no model, or shapes of no input."""
     from ._survey import survey
 
     if graph is None and not path:

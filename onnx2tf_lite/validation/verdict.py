@@ -147,7 +147,7 @@ class Verdict:
         self.rounded_inside = min(real, default=math.inf)
 
     def each_alone(self) -> dict[str, Alone]:
-        """Every layer on its own, where the runtime allows that."""
+        """Every layer on its own, where the runtime allows that; OverBudgetError where one run takes too long."""
         start, plain = time.perf_counter(), self.reference.bounds.plain or 0.0
         try:
             if self.reference.engine == STEPWISE and plain > SLOW:
@@ -159,7 +159,7 @@ class Verdict:
         return found
 
     def in_tensorflow(self) -> tuple[dict[str, Alone], Coverage]:
-        """All of it in one process, since TensorFlow takes seconds to load."""
+        """All of it in one process, since TensorFlow takes seconds to load; FileError for a file of others."""
         if not self.inside:
             raise FileError("only files of this package say where their layers are in TensorFlow")
         target = cast("LayeredFile", self.target)

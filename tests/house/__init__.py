@@ -63,6 +63,7 @@ MEASURES = [
     Measure("any", "uses of Any", 250, texts.any_types),
     Measure("strict", "errors of mypy --strict", 0, texts.strict_errors),
     Measure("docstrings", "public functions without a docstring", 0, texts.undocumented),
+    Measure("raises", "... whose docstring says nothing of the errors it raises", 0, texts.unsaid),
     Measure("documents", "citations of absent documents", 0, texts.absent_documents),
     Measure("tables", "tables of operator names outside the definitions", 12, concepts.name_tables),
     Measure("entries", "... names in them", None, concepts.name_entries),

@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tests.house.source import Function, Places, Tree, is_handler
 
@@ -36,6 +36,38 @@ def undocumented(tree: Tree) -> Places:
         for function in _public(file.tree) if file.public else ():
             if ast.get_docstring(function) is None and not is_handler(file, function):
                 yield file.at(function, function.name)
+
+
+RAISED = ("rule", "edit", "naming")  # decorators that say what their functions raise
+SAID = re.compile(r"rais|error|refus", re.IGNORECASE)
+
+
+def unsaid(tree: Tree) -> Places:
+    """Public functions and methods that raise an error, and whose docstring says nothing of it."""
+    for file in tree.files:
+        for function in _public(file.tree) if file.public and not file.name.startswith("op_handlers/") else ():
+            named = {ast.unparse(d).partition("(")[0] for d in function.decorator_list}
+            if (
+                _raises(function.body)
+                and named.isdisjoint(RAISED)
+                and not SAID.search(ast.get_docstring(function) or "")
+            ):
+                yield file.at(function, function.name)
+
+
+def _raises(body: Sequence[ast.stmt]) -> bool:
+    """Is an error raised that nobody in the function catches?"""
+    for node in body:
+        if isinstance(node, ast.Raise) and node.exc is not None and "NotImplementedError" not in ast.unparse(node):
+            return True
+        parts = [getattr(node, name, []) for name in ("body", "orelse", "finalbody")]
+        if isinstance(node, ast.Try):
+            parts = [*parts[1:], *(h.body for h in node.handlers), *(() if node.handlers else parts[:1])]
+        if isinstance(node, ast.Match):
+            parts = [case.body for case in node.cases]
+        if not isinstance(node, (Function, ast.ClassDef)) and any(map(_raises, parts)):
+            return True
+    return False
 
 
 def _public(parent: ast.Module | ast.ClassDef) -> Iterator[Function]:

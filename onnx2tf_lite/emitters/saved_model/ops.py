@@ -25,7 +25,7 @@ TELLS = 2  # axes that a broadcast can always let grow at once
 
 
 def emit(f: Function, op: Op) -> list[Ref]:
-    """The nodes of one operation; its results."""
+    """The nodes of one operation; its results.  Raises ConversionError where TensorFlow has no form of it."""
     _refuse_integer_kernels(op)
     counterpart = COUNTERPARTS.get(op.kind.name)
     if counterpart is not None:

@@ -44,7 +44,7 @@ def same(inputs: Sequence[Value], attrs: Attrs) -> Result:
 
 
 def joined(inputs: Sequence[Value], attrs: Attrs) -> Result:
-    """Broadcast shape; all operands have one dtype."""
+    """Broadcast shape; ValueError for operands of several dtypes."""
     if any(v.dtype != inputs[0].dtype for v in inputs):
         raise ValueError(f"operands of different dtypes: {', '.join(str(v) for v in inputs)}")
     return broadcast(*(v.shape for v in inputs)), inputs[0].dtype

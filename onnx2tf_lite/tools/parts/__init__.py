@@ -111,7 +111,7 @@ PARTS: dict[str, Part] = {part.code: part for part in _ROWS}
 
 
 def make(code: str, **options: Any) -> ModelProto:
-    """A part by its number; see :meth:`Part.make`."""
+    """A part by its number; see :meth:`Part.make`.  ToolError for a number that none has."""
     if code not in PARTS:
         raise unknown("code", "part", code, PARTS)
     return PARTS[code].make(**options)

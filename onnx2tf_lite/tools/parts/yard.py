@@ -34,7 +34,7 @@ def normalization(
 ) -> ModelProto:
     """ImageNet's normalisation: of RGB images in Z001, of BGR images in Z002.
 
-    Pixels f32[B,C,H,W] in 0..scale -> (pixels / scale - mean) / std, one mean and one std per channel.
+    Pixels f32[B,C,H,W] in 0..scale -> (pixels / scale - mean) / std, one of each per channel.  ValueError for others.
     """
     if len(mean) != len(std):
         raise ValueError(f"{len(mean)} means and {len(std)} standard deviations: one of each per channel")
@@ -95,7 +95,7 @@ def gather_nd(*, data: Sequence[int] = (1, 48, 64, 2), indices: Sequence[int] = 
     """GatherND made of Gather, for Barracuda.
 
     data f32[*data], indices i64[..., K] -> f32[..., *data[K:]].  The K coordinates become one row number of the
-    data as [rows, rest], by its row-major strides.
+    data as [rows, rest], by its row-major strides.  ValueError for coordinates of no axis.
     """
     depth, last = indices[-1], len(indices) - 1
     if not 0 < depth <= len(data):
@@ -116,7 +116,7 @@ def split(
 ) -> ModelProto:
     """Split made of Slices, for Barracuda.
 
-    f32[*shape] -> one output per part, cut along ``axis``.
+    f32[*shape] -> one output per part, cut along ``axis``.  ValueError for parts that are not all of it.
     """
     if not -len(shape) <= axis < len(shape):
         raise ValueError(f"axis {axis} of shape {list(shape)}")
@@ -192,7 +192,7 @@ def multi_class_nms(
 
     boxes f32[B,S,4], scores f32[B,C,S] -> selected_indices i64[N,3]: image, class, box.  ``max_boxes`` of each
     class at most.  With ``fixed`` the result has B*C*max_boxes rows, unused ones -1, and a second output
-    selected_count i64[1] says how many are used.
+    selected_count i64[1] says how many are used.  ValueError for limits that are none.
     """
     constants = _limits(iou, max_boxes, box_format, score)
     dims: dict[str, Dim] = {"batch": batch, "boxes": boxes, "classes": classes, "center": FORMATS[box_format]}

@@ -152,7 +152,7 @@ class InputSpec:
 
 
 def describe(graph: gs.Graph) -> list[InputSpec]:
-    """The inputs of a loaded model."""
+    """The inputs of a loaded model; ConversionError for one that is no tensor."""
     specs, known = [], facts(graph)
     for tensor in graph.inputs:
         dtype = np.dtype(tensor.dtype) if tensor.dtype is not None and not isinstance(tensor.dtype, int) else None
@@ -192,7 +192,7 @@ def bind(pairs: Iterable[tuple[Iterable[object], Iterable[int]]], known: Mapping
 
 
 def read(path: str | os.PathLike[str]) -> Arrays:
-    """Arrays of an .npz by name, or of an .npy under the name ''."""
+    """Arrays of an .npz by name, or of an .npy under the name ''; ConversionError for other files."""
     try:
         piped = Path(path).is_fifo()  # numpy goes back in what it reads
         loaded = np.load(io.BytesIO(Path(path).read_bytes()) if piped else path, allow_pickle=False)
@@ -212,6 +212,8 @@ def from_user(
 
     An array is in ONNX order or in that of the file, which its shape says; where it says neither, the key does:
     ``name@onnx`` or ``name@stored``.  Rows that are a multiple of a fixed batch are several samples.
+
+    :raises ConversionError: arrays fit no input.
     """
     if not isinstance(data, Mapping):
         return [sample for part in data for sample in from_user(part, specs, places)]

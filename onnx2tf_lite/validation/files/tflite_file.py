@@ -206,7 +206,10 @@ class TFLiteRunner:
             raise FileError(f"cannot be loaded: {one_line(error)}") from error
 
     def run(self, feeds: Arrays) -> Mapping[str, Array]:
-        """The wanted tensors, each copied out of the interpreter when it is asked for, until the next run."""
+        """The wanted tensors, each copied out of the interpreter when it is asked for, until the next run.
+
+        :raises FileError: a kernel refuses.
+        """
         engine = self.engine
         try:
             for name, index in self.inputs.items():

@@ -115,7 +115,7 @@ class Layers:
         return as_told(place)
 
     def store(self, name: str, array: Array, symbols: Symbols) -> Array:
-        """An ONNX tensor as the file has it."""
+        """An ONNX tensor as the file has it; FileError where that is not known."""
         stored = self.target.program.names[name]
         place = self.place(name, array.shape)
         if is_order(place):

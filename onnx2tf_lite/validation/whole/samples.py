@@ -94,7 +94,7 @@ class Samples:
     shared: Shared = field(default_factory=Shared)
 
     def draw(self, targets: Sequence[WrittenFile]) -> None:
-        """The user's data, or inputs that the reference runs with."""
+        """The user's data, or inputs that the reference runs with; ConversionError for hints of no input."""
         o, specs = self.options, self.reference.inputs
         places = next((t.program.places for t in targets if all(s.name in t.program.places for s in specs)), None)
         places = places or {s.name: inputs.default_place(s) for s in specs}
