@@ -225,7 +225,7 @@ class _Conversion:
 
     def _made(self, work: Path) -> ConversionResult:
         """The files in ``work``, compared."""
-        log, found = self.log, None
+        log = self.log
         with log.progress():
             with _uncollected():
                 graph, tuned = self.build()
@@ -235,9 +235,7 @@ class _Conversion:
             del graph  # the runtimes read the files: the model's weights are not needed any more,
             if any(f.stat().st_size > LARGE_FILE for f in files.values()):
                 gc.collect()  # and graphs are cyclic
-            if self.beside is not None and self.check is not None:
-                with log.stage("check"), boundary("check"):
-                    found = self.beside.check(files, self.check, log.step)
+            found = self._checked(files)
             speed = quantization.speed.measure(files) if found and self.quantises else {}
             fits = self.fits(files)
         ends = [TensorInfo.of(n, program.places[n]) for n in inputs]
@@ -263,13 +261,30 @@ class _Conversion:
         }
         (work / f"{self.stem}_report.json").write_text(to_json(report) + "\n", encoding="utf-8")
         if found:
-            found.fits = fits
-            found.conversion = {name: part for name, part in report.items() if name != "check"}
-            if self.options.html is not None:
-                self.write_page(validation.page.render(found))
+            self._complete(found, report, fits)
         written = {row.name: row.path(self.folder, self.stem) for row in self.wanted} if self.folder else {}
         described = ends, results, program.places, found, report, log.warnings, self.float_program, fits
         return ConversionResult(written, *described)
+
+    def _checked(self, files: Mapping[str, Path]) -> validation.Report | None:
+        """What the check finds; None where none is asked for."""
+        if self.beside is None or self.check is None:
+            return None
+        with self.log.stage("check"), boundary("check"):
+            return self.beside.check(files, self.check, self.log.step)
+
+    def _complete(self, found: validation.Report, report: Mapping[str, object], fits: list[Fit]) -> None:
+        """The report of the check with that of the conversion, and its page where one is wanted: an older one stays
+        where that cannot be."""
+        found.fits = fits
+        found.conversion = {name: part for name, part in report.items() if name != "check"}
+        if self.options.html is None:
+            return
+        try:
+            with atomic(self.options.html) as page:
+                page.write(validation.page.render(found).encode())
+        except ToolError as error:
+            raise ConversionError(Problem("--html", error.what)) from error
 
     def build(self) -> tuple[Graph, list[passes.PassReport]]:
         """The laid-out, fused program, and what tuning did.  The check begins."""
@@ -378,14 +393,6 @@ class _Conversion:
         from .emitters.saved_model import signature_keys
 
         return signature_keys(names)
-
-    def write_page(self, text: str) -> None:
-        """The page of the check; an older one stays where that cannot be."""
-        try:
-            with atomic(self.options.html) as page:
-                page.write(text.encode())
-        except ToolError as error:
-            raise ConversionError(Problem("--html", error.what)) from error
 
     def tell_fit(self, fit: Fit) -> None:
         """What a device makes of a file."""

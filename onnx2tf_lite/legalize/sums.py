@@ -12,6 +12,7 @@ import numpy as np
 
 from ..ir import build, rewrite
 from ..ir.graph import Graph, Op, Value
+from ..ir.traits import TOTALS
 
 LONG = 1 << 17  # terms, of which the sum is good to 2e-5
 
@@ -27,8 +28,9 @@ def split(graph: Graph) -> Graph:
 
 
 def _long(op: Op) -> dict[int, int] | None:
-    """The extents of the axes of a long sum, but for those of 1."""
-    if op.kind.name not in ("MEAN", "SUM") or op.inputs[0] is None or op.inputs[0].dtype != np.float32:
+    """The extents of the axes of a long sum or mean, but for those of 1."""
+    total = op.kind.empty is not None and op.kind.special == TOTALS and "axes" in op.attrs
+    if not total or op.inputs[0] is None or op.inputs[0].dtype != np.float32:
         return None
     extents = {axis: op.inputs[0].shape[axis] for axis in op.attrs["axes"]}
     known = {axis: d for axis, d in extents.items() if isinstance(d, int)}
