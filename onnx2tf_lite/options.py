@@ -56,7 +56,8 @@ class Options:
     ``target``           the device (``targets.DEVICES``) that the files are made for, with a verdict on every operator
     ``asked``            a device of which only the verdict is wanted
     ``forms``            rewrites of ``targets.forms`` that are done besides
-    ``calibration``      samples for quantised kinds: arrays by input name, .npz, .npy or folder of images
+    ``calibration``      samples for quantised kinds: arrays by input name, sets of them, .npz, .npy, or a folder of
+                         such or of images
     ``calibration_parts``  the same, a row for each input: name, .npy, perhaps mean and deviation
     ``calibration_mean``, ``calibration_std``, ``calibration_bgr``  of the images in the folder
     ``random_calibration``  noise instead

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,15 @@ from ..errors import ConversionError, Problem
 from ..ir.graph import Graph
 from ..validation.feeds import images, inputs
 from ..validation.feeds.inputs import InputSpec
-from . import pictures
+from . import noise, pictures
 
 RANDOM = 32  # samples, where random ones are asked for
+ARRAYS = (".npy", ".npz")
 ARCHIVE, REMEDY = "is an .npz file", "give it with --calibration, or an .npy file"
 HELP = (
-    "give some: --calibration inputs.npz (arrays by input name), inputs.npy or a folder of images, or for each input "
-    "-cind NAME FILE.npy; 20 to 200 samples as in use. --random-calibration takes noise instead: for a first look only"
+    "give some: --calibration inputs.npz (arrays by input name), inputs.npy or a folder of such or of images, or for "
+    "each input -cind NAME FILE.npy; 20 to 200 samples as in use. --random-calibration takes noise instead: for a "
+    "first look only"
 )
 
 
@@ -54,23 +56,27 @@ class CalibrationData:
     """Where samples come from.
 
     ``parts``         by input name ('' for the one input)
+    ``sets``          several of those instead, arrays or the files that have them: samples of different sizes
     ``folder``        of images instead, of which ``(pixel / 255 - mean) / std`` is taken; ``bgr``: in that order
     ``random``        seeded noise instead, on request only
     ``made``          pictures instead, where a caller's way of asking means that: the ranges that the model says
+    ``shapes``        by input name what its open extents are, where samples do not say it; -1: open still
     """
 
     parts: Mapping[str, InputSamples] = field(default_factory=dict)
+    sets: Sequence[Path | Mapping[str, Any]] = ()
     folder: Path | None = None
     mean: ArrayLike = 0.0
     std: ArrayLike = 1.0
     bgr: bool = False
     random: bool = False
     made: pictures.Pixels | None = None
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, path: Any, rows: Sequence[Sequence[Any]], **settings: Any) -> CalibrationData:
-        """What the user gave: arrays by input name or a path of them, or rows of name, array and perhaps mean and
-        deviation; ``settings``: the other fields.
+        """What the user gave: arrays by input name, sets of them or a path of either, or rows of name, array and
+        perhaps mean and deviation; ``settings``: the other fields.
 
         :raises ConversionError: nothing can be read there.
         """
@@ -79,8 +85,11 @@ class CalibrationData:
             return cls(parts, **settings)
         if isinstance(path, Mapping):
             return cls({str(n): InputSamples(np.asarray(a)) for n, a in path.items()} | parts, **settings)
+        if isinstance(path, Sequence) and not isinstance(path, str):
+            return cls(parts, path, **settings)
         if Path(path).is_dir():
-            return cls(parts, Path(path), **settings)
+            sets = sorted(p for p in Path(path).iterdir() if p.suffix.lower() in ARRAYS)
+            return cls(parts, sets, **settings) if sets else cls(parts, folder=Path(path), **settings)
         if Path(path).suffix == ".npy":
             return cls({"": InputSamples(path)} | parts, **settings)
         return cls({n: InputSamples(a) for n, a in inputs.read(path).items()} | parts, **settings)
@@ -88,7 +97,15 @@ class CalibrationData:
     @property
     def given(self) -> bool:
         """True where there are samples."""
-        return bool(self.parts) or self.folder is not None or self.random or self.made is not None
+        return bool(self.parts or self.sets) or self.folder is not None or self.random or self.made is not None
+
+    def sized(self, graph: Graph) -> CalibrationData:
+        """With the extents of every input, where noise is to have some and ``graph`` leaves them open."""
+        specs = [_spec(graph, v.name) for v in graph.inputs]
+        shapes = [self.shapes.get(s.name, s.shape) for s in specs]
+        if not self.random or all(isinstance(d, int) and d >= 0 for shape in shapes for d in shape):
+            return self
+        return replace(self, shapes=noise.sizes(graph, specs, self.shapes))
 
     def samples(self, graph: Graph) -> Iterator[dict[str, np.ndarray]]:
         """Each sample as arrays by input name in ONNX order, in the dtype that the program has.
@@ -97,13 +114,16 @@ class CalibrationData:
         """
         specs = [_spec(graph, v.name) for v in graph.inputs]
         if self.folder is not None:
-            yield from images.stream(self.folder, specs, {}, self.mean, self.std, bgr=self.bgr)
+            yield from images.stream(self.folder, specs, self.shapes, self.mean, self.std, bgr=self.bgr)
+        elif self.sets:
+            for given in self.sets:
+                arrays = inputs.read(given) if isinstance(given, Path) else given
+                parts = {n: InputSamples(np.asarray(a)) for n, a in arrays.items()} | dict(self.parts)
+                yield from replace(self, parts=parts, sets=())._sliced(graph, specs)
         elif self.parts:
             yield from self._sliced(graph, specs)
         elif self.random:
-            rng = np.random.default_rng(0)
-            for turn in range(RANDOM):
-                yield {s.name: s.random([d if isinstance(d, int) else 1 for d in s.shape], rng, 2, turn) for s in specs}
+            yield from noise.samples(specs, self.sized(graph).shapes, RANDOM)
         elif self.made is not None and pictures.sizes(specs) is not None:
             yield from pictures.samples(specs, self.made, self.mean, self.std)
         else:

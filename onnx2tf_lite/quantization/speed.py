@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -13,31 +14,39 @@ from .. import child
 from .recipes import RECIPES
 
 REPEATS = 4  # the first of which also prepares
+Shapes = Mapping[str, Sequence[int]]
+NO_SHAPES: Shapes = MappingProxyType({})
 PATIENCE = 2.0  # seconds after which no other repetition is made
 NOTICED = 1.1  # times as long as float32, from where on it is said
 
 
-def measure(files: Mapping[str, Path]) -> dict[str, float]:
-    """Milliseconds of an invocation by kind of file; nothing where there is no float32 beside quantised ones."""
+def measure(files: Mapping[str, Path], shapes: Shapes = NO_SHAPES) -> dict[str, float]:
+    """Milliseconds of an invocation by kind of file; nothing where there is no float32 beside quantised ones, or an
+    input has open extents that ``shapes``, by its name, does not say: of the least picture nobody wants to know it."""
     kinds = [kind for kind in files if kind in RECIPES]
     if "float32" not in files or not kinds:
         return {}
     found = {}
     for kind in ("float32", *kinds):
         try:
-            found[kind] = child.call(lambda path=files[kind]: _best(path))  # type: ignore[misc]
+            found[kind] = child.call(lambda path=files[kind]: _best(path, shapes))  # type: ignore[misc]
         except (child.DiedError, RuntimeError, ValueError):  # whether it runs is the check's to say
             continue
-    return found
+    return {kind: best for kind, best in found.items() if np.isfinite(best)}
 
 
-def _best(path: Path) -> float:
-    """Of the inputs' zeros, free extents 1."""
+def _best(path: Path, shapes: Shapes) -> float:
+    """Of the inputs' zeros; infinite where their extents are not known."""
     from ai_edge_litert.interpreter import Interpreter
 
     from ..validation.files.profile import zeros
 
     engine = Interpreter(str(path), num_threads=os.cpu_count())
+    for name, detail in engine.get_signature_runner().get_input_details().items():
+        if -1 in detail["shape_signature"]:
+            if name not in shapes:
+                return np.inf
+            engine.resize_tensor_input(detail["index"], shapes[name])
     engine.allocate_tensors()
     zeros(engine)
     best, end = np.inf, time.perf_counter() + PATIENCE

@@ -101,6 +101,7 @@ class Quantiser:
 
         :raises ConversionError: there is no calibration data, or it does not fit.
         """
+        self.data = self.data.sized(graph)
         if recipe.activations is None:
             moments = self._statistics(graph, False).moments if self.data.given else {}
             forms = quantise_weights(rewrite.graphs(graph), recipe, self.per_channel, moments)

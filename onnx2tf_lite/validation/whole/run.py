@@ -135,7 +135,8 @@ class Run:
         if name in self.reference.random and got.shape == against.shape:
             got = against  # no two runs make the same
         found = compare(got, against, self.limit, step, slack, ranked=name in outputs, usual=usual)
-        found = quantised.within_a_step(self.target, self.program.names[name], found)
+        carried = self.limit.rtol * found.rmse * 10 ** (found.sqnr / 20)  # noise that the signal may have
+        found = quantised.within_a_step(self.target, self.program.names[name], found, carried)
         assumed = place is not None and self.program.assumed(name, expected.shape, stored.shape)
         return Row(
             node or name, op, name, expected.shape, stored.shape, perm, _name(expected.dtype), found, runtime,
