@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ from onnx import helper, parser
 from onnx.reference import ReferenceEvaluator
 
 from onnx2tf_lite import convert, passes, validation
+from onnx2tf_lite.validation.checking import make_reference
 from onnx2tf_lite.validation.original import known_errors, precision
 from onnx2tf_lite.validation.original.reference import STEPWISE, NoReferenceError, Reference
 from onnx2tf_lite.validation.original.stepwise import RefusedError, Stepwise
@@ -373,3 +375,23 @@ def test_what_means_nothing_is_no_reason_to_run_a_model_node_by_node(damage: Cal
     code, report = verdict(proto)
     (file,) = report.files
     assert code == 0 and file.coverage and file.coverage.layers == file.coverage.all_layers
+
+
+def test_rounded_weights_are_the_same_wherever_they_lie(tmp_path: Path) -> None:
+    """In a file they stay there, and the rounded ones are handed over beside the model; also those of a Constant."""
+    proto = model("g (float[1,64] x) => (float[1,64] y) { a = MatMul(x, w) c = Identity(w) b = MatMul(a, c) "
+                  "y = Add(b, v) }", w=(64, 64), v=(64,))  # fmt: skip
+    value = next(t for t in proto.graph.initializer if t.name == "w")
+    proto.graph.node.insert(0, helper.make_node("Constant", [], ["w2"], value=value))
+    proto.graph.node[2].input[0] = "w2"
+    onnx.save(proto, tmp_path / "own.onnx")
+    inline = onnx.load(tmp_path / "own.onnx")
+    onnx.save(proto, tmp_path / "side.onnx", save_as_external_data=True, location="beside", size_threshold=0)
+    feeds = {"x": np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 64)}
+    first, *others = (make_reference(s) for s in (inline, tmp_path / "own.onnx", tmp_path / "side.onnx"))
+    plain, rounded = (first.open(rounding=kind).run(feeds)["y"] for kind in ("", "float16"))
+    moved = np.abs(rounded - plain).max()
+    for other in others:
+        assert other._given(["y"], "float16")[1].keys() == {"w"}  # smaller ones than LARGE are not rounded
+        assert np.abs(other.open(rounding="float16").run(feeds)["y"] - rounded).max() < 1e-2 * moved
+    assert not first._given(["y"], "float16")[1]

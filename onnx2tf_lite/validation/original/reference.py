@@ -192,7 +192,7 @@ class Reference:
         self.notes.append(f"{REFUSED} ({why}): run {said}")
         return True
 
-    def _ort(self, names: list[str], rounding: str) -> tuple[Any, list[Any]]:
+    def _ort(self, names: list[str], rounding: str) -> tuple[Any, list[object]]:
         """The session, and weights that it reads where they are."""
         import onnxruntime as ort
 
@@ -206,7 +206,7 @@ class Reference:
         if self.home:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(self.home))
         model, weights = self._given(names, rounding)
-        held = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+        held: list[object] = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
         if held:
             options.add_external_initializers(list(weights), held)
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]), held
@@ -292,7 +292,7 @@ class Session:
     names: list[str]
     reference: Reference
     widened: Mapping[str, type] = field(default_factory=dict)  # dtype -> the wider one that stands for it
-    held: Sequence[Any] = ()  # what the engine reads where it is
+    held: Sequence[object] = ()  # what the engine reads where it is
 
     def run(self, feeds: Arrays) -> dict[str, np.ndarray]:
         """The named tensors, in ONNX order and of their ONNX dtypes (or what stands for these).
@@ -363,18 +363,12 @@ def round_weights(model: onnx.ModelProto, kind: str, folder: Path | None = None)
     stays: sizes depend on it.
     """
     sizes = {name for n in model.graph.node if n.op_type in ("Resize", "Upsample") for name in n.input[1:]}
-    least = 1 if kind == "scales" else LARGE
-    made = {n.output[0]: n for n in model.graph.node if n.op_type == "Constant"}
-    initializers = {t.name for t in model.graph.initializer}
-    constants = [a.t for o, n in made.items() if o not in sizes for a in n.attribute if a.name == "value"]
     elsewhere, store = dict[str, np.ndarray](), Store(folder)
-    for tensor in [*(t for t in model.graph.initializer if t.name not in sizes), *constants]:
-        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < least:
-            continue
+    for tensor, initial in _floats(model, sizes, 1 if kind == "scales" else LARGE):
         there = is_external(tensor)
         values = np.frombuffer(store.view(tensor), "<f4") if there else onnx.numpy_helper.to_array(tensor)
         moved = jitter(values.reshape(tensor.dims), rounding=kind)
-        if there and tensor.name in initializers:
+        if there and initial:
             elsewhere[tensor.name] = moved
         else:
             tensor.CopyFrom(onnx.numpy_helper.from_array(moved, tensor.name))
@@ -383,6 +377,15 @@ def round_weights(model: onnx.ModelProto, kind: str, folder: Path | None = None)
         most = onnx.numpy_helper.to_array(splat) * np.float32(1 + (HALF if kind == "float16" else UNIT))
         splat.CopyFrom(onnx.numpy_helper.from_array(most, splat.name))
     return elsewhere
+
+
+def _floats(model: onnx.ModelProto, sizes: set[str], least: int) -> list[tuple[onnx.TensorProto, bool]]:
+    """The float32 constants of so many elements, but for those called as in ``sizes``; whether each is an initializer
+    (a Constant's value may have the name of any)."""
+    made = {n.output[0]: n for n in model.graph.node if n.op_type == "Constant"}
+    values = [a.t for o, n in made.items() if o not in sizes for a in n.attribute if a.name == "value"]
+    every = [*((t, True) for t in model.graph.initializer if t.name not in sizes), *((t, False) for t in values)]
+    return [(t, i) for t, i in every if t.data_type == onnx.TensorProto.FLOAT and np.prod(t.dims) >= least]
 
 
 def _splats(model: onnx.ModelProto, sizes: set[str]) -> list[onnx.TensorProto]:
