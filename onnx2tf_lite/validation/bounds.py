@@ -65,8 +65,11 @@ class Bounds:
         given = SECONDS + PER_MB * (weights >> 20) if seconds is None else seconds
         return cls(max(memory, LEAST), given, weights)
 
-    def call(self, function: Callable[[], T], forked: bool = True, tensorflow: bool = False) -> T:
-        """``function()`` in a child that keeps to what is left; ``tensorflow``: it has to be loaded first.
+    def call(
+        self, function: Callable[[], T], forked: bool = True, tensorflow: bool = False, patience: float | None = None
+    ) -> T:
+        """``function()`` in a child that keeps to what is left; ``tensorflow``: it has to be loaded first;
+        ``patience`` in the place of :data:`PATIENCE`.
 
         :raises OverBudgetError: it takes more.
         :raises DiedError: the child died, or did not end in a time that is out of proportion to a run of the model.
@@ -77,7 +80,8 @@ class Bounds:
         if self.inside:
             return self._held(function)
         most = FIRST * self.seconds if self.plain is None else max(LATER * self.seconds, PATIENCE)
-        due = most if self.plain is None else min(PATIENCE + SLOWER * self.plain, most)
+        patience = PATIENCE if patience is None else patience
+        due = most if self.plain is None else min(patience + SLOWER * self.plain, most)
         allowed = due * self.runs + (TENSORFLOW[0] if tensorflow else 0.0)
         wait, processors = min(left, child.BUSY * allowed), allowed * child.processors()
         memory = max(self.memory, min(self.memory + self.runtimes, MEMORY)) + COPIES * self.weights + room(tensorflow)

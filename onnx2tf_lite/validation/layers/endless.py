@@ -12,6 +12,7 @@ from ..files.written import FileError
 from .alone import Alone, Bench
 from .isolate import Layer
 
+SOON = 2.0  # seconds, and a hundred runs of the whole model: longer than a layer of a right file computes
 ENDLESS = Difference(math.inf, math.inf, what="cannot be run to its end, by itself either")
 
 
@@ -37,7 +38,7 @@ def endless(bench: Bench) -> Iterator[Alone]:
 def _ends(bench: Bench, layer: Layer) -> bool:
     """Does a layer come to an end, be it a bad one?"""
     try:
-        bench.reference.bounds.call(lambda: bench.trial(0).as_seen([layer], bench.runtimes[-1:]))
+        bench.reference.bounds.call(lambda: bench.trial(0).as_seen([layer], bench.runtimes[-1:]), patience=SOON)
     except TooLongError:
         return False
     except child.DiedError as died:
