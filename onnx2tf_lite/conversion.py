@@ -158,10 +158,9 @@ class _Conversion:
         from .quantization import CalibrationData, Goal, Quantiser
 
         o = self.options
-        look = {"mean": o.calibration_mean, "std": o.calibration_std, "bgr": o.calibration_bgr}
-        data = CalibrationData.of(
-            o.calibration, o.calibration_parts, random=o.random_calibration, shapes=o.shape_hints, **look
-        )
+        look: dict[str, object] = {"mean": o.calibration_mean, "std": o.calibration_std, "bgr": o.calibration_bgr}
+        look |= {"random": o.random_calibration, "shapes": o.shape_hints}
+        data = CalibrationData.of(o.calibration, o.calibration_parts, **look)
         ends, goal = (np.dtype(o.input_dtype), np.dtype(o.output_dtype)), Goal(o.min_sqnr, o.min_agreement)
         return Quantiser(data, o.per_channel, *ends, self.log.step, self.log.warn, goal)
 
@@ -238,7 +237,8 @@ class _Conversion:
             if any(f.stat().st_size > LARGE_FILE for f in files.values()):
                 gc.collect()  # and graphs are cyclic
             found = self._checked(files)
-            speed = quantization.speed.measure(files, self._sizes(program)) if found and self.quantises else {}
+            shapes = quantization.speed.shapes(self.check.data if self.check else None, program.places)
+            speed = quantization.speed.measure(files, shapes) if found and self.quantises else {}
             fits = self.fits(files)
         ends = [TensorInfo.of(n, program.places[n]) for n in inputs]
         results = [TensorInfo.of(n, program.places[n]) for n in program.outputs]
@@ -330,20 +330,9 @@ class _Conversion:
 
     def _check_on_samples(self, graph: Graph) -> None:
         """Quantised files are judged on what they are calibrated for, where no other inputs are given."""
-        if self.check is None or self.check.data is not None or not self.quantises:
-            return
-        if self.quantiser and self.quantiser.data.given:
+        if self.check and self.check.data is None and self.quantiser and self.quantiser.data.given:
             self.quantiser.data = self.quantiser.data.sized(graph)
             self.check = replace(self.check, data=self.quantiser.data.first(graph, JUDGED))
-
-    def _sizes(self, program: validation.Program) -> dict[str, tuple[int, ...]]:
-        """The shapes of the inputs in the files, as the first sample has them that quantised ones are calibrated on."""
-        data = None if self.check is None else self.check.data
-        if self.check is None or isinstance(data, Mapping) or not data:
-            return {}
-        sample = {name.partition("@")[0]: array for name, array in data[0].items()}
-        symbols = inputs.bind([(program.places[n].shape, a.shape) for n, a in sample.items()], {})
-        return {n: program.places[n].store(a, symbols).shape for n, a in sample.items()}
 
     def float_program(self) -> Graph:
         """The program of the float files once more: a result does not keep the weights in memory."""

@@ -64,7 +64,7 @@ class CalibrationData:
     """
 
     parts: Mapping[str, InputSamples] = field(default_factory=dict)
-    sets: Sequence[Path | Mapping[str, Any]] = ()
+    sets: Sequence[Path | Mapping[str, ArrayLike]] = ()
     folder: Path | None = None
     mean: ArrayLike = 0.0
     std: ArrayLike = 1.0

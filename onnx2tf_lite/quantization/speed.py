@@ -11,13 +11,25 @@ from types import MappingProxyType
 import numpy as np
 
 from .. import child
+from ..ir.graph import Placement
+from ..validation.feeds.inputs import bind
 from .recipes import RECIPES
 
 REPEATS = 4  # the first of which also prepares
 Shapes = Mapping[str, Sequence[int]]
+Samples = Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]] | None
 NO_SHAPES: Shapes = MappingProxyType({})
 PATIENCE = 2.0  # seconds after which no other repetition is made
 NOTICED = 1.1  # times as long as float32, from where on it is said
+
+
+def shapes(samples: Samples, places: Mapping[str, Placement]) -> Shapes:
+    """Of the inputs in the files, as the first of several samples has them; nothing where there are none."""
+    if not samples or isinstance(samples, Mapping):
+        return NO_SHAPES
+    sample = {name.partition("@")[0]: array for name, array in samples[0].items()}
+    symbols = bind([(places[n].shape, a.shape) for n, a in sample.items()], {})
+    return {n: places[n].store(a, symbols).shape for n, a in sample.items()}
 
 
 def measure(files: Mapping[str, Path], shapes: Shapes = NO_SHAPES) -> dict[str, float]:
