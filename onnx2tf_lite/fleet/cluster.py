@@ -21,6 +21,8 @@ SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,  # what was on a worker that died is tried again by us, see run
     "distributed.scheduler.work-stealing": False,  # of what nobody holds
     "distributed.worker.daemon": False,
+    # Where a machine is so busy that a worker takes longer to come back, it would never come back, and all would wait.
+    "distributed.deploy.lost-worker-timeout": "365 days",
     "distributed.admin.log-length": 100,
     # What is looked at so often that it takes a twentieth of two processors from the models:
     "distributed.worker.profile.enabled": False,
