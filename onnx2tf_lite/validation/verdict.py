@@ -74,7 +74,7 @@ class Verdict:
                 self.beside_rounding()
             except (NoReferenceError, child.DiedError, OverBudgetError) as error:
                 if unchecked := self.right and not self.rows.keys() >= set(self.outputs):
-                    self.give_up(error)
+                    layers = self.give_up(error) or layers
                 else:
                     notes.append(f"no closer look: {error}")
         if not self.error and (missing := [n for n in self.outputs if n not in self.rows]):
@@ -124,11 +124,11 @@ class Verdict:
         self.blame_alone()
         return bool(self.inner)
 
-    def give_up(self, error: Exception) -> None:
-        """Nothing can be said of the file, but which of its loops have no end where that is why."""
+    def give_up(self, error: Exception) -> bool:
+        """Nothing can be said of the file, but which of its loops have no end where that is why; True where some have
+        none."""
         self.error = f"could not be checked: {error}"
-        if isinstance(error, TooLongError):
-            self.find_loops()
+        return isinstance(error, TooLongError) and self.find_loops()
 
     def find_loops(self) -> bool:
         """Find the loops that do not end, in a file that does not; True where there are any."""

@@ -134,7 +134,8 @@ def test_layers_of_a_bfloat16_model_take_part(tmp_path: Path) -> None:
     assert not judged(proto, bent(path)).ok
 
 
-def test_a_loop_without_an_end_is_blamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("later", [bounds.LATER, 1e-6], ids=["beside a run of the model", "by the time of the check"])
+def test_a_loop_without_an_end_is_blamed(later: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     proto = model("""l (float[2,3] x, int64 turns) => (float[2,3] y) {
       a = Tanh(x)  b = Loop<body = l (int64 i, bool c, float[2,3] s) => (bool d, float[2,3] t) {
         d = Identity(c)  t = MatMul(s, w)
@@ -148,6 +149,7 @@ def test_a_loop_without_an_end_is_blamed(tmp_path: Path, monkeypatch: pytest.Mon
                and n.size == 1)  # fmt: skip
     edit.put(step, 1, np.zeros_like(edit.data(int(edit.graph.operators[step].inputs[1]))))
     monkeypatch.setattr(bounds, "PATIENCE", 1.0)
+    monkeypatch.setattr(bounds, "LATER", later)
     (found,) = validation.check(proto, edit.save(tmp_path / "bent.tflite"), feeds, layers=False, seconds=3000).files
     assert not found.ok and [row.tensor for row in found.culprits] == ["b"]
     assert "b cannot be run to its end" in found.verdict
