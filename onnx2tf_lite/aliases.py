@@ -224,8 +224,9 @@ _OURS = [
         _set("-vh --value_hints NAME:NUMBER...", "value_hints",
              "what inputs are filled with in the check: x:0.5, and *:1 for all others", _numbers,
              form="Mapping[str, float] | Sequence[str]"),
-        _set("-sh --shape_hints NAME:DIMS...", "shape_hints", "shapes for the check only; the model stays dynamic",
-             _shapes, form=_SHAPES),
+        _set("-sh --shape_hints NAME:DIMS...", "shape_hints",
+             "shapes for the check, and of pictures and noise to calibrate with; the model stays dynamic", _shapes,
+             form=_SHAPES),
     ),
     *_group(
         "layout",

@@ -29,6 +29,8 @@ READERS = {
     "fold": ("fold_budget",),
     "simplify": ("simplify",),
 }
+#: Fields that others read too.
+SHARED = {"shape_hints": ("calibration", "random_calibration")}
 #: A question, the field that answers it, and fields that would answer it otherwise.
 RIVALS = (
     ("what the check feeds the model", FED[0], FED[1:]),
@@ -172,14 +174,15 @@ def _is_usual(f: Field[object], value: object) -> bool:
 def contradictions(said: Mapping[str, Any], called: Mapping[str, str]) -> Iterator[Problem]:
     """Fields that cannot be meant together.  ``called``: what the user calls them."""
     words = {name: called.get(name, name) for name in said}
+    read = {name for name, others in SHARED.items() if said.keys() & others}
     off = {name: f"{words['disabled_passes']} leaves the pass {name} out" for name in said.get("disabled_passes", ())}
     if said.get("check") == "none":
         off["check"] = f"{words['check']} lets nothing be checked"
     for reader, names in READERS.items():
-        for name in (n for n in names if reader in off and n in said and said[n] != "never"):
+        for name in (n for n in names if reader in off and n in said and said[n] != "never" and n not in read):
             yield Problem(words[name], f"has no effect: {off[reader]}", "leave one of the two out")
     for question, name, others in RIVALS:
-        for other in (n for n in others if name in said and n in said):
+        for other in (n for n in others if name in said and n in said and n not in read):
             yield Problem(f"{words[name]} and {words[other]}", f"say both {question}", "give one of them")
 
 

@@ -192,6 +192,12 @@ def test_an_object_of_options_contradicts_itself_no_more_than_keywords_do(fields
     assert all(name in str(error.value) for name in fields)
 
 
+@pytest.mark.parametrize("beside", [{"check": "none"}, {"test_data": "a.npz"}], ids=str)
+def test_the_size_of_noise_to_calibrate_with_contradicts_nothing_of_the_check(beside: dict[str, Any]) -> None:
+    hints = {"shape_hints": {"image": (2, 3, 12, 10)}}
+    assert Options(**beside, **hints, random_calibration=True).shape_hints == hints["shape_hints"]
+
+
 @pytest.mark.parametrize("device", [{"target": "edgetpu"}, {"check_gpu_delegate_compatibility": True}], ids=str)
 def test_a_device_without_a_file_to_judge_is_an_error(path: Path, device: dict[str, Any]) -> None:
     with pytest.raises(ConversionError, match=r"judges \.tflite files, and none is asked for -> add one"):

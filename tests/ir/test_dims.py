@@ -9,6 +9,7 @@ import pytest
 
 from onnx2tf_lite.ir import dims
 from onnx2tf_lite.ir.dims import Dim
+from onnx2tf_lite.ir.kinds.shapes import broadcast
 
 N, M = dims.symbol("N"), dims.symbol("M")
 SIZES = [{"N": n, "M": m} for n, m in product((1, 2, 3, 5, 8, 9), (1, 2, 7, 16))]
@@ -40,6 +41,23 @@ def test_what_is_proved_nonnegative_is(depth: int) -> None:
 ], ids=str)  # fmt: skip
 def test_what_can_be_proved(dim: Dim) -> None:
     assert dims.nonnegative(dim)
+
+
+def test_extents_broadcast_as_numbers_do() -> None:
+    """Wherever they do: two are equal, or one of them is 1."""
+    rng = random.Random(0)
+    pairs = [(expression(rng, 2), expression(rng, 1)) for _ in range(2000)]
+    pairs = [(a, b) for a, b in pairs if not (isinstance(a, int) and isinstance(b, int))]
+    seen = 0
+    for a, b in [*pairs, (N, 2 * M), (2 * N + 4, N), (N + 1, M)]:
+        (dim,) = broadcast((a,), (b,))
+        for values in SIZES:
+            x, y = dims.evaluate(a, values), dims.evaluate(b, values)
+            if x >= 1 and y >= 1 and (x == y or 1 in (x, y)):
+                seen += 1
+                assert dims.evaluate(dim, values) == max(x, y), (a, b, values)
+    assert seen > 1000
+    assert broadcast((N,), (2 * M,)) == (2 * M,) and broadcast((N + 1, M), (1, N)) == (N + 1, dims.maximum(M, N))
 
 
 def test_a_ratio_is_no_number() -> None:

@@ -33,9 +33,14 @@ def _broadcast_dim(x: Dim, y: Dim, a: Shape, b: Shape) -> Dim:
         return y
     if isinstance(x, int) and isinstance(y, int):
         raise ValueError(f"shapes [{dims.show(a)}] and [{dims.show(b)}] do not broadcast")
+    # valid models have x == y, or one of them 1
     if isinstance(x, Expr) and isinstance(y, Expr):
-        return dims.maximum(x, y)  # valid models have x == y, or one of them 1
+        return next((dim for dim in (x, y) if _never_one(dim)), dims.maximum(x, y))
     return x if isinstance(x, int) else y
+
+
+def _never_one(dim: Expr) -> bool:
+    return dims.common_factor([dim]) > 1 or dims.nonnegative(dim - 2)
 
 
 def same(inputs: Sequence[Value], attrs: Attrs) -> Result:
