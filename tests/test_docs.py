@@ -17,11 +17,14 @@ from pathlib import Path
 import pytest
 from onnx import TensorProto
 
+from tests.targets import needs
+
 ROOT = Path(__file__).resolve().parents[1]
 TUNING = ROOT / "docs" / "tuning.md"
 GENERATED = ROOT / "docs" / "operators.md"
 PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")} - {GENERATED})
 NEWCOMER = ROOT / "docs" / "extend"
+TOOLED = {"devices.md": ("tflm", "vela")}  # pages whose commands run the tools of devices
 COPIED = ("onnx2tf_lite", "tests", "docs", "pyproject.toml", "README.md", "CONTRIBUTING.md")
 MODELS = ("examples/tuning/*.onnx", "examples/digits/*.onnx", "examples/digits/*.npz", "tests/models/real/*.onnx",
           "onnx2tf_lite/tools/parts/recipes/*")  # fmt: skip
@@ -60,7 +63,11 @@ def sections() -> Iterator[tuple[Path, str, list[Block]]]:
 
 
 def parameters() -> list[object]:
-    return [pytest.param(p, b, id=f"{p.relative_to(ROOT).with_suffix('')}: {h}") for p, h, b in sections()]
+    def of(page: Path, heading: str, blocks: list[Block]) -> object:
+        marks = [needs(*TOOLED[page.name])] if page.name in TOOLED else []
+        return pytest.param(page, blocks, id=f"{page.relative_to(ROOT).with_suffix('')}: {heading}", marks=marks)
+
+    return [of(*section) for section in sections()]
 
 
 @pytest.fixture(scope="session")

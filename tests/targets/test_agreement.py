@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
-from onnx2tf_lite.targets import DEVICES
-from tests.targets import single
+from onnx2tf_lite.targets import DEVICES, device
+from tests.targets import needs, single
 from tests.targets.agreement import disagreement
 
 PROVED = ("micro", "ethos-u55", "ethos-u85", "cpu")
@@ -14,14 +16,19 @@ FEW = [(name, "q8") for name in single.MORE] + [(name, "q8") for name in single.
 WHOLE = [*single.files("f32", "q8", "q16", "i32", "i64", "b")]
 
 
+def each(names: Iterable[str]) -> list[object]:
+    """Devices whose tool is installed, as parameters; the others are skipped: nothing contradicts a table there."""
+    return [pytest.param(name, marks=needs(device(name).tool)) for name in names]
+
+
 def _contradicted(device: str, files: list[tuple[str, str]]) -> list[str]:
     found = ((name, form, disagreement(device, name, form)) for name, form in files)
     return [f"{name} {form}: {what}" for name, form, what in found if what]
 
 
-@pytest.mark.parametrize("device", PROVED)
-def test_table_and_tool_say_the_same(device: str) -> None:
-    assert not _contradicted(device, FEW)
+@pytest.mark.parametrize("name", each(PROVED))
+def test_table_and_tool_say_the_same(name: str) -> None:
+    assert not _contradicted(name, FEW)
 
 
 #: Found by the sweep over everything: bools that Vela converts around what it leaves, or does not look at in the bodies
@@ -44,25 +51,23 @@ FOUND = {
 }
 
 
-@pytest.mark.parametrize("device", FOUND)
-def test_what_the_sweep_found(device: str) -> None:
-    assert not _contradicted(device, FOUND[device])
+@pytest.mark.parametrize("name", each(FOUND))
+def test_what_the_sweep_found(name: str) -> None:
+    assert not _contradicted(name, FOUND[name])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("device", PROVED)
-def test_table_and_tool_say_the_same_of_everything(device: str) -> None:
-    assert not _contradicted(device, WHOLE)
+@pytest.mark.parametrize("name", each(PROVED))
+def test_table_and_tool_say_the_same_of_everything(name: str) -> None:
+    assert not _contradicted(name, WHOLE)
 
 
 def test_every_device_that_has_a_tool_is_held_against_it() -> None:
-    from onnx2tf_lite.targets import device
-
     assert {name for name in DEVICES if device(name).tool} - set(PROVED) == {"ethos-u65"}  # the table of U55
 
 
+@needs("tflm")
 def test_a_wrong_fact_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnx2tf_lite.targets import device
     from onnx2tf_lite.targets.table import Kernel
 
     row = Kernel("RELU", "f32")

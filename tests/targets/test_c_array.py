@@ -14,7 +14,7 @@ from onnx2tf_lite.targets import c_array, device, proof
 from onnx2tf_lite.targets.proof import litert, tflm
 from onnx2tf_lite.targets.verdict import judge
 from onnx2tf_lite.validation.files.flatfile import FlatFile
-from tests.targets import single
+from tests.targets import needs, single
 
 #: The methods that micro_mutable_op_resolver.h of tensorflow/tflite-micro has for builtin operators.
 NAMES = """
@@ -60,6 +60,7 @@ def file(tmp_path: Path) -> FlatFile:
     return FlatFile(path)
 
 
+@needs("tflm")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
 def test_it_compiles_and_is_the_file(file: FlatFile, tmp_path: Path) -> None:
     fit = judge("micro", file)
@@ -77,6 +78,7 @@ def test_it_compiles_and_is_the_file(file: FlatFile, tmp_path: Path) -> None:
     assert (np.float32(scale), int(zero), int(arena)) == (np.float32(0.05), 3, fit.arena) and fit.arena > 0
 
 
+@needs("tflm")
 def test_the_arena_is_what_is_needed_and_no_more(file: FlatFile) -> None:
     from tflite_micro.python.tflite_micro import runtime
 
@@ -97,6 +99,7 @@ def test_every_operator_of_the_table_has_its_method() -> None:
     assert {c_array.method(name) for name in device("micro").rows} <= set(METHODS)
 
 
+@needs("tflm")
 def test_a_file_that_gives_other_bytes_does_not_run(file: FlatFile, monkeypatch: pytest.MonkeyPatch) -> None:
     right = litert.everywhere
 
@@ -108,6 +111,7 @@ def test_a_file_that_gives_other_bytes_does_not_run(file: FlatFile, monkeypatch:
     assert not fit.ok and "as far from LiteRT's as is allowed" in fit.sentence
 
 
+@needs("tflm")
 def test_a_tool_that_dies_is_said(file: FlatFile, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
@@ -116,6 +120,7 @@ def test_a_tool_that_dies_is_said(file: FlatFile, monkeypatch: pytest.MonkeyPatc
     assert not fit.ok and "aborted" in fit.failed
 
 
+@needs("tflm")
 def test_a_tool_that_does_not_end_is_stopped(file: FlatFile, monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onnx2tf_lite import check_cli
-from tests.targets import single
+from tests.targets import needs, single
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +25,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return made
 
 
+@needs("tflm")
 def test_what_runs_is_0(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert check_cli.main(["--target", "micro", files["conv"]]) == 0
     said = capsys.readouterr().out
     assert "runs: 1 of 1 operators run (proved by TFLM" in said and "bytes of arena" in said and "byte for byte" in said
 
 
+@needs("tflm")
 def test_what_does_not_run_is_1_and_says_what_to_change(
     files: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,12 +63,14 @@ def test_a_tool_that_is_not_installed_is_said(
     assert "pip install 'onnx2tf_lite[ethos-u]'" in capsys.readouterr().out
 
 
+@needs("vela")
 def test_json_has_every_operator(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert check_cli.main(["--target", "ethos-u55", files["conv"], "--json", "-"]) == 0
     (fit,) = json.loads(capsys.readouterr().out)["fits"]
     assert fit["share"] == 100 and fit["proved"].startswith("Vela") and fit["verdicts"][0]["operator"] == "CONV_2D"
 
 
+@needs("tflm")
 @pytest.mark.skipif(importlib.util.find_spec("plotly") is None, reason="the page is drawn by plotly")
 def test_the_page_has_every_operator(files: dict[str, str], tmp_path: Path) -> None:
     page = tmp_path / "page.html"
