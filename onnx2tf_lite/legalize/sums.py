@@ -15,6 +15,7 @@ from ..ir.graph import Graph, Op, Value
 from ..ir.traits import TOTALS
 
 LONG = 1 << 17  # terms, of which the sum is good to 2e-5
+MOST = 1 << 31  # elements of an axis, from where on no kernel runs: a model may claim any number
 
 
 def split(graph: Graph) -> Graph:
@@ -50,8 +51,10 @@ def _begun(op: Op, extents: dict[int, int]) -> Value:
 
 def _halfway(kind: str, x: Value, axis: int, extent: int) -> Value:
     """An axis that is too long itself as a rectangle, of which the rows are reduced."""
+    if not LONG < extent < MOST:
+        return x
     rows = next(d for d in range(isqrt(extent), 0, -1) if extent % d == 0)
-    if extent <= LONG or rows == 1:
+    if rows == 1:
         return x
     rectangle = build.reshape(x, (*x.shape[:axis], rows, extent // rows, *x.shape[axis + 1 :]))
     return build.reduce(kind, rectangle, [axis + 1])

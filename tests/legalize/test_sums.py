@@ -42,8 +42,8 @@ def test_long_sums_are_exact(kind: str, shape: tuple[int, ...], axes: tuple[int,
     "kind, shape, dtype",
     [("MEAN", (1, 300, 300, 8), np.float32), ("MEAN", (1, dims.symbol("H"), 4000, 8), np.float32),
      ("REDUCE_MAX", (1, 1000, 1000, 2), np.float32), ("SUM", (1, 1000, 1000, 2), np.int32),
-     ("SUM", (1, 1, 131101, 1), np.float32)],
-    ids=["short", "of an unknown length", "a maximum", "integers", "a prime"],
+     ("SUM", (1, 1, 131101, 1), np.float32), ("SUM", (1, 1, (1 << 63) - 1, 1), np.float32)],
+    ids=["short", "of an unknown length", "a maximum", "integers", "a prime", "of an extent that is only claimed"],
 )  # fmt: skip
 def test_others_stay(kind: str, shape: Shape, dtype: type) -> None:
     assert [op.kind.name for op in program(kind, shape, (1, 2), False, dtype).ops] == [kind]
