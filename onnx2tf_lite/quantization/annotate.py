@@ -114,7 +114,7 @@ class _Annotator:
         given = None if bias is None or bias.data is None else bias.data.astype(np.float64)
         largest = np.zeros(1) if given is None else np.abs(given)
         result = self.plan.quant(op.outputs[0], dtype)
-        floor = _least_scale(largest if axis is not None else largest.max(), source, result)
+        floor = _least_scale(largest if axis is not None else np.asarray(largest.max()), source, result)
         quant = scales.of_weights(weights.data, axis, floor)
         moments, data, error = self.plan.moments.get(op.outputs[0].name), weights.data, None
         if moments is not None and moments.known:

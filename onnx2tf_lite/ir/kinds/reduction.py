@@ -32,9 +32,9 @@ def _evaluate_at(function: Evaluate) -> Evaluate:
 
 
 def _mean(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
-    if x.dtype.kind == "f":
-        return np.asarray(np.mean(x, axis=axis, keepdims=keepdims, dtype=np.float64))
-    return np.asarray(np.trunc(np.mean(x, axis=axis, keepdims=keepdims)))
+    mean = np.asarray(np.mean(x, axis=axis, keepdims=True, dtype=np.float64))
+    mean = mean if x.dtype.kind == "f" else np.trunc(mean)
+    return mean if keepdims else mean.squeeze(axis)
 
 
 Empty = Callable[[np.dtype], float]

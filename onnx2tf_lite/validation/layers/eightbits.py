@@ -44,7 +44,7 @@ def known(file: FlatFile, segment: Segment) -> bool:
 
 def moved_weights(stored: Array, rng: np.random.Generator) -> Array:
     """int8 weights, each by one up or down; those at an end go inside."""
-    step = rng.integers(0, 2, stored.shape, np.int8)  # a byte for each weight, as they may be many
+    step: Array = rng.integers(0, 2, stored.shape, np.int8)  # a byte for each weight, as they may be many
     step += step
     step -= 1
     ends = np.iinfo(np.int8)
