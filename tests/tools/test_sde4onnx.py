@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx
 import pytest
+from google.protobuf.message import Message
 from onnx import ModelProto, helper
 
 from onnx2tf_lite.tools import ToolError
@@ -30,7 +31,7 @@ def messages(message: Any) -> list[Any]:
     found = [message]
     for field, held in message.ListFields():
         if field.message_type is not None:
-            for inner in held if field.is_repeated else [held]:
+            for inner in [held] if isinstance(held, Message) else held:
                 found += messages(inner)
     return found
 
