@@ -131,7 +131,7 @@ def chain(op: str, count: int, prefix: str) -> ModelProto:
     names = ["x", *(f"{prefix}{i}" for i in range(count - 1)), "y"]
     nodes = [helper.make_node(op, [a], [b], f"{prefix}n{i}") for i, (a, b) in enumerate(pairwise(names))]
     graph = helper.make_graph(nodes, "g", [models.info("x", 1, [1])], [models.info("y", 1, [1])])
-    return helper.make_model(graph, ir_version=10)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
 
 
 def test_large_models_that_have_nothing_in_common_come_to_an_end() -> None:
