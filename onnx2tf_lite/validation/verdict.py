@@ -243,10 +243,10 @@ class Verdict:
             return
         own = {n: r.isolated or r.alone for n, r in self.rows.items()}
         noise = {n: d.max_rel for n, d in own.items() if d is not None and UNIT < d.max_rel < 1}
-        self.rounding = max(noise.values(), default=UNIT)
         moves = self.whole.stirred(noise, [r.tensor for r in failing])
-        for row in failing:
-            self.rows[row.tensor] = excused(row, moves[row.sample].get(row.tensor, 0.0))
+        held = [excused(row, moves[row.sample].get(row.tensor, 0.0)) for row in failing]
+        self.rows |= {row.tensor: row for row in held}
+        self.rounding = max(noise.values(), default=UNIT) if any(row.ok for row in held) else 0.0
 
     def filled(self) -> float:
         """How much of the range of 16-bit integers the tensors of the model take up, as a root mean square of the

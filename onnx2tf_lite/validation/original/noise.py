@@ -15,12 +15,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 from ...errors import ToolError
 from ...model.inference import infer_shapes
 
-SIZES = {
-    "Resize": 1,
-    "Upsample": 1,
-    "Range": 0,
-    "ConstantOfShape": 0,
-}  # operator -> where operands that say sizes begin
+#: Operator -> where operands that say sizes begin.
+SIZES = {"Resize": 1, "Upsample": 1, "Range": 0, "ConstantOfShape": 0}
 WITHOUT = {"Constant", "ConstantOfShape", "Identity", "QuantizeLinear"}  # what rounds nothing, or says how it does
 
 
@@ -34,11 +30,15 @@ def stir(model: ModelProto, most: Mapping[str, float], other: float) -> None:
         return
     every = [*infos.value_info, *infos.output]
     floats = {i.name for i in every if i.type.tensor_type.elem_type == TensorProto.FLOAT}
-    sizes = {n for node in model.graph.node if node.op_type in SIZES for n in node.input[SIZES[node.op_type] :]}
-    wanted = {n: most.get(n, other) for n in floats - sizes}
+    wanted = {n: most.get(n, other) for n in floats - sizes(model)}
     stirred = [m for node in model.graph.node for m in _stirred(node, wanted)]
     del model.graph.node[:]
     model.graph.node.extend(stirred)
+
+
+def sizes(model: ModelProto) -> set[str]:
+    """The tensors of the graph that sizes of others depend on: no rounding may move these."""
+    return {n for node in model.graph.node if node.op_type in SIZES for n in node.input[SIZES[node.op_type] :]}
 
 
 def _stirred(node: NodeProto, most: Mapping[str, float]) -> Iterator[NodeProto]:

@@ -28,8 +28,6 @@ def depending(graph: gs.Graph, drawn: frozenset[str]) -> frozenset[str]:
 def _draws(node: gs.Node) -> bool:
     if node.op == "Dropout" and len(node.inputs) > 2:  # training_mode, which may also be computed
         mode = node.inputs[2]
-        return bool(mode.name or isinstance(mode, gs.Constant)) and not (
-            isinstance(mode, gs.Constant) and not mode.values.any()
-        )
+        return bool(mode.values.any()) if isinstance(mode, gs.Constant) else bool(mode.name)
     random = node.op in RANDOM and not node.domain
     return random or any(_draws(n) for body in bodies(node) for n in body.nodes)

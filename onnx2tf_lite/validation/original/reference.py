@@ -219,15 +219,19 @@ class Reference:
     def _given(self, names: list[str], rounding: str) -> tuple[str | bytes, Mapping[str, np.ndarray]]:
         """What ONNX Runtime loads, and weights that are other ones than there; those that stay as they are it reads
         where they lie."""
-        worded = self.noise is not None or self.restated or self.halves or (self.integers and precision.saturates())
-        if rounding in OTHER_MEANINGS or worded:
+        if rounding in OTHER_MEANINGS or self.restated or self._reworded:
             return self._meant(names, rounding), {}
         model = self._exposed(names, viewed, inlined=False)
         weights = round_weights(model, rounding, self.home)
         return _serialised(model), weights
 
+    @property
+    def _reworded(self) -> bool:
+        """Is it run with other operators or types than it has, where ONNX Runtime would load it as it is?"""
+        return self.noise is not None or self.halves or (self.integers and precision.saturates())
+
     def _meant(self, names: list[str], rounding: str) -> str | bytes:
-        if rounding or self.noise is not None or self.halves or (self.integers and precision.saturates()):
+        if rounding or self._reworded:
             return _serialised(self._model(names, rounding))
         if isinstance(self.source, Path) and names == self.outputs and not self.restated:
             return str(self.source)
@@ -359,10 +363,10 @@ def round_weights(model: onnx.ModelProto, kind: str, folder: Path | None = None)
     Initializers that lie in files (of a ``folder``) stay in the message as they are: what they become is returned.
 
     The rounding of inputs is lost on a quantised model, whose first operator rounds them again; that of a scale tips
-    values that lie between two steps, and so shows what half-way cases do to the layers behind.  What a Resize reads
-    stays: sizes depend on it.
+    values that lie between two steps, and so shows what half-way cases do to the layers behind.  What sizes depend on
+    stays.
     """
-    sizes = {name for n in model.graph.node if n.op_type in ("Resize", "Upsample") for name in n.input[1:]}
+    sizes = noise.sizes(model)
     elsewhere, store = dict[str, np.ndarray](), Store(folder)
     for tensor, initial in _floats(model, sizes, 1 if kind == "scales" else LARGE):
         there = is_external(tensor)
