@@ -241,12 +241,16 @@ class Verdict:
             return
         if any(r.role != CARRIES for r in failing):
             return
-        own = {n: r.isolated or r.alone for n, r in self.rows.items()}
-        noise = {n: d.max_rel for n, d in own.items() if d is not None and UNIT < d.max_rel < 1}
+        noise = self.own_noise()
         moves = self.whole.stirred(noise, [r.tensor for r in failing])
         held = [excused(row, moves[row.sample].get(row.tensor, 0.0)) for row in failing]
         self.rows |= {row.tensor: row for row in held}
         self.rounding = max(noise.values(), default=UNIT) if any(row.ok for row in held) else 0.0
+
+    def own_noise(self) -> dict[str, float]:
+        """How far layers by themselves differ, of their maxima, where that is more than any rounding."""
+        own = {n: r.isolated or r.alone for n, r in self.rows.items()}
+        return {n: d.max_rel for n, d in own.items() if d is not None and UNIT < d.max_rel < 1}
 
     def filled(self) -> float:
         """How much of the range of 16-bit integers the tensors of the model take up, as a root mean square of the
