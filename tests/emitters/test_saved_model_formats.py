@@ -11,6 +11,7 @@ from onnx2tf_lite.emitters import saved_model
 from onnx2tf_lite.emitters.saved_model import checkpoint, operators
 from onnx2tf_lite.emitters.saved_model.protos import DTYPES, PRODUCER, message
 from tests.emitters.test_saved_model_root import two_inputs
+from tests.fuzz.mutate import repeated
 
 tf = pytest.importorskip("tensorflow")
 RNG = np.random.default_rng(0)
@@ -43,7 +44,7 @@ def test_messages(name: str) -> None:
     assert pairs
     for ours, other in pairs:
         kind = "int32" if other.enum_type else other.type
-        assert (ours.number, ours.is_repeated) == (other.number, other.is_repeated), ours.full_name
+        assert (ours.number, repeated(ours)) == (other.number, repeated(other)), ours.full_name
         assert ours.type == (ours.TYPE_INT32 if kind == "int32" else kind), ours.full_name
 
 

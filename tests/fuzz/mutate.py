@@ -97,17 +97,22 @@ def _integers(message: ModelProto) -> Iterator[TensorProto]:
             yield tensor
 
 
+def repeated(field: FieldDescriptor) -> bool:
+    """Is a field a list?  Releases of protobuf before 6.31 have a label for it and no name."""
+    return field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED
+
+
 def _places(message: Message) -> Iterator[Place]:
     """Every field that is set, of every message."""
     for field, value in message.ListFields():
         yield message, field
         if field.message_type is not None:
-            for inner in value if field.is_repeated else [value]:
+            for inner in value if repeated(field) else [value]:
                 yield from _places(inner)
 
 
 def _change(owner: Message, field: FieldDescriptor, places: list[Place], chance: Random) -> None:
-    if field.is_repeated and chance.random() < 0.4:
+    if repeated(field) and chance.random() < 0.4:
         chance.choice((_shorter, _longer, _swapped))(getattr(owner, field.name), chance)
     elif field.message_type is not None:
         _transplant(owner, field, places, chance)
@@ -118,7 +123,7 @@ def _change(owner: Message, field: FieldDescriptor, places: list[Place], chance:
     elif field.type == FieldDescriptor.TYPE_BYTES:
         _put(owner, field, _damaged_bytes(owner, field, chance), chance)
     else:
-        others = [getattr(m, f.name) for m, f in places if f is field and not f.is_repeated]
+        others = [getattr(m, f.name) for m, f in places if f is field and not repeated(f)]
         _put(owner, field, chance.choice([*WORDS, *others[:20]]), chance)
 
 
@@ -142,8 +147,8 @@ def _swapped(items: Any, chance: Random) -> None:
 
 def _transplant(owner: Message, field: FieldDescriptor, places: list[Place], chance: Random) -> None:
     """A message is lost, or gets the contents of another one of its kind."""
-    donors = [(m, f) for m, f in places if f.message_type is field.message_type and not f.is_repeated]
-    if field.is_repeated or not donors or chance.random() < 0.3:
+    donors = [(m, f) for m, f in places if f.message_type is field.message_type and not repeated(f)]
+    if repeated(field) or not donors or chance.random() < 0.3:
         owner.ClearField(field.name)
         return
     donor, name = chance.choice(donors)
@@ -162,7 +167,7 @@ def _number(owner: Message, field: FieldDescriptor, chance: Random) -> None:
 
 def _damaged_bytes(owner: Message, field: FieldDescriptor, chance: Random) -> bytes:
     value = getattr(owner, field.name)
-    data = bytearray(chance.choice(list(value)) if field.is_repeated and value else value or b"")
+    data = bytearray(chance.choice(list(value)) if repeated(field) and value else value or b"")
     change: Callable[..., None] = chance.choice(_CHANGES)
     change(data, chance.randrange(len(data) + 1), chance.choice((1, 4, 8)), chance)
     return bytes(data)
@@ -170,7 +175,7 @@ def _damaged_bytes(owner: Message, field: FieldDescriptor, chance: Random) -> by
 
 def _put(owner: Message, field: FieldDescriptor, value: Any, chance: Random) -> None:
     try:
-        if field.is_repeated:
+        if repeated(field):
             items = getattr(owner, field.name)
             items[chance.randrange(len(items))] = value
         else:

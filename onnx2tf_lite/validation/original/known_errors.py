@@ -13,10 +13,11 @@ import onnx_graphsurgeon as gs
 
 from ..figures.measure import Array
 
+RUNTIME, REFERENCE = "ONNX Runtime", "onnx.reference"
 LOOP = "Loop"
-ATTENTION = "Attention"
+ATTENTION, AVERAGE = "Attention", "AveragePool"
 LOWEST = "-3.4e38 in the place of -infinity"
-POOLS = ("MaxPool", "AveragePool", "LpPool")
+POOLS = ("MaxPool", AVERAGE, "LpPool")
 
 
 @dataclass(frozen=True)
@@ -32,35 +33,45 @@ class KnownError:
 
 KNOWN = (
     KnownError(
-        "onnx.reference",
+        REFERENCE,
         "LRN",
         0,
         "windows of even size are moved by one channel",
         "ONNX: from channel c - floor((size-1)/2) to c + ceil((size-1)/2); odd sizes agree with ONNX Runtime",
     ),
     KnownError(
-        "ONNX Runtime",
+        RUNTIME,
         ATTENTION,
         3,
         LOWEST,
         "ONNX: what is masked is -infinity before the softmax; onnx.reference has -infinity at the same places",
     ),
-    KnownError(
-        "ONNX Runtime",
-        ATTENTION,
-        0,
-        "the mask is capped with the scores, where there are both, before 1.28 (asked of the one that runs)",
-        "ONNX: the softcap comes before the mask; onnx's own cases attention_4d_softcap_neginf_mask*, wrong in 1.23.2",
+    *(
+        KnownError(
+            reference,
+            ATTENTION,
+            0,
+            f"the mask is capped with the scores, where there are both, before {release} (asked of the one that runs)",
+            "ONNX: the softcap comes before the mask; onnx's own cases attention_4d_softcap_neginf_mask*",
+        )
+        for reference, release in ((RUNTIME, "1.28"), (REFERENCE, "onnx 1.22"))
     ),
     KnownError(
-        "ONNX Runtime",
+        RUNTIME,
         ATTENTION,
         0,
         "NaN where a mask leaves nothing to be seen, before 1.28 (asked of the one that runs)",
         "ONNX: such rows are 0; onnx's own cases attention_*_fullymasked_row_nan_robustness",
     ),
     KnownError(
-        "ONNX Runtime",
+        RUNTIME,
+        AVERAGE,
+        0,
+        "with ceil_mode places behind the pads count, below opset 19, in some releases (asked of the one that runs)",
+        "ONNX: count_include_pad counts what pads say; onnx's own average_pool_2d_ceil_last_window_starts_on_pad",
+    ),
+    KnownError(
+        RUNTIME,
         LOOP,
         0,
         "extents from the declaration where a scan output has no rows, of rows that no iteration made",
@@ -68,7 +79,7 @@ KNOWN = (
     ),
     *(
         KnownError(
-            "ONNX Runtime",
+            RUNTIME,
             pool,
             0,
             "a result where the window does not fit once, if the stride is larger than what is missing",
@@ -126,36 +137,58 @@ def masked_outputs(graph: gs.Graph) -> frozenset[str]:
                      if node.op == k.operator and not node.domain and len(node.outputs) > k.output)  # fmt: skip
 
 
-def masks_wrongly(operator: str, domain: str, softcap: float, masked: bool) -> bool:
-    """Is an operator an Attention that ONNX Runtime, as it is here, makes wrong?"""
-    return operator == ATTENTION and not domain and masked and (_nan_unseen() or (softcap > 0 and _capped()))
+def masks_wrongly(reference: str, operator: str, domain: str, softcap: float, masked: bool) -> bool:
+    """Is an operator an Attention that a reference, as it is here, makes wrong?"""
+    if operator != ATTENTION or domain or not masked:
+        return False
+    return (reference == RUNTIME and _nan_unseen()) or (softcap > 0 and _capped(reference))
 
 
 @cache
-def _capped() -> bool:
+def _capped(reference: str) -> bool:
     """Does a place that is masked count where there is a softcap?"""
-    return _attended("<softcap=1.0>", np.array([[0, -np.inf]], np.float32)) != 1
+    return _attended(reference, "<softcap=1.0>", np.array([[0, -np.inf]], np.float32)) != 1
 
 
 @cache
 def _nan_unseen() -> bool:
     """Is the result NaN where a query sees no place?"""
-    return bool(np.isnan(_attended("", np.zeros((1, 2), bool))))
+    return bool(np.isnan(_attended(RUNTIME, "", np.zeros((1, 2), bool))))
 
 
-def _attended(attributes: str, mask: Array) -> float:
+def _attended(reference: str, attributes: str, mask: Array) -> float:
     """What a query makes of two places with 1 and 0, of which it sees those that the mask says."""
     import onnxruntime as ort
 
     kind = "bool" if mask.dtype == bool else "float"
-    text = f"""<ir_version: 10, opset_import: ["": 23]> g (float[1,1,1,1] q, float[1,1,2,1] v, {kind}[1,2] mask) => (
-    float[1,1,1,1] y) {{ y = Attention{attributes}(q, v, v, mask) }}"""
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(onnx.parser.parse_model(text).SerializeToString(), options)
+    model = onnx.parser.parse_model(f"""<ir_version: 10, opset_import: ["": 23]>
+    g (float[1,1,1,1] q, float[1,1,2,1] v, {kind}[1,2] mask) => (float[1,1,1,1] y) {{
+        y = Attention{attributes}(q, v, v, mask)
+    }}""")
+    if reference == REFERENCE:
+        from onnx.reference import ReferenceEvaluator
+
+        session: Any = ReferenceEvaluator(model)
+    else:
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        session = ort.InferenceSession(model.SerializeToString(), options)
     v = np.array([1, 0], np.float32).reshape(1, 1, 2, 1)
     (y,) = session.run(None, {"q": np.zeros((1, 1, 1, 1), np.float32), "v": v, "mask": mask})
     return float(y.item())
+
+
+@cache
+def counts_behind() -> bool:
+    """Does an AveragePool count places that neither the operand has nor the pads?"""
+    import onnxruntime as ort
+
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 13]>
+    g (float[1,1,3] x) => (float[1,1,2] y) {
+        y = AveragePool<kernel_shape = [2], strides = [2], ceil_mode = 1, count_include_pad = 1>(x)
+    }""")
+    (y,) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": np.ones((1, 1, 3), np.float32)})
+    return bool(np.any(y != 1))
 
 
 def unsaid(operator: str, got: Array, expected: Array) -> Array:

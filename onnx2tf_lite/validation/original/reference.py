@@ -26,7 +26,7 @@ from ..bounds import Bounds, OverBudgetError
 from ..feeds.inputs import InputSpec, describe
 from ..feeds.operands import factors
 from . import noise, precision, randomness, restate
-from .known_errors import PoolWindow, corrected, masked_outputs, masks_wrongly, windows
+from .known_errors import RUNTIME, PoolWindow, corrected, masked_outputs, masks_wrongly, windows
 from .parts import Parts, inline_all, viewed
 from .stepwise import RefusedError, Stepwise
 from .unquantised import CARRIES, unquantise
@@ -337,7 +337,7 @@ def _line(error: Exception) -> str:
 
 def _masked_wrongly(node: gs.Node) -> bool:
     masked = (len(node.inputs) > 3 and bool(node.inputs[3].name)) or bool(node.attrs.get("is_causal", 0))
-    return masks_wrongly(node.op, node.domain or "", node.attrs.get("softcap", 0.0), masked)
+    return masks_wrongly(RUNTIME, node.op, node.domain or "", node.attrs.get("softcap", 0.0), masked)
 
 
 def ort_errors() -> tuple[type[Exception], ...]:

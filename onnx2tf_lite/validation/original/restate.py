@@ -15,6 +15,7 @@ from ...errors import ToolError
 from ...model.inference import infer_shapes
 from . import definitions
 from .definitions import LABELS, TYPES, Shapes, spelled
+from .known_errors import counts_behind
 from .nodes import attribute, changed, graphs
 from .tidy import tidy
 
@@ -145,6 +146,20 @@ def _attention(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
     return [*steps, apart]
 
 
+def _average(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
+    """``ceil_mode`` that counts pads: zeros for these, and then only what is there counts."""
+    pads = attribute(node, "pads", [])
+    if not attribute(node, "ceil_mode") or not attribute(node, "count_include_pad") or not counts_behind():
+        return None
+    plain = changed(node, {"pads", "count_include_pad"})
+    if not any(pads):
+        return [plain]
+    name, half = node.output[0], len(pads) // 2
+    plain.input[0] = f"{name}/padded"
+    steps = [_constant(f"{name}/pads", [0, 0, *pads[:half], 0, 0, *pads[half:]])]
+    return [*steps, helper.make_node("Pad", [node.input[0], f"{name}/pads"], [f"{name}/padded"]), plain]
+
+
 def _unpool(node: NodeProto, shapes: Shapes) -> list[NodeProto] | None:
     """``output_shape``: zeros behind what there is without it."""
     if len(node.input) < 3 or not node.input[2]:
@@ -168,6 +183,7 @@ def _constant(name: str, value: int | Sequence[int]) -> NodeProto:
 
 
 RULES: dict[str, Callable[[NodeProto, Shapes], list[NodeProto] | None]] = {
+    "AveragePool": _average,
     "Conv": _convolution,
     "ConvTranspose": _transposed,
     "MultiHeadAttention": _attention,
@@ -182,6 +198,10 @@ def _any_form(node: gs.Node) -> bool:
 
 def _same_with_holes(node: gs.Node) -> bool:
     return "SAME" in node.attrs.get("auto_pad", "") and max(node.attrs.get("dilations") or [1]) > 1
+
+
+def _counted_behind(node: gs.Node) -> bool:
+    return bool(node.attrs.get("ceil_mode") and node.attrs.get("count_include_pad")) and counts_behind()
 
 
 def _packed(node: gs.Node) -> bool:
@@ -203,6 +223,11 @@ CLASSES = 100  # that are told by name
 INSIDE = frozenset({"DynamicQuantizeLSTM"})
 #: Operators that are always restated: which of them, and what the report says of that.
 ALWAYS: dict[str, tuple[Callable[[gs.Node], bool], str]] = {
+    "AveragePool": (
+        _counted_behind,
+        "this ONNX Runtime's AveragePool with ceil_mode counts places behind the pads: compared with that of zeros for "
+        "the pads",
+    ),
     "Conv": (
         _same_with_holes,
         "ONNX Runtime refuses a Conv with auto_pad and dilations: compared with that of the pads that auto_pad means",
