@@ -1,6 +1,6 @@
 """Time of checking every layer of a 500-node model, against one plain inference of each runtime with its loading.
 
-python benchmarks/check.py [--runs 5] [--channels 64] [--extent 56]
+python -m benchmarks.check [--runs 5] [--channels 64] [--extent 56]
 
 The blocks are those of a residual network: 3 x 3 convolution, BatchNormalization, Relu, Add, Sigmoid.
 """
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from stages import written
+
+from benchmarks.stages import written
 
 
 def reference(path: Path, x: Any) -> None:

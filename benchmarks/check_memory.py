@@ -1,6 +1,6 @@
 """Peak memory of checking every layer, of all processes together, against the budget that the check is given.
 
-python benchmarks/check_memory.py [--budgets 200000000 600000000 1800000000] [--channels 16] [--extent 256]
+python -m benchmarks.check_memory [--budgets 200000000 600000000 1800000000] [--channels 16] [--extent 256]
 
 The model is the residual network of 500 nodes: its 300 tensors of 4 MB together are several times the smaller budgets.
 The budget is of what a check keeps and compares, above the model and its runtimes: counted is what is above a process
@@ -14,16 +14,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from process import watch
-from stages import written
+from benchmarks.process import watch
+from benchmarks.stages import written
 
-HERE = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[1]
 #: What a process does that only runs the model.
 PLAIN = f"""
 import sys, time
-sys.path.insert(0, {str(HERE)!r})
+sys.path.insert(0, {str(ROOT)!r})
 import numpy as np, onnx2tf_lite.check_cli
-from check import interpreter, reference
+from benchmarks.check import interpreter, reference
 source, file, *shape = sys.argv[1:]
 x = np.zeros([1, *map(int, shape)], np.float32)
 reference(source, x)

@@ -1,6 +1,6 @@
 """A fleet of small models: the rate of two workers against one, and what a model costs beside its conversion.
 
-python benchmarks/fleet.py [--models 200] [--workers 1 2]
+python -m benchmarks.fleet [--models 200] [--workers 1 2]
 
 The models are the committed exports, real models and graphs of two operators, as many as asked for.  ``start`` is the
 time from the call to the first result, ``end`` that from the last one to the return (the cluster is closed, the page

@@ -1,6 +1,6 @@
 """200 models on two workers while everything goes wrong: what is lost, and what is made twice?
 
-python benchmarks/fleet_faults.py [--models 200] [--timeout 60]
+python -m benchmarks.fleet_faults [--models 200] [--timeout 60]
 
 In the middle of one run: a worker is killed (SIGKILL), then the scheduler (SIGKILL) and started again, then the disk is
 full for a while (a small one, which it takes root to mount), one model takes more memory than it may, one never ends.
@@ -29,8 +29,8 @@ from typing import Any
 
 import onnx
 import onnx.parser
-from fleet import OPTIONS, gather, small
 
+from benchmarks.fleet import OPTIONS, gather, small
 from onnx2tf_lite import convert
 from onnx2tf_lite.fleet import Fleet, FleetPlan, convert_many
 from onnx2tf_lite.fleet.plan import Override

@@ -1,6 +1,6 @@
 """On paper, with constants measured here: how long do 100,000 models take on 100 workers, and what gives first?
 
-python benchmarks/fleet_scale.py [--models 100000] [--workers 100] [--megabytes 20] [--price 0.05] [--storage 1250]
+python -m benchmarks.fleet_scale [--models 100000] [--workers 100] [--megabytes 20] [--price 0.05] [--storage 1250]
 
 Measured are, in seconds of a processor (so that what else runs here does not count): a conversion to float32 with the
 check of every layer, of a network of convolutions of so many megabytes; an import of everything against a fork of a
@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from fleet import processor
 from onnx import TensorProto, helper, numpy_helper
 
+from benchmarks.fleet import processor
 from onnx2tf_lite.child import Limits
 from onnx2tf_lite.fleet.job import TOPIC, Job, identity
 from onnx2tf_lite.fleet.page import render, summary

@@ -1,6 +1,6 @@
 """The cost model, measured on this machine: the forms between which the converter can choose, one beside the other.
 
-python benchmarks/kernels.py [--seconds 1] [NAME ...]
+python -m benchmarks.kernels [--seconds 1] [NAME ...]
 
 Every row is one question, with what the code decides and where.  The forms run in turn, each on the default interpreter
 (XNNPACK) with one thread; the fastest run of each counts.  A ``!`` marks an answer that another machine would not give.
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from latency import fastest, interpreter
 
+from benchmarks.latency import fastest, interpreter
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.graph import Graph, Value, building, constant
 from onnx2tf_lite.legalize import dynamic

@@ -1,6 +1,6 @@
 """Time of one inference of networks as exported, against the same file without the algebra, in runs that alternate.
 
-python benchmarks/latency.py [--seconds 2] [NAME ...]
+python -m benchmarks.latency [--seconds 2] [NAME ...]
 
 ``was``: compiled without :data:`PASSES`, the rules of ``fusion.ALGEBRA``, the stage windows and what drops guards;
 everything else, the layout and the kernels, is the same.  ``ratio``: to that, of the file that is written by default,
@@ -21,8 +21,8 @@ from unittest import mock
 
 import numpy as np
 import onnx
-from architectures import ARCHITECTURES, TRAINED, build
 
+from benchmarks.architectures import ARCHITECTURES, TRAINED, build
 from onnx2tf_lite import compile, passes
 from onnx2tf_lite.emitters import tflite
 from onnx2tf_lite.fusion import ALGEBRA, RULES

@@ -1,6 +1,6 @@
 """Peak memory of a conversion above the imports, and its time against that of copying the weights.
 
-python benchmarks/memory.py [--megabytes 500] [--outputs float32] [--folder FOLDER] [--no-check]
+python -m benchmarks.memory [--megabytes 500] [--outputs float32] [--folder FOLDER] [--no-check]
 
 Beyond 1.5 GB the weights lie in a file beside the model.  The model is removed at the end.
 """
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from process import IMPORTS, measure
+from benchmarks.process import IMPORTS, measure
 
 SIZE = 2048
 ONE_FILE = 1500  # MB
@@ -82,7 +82,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder, path = Path(name), Path(name) / "dense.onnx"
         # in a process of its own: a child's peak counts what its parent held when it was forked
-        subprocess.run([sys.executable, __file__, "--write", path, "--megabytes", str(args.megabytes)], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.memory", "--write", path, "--megabytes", str(args.megabytes)], check=True
+        )
         files = list(folder.iterdir())
         weights = sum(f.stat().st_size for f in files) / 2**20
         command = [sys.executable, "-m", "onnx2tf_lite", "-i", str(path), "-o", str(folder / "out")]

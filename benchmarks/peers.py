@@ -2,7 +2,7 @@
 
     python -m venv one && one/bin/pip install onnx2tf==1.29.24      # Python 3.11
     python -m venv two && two/bin/pip install onnx2tf==2.6.9        # Python 3.12
-    python benchmarks/peers.py --peer 1.29=one/bin/onnx2tf --peer 2.6=two/bin/onnx2tf [MODEL ...]
+    python -m benchmarks.peers --peer 1.29=one/bin/onnx2tf --peer 2.6=two/bin/onnx2tf [MODEL ...]
 
 Per model and converter: the exit code, seconds and peak memory of the whole process; of the float32 file the operators,
 how many of them are TRANSPOSE, the largest error beside ONNX Runtime as a share of the largest value (as
@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from latency import fastest
-from peer_worker import pictures
+
+from benchmarks.latency import fastest
+from benchmarks.peer_worker import pictures
 
 REAL = Path(__file__).resolve().parents[1] / "tests" / "models" / "real"
 SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -1,8 +1,8 @@
 """Whole-process time and memory of a conversion against a process that only imports the libraries, alternating.
 
-python benchmarks/process.py [--runs 7] [--model MODEL]                 the .tflite, with check; against the imports
-python benchmarks/process.py --default [--no-check]                     everything; against TensorFlow's import and load
-python benchmarks/process.py --peer PYTHON                              float32 and float16; against onnx2tf, of an
+python -m benchmarks.process [--runs 7] [--model MODEL]                 the .tflite, with check; against the imports
+python -m benchmarks.process --default [--no-check]                     everything; against TensorFlow's import and load
+python -m benchmarks.process --peer PYTHON                              float32 and float16; against onnx2tf, of an
                                                                         interpreter that has it
 MODEL: a file, or the name of a network of benchmarks/architectures.py (mobilenet_v2).
 """
@@ -21,9 +21,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import onnx
-from architectures import ARCHITECTURES, build
 
 import onnx2tf_lite
+from benchmarks.architectures import ARCHITECTURES, build
 from onnx2tf_lite.fleet.process import family
 
 IMPORTS = "import onnx, onnxruntime, onnxsim, onnx_graphsurgeon, ai_edge_litert.interpreter"

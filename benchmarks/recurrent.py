@@ -1,6 +1,6 @@
 """Time of an LSTM as the converter writes it, a WHILE, against TFLite's own operator and ONNX Runtime.
 
-python benchmarks/recurrent.py [--seconds 1]
+python -m benchmarks.recurrent [--seconds 1]
 
 UNIDIRECTIONAL_SEQUENCE_LSTM has no state as operand: it keeps it in variable tensors from one call to the next, which
 no operator in the file can clear.  The last column is by how much its second answer to one input differs from its
@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from latency import compiled, fastest, interpreter
 from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.latency import compiled, fastest, interpreter
 
 SIZES = ((30, 64, 64), (64, 128, 128), (100, 32, 32), (50, 256, 256))  # steps, inputs, hidden
 VARIABLE = "variable"

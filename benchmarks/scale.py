@@ -1,9 +1,10 @@
 """How the time of a conversion grows with the number of nodes: a .tflite without check, one process per measurement.
 
-python benchmarks/scale.py [--kinds residual dense ...] [--nodes 1000 3000 10000 30000] [--profile]
+python -m benchmarks.scale [--kinds residual dense ...] [--nodes 1000 3000 10000 30000] [--profile]
 
 Four kinds of graphs: ``residual`` (3 x 3 convolutions that share one weight, each added to its input), ``transformer``
-(blocks of attention and a
+(blocks of attention and a gated product), ``elementwise`` (chains of arithmetic) and ``dense`` (concatenations of the
+last results, each read by a 1 x 1 convolution).
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def main() -> None:
             for count in args.nodes:
                 path = Path(folder) / f"{kind}{count}.onnx"
                 onnx.save(model(kind, count), path)
-                command = [sys.executable, __file__, "--one", str(path)]
+                command = [sys.executable, "-m", "benchmarks.scale", "--one", str(path)]
                 total, stages = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\t")
                 measured.append(float(total))
                 print(f"{kind:12} {count:6} nodes {float(total):7.2f} s   {stages.strip()}", flush=True)

@@ -1,6 +1,6 @@
 """Seconds per stage of a .tflite-only conversion (check and onnxsim left out), best of some runs in one process.
 
-python benchmarks/stages.py [--runs 3] [model.onnx ...]
+python -m benchmarks.stages [--runs 3] [model.onnx ...]
 """
 
 from __future__ import annotations

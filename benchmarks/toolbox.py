@@ -1,6 +1,6 @@
 """Time and peak memory of the tuning tools on a model of 1 GB, beside those of the original tools.
 
-python benchmarks/toolbox.py [--bin originals/bin] [--gigabytes 1] [--tools sor4onnx ...] [--runs 1]
+python -m benchmarks.toolbox [--bin originals/bin] [--gigabytes 1] [--tools sor4onnx ...] [--runs 1]
 
 The model is a chain of Gemm and Relu with seeded weights of 16 MiB each, in one file and with a side file; every run is
 a process of its own in a folder that is deleted afterwards.  ``--bin`` is where the commands of the original tools are
