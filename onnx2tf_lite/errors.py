@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ NO_MEMORY = (
     "can't start new thread",
     "failed to map segment",
 )
+#: With which place of its own code ONNX Runtime begins what it says.
+SOURCE = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |/\S+\.(?:cc|h):\d+ [^()]*\([^()]*\)(?: const)? ")
 #: What to do about a mistake of the converter.
 REPORT = "this is a mistake of the converter: please report it with the model"
 #: What interpreter and libraries raise where a number, a depth or a size is beyond them: what is wrong, and the remedy.
@@ -83,6 +86,11 @@ def mistake(where: str, what: str, remedy: str = REPORT) -> Problem:
 def lacks_memory(error: BaseException) -> bool:
     """Is it of memory that was not to be had, whoever says it?"""
     return isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of a library says, of 300 letters at most, without places in its code; its type if it says none."""
+    return SOURCE.sub("", " ".join(str(error).split()))[:300] or type(error).__name__
 
 
 def unforeseen(where: str, error: Exception, before: str = "") -> Problem:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import ToolError
+from ..errors import ToolError, one_line
 from ..model.lazy import np, onnx
 from ..model.read import read_model
 from ..model.types import dtype, dtype_word
@@ -72,7 +72,7 @@ class OnnxEngine:
             given = path if isinstance(self.source, str) else self.source.SerializeToString()
             self.session = ort.InferenceSession(given, options, providers=[*found, CPU])
         except _errors() as error:
-            raise ToolError(f"{path}: ONNX Runtime: {_line(error)}", path) from error
+            raise ToolError(f"{path}: ONNX Runtime: {one_line(error)}", path) from error
         self.providers: list[str] = self.session.get_providers()
         self.missing = next((n for n, _ in wanted[:1] if n not in self.providers), "")
         self.inputs = [_end(v) for v in self.session.get_inputs()]
@@ -85,7 +85,7 @@ class OnnxEngine:
                 return list(self.session.run(None, dict(feeds)))
             return self._run_by_reference(feeds)
         except _errors() as error:
-            raise ToolError(f"ONNX Runtime: {_line(error)}") from error
+            raise ToolError(f"ONNX Runtime: {one_line(error)}") from error
 
     def _run_by_reference(self, feeds: Mapping[str, np.ndarray]) -> Results:
         """For types that the runtime does not exchange as arrays: bfloat16 and the like."""
@@ -123,7 +123,7 @@ class TFLiteEngine:
             self.interpreter = Interpreter(path, num_threads=threads or None)
             runner = self.interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
-            raise ToolError(f"{path}: LiteRT: {_line(error)}", path) from error
+            raise ToolError(f"{path}: LiteRT: {one_line(error)}", path) from error
         self.details = runner.get_input_details(), runner.get_output_details()
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.inputs, self.outputs = ([self._end(n, d) for n, d in side.items()] for side in self.details)
@@ -147,7 +147,7 @@ class TFLiteEngine:
             engine.invoke()
             return [engine.get_tensor(detail["index"]) for detail in outputs.values()]
         except (ValueError, RuntimeError) as error:
-            raise ToolError(f"LiteRT: {_line(error)}") from error
+            raise ToolError(f"LiteRT: {one_line(error)}") from error
 
     def close(self) -> str:
         return ""
@@ -167,10 +167,6 @@ def _end(value: Any) -> Endpoint:
     kind = value.type
     elem = dtype(kind[7:-1]) if kind.startswith("tensor(") else 0
     return Endpoint(value.name, tuple(value.shape), elem)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 # --- timing ----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ToolError
+from ..errors import ToolError, one_line
 from ..model.lazy import np, onnx
 from ..model.light import SMALL, light
 from ..model.tensors import fetch, inline, is_external, nbytes, refer, reference
@@ -50,7 +50,7 @@ def session(model: onnx.ModelProto, extra_outputs: list[str] | None = None) -> I
     try:
         made = ort.InferenceSession(copy.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except _errors() as error:
-        raise NotRunError(str(error).strip().splitlines()[0]) from error
+        raise NotRunError(one_line(error)) from error
     made._given = given  # the runtime reads them where they are
     return made
 
@@ -94,7 +94,7 @@ def run(model: onnx.ModelProto, feeds: Results, names: list[str] | None = None) 
     try:
         results = made.run(wanted, dict(feeds))
     except _errors() as error:
-        raise NotRunError(str(error).strip().splitlines()[0]) from error
+        raise NotRunError(one_line(error)) from error
     return dict(zip(wanted, results, strict=True))
 
 
@@ -253,7 +253,7 @@ def first_run(made: InferenceSession, names: list[str], candidates: Iterator[Fee
         try:
             return feeds, dict(zip(names, made.run(names, feeds), strict=True))
         except _errors() as error:
-            why = why or str(error).strip().splitlines()[0]
+            why = why or one_line(error)
     raise NotRunError(why or "it has no inputs to try")
 
 

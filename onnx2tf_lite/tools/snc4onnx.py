@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..commands import command, flag, group, option, parameter, repeated
-from ..errors import ToolError, nearest, unknown
+from ..errors import ToolError, nearest, one_line, unknown
 from ..model import walk
 from ..model.infer import infer
 from ..model.lazy import onnx
@@ -317,9 +317,7 @@ def _simplify(job: Edit) -> None:
     try:
         simple = simplified(model)
     except (RuntimeError, ValueError, MemoryError, DiedError, onnx.checker.ValidationError) as error:
-        job.log.warning(
-            f"not simplified: onnxsim: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        )
+        job.log.warning(f"not simplified: onnxsim: {one_line(error)}")
         return
     before = len(model.graph.node)
     model.graph.CopyFrom(simple.graph)

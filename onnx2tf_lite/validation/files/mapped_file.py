@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...emitters.runtime import Runner
+from ...errors import one_line
 from ...ir.tensor_map import TensorMap
 from ..original.reference import Reference
 from .program import Program
 from .tensorflow_file import TensorFlowFile, read_graph
-from .written import REFUSALS, Arrays, FileError, Loaded, failures, one_line
+from .written import REFUSALS, Arrays, FileError, Loaded, failures
 
 if TYPE_CHECKING:
     from ...emitters.saved_model.graphs import FlatGraph

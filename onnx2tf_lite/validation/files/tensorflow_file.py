@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import one_line
 from ...ir.tensor_map import NAME, TensorMap
 from ..figures.measure import Array
 from ..original.reference import Reference
 from .program import Program, match
-from .written import REFUSALS, Arrays, FileError, Loaded, Move, failures, one_line
+from .written import REFUSALS, Arrays, FileError, Loaded, Move, failures
 
 if TYPE_CHECKING:
     from ...emitters.saved_model.graphs import FlatGraph, GraphSession

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import child
+from ...errors import one_line
 from ...ir.graph import shifted_bytes
 from ...ir.kinds import KINDS
 from ..figures.measure import Array
@@ -19,7 +20,7 @@ from ..original.reference import Reference
 from .flatfile import FlatFile, UnreadableError
 from .parted import Operator, Tensor
 from .program import Program, match
-from .written import Arrays, FileError, Move, one_line
+from .written import Arrays, FileError, Move
 
 LARGE = 64 << 20  # bytes of a file from which a changed copy lies on disk instead of in memory
 SHORT = 0.1  # seconds of a run of the model from which more than one thread pays

@@ -15,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ...emitters import TENSORFLOW
+from ...errors import one_line
 from ...ir.graph import Placement
 from ..figures.measure import Array
 from .parted import Parted
@@ -129,11 +130,6 @@ class LayeredFile(WrittenFile, Protocol):
 def as_told(place: Placement) -> Placement:
     """The placement of a tensor whose numbers the file itself turns into what they stand for: it knows its scale."""
     return replace(place, real=False, unsigned=False) if place.real or place.unsigned else place
-
-
-def one_line(error: Exception) -> str:
-    """What an error of a runtime says, of 300 characters at most; its name where it says nothing."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import onnx_graphsurgeon as gs
 from google.protobuf.message import EncodeError
 
 from ... import child
-from ...errors import ConversionError, Problem, lacks_memory
+from ...errors import ConversionError, Problem, lacks_memory, one_line
 from ...model.read import read_whole
 from ...model.tensors import Store, is_external
 from ..bounds import Bounds, OverBudgetError
@@ -169,8 +169,8 @@ class Reference:
             except ort_errors() as error:
                 _allocated(error)
                 if rounding == EXACT:
-                    raise NoReferenceError(_line(error)) from error
-                self.fall_back(_line(error))
+                    raise NoReferenceError(one_line(error)) from error
+                self.fall_back(one_line(error))
         return Session(Stepwise(self._model(names, rounding)), names, self, widened)
 
     def _widened(self, rounding: str) -> dict[str, type]:
@@ -308,7 +308,7 @@ class Session:
             results = self.engine.run(self.names, given)
         except _errors() as error:
             _allocated(error)
-            raise NoReferenceError(_line(error)) from error
+            raise NoReferenceError(one_line(error)) from error
         named = {name: np.asarray(result) for name, result in zip(self.names, results, strict=True)}
         return corrected(named, self.reference.masked)
 
@@ -328,11 +328,7 @@ def _errors() -> tuple[type[Exception], ...]:
 def _allocated(error: Exception) -> None:
     """:raises MemoryError: where ONNX Runtime says with ``error`` that it got no memory."""
     if lacks_memory(error):
-        raise MemoryError(_line(error)) from error
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MemoryError(one_line(error)) from error
 
 
 def _masked_wrongly(node: gs.Node) -> bool:

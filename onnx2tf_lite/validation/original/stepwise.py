@@ -10,6 +10,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from ... import child
+from ...errors import one_line
 from ...model.walk import sort
 from .known_errors import REFERENCE, RUNTIME, masks_wrongly, operators
 from .nodes import attribute
@@ -61,9 +62,7 @@ class Stepwise:
                     self.sessions[key] = load(self._model(node, reads))
                 made = dict(zip(names, self.sessions[key].run(names, dict(reads)), strict=True))
             except Exception as error:  # either is foreign code that fails in every way; all of them are reported
-                refused.append(
-                    f"{engine}: {str(error).strip().splitlines()[0] if str(error) else type(error).__name__}"
-                )
+                refused.append(f"{engine}: {one_line(error)}")
                 continue
             self.engines.setdefault(engine, set()).add(node.op_type)
             return [made.get(n) for n in node.output]
