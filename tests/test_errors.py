@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import onnxruntime
 import pytest
 from onnx import parser
 
@@ -10,6 +9,8 @@ from onnx2tf_lite.errors import one_line
 
 
 def test_what_onnx_runtime_says_is_told_without_places_in_its_code() -> None:
+    import onnxruntime
+
     model = parser.parse_model('<ir_version: 99, opset_import: ["": 11]> g (float[2] x) => (float[2] y) { y = Neg(x) }')
     with pytest.raises(Exception, match=r"\.cc:\d+") as raised:
         onnxruntime.InferenceSession(model.SerializeToString())
