@@ -28,8 +28,6 @@ from .passes.shapes import cut
 from .quantization import RECIPES
 from .report import TensorInfo, edges, operators
 from .targets import WANTED
-from .validation.feeds import inputs
-from .validation.feeds.inputs import NORMALISED, describe
 
 if TYPE_CHECKING:
     from .quantization import Quantiser
@@ -186,6 +184,8 @@ class _Conversion:
             validation.page.require()
             if not Path(o.html).absolute().parent.is_dir():
                 raise ConversionError(Problem(f"--html {o.html}", "its folder does not exist", "make it first"))
+        from .validation.feeds import inputs
+
         given = o.test_data is None or isinstance(o.test_data, Mapping)
         return validation.CheckOptions(
             layers=o.check == "layers",
@@ -237,8 +237,8 @@ class _Conversion:
             if any(f.stat().st_size > LARGE_FILE for f in files.values()):
                 gc.collect()  # and graphs are cyclic
             found = self._checked(files)
-            shapes = quantization.speed.shapes(self.check.data if self.check else None, program.places)
-            speed = quantization.speed.measure(files, shapes) if found and self.quantises else {}
+            data = self.check.data if self.check else None
+            speed = quantization.speed.on(files, data, program.places) if found and self.quantises else {}
             fits = self.fits(files)
         ends = [TensorInfo.of(n, program.places[n]) for n in inputs]
         results = [TensorInfo.of(n, program.places[n]) for n in program.outputs]
@@ -301,8 +301,7 @@ class _Conversion:
                 what = "no node has this name"
                 raise ConversionError(*(Problem(f"keep_nodes '{n}'", what, did_you_mean(n, nodes)) for n in missing))
             if self.quantiser is not None and self.drawn:
-                ranges = {s.name: s.pixels for s in describe(model) if s.pixels != NORMALISED}
-                self.quantiser.data = replace(self.quantiser.data, made=ranges)
+                self.quantiser.data = replace(self.quantiser.data, made=quantization.pictures.told(model))
             if self.check is not None:  # inputs are chosen later where something is quantised
                 kinds = {} if self.quantises else {row.name: row.checked_as for row in self.wanted}
                 begun = validation.beside.Beside(self.reference(model), self.check, kinds)

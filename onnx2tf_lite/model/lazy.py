@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ else:
 
     class _Lazy(ModuleType):
         def __getattr__(self, name: str) -> Any:
-            return getattr(import_module(self.__name__), name)
+            return getattr(sys.modules.get(self.__name__) or import_module(self.__name__), name)
 
     onnx, np = _Lazy("onnx"), _Lazy("numpy")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from .lazy import onnx
@@ -74,6 +73,8 @@ def _fill_node(copy: NodeProto, node: NodeProto, big: Callable[[TensorProto], bo
 
 def digest(model: ModelProto) -> bytes:
     """A hash of all that the message says, large contents one by one; side files are not looked at."""
+    from hashlib import blake2b  # takes milliseconds to load
+
     copy, pairs = light(model, lambda t: nbytes(t) >= SMALL)
     found = blake2b(copy.SerializeToString(deterministic=True))
     for _, tensor in pairs:

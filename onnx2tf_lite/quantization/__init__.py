@@ -23,16 +23,16 @@ from ..lazily import parts
 from .recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
-    from . import speed
+    from . import pictures, speed
     from .mixed import Goal
     from .outside import refuse_islands
     from .samples import CalibrationData
     from .stage import Quantiser
 
 HOMES = {"CalibrationData": "samples", "Goal": "mixed", "Quantiser": "stage", "refuse_islands": "outside"}
-HOMES["speed"] = "speed"
+HOMES |= {name: name for name in ("pictures", "speed")}
 
-__all__ = ["RECIPES", "CalibrationData", "Goal", "Quantiser", "Recipe", "refuse_islands", "speed"]
+__all__ = ["RECIPES", "CalibrationData", "Goal", "Quantiser", "Recipe", "pictures", "refuse_islands", "speed"]
 
 if not TYPE_CHECKING:
     __getattr__ = parts(__name__, HOMES)

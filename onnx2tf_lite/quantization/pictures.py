@@ -9,16 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+import onnx_graphsurgeon as gs
 from numpy.typing import ArrayLike
 
 from ..errors import ConversionError
 from ..validation.feeds import draw, images
+from ..validation.feeds.inputs import NORMALISED, InputSpec, describe
 from ..validation.feeds.inputs import SIDE as LEAST
-from ..validation.feeds.inputs import InputSpec
 
 COUNT = 20  # as many as onnx2tf has
 SIDE = 224  # of a height or width that is free
 Pixels = Mapping[str, tuple[float, float]]
+
+
+def told(model: gs.Graph) -> Pixels:
+    """The ranges of inputs, by their names, of which the model says something."""
+    return {spec.name: spec.pixels for spec in describe(model) if spec.pixels != NORMALISED}
 
 
 def sizes(specs: Sequence[InputSpec]) -> dict[str, tuple[list[int], bool]] | None:

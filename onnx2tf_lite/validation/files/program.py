@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...ir.dims import Dim, Expr, symbol
 from ...ir.graph import Graph, Placement, Value
 from ...ir.tensor_map import TensorMap
-from ..feeds.inputs import InputSpec
+
+if TYPE_CHECKING:
+    from ..feeds.inputs import InputSpec
 
 CHANNELS_LAST = {4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
 
