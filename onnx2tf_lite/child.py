@@ -20,19 +20,20 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
-from . import pages
+from . import answers, pages
 from .interrupts import undisturbed
 
-ALIGNMENT = 64
 BUSY = 10  # times as long as on an idle machine may all take on one that is busy
 INTERVAL = 0.01  # seconds between two looks at what a child holds
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 _Answer = TypeVar("_Answer")
+_Given = TypeVar("_Given")
 Tell = Callable[[str], None]
 #: Of a process that is begun again where it dies in a :func:`call`: one byte that who begins it sees, in how many of
 #: them it is.  None: the work of a call is done in a child.
@@ -120,35 +121,98 @@ def one_for_all(work: Callable[[Tell], _Answer], told: Tell) -> _Answer:
 
     :raises DiedError: it died of anything else.
     """
-    if _calls is not None or not can_fork():
+    if not has_children():
         return work(told)
+    with standby(lambda nothing, tell: work(tell)) as give:
+        return give(None, told)
+
+
+@contextmanager
+def standby(
+    work: Callable[[_Given, Tell], _Answer], prepare: Callable[[], object] = lambda: None
+) -> Iterator[Callable[[_Given, Tell], _Answer]]:
+    """The child of :func:`one_for_all` before there is anything to do: it does what ``prepare`` does, beside this
+    process, and then ``work(given, tell)`` when what this yields is called.  It ends with the ``with``."""
     calls = memoryview(mmap.mmap(-1, 1))
-    heard, said = os.pipe()
-    with open(heard, "rb") as reader, open(said, "wb", buffering=0) as writer:
+    (asked, ask), (heard, said) = os.pipe(), os.pipe()
+    with (
+        open(asked, "rb") as inbox,
+        open(ask, "wb", 0) as outbox,
+        open(heard, "rb") as ear,
+        open(said, "wb", 0) as mouth,
+    ):
 
         def tell(what: str) -> None:
-            writer.write(what.encode("unicode_escape") + b"\n")
+            mouth.write(what.encode("unicode_escape") + b"\n")
 
         def done() -> _Answer:
-            reader.close()
+            outbox.close()
+            ear.close()
             follow()
             without_children(calls)
             pages.keep()
+            prepare()
             gc.freeze()  # what is shared with the parent stays as it is, what is made here is collected
             gc.enable()
-            return work(tell)
+            return work(pickle.load(inbox), tell)
 
-        def hear() -> None:
-            writer.close()
-            for line in reader:
-                told(line[:-1].decode("unicode_escape"))
+        with _begun(done, None) as wait:
+            inbox.close()  # so that no other child holds the ends of this one
+            mouth.close()
 
-        try:
-            return _called(done, None, hear)
-        except DiedError:
-            if not calls[0]:
-                raise
-    return work(told)
+            def give(given: _Given, told: Tell) -> _Answer:
+                try:
+                    with suppress(BrokenPipeError):  # it has died
+                        outbox.write(pickle.dumps(given))
+                    for line in ear:
+                        told(line[:-1].decode("unicode_escape"))
+                    return wait()
+                except DiedError:
+                    if not calls[0]:
+                        raise
+                return work(given, told)
+
+            yield give
+
+
+def at_once(works: Sequence[Callable[[], _Answer]]) -> list[_Answer]:
+    """What each of ``works`` gives.
+
+    In the child of :func:`one_for_all`, where there are processors for them, all but the first are done in forks of it,
+    which are such children, too; where one of these dies, this process dies like it.
+    """
+    if _calls is None or processors() < 2:
+        return [work() for work in works]
+    forked = []
+    with ExitStack() as until_the_end:
+        for work in works[1:]:
+            calls = memoryview(mmap.mmap(-1, 1))
+            forked.append((calls, until_the_end.enter_context(_begun(partial(_alike, work, calls), None))))
+        found = [works[0]()]
+        for calls, wait in forked:
+            try:
+                found.append(wait())
+            except DiedError as death:
+                if calls[0]:
+                    _calls[0] += 1
+                if death.signal:
+                    os.kill(os.getpid(), death.signal)
+                os._exit(1)
+    return found
+
+
+def _alike(work: Callable[[], _Answer], calls: memoryview) -> _Answer:
+    """In a fork of a process that does itself what others do in children, and is such a one, too."""
+    follow()
+    without_children(calls)
+    gc.freeze()
+    gc.enable()
+    return work()
+
+
+def has_children() -> bool:
+    """Does this process do in children what may end it?"""
+    return _calls is None and can_fork()
 
 
 def follow() -> None:
@@ -217,33 +281,42 @@ def scratch() -> Iterator[str | None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _called(
-    function: Callable[[], _Answer], limits: Limits | None, meanwhile: Callable[[], None] = lambda: None
-) -> _Answer:
-    """In a child.  ``meanwhile``: what this process does until it ends."""
-    with _file() as descriptor, scratch() as folder:
+def _called(function: Callable[[], _Answer], limits: Limits | None) -> _Answer:
+    """In a child."""
+    with _begun(function, limits) as wait:
+        return wait()
+
+
+@contextmanager
+def _begun(function: Callable[[], _Answer], limits: Limits | None) -> Iterator[Callable[[], _Answer]]:
+    """A child, until the end of the ``with``; what is yielded waits for its answer."""
+    with answers.storage() as descriptor, scratch() as folder:
         pid = fork()
         if pid == 0:
             tempfile.tempdir = folder
             _serve(function, descriptor, limits)
-        try:
-            meanwhile()
+        ended = list[int]()
+
+        def wait() -> _Answer:
             if limits is not None and limits.counted and sys.platform == "linux":
                 with watched(pid, own() + limits.memory, limits.thread):
                     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # so that its number is not another one's
-            _, status = os.waitpid(pid, 0)
-        except BaseException:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise
-        size = os.fstat(descriptor).st_size
-        if status or not size:
-            raise DiedError(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0)
-        good, result = _read(descriptor, size)
-    if not good:
-        raise result
-    answer: _Answer = result
-    return answer
+            ended.append(os.waitpid(pid, 0)[1])
+            size = os.fstat(descriptor).st_size
+            if ended[0] or not size:
+                raise DiedError(os.WTERMSIG(ended[0]) if os.WIFSIGNALED(ended[0]) else 0)
+            good, result = answers.read(descriptor, size)
+            if not good:
+                raise result
+            answer: _Answer = result
+            return answer
+
+        try:
+            yield wait
+        finally:
+            if not ended:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 @contextmanager
@@ -304,20 +377,6 @@ def computed(process: int) -> float:
     return max(ticks) / os.sysconf("SC_CLK_TCK")
 
 
-@contextmanager
-def _file() -> Iterator[int]:
-    """A descriptor of a file without a name, in memory where the system has that."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("onnx2tf_lite")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _serve(function: Callable[[], object], descriptor: int, limits: Limits | None) -> None:
     """The child's life.  It never returns, and never runs what the parent wants to run at its end."""
     try:
@@ -328,13 +387,13 @@ def _serve(function: Callable[[], object], descriptor: int, limits: Limits | Non
         try:
             answer: tuple[bool, object] = (True, function())
         except Exception as error:  # whatever it is, it is raised in the parent
-            answer = (False, _portable(error))
+            answer = (False, answers.portable(error))
         try:
-            _write(descriptor, answer)
+            answers.write(descriptor, answer)
         except (TypeError, AttributeError, pickle.PicklingError) as error:  # a result that holds an interpreter, say
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
-            _write(descriptor, (False, TypeError(f"the result of the child cannot be sent: {error}")))
+            answers.write(descriptor, (False, TypeError(f"the result of the child cannot be sent: {error}")))
         os._exit(0)
     finally:
         os._exit(1)
@@ -382,42 +441,3 @@ def _pages(process: int | str) -> list[int]:
             return [int(count) for count in file.read().split()]
     except OSError:
         return [0] * 7
-
-
-def _portable(error: Exception) -> Exception:
-    """The exception itself where it survives pickling."""
-    if isinstance(error, MemoryError):  # there may be none left to try it
-        return MemoryError(str(error))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # an exception's own code may do anything here
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
-
-
-def _write(descriptor: int, answer: object) -> None:
-    """Header (place of the pickle, then places and sizes of arrays) behind the arrays."""
-    buffers: list[pickle.PickleBuffer] = []
-    packed = pickle.dumps(answer, protocol=5, buffer_callback=buffers.append)
-    places, end = [], 0
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        for buffer in buffers:
-            raw = buffer.raw()
-            places.append((end, raw.nbytes))
-            file.write(raw)
-            padding = -raw.nbytes % ALIGNMENT
-            file.write(bytes(padding))
-            end += raw.nbytes + padding
-        trailer = pickle.dumps((places, packed))
-        file.write(trailer)
-        file.write(len(trailer).to_bytes(8, "little"))
-
-
-def _read(descriptor: int, size: int) -> Any:
-    with mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY) as shared:
-        trailer = int.from_bytes(shared[size - 8 :], "little")
-        places, packed = pickle.loads(shared[size - 8 - trailer : size - 8])
-        if not places:
-            return pickle.loads(packed)
-    view = memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY))  # lives as long as the arrays in it
-    return pickle.loads(packed, buffers=[view[start : start + length] for start, length in places])

@@ -78,6 +78,90 @@ def test_what_dies_of_anything_else_is_not_done_again(tmp_path: Path, death: Cal
     assert (tmp_path / "attempts").read_text() == "once"
 
 
+def test_it_gets_ready_before_it_is_given_anything(tmp_path: Path) -> None:
+    ready, told = tmp_path / "ready", list[str]()
+
+    def work(given: int, tell: Tell) -> tuple[int, int]:
+        tell(ready.read_text())
+        return given + 1, os.getpid()
+
+    with child.standby(work, lambda: ready.write_text(str(os.getpid()))) as give:
+        while not ready.exists() or not ready.read_text():
+            os.sched_yield()
+        assert (answer := give(41, told.append)) == (42, int(told[0])) and answer[1] != os.getpid()
+
+
+def test_what_nothing_is_given_to_ends(tmp_path: Path) -> None:
+    def work(given: None, tell: Tell) -> None:
+        raise AssertionError
+
+    with child.standby(work):
+        pass
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, 0)
+
+
+def test_what_dies_while_it_gets_ready_is_told_to_who_asks() -> None:
+    with child.standby(lambda given, tell: given, os.abort) as give:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(child.DiedError, match="SIGABRT"):
+            give(1, lambda what: None)
+
+
+def test_what_others_were_told_is_no_ones_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that was made while one waits does not keep it from ending."""
+    with child.standby(lambda given, tell: given) as give:
+        other = child.fork()
+        if other == 0:
+            while True:
+                signal.pause()
+        assert give(1, lambda what: None) == 1
+        os.kill(other, signal.SIGKILL)
+        os.waitpid(other, 0)
+
+
+def several(*works: Callable[[], object]) -> object:
+    """Of one child that may split."""
+    return child.one_for_all(lambda tell: child.at_once(works), lambda what: None)
+
+
+def test_several_things_are_done_in_as_many_processes() -> None:
+    first, *others = np.asarray(several(*[lambda: (os.getpid(), os.getppid(), child.call(os.getpid))] * 3))
+    assert len({first[0], *(one[0] for one in others)}) == 3 and all(one[1] == first[0] for one in others)
+    assert all(one[0] == one[2] for one in [first, *others])  # and in no further ones
+
+
+def test_what_one_of_several_raises_is_raised_and_the_others_end() -> None:
+    def forever() -> None:
+        while True:
+            signal.pause()
+
+    with pytest.raises(ZeroDivisionError):
+        several(lambda: 1 / 0, forever)
+    with pytest.raises(ZeroDivisionError):
+        several(lambda: 1, lambda: 1 / 0, forever)
+
+
+def test_several_are_done_again_where_one_dies_in_a_call(tmp_path: Path) -> None:
+    def dies() -> str:
+        with open(tmp_path / "attempts", "a", encoding="ascii") as file:
+            file.write(f"{os.getpid()} ")
+        try:
+            child.call(os.abort)
+        except child.DiedError as death:
+            return str(death)
+        return "alive"
+
+    first, second = np.asarray(several(lambda: "right", dies))
+    assert first == "right" and "SIGABRT" in second
+    assert (tmp_path / "attempts").read_text().split()[1:] == [str(os.getpid())]
+
+
+def test_where_one_of_several_dies_of_anything_else_that_is_told() -> None:
+    with pytest.raises(child.DiedError, match="SIGABRT"):
+        several(lambda: "right", os.abort)
+
+
 def test_who_hears_may_raise_and_nothing_is_left() -> None:
     """An interrupt arrives there, too."""
     code = """

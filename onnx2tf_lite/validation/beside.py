@@ -1,7 +1,8 @@
-"""The check of TensorFlow's files in a process beside the conversion: TensorFlow takes longer to load than all the rest
-of a small one takes.
+"""The check in processes beside the conversion: what runs the files is loaded there while they are made.
 
-The process begins as a fork, with the model in memory, loads TensorFlow, and checks every file that it is told of.
+TensorFlow, which takes longer to load than all the rest of a small conversion takes, has a process of its own.  It
+begins as a fork, with the model in memory, and checks every file that it is told of.  That of all others waits until
+there are all of them (:meth:`checking.Check.ahead`).
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import child
 from ..emitters import TENSORFLOW
 from .bounds import COPIES, Bounds, room
-from .checking import Listener, check, failed
+from .checking import Check, Listener, check, failed
 from .files.tensorflow_file import installed
 from .files.written import FileError
 from .original.reference import Reference
@@ -39,7 +40,7 @@ def pays(checked_as: str, reference: Reference) -> bool:
 
 
 class Beside:
-    """The check of one conversion, until the end of a ``with``; with a process where that pays.
+    """The check of one conversion, until the end of a ``with``; with processes where that pays.
 
     :param options: what is asked of the check there.
     :param kinds: kinds of file that may be checked there, and as what.
@@ -50,8 +51,12 @@ class Beside:
         self.kinds = {kind for kind, checked_as in kinds.items() if pays(checked_as, reference)}
         self.paths: dict[str, Path] = {}
         self.pid = 0
+        self.ends = ExitStack()
         if self.kinds:
             self._start(options)
+        own = [checked_as for kind, checked_as in kinds.items() if kind not in self.kinds]
+        waits = own and child.has_children() and not Check.scarce(options, own)
+        self.give = self.ends.enter_context(Check(reference, options).ahead()) if waits else None
 
     def _start(self, options: CheckOptions) -> None:
         from multiprocessing.connection import Connection
@@ -68,6 +73,7 @@ class Beside:
         return self
 
     def __exit__(self, *raised: object) -> None:
+        self.ends.close()
         if self.kinds:
             self.connection.close()
         if self.pid:
@@ -84,7 +90,10 @@ class Beside:
     def check(self, files: Mapping[str, Path], options: CheckOptions, listener: Listener) -> Report:
         """All ``files``, by kind; ``options`` for those that are checked here."""
         own = {kind: path for kind, path in files.items() if kind not in self.paths}
-        report = check(self.reference, own, options=options, listener=listener)
+        if self.give is not None:
+            report = self.give(list(own.items()), listener)
+        else:
+            report = check(self.reference, own, options=options, listener=listener)
         if report.error:
             return report
         found = {kind: self._report(kind, path, options) for kind, path in self.paths.items()}

@@ -1,20 +1,21 @@
 """The check: reference and files on the same inputs, outputs always, every layer on request or to name a culprit.
 
-Everything that runs a model does so in a child process (``child``): in one for all of a check, which is done again with
-a child for every run where that one dies, or at once where memory is scarce.  The reference comes first: its tensors
-are then shared with the children that run the files and compare, and only rows of figures come back from those.  Where
-the tensors would take more memory than the budget, they are computed and compared in chunks, one run of each runtime
-per chunk; nothing takes more than ``bounds`` say.
+Everything that runs a model does so in a child process (``child``): in one for all of a check, with a fork of it for
+each further file where these take little.  Where one dies the check is done again with a child for every run, as it is
+at once where memory is scarce.  The reference comes first: its tensors are then shared with the children that run the
+files and compare, and only rows of figures come back from those.  Where the tensors would take more memory than the
+budget, they are computed and compared in chunks, one run of each runtime per chunk; nothing takes more than ``bounds``
+say.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from typing import Any
 import onnx
 
 from .. import child, pages
-from ..emitters import EMITTERS
-from .bounds import MEMORY, Bounds, OverBudgetError
+from ..emitters import EMITTERS, TENSORFLOW
+from .bounds import HELD, MEMORY, Bounds, OverBudgetError
 from .feeds import inputs
-from .files.opening import open_file
+from .files.opening import guess, open_file
 from .files.tensorflow_file import MISSING, installed
+from .files.tflite_file import SHORT
 from .files.written import FileError, WrittenFile
 from .original.reference import NoReferenceError, Reference
 from .reports.report import FileReport, Report
@@ -37,6 +39,8 @@ LARGE = 1 << 26  # bytes of weights
 Listener = Callable[[str], None]
 Source = str | Path | onnx.ModelProto | Reference
 Files = str | Path | Sequence[str | Path] | Mapping[str, Path]
+Work = Callable[[], tuple[FileReport, dict[str, float]]]
+Named = Sequence[tuple[str, Path]]  # files with their kinds, or ''
 
 
 def check(
@@ -68,7 +72,7 @@ def check(
         files = [(kind, Path(path)) for kind, path in target.items()]
     else:
         files = [("", Path(path)) for path in target]
-    return _Check(reference, chosen, listener).run(files)
+    return Check(reference, chosen).run(files, listener)
 
 
 def _data(given: Any) -> Any:
@@ -84,26 +88,47 @@ def make_reference(source: str | Path | onnx.ModelProto) -> Reference:
 
 
 @dataclass
-class _Check:
+class Check:
+    """The check of one model's files; its process may begin before there are any (:meth:`ahead`)."""
+
     reference: Reference
     options: CheckOptions
-    listener: Listener
 
-    def run(self, files: Sequence[tuple[str, Path]]) -> Report:
-        self.reference.bounds = Bounds.of(self.options.budget, self.options.seconds, self.reference.size)
-        targets = [self.open(kind, path) for kind, path in files]
+    @contextmanager
+    def ahead(self) -> Iterator[Callable[[Named, Listener], Report]]:
+        """A process that loads what it takes until it is given files, of which none are TensorFlow's."""
+        with child.standby(self.found, self.prepare) as give:
+            yield lambda files, listener: self.answered(lambda: give(files, listener))
 
-        def compared(tell: Listener) -> Report:
-            return self.compared(targets, tell)
+    def run(self, files: Named, listener: Listener) -> Report:
+        """What is found of ``files``."""
+        if self.scarce(self.options, [form(*file) for file in files]):
+            return self.answered(lambda: self.found(files, listener))
+        return self.answered(lambda: child.one_for_all(lambda tell: self.found(files, tell), listener))
 
-        tensorflow = any(t.tensorflow for t in targets if not isinstance(t, FileReport))
-        # a child gives all of its memory back when it ends: one for each call takes least
-        scarce = self.options.budget < MEMORY or tensorflow
+    @staticmethod
+    def scarce(options: CheckOptions, forms: Iterable[str]) -> bool:
+        """Is memory scarce?  A child gives all of its own back when it ends: one for each call takes least."""
+        return options.budget < MEMORY or (not {*forms}.isdisjoint(TENSORFLOW) and installed())
+
+    def answered(self, find: Callable[[], Report]) -> Report:
+        """What it finds, or that its process died."""
         try:
-            report = compared(self.listener) if scarce else child.one_for_all(compared, self.listener)
+            return find()
         except child.DiedError as error:
             report = self.blank()
             report.error = f"could not be checked: its process {error}"
+            return report
+
+    def prepare(self) -> None:
+        """What it takes that no file says, to be done before any children that run one are forked."""
+        _preload()
+        self.reference.parts  # noqa: B018  (read once, for all files)
+
+    def found(self, files: Named, tell: Listener) -> Report:
+        """All of it."""
+        self.reference.bounds = Bounds.of(self.options.budget, self.options.seconds, self.reference.size)
+        report = self.compared([self.open(kind, path) for kind, path in files], tell)
         for (kind, _), file in zip(files, report.files, strict=False):
             file.kind = kind or file.kind
         return report
@@ -123,15 +148,10 @@ class _Check:
                 tell("reference")
                 samples.draw([t for t in targets if not isinstance(t, FileReport)])
             report.samples = [{n: a.shape for n, a in s.feeds.items()} for s in samples.samples]
-            for target in targets:
-                if isinstance(target, FileReport):
-                    report.files.append(target)
-                    continue
-                if self.reference.size >= LARGE:
-                    pages.give_back()  # its weights, before the file's are loaded
-                with self.timed(report.seconds, target.path.name):
-                    tell(target.path.name)
-                    report.files.append(Verdict(samples, target).report())
+            works = [partial(self.verdict, samples, target, tell) for target in targets]
+            for file, seconds in self.done(works, samples):
+                report.files.append(file)
+                report.seconds |= seconds
         except (NoReferenceError, OverBudgetError) as error:
             report.error = f"could not be checked: {error}"
         except child.DiedError as error:
@@ -139,11 +159,31 @@ class _Check:
         report.notes, report.engine = self.reference.notes, self.reference.engine
         return report
 
+    def done(self, works: Sequence[Work], samples: Samples) -> Iterator[tuple[FileReport, dict[str, float]]]:
+        """What ``works`` give, in order; as many at a time as there are processors, where each takes little."""
+        size = sum(a.nbytes for s in samples.samples for a in s.expected.values())
+        quick = self.reference.size < LARGE and (self.reference.bounds.plain or SHORT) < SHORT
+        count = child.processors() if quick and HELD * size * len(works) <= self.reference.bounds.tensors else 1
+        for start in range(0, len(works), count):
+            yield from child.at_once(works[start : start + count])
+
+    def verdict(
+        self, samples: Samples, target: WrittenFile | FileReport, tell: Listener
+    ) -> tuple[FileReport, dict[str, float]]:
+        """The report on one of the files, and what that took."""
+        seconds: dict[str, float] = {}
+        if isinstance(target, FileReport):
+            return target, seconds
+        if self.reference.size >= LARGE:
+            pages.give_back()  # its weights, before the file's are loaded
+        with self.timed(seconds, target.path.name):
+            tell(target.path.name)
+            return Verdict(samples, target).report(), seconds
+
     def open(self, kind: str, path: Path) -> WrittenFile | FileReport:
         """A file, or the report that says why it cannot be one."""
         try:
-            row = EMITTERS.get(kind)
-            target = open_file(row.checked_as if row else kind, path, self.reference)
+            target = open_file(form(kind, path), path, self.reference)
             if target.tensorflow and not installed():
                 return FileReport(kind, path.name, "", "", (), error=f"not checked: {MISSING}", unchecked=True)
             target.program  # noqa: B018  (a foreign SavedModel is loaded for it)
@@ -171,6 +211,11 @@ class _Check:
             yield
         finally:
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def form(kind: str, path: Path) -> str:
+    """What a file is checked as, by its kind or by what it is where that is ''."""
+    return EMITTERS[kind].checked_as if kind in EMITTERS else kind or guess(path)
 
 
 def failed(kind: str, path: Path, error: Exception) -> FileReport:
