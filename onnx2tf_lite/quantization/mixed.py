@@ -67,7 +67,7 @@ class MixedPrecision:
     def to_json(self) -> dict[str, Any]:
         """For the report."""
         raised = [
-            {"node": _node(op), "operator": op.kind.name, "as": str(self.widths[op] or "float32"), "cost": cost}
+            {"node": node_of(op), "operator": op.kind.name, "as": str(self.widths[op] or "float32"), "cost": cost}
             for op, cost in self.raised.items()
         ]
         outcomes = {"before": self.before.decibels, "after": self.after.decibels}
@@ -77,7 +77,7 @@ class MixedPrecision:
         if not self.raised:
             return f"{self.after} with all operations alike"
         few = sorted(self.raised, key=lambda op: -self.raised[op])[:NAMED]
-        named = ", ".join(f"{op.kind.name} {_node(op)!r} ({self.raised[op]:.1f} dB)" for op in few)
+        named = ", ".join(f"{op.kind.name} {node_of(op)!r} ({self.raised[op]:.1f} dB)" for op in few)
         more = f" and {len(self.raised) - len(few)} more" if len(self.raised) > len(few) else ""
         kinds = Counter(str(self.widths[op] or "float32") for op in self.raised)
         into = ", ".join(f"{count} in {name}" for name, count in kinds.items())
@@ -159,7 +159,8 @@ class Search:
         return costs
 
 
-def _node(op: Op) -> str:
+def node_of(op: Op) -> str:
+    """The node that an operation comes from."""
     return op.origin.node if op.origin else op.outputs[0].name
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, starmap
 from typing import Any
@@ -15,8 +15,9 @@ from . import alike, outside
 from .alike import Alike
 from .annotate import annotate
 from .calibrate import Statistics, calibrate
+from .coarse import is_coarse
 from .equalise import equalise
-from .mixed import Goal, MixedPrecision, Search
+from .mixed import Goal, MixedPrecision, Search, node_of
 from .pictures import COUNT
 from .plan import Range
 from .prepare import prepare
@@ -28,7 +29,8 @@ from .weights import quantise_weights
 
 FLOAT = np.dtype(np.float32)
 JUDGED = 4  # samples that versions of a program are judged on
-ENOUGH = 3 * JUDGED  # samples from which on those are kept from calibration
+MOST_JUDGED = 12  # where there is a goal: one that few samples meet says little of others
+SHARE = 3  # every which sample is judged on, and kept from calibration where there are enough
 DYNAMIC = RECIPES["dynamic_range_quant"]
 NAMED = 3  # operations that a sentence names
 
@@ -36,21 +38,25 @@ NAMED = 3  # operations that a sentence names
 @dataclass(frozen=True)
 class Chosen:
     """What was decided for a prepared program: the width of each operation, ranges by the names of tensors, how many of
-    those follow each policy, and what mixed precision did (None where nothing was tried)."""
+    those follow each policy, what mixed precision did (None where nothing was tried), and the nodes whose kernels are
+    too coarse for what they compute."""
 
     widths: list[np.dtype | None]
     ranges: Mapping[str, Range]
     policies: Mapping[str, int]
     choice: MixedPrecision | None = None
+    coarse: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """For the report."""
         mixed = {} if self.choice is None else self.choice.to_json()
-        return {"ranges": dict(self.policies), **mixed}
+        coarse = {"too coarse for integers": list(self.coarse)} if self.coarse else {}
+        return {"ranges": dict(self.policies), **mixed, **coarse}
 
     def __str__(self) -> str:
         ranges = ", ".join(f"{count} by {name}" for name, count in self.policies.items())
-        return f"ranges: {ranges}" + ("" if self.choice is None else f"; {self.choice}")
+        mixed = "" if self.choice is None else f"; {self.choice}"
+        return f"ranges: {ranges}{mixed}" + (f"; {_coarse(self.coarse)}" if self.coarse else "")
 
 
 @dataclass
@@ -70,6 +76,7 @@ class Quantiser:
     goal: Goal = field(default_factory=Goal)
     chosen: dict[np.dtype, Chosen] = field(default_factory=dict)  # by the width of what is not raised
     known: dict[bool, Statistics] = field(default_factory=dict)  # by whether the program is one of 16 bits
+    judged: int = JUDGED  # first samples, on which versions are judged
     kept: int = 0  # first samples that calibration does not see
     alike: Alike | None = None
     stored: dict[str, list[str]] = field(default_factory=dict)  # nodes by the form of their int4 weights
@@ -117,7 +124,8 @@ class Quantiser:
         quantise_weights(
             graph.subgraphs(), DYNAMIC, self.per_channel
         )  # what loops compute with is not seen from outside
-        annotate(plan_of(graph, graph, widths, chosen.ranges, found, self.per_channel))
+        closed = recipe.outside and self.closed
+        annotate(plan_of(graph, graph, widths, chosen.ranges, found, self.per_channel, closed))
         if recipe.outside:
             ends = (recipe.activations, recipe.activations) if wide else (self.inputs, self.outputs)
             outside.quantise(graph, *ends)
@@ -127,7 +135,7 @@ class Quantiser:
         """The statistics of a prepared program, whose channels are made alike, in place, where that is better."""
         if self.alike is None:
             listen, samples = self.listener, lambda: islice(self.data.samples(graph), self.kept, None)
-            judged = list(islice(self.data.samples(graph), JUDGED))
+            judged = list(islice(self.data.samples(graph), self.judged))
             self.alike = alike.decide(graph, plain, samples, judged, self.per_channel, listen)
         equalise(graph, self.alike.factors)
         return self.alike.statistics
@@ -139,14 +147,15 @@ class Quantiser:
         return self.chosen[base]
 
     def _choose(self, graph: Graph, base: np.dtype, found: Statistics) -> Chosen:
+        coarse = [node_of(op) for op in graph.ops if is_coarse(op, base, found)]
         if base == I16 and not self.goal:  # 16 bits reach everything: there is nothing to try
             widths: Widths = dict.fromkeys(graph.ops, base)
-            return Chosen(list(widths.values()), beyond_extremes(found), {BEYOND: len(found.spreads)})
+            return Chosen(list(widths.values()), beyond_extremes(found), {BEYOND: len(found.spreads)}, coarse=coarse)
         twin = copy_graph(graph)
-        trials = Trials(twin, found, list(islice(self.data.samples(twin), JUDGED)), self.per_channel)
+        trials = Trials(twin, found, list(islice(self.data.samples(twin), self.judged)), self.per_channel)
         ranges, policies = choose(trials, found, base, self.listener)
         choice = Search(trials, base, ranges, self.listener).run(self.goal)
-        return Chosen(list(choice.widths.values()), ranges, policies, choice)
+        return Chosen(list(choice.widths.values()), ranges, policies, choice, coarse)
 
     def _statistics(self, graph: Graph, wide: bool) -> Statistics:
         """What calibration finds in the program, once for all that are prepared alike."""
@@ -160,10 +169,18 @@ class Quantiser:
                 )
             twin = copy_graph(graph)
             prepare(twin, wide)
-            there = sum(1 for _ in islice(self.data.samples(twin), ENOUGH))
-            self.kept = JUDGED if there == ENOUGH else 0
+            most = MOST_JUDGED if self.goal else JUDGED
+            share = sum(1 for _ in islice(self.data.samples(twin), SHARE * most)) // SHARE
+            self.kept = share if share >= JUDGED else 0
+            self.judged = max(share, JUDGED)
             self.known[wide] = calibrate(twin, lambda: islice(self.data.samples(twin), self.kept, None), self.listener)
         return self.known[wide]
+
+
+def _coarse(nodes: Sequence[str]) -> str:
+    """How many stay float, and which."""
+    named = ", ".join(map(repr, nodes[:NAMED])) + (f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else "")
+    return f"float, but in files that are integer throughout, since their kernels' steps are too coarse: {named}"
 
 
 def _form(form: str, nodes: list[str]) -> str:

@@ -11,6 +11,7 @@ from ..fusion import qdq
 from ..ir.graph import Graph, Op, copy_graph
 from .annotate import annotate
 from .calibrate import Statistics
+from .coarse import is_coarse
 from .plan import Plan, Range
 from .runner import ProgramRunner
 
@@ -94,10 +95,14 @@ def plan_of(
     ranges: Mapping[str, Range],
     statistics: Statistics,
     per_channel: bool,
+    closed: bool = False,
 ) -> Plan:
-    """A plan for ``twin``, a copy of ``graph``, in which ``widths`` are those of its operations."""
+    """A plan for ``twin``, a copy of ``graph``, in which ``widths`` are those of its operations; not ``closed``: those
+    whose kernels are too coarse stay float."""
     copies = dict(zip(graph.ops, twin.ops, strict=True))
     values = [*twin.inputs, *(v for op in twin.ops for v in op.outputs)]
     known = {v: ranges[v.name] for v in values if v.name in ranges and v.dtype == np.float32}
-    wanted = {copies[op]: width for op, width in widths.items()}
+    wanted = {
+        copies[op]: None if not closed and is_coarse(op, width, statistics) else width for op, width in widths.items()
+    }
     return Plan(twin, wanted, known, per_channel, statistics.moments)

@@ -213,6 +213,26 @@ def test_results_that_are_nothing_beside_the_bound_of_their_activation(kind: str
     assert result.exit_code == 0 and not Integers.of(FlatFile(result.files[kind])).floats
 
 
+@pytest.mark.parametrize("height, floats", [(-12.0, {"LOGISTIC": 1}), (-6.0, {})], ids=["nothing", "something"])
+def test_sigmoids_below_the_steps_of_16_bits_stay_float(height: float, floats: dict[str, int], tmp_path: Path) -> None:
+    """Not in 8 bits, whose operand is as coarse, and not where the file has to be integer throughout."""
+    x = np.random.default_rng(0).standard_normal((8, 8, 6, 6)).astype(np.float32)
+    text = "g (float[1,8,6,6] x) => (float[1,4,6,6] y) { c = Conv(x, w, b) y = Sigmoid(c) }"
+    proto = model(text, w=(4, 8, 1, 1), b=np.full(4, height, np.float32))
+    result = quiet(proto, tmp_path, INTEGER, calibration={"x@onnx": x})
+    found = {kind: Integers.of(FlatFile(result.files[kind])).floats for kind in INTEGER}
+    assert found == dict.fromkeys(INTEGER, {}) | {"integer_quant_with_int16_act": floats}
+    assert lowest(result, "integer_quant_with_int16_act") > 20
+    assert ("too coarse for integers" in result.report["quantisation"]["int16 activations"]) == bool(floats)
+
+
+@pytest.mark.parametrize("asked, held", [({}, 4), ({"min_sqnr": 1.0}, 6)], ids=["plain", "goal"])
+def test_a_goal_is_judged_on_more_samples(asked: dict[str, float], held: int, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((18, 3, 12, 10)).astype(np.float32)
+    result = quiet(cnn("1"), tmp_path, ["integer_quant"], calibration={"image@onnx": x}, **asked)
+    assert (result.report["quantisation"]["held_out"], result.report["quantisation"]["samples"]) == (held, 18 - held)
+
+
 def last_channels(file: FlatFile, x: np.ndarray) -> np.ndarray:
     """The real numbers of the output [sample, 1, height, width, channel] of an integer file."""
     from ai_edge_litert.interpreter import Interpreter
