@@ -46,6 +46,7 @@ def write(descriptor: int, answer: object) -> None:
 
 
 def read(descriptor: int, size: int) -> Any:
+    """What was written; its large arrays stay where they are, as a copy of this process's own."""
     with mmap.mmap(descriptor, size, access=mmap.ACCESS_COPY) as shared:
         trailer = int.from_bytes(shared[size - 8 :], "little")
         places, packed = pickle.loads(shared[size - 8 - trailer : size - 8])

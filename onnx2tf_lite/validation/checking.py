@@ -26,6 +26,7 @@ from .. import child, pages
 from ..emitters import EMITTERS, TENSORFLOW
 from .bounds import HELD, MEMORY, Bounds, OverBudgetError
 from .feeds import inputs
+from .feeds.operands import normal
 from .files.opening import guess, open_file
 from .files.tensorflow_file import MISSING, installed
 from .files.tflite_file import SHORT
@@ -121,13 +122,17 @@ class Check:
             return report
 
     def prepare(self) -> None:
-        """What it takes that no file says, to be done before any children that run one are forked."""
+        """What takes time and no file: runtimes, the nodes of the model, random numbers, versions of packages."""
         _preload()
-        self.reference.parts  # noqa: B018  (read once, for all files)
+        normal((), 0), self.reference.parts, self.settings()
+
+    def bounds(self) -> Bounds:
+        """What it may take, from now on."""
+        return Bounds.of(self.options.budget, self.options.seconds, self.reference.size)
 
     def found(self, files: Named, tell: Listener) -> Report:
         """All of it."""
-        self.reference.bounds = Bounds.of(self.options.budget, self.options.seconds, self.reference.size)
+        self.reference.bounds = self.bounds()
         report = self.compared([self.open(kind, path) for kind, path in files], tell)
         for (kind, _), file in zip(files, report.files, strict=False):
             file.kind = kind or file.kind
@@ -144,7 +149,7 @@ class Check:
         report = self.blank()
         samples = Samples(self.reference, self.options)
         try:
-            with self.timed(report.seconds, "reference"):
+            with _timed(report.seconds, "reference"):
                 tell("reference")
                 samples.draw([t for t in targets if not isinstance(t, FileReport)])
             report.samples = [{n: a.shape for n, a in s.feeds.items()} for s in samples.samples]
@@ -176,7 +181,7 @@ class Check:
             return target, seconds
         if self.reference.size >= LARGE:
             pages.give_back()  # its weights, before the file's are loaded
-        with self.timed(seconds, target.path.name):
+        with _timed(seconds, target.path.name):
             tell(target.path.name)
             return Verdict(samples, target).report(), seconds
 
@@ -197,20 +202,21 @@ class Check:
         packages = ("onnx2tf_lite", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
         return {
             "layers": o.layers, "seed": o.seed, "samples": o.samples, "budget": o.budget,
-            "seconds": self.reference.bounds.seconds,
+            "seconds": self.bounds().seconds,
             "require_coverage": o.require_coverage,
             "rtol": o.rtol, "atol": o.atol, "metric": o.metric, "shapes": {n: list(s) for n, s in o.hints.items()},
             "inputs": "random" if o.data is None else "given",
             "versions": {p: _version(p) for p in packages},
         }  # fmt: skip
 
-    @contextmanager
-    def timed(self, seconds: dict[str, float], name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[name] = time.perf_counter() - start
 
 
 def form(kind: str, path: Path) -> str:
