@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import child
 from .bounds import OverBudgetError, TooLongError
-from .figures.judge import QUANTISED, SLACK, Difference, compare, tolerance
+from .figures.judge import QUANTISED, SLACK, TOLERANCES, Difference, Tolerance, compare, tolerance
 from .figures.measure import exact
 from .files import quantised
 from .files.integers import Integers
@@ -202,7 +202,8 @@ class Verdict:
                 name not in alone and found.difference.what
             ):  # the tensor is wrong by one of its names
                 continue
-            role = INTRODUCES if found.difference.what else row.role
+            carried = CARRIES if row.difference.what else ""
+            role = INTRODUCES if found.difference.what else row.role or carried
             self.rows[name] = replace(row, alone=found.difference, role=role)
 
     def explain(self) -> None:
@@ -232,18 +233,21 @@ class Verdict:
                 self.rows[row.tensor] = replace(row, difference=replace(row.difference, what="", asked=""), role="")
 
     def add_up(self) -> None:
-        """A float model whose layers are all right by themselves: what they differ by is held to what it makes of as
-        much noise in each of them, where that is more than the limit."""
+        """A model whose layers are all right by themselves, in a file of floats: what they differ by is held to what it
+        makes of as much noise in each of them, and to what the reference itself is good for, where that is more than
+        the limit."""
         failing = [r for r in self.rows.values() if not r.ok]
         reached = self.coverage is not None and self.coverage.layers == self.coverage.all_layers
-        asked = self.limit.source == "default" and not self.reference.steps
+        asked = self.limit.source == "default"
         if not failing or not reached or not asked or self.target.kind == "quantised" or self.inner:
             return
         if any(r.role != CARRIES for r in failing):
             return
         noise = self.own_noise()
-        moves = self.whole.stirred(noise, [r.tensor for r in failing])
-        held = [excused(row, moves[row.sample].get(row.tensor, 0.0)) for row in failing]
+        names = [r.tensor for r in failing]
+        moves = [self.whole.inexact(names), self.whole.stirred(noise, names)]
+        usual = TOLERANCES[self.target.kind]
+        held = [excused(row, max(found[row.sample].get(row.tensor, 0.0) for found in moves), usual) for row in failing]
         self.rows |= {row.tensor: row for row in held}
         self.rounding = max(noise.values(), default=UNIT) if any(row.ok for row in held) else 0.0
 
@@ -414,17 +418,17 @@ class Verdict:
                     self.rows[row.tensor] = replace(row, histogram=drawn)
 
 
-def excused(row: Row, move: float) -> Row:
+def excused(row: Row, move: float, usual: Tolerance) -> Row:
     """The row, within its limit where it differs by no more than :data:`SLACK` times what noise in every layer does to
-    it: the largest difference, of integers the share that differs."""
+    it, or what is ``usual`` of its kind of file: the largest difference, of integers the share that differs."""
     found, allowed = row.difference, SLACK * move
-    whole = exact(np.dtype(row.dtype))
+    whole, top = exact(np.dtype(row.dtype)), found.max_abs / found.max_rel if found.max_rel else 0.0
+    if usual.metric == "max" and not whole:
+        allowed = max(allowed, usual.rtol * top + usual.atol)
     if not (1 - found.within if whole else found.max_abs) <= allowed:
         return row
-    slack = move / (found.max_abs / found.max_rel) if found.max_rel else move
-    within = replace(
-        found, what="", asked="", slack=slack, limit=allowed, used=found.max_abs / allowed if allowed else 0
-    )
+    used = found.max_abs / allowed if allowed else 0
+    within = replace(found, what="", asked="", slack=move / (top or 1.0), limit=allowed, used=used)
     return replace(row, difference=within, role="")
 
 

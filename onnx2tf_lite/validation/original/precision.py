@@ -11,13 +11,15 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import onnx_graphsurgeon as gs
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from ...model.edit import graphs as bodies
 from ...model.surgeon import HALF_FLOATS, TYPE_ATTRIBUTES
 from .nodes import graphs
 
 HALVES = {"float16", "bfloat16"}
+#: Operators between floats and integers, with their operands that are floats.
+SINGLES = {"QuantizeLinear": (0, 1), "DequantizeLinear": (1,)}
 STORED = {"Cast", "DequantizeLinear", "Identity"}  # operators that compute nothing with their operand
 
 # ----------------------------------------------------------------------------------------------- 16-bit floats
@@ -43,8 +45,24 @@ def widen(model: ModelProto) -> None:
 
 
 def deepen(model: ModelProto) -> None:
-    """float64 in the place of float32: what the model means, without what long sums lose in 24 bits."""
+    """float64 in the place of float32: what the model means, without what long sums lose in 24 bits.  Steps of integers
+    stay as they are, since ONNX Runtime has these operators in float32 alone."""
     _recast(model, {TensorProto.FLOAT}, TensorProto.DOUBLE)
+    for graph in graphs(model.graph):
+        nodes = list[NodeProto]()
+        for node in graph.node:
+            singles = SINGLES.get(node.op_type, ())
+            for operand in singles:
+                single = f"{node.output[0]}/single{operand}"
+                nodes.append(helper.make_node("Cast", [node.input[operand]], [single], to=TensorProto.FLOAT))
+                node.input[operand] = single
+            nodes.append(node)
+            if node.op_type == "DequantizeLinear":
+                single, wide = f"{node.output[0]}/single", node.output[0]
+                node.output[0] = single
+                nodes.append(helper.make_node("Cast", [single], [wide], to=TensorProto.DOUBLE))
+        del graph.node[:]
+        graph.node.extend(nodes)
 
 
 def _recast(model: ModelProto, kinds: Collection[int], to: int) -> None:

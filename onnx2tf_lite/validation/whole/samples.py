@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -21,7 +21,7 @@ from ..figures.judge import SLACK
 from ..figures.measure import change, exact
 from ..figures.phrase import dims
 from ..files.written import WrittenFile
-from ..original.reference import INSIDE, ROUNDED, STEPWISE, UNQUANTISED, NoReferenceError, Reference, Session
+from ..original.reference import EXACT, INSIDE, ROUNDED, STEPWISE, UNQUANTISED, NoReferenceError, Reference, Session
 from .shared import Shared
 
 Arrays = dict[str, np.ndarray]
@@ -203,12 +203,20 @@ class Samples:
     def stirred(self, noise: Mapping[str, float], names: Sequence[str]) -> list[dict[str, float]]:
         """How far the reference moves, on every sample, with such :attr:`Reference.noise`; nothing where it does not
         run like that."""
+        return self.apart(lambda: replace(self.reference, noise=noise).open(names), names, STIRS)
+
+    def inexact(self, names: Sequence[str]) -> list[dict[str, float]]:
+        """How far the reference is, on every sample, from what the model means; nothing where ONNX Runtime has no
+        kernels in float64."""
+        return self.apart(lambda: self.reference.open(names, EXACT), names, 1)
+
+    def apart(self, opened: Callable[[], Session], names: Sequence[str], times: int) -> list[dict[str, float]]:
+        """How far the reference is at most, on every sample, from so many runs of another form of it."""
         self.read(names)
-        noisy = replace(self.reference, noise=noise)
 
         def compute() -> list[dict[str, float]]:
-            session = noisy.open(names)
-            runs = [[session.run(s.feeds) for _ in range(STIRS)] for s in self.samples]
+            session = opened()
+            runs = [[session.run(s.feeds) for _ in range(times)] for s in self.samples]
             pairs = zip(runs, self.samples, strict=True)
             return [{n: max(change(run[n], s.expected[n]) for run in some) for n in names} for some, s in pairs]
 
