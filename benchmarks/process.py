@@ -2,8 +2,10 @@
 
 python -m benchmarks.process [--runs 7] [--model MODEL]                 the .tflite, with check; against the imports
 python -m benchmarks.process --default [--no-check]                     everything; against TensorFlow's import and load
-python -m benchmarks.process --peer PYTHON                              float32 and float16; against onnx2tf, of an
-                                                                        interpreter that has it
+python -m benchmarks.process --peer PYTHON [--no-check]                 float32 and float16; against onnx2tf, of an
+                                                                        interpreter that has it, and beside the floor:
+                                                                        the libraries that it takes and, for the check,
+                                                                        every runtime end to end and layer by layer
 MODEL: a file, or the name of a network of benchmarks/architectures.py (mobilenet_v2).
 """
 
@@ -27,6 +29,30 @@ from benchmarks.architectures import ARCHITECTURES, build
 from onnx2tf_lite.fleet.process import family
 
 IMPORTS = "import onnx, onnxruntime, onnxsim, onnx_graphsurgeon, ai_edge_litert.interpreter"
+#: Prints what a command took.
+BEGIN = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+sys.exit(code)
+"""
+#: Of a network of images.  Its layers, one after the other on operands of their own, are as much as another run.
+FLOOR = """
+import sys, onnx, onnx_graphsurgeon, flatbuffers, ai_edge_litert.schema_py_generated
+source, *files = sys.argv[1:]
+if files:
+    import numpy as np
+    from benchmarks.check import interpreter, reference
+    (x,) = onnx.load(source, load_external_data=False).graph.input
+    x = np.zeros([d.dim_value for d in x.type.tensor_type.shape.dim], np.float32)
+    for _ in range(2):
+        reference(source, x)
+        for file in files:
+            for plain in (False, True):
+                interpreter(file, np.ascontiguousarray(x.transpose(0, 2, 3, 1)), plain)
+"""
 LOADS = "import sys, tensorflow; tensorflow.saved_model.load(sys.argv[1])"
 SAMPLE = 0.05  # seconds between two looks at the memory of a process and its children
 
@@ -37,22 +63,29 @@ def light_model(name: str) -> Path:
 
 
 def measure(command: list[str]) -> tuple[float, float, float]:
-    """(wall seconds, processor seconds, peak RSS in MB) of one finished process; a failure is an error."""
-    return watch(command, together=False)
+    """(wall seconds, processor seconds, peak RSS in MB) of one finished process; a failure is an error.
+
+    Begun by a small process: the system counts what a process was begun by, until it has replaced that, as its own.
+    """
+    done = subprocess.run([sys.executable, "-S", "-c", BEGIN, *command], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed with status {done.returncode}")
+    wall, seconds, peak = map(float, done.stdout.split())
+    return wall, seconds, peak / 1024
 
 
-def watch(command: list[str], together: bool = True) -> tuple[float, float, float]:
-    """The same; ``together``: the peak of its memory and that of its children, shared pages counted once (PSS)."""
+def watch(command: list[str]) -> tuple[float, float, float]:
+    """The same, but the peak of its memory and that of its children together, shared pages counted once (PSS)."""
     start, peak = time.perf_counter(), 0.0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while together and os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         peak = max(peak, sum(map(proportional, family(process.pid))))
         time.sleep(SAMPLE)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command)} failed with status {status}")
     seconds = usage.ru_utime + usage.ru_stime
-    return time.perf_counter() - start, seconds, peak if together else usage.ru_maxrss / 1024
+    return time.perf_counter() - start, seconds, peak
 
 
 def proportional(process: int) -> float:
@@ -77,27 +110,34 @@ def main() -> None:
             onnx.save(build(name), args.model)
         convert = [sys.executable, "-m", "onnx2tf_lite", "-i", str(args.model), "-o", f"{folder}/ours"]
         convert += ["--no-check"] * args.no_check
-        label, other = "imports only", [sys.executable, "-c", IMPORTS]
+        others = {"imports only": [sys.executable, "-c", IMPORTS]}
         if args.peer:
             convert += ["--outputs", "float32,float16"]
-            label, other = "onnx2tf", [args.peer, "-m", "onnx2tf", "-i", str(args.model), "-o", f"{folder}/theirs"]
+            others = {"onnx2tf": [args.peer, "-m", "onnx2tf", "-i", str(args.model), "-o", f"{folder}/theirs"]}
+            files = [f"{folder}/ours/{args.model.stem}_{kind}.tflite" for kind in ("float32", "float16")]
+            others["floor"] = [sys.executable, "-c", FLOOR, str(args.model), *files * (not args.no_check)]
         elif args.default:
-            label, other = "TensorFlow loads", [sys.executable, "-c", LOADS, f"{folder}/ours"]
+            others = {"TensorFlow loads": [sys.executable, "-c", LOADS, f"{folder}/ours"]}
         else:
             convert += ["--outputs", "float32"]
         # byte code as an installed package has it, whatever PYTHONDONTWRITEBYTECODE says
         compileall.compile_dir(str(Path(onnx2tf_lite.__file__).parent), quiet=1)
         look = watch if args.default else measure
-        look(convert), look(other)  # warm the disk cache
-        pairs = [(look(convert), look(other)) for _ in range(args.runs)]
+        commands = {"convert" if args.no_check else "convert + check": convert} | others
+        for command in commands.values():
+            look(command)  # warm the disk cache
+        taken = [{label: look(command) for label, command in commands.items()} for _ in range(args.runs)]
     print(f"{args.model.stem}, {args.runs} alternating runs; median [min, max]")
-    ours = "convert" if args.no_check else "convert + check"
+    ours, theirs, *floor = commands
     for index, (name, unit) in enumerate([("wall", "s"), ("cpu", "s"), ("peak", "MB")]):
-        rows = {ours: [a[index] for a, _ in pairs], label: [b[index] for _, b in pairs]}
-        rows["ratio"] = [a[index] / b[index] for a, b in pairs]
+        rows = {label: [run[label][index] for run in taken] for label in commands}
+        for what, label in zip(("ratio", "floor's ratio"), (ours, *floor), strict=False):
+            rows[what] = [run[label][index] / run[theirs][index] for run in taken]
         for what, values in rows.items():
             middle = statistics.median(values)
-            print(f"{name:5} {what:16} {middle:8.2f} [{min(values):.2f}, {max(values):.2f}] {unit * (what != 'ratio')}")
+            print(
+                f"{name:5} {what:16} {middle:8.2f} [{min(values):.2f}, {max(values):.2f}] {unit * (what in commands)}"
+            )
 
 
 if __name__ == "__main__":
