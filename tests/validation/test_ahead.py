@@ -1,0 +1,113 @@
+"""The check whose process begins beside the conversion: what it finds, how it dies, and that it ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onnx2tf_lite import ConversionError, child, convert
+from onnx2tf_lite.errors import Problem
+from onnx2tf_lite.validation import checking
+from onnx2tf_lite.validation.files.tflite_file import TFLiteRunner
+
+from .models import cnn
+
+pytestmark = pytest.mark.skipif(not child.can_fork(), reason="children are forks")
+KINDS = ["float32", "float16"]
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The processes that are begun before there are files."""
+    found: list[int] = []
+    ahead, fork = checking.Check.ahead, child.fork
+
+    def noted(check: checking.Check) -> Any:
+        def forked() -> int:
+            pid = fork()
+            found.append(pid)
+            return pid
+
+        with monkeypatch.context() as patch:
+            patch.setattr(child, "fork", forked)
+            manager = ahead(check)
+            give = manager.__enter__()
+        return _Entered(manager, give)
+
+    monkeypatch.setattr(checking.Check, "ahead", noted)
+    yield found
+
+
+class _Entered:
+    """A context that has been entered already."""
+
+    def __init__(self, manager: Any, give: Any):
+        self.manager, self.give = manager, give
+
+    def __enter__(self) -> Any:
+        return self.give
+
+    def __exit__(self, *raised: Any) -> Any:
+        return self.manager.__exit__(*raised)
+
+
+def gone(pid: int) -> bool:
+    """Has it ended, and been waited for?"""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return True
+    return False
+
+
+def test_it_finds_what_a_check_by_itself_finds(tmp_path: Path, begun: list[int]) -> None:
+    result = convert(onnx_graph=cnn(), output_folder_path=tmp_path, outputs=KINDS, non_verbose=True)
+    alone = checking.check(cnn(), result.files, layers=False)
+    assert result.check is not None and result.exit_code == 0 and len(begun) == 1 and gone(begun[0])
+    assert [f.verdict for f in result.check.files] == [f.verdict for f in alone.files]
+    assert [f.outputs for f in result.check.files] == [f.outputs for f in alone.files]
+    assert result.check.settings == alone.settings | {"layers": False} and result.check.notes == alone.notes
+
+
+def test_a_file_that_kills_it_is_wrong(tmp_path: Path, begun: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where that happens in the fork for one of the files; the other one is not."""
+    run = TFLiteRunner.run
+
+    def fatal(runner: TFLiteRunner, feeds: Any) -> Any:
+        if any(d["dtype"].__name__ == "float16" for d in runner.engine.get_tensor_details()):
+            os.abort()
+        return run(runner, feeds)
+
+    monkeypatch.setattr(TFLiteRunner, "run", fatal)
+    result = convert(onnx_graph=cnn(), output_folder_path=tmp_path, outputs=KINDS, non_verbose=True)
+    assert result.check is not None and result.exit_code == 1 and gone(begun[0])
+    first, second = result.check.files
+    assert first.ok and not second.ok and "SIGABRT" in second.error, (first.verdict, second.error)
+
+
+def test_what_dies_before_there_are_files_is_told(
+    tmp_path: Path, begun: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "_preload", os.abort)
+    result = convert(onnx_graph=cnn(), output_folder_path=tmp_path, outputs=KINDS, non_verbose=True)
+    assert result.check is not None and result.exit_code == 2 and "SIGABRT" in result.check.error and gone(begun[0])
+
+
+def test_a_conversion_that_fails_leaves_none(tmp_path: Path, begun: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*given: Any) -> Any:
+        raise ConversionError(Problem("stage", "refused"))
+
+    monkeypatch.setattr("onnx2tf_lite.compile.run", refused)
+    with pytest.raises(ConversionError, match="refused"):
+        convert(onnx_graph=cnn(), output_folder_path=tmp_path, outputs=KINDS, non_verbose=True)
+    assert len(begun) == 1 and gone(begun[0])
+
+
+def test_where_memory_is_scarce_there_is_none(tmp_path: Path, begun: list[int]) -> None:
+    options = {"outputs": KINDS, "budget": 1 << 29, "non_verbose": True}
+    result = convert(onnx_graph=cnn(), output_folder_path=tmp_path, **options)
+    assert result.exit_code == 0 and not begun
