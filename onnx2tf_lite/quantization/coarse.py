@@ -1,27 +1,39 @@
 """Results that a kernel does not tell apart: those of LOGISTIC, SOFTMAX and TANH have one scale, whatever occurs.
 
-The objectness of a detector that finds nothing is 1e-4 everywhere, three of the steps that 16 bits take.  Such an
-operation stays float where floats may be, and what reads it has a scale that fits.  In 8 bits the operand is as coarse
-as the result: it is left as it is there.
+Attention over 300 places is 1/300 in most of them, one of the steps that 8 bits take: three SOFTMAX of 16 bits in an
+8-bit program are 11 dB for a tracker.  The objectness of a detector that finds nothing is 1e-4 everywhere, three of the
+steps that 16 bits take: such an operation stays float where floats may be, and what reads it has a scale that fits.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..ir.graph import Op
+from ..ir.graph import Graph, Op
 from ..ir.traits import FixedScale
 from .calibrate import Statistics
-from .plan import FIXED_16
-from .recipes import I16
+from .plan import FIXED_16, is_kernel
+from .recipes import I8, I16
 
-LEAST = 20.0  # dB that rounding to the steps of the kernel has to leave
+LEAST = 20.0  # dB that rounding to the steps of the kernel has to leave, or it stays float
+TRIED = 30.0  # dB below which it is tried whether 16 bits instead of 8 serve the outputs
 
 
 def is_coarse(op: Op, dtype: np.dtype | None, statistics: Statistics) -> bool:
-    """True where the steps of the kernel with activations of ``dtype`` are about as large as what calibration saw."""
-    spread = statistics.spreads.get(op.outputs[0].name)
-    if dtype != I16 or spread is None or not isinstance(op.kind.int8, FixedScale) or not spread.counts.any():
-        return False
+    """True where the steps of a 16-bit kernel are about as large as what calibration saw."""
+    return dtype == I16 and _left(op, I16, statistics) < LEAST
+
+
+def to_refine(graph: Graph, statistics: Statistics) -> list[Op]:
+    """The 8-bit kernels whose steps lose much of what calibration saw, and that have a form of 16 bits."""
+    return [op for op in graph.ops if is_kernel(op, I8) and is_kernel(op, I16) and _left(op, I8, statistics) < TRIED]
+
+
+def _left(op: Op, dtype: np.dtype, statistics: Statistics) -> float:
+    """What rounding to fixed steps leaves of a result, in dB."""
+    fixed, spread = op.kind.int8, statistics.spreads.get(op.outputs[0].name)
+    if spread is None or not isinstance(fixed, FixedScale) or not spread.counts.any():
+        return np.inf
+    step = (FIXED_16 if dtype == I16 else fixed).scale
     power = float(np.average(np.square(spread.centres), weights=spread.counts))
-    return power < 10 ** (LEAST / 10) * FIXED_16.scale**2 / 12
+    return 10 * float(np.log10(power / (step**2 / 12))) if power else np.inf

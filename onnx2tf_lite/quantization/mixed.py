@@ -24,6 +24,7 @@ from .trials import GOOD, Fidelity, Trials, Widths
 STRETCHES = 12  # of the program, to begin with
 BUDGET = 48  # trials that measure costs
 NAMED = 5  # operations that a sentence names
+WORTH = 1.0  # dB of the mean, from which on 16 bits are taken without a goal
 FURTHER = 12  # stretches beyond those that are tried one by one
 
 
@@ -96,12 +97,17 @@ class Search:
         self.trials, self.base, self.ranges, self.listener = trials, base, ranges, listener
         self.ops = [op for op in trials.graph.ops if is_kernel(op, base)]
 
-    def run(self, goal: Goal) -> MixedPrecision:
-        """The smallest set of raised operations that was found."""
+    def run(self, goal: Goal, coarse: Sequence[Op] = ()) -> MixedPrecision:
+        """The smallest set of raised operations that was found; the ``coarse`` ones, together, where that serves."""
         widths: dict[Op, np.dtype | None] = dict.fromkeys(self.trials.graph.ops, self.base)
         before = self._try(widths)
         choice = MixedPrecision(widths, {}, before, before)
-        if not goal.met(before):
+        if coarse:
+            finer = widths | dict.fromkeys(coarse, I16)
+            after = self._try(finer)
+            if after.mean > before.mean + WORTH:
+                choice = MixedPrecision(finer, dict.fromkeys(coarse, after.mean - before.mean), before, after)
+        if not goal.met(choice.after):
             choice = self._lower(before, goal)
         choice.trials = self.trials.count
         total = sum(map(macs, self.ops)) or 1

@@ -175,11 +175,12 @@ class Plan:
         return op.kind.int8 if op is not None and op in self.ops and isinstance(op.kind.int8, FixedScale) else None
 
     def quant(self, value: Value, dtype: np.dtype) -> Quant:
-        """The parameters of a tensor in ``dtype``."""
+        """The parameters of a tensor in ``dtype``; a fixed scale is that of the dtype in which it is computed."""
         group = self.group(value)
-        for fixed in map(self._fixed_of, group):
-            if fixed is not None:
+        known = [self.ranges[v] for v in group if v in self.ranges]
+        for member in group:
+            fixed = self._fixed_of(member)
+            if fixed is not None and (self.width(member) == dtype or not known):
                 fixed = FIXED_16 if dtype == I16 else fixed
                 return Quant(np.array([fixed.scale], np.float32), np.array([fixed.zero_point], np.int64), dtype)
-        known = [self.ranges[v] for v in group if v in self.ranges]
         return scales.of_range(min(r[0] for r in known), max(r[1] for r in known), dtype)

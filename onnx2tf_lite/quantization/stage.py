@@ -15,7 +15,7 @@ from . import alike, outside
 from .alike import Alike
 from .annotate import annotate
 from .calibrate import Statistics, calibrate
-from .coarse import is_coarse
+from .coarse import is_coarse, to_refine
 from .equalise import equalise
 from .mixed import Goal, MixedPrecision, Search, node_of
 from .pictures import COUNT
@@ -154,7 +154,8 @@ class Quantiser:
         twin = copy_graph(graph)
         trials = Trials(twin, found, list(islice(self.data.samples(twin), self.judged)), self.per_channel)
         ranges, policies = choose(trials, found, base, self.listener)
-        choice = Search(trials, base, ranges, self.listener).run(self.goal)
+        refined = to_refine(twin, found) if base == I8 else []
+        choice = Search(trials, base, ranges, self.listener).run(self.goal, refined)
         return Chosen(list(choice.widths.values()), ranges, policies, choice, coarse)
 
     def _statistics(self, graph: Graph, wide: bool) -> Statistics:
