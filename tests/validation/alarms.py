@@ -52,11 +52,7 @@ def _quantised(form: onnx_quantised.Form, folder: Path, model: golden.Model) -> 
     return onnx_quantised.make(folder, model, form)
 
 
-#: Of the forms of the quantiser, those that are looked at.
-VERSIONS: dict[str, Make] = {
-    name: partial(_quantised, onnx_quantised.FORMS[name])
-    for name in ("S8S8", "S8S8 per channel", "U8S8", "U8U8", "QOperator S8S8", "QOperator U8U8", "dynamic")
-}
+VERSIONS: dict[str, Make] = {name: partial(_quantised, form) for name, form in onnx_quantised.FORMS.items()}
 
 
 @dataclass(frozen=True)
