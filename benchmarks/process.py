@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import compileall
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -113,7 +114,8 @@ def main() -> None:
         others = {"imports only": [sys.executable, "-c", IMPORTS]}
         if args.peer:
             convert += ["--outputs", "float32,float16"]
-            others = {"onnx2tf": [args.peer, "-m", "onnx2tf", "-i", str(args.model), "-o", f"{folder}/theirs"]}
+            own = shutil.copy(args.model, f"{folder}/theirs.onnx")  # it writes what it made simpler over its input
+            others = {"onnx2tf": [args.peer, "-m", "onnx2tf", "-i", own, "-o", f"{folder}/theirs"]}
             files = [f"{folder}/ours/{args.model.stem}_{kind}.tflite" for kind in ("float32", "float16")]
             others["floor"] = [sys.executable, "-c", FLOOR, str(args.model), *files * (not args.no_check)]
         elif args.default:
