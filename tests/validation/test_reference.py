@@ -434,6 +434,18 @@ def test_rounded_weights_are_the_same_wherever_they_lie(tmp_path: Path) -> None:
     assert not first._given(["y"], "float16")[1]
 
 
+def test_float64_is_where_onnx_runtime_has_it() -> None:
+    """A convolution has no kernel for it: what is behind one is meant as exactly as elsewhere."""
+    proto = model("""g (float[1,1,64] x) => (float[1,1,64] z) {
+      y = Conv(x, w)
+      z = Sigmoid(y)
+    }""", w=np.ones((1, 1, 1), np.float32))  # fmt: skip
+    x = np.linspace(-16, -8, 64, dtype=np.float32).reshape(1, 1, 64)
+    deep = reference(proto).open(rounding="exact").run({"x": x})["z"]
+    np.testing.assert_allclose(deep, 1 / (1 + np.exp(-x.astype(np.float64))), rtol=1e-6)
+    assert ("", "Conv") in precision.in_float32() and ("", "Sigmoid") not in precision.in_float32()
+
+
 def test_steps_below_what_the_reference_is_good_for(tmp_path: Path) -> None:
     """ONNX Runtime's Sigmoid is good to 1e-7, whatever its size: several steps of 16 bits of a tensor of 4e-4."""
     proto = parser.parse_model("""<ir_version: 10, opset_import: ["": 21]>

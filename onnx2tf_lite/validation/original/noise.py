@@ -10,10 +10,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping
 
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, helper
 
-from ...errors import ToolError
-from ...model.inference import infer_shapes
+from .precision import singles
 
 #: Operator -> where operands that say sizes begin.
 SIZES = {"Resize": 1, "Upsample": 1, "Range": 0, "ConstantOfShape": 0}
@@ -24,13 +23,7 @@ def stir(model: ModelProto, most: Mapping[str, float], other: float) -> None:
     """Change the message: each element of the float32 tensors that the nodes of the graph make is multiplied by another
     number, in every run by others; it differs from 1 by what ``most`` says of the tensor, or by what is said of all
     ``other`` ones."""
-    try:
-        infos = infer_shapes(model, data=False).graph
-    except ToolError:  # the model contradicts itself, and nothing is known of its types
-        return
-    every = [*infos.value_info, *infos.output]
-    floats = {i.name for i in every if i.type.tensor_type.elem_type == TensorProto.FLOAT}
-    wanted = {n: most.get(n, other) for n in floats - sizes(model)}
+    wanted = {n: most.get(n, other) for n in singles(model) - sizes(model)}
     stirred = [m for node in model.graph.node for m in _stirred(node, wanted)]
     del model.graph.node[:]
     model.graph.node.extend(stirred)

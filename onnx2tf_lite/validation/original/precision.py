@@ -13,13 +13,13 @@ import numpy.typing as npt
 import onnx_graphsurgeon as gs
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from ...errors import ToolError
 from ...model.edit import graphs as bodies
+from ...model.inference import infer_shapes
 from ...model.surgeon import HALF_FLOATS, TYPE_ATTRIBUTES
 from .nodes import graphs
 
 HALVES = {"float16", "bfloat16"}
-#: Operators between floats and integers, with their operands that are floats.
-SINGLES = {"QuantizeLinear": (0, 1), "DequantizeLinear": (1,)}
 STORED = {"Cast", "DequantizeLinear", "Identity"}  # operators that compute nothing with their operand
 
 # ----------------------------------------------------------------------------------------------- 16-bit floats
@@ -45,24 +45,53 @@ def widen(model: ModelProto) -> None:
 
 
 def deepen(model: ModelProto) -> None:
-    """float64 in the place of float32: what the model means, without what long sums lose in 24 bits.  Steps of integers
-    stay as they are, since ONNX Runtime has these operators in float32 alone."""
+    """float64 in the place of float32: what the model means, without what long sums lose in 24 bits.  Operators that
+    ONNX Runtime has in float32 alone stay as they are."""
+    floats, alone = singles(model), in_float32()
     _recast(model, {TensorProto.FLOAT}, TensorProto.DOUBLE)
     for graph in graphs(model.graph):
         nodes = list[NodeProto]()
         for node in graph.node:
-            singles = SINGLES.get(node.op_type, ())
-            for operand in singles:
-                single = f"{node.output[0]}/single{operand}"
-                nodes.append(helper.make_node("Cast", [node.input[operand]], [single], to=TensorProto.FLOAT))
-                node.input[operand] = single
+            name, own = (
+                next(filter(None, node.output), ""),
+                (node.domain.removeprefix("ai.onnx"), node.op_type) in alone,
+            )
+            for operand, read in enumerate(node.input if own else ()):
+                if read in floats:
+                    node.input[operand] = f"{name}/single{operand}"
+                    nodes.append(helper.make_node("Cast", [read], [node.input[operand]], to=TensorProto.FLOAT))
             nodes.append(node)
-            if node.op_type == "DequantizeLinear":
-                single, wide = f"{node.output[0]}/single", node.output[0]
-                node.output[0] = single
-                nodes.append(helper.make_node("Cast", [single], [wide], to=TensorProto.DOUBLE))
+            for number, made in enumerate(node.output if own else ()):
+                if made in floats:
+                    node.output[number] = f"{made}/single"
+                    nodes.append(helper.make_node("Cast", [node.output[number]], [made], to=TensorProto.DOUBLE))
         del graph.node[:]
         graph.node.extend(nodes)
+
+
+def singles(model: ModelProto) -> set[str]:
+    """The tensors of float32; none where the model contradicts itself, and nothing is known of its types."""
+    try:
+        inferred = infer_shapes(model, data=False)
+    except ToolError:
+        return set()
+    infos = [i for g in graphs(inferred.graph) for i in (*g.input, *g.value_info, *g.output)]
+    found = {i.name for i in infos if i.type.tensor_type.elem_type == TensorProto.FLOAT}
+    held = [t for g in graphs(inferred.graph) for t in g.initializer]
+    return found | {t.name for t in held if t.data_type == TensorProto.FLOAT}
+
+
+@cache
+def in_float32() -> frozenset[tuple[str, str]]:
+    """Domain and type of the operators that ONNX Runtime has in float32 and not in float64."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import get_all_opkernel_def
+
+    held: dict[str, set[tuple[str, str]]] = {"tensor(float)": set(), "tensor(double)": set()}
+    for kernel in get_all_opkernel_def():
+        if kernel.provider == "CPUExecutionProvider":
+            for kind in held.keys() & {kind for kinds in kernel.type_constraints.values() for kind in kinds}:
+                held[kind].add((kernel.domain, kernel.op_name))
+    return frozenset(held["tensor(float)"] - held["tensor(double)"])
 
 
 def _recast(model: ModelProto, kinds: Collection[int], to: int) -> None:
