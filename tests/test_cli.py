@@ -302,7 +302,7 @@ def test_an_interrupt_is_one_line(
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(validation.beside, "check", interrupted)
+    monkeypatch.setattr(validation.beside.Beside, "check", interrupted)
     assert run("-i", path, *FLAT) == 130
     assert capsys.readouterr().err == "onnx2tf: interrupted\n" and os.listdir() == ["net.onnx"]
 

@@ -110,7 +110,7 @@ def test_nothing_is_left_after_an_interruption(path: Path, tmp_path: Path, monke
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(validation.beside, "check", interrupted)
+    monkeypatch.setattr(validation.beside.Beside, "check", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quiet(path, tmp_path / "out")
     assert listing(tmp_path) == ["net.onnx"]
