@@ -91,14 +91,16 @@ def test_it_gets_ready_before_it_is_given_anything(tmp_path: Path) -> None:
         assert (answer := give(41, told.append)) == (42, int(told[0])) and answer[1] != os.getpid()
 
 
-def test_what_nothing_is_given_to_ends(tmp_path: Path) -> None:
+def test_what_nothing_is_given_to_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(given: None, tell: Tell) -> None:
         raise AssertionError
 
+    begun, fork = list[int](), child.fork
+    monkeypatch.setattr(child, "fork", lambda: begun.append(fork()) or begun[-1])
     with child.standby(work):
-        pass
+        assert begun[0] > 0
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, 0)
+        os.waitpid(begun[0], 0)
 
 
 def test_what_dies_while_it_gets_ready_is_told_to_who_asks() -> None:
