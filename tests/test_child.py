@@ -88,7 +88,8 @@ def test_it_gets_ready_before_it_is_given_anything(tmp_path: Path) -> None:
     with child.standby(work, lambda: ready.write_text(str(os.getpid()))) as give:
         while not ready.exists() or not ready.read_text():
             os.sched_yield()
-        assert (answer := give(41, told.append)) == (42, int(told[0])) and answer[1] != os.getpid()
+        answer = give(41, told.append)
+    assert answer == (42, int(told[0])) and answer[1] != os.getpid()
 
 
 def test_what_nothing_is_given_to_ends(monkeypatch: pytest.MonkeyPatch) -> None:
