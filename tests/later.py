@@ -26,6 +26,7 @@ ROOMS = {
         validation/layers/crop.py validation/feeds/draw.py validation/layers/eightbits.py validation/feeds/extents.py
         validation/feeds/facts.py validation/files/graph_file.py validation/files/integers.py
         validation/original/definitions.py validation/original/nodes.py validation/whole/shared.py pages.py
+        validation/original/noise.py validation/original/randomness.py validation/layers/endless.py
         validation/original/known_errors.py validation/files/mapped_file.py validation/feeds/operands.py
         validation/reports/overlay.py validation/files/parted.py validation/original/parts.py
         validation/original/precision.py validation/files/profile.py validation/files/quantised.py validation/refusal.py
