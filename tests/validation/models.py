@@ -6,6 +6,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper, parser
 
+from onnx2tf_lite import convert, passes, validation
+from onnx2tf_lite.validation.original.reference import Reference
+
 HEAD = '<ir_version: 10, opset_import: ["": 17]>\n'
 
 
@@ -18,6 +21,16 @@ def model(text: str, seed: int = 0, **weights: tuple[int, ...] | np.ndarray) -> 
         proto.graph.initializer.append(numpy_helper.from_array(array, name))
     onnx.checker.check_model(proto)
     return proto
+
+
+def reference(proto: onnx.ModelProto) -> Reference:
+    return Reference.of(proto, passes.load(proto))
+
+
+def verdict(proto: onnx.ModelProto) -> tuple[int, validation.Report]:
+    result = convert(onnx_graph=proto, outputs=["float32"], disable_model_save=True, non_verbose=True)
+    assert result.check is not None
+    return result.exit_code, result.check
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
