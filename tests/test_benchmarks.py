@@ -16,9 +16,7 @@ NAMES = sorted(p.stem for p in (ROOT / "benchmarks").glob("*.py") if p.stem not 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_starts_by_its_command(name: str) -> None:
-    pytest.importorskip(
-        "distributed", reason="processes are watched as those of a fleet are"
-    )
+    pytest.importorskip("distributed", reason="processes are watched as those of a fleet are")
     module = f"benchmarks.{name}"
     done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
