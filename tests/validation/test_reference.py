@@ -191,6 +191,27 @@ def test_quantisation_can_be_taken_out() -> None:
     assert 0.01 < samples.samples[0].noise["y"] < 0.03, "rounding to steps of 0.05, which is 0.014 on average, twice"
 
 
+def test_quantisation_noise_is_the_most_that_it_is_on_any_sample() -> None:
+    """As a share where steps are of the operand's size; never more than it was anywhere."""
+    proto = model("""g (float[2,8] x) => (float[2,8] y, float[2,8] z) {
+        q, s, p = DynamicQuantizeLinear(x)
+        y = DequantizeLinear(q, s, p)
+        r = QuantizeLinear(x, t, o)
+        z = DequantizeLinear(r, t, o) }""", t=np.array(0.05, np.float32), o=np.zeros((), np.int8))  # fmt: skip
+    rng = np.random.default_rng(0)
+    small, large = (k * rng.uniform(-1, 1, (2, 8)).astype(np.float32) for k in (0.01, 1))
+    samples = Samples(reference(proto), validation.CheckOptions(data=[{"x": small}, {"x": large}]))
+    samples.draw([])
+    samples.read(["y", "z"])
+    samples.read_noise(["y", "z"])
+    noise = [sample.noise for sample in samples.samples]
+    shares = [
+        n["y"] / np.sqrt(np.mean(np.square(s.expected["y"]))) for n, s in zip(noise, samples.samples, strict=True)
+    ]
+    assert shares[0] == pytest.approx(shares[1], rel=0.2), "the tensor itself is moved, too"
+    assert max(n["z"] for n in noise) < 0.05, "a small sample is all noise, a large one is not"
+
+
 def test_integer_convolutions_have_a_float_meaning() -> None:
     rng = np.random.default_rng(0)
     w, b = rng.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8), rng.integers(-900, 900, 4).astype(np.int32)

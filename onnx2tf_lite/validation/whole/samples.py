@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +17,7 @@ from ..feeds import inputs
 from ..feeds.extents import SIZES, generate
 from ..feeds.inputs import InputSpec
 from ..figures.judge import SLACK
-from ..figures.measure import change, exact
+from ..figures.measure import change, exact, usual
 from ..figures.phrase import dims
 from ..files.written import WrittenFile
 from ..original.reference import EXACT, INSIDE, ROUNDED, STEPWISE, UNQUANTISED, NoReferenceError, Reference, Session
@@ -27,7 +26,7 @@ from .shared import Shared
 Arrays = dict[str, np.ndarray]
 MOST = 4  # samples that are drawn to show the cases of a model, where nobody says how many
 TRIES = 12  # candidates for every sample after the first
-ANEW, SHARE = 5, 2.0**-4  # sets of inputs for the noise of a quantised model, and by how much they are moved
+ANEW, SHARE = 8, 2.0**-4  # sets of inputs for the noise of a quantised model, and by how much they are moved
 SHARED = 16  # of the budget may several files share one part
 STIRS = 4  # runs with noise in every layer
 DRAWN = 2  # times that an input is larger while it is drawn: in 64 bits
@@ -229,30 +228,30 @@ class Samples:
         """The quantisation noise of a quantised model itself, where its quantisation can be taken out; of integers in
         their steps.
 
-        On one set of inputs few results may be near the real numbers by chance, so it is measured on some more, which
-        are moved by so much that everything is rounded anew."""
+        On one set of inputs few results may be near the real numbers by chance, and where one step decides how much is
+        rounded after it noise varies from run to run.  So it is the most that it is on any sample, and on some more
+        which are moved by so much that everything is rounded anew: as a share of the tensor, if that is less."""
         wanted = [n for n in names if not exact(self.samples[0].expected[n].dtype)]
 
-        def compute() -> list[dict[str, float]]:
+        def compute() -> list[dict[str, tuple[float, float]]]:
             rounded, real = self.reference.open(wanted), self.reference.open(wanted, rounding=UNQUANTISED)
             found = []
             for sample in self.samples:
-                power = dict.fromkeys(wanted, 0.0)
+                most = dict.fromkeys(wanted, (0.0, 0.0))
                 for seed in range(ANEW):
                     feeds = {n: moved(a, seed) for n, a in sample.feeds.items()} if seed else sample.feeds
-                    ends = real.run(feeds), rounded.run(feeds)
-                    power |= {n: p + _power(ends[0][n], ends[1][n]) for n, p in power.items()}
-                found.append({n: math.sqrt(p / ANEW) for n, p in power.items()})
+                    ends = rounded.run(feeds), real.run(feeds)
+                    most |= {n: max(most[n], (usual([ends[0][n] - ends[1][n]]), usual([ends[0][n]]))) for n in wanted}
+                found.append(most)
             return found
 
         with suppress(NoReferenceError):
-            for sample, noise in zip(self.samples, self.reference.bounds.call(compute), strict=True):
-                sample.noise |= noise
-
-
-def _power(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean square of a difference."""
-    return float(np.mean(np.square(a - b.astype(a.dtype), dtype=np.float64))) if a.size else 0.0
+            found = self.reference.bounds.call(compute)
+            for name in wanted:
+                apart, size = np.array([most[name] for most in found]).T
+                share = max(apart / np.maximum(size, np.finfo(float).tiny))
+                for sample, own in zip(self.samples, np.minimum(share * size, max(apart)), strict=True):
+                    sample.noise[name] = float(own)
 
 
 def moved(array: np.ndarray, seed: int) -> np.ndarray:
