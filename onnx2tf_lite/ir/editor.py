@@ -11,8 +11,6 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from ..match import find
 from .graph import Graph, Op, Placement, Quant, Value, building
 from .rules import Match, NearMissError, Rule, is_splat
@@ -249,8 +247,8 @@ class Editor:
         return value
 
     def _placement(self, place: Placement, alive: set[Value]) -> Placement | None:
-        """Where the tensor is now; real numbers that only exist as stored integers any more are found there, and bytes
-        without a sign in those with one that are as real."""
+        """Where the tensor is now; real numbers that only exist as stored integers any more are found there, and
+        integers without a sign in those with one that are as real."""
         value = self._survivor(place.value)
         while value not in alive and (renaming := value.made_by("RESHAPE")) is not None:
             (value,) = map(self._survivor, renaming.uses()[:1])  # the same elements in the same order
@@ -267,7 +265,7 @@ class Editor:
         if value.made_by("DEQUANTIZE"):
             return replace(place, value=source, real=True)
         signed = maker.attrs["quant"].as_signed()
-        same = place.value.dtype == np.uint8 and source.dtype == np.int8 and signed and signed.same(source.quant)
+        same = place.value.dtype.kind == "u" and signed and signed.same(source.quant)
         return replace(place, value=source, unsigned=True) if same else None
 
     def notes(self) -> list[str]:

@@ -227,8 +227,8 @@ class Placement:
     """Where an ONNX tensor lies in the laid-out program: reshape ``value`` to ``split``, transpose by ``perm``, reshape
     to ``shape`` (ONNX order).  ``split`` and ``shape`` may be symbolic.  ``real``: the ONNX tensor is the real numbers
     that the stored integers of ``value`` stand for (a float tensor of a QDQ model that became an int8 kernel's);
-    ``unsigned``: it is uint8, and ``value`` has each of its numbers less 128 as int8; ``factor``: it is that, for each
-    channel (the last axis of ``value``), times what ``value`` is.
+    ``unsigned``: it is uint8 or uint16, and ``value`` has each of its numbers less the middle one as int8 or int16;
+    ``factor``: it is that, for each channel (the last axis of ``value``), times what ``value`` is.
     """
 
     value: Value
@@ -244,7 +244,7 @@ class Placement:
         if self.real and self.value.quant is not None:
             array = self.value.quant.real(array)
         if self.unsigned:
-            array = shifted_bytes(array)
+            array = other_sign(array)
         array = self.enlarged(array)
         known = dict(zip(self.value.shape, array.shape, strict=True))  # also those that depend on data
         split = array.reshape(concrete(self.split, symbols, known))
@@ -252,7 +252,7 @@ class Placement:
 
     def store(self, array: np.ndarray, symbols: Mapping[str, int]) -> np.ndarray:
         """The stored tensor from the ONNX one; inverse of :meth:`restore`."""
-        array = shifted_bytes(array) if self.unsigned else array
+        array = other_sign(array) if self.unsigned else array
         ordered = concrete(tuple(self.split[p] for p in self.perm), symbols)
         back = np.argsort(self.perm) if self.perm else ()
         stored = array.reshape(ordered).transpose(back).reshape(concrete(self.value.shape, symbols))
@@ -267,9 +267,13 @@ class Placement:
         return ordered if self.factor is None else ordered / np.asarray(self.factor, ordered.dtype)
 
 
-def shifted_bytes(array: np.ndarray) -> np.ndarray:
-    """int8 of uint8, each number less 128, and the other way round: it is the highest bit that changes."""
-    return (array.view(np.uint8) ^ np.uint8(128)).view(np.int8 if array.dtype == np.uint8 else np.uint8)
+def other_sign(array: np.ndarray) -> np.ndarray:
+    """int8 of uint8, each number less 128, and the other way round, so of 16 bits: it is the highest bit that
+    changes."""
+    size = array.dtype.itemsize
+    bits = array.view(f"u{size}")
+    flipped: np.ndarray = bits ^ bits.dtype.type(1 << (8 * size - 1))
+    return flipped.view(f"i{size}") if array.dtype.kind == "u" else flipped
 
 
 def concrete(shape: Shape, symbols: Mapping[str, int], known: Mapping[Dim, int] = MappingProxyType({})) -> list[int]:

@@ -9,9 +9,10 @@ is zlib-compressed JSON::
      "bodies": [[number of the subgraph, ONNX node and attribute, its tensors as above], ...]}   (where there are any)
 
 ``meaning``: 1 where the ONNX tensor is the real numbers that the file's integers stand for, 2 where it is uint8 and has
-128 more than the file's int8.  ``factor``: of each channel, by which the file's numbers are smaller.  In a tensor's
-line 0 stands for the usual value (the same name, no permutation, no reshape, float32, the numbers themselves) and zeros
-at the end are left out.  A symbolic extent is ``[[factor, symbol or [function, extent, extent], ...], ...]``.
+128 more than the file's int8, or uint16 and 32768 more than its int16. ``factor``: of each channel, by which the file's
+numbers are smaller. In a tensor's line 0 stands for the usual value (the same name, no permutation, no reshape,
+float32, the numbers themselves) and zeros at the end are left out. A symbolic extent is ``[[factor, symbol or
+[function, extent, extent], ...], ...]``.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import pytest
 from onnx2tf_lite.fusion import fuse, qdq
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.editor import rewrite
-from onnx2tf_lite.ir.graph import Op, Quant, Value, constant, copy_graph
+from onnx2tf_lite.ir.graph import Graph, Op, Quant, Value, constant, copy_graph
 from onnx2tf_lite.ir.rules import rule
 from tests.models import golden
 
@@ -319,18 +319,26 @@ def test_resizing_by_the_integer_kernel_only_where_its_positions_are_exact(
         )  # ties
 
 
-def test_bytes_without_a_sign_are_found_among_those_with_one() -> None:
-    """The kernel's int8 is the ONNX tensor's uint8 less 128, which the map of the file says."""
-    graph = program(lambda x: b.tanh(through(conv(through(x, UIN)), UOUT)), X)
-    name = next(o.outputs[0].name for o in graph.ops if o.kind.name == "QUANTIZE" and o.attrs["quant"] is UOUT)
-    real, integer = prepared(graph)
+@pytest.mark.parametrize("operand, result, own", [(UIN, UOUT, I8), (U16, UNSIGNED_OUT, I16)], ids=["8 bits", "16 bits"])
+def test_integers_without_a_sign_are_found_among_those_with_one(operand: Quant, result: Quant, own: np.dtype) -> None:
+    """The kernel's are those of the ONNX tensor less the middle one, which the map of the file says."""
+
+    def tensor(*quants: Quant) -> tuple[Graph, str]:
+        graph = program(lambda x: b.tanh(through(conv(through(x, quants[0])), quants[1])), X)
+        return graph, next(
+            o.outputs[0].name for o in graph.ops if o.kind.name == "QUANTIZE" and o.attrs["quant"] is quants[1]
+        )
+
+    graph, name = tensor(operand, result)
+    _, integer = prepared(graph)
     place = integer.placements[name]
-    assert place.unsigned and place.value.dtype == I8 and place.value.producer.kind.name == "CONV_2D"
-    feeds = random_feeds(real)
-    got, want = every_tensor(integer, feeds)[name], every_tensor(real, feeds)[name]
-    assert got.dtype == want.dtype == U8
-    assert_within(1, got, want, 1, 0.05, "uint8")
-    np.testing.assert_array_equal(place.restore(place.store(want, {}), {}), want)
+    assert place.unsigned and place.value.dtype == own and place.value.producer.kind.name == "CONV_2D"
+    signed, other = tensor(operand.as_signed(), result.as_signed())
+    feeds = random_feeds(integer)
+    got, want = every_tensor(integer, feeds)[name], every_tensor(prepared(signed)[1], feeds)[other].astype(int)
+    assert got.dtype == result.dtype and want.min() < 0
+    np.testing.assert_array_equal(got, want - np.iinfo(own).min)
+    np.testing.assert_array_equal(place.restore(place.store(got, {}), {}), got)
 
 
 def test_uint8_boundaries() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ... import child
 from ...errors import one_line
-from ...ir.graph import shifted_bytes
+from ...ir.graph import other_sign
 from ...ir.kinds import KINDS
 from ..figures.measure import Array
 from ..original.reference import Reference
@@ -23,6 +23,7 @@ from .program import Program, match
 from .written import Arrays, FileError, Move
 
 LARGE = 64 << 20  # bytes of a file from which a changed copy lies on disk instead of in memory
+SIGNED = {(np.dtype(f"u{size}"), np.dtype(f"i{size}")) for size in (1, 2)}  # of the model, of the file
 SHORT = 0.1  # seconds of a run of the model from which more than one thread pays
 CHANNELS_LAST_KERNELS = frozenset(kind.operator for kind in KINDS.values() if kind.layout.channels_last)
 
@@ -103,15 +104,15 @@ class TFLiteFile:
         tensor = self.tensor(stored)
         if tensor.quantised and array.dtype.kind == "f":
             return tensor.stored(array)
-        if array.dtype == np.uint8 and tensor.dtype == np.int8:
-            return np.asarray(shifted_bytes(array), order="C")
+        if (array.dtype, tensor.dtype) in SIGNED:
+            return np.asarray(other_sign(array), order="C")
         return np.asarray(array.astype(tensor.dtype, copy=False), order="C")
 
     def real(self, stored: str, array: Array, like: np.dtype) -> Array:
         """What a stored array stands for, for comparison with one of dtype ``like``."""
         tensor = self.tensor(stored)
-        if like == np.uint8 and array.dtype == np.int8:
-            return shifted_bytes(array)
+        if (like, array.dtype) in SIGNED:
+            return other_sign(array)
         return tensor.real(array) if tensor.quantised and like.kind == "f" and array.dtype.kind in "iu" else array
 
     def span(self, stored: str) -> tuple[float, float] | None:
