@@ -108,7 +108,8 @@ def call(function: Callable[[], _Answer], forked: bool = True, limits: Limits | 
     """``function()`` in a child; what it raises is raised here; :class:`DiedError` where the child dies by it, or
     is not ready within the ``limits``."""
     if not (forked and can_fork()):
-        return function()
+        with pages.returned():  # as a child's are by its end
+            return function()
     if _calls is not None:
         return _done_here(function, limits, _calls)
     return _called(function, limits)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from contextlib import suppress
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 LARGEST = 1 << 25  # bytes of a block that glibc is willing to keep at most
@@ -22,3 +24,13 @@ def give_back() -> None:
     """Freed memory to the system, where libc can."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def returned() -> Iterator[None]:
+    """What was made inside, and is of no use any more, is given back afterwards."""
+    try:
+        yield
+    finally:
+        gc.collect(0)  # of what is new: in a process of TensorFlow all would take longer than a small model does
+        give_back()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -38,6 +39,23 @@ def test_inside_of_one_there_is_no_other() -> None:
         return child.one_for_all(lambda tell: os.getpid(), tell) == os.getpid()
 
     assert child.one_for_all(work, lambda what: None)
+
+
+def test_what_is_done_here_leaves_nothing_behind() -> None:
+    """A child's cycles end with it; where there is none they do, too, also without the collector."""
+
+    class Node:
+        def __init__(self) -> None:
+            self.own = self
+
+    gc.disable()
+    try:
+        assert child.call(lambda: ref(Node()), forked=False)() is None
+        assert ref(Node())() is not None, "nothing else collects it"
+        with pytest.raises(ZeroDivisionError):
+            child.call(lambda: 1 / 0, forked=False)
+    finally:
+        gc.enable()
 
 
 def test_what_is_raised_there_is_raised_here() -> None:

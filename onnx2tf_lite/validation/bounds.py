@@ -78,7 +78,7 @@ class Bounds:
         if left <= 0:
             raise OverBudgetError(self._late)
         if self.inside:
-            return self._held(function)
+            return self._held(lambda: child.call(function, forked=False))
         most = FIRST * self.seconds if self.plain is None else max(LATER * self.seconds, PATIENCE)
         patience = PATIENCE if patience is None else patience
         due = most if self.plain is None else min(patience + SLOWER * self.plain, most)

@@ -11,7 +11,9 @@ import onnx
 import pytest
 
 from onnx2tf_lite import convert, validation
+from onnx2tf_lite.emitters.saved_model import graphs
 from onnx2tf_lite.validation.feeds import operands
+from onnx2tf_lite.validation.files.graph_file import GraphFile
 from onnx2tf_lite.validation.layers import trial
 from onnx2tf_lite.validation.reports.report import FileReport
 
@@ -75,6 +77,19 @@ def test_errors_that_end_to_end_hides_are_found(
     found = checked(proto, "saved_model", planted(files["saved_model"], tmp_path, error))
     assert not found.ok and all(not r.difference.what for r in found.outputs)
     assert "on operands made for it" in found.verdict
+
+
+def test_a_part_reads_its_own_weights_alone(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    flat, read = graphs.saved_model(files["saved_model"]), list[str]()
+    assert isinstance(flat.weights, graphs.Variables) and len(flat.weights) > 1
+    keep = flat.weights.__getitem__
+    monkeypatch.setattr(graphs.Variables, "__getitem__", lambda self, name: read.append(name) or keep(name))
+    file = GraphFile(flat)
+    convolution = next(op for op in file.operators if op.name == "Conv2D")
+    segment = file.segment(convolution.outputs[0], set(convolution.inputs[:1]))
+    assert segment is not None and not read
+    part = file.extract([segment], [file.tensors[i].shape for i in segment.boundary])
+    assert len(read) == 1 and list(part.weights) == read
 
 
 #: Part of the checker that is changed -> what then passes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,6 +75,26 @@ def saved_model(folder: Path) -> FlatGraph:
     stored = [a.name for a in main.signature.input_arg if a.name.startswith("weight")]
     if not stored:
         return FlatGraph(definition, names)
-    reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
-    weights = {n: reader.get_tensor(VARIABLE.format(n.removeprefix("weight"))) for n in stored}
-    return FlatGraph(definition, names, weights)
+    read = tf.train.load_checkpoint(str(folder / "variables" / "variables")).get_tensor
+    keys = {n: VARIABLE.format(n.removeprefix("weight")) for n in stored}
+    return FlatGraph(definition, names, Variables(keys, read))
+
+
+@dataclass(frozen=True)
+class Variables(Mapping[str, np.ndarray]):
+    """Weights by name; each is read when it is asked for.  ``stored``: name -> key in a checkpoint."""
+
+    stored: Mapping[str, str]
+    read: Callable[[str], np.ndarray]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.read(self.stored[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.stored
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.stored)
+
+    def __len__(self) -> int:
+        return len(self.stored)

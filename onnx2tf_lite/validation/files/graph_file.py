@@ -75,7 +75,7 @@ class GraphFile(Parted):
             target = self.tensors[segment.target].name
             names[f"out/{number}"] = copies.get(target, target)
         names |= {f"out/{len(segments) + k}": name for k, name in enumerate(conditions)}
-        weights = {n: a for n, a in self.flat.weights.items() if n in shared}
+        weights = {n: self.flat.weights[n] for n in shared if n in self.flat.weights}
         return FlatGraph(graph, names, weights)
 
     def _placeholder(self, graph: Proto, name: str, tensor: int, shape: Sequence[int]) -> None:

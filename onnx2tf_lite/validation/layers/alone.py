@@ -124,6 +124,8 @@ class Bench:
             whole.read(chunk)
             self.seen |= {n: Seen.of(whole.samples[0].expected[n]) for n in chunk}
             self.usual |= {n: self.run.usual(n) for n in chunk}
+        if self.target.tensorflow:  # beside all that TensorFlow takes
+            whole.let_go({n for n in self.layers.names if self.layers.index(n) is None})
 
     def hold(self, layers: Sequence[Layer]) -> None:
         """Have the values end to end of what the layers read, by all the names that it has, and make."""
