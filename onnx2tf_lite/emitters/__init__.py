@@ -128,8 +128,9 @@ EMITTERS: dict[str, Emitter] = {
 }
 
 
-#: Of ``checked_as``: what TensorFlow runs.
+#: Of ``checked_as``: what TensorFlow runs, and what of that needs Keras.
 TENSORFLOW = ("saved_model", "keras", "keras_weights", "frozen")
+KERAS = ("keras", "keras_weights")
 
 
 def default() -> list[str]:

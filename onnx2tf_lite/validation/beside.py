@@ -17,8 +17,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from .. import child
-from ..emitters import TENSORFLOW
+from .. import child, pages
+from ..emitters import KERAS, TENSORFLOW
 from .bounds import COPIES, Bounds, room
 from .checking import Check, Listener, check, failed
 from .files.tensorflow_file import installed
@@ -53,19 +53,20 @@ class Beside:
         self.pid = 0
         self.ends = ExitStack()
         if self.kinds:
-            self._start(options)
+            self._start(options, keras=any(kinds[kind] in KERAS for kind in self.kinds))
         own = [checked_as for kind, checked_as in kinds.items() if kind not in self.kinds]
         waits = own and child.has_children() and not Check.scarce(options, own)
-        self.give = self.ends.enter_context(Check(reference, options).ahead()) if waits else None
+        here = Check(reference, options, taken=int(bool(self.kinds)))
+        self.give = self.ends.enter_context(here.ahead()) if waits else None
 
-    def _start(self, options: CheckOptions) -> None:
+    def _start(self, options: CheckOptions, keras: bool) -> None:
         from multiprocessing.connection import Connection
 
         ours, theirs = socket.socketpair()
         self.pid = child.fork()
         if self.pid == 0:
             ours.close()
-            _live(Connection(theirs.detach()), self.reference, options)
+            _live(Connection(theirs.detach()), self.reference, options, keras)
         theirs.close()
         self.connection = Connection(ours.detach())
 
@@ -89,6 +90,9 @@ class Beside:
 
     def check(self, files: Mapping[str, Path], options: CheckOptions, listener: Listener) -> Report:
         """All ``files``, by kind; ``options`` for those that are checked here."""
+        if self.pid:  # TensorFlow takes longer to load than this, and all the memory that there is
+            gc.collect()
+            pages.give_back()
         own = {kind: path for kind, path in files.items() if kind not in self.paths}
         if self.give is not None:
             report = self.give(list(own.items()), listener)
@@ -123,13 +127,13 @@ class Beside:
         return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
-def _live(boss: Connection, reference: Reference, options: CheckOptions) -> NoReturn:
+def _live(boss: Connection, reference: Reference, options: CheckOptions, keras: bool) -> NoReturn:
     try:
         child.settle()
         gc.disable()  # a collection would touch, and so copy, all that is shared with the parent
-        from ..emitters.runtime import tensorflow
+        from ..emitters import runtime
 
-        tensorflow()
+        runtime.tensorflow() if keras else runtime.tensorflow_alone()
         gc.freeze()
         while True:
             try:

@@ -90,10 +90,13 @@ def make_reference(source: str | Path | onnx.ModelProto) -> Reference:
 
 @dataclass
 class Check:
-    """The check of one model's files; its process may begin before there are any (:meth:`ahead`)."""
+    """The check of one model's files; its process may begin before there are any (:meth:`ahead`).
+
+    ``taken``: processors on which files of the same model are checked elsewhere, and memory is taken, meanwhile."""
 
     reference: Reference
     options: CheckOptions
+    taken: int = 0
 
     @contextmanager
     def ahead(self) -> Iterator[Callable[[Named, Listener], Report]]:
@@ -145,7 +148,7 @@ class Check:
 
     def compared(self, targets: Sequence[WrittenFile | FileReport], tell: Listener) -> Report:
         """All of the opened ones, or as many as could be before there was an error."""
-        _preload()
+        _preload(tflite=not all(isinstance(target, FileReport) or target.tensorflow for target in targets))
         report = self.blank()
         samples = Samples(self.reference, self.options)
         try:
@@ -168,7 +171,8 @@ class Check:
         """What ``works`` give, in order; as many at a time as there are processors, where each takes little."""
         size = sum(a.nbytes for s in samples.samples for a in s.expected.values())
         quick = self.reference.size < LARGE and (self.reference.bounds.plain or SHORT) < SHORT
-        count = child.processors() if quick and HELD * size * len(works) <= self.reference.bounds.tensors else 1
+        fits = quick and HELD * size * len(works) <= self.reference.bounds.tensors
+        count = max(child.processors() - self.taken, 1) if fits else 1
         for start in range(0, len(works), count):
             yield from child.at_once(works[start : start + count])
 
@@ -179,7 +183,7 @@ class Check:
         seconds: dict[str, float] = {}
         if isinstance(target, FileReport):
             return target, seconds
-        if self.reference.size >= LARGE:
+        if self.taken or self.reference.size >= LARGE:
             pages.give_back()  # its weights, before the file's are loaded
         with _timed(seconds, target.path.name):
             tell(target.path.name)
@@ -231,9 +235,9 @@ def failed(kind: str, path: Path, error: Exception) -> FileReport:
     return FileReport(kind, path.name, "", "", (), error=what, unchecked=over)
 
 
-def _preload() -> None:
+def _preload(tflite: bool = True) -> None:
     """What running takes, imported before any children that do so are forked."""
-    for module in ("onnxruntime", "ai_edge_litert.interpreter", "numpy.random"):
+    for module in ("onnxruntime", *["ai_edge_litert.interpreter"] * tflite, "numpy.random"):
         import_module(module)
 
 

@@ -13,6 +13,7 @@ from onnx2tf_lite import ConversionError, child, convert
 from onnx2tf_lite.errors import Problem
 from onnx2tf_lite.validation import checking
 from onnx2tf_lite.validation.files.tflite_file import TFLiteRunner
+from onnx2tf_lite.validation.whole.samples import CheckOptions
 
 from .models import cnn
 
@@ -95,6 +96,23 @@ def test_what_dies_before_there_are_files_is_told(
     monkeypatch.setattr(checking, "_preload", os.abort)
     result = convert(onnx_graph=cnn(), output_folder_path=tmp_path, outputs=KINDS, non_verbose=True)
     assert result.check is not None and result.exit_code == 2 and "SIGABRT" in result.check.error and gone(begun[0])
+
+
+@pytest.mark.parametrize(("taken", "at_once"), [(0, [2]), (1, [1, 1]), (5, [1, 1])])
+def test_files_have_the_processors_that_are_left(
+    taken: int, at_once: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proto, counts = cnn(), list[int]()
+
+    def noted(works: Any) -> Any:
+        counts.append(len(works))
+        return [work() for work in works]
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(child, "at_once", noted)
+    files = convert(onnx_graph=proto, output_folder_path=tmp_path, outputs=KINDS, check="none").files
+    check = checking.Check(checking.make_reference(proto), CheckOptions(), taken)
+    assert check.found(list(files.items()), lambda what: None).ok and counts == at_once
 
 
 def test_a_conversion_that_fails_leaves_none(tmp_path: Path, begun: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

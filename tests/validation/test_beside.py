@@ -69,8 +69,42 @@ def large(folder: str) -> None:
     assert second.kind == "frozen" and second.ok and third.ok, (second.error, third.error)
 
 
-@pytest.mark.parametrize("case", ["right", "fatal", "large"])
+def with_keras(folder: str) -> None:
+    """Where one of the files needs Keras, all are checked in a process that has it."""
+    from onnx2tf_lite import convert
+    from tests.validation.models import cnn
+
+    kinds = ["saved_model", "keras"]
+    result = convert(onnx_graph=cnn(), output_folder_path=folder, outputs=kinds, non_verbose=True)
+    assert result.check is not None and result.exit_code == 0, result.check
+    beside = [name for name in result.check.seconds if name.endswith("(beside)")]
+    assert [f.kind for f in result.check.files] == kinds and len(beside) == 1 + len(kinds), beside
+
+
+def without_keras(folder: str) -> None:
+    """TensorFlow runs a SavedModel without what it loads for Keras, which can be imported afterwards."""
+    import numpy as np
+
+    from onnx2tf_lite import convert
+    from onnx2tf_lite.emitters import runtime, saved_model
+    from tests.validation.models import cnn
+
+    result = convert(onnx_graph=cnn(), output_folder_path=folder, outputs=["saved_model"], check="none")
+    runtime.tensorflow_alone()
+    assert sys.modules.keys().isdisjoint(runtime.OPTIONAL)
+    (given,), (made,) = result.inputs, result.outputs
+    run = saved_model.load(folder)
+    extents = [d if isinstance(d, int) else 2 for d in given.shape]
+    results = run({result.report["signature"][given.name]: np.ones(extents, np.float32)})
+    assert results[result.report["signature"][made.name]].any()
+    for name in filter(find_spec, ("h5py", "scipy", "tf_keras")):
+        assert __import__(name).__version__
+
+
+@pytest.mark.parametrize("case", ["right", "fatal", "large", "without_keras", "with_keras"])
 def test_files_are_checked_beside_the_conversion(case: str, tmp_path: Path) -> None:
+    if case == "with_keras":
+        pytest.importorskip("tf_keras")
     code = f"import sys; from tests.validation.test_beside import {case}; {case}(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
