@@ -20,7 +20,7 @@ Runner = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 #: What TensorFlow loads where it is installed and does without where it is not: the optimizers of Keras, for such
 #: SavedModels as have one, and what the Keras inside TensorFlow itself reads files and sparse matrices with.
-OPTIONAL = ("keras.src", "tf_keras.src", "h5py", "scipy")
+OPTIONAL: tuple[str, ...] = ("keras.src", "tf_keras.src", "h5py", "scipy")
 
 
 def tensorflow() -> ModuleType:

@@ -109,13 +109,16 @@ class Beside:
         return report
 
     def _report(self, kind: str, path: Path, options: CheckOptions) -> Report:
-        """What is found of a file; of those after one that took the process with it here."""
+        """What is found of a file; here that of those after one that took the process with it, and of all where it had
+        no answer, as one has that cannot import a TensorFlow which does need what others do without."""
         if not self.pid:
             return check(self.reference, {kind: path}, options=options)
         try:
             answer: Report = self.connection.recv()
         except (EOFError, OSError):
             death = child.DiedError(self._died())
+            if not death.signal:
+                return check(self.reference, {kind: path}, options=options)
             over = Bounds.of(options.budget, options.seconds, self.reference.size).over(death)
             return Report(files=[failed(kind, path, over or FileError(f"{death} (TensorFlow)"))])
         return answer

@@ -101,7 +101,19 @@ def without_keras(folder: str) -> None:
         assert __import__(name).__version__
 
 
-@pytest.mark.parametrize("case", ["right", "fatal", "large", "without_keras", "with_keras"])
+def other_needs(folder: str) -> None:
+    """A TensorFlow that needs what this one can do without is imported whole, by whoever checks the file then."""
+    from onnx2tf_lite import convert
+    from onnx2tf_lite.emitters import runtime
+    from tests.validation.models import cnn
+
+    runtime.OPTIONAL = (*runtime.OPTIONAL, "opt_einsum")
+    result = convert(onnx_graph=cnn(), output_folder_path=folder, outputs=["saved_model"], non_verbose=True)
+    assert result.check is not None and result.exit_code == 0, result.check
+    assert [(file.kind, file.ok) for file in result.check.files] == [("saved_model", True)]
+
+
+@pytest.mark.parametrize("case", ["right", "fatal", "large", "without_keras", "with_keras", "other_needs"])
 def test_files_are_checked_beside_the_conversion(case: str, tmp_path: Path) -> None:
     if case == "with_keras":
         pytest.importorskip("tf_keras")
