@@ -1,10 +1,11 @@
 """Quantised files beside those that ai-edge-quantizer alone makes of the same float32 file: size, SQNR, speed, islands.
 
-python -m benchmarks.quantization [--models vittrack,mobilenet_v2] [--kinds integer_quant] [--samples 32] [--markdown]
+python -m benchmarks.quantization [--models vittrack,mobilenet_v2] [--kinds integer_quant] [--samples 32]
 
 SQNR is that of the worst output, over samples that calibration has not seen, against ONNX Runtime's float result; both
 are run in the same interpreter.  ``lead`` is ours less the engine's, in dB; ``x float`` how many times as fast as the
-float32 file of the same run, below 1 slower.
+float32 file of the same run, below 1 slower; ``MACs`` the share of multiplications that mixed precision left
+integer; ``s`` what quantising took, of ours calibration with the first kind alone, and ``x s`` ours by the engine's.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from onnx2tf_lite import compile, passes
 from onnx2tf_lite.emitters.tflite import write
 from onnx2tf_lite.ir.graph import Graph, copy_graph
 from onnx2tf_lite.quantization import CalibrationData, Goal, Quantiser
+from onnx2tf_lite.quantization.recipes import RECIPES
 from onnx2tf_lite.validation.feeds.inputs import bind
 from onnx2tf_lite.validation.files.flatfile import FlatFile
 from onnx2tf_lite.validation.files.integers import Integers
@@ -50,20 +52,20 @@ ENGINE = {
 
 @dataclass(frozen=True)
 class Case:
-    """A model with its samples by seed."""
+    """How to come by a model, and its samples by seed."""
 
     name: str
-    source: Path | onnx.ModelProto
+    make: Callable[[], Path | onnx.ModelProto]
     sample: Callable[[int], Feeds]
 
 
 def cases() -> list[Case]:
     """Every model that is present."""
-    found = [Case(m.name.partition("/")[2], m.path, _indexed(m.entry)) for m in golden.real()
-             if m.present and m.entry and m.entry.get("feeds")]  # fmt: skip
-    found += [Case(name, make(), partial(_picture, 96)) for name, make in NETS.items()]
-    found += [Case(name, make(), partial(_picture, 224)) for name, make in UNTRAINED.items()]
-    return [*found, Case("digits", DIGITS / "digits.onnx", _digit)]
+    real = [m for m in golden.real() if m.present and m.entry and m.entry.get("feeds")]
+    found = [Case(m.name.partition("/")[2], partial(Path, m.path), _indexed(m.entry)) for m in real]
+    found += [Case(name, make, partial(_picture, 96)) for name, make in NETS.items()]
+    found += [Case(name, make, partial(_picture, 224)) for name, make in UNTRAINED.items()]
+    return [*found, Case("digits", lambda: DIGITS / "digits.onnx", _digit)]
 
 
 def _indexed(entry: Any) -> Callable[[int], Feeds]:
@@ -93,6 +95,7 @@ class Row:
     integers: Integers | None
     seconds: float
     failed: str = ""
+    macs: float | None = None  # share of multiplications that are integer, where mixed precision chose
 
     @property
     def worst(self) -> float:
@@ -106,12 +109,12 @@ class Subject:
         import onnxruntime
 
         self.case = case
-        model, _ = passes.optimize(passes.load(case.source))
+        source = case.make()
+        model, _ = passes.optimize(passes.load(source))
         self.graph = compile.run(model, compile.STAGES)
         self.calibration = [case.sample(SEEN + i) for i in range(count)]
         self.unseen = [case.sample(UNSEEN + i) for i in range(JUDGED)]
-        source = case.source if isinstance(case.source, Path) else None
-        session = onnxruntime.InferenceSession(str(source) if source else case.source.SerializeToString())  # type: ignore[union-attr]
+        session = onnxruntime.InferenceSession(str(source) if isinstance(source, Path) else source.SerializeToString())
         self.names = [o.name for o in session.get_outputs()]
         self.expected = [session.run(self.names, s) for s in self.unseen]
         self.program = next(p for _, p in compile.branches(copy_graph(self.graph), ["integer"]))
@@ -157,7 +160,10 @@ class Subject:
         start = time.perf_counter()
         settings = compile.Settings(quantiser=quantiser)
         _, program = next(compile.branches(copy_graph(self.graph), [kind], settings))
-        return self.measure(self.file(program), time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        width = RECIPES[kind].activations
+        choice = quantiser.chosen[width].choice if width in quantiser.chosen else None
+        return replace(self.measure(self.file(program), seconds), macs=None if choice is None else choice.macs)
 
     def engine(self, kind: str, content: bytes) -> Row:
         from ai_edge_quantizer import quantizer
@@ -228,28 +234,32 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=16, help="for calibration")
     args = parser.parse_args()
     goal = {} if args.min_sqnr is None else {"goal": Goal(args.min_sqnr)}
-    wanted = args.models.split(",") if args.models else []
-    print("| model | kind | whose | bytes | worst SQNR | lead | argmax | x float | operators | s |")
-    print("|---|---|---|--:|--:|--:|--:|--:|---|--:|")
-    for case in cases():
-        if wanted and case.name not in wanted:
-            continue
+    known = {case.name: case for case in cases()}
+    wanted = args.models.split(",") if args.models else list(known)
+    if unknown := [name for name in wanted if name not in known]:
+        parser.error(f"no such models: {', '.join(unknown)}; there are {', '.join(known)}")
+    print("| model | kind | whose | bytes | worst SQNR | lead | argmax | x float | operators | MACs | s | x s |")
+    print("|---|---|---|--:|--:|--:|--:|--:|---|--:|--:|--:|")
+    for case in map(known.__getitem__, wanted):
         plain, other = np.inf, None
         for kind, whose, row in run(case, args.kinds.split(","), args.samples, **goal):
             plain = row.milliseconds if kind == "float32" else plain
             if whose == "ours":
                 other = row
-            lead = f"{other.worst - row.worst:+.1f}" if whose == "engine" and other else ""
-            print(_line(case.name, kind, whose, row, lead, plain), flush=True)
+            print(_line(case.name, kind, whose, row, other if whose == "engine" else None, plain), flush=True)
 
 
-def _line(name: str, kind: str, whose: str, row: Row, lead: str, plain: float) -> str:
+def _line(name: str, kind: str, whose: str, row: Row, other: Row | None, plain: float) -> str:
+    """``other``: ours, beside that of the engine."""
     if row.failed:
-        return f"| {name} | {kind} | {whose} | {row.failed} | | | | | | |"
+        return f"| {name} | {kind} | {whose} | {row.failed} | | | | | | | | |"
+    lead = "" if other is None else f"{other.worst - row.worst:+.1f}"
+    ratio = "" if other is None else f"{other.seconds / row.seconds:.1f}"
+    macs = "" if row.macs is None else f"{100 * row.macs:.3g} %"
     agreement = "" if row.agreement is None else f"{100 * row.agreement:.0f} %"
     each = "/".join(f"{d:.1f}" for d in row.decibels.values())[:60]
     speed = f"{plain / row.milliseconds:.2f}"
-    parts = [name, kind, whose, row.size, each, lead, agreement, speed, row.integers, f"{row.seconds:.1f}"]
+    parts = [name, kind, whose, row.size, each, lead, agreement, speed, row.integers, macs, f"{row.seconds:.1f}", ratio]
     return f"| {' | '.join(map(str, parts))} |"
 
 

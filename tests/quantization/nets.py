@@ -60,6 +60,26 @@ class Net:
         s = self.conv(self.op("GlobalAveragePool", x), c, max(c // 4, 4), 1)
         return self.op("Mul", x, self.op("HardSigmoid", self.conv(s, max(c // 4, 4), c, 1, act="")))
 
+    def norm(self, x: str, c: int) -> str:
+        """LayerNormalization of the last axis."""
+        scale, bias = self.rng.uniform(0.5, 1.5, c), self.rng.normal(0, 0.1, c)
+        return self.op("LayerNormalization", x, *(self.const(a.astype(np.float32)) for a in (scale, bias)))
+
+    def product(self, x: str, i: int, o: int) -> str:
+        """By a matrix on the last axis."""
+        return self.op("MatMul", x, self.const((self.rng.normal(size=(i, o)) / np.sqrt(i)).astype(np.float32)))
+
+    def dense(self, x: str, i: int, o: int) -> str:
+        """A layer on the last axis."""
+        return self.op("Add", self.product(x, i, o), self.const(self.rng.normal(0, 0.1, o).astype(np.float32)))
+
+    def gelu(self, x: str) -> str:
+        """By the error function, as exporters write it."""
+        erf = self.op("Erf", self.op("Div", x, self.const(np.float32(np.sqrt(2)))))
+        return self.op(
+            "Mul", self.op("Mul", x, self.op("Add", erf, self.const(np.float32(1)))), self.const(np.float32(0.5))
+        )
+
     def head(self, x: str, c: int, classes: int = 100) -> str:
         """Global pool and a linear classifier."""
         w = self.const((self.rng.normal(size=(c, classes)) / np.sqrt(c)).astype(np.float32))
@@ -151,19 +171,36 @@ def convnext() -> onnx.ModelProto:
     x = net.conv("x", 3, c, 4, 4, act="")
     for _ in range(3):
         h = net.op("Transpose", net.conv(x, c, c, 7, 1, c, ""), perm=[0, 2, 3, 1])
-        scale, bias = net.rng.uniform(0.5, 1.5, c), net.rng.normal(0, 0.1, c)
-        h = net.op("LayerNormalization", h, net.const(scale.astype(np.float32)), net.const(bias.astype(np.float32)))
-        for i, o in ((c, 4 * c), (4 * c, c)):
-            w = net.const((net.rng.normal(size=(i, o)) / np.sqrt(i)).astype(np.float32))
-            h = net.op("MatMul", h, w)
-            if o > i:
-                ratio = net.op("Div", h, net.const(np.float32(np.sqrt(2))))
-                erf = net.op("Add", net.op("Erf", ratio), net.const(np.float32(1)))
-                h = net.op("Mul", net.op("Mul", h, erf), net.const(np.float32(0.5)))
+        h = net.product(net.gelu(net.product(net.norm(h, c), c, 4 * c)), 4 * c, c)
         x = net.op("Add", x, net.op("Transpose", h, perm=[0, 3, 1, 2]))
     return net.model(net.head(x, c))
 
 
+def vit() -> onnx.ModelProto:
+    """ViT-tiny (192 channels, 3 heads, patches of 16) with 4 of its 12 blocks, as torch exports it."""
+    net, c, heads, tokens = Net(8), 192, 3, 37
+    patches = net.op("Conv", "x", net.const((net.rng.normal(size=(c, 3, 16, 16)) / np.sqrt(768)).astype(np.float32)),
+                     net.const(np.zeros(c, np.float32)), kernel_shape=[16, 16], strides=[16, 16])  # fmt: skip
+    rows = net.op("Transpose", net.op("Reshape", patches, net.const(np.int64([1, c, -1]))), perm=[0, 2, 1])
+    first, places = (net.const(net.rng.normal(size=(1, n, c)).astype(np.float32)) for n in (1, tokens))
+    x = net.op("Add", net.op("Concat", first, rows, axis=1), places)
+    for _ in range(4):
+        x = net.op("Add", x, _attention(net, net.norm(x, c), c, heads, tokens))
+        x = net.op("Add", x, net.dense(net.gelu(net.dense(net.norm(x, c), c, 4 * c)), 4 * c, c))
+    token = net.op("Gather", net.norm(x, c), net.const(np.int64(0)), axis=1)
+    return net.model(net.dense(token, c, 100))
+
+
+def _attention(net: Net, x: str, c: int, heads: int, tokens: int) -> str:
+    apart = net.op("Reshape", net.dense(x, c, 3 * c), net.const(np.int64([1, tokens, 3, heads, c // heads])))
+    parts = net.op("Transpose", apart, perm=[2, 0, 3, 1, 4])
+    q, k, v = (net.op("Gather", parts, net.const(np.int64(i)), axis=0) for i in range(3))
+    size = net.const(np.float32((c // heads) ** -0.25))  # of each of the two operands, as torch has it
+    scores = net.op("MatMul", net.op("Mul", q, size), net.op("Mul", net.op("Transpose", k, perm=[0, 1, 3, 2]), size))
+    seen = net.op("Transpose", net.op("MatMul", net.op("Softmax", scores, axis=-1), v), perm=[0, 2, 1, 3])
+    return net.dense(net.op("Reshape", seen, net.const(np.int64([1, tokens, c]))), c, c)
+
+
 NETS: dict[str, Callable[[], onnx.ModelProto]] = {
-    f.__name__: f for f in (mobilenet_v2, mobilenet_v3, efficientnet, resnet, densenet, shufflenet, convnext)
+    f.__name__: f for f in (mobilenet_v2, mobilenet_v3, efficientnet, resnet, densenet, shufflenet, convnext, vit)
 }
