@@ -4,12 +4,13 @@ python -m benchmarks.noise_budget [--models efficientnet,untrained_efficientnet_
 
 The float program of an `integer_quant` file, with its channels made alike and its ranges, is run with some of its
 activations rounded and nothing else, on pictures that calibration has not seen; so all noise is theirs.  ``own``: SQNR
-of the tensors themselves, the mean in dB; ``outputs``: that of the outputs, the mean over pictures in dB.  The last
-rows round all of them by other scales, which nobody could choose, since they are made of the very pictures:
+of the tensors themselves, the mean in dB of those that are not exact; ``outputs``: that of the outputs, the mean over
+pictures in dB.  The last rows round all of them by other scales, which nobody could choose, since they are made of the
+very pictures:
 
 ``steps of least squares, nothing cut off``  each tensor has the step of the range that is best for its own numbers, and
     levels without end, so that what a smaller range cuts off costs nothing
-``best of each channel``                     what making channels alike could reach at most: a range for each of them
+``... for each channel``                     what making channels alike could reach at most: a step for each of them
 """
 
 from __future__ import annotations
@@ -149,39 +150,36 @@ class Budget:
             yield kind, {name: steps for name, steps in self.steps.items() if self.kinds[name] == kind}
         yield "all of them", self.steps
         yield "... steps of least squares, nothing cut off", self._other(least)
-        yield "... best of each channel", self._other(by_channel)
+        yield "... for each channel", self._other(by_channel)
 
     def _other(self, choose: Callable[[np.ndarray], Steps]) -> dict[str, Steps]:
         """``choose`` for every tensor whose kernel has no scale of its own."""
         return {n: s if n in self.fixed else choose(self.numbers[n]) for n, s in self.steps.items()}
 
     def own(self, steps: Mapping[str, Steps]) -> float:
-        """The mean over tensors, in dB."""
-        return float(np.mean([decibels(s.of(self.numbers[n]), self.numbers[n]) for n, s in steps.items()]))
-
-
-def best(x: np.ndarray) -> Steps:
-    """Of numbers that have one step: with the least squared error."""
-    low, high = min(x.min(), 0.0), max(x.max(), 0.0)
-    known = [_between(share * low, share * high) for share in SHARES]
-    return min(known, key=lambda steps: float(np.square(steps.of(x) - x).sum()))
+        """The mean over tensors that rounding changes, in dB."""
+        found = [decibels(s.of(self.numbers[n]), self.numbers[n]) for n, s in steps.items()]
+        return float(np.mean([each for each in found if np.isfinite(each)]))
 
 
 def least(x: np.ndarray) -> Steps:
-    """Those of :func:`best`, and levels without end."""
-    found = best(x)
-    return Steps(found.scale, found.zero, ends=False)
+    """One step for all numbers: of the range with the least squared error, and of levels without end."""
+    low, high = min(x.min(), 0.0), max(x.max(), 0.0)
+    known = [_between(share * low, share * high) for share in SHARES]
+    best = min(known, key=lambda steps: float(np.square(steps.of(x) - x).sum()))
+    return Steps(best.scale, best.zero, ends=False)
 
 
 def by_channel(x: np.ndarray) -> Steps:
-    """The best of each."""
-    known = [best(channel) for channel in x.T]
-    return Steps(np.array([s.scale for s in known]).ravel(), np.array([s.zero for s in known]).ravel())
+    """The same for each channel."""
+    known = [least(channel) for channel in x.T]
+    scales, zeros = [s.scale for s in known], [s.zero for s in known]
+    return Steps(np.concatenate(scales), np.concatenate(zeros), ends=False)
 
 
 def _between(low: float, high: float) -> Steps:
     scale = max(high - low, NOTHING) / 255
-    return Steps(np.array([scale]), np.array([np.clip(np.round(-128 - low / scale), -128, 127)]))
+    return Steps(np.array([scale]), np.array([float(np.clip(np.round(-128 - low / scale), -128, 127))]))
 
 
 def decibels(got: np.ndarray, want: np.ndarray) -> float:
