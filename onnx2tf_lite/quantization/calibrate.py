@@ -80,18 +80,8 @@ def calibrate(
     :raises ConversionError: a sample does not run.
     """
     runner, found = ProgramRunner(graph), Statistics()
-    known = [v for v in tensors(graph) if runner.has(v)]
-    spreads = {v: Spread() for v in known}
-    for number, feeds in enumerate(samples(), start=1):
-        listener(f"calibrate: range, sample {number}")
-        _run(runner, feeds, number)
-        found.samples = number
-        if number == 1:
-            known = [v for v in known if runner.holds(v)]
-        for value in known:
-            array = runner.read(value)
-            if array.size:
-                spreads[value].widen(array)
+    spreads, found.samples = _extremes(graph, runner, samples(), listener)
+    known = list(spreads)
     rng = np.random.default_rng(0)
     linear = _linear(graph, known)
     found.moments = {op.outputs[0].name: Moments() for op in linear}
@@ -106,6 +96,32 @@ def calibrate(
             found.moments[op.outputs[0].name].take(operands(op, x, share, rng), number, found.samples)
     found.spreads = {v.name: s for v, s in spreads.items() if s.seen}
     return found
+
+
+def extremes(graph: Graph, samples: Iterable[Feeds]) -> dict[str, Spread]:
+    """Those of every tensor of ``graph``, by its name, on some samples; nothing is counted.
+
+    :raises ConversionError: a sample does not run.
+    """
+    spreads, _ = _extremes(graph, ProgramRunner(graph), samples, lambda what: None)
+    return {v.name: s for v, s in spreads.items() if s.seen}
+
+
+def _extremes(
+    graph: Graph, runner: ProgramRunner, samples: Iterable[Feeds], listener: Callable[[str], None]
+) -> tuple[dict[Value, Spread], int]:
+    """What is known, and of how many samples."""
+    spreads, number = {v: Spread() for v in tensors(graph) if runner.has(v)}, 0
+    for number, feeds in enumerate(samples, start=1):
+        listener(f"calibrate: range, sample {number}")
+        _run(runner, feeds, number)
+        if number == 1:
+            spreads = {v: s for v, s in spreads.items() if runner.holds(v)}
+        for value, spread in spreads.items():
+            array = runner.read(value)
+            if array.size:
+                spread.widen(array)
+    return spreads, number
 
 
 def _linear(graph: Graph, known: Sequence[Value]) -> list[Op]:

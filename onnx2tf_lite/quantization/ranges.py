@@ -94,6 +94,18 @@ def choose(
     return ranges, {name: used.count(name) for name in POLICIES if name in used}
 
 
+def widened(ranges: Mapping[str, Range], statistics: Statistics, others: Mapping[str, Spread]) -> dict[str, Range]:
+    """With what occurs on ``others``, too, at those ends where nothing was cut off of what calibration saw."""
+    found = dict(ranges)
+    for name, other in others.items():
+        if name in found and name in statistics.spreads:
+            (low, high), seen = found[name], statistics.spreads[name]
+            low = min(low, other.low) if low <= seen.low or seen.low >= 0 else low
+            high = max(high, other.high) if high >= seen.high or seen.high <= 0 else high
+            found[name] = low, high
+    return found
+
+
 def _within(found: Range, ends: Range | None) -> Range:
     return found if ends is None else (max(found[0], ends[0]), min(found[1], ends[1]))
 

@@ -20,6 +20,7 @@ from . import noise, pictures
 
 RANDOM = 32  # samples, where random ones are asked for
 ARRAYS = (".npy", ".npz")
+REAL = "biufV"  # kinds of NumPy's dtypes; V: bfloat16, as ml_dtypes has it
 ARCHIVE, REMEDY = "is an .npz file", "give it with --calibration, or an .npy file"
 HELP = (
     "give some: --calibration inputs.npz (arrays by input name), inputs.npy or a folder of such or of images, or for "
@@ -35,6 +36,9 @@ class InputSamples:
     array: Any
     mean: ArrayLike = 0.0
     std: ArrayLike = 1.0
+
+    def __post_init__(self) -> None:
+        images.check_normalisation(self.mean, self.std)
 
     def open(self) -> np.ndarray:
         """Not read yet, where it is a file; ConversionError where it cannot be."""
@@ -64,7 +68,7 @@ class CalibrationData:
     """
 
     parts: Mapping[str, InputSamples] = field(default_factory=dict)
-    sets: Sequence[Path | Mapping[str, ArrayLike]] = ()
+    sets: Sequence[str | Path | Mapping[str, ArrayLike] | ArrayLike] = ()
     folder: Path | None = None
     mean: ArrayLike = 0.0
     std: ArrayLike = 1.0
@@ -72,6 +76,9 @@ class CalibrationData:
     random: bool = False
     made: pictures.Pixels | None = None
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        images.check_normalisation(self.mean, self.std)
 
     @classmethod
     def of(cls, path: Any, rows: Sequence[Sequence[Any]], **settings: Any) -> CalibrationData:
@@ -85,10 +92,15 @@ class CalibrationData:
             return cls(parts, **settings)
         if isinstance(path, Mapping):
             return cls({str(n): InputSamples(np.asarray(a)) for n, a in path.items()} | parts, **settings)
+        if isinstance(path, np.ndarray):
+            return cls({"": InputSamples(path)} | parts, **settings)
         if isinstance(path, Sequence) and not isinstance(path, str):
             return cls(parts, path, **settings)
         if Path(path).is_dir():
             sets = sorted(p for p in Path(path).iterdir() if p.suffix.lower() in ARRAYS)
+            if sets and (other := [p.name for p in Path(path).iterdir() if p.suffix.lower() in images.SUFFIXES]):
+                what = f"has arrays ('{sets[0].name}') and images ('{min(other)}')"
+                raise ConversionError(Problem(f"folder '{path}'", what, "give a folder of the ones or of the others"))
             return cls(parts, sets, **settings) if sets else cls(parts, folder=Path(path), **settings)
         if Path(path).suffix == ".npy":
             return cls({"": InputSamples(path)} | parts, **settings)
@@ -107,17 +119,36 @@ class CalibrationData:
             return self
         return replace(self, shapes=noise.sizes(graph, specs, self.shapes))
 
+    @property
+    def ignores_normalisation(self) -> bool:
+        """Was something said of images, where there are none?"""
+        said = self.bgr or bool(np.any(self.mean)) or bool(np.any(np.asarray(self.std) != 1))
+        return said and self.folder is None and bool(self.sets or self.parts or self.random)
+
     def samples(self, graph: Graph) -> Iterator[dict[str, np.ndarray]]:
         """Each sample as arrays by input name in ONNX order, in the dtype that the program has.
 
-        :raises ConversionError: there are none, or they do not fit the inputs.
+        :raises ConversionError: there are none, they do not fit the inputs, or they are no finite numbers.
         """
+        number = 0
+        for number, feeds in enumerate(self._samples(graph), start=1):
+            for name, array in feeds.items():
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    what = "has NaN or infinities, of which no range can be taken"
+                    where = f"calibration sample {number}, input '{name}'"
+                    raise ConversionError(Problem(where, what, "give finite numbers"))
+            yield feeds
+        if not number:
+            raise ConversionError(Problem("calibration", "there is no sample in the data", HELP))
+
+    def _samples(self, graph: Graph) -> Iterator[dict[str, np.ndarray]]:
         specs = [_spec(graph, v.name) for v in graph.inputs]
         if self.folder is not None:
             yield from images.stream(self.folder, specs, self.shapes, self.mean, self.std, bgr=self.bgr)
         elif self.sets:
             for given in self.sets:
-                arrays = inputs.read(given) if isinstance(given, Path) else given
+                arrays = inputs.read(given) if isinstance(given, str | Path) else given
+                arrays = arrays if isinstance(arrays, Mapping) else {"": arrays}
                 parts = {n: InputSamples(np.asarray(a)) for n, a in arrays.items()} | dict(self.parts)
                 yield from replace(self, parts=parts, sets=())._sliced(graph, specs)
         elif self.parts:
@@ -147,6 +178,9 @@ class CalibrationData:
             for name, array in arrays.items():
                 batch = rows.get(name.partition("@")[0], 1)
                 part[name] = np.asarray(array[i * batch : (i + 1) * batch] if array.ndim else array)
+                if part[name].dtype.kind not in REAL:
+                    what = f"is of {part[name].dtype}"
+                    raise ConversionError(Problem(f"calibration data of '{name}'", what, "give real numbers"))
             ((_, feeds),) = inputs.from_user(part, list(specs), places)
             for name, p in parts.items():
                 key = name.partition("@")[0]

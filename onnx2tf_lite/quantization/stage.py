@@ -14,14 +14,14 @@ from ..ir.graph import Graph, copy_graph
 from . import alike, outside
 from .alike import Alike
 from .annotate import annotate
-from .calibrate import Statistics, calibrate
+from .calibrate import Statistics, calibrate, extremes
 from .coarse import is_coarse, to_refine
 from .equalise import equalise
 from .mixed import Goal, MixedPrecision, Search, node_of
 from .pictures import COUNT
 from .plan import Range
 from .prepare import prepare
-from .ranges import BEYOND, beyond_extremes, choose
+from .ranges import BEYOND, beyond_extremes, choose, widened
 from .recipes import I8, I16, RECIPES, Recipe
 from .samples import CalibrationData
 from .trials import Trials, Widths, plan_of
@@ -150,13 +150,20 @@ class Quantiser:
         coarse = [node_of(op) for op in graph.ops if is_coarse(op, base, found)]
         if base == I16 and not self.goal:  # 16 bits reach everything: there is nothing to try
             widths: Widths = dict.fromkeys(graph.ops, base)
-            return Chosen(list(widths.values()), beyond_extremes(found), {BEYOND: len(found.spreads)}, coarse=coarse)
+            ranges = self._widened(graph, beyond_extremes(found), found)
+            return Chosen(list(widths.values()), ranges, {BEYOND: len(found.spreads)}, coarse=coarse)
         twin = copy_graph(graph)
         trials = Trials(twin, found, list(islice(self.data.samples(twin), self.judged)), self.per_channel)
-        ranges, policies = choose(trials, found, base, self.listener)
+        chosen, policies = choose(trials, found, base, self.listener)
+        ranges = self._widened(graph, chosen, found)
         refined = to_refine(twin, found) if base == I8 else []
         choice = Search(trials, base, ranges, self.listener).run(self.goal, refined)
         return Chosen(list(choice.widths.values()), ranges, policies, choice, coarse)
+
+    def _widened(self, graph: Graph, ranges: Mapping[str, Range], found: Statistics) -> dict[str, Range]:
+        """With what occurs on the samples that were kept to judge ranges by: they are the user's, too."""
+        held = islice(self.data.samples(graph), self.kept)
+        return widened(ranges, found, extremes(copy_graph(graph), held)) if self.kept else dict(ranges)
 
     def _statistics(self, graph: Graph, wide: bool) -> Statistics:
         """What calibration finds in the program, once for all that are prepared alike."""
@@ -168,6 +175,8 @@ class Quantiser:
                     f"there is no calibration data: calibrated on {COUNT} made pictures, which say little of real "
                     "ones; give some with -cind or --calibration"
                 )
+            if not self.known and self.data.ignores_normalisation:
+                self.warn("mean, deviation and order of colours are those of images: arrays are taken as they are")
             twin = copy_graph(graph)
             prepare(twin, wide)
             most = MOST_JUDGED if self.goal else JUDGED
