@@ -278,8 +278,8 @@ class Verdict:
 
     @property
     def integers(self) -> Integers | None:
-        """What of a quantised file is integers."""
-        if isinstance(self.target, TFLiteFile) and self.target.kind == "quantised":
+        """What of a file is integers, quantised here or by the model; None of a plain float one."""
+        if isinstance(self.target, TFLiteFile) and "quantised" in (self.target.kind, self.target.file.kind):
             return Integers.of(self.target.file)
         return None
 

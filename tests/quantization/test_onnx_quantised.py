@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,26 @@ def test_integer_inside(form: str, tmp_path: Path) -> None:
     held = {t.name: numpy_helper.to_array(t) for t in onnx.load(source).graph.initializer}
     theirs = {float(a) for a in held.values() if a.dtype == np.float32 and a.size == 1}
     assert ours <= theirs, "a scale that the model does not have"
+
+
+@pytest.mark.parametrize("form", ["S8S8", "QOperator U8U8", "QAT-like"])
+def test_report_and_line_count_what_the_model_s_own_scales_make_integers(form: str, tmp_path: Path) -> None:
+    (model,) = golden.named("real/mnist_8")
+    source = onnx_quantised.make(tmp_path, model, onnx_quantised.FORMS[form])
+    result = convert(source, tmp_path / "out", outputs=("float32", "float16"), non_verbose=True)
+    report = json.loads((tmp_path / "out" / "quantised_report.json").read_text())
+    for checked, told in zip(result.check.files, report["check"]["files"], strict=True):
+        operators, counted = checked.operators, told["integers"]
+        assert (counted["floats"], counted["conversions"], counted["hybrid"]) == ({}, 2, 0)
+        assert counted["integer"] == sum(operators.values()) - 2 and operators["QUANTIZE"] >= 1
+        line = f"; {counted['integer']} integer operators, none float, 2 QUANTIZE or DEQUANTIZE"
+        assert checked.verdict.endswith(line)
+
+
+def test_plain_float_files_have_no_such_counts(tmp_path: Path) -> None:
+    (model,) = golden.named("real/mnist_8")
+    result = convert(model.path, tmp_path, outputs=("float32", "float16"), non_verbose=True)
+    assert all(file.ok and file.integers is None and "float (" not in file.verdict for file in result.check.files)
 
 
 @pytest.mark.parametrize("form", ["QOperator S8S8", "QOperator U8U8", "S16S8 symmetric"])

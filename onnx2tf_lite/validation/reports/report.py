@@ -151,7 +151,7 @@ class FileReport:
     ``runtimes``    every one the file was run in; ``seconds`` the time in each (loading, running, comparing)
     ``outputs``     a row for every output; ``layers`` in the order of the ONNX graph, outputs included (or empty)
     ``operators``   how many of each operator the file has, bodies of control flow included; ``transposes`` those left
-    ``integers``    what computes with integers; of quantised files only
+    ``integers``    what computes with integers; None of plain float files
     ``coverage``    what of the file was run on its own; None where that is not possible; ``required`` percent
     ``noise``       of a quantised model: the largest difference that was held to twice its own quantisation noise and
                     not to steps, as a share of that; 0 where none had to be
