@@ -162,6 +162,12 @@ def _merge(graph: Graph, settings: Settings) -> Graph:
     return graph
 
 
+def _own(recipe: Recipe) -> tuple[Stage, ...]:
+    """The kernels of the model's own integers, before weights that float kernels read are quantised: its weights are
+    no such ones.  Activations that it has integers of are left alone by the recipes for those."""
+    return (("own integers", _int8),) if recipe.activations is None else ()
+
+
 #: From a normalised ONNX model (`passes.optimize`) to the program that all branches start from.
 STAGES: tuple[Stage, ...] = (
     ("lower", _lower),
@@ -179,7 +185,7 @@ BRANCHES: dict[str, tuple[Stage, ...]] = {
     "float": (("dilation", _public), ("splits", _splits), ("shapes", _shapes(infers=False)), ("merge", _merge)),
     "integer": (("int8", _int8), ("windows", _windows), *_LAST),
     **{
-        name: (("quantize", _quantise(recipe)), ("int8", _integers(name, recipe)), *_LAST)
+        name: (*_own(recipe), ("quantize", _quantise(recipe)), ("int8", _integers(name, recipe)), *_LAST)
         for name, recipe in RECIPES.items()
     },
 }

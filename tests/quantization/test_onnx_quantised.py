@@ -67,6 +67,39 @@ def test_report_and_line_count_what_the_model_s_own_scales_make_integers(form: s
         assert checked.verdict.endswith(line)
 
 
+@pytest.mark.parametrize("form", ["S8S8", "QOperator S8S8", "U8U8", "QAT-like"])
+def test_kinds_of_quantised_weights_keep_the_model_s_own_integers(form: str, tmp_path: Path) -> None:
+    """Nothing is left to quantise: rounding its weights anew would undo the kernels, and the file would differ."""
+    (model,) = golden.named("real/mnist_8")
+    source = onnx_quantised.make(tmp_path, model, onnx_quantised.FORMS[form])
+    kinds = ("float32", "dynamic_range_quant", "weight_only_int8", "weight_only_int4")
+    result = convert(source, tmp_path / "out", outputs=kinds, non_verbose=True)
+    assert result.exit_code == 0, [file.verdict for file in result.check.files]
+    own, *others = [FlatFile(result.files[kind]) for kind in kinds]
+    for file in others:
+        assert file.counts == own.counts and Integers.of(file) == Integers.of(own)
+        assert integer_weights(file) == integer_weights(own)
+
+
+def integer_weights(file: FlatFile) -> list[tuple[bytes, bytes]]:
+    """The stored bytes of those of linear operators, and their scales."""
+    linear = [op for op in file.operators if op.name in ("CONV_2D", "FULLY_CONNECTED")]
+    weights = [file.tensors[op.inputs[1]] for op in linear]
+    assert weights and all(t.dtype == np.int8 and t.constant for t in weights)
+    return [(bytes(file.bytes_of(t.buffer)), t.scale.tobytes()) for t in weights]
+
+
+def test_what_a_dynamically_quantised_model_leaves_float_is_quantised_beside_its_own(tmp_path: Path) -> None:
+    """Its rounding of operands stays that of hybrid kernels, not arithmetic."""
+    (model,) = golden.named("real/mnist_8")
+    source = onnx_quantised.make(tmp_path, model, onnx_quantised.FORMS["dynamic"])
+    kinds = ("float32", "dynamic_range_quant")
+    result = convert(source, tmp_path / "out", outputs=kinds, non_verbose=True)
+    assert result.exit_code == 0, [file.verdict for file in result.check.files]
+    own, other = [FlatFile(result.files[kind]) for kind in kinds]
+    assert (Integers.of(own).hybrid, Integers.of(other).hybrid) == (2, 3) and own.counts == other.counts
+
+
 def test_plain_float_files_have_no_such_counts(tmp_path: Path) -> None:
     (model,) = golden.named("real/mnist_8")
     result = convert(model.path, tmp_path, outputs=("float32", "float16"), non_verbose=True)
