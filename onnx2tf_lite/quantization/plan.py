@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..ir.graph import Graph, Op, Quant, Value
+from ..fusion import qdq
+from ..ir import rewrite
+from ..ir.graph import Graph, Op, Quant, Value, copy_graph
 from ..ir.traits import FixedScale, Int8
 from . import scales
 from .recipes import I16
@@ -31,6 +33,15 @@ def is_kernel(op: Op, dtype: np.dtype) -> bool:
     if any(v is not None and v.data is not None and not np.isfinite(v.data).all() for v in op.inputs):
         return False
     return all(v is None or v.is_constant for v in constants)
+
+
+def is_integer(graph: Graph, dtype: np.dtype) -> bool:
+    """True where the model has integers of its own, which leave no operator that activations of ``dtype`` are for."""
+    twin = copy_graph(graph)
+    qdq(twin)
+    ops = [op for part in rewrite.graphs(twin) for op in part.ops]
+    own = any(v.quant is not None for op in ops for v in op.outputs)
+    return own and not any(is_kernel(op, dtype) for op in ops)
 
 
 @dataclass

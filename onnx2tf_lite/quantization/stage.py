@@ -19,7 +19,7 @@ from .coarse import is_coarse, to_refine
 from .equalise import equalise
 from .mixed import Goal, MixedPrecision, Search, node_of
 from .pictures import COUNT
-from .plan import Range
+from .plan import Range, is_integer
 from .prepare import prepare
 from .ranges import BEYOND, beyond_extremes, choose, widened
 from .recipes import I8, I16, RECIPES, Recipe
@@ -106,7 +106,7 @@ class Quantiser:
     def run(self, graph: Graph, recipe: Recipe) -> Graph:
         """The stage: ``graph``, float, becomes one from which ``fusion.qdq`` forms integer kernels; in place.
 
-        :raises ConversionError: there is no calibration data, or it does not fit.
+        :raises ConversionError: there is no calibration data, where something is left to calibrate, or it does not fit.
         """
         self.data = self.data.sized(graph)
         if recipe.activations is None:
@@ -115,21 +115,27 @@ class Quantiser:
             if recipe.bits < 8:
                 self.stored = forms
             return graph
-        wide = recipe.activations.itemsize > 1
+        if self.data.given or not is_integer(graph, recipe.activations):
+            self._calibrated(graph, recipe, recipe.activations)
+        if recipe.outside:
+            wide = recipe.activations.itemsize > 1
+            ends = (recipe.activations, recipe.activations) if wide else (self.inputs, self.outputs)
+            outside.quantise(graph, *ends)
+        return graph
+
+    def _calibrated(self, graph: Graph, recipe: Recipe, activations: np.dtype) -> None:
+        """Annotate what the model leaves float, in place."""
+        wide = activations.itemsize > 1
         found = self._statistics(graph, wide)
         prepare(graph, wide)
         found = found if wide else self._equalised(graph, found)
-        chosen = self._choice(graph, recipe.activations, found)
+        chosen = self._choice(graph, activations, found)
         widths = dict(zip(graph.ops, chosen.widths, strict=True))
         quantise_weights(
             graph.subgraphs(), DYNAMIC, self.per_channel
         )  # what loops compute with is not seen from outside
         closed = recipe.outside and self.closed
         annotate(plan_of(graph, graph, widths, chosen.ranges, found, self.per_channel, closed))
-        if recipe.outside:
-            ends = (recipe.activations, recipe.activations) if wide else (self.inputs, self.outputs)
-            outside.quantise(graph, *ends)
-        return graph
 
     def _equalised(self, graph: Graph, plain: Statistics) -> Statistics:
         """The statistics of a prepared program, whose channels are made alike, in place, where that is better."""

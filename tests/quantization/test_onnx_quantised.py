@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from onnx2tf_lite import convert, passes, validation
+from onnx2tf_lite import ConversionError, convert, passes, validation
 from onnx2tf_lite.validation.files.flatfile import FlatFile
 from onnx2tf_lite.validation.files.integers import Integers
 from tests.harness import new_runtime
@@ -79,6 +79,25 @@ def test_kinds_of_quantised_weights_keep_the_model_s_own_integers(form: str, tmp
     for file in others:
         assert file.counts == own.counts and Integers.of(file) == Integers.of(own)
         assert integer_weights(file) == integer_weights(own)
+
+
+@pytest.mark.parametrize("form", ["S8S8", "QOperator U8U8"])
+def test_no_calibration_is_needed_where_the_model_leaves_nothing_float(form: str, tmp_path: Path) -> None:
+    (model,) = golden.named("real/mnist_8")
+    source = onnx_quantised.make(tmp_path, model, onnx_quantised.FORMS[form])
+    kinds = ("float32", "integer_quant", "full_integer_quant")
+    result = convert(source, tmp_path / "out", outputs=kinds, non_verbose=True)
+    assert result.exit_code == 0, [file.verdict for file in result.check.files]
+    own, inside, outside = [FlatFile(result.files[kind]) for kind in kinds]
+    assert inside.counts == own.counts and integer_weights(inside) == integer_weights(outside) == integer_weights(own)
+    assert [outside.tensors[i].dtype for i, *_ in (outside.inputs, outside.outputs)] == [np.int8, np.int8]
+
+
+def test_what_a_model_leaves_float_has_to_be_calibrated(tmp_path: Path) -> None:
+    (model,) = golden.named("real/mnist_8")
+    source = onnx_quantised.make(tmp_path, model, onnx_quantised.FORMS["dynamic"])
+    with pytest.raises(ConversionError, match="there is no data to take ranges from"):
+        convert(source, tmp_path / "out", outputs=("integer_quant",), non_verbose=True)
 
 
 def integer_weights(file: FlatFile) -> list[tuple[bytes, bytes]]:
