@@ -207,7 +207,7 @@ _OURS = [
         _set("--min-sqnr DB", "min_sqnr", "keep operations in 16 bits or float until every output has it",
              _number(words.limit), form="float"),
         _set("--min-agreement SHARE", "min_agreement", "the same, of samples with the same argmax: 0.99",
-             _number(words.limit), form="float"),
+             _number(words.share), form="float"),
         _set("-qt --quant_type", "per_channel", "scales of weights; default: per-channel",
              lambda given: given == "per-channel", choices=("per-channel", "per-tensor")),
         _set("-iqd --input_quant_dtype", "input_dtype", "of full_integer_quant; default: int8", _text, choices=OUTER),

@@ -122,7 +122,7 @@ def _integers(kind: str, recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
         if recipe.outside and _quantiser(settings).closed:
             from .quantization import refuse_islands
 
-            refuse_islands(graph, kind)
+            refuse_islands(graph, kind, bool(_quantiser(settings).goal))
         return graph
 
     return stage

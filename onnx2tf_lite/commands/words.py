@@ -39,6 +39,14 @@ def limit(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """A part of a whole: more than 0, at most 1.  Raises WordError."""
+    value = limit(text)
+    if not 0 < value <= 1:
+        raise WordError(f"{text!r} is not a share, more than 0 and at most 1")
+    return value
+
+
 def numbers(text: str) -> tuple[float, ...]:
     """``0.485,0.456,0.406``.  Raises WordError."""
     try:

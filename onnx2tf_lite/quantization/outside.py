@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -63,20 +64,23 @@ def _outputs(graph: Graph, dtype: np.dtype) -> None:
         _place(graph, value, stored)
 
 
-def refuse_islands(graph: Graph, kind: str) -> None:
-    """Nothing computes with floats in a program of a ``kind`` that is to be integer throughout.
+def refuse_islands(graph: Graph, kind: str, goal: bool) -> None:
+    """Nothing computes with floats in a program of a ``kind`` that is to be integer throughout.  ``goal``: there was
+    one, for which some may have been kept so.
 
     :raises ConversionError: with the operations that do.
     """
     found = [op for part in rewrite.graphs(graph) for op in part.ops if _floats(op)]
     if not found:
         return
-    named = ", ".join(f"{op.kind.name} {op.origin.node if op.origin else op.outputs[0].name!r}" for op in found[:NAMED])
-    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    what = f"{len(found)} operations have no integer kernel here and stay float: {named}{more}"
+    kinds = ", ".join(f"{count} {name}" for name, count in Counter(op.kind.name for op in found).items())
+    named = ", ".join(repr(op.origin.node if op.origin else op.outputs[0].name) for op in found[:NAMED])
+    first = f" (the first at {named})" if len(found) > NAMED else f" (at {named})"
+    kept = ", or the goal kept them float" if goal else ""
+    what = f"{len(found)} operations have no integer kernel here{kept}: {kinds}{first}"
     inside = kind.removeprefix("full_")
-    remedy = f"ask for {inside}, which may have floats inside; end the model before them (-onimc); lower --min-sqnr"
-    raise ConversionError(Problem(kind, what, remedy))
+    remedy = f"ask for {inside}, which may have floats inside; end the model before them (-onimc)"
+    raise ConversionError(Problem(kind, what, remedy + "; lower --min-sqnr" * goal))
 
 
 def _floats(op: Op) -> bool:

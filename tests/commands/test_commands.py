@@ -158,13 +158,15 @@ def test_help_is_quick(tool: str) -> None:
 
 WORDS = [
     (words.size, "1MB", 1 << 20), (words.size, "2gib", 2 << 30), (words.size, "17", 17),
-    (words.positive, "3", 3), (words.limit, "1e-3", 1e-3), (words.numbers, "0.5,1", (0.5, 1.0)),
+    (words.positive, "3", 3), (words.limit, "1e-3", 1e-3), (words.share, "1", 1.0),
+    (words.numbers, "0.5,1", (0.5, 1.0)),
     (words.names, "a,b,", ["a", "b"]), (words.dim, "3", 3), (words.dim, "-1", "-1"),
     (words.shapes, ["a:b:1,-1", "s:"], {"a:b": (1, -1), "s": ()}),
     (words.assignments, ["N=1", "H=h"], {"N": 1, "H": "h"}),
 ]  # fmt: skip
 WRONG = [
     (words.size, "1TB"), (words.positive, "0"), (words.positive, "x"), (words.limit, "-1"), (words.limit, "nan"),
+    (words.share, "0"), (words.share, "1.5"), (words.share, "nan"),
     (words.numbers, "a,1"), (words.shapes, ["x"]), (words.shapes, [":1"]), (words.shapes, ["x:a"]),
     (words.assignments, ["N="]),
 ]  # fmt: skip
