@@ -98,7 +98,7 @@ def calibrate(
     return found
 
 
-def extremes(graph: Graph, samples: Iterable[Feeds]) -> dict[str, Spread]:
+def spreads_on(graph: Graph, samples: Iterable[Feeds]) -> dict[str, Spread]:
     """Those of every tensor of ``graph``, by its name, on some samples; nothing is counted.
 
     :raises ConversionError: a sample does not run.

@@ -14,7 +14,7 @@ from ..ir.graph import Graph, copy_graph
 from . import alike, outside
 from .alike import Alike
 from .annotate import annotate
-from .calibrate import Statistics, calibrate, extremes
+from .calibrate import Statistics, calibrate, spreads_on
 from .coarse import is_coarse, to_refine
 from .equalise import equalise
 from .mixed import Goal, MixedPrecision, Search, node_of
@@ -169,7 +169,7 @@ class Quantiser:
     def _widened(self, graph: Graph, ranges: Mapping[str, Range], found: Statistics) -> dict[str, Range]:
         """With what occurs on the samples that were kept to judge ranges by: they are the user's, too."""
         held = islice(self.data.samples(graph), self.kept)
-        return widened(ranges, found, extremes(copy_graph(graph), held)) if self.kept else dict(ranges)
+        return widened(ranges, found, spreads_on(copy_graph(graph), held)) if self.kept else dict(ranges)
 
     def _statistics(self, graph: Graph, wide: bool) -> Statistics:
         """What calibration finds in the program, once for all that are prepared alike."""
