@@ -47,6 +47,7 @@ class Bounds:
     ``runtimes``: bytes that a plain run of a file takes beside those weights and the tensors;
     ``runs``: sets of inputs that are asked for, each of which has its time;
     ``own``: bytes of this process at the start: what it came to hold since is part of the budget.
+    ``crowded``: beside it is a process of TensorFlow.
     """
 
     memory: int = MEMORY
@@ -58,12 +59,13 @@ class Bounds:
     runtimes: int = 0
     runs: int = 1
     own: int = field(default_factory=child.own)
+    crowded: bool = False
 
     @classmethod
-    def of(cls, memory: int, seconds: float | None, weights: int) -> Bounds:
+    def of(cls, memory: int, seconds: float | None, weights: int, crowded: bool = False) -> Bounds:
         """From now on; ``seconds``: None for those that suit the size of the model."""
         given = SECONDS + PER_MB * (weights >> 20) if seconds is None else seconds
-        return cls(max(memory, LEAST), given, weights)
+        return cls(max(memory, LEAST), given, weights, crowded=crowded)
 
     def call(
         self, function: Callable[[], T], forked: bool = True, tensorflow: bool = False, patience: float | None = None

@@ -131,7 +131,7 @@ class Check:
 
     def bounds(self) -> Bounds:
         """What it may take, from now on."""
-        return Bounds.of(self.options.budget, self.options.seconds, self.reference.size)
+        return Bounds.of(self.options.budget, self.options.seconds, self.reference.size, bool(self.taken))
 
     def found(self, files: Named, tell: Listener) -> Report:
         """All of it."""

@@ -31,7 +31,7 @@ from .trial import FEW, Outcome, Trial
 
 BODIES = {"If", "Loop", "Scan"}  # they also read what their bodies do
 SECONDS = 5.0  # of processor time that further sets may take, or as long as the first one took if that is more
-TOGETHER = 1 << 23  # bytes of tensors of a group in TensorFlow's process, which gives no memory back before its end
+TOGETHER = 1 << 23  # bytes of tensors of a group in TensorFlow's process, or beside one
 SETS = 16  # sets of operands in one child
 WEIGHTS = 1 << 29  # bytes of them in one child, which holds several copies, one of them a message of at most 2 GB
 Shapes = Mapping[tuple[str, tuple[int, ...]], tuple[int, ...]]
@@ -156,7 +156,8 @@ class Bench:
         """Layers whose operands and results stay within the budget, on both sides, and whose weights are not too many;
         without those too large for the budget."""
         most = min(self.run.whole.options.budget, self.reference.bounds.tensors) // HELD
-        if self.target.tensorflow:  # each group reads the model again: of a large one there are few
+        if self.target.tensorflow or self.reference.bounds.crowded:
+            # each group reads the model again: of a large one there are few
             most = min(most, max(TOGETHER, self.reference.size))
         room, held, group = 0, 0, list[Layer]()
         for layer in layers:
