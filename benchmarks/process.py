@@ -2,6 +2,8 @@
 
 python -m benchmarks.process [--runs 7] [--model MODEL]                 the .tflite, with check; against the imports
 python -m benchmarks.process --default [--no-check]                     everything; against TensorFlow's import and load
+                                                                        and the floor: these without Keras, and
+                                                                        one run of the reference
 python -m benchmarks.process --peer PYTHON [--no-check]                 float32 and float16; against onnx2tf, of an
                                                                         interpreter that has it, and beside the floor:
                                                                         the libraries that it takes and, for the check,
@@ -53,6 +55,20 @@ if files:
         for file in files:
             for plain in (False, True):
                 interpreter(file, np.ascontiguousarray(x.transpose(0, 2, 3, 1)), plain)
+"""
+#: The process that converts waits for that which has TensorFlow, and the reference of the check beside it.
+FLOOR_OF_ALL = """
+import os, sys, onnx, onnx_graphsurgeon, flatbuffers
+source, model = sys.argv[1:]
+child = os.fork()
+if child:
+    sys.exit(os.waitpid(child, 0)[1])
+from onnx2tf_lite.emitters import runtime
+runtime.tensorflow_alone().saved_model.load(model)
+import numpy as np
+from benchmarks.check import reference
+(x,) = onnx.load(source, load_external_data=False).graph.input
+reference(source, np.zeros([d.dim_value for d in x.type.tensor_type.shape.dim], np.float32))
 """
 LOADS = "import sys, tensorflow; tensorflow.saved_model.load(sys.argv[1])"
 SAMPLE = 0.05  # seconds between two looks at the memory of a process and its children
@@ -120,6 +136,8 @@ def main() -> None:
             others["floor"] = [sys.executable, "-c", FLOOR, str(args.model), *files * (not args.no_check)]
         elif args.default:
             others = {"TensorFlow loads": [sys.executable, "-c", LOADS, f"{folder}/ours"]}
+            if not args.no_check:
+                others["floor"] = [sys.executable, "-c", FLOOR_OF_ALL, str(args.model), f"{folder}/ours"]
         else:
             convert += ["--outputs", "float32"]
         # byte code as an installed package has it, whatever PYTHONDONTWRITEBYTECODE says
