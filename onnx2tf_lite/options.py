@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, TypeVar, cast
 
@@ -15,6 +15,7 @@ from .commands.terminal import LEVELS
 from .emitters import EMITTERS, QUANTISED, default
 from .errors import ConversionError, Problem, did_you_mean, nearest
 from .onnx2tf_options import is_default
+from .quantization.recipes import I8, RECIPES
 from .targets import DEVICES
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
@@ -42,10 +43,43 @@ CALIBRATED = ("calibration", "calibration_parts", "calibration_bgr", "random_cal
 #: Fields, what they are about, and its kinds: without one of these they have no effect.  That contradicts nothing, and
 #: scripts are written so.  (Of pictures compat always says something.)
 ABOUT = (
-    ((*CALIBRATED, "min_sqnr", "min_agreement", "per_channel"), "quantised file", QUANTISED),
-    (("input_dtype", "output_dtype"), "file that is all integers", tuple(k for k in QUANTISED if k.startswith("full"))),
+    ((*CALIBRATED, "per_channel"), "quantised file", QUANTISED),
     (("float16_sums",), "float16 file", ("float16",)),
     (("tflite_weights",), ".tflite", TFLITE),
+)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """``fields`` that ask something of the files of some kinds.
+
+    ``takers``  the kinds that can have it; without one of these it is an error
+    ``what``    they have, and others not
+    ``others``  kinds that may be taken for such, and what they have ``instead``
+    """
+
+    fields: tuple[str, ...]
+    takers: tuple[str, ...]
+    what: str
+    others: tuple[str, ...]
+    instead: str
+
+
+DEMANDS = (
+    Demand(
+        ("min_sqnr", "min_agreement"),
+        tuple(kind for kind, recipe in RECIPES.items() if recipe.activations is not None),
+        "integer activations",
+        tuple(kind for kind, recipe in RECIPES.items() if recipe.activations is None),
+        "whose activations are float",
+    ),
+    Demand(
+        ("input_dtype", "output_dtype"),
+        tuple(kind for kind, recipe in RECIPES.items() if recipe.outside and recipe.activations == I8),
+        "8-bit inputs and outputs",
+        tuple(kind for kind, recipe in RECIPES.items() if recipe.outside and recipe.activations != I8),
+        "whose inputs and outputs are int16",
+    ),
 )
 
 
@@ -162,8 +196,14 @@ class Options:
     @property
     def kinds(self) -> list[str]:
         """What is to be written; of the default kinds only that whose packages are there."""
-        usual = DEVICE_KINDS if self.target else default()
-        return [*(usual if self.outputs is None else self.outputs), *self.added]
+        return _kinds(vars(self))
+
+
+def _kinds(said: Mapping[str, Any]) -> list[str]:
+    """The kinds that the fields ask for, which are known ones or not."""
+    usual = DEVICE_KINDS if said.get("target") else default()
+    outputs = said.get("outputs")
+    return [*(usual if outputs is None else outputs), *said.get("added", ())]
 
 
 def _is_usual(f: Field[object], value: object) -> bool:
@@ -184,14 +224,33 @@ def contradictions(said: Mapping[str, Any], called: Mapping[str, str]) -> Iterat
     for question, name, others in RIVALS:
         for other in (n for n in others if name in said and n in said and n not in read):
             yield Problem(f"{words[name]} and {words[other]}", f"say both {question}", "give one of them")
+    yield from _unmet({*_kinds(said)}, words)
 
 
-def _without_effect(kinds: Iterable[str], called: Mapping[str, str]) -> Iterator[str]:
-    """Of the fields that the user set, those that nothing to be written is about."""
+def _unmet(kinds: set[str], words: Mapping[str, str]) -> Iterator[Problem]:
+    """What is asked of kinds of which none is to be written; unknown kinds are told of elsewhere."""
+    for demand in DEMANDS if kinds <= EMITTERS.keys() else ():
+        if not kinds.intersection(demand.takers):
+            remedy = f"add one to the outputs: {', '.join(demand.takers)}"
+            for word in _named(demand.fields, words):
+                yield Problem(word, f"is for files with {demand.what}, and none is asked for", remedy)
+
+
+def _named(names: Iterable[str], words: Mapping[str, str]) -> Iterable[str]:
+    """What the user calls those of the fields that he set, each once."""
+    return dict.fromkeys(words[n] for n in names if n in words)
+
+
+def _without_effect(kinds: Collection[str], called: Mapping[str, str]) -> Iterator[str]:
+    """Of the fields that the user set, those that nothing to be written is about, or not all of it."""
     for names, what, of in ABOUT:
         if not set(of).intersection(kinds):
-            for name in (n for n in names if n in called):
-                yield f"{called[name]} has no effect: no {what} is asked for (--outputs)"
+            for word in _named(names, called):
+                yield f"{word} has no effect: no {what} is asked for (--outputs)"
+    for demand in DEMANDS:
+        if left := ", ".join(kind for kind in demand.others if kind in kinds):
+            for word in _named(demand.fields, called):
+                yield f"{word} does not apply to {left}, {demand.instead}"
 
 
 def explained(function: _Function) -> _Function:

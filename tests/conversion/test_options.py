@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import subprocess
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -207,8 +208,6 @@ def test_a_device_without_a_file_to_judge_is_an_error(path: Path, device: dict[s
 @pytest.mark.parametrize(
     "outputs, given, said",
     [
-        ("float32", {"input_quant_dtype": "uint8"}, "-iqd) has no effect: no file that is all integers"),
-        ("integer_quant", {"output_quant_dtype": "uint8"}, "-oqd) has no effect: no file that is all integers"),
         ("float32", {"random_calibration": True}, "random_calibration has no effect: no quantised file"),
         ("float32", {"quant_type": "per-tensor"}, "-qt) has no effect: no quantised file"),
         ("float32", {"enable_accumulation_type_float16": True}, "-eatfp16) has no effect: no float16 file"),
@@ -221,6 +220,63 @@ def test_what_nothing_that_is_written_is_about_is_said(outputs: str, given: dict
     assert said in warning
     every = [*EMITTERS]
     assert not resolve({"outputs": every, **given}).warnings
+
+
+GOALS = {"min_sqnr": 30.0, "min_agreement": 0.99}
+ENDS = {"input_quant_dtype": "uint8", "output_quant_dtype": "float32", "input_output_quant_dtype": "uint8"}
+#: What is asked of files with integers, and by kind whether it takes it: None, it says nothing of it.
+DEMANDED: dict[str, tuple[dict[str, Any], dict[str, bool | None]]] = {
+    "goal": (
+        GOALS,
+        {
+            "float32": None,
+            "saved_model": None,
+            "dynamic_range_quant": False,
+            "weight_only_int8": False,
+            "weight_only_int4": False,
+            "integer_quant": True,
+            "full_integer_quant": True,
+            "integer_quant_with_int16_act": True,
+            "full_integer_quant_with_int16_act": True,
+        },
+    ),
+    "ends": (
+        ENDS,
+        {
+            "float32": None,
+            "integer_quant": None,
+            "integer_quant_with_int16_act": None,
+            "weight_only_int8": None,
+            "full_integer_quant": True,
+            "full_integer_quant_with_int16_act": False,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("fields, kinds", DEMANDED.values(), ids=DEMANDED)
+def test_what_is_asked_of_integers_needs_a_kind_that_takes_it(
+    fields: dict[str, Any], kinds: dict[str, bool | None]
+) -> None:
+    for (keyword, value), outputs in product(fields.items(), [*combinations(kinds, 1), *combinations(kinds, 2)]):
+        takes = [kinds[kind] for kind in outputs]
+        given = {"outputs": list(outputs), keyword: value}
+        if True not in takes:
+            with pytest.raises(ConversionError, match=rf"{keyword}.* and none is asked for -> add one.*full_integer"):
+                resolve(given)
+            continue
+        said = [word for word in resolve(given).warnings if keyword in word]
+        left = ", ".join(kind for kind in outputs if kinds[kind] is False)
+        assert [f"does not apply to {left}, " in word for word in said] == [True] * bool(left)
+
+
+@pytest.mark.parametrize("fields", [{"min_sqnr": 30.0}, {"min_agreement": 0.9}, {"output_dtype": "uint8"}], ids=str)
+def test_an_object_of_options_needs_such_a_kind_too(fields: dict[str, Any]) -> None:
+    with pytest.raises(ConversionError, match="and none is asked for"):
+        Options(outputs=("dynamic_range_quant",), **fields)
+    assert Options(added={"full_integer_quant": True}, **fields)
+    with pytest.raises(ConversionError, match="did you mean full_integer_quant"):
+        Options(outputs=("full_integer_qant",), **fields)
 
 
 def test_keywords_that_say_nothing_contradict_nothing() -> None:
