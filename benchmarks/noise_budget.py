@@ -65,9 +65,11 @@ class Steps:
 class Kept(Quantiser):
     """One that keeps the float program whose ranges it has chosen."""
 
-    def _choose(self, graph: Graph, base: np.dtype, found: Statistics) -> Chosen:
+    def _choose(
+        self, graph: Graph, base: np.dtype, found: Statistics, closed: tuple[np.dtype, np.dtype] | None
+    ) -> Chosen:
         self.prepared, self.found = copy_graph(graph), found
-        return super()._choose(graph, base, found)
+        return super()._choose(graph, base, found, closed)
 
 
 class Budget:
@@ -88,7 +90,7 @@ class Budget:
 
     def _look(self) -> None:
         """Which tensors are rounded, by which steps and in how many roundings in line, and numbers of each."""
-        graph, chosen = copy_graph(self.graph), self.quantiser.chosen[I8]
+        graph, chosen = copy_graph(self.graph), self.quantiser.chosen[I8, False]
         plan = plan_of(graph, self.graph, dict(zip(self.graph.ops, chosen.widths, strict=True)), chosen.ranges,
                        self.quantiser.found, True)  # fmt: skip
         roots = [v for v in (*graph.inputs, *(op.outputs[0] for op in plan.ops)) if plan.root(v) is v]

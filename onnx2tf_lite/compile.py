@@ -122,7 +122,7 @@ def _integers(kind: str, recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
         if recipe.outside and _quantiser(settings).closed:
             from .quantization import refuse_islands
 
-            refuse_islands(graph, kind, bool(_quantiser(settings).goal))
+            refuse_islands(graph, kind)
         return graph
 
     return stage

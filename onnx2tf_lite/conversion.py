@@ -43,7 +43,7 @@ class ConversionResult:
 
     ``files`` maps each kind (``float32``, ...) to its path, the SavedModel to its folder; ``tensors`` every ONNX tensor
     that exists in the files to its place there; ``check`` is the comparison with ONNX Runtime; ``program`` compiles the
-    program of the float files once more; ``fits`` how each .tflite fits the device that was asked for.
+    program of the float files again; ``fits`` how each .tflite fits the device asked for; ``missed`` goals not reached.
     """
 
     files: dict[str, Path]
@@ -55,6 +55,7 @@ class ConversionResult:
     warnings: list[str]
     program: Callable[[], Graph] = field(repr=False)
     fits: list[Fit] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
 
     @cached_property
     def tf_keras_model(self) -> Any:
@@ -70,14 +71,12 @@ class ConversionResult:
 
     @property
     def exit_code(self) -> int:
-        """0 right (or not checked on request), 1 a file differs or does not run, or none runs on the target, 2 it could
-        not be checked."""
-        stranded = bool(self.fits) and not any(fit.ok for fit in self.fits)
-        if self.check is None:
-            return int(stranded)
-        if not self.check.error and (stranded or self.check.wrong):
-            return 1
-        return 0 if self.check.ok else 2
+        """0 right (or not checked on request), 1 a file differs or does not run, none runs on the target or a goal was
+        not reached, 2 it could not be checked."""
+        short = bool(self.missed) or (bool(self.fits) and not any(fit.ok for fit in self.fits))
+        if self.check is None or (short and not self.check.error):
+            return int(short)
+        return 0 if self.check.ok else 1 if self.check.wrong and not self.check.error else 2
 
 
 @explained
@@ -233,9 +232,9 @@ class _Conversion:
                 inputs = [v.name for v in graph.inputs]
                 self._check_on_samples(graph)
                 files, counts, program = self.emit(graph, work)
-            del graph  # the runtimes read the files: the model's weights are not needed any more,
+            del graph  # the runtimes read the files: the model's weights are not needed any more, and graphs are cyclic
             if any(f.stat().st_size > LARGE_FILE for f in files.values()):
-                gc.collect()  # and graphs are cyclic
+                gc.collect()
             found = self._checked(files)
             data = self.check.data if self.check else None
             speed = quantization.speed.on(files, data, program.places) if found and self.quantises else {}
@@ -266,7 +265,7 @@ class _Conversion:
             self._complete(found, report, fits)
         written = {row.name: row.path(self.folder, self.stem) for row in self.wanted} if self.folder else {}
         described = ends, results, program.places, found, report, log.warnings, self.float_program, fits
-        return ConversionResult(written, *described)
+        return ConversionResult(written, *described, self.quantiser.missed if self.quantiser else [])
 
     def _checked(self, files: Mapping[str, Path]) -> validation.Report | None:
         """What the check finds; None where none is asked for."""
@@ -394,15 +393,18 @@ class _Conversion:
 
         return signature_keys(names)
 
-    def tell_fit(self, fit: Fit) -> None:
-        """What a device makes of a file."""
-        if fit.stranded:
-            from .targets import verdict
+    def tell_asked(self, result: ConversionResult) -> None:
+        """Which goals were not reached, and what a device makes of the files."""
+        for line in result.missed:
+            self.log.error(line)
+        for fit in result.fits:
+            if fit.stranded:
+                from .targets import verdict
 
-            self.log.table(verdict.HEADER, [verdict.cells(v) for v in fit.stranded])
-        (self.log.info if fit.ok else self.log.error)(fit.sentence)
-        for note in fit.notes:
-            self.log.info(f"note: {note}")
+                self.log.table(verdict.HEADER, [verdict.cells(v) for v in fit.stranded])
+            (self.log.info if fit.ok else self.log.error)(fit.sentence)
+            for note in fit.notes:
+                self.log.info(f"note: {note}")
 
     def tell(self, result: ConversionResult) -> None:
         """The summary."""
@@ -419,8 +421,7 @@ class _Conversion:
         told = self.quantiser.sentences() if self.quantiser else []
         for line in [*told, *(quantization.speed.sentences(report["milliseconds"]) if self.quantises else ())]:
             log.info(line)
-        for fit in result.fits:
-            self.tell_fit(fit)
+        self.tell_asked(result)
         if found is None:
             log.info("not compared with ONNX Runtime, on request")
             return
@@ -438,8 +439,7 @@ class _Conversion:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """No cyclic garbage collection inside: a compiler makes many objects that live to its end, and the collector visits
-    them again and again (a fifth of the time of a small model)."""
+    """No cyclic garbage collection inside: it visits what lives to the end again and again, a fifth of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:

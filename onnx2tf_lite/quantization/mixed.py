@@ -42,6 +42,10 @@ class Goal:
         """True where an outcome is good enough."""
         return outcome.worst >= (self.sqnr or -np.inf) and outcome.agreement >= (self.agreement or 0.0)
 
+    def order(self, outcome: Fidelity) -> tuple[float, float]:
+        """By which of two outcomes, neither of them good enough, the better one is the larger."""
+        return outcome.agreement if self.agreement else 0.0, outcome.worst
+
     def __str__(self) -> str:
         parts = [
             f"SQNR {self.sqnr:g} dB" if self.sqnr is not None else "",
@@ -56,6 +60,7 @@ class MixedPrecision:
 
     ``raised``  by operation what keeping it (and the rest of its stretch) at fewer bits cost, in dB of the worst output
     ``before``  the outcome with all operations at the width of the recipe, ``after`` with those chosen
+    ``missed``  the goal, where nothing reaches it
     """
 
     widths: dict[Op, np.dtype | None]
@@ -64,6 +69,7 @@ class MixedPrecision:
     after: Fidelity
     trials: int = 0
     macs: float = 1.0
+    missed: Goal | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For the report."""
@@ -72,7 +78,8 @@ class MixedPrecision:
             for op, cost in self.raised.items()
         ]
         outcomes = {"before": self.before.decibels, "after": self.after.decibels}
-        return {"sqnr": outcomes, "raised": raised, "integer_macs": self.macs, "trials": self.trials}
+        missed = {} if self.missed is None else {"missed": str(self.missed)}
+        return {"sqnr": outcomes, "raised": raised, "integer_macs": self.macs, "trials": self.trials, **missed}
 
     def __str__(self) -> str:
         if not self.raised:
@@ -96,6 +103,8 @@ class Search:
     ) -> None:
         self.trials, self.base, self.ranges, self.listener = trials, base, ranges, listener
         self.ops = [op for op in trials.graph.ops if is_kernel(op, base)]
+        self.levels: list[np.dtype | None] = [I16] * (base != I16)  # above it, the least first
+        self.levels += [None] * (not trials.closed)
 
     def run(self, goal: Goal, coarse: Sequence[Op] = ()) -> MixedPrecision:
         """The smallest set of raised operations that was found; the ``coarse`` ones, together, where that serves."""
@@ -109,6 +118,7 @@ class Search:
                 choice = MixedPrecision(finer, dict.fromkeys(coarse, after.mean - before.mean), before, after)
         if not goal.met(choice.after):
             choice = self._lower(before, goal)
+        choice.missed = None if goal.met(choice.after) else goal
         choice.trials = self.trials.count
         total = sum(map(macs, self.ops)) or 1
         choice.macs = sum(macs(op) for op in self.ops if choice.widths[op] is not None) / total
@@ -118,18 +128,27 @@ class Search:
         self.listener(f"mixed precision: trial {self.trials.count + 1}")
         return self.trials.run(widths, self.ranges)
 
-    def _top(self, goal: Goal) -> tuple[dict[Op, np.dtype | None], Fidelity]:
-        """Everything raised, to 16 bits if that is enough."""
-        for level in [I16, None] if self.base != I16 else [None]:
-            widths: dict[Op, np.dtype | None] = dict.fromkeys(self.trials.graph.ops, level)
-            outcome = self._try(widths)
-            if goal.met(outcome):
-                break
-        return widths, outcome
+    def _top(self, before: Fidelity, goal: Goal) -> tuple[dict[Op, np.dtype | None], Fidelity]:
+        """Everything raised, to 16 bits if that is enough; what is best where nothing is."""
+        ops = self.trials.graph.ops
+        found: list[tuple[dict[Op, np.dtype | None], Fidelity]] = [(dict.fromkeys(ops, self.base), before)]
+        for level in self.levels:
+            widths = {op: self._at(level, op) for op in ops}
+            found.append((widths, self._try(widths)))
+            if goal.met(found[-1][1]):
+                return found[-1]
+        return max(found, key=lambda pair: goal.order(pair[1]))
+
+    def _at(self, level: np.dtype | None, op: Op) -> np.dtype | None:
+        """``level``, where the operation has a kernel of it; else float, or the base where nothing may be."""
+        return level if level is None or is_kernel(op, level) else None if None in self.levels else self.base
 
     def _lower(self, before: Fidelity, goal: Goal) -> MixedPrecision:
         """From everything raised, lower as many stretches as the goal allows, those first that cost least."""
-        top, best = self._top(goal)
+        top, best = self._top(before, goal)
+        if not goal.met(best):  # what lowering costs is of no use
+            gained = best.worst - before.worst
+            return MixedPrecision(top, {op: gained for op in self.ops if top[op] != self.base}, before, best)
         costs = self._costs(top, best)
         order = sorted(costs, key=lambda s: costs[s] / len(s))
         low, high = 0, len(order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,20 +13,24 @@ from ..ir import build as b
 from ..ir import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, building
 from ..ir.traits import Elements
+from . import scales
 
 FLOAT = np.dtype(np.float32)
 NAMED = 5  # operations that an error names
+#: The parameters of an input or output in a signed dtype, where calibration has seen it.
+Known = Callable[[Value, np.dtype], "Quant | None"]
 
 
-def quantise(graph: Graph, inputs: np.dtype, outputs: np.dtype) -> None:
+def quantise(graph: Graph, inputs: np.dtype, outputs: np.dtype, known: Known = lambda value, dtype: None) -> None:
     """Give the inputs and outputs of an annotated program these dtypes (float32: as they are), in place.
 
-    Only what is annotated with parameters can be one: the others stay float, and are counted as islands.
+    Only what is annotated with parameters can be one: the others stay float, and are counted as islands.  What has
+    another width inside, as mixed precision and a model's own scales give it, is rescaled by a QUANTIZE.
     """
     if outputs != FLOAT:
-        _outputs(graph, outputs)
+        _outputs(graph, outputs, known)
     if inputs != FLOAT:
-        _inputs(graph, inputs)
+        _inputs(graph, inputs, known)
 
 
 def as_dtype(quant: Quant, dtype: np.dtype) -> Quant:
@@ -36,13 +41,13 @@ def as_dtype(quant: Quant, dtype: np.dtype) -> Quant:
     return replace(quant, zero_point=moved, dtype=dtype)
 
 
-def _inputs(graph: Graph, dtype: np.dtype) -> None:
+def _inputs(graph: Graph, dtype: np.dtype, known: Known) -> None:
     readers = graph.consumers()
     for i, value in enumerate(graph.inputs):
-        found = [op for op in readers.get(value, ()) if op.is_a("QUANTIZE") and _like(op.attrs["quant"], dtype)]
+        found = [op.attrs["quant"] for op in readers.get(value, ()) if op.is_a("QUANTIZE")]
         if value.dtype != FLOAT or not found:
             continue
-        quant = as_dtype(found[0].attrs["quant"], dtype)
+        quant = _outer(value, next((q for q in found if _like(q, dtype)), found[0]), dtype, known)
         stored = Value(value.name, value.shape, dtype, quant=quant)
         graph.inputs[i] = stored
         value.name = graph.fresh_name(value.name)
@@ -53,20 +58,29 @@ def _inputs(graph: Graph, dtype: np.dtype) -> None:
         _place(graph, value, stored)
 
 
-def _outputs(graph: Graph, dtype: np.dtype) -> None:
+def _outputs(graph: Graph, dtype: np.dtype, known: Known) -> None:
     for i, value in enumerate(graph.outputs):
         quant = _parameters(value)
-        if value.dtype != FLOAT or quant is None or not _like(quant, dtype):
+        if value.dtype != FLOAT or quant is None:
             continue
         with building(graph, value.producer.origin if value.producer else None):
-            stored = b.quantize(value, as_dtype(quant, dtype))
+            stored = b.quantize(value, _outer(value, quant, dtype, known))
         graph.outputs[i] = stored
         _place(graph, value, stored)
 
 
-def refuse_islands(graph: Graph, kind: str, goal: bool) -> None:
-    """Nothing computes with floats in a program of a ``kind`` that is to be integer throughout.  ``goal``: there was
-    one, for which some may have been kept so.
+def _outer(value: Value, inner: Quant, dtype: np.dtype, known: Known) -> Quant:
+    """The parameters in ``dtype`` of what has the ``inner`` ones: the same real numbers, or those between the same
+    ends as far as calibration has seen them."""
+    if _like(inner, dtype):
+        return as_dtype(inner, dtype)
+    signed = np.dtype(np.int8) if dtype.itemsize == 1 else dtype
+    low, high = inner.real(np.array(inner.ends))
+    return as_dtype(known(value, signed) or scales.of_range(float(low), float(high), signed), dtype)
+
+
+def refuse_islands(graph: Graph, kind: str) -> None:
+    """Nothing computes with floats in a program of a ``kind`` that is to be integer throughout.
 
     :raises ConversionError: with the operations that do.
     """
@@ -76,11 +90,10 @@ def refuse_islands(graph: Graph, kind: str, goal: bool) -> None:
     kinds = ", ".join(f"{count} {name}" for name, count in Counter(op.kind.name for op in found).items())
     named = ", ".join(repr(op.origin.node if op.origin else op.outputs[0].name) for op in found[:NAMED])
     first = f" (the first at {named})" if len(found) > NAMED else f" (at {named})"
-    kept = ", or the goal kept them float" if goal else ""
-    what = f"{len(found)} operations have no integer kernel here{kept}: {kinds}{first}"
+    what = f"{len(found)} operations have no integer kernel here: {kinds}{first}"
     inside = kind.removeprefix("full_")
     remedy = f"ask for {inside}, which may have floats inside; end the model before them (-onimc)"
-    raise ConversionError(Problem(kind, what, remedy + "; lower --min-sqnr" * goal))
+    raise ConversionError(Problem(kind, what, remedy))
 
 
 def _floats(op: Op) -> bool:

@@ -185,6 +185,11 @@ class Plan:
         op = self.computes.get(value)
         return op.kind.int8 if op is not None and op in self.ops and isinstance(op.kind.int8, FixedScale) else None
 
+    def outer(self, value: Value, dtype: np.dtype) -> Quant | None:
+        """The parameters of an input or output of the graph; None where nothing is known of its numbers."""
+        root = self.root(value)
+        return None if root is None or not self._known(root) else self.quant(root, dtype)
+
     def quant(self, value: Value, dtype: np.dtype) -> Quant:
         """The parameters of a tensor in ``dtype``; a fixed scale is that of the dtype in which it is computed."""
         group = self.group(value)

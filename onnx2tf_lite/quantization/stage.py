@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice, starmap
 from typing import Any
 
@@ -74,7 +74,8 @@ class Quantiser:
     listener: Callable[[str], None] = lambda what: None
     warn: Callable[[str], None] = lambda what: None
     goal: Goal = field(default_factory=Goal)
-    chosen: dict[np.dtype, Chosen] = field(default_factory=dict)  # by the width of what is not raised
+    chosen: dict[tuple[np.dtype, bool], Chosen] = field(default_factory=dict)  # by :meth:`_choice`
+    ranges: dict[np.dtype, tuple[Mapping[str, Range], Mapping[str, int]]] = field(default_factory=dict)
     known: dict[bool, Statistics] = field(default_factory=dict)  # by whether the program is one of 16 bits
     judged: int = JUDGED  # first samples, on which versions are judged
     kept: int = 0  # first samples that calibration does not see
@@ -86,10 +87,21 @@ class Quantiser:
         """True where a program that is integer outside has to be so inside: nobody asked for floats."""
         return FLOAT not in (self.inputs, self.outputs)
 
+    @property
+    def missed(self) -> list[str]:
+        """Which goals were not reached."""
+        remedy = "lower it, or ask for a kind with float inputs and outputs, which may have floats inside"
+        found = ((name, chosen.choice) for name, chosen in self._decided() if chosen.choice is not None)
+        return [f"{name}: {c.missed} not reached ({c.after}): {remedy}" for name, c in found if c.missed is not None]
+
+    def _decided(self) -> Iterator[tuple[str, Chosen]]:
+        for (width, closed), chosen in self.chosen.items():
+            yield f"{width} activations" + ", integer throughout" * closed, chosen
+
     def to_json(self) -> dict[str, Any]:
         """For the report of the conversion; nothing where nothing was calibrated."""
         samples = max((found.samples for found in self.known.values()), default=0)
-        decided = {f"{width} activations": chosen.to_json() for width, chosen in self.chosen.items()}
+        decided = {name: chosen.to_json() for name, chosen in self._decided()}
         seen = {"samples": samples, "held_out": self.kept, "random": self.data.random}
         seen["made"] = self.data.made is not None
         found: dict[str, Any] = {"int4 weights": self.stored} if self.stored else {}
@@ -101,7 +113,7 @@ class Quantiser:
         """What was decided, for the terminal."""
         forms = [f"int4 weights: {'; '.join(starmap(_form, self.stored.items()))}"] if self.stored else []
         forms += [f"channels: {self.alike}"] if self.alike is not None and self.alike.regions else []
-        return [*(f"{width} activations: {chosen}" for width, chosen in self.chosen.items()), *forms]
+        return [*(f"{name}: {chosen}" for name, chosen in self._decided()), *forms]
 
     def run(self, graph: Graph, recipe: Recipe) -> Graph:
         """The stage: ``graph``, float, becomes one from which ``fusion.qdq`` forms integer kernels; in place.
@@ -117,11 +129,15 @@ class Quantiser:
             return graph
         if self.data.given or not is_integer(graph, recipe.activations):
             self._calibrated(graph, recipe, recipe.activations)
-        if recipe.outside:
-            wide = recipe.activations.itemsize > 1
-            ends = (recipe.activations, recipe.activations) if wide else (self.inputs, self.outputs)
-            outside.quantise(graph, *ends)
+        else:
+            outside.quantise(graph, *self._ends(recipe))
         return graph
+
+    def _ends(self, recipe: Recipe) -> tuple[np.dtype, np.dtype]:
+        """The dtypes of inputs and outputs."""
+        if not recipe.outside or recipe.activations is None:
+            return FLOAT, FLOAT
+        return (I16, I16) if recipe.activations == I16 else (self.inputs, self.outputs)
 
     def _calibrated(self, graph: Graph, recipe: Recipe, activations: np.dtype) -> None:
         """Annotate what the model leaves float, in place."""
@@ -129,13 +145,16 @@ class Quantiser:
         found = self._statistics(graph, wide)
         prepare(graph, wide)
         found = found if wide else self._equalised(graph, found)
-        chosen = self._choice(graph, activations, found)
+        closed = recipe.outside and self.closed
+        ends = self._ends(recipe)
+        chosen = self._choice(graph, activations, found, ends if closed else None)
         widths = dict(zip(graph.ops, chosen.widths, strict=True))
         quantise_weights(
             graph.subgraphs(), DYNAMIC, self.per_channel
         )  # what loops compute with is not seen from outside
-        closed = recipe.outside and self.closed
-        annotate(plan_of(graph, graph, widths, chosen.ranges, found, self.per_channel, closed))
+        plan = plan_of(graph, graph, widths, chosen.ranges, found, self.per_channel, closed)
+        annotate(plan)
+        outside.quantise(graph, *ends, plan.outer)
 
     def _equalised(self, graph: Graph, plain: Statistics) -> Statistics:
         """The statistics of a prepared program, whose channels are made alike, in place, where that is better."""
@@ -146,22 +165,32 @@ class Quantiser:
         equalise(graph, self.alike.factors)
         return self.alike.statistics
 
-    def _choice(self, graph: Graph, base: np.dtype, found: Statistics) -> Chosen:
-        """Widths and ranges, the same for files that differ outside alone."""
-        if base not in self.chosen:
-            self.chosen[base] = self._choose(graph, base, found)
-        return self.chosen[base]
+    def _choice(
+        self, graph: Graph, base: np.dtype, found: Statistics, closed: tuple[np.dtype, np.dtype] | None
+    ) -> Chosen:
+        """Widths and ranges.  ``closed``: the ends of a program that is integer throughout, for which a goal is another
+        one; without a goal they are the same for files that differ outside alone."""
+        key = base, bool(closed and self.goal)
+        if key not in self.chosen:
+            self.chosen[key] = self._choose(graph, base, found, closed if self.goal else None)
+        return self.chosen[key]
 
-    def _choose(self, graph: Graph, base: np.dtype, found: Statistics) -> Chosen:
-        coarse = [node_of(op) for op in graph.ops if is_coarse(op, base, found)]
+    def _choose(
+        self, graph: Graph, base: np.dtype, found: Statistics, closed: tuple[np.dtype, np.dtype] | None
+    ) -> Chosen:
+        coarse = [] if closed else [node_of(op) for op in graph.ops if is_coarse(op, base, found)]
         if base == I16 and not self.goal:  # 16 bits reach everything: there is nothing to try
             widths: Widths = dict.fromkeys(graph.ops, base)
-            ranges = self._widened(graph, beyond_extremes(found), found)
-            return Chosen(list(widths.values()), ranges, {BEYOND: len(found.spreads)}, coarse=coarse)
+            wide = self._widened(graph, beyond_extremes(found), found)
+            return Chosen(list(widths.values()), wide, {BEYOND: len(found.spreads)}, coarse=coarse)
         twin = copy_graph(graph)
         trials = Trials(twin, found, list(islice(self.data.samples(twin), self.judged)), self.per_channel)
-        chosen, policies = choose(trials, found, base, self.listener)
-        ranges = self._widened(graph, chosen, found)
+        if base not in self.ranges:
+            narrow, counts = choose(trials, found, base, self.listener)
+            self.ranges[base] = self._widened(graph, narrow, found), counts
+        ranges, policies = self.ranges[base]
+        if closed:
+            trials = replace(trials, ends=closed, closed=True)
         refined = to_refine(twin, found) if base == I8 else []
         choice = Search(trials, base, ranges, self.listener).run(self.goal, refined)
         return Chosen(list(choice.widths.values()), ranges, policies, choice, coarse)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..fusion import qdq
 from ..ir.graph import Graph, Op, copy_graph
+from . import outside
 from .annotate import annotate
 from .calibrate import Statistics
 from .coarse import is_coarse
@@ -17,14 +18,15 @@ from .runner import ProgramRunner
 
 Feeds = Mapping[str, np.ndarray]
 GOOD = 60.0  # dB, beyond which nobody sees a difference
+EXACT = 140.0  # dB, beyond which float32 has none
 Widths = Mapping[Op, "np.dtype | None"]
 
 
 @dataclass
 class Fidelity:
     """How far the outputs are from those of the float program: ``decibels`` of signal to noise by output, on the
-    worst sample; ``each``: of every output on every sample, those that are exact as ``GOOD``; ``agreement``: share of
-    samples on which [batch, classes] outputs choose the same classes."""
+    worst sample; ``each``: of every output on every sample, ``GOOD`` at most; ``agreement``: share of samples on which
+    [batch, classes] outputs choose the same classes."""
 
     decibels: dict[str, float]
     each: Sequence[float] = ()
@@ -46,7 +48,10 @@ class Fidelity:
 
 @dataclass
 class Trials:
-    """``graph`` is prepared and stays as it is; ``samples`` are those that versions of it are judged on."""
+    """``graph`` is prepared and stays as it is; ``samples`` are those that versions of it are judged on.
+
+    ``ends``: dtypes of the inputs and outputs of the versions; ``closed``: they are integer throughout.
+    """
 
     graph: Graph
     statistics: Statistics
@@ -54,8 +59,12 @@ class Trials:
     per_channel: bool = True
     count: int = 0
     expected: list[dict[str, np.ndarray]] = field(default_factory=list)
+    ends: tuple[np.dtype, np.dtype] = (outside.FLOAT, outside.FLOAT)
+    closed: bool = False
 
     def __post_init__(self) -> None:
+        if self.expected:
+            return
         runner = ProgramRunner(self.graph, everything=False)
         for feeds in self.samples:
             runner.run(feeds)
@@ -65,7 +74,9 @@ class Trials:
         """The version with these widths and, by the names of tensors, these ranges."""
         self.count += 1
         twin = copy_graph(self.graph)
-        annotate(plan_of(twin, self.graph, widths, ranges, self.statistics, self.per_channel))
+        plan = plan_of(twin, self.graph, widths, ranges, self.statistics, self.per_channel, self.closed)
+        annotate(plan)
+        outside.quantise(twin, *self.ends, plan.outer)
         qdq(twin)
         runner = ProgramRunner(twin, everything=False)
         decibels: dict[str, float] = {}
@@ -76,8 +87,9 @@ class Trials:
                 want = expected[name]
                 if want.dtype.kind != "f":
                     continue
-                each.append(min(_decibels(got, want), GOOD))
-                decibels[name] = min(decibels.get(name, np.inf), each[-1])
+                left = min(_decibels(got, want), EXACT)
+                each.append(min(left, GOOD))
+                decibels[name] = min(decibels.get(name, np.inf), left)
                 if want.ndim == 2 and want.shape[1] > 1:
                     same.append(bool((got.argmax(1) == want.argmax(1)).all()))
         return Fidelity(decibels, each, float(np.mean(same)) if same else 1.0)

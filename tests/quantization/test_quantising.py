@@ -227,13 +227,6 @@ def test_sigmoids_below_the_steps_of_16_bits_stay_float(height: float, floats: d
     assert ("too coarse for integers" in result.report["quantisation"]["int16 activations"]) == bool(floats)
 
 
-@pytest.mark.parametrize("asked, held", [({}, 4), ({"min_sqnr": 1.0}, 6)], ids=["plain", "goal"])
-def test_a_goal_is_judged_on_more_samples(asked: dict[str, float], held: int, tmp_path: Path) -> None:
-    x = np.random.default_rng(0).standard_normal((18, 3, 12, 10)).astype(np.float32)
-    result = quiet(cnn("1"), tmp_path, ["integer_quant"], calibration={"image@onnx": x}, **asked)
-    assert (result.report["quantisation"]["held_out"], result.report["quantisation"]["samples"]) == (held, 18 - held)
-
-
 def last_channels(file: FlatFile, x: np.ndarray) -> np.ndarray:
     """The real numbers of the output [sample, 1, height, width, channel] of an integer file."""
     from ai_edge_litert.interpreter import Interpreter
@@ -247,18 +240,6 @@ def last_channels(file: FlatFile, x: np.ndarray) -> np.ndarray:
         engine.invoke()
         found.append(made.real(engine.get_tensor(engine.get_output_details()[0]["index"])))
     return np.stack(found)
-
-
-def test_mixed_precision_reaches_its_goal_and_says_how(tmp_path: Path) -> None:
-    path, data = real("mnist_8")
-    plain = lowest(quiet(path, tmp_path, ["integer_quant"], calibration=data), "integer_quant")
-    goal = plain + 3
-    result = quiet(path, tmp_path, ["integer_quant"], calibration=data, min_sqnr=goal)
-    decided = result.report["quantisation"]["int8 activations"]
-    assert lowest(result, "integer_quant") >= goal - 0.2
-    assert (
-        decided["raised"] and decided["trials"] > 0 and all(r["as"] in ("int16", "float32") for r in decided["raised"])
-    )
 
 
 def test_a_kind_that_quantises_nothing_says_so(tmp_path: Path) -> None:
