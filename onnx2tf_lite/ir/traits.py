@@ -149,6 +149,7 @@ class Traits:
     ``fuses``           the kernel applies one of the fused activations (and clamps to the finite float32 without one)
     ``clamps``          it is such an activation: the operand limited to ``limits``
     ``weights``         the weights of a linear operator
+    ``indices``         operands that say which elements are read or written
     ``trap``            what the kernel would answer with garbage or a crash: the reason against an operation, or ""
     ``bodies``          faults in the graphs that it carries
     ``data_shaped``     extents of the result depend on data: inference invents a new symbol
@@ -169,6 +170,7 @@ class Traits:
     fuses: bool
     clamps: bool
     weights: Weights | None
+    indices: tuple[int, ...]
     trap: Callable[[Op], str] | None
     bodies: Callable[[Op], Iterator[str]] | None
     data_shaped: bool
@@ -207,6 +209,7 @@ _NOTHING = Traits(
     fuses=False,
     clamps=False,
     weights=None,
+    indices=(),
     trap=None,
     bodies=None,
     data_shaped=False,

@@ -12,7 +12,8 @@ import numpy as np
 from ..ir.graph import Graph, Op
 from ..ir.traits import FixedScale
 from .calibrate import Statistics
-from .plan import FIXED_16, is_kernel
+from .plan import FIXED_16, is_kernel, kernels
+from .positions import positions
 from .recipes import I8, I16
 
 LEAST = 20.0  # dB that rounding to the steps of the kernel has to leave, or it stays float
@@ -25,8 +26,11 @@ def is_coarse(op: Op, dtype: np.dtype | None, statistics: Statistics) -> bool:
 
 
 def to_refine(graph: Graph, statistics: Statistics) -> list[Op]:
-    """The 8-bit kernels whose steps lose much of what calibration saw, and that have a form of 16 bits."""
-    return [op for op in graph.ops if is_kernel(op, I8) and is_kernel(op, I16) and _left(op, I8, statistics) < TRIED]
+    """The 8-bit kernels that may be too coarse, and have a form of 16 bits: those whose steps lose much of what
+    calibration saw, and layers that say which elements are read."""
+    layers = positions(graph).layers
+    either = [op for op in kernels(graph, I8) if is_kernel(op, I16)]
+    return [op for op in either if op in layers or _left(op, I8, statistics) < TRIED]
 
 
 def _left(op: Op, dtype: np.dtype, statistics: Statistics) -> float:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..ir.dims import Expr
 from ..ir.graph import Op, Value
-from .plan import Range, is_kernel
+from .plan import Range, is_kernel, kernels
 from .recipes import I16
 from .trials import GOOD, Fidelity, Trials, Widths
 
@@ -102,7 +102,7 @@ class Search:
         self, trials: Trials, base: np.dtype, ranges: Mapping[str, Range], listener: Callable[[str], None]
     ) -> None:
         self.trials, self.base, self.ranges, self.listener = trials, base, ranges, listener
-        self.ops = [op for op in trials.graph.ops if is_kernel(op, base)]
+        self.ops = kernels(trials.graph, base)
         self.levels: list[np.dtype | None] = [I16] * (base != I16)  # above it, the least first
         self.levels += [None] * (not trials.closed)
 
@@ -120,7 +120,7 @@ class Search:
             choice = self._lower(before, goal)
         choice.missed = None if goal.met(choice.after) else goal
         choice.trials = self.trials.count
-        total = sum(map(macs, self.ops)) or 1
+        total = sum(macs(op) for op in self.trials.graph.ops if is_kernel(op, self.base)) or 1
         choice.macs = sum(macs(op) for op in self.ops if choice.widths[op] is not None) / total
         return choice
 

@@ -14,6 +14,7 @@ from ..ir import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, building
 from ..ir.traits import Elements
 from . import scales
+from .positions import positions
 
 FLOAT = np.dtype(np.float32)
 NAMED = 5  # operations that an error names
@@ -90,7 +91,9 @@ def refuse_islands(graph: Graph, kind: str) -> None:
     kinds = ", ".join(f"{count} {name}" for name, count in Counter(op.kind.name for op in found).items())
     named = ", ".join(repr(op.origin.node if op.origin else op.outputs[0].name) for op in found[:NAMED])
     first = f" (the first at {named})" if len(found) > NAMED else f" (at {named})"
-    what = f"{len(found)} operations have no integer kernel here: {kinds}{first}"
+    stay = positions(graph).ops
+    read = ", or say which elements are read" * any(op in stay for op in found)
+    what = f"{len(found)} operations have no integer kernel here{read}: {kinds}{first}"
     inside = kind.removeprefix("full_")
     remedy = f"ask for {inside}, which may have floats inside; end the model before them (-onimc)"
     raise ConversionError(Problem(kind, what, remedy))

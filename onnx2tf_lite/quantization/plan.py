@@ -12,6 +12,7 @@ from ..ir import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, copy_graph
 from ..ir.traits import FixedScale, Int8
 from . import scales
+from .positions import positions
 from .recipes import I16
 from .rounding import Moments
 
@@ -35,13 +36,19 @@ def is_kernel(op: Op, dtype: np.dtype) -> bool:
     return all(v is None or v.is_constant for v in constants)
 
 
+def kernels(graph: Graph, dtype: np.dtype) -> list[Op]:
+    """The operations that may become integer kernels of activations of ``dtype``."""
+    stay = positions(graph).ops
+    return [op for op in graph.ops if is_kernel(op, dtype) and op not in stay]
+
+
 def is_integer(graph: Graph, dtype: np.dtype) -> bool:
     """True where the model has integers of its own, which leave no operator that activations of ``dtype`` are for."""
     twin = copy_graph(graph)
     qdq(twin)
-    ops = [op for part in rewrite.graphs(twin) for op in part.ops]
-    own = any(v.quant is not None for op in ops for v in op.outputs)
-    return own and not any(is_kernel(op, dtype) for op in ops)
+    parts = list(rewrite.graphs(twin))
+    own = any(v.quant is not None for part in parts for op in part.ops for v in op.outputs)
+    return own and not any(kernels(part, dtype) for part in parts)
 
 
 @dataclass
@@ -70,10 +77,14 @@ class Plan:
     def __post_init__(self) -> None:
         self.readers = self.graph.consumers()
         self.computes = {v: op for op in self.graph.ops for v in op.outputs}
+        stay = positions(self.graph).ops
         self.ops = {
             op: d
             for op in self.graph.ops
-            if (d := self.wanted.get(op)) is not None and is_kernel(op, d) and not self._is_quantised(op)
+            if (d := self.wanted.get(op)) is not None
+            and is_kernel(op, d)
+            and op not in stay
+            and not self._is_quantised(op)
         }
         everything = [*self.graph.inputs, *self.computes]
         self._share(everything)

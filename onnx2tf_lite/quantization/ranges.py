@@ -13,7 +13,7 @@ import numpy as np
 from ..ir.graph import Op
 from .calibrate import Spread, Statistics
 from .flat import limits
-from .plan import Range, is_kernel
+from .plan import Range, kernels
 from .recipes import I16
 from .trials import Trials
 
@@ -82,7 +82,7 @@ def choose(
     scores = {name: score_of(ranges) for name, ranges in choices.items()}
     best = max(scores, key=lambda n: scores[n])
     ranges, score, policy = dict(choices[best]), scores[best], dict.fromkeys(known, best)
-    for stretch in _stretches([op for op in trials.graph.ops if is_kernel(op, width)]):
+    for stretch in _stretches(kernels(trials.graph, width)):
         names = [v.name for op in stretch for v in op.outputs if v.name in known]
         for name in POLICIES:
             other = ranges | {n: choices[name][n] for n in names}

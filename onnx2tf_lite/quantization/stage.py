@@ -19,7 +19,8 @@ from .coarse import is_coarse, to_refine
 from .equalise import equalise
 from .mixed import Goal, MixedPrecision, Search, node_of
 from .pictures import COUNT
-from .plan import Range, is_integer
+from .plan import Range, is_integer, is_kernel
+from .positions import positions
 from .prepare import prepare
 from .ranges import BEYOND, beyond_extremes, choose, widened
 from .recipes import I8, I16, RECIPES, Recipe
@@ -35,28 +36,35 @@ DYNAMIC = RECIPES["dynamic_range_quant"]
 NAMED = 3  # operations that a sentence names
 
 
+COARSE, READ = "too coarse for integers", "positions"
+WHY = {
+    COARSE: "float, but in files that are integer throughout, since their kernels' steps are too coarse",
+    READ: "float, since they say which elements are read, or are made of that alone",
+}
+
+
 @dataclass(frozen=True)
 class Chosen:
     """What was decided for a prepared program: the width of each operation, ranges by the names of tensors, how many of
-    those follow each policy, what mixed precision did (None where nothing was tried), and the nodes whose kernels are
-    too coarse for what they compute."""
+    those follow each policy, what mixed precision did (None where nothing was tried), and the nodes that stay float, by
+    the reason (one of ``WHY``)."""
 
     widths: list[np.dtype | None]
     ranges: Mapping[str, Range]
     policies: Mapping[str, int]
     choice: MixedPrecision | None = None
-    coarse: Sequence[str] = ()
+    floats: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """For the report."""
         mixed = {} if self.choice is None else self.choice.to_json()
-        coarse = {"too coarse for integers": list(self.coarse)} if self.coarse else {}
-        return {"ranges": dict(self.policies), **mixed, **coarse}
+        return {"ranges": dict(self.policies), **mixed, **self.floats}
 
     def __str__(self) -> str:
         ranges = ", ".join(f"{count} by {name}" for name, count in self.policies.items())
         mixed = "" if self.choice is None else f"; {self.choice}"
-        return f"ranges: {ranges}{mixed}" + (f"; {_coarse(self.coarse)}" if self.coarse else "")
+        floats = (f"; {WHY[reason]}: {_few(nodes)}" for reason, nodes in self.floats.items())
+        return f"ranges: {ranges}{mixed}{''.join(floats)}"
 
 
 @dataclass
@@ -178,11 +186,11 @@ class Quantiser:
     def _choose(
         self, graph: Graph, base: np.dtype, found: Statistics, closed: tuple[np.dtype, np.dtype] | None
     ) -> Chosen:
-        coarse = [] if closed else [node_of(op) for op in graph.ops if is_coarse(op, base, found)]
+        floats = {} if closed else _floats(graph, base, found)
         if base == I16 and not self.goal:  # 16 bits reach everything: there is nothing to try
             widths: Widths = dict.fromkeys(graph.ops, base)
             wide = self._widened(graph, beyond_extremes(found), found)
-            return Chosen(list(widths.values()), wide, {BEYOND: len(found.spreads)}, coarse=coarse)
+            return Chosen(list(widths.values()), wide, {BEYOND: len(found.spreads)}, floats=floats)
         twin = copy_graph(graph)
         trials = Trials(twin, found, list(islice(self.data.samples(twin), self.judged)), self.per_channel)
         if base not in self.ranges:
@@ -193,7 +201,7 @@ class Quantiser:
             trials = replace(trials, ends=closed, closed=True)
         refined = to_refine(twin, found) if base == I8 else []
         choice = Search(trials, base, ranges, self.listener).run(self.goal, refined)
-        return Chosen(list(choice.widths.values()), ranges, policies, choice, coarse)
+        return Chosen(list(choice.widths.values()), ranges, policies, choice, floats)
 
     def _widened(self, graph: Graph, ranges: Mapping[str, Range], found: Statistics) -> dict[str, Range]:
         """With what occurs on the samples that were kept to judge ranges by: they are the user's, too."""
@@ -222,10 +230,19 @@ class Quantiser:
         return self.known[wide]
 
 
-def _coarse(nodes: Sequence[str]) -> str:
-    """How many stay float, and which."""
-    named = ", ".join(map(repr, nodes[:NAMED])) + (f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else "")
-    return f"float, but in files that are integer throughout, since their kernels' steps are too coarse: {named}"
+def _floats(graph: Graph, base: np.dtype, found: Statistics) -> dict[str, list[str]]:
+    """The nodes that stay float although there are kernels of ``base``, by the reason."""
+    stay = positions(graph).ops
+    why = {
+        COARSE: [op for op in graph.ops if op not in stay and is_coarse(op, base, found)],
+        READ: [op for op in graph.ops if op in stay and is_kernel(op, base)],
+    }
+    return {reason: list(dict.fromkeys(map(node_of, ops))) for reason, ops in why.items() if ops}
+
+
+def _few(nodes: Sequence[str]) -> str:
+    """The first ones, and how many more."""
+    return ", ".join(map(repr, nodes[:NAMED])) + (f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else "")
 
 
 def _form(form: str, nodes: list[str]) -> str:

@@ -268,6 +268,13 @@ def test_intervals_hold_the_results(key: str, seed: int) -> None:
             assert low <= result.min() and result.max() <= high, f"{op.kind.name} of {intervals}: {low}..{high}"
 
 
+@with_trait(lambda kind: kind.elements is not Elements.DELEGATED)
+def test_whole_numbers_beside_floats_say_which_elements(key: str) -> None:
+    op, arrays = OPERATIONS[key]
+    if any(a.dtype.kind == "f" for a in arrays):
+        assert op.kind.indices == tuple(i for i, a in enumerate(arrays) if a.dtype.kind in "iu")
+
+
 @with_trait(lambda kind: kind.saturates != REALS)
 def test_beyond_saturation_a_result_hardly_changes(key: str) -> None:
     """By less than a fifth of a step of the 8-bit kernel: its fixed scale, or 1/255 of the span of the results."""

@@ -74,7 +74,7 @@ def _take(attrs: Attrs, x: np.ndarray, index: np.ndarray) -> np.ndarray:
 define(
     "GATHER",
     _gather,
-    MOVER.but(trap=_places),
+    MOVER.but(indices=(1,), trap=_places),
     layout=Gather(),
     types=_INDEXED,
     max_rank=7,
@@ -93,7 +93,7 @@ def _gather_nd(inputs: Sequence[Value], attrs: Attrs) -> Result:
 define(
     "GATHER_ND",
     _gather_nd,
-    MOVER.but(int8=None, trap=_vectors),
+    MOVER.but(int8=None, indices=(1,), trap=_vectors),
     types=_INDEXED,
     max_rank=8,
     options=("GatherNdOptions", {}),
@@ -162,7 +162,7 @@ define(
 define(
     "SCATTER_ND",
     lambda inputs, attrs: (tuple(attrs["shape"]), inputs[1].dtype),
-    computed(TOTALS, REALS, None, Bits.SAME, None, trap=_targets),
+    computed(TOTALS, REALS, None, Bits.SAME, None, indices=(0,), trap=_targets),
     types="f32 i8 u8 i32 i64 bool",
     typed=(1,),
     max_rank=8,
@@ -186,7 +186,7 @@ def _indexed_axes(op: Op) -> list[int]:
 define(
     "STABLEHLO_SCATTER",
     lambda inputs, attrs: (inputs[0].shape, inputs[0].dtype),
-    computed(DOTS, REALS, None, Bits.BODY, None),
+    computed(DOTS, REALS, None, Bits.BODY, None, indices=(1,)),
     types="f32 i8 u8 i16 i32 i64 u32 bool",
     typed=(0, 2),
     max_rank=8,
@@ -215,7 +215,7 @@ def _one_hot(inputs: Sequence[Value], attrs: Attrs) -> Result:
 define(
     "ONE_HOT",
     _one_hot,
-    PICKER.but(interval=intervals.later),
+    PICKER.but(interval=intervals.later, indices=(0,)),
     types="f32 i8 u8 i32 i64 bool",
     typed=(1, 2),
     max_rank=7,

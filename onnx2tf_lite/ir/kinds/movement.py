@@ -249,7 +249,7 @@ rearranged(
 define(
     f"STRIDED_SLICE{AT_RUN_TIME}",
     lambda inputs, attrs: like(inputs, attrs["shape"]),
-    MOVER.but(int8=None),
+    MOVER.but(int8=None, indices=(1, 2, 3)),
     types="",
     max_rank=8,
     operator="STRIDED_SLICE",
@@ -260,7 +260,7 @@ define(
 define(
     "DYNAMIC_UPDATE_SLICE",
     same,
-    PICKER.but(interval=lambda op, x, update, start: intervals.hull(op, x, update)),
+    PICKER.but(interval=lambda op, x, update, start: intervals.hull(op, x, update), indices=(2,)),
     types="",
     max_rank=8,
     options=("DynamicUpdateSliceOptions", {}),
@@ -367,7 +367,7 @@ rearranged(
 define(
     "REVERSE_SEQUENCE",
     same,
-    MOVER.but(int8=None),
+    MOVER.but(int8=None, indices=(1,)),
     layout=AnyOrder(axis=("seq_dim", "batch_dim"), fixed=(1,)),
     types="f32 u8 i16 i32 i64",
     max_rank=8,

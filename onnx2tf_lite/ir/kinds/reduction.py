@@ -72,7 +72,7 @@ def reducer(
     define(
         f"{name}{AT_RUN_TIME}",
         lambda inputs, attrs: (tuple(attrs["shape"]), inputs[0].dtype),
-        traits.but(int8=None, interval=traits.interval if traits.elements is Elements.PICKED else None),
+        traits.but(int8=None, indices=(1,), interval=traits.interval if traits.elements is Elements.PICKED else None),
         operator=name,
         evaluate=_evaluate_at(function),
         **form,
