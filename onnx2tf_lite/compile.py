@@ -118,8 +118,9 @@ def _integers(kind: str, recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
     """The integer kernels of a program that was quantised here; throughout, where its ends are integers."""
 
     def stage(graph: Graph, settings: Settings) -> Graph:
-        settings.notes += qdq(graph)
-        if recipe.outside and _quantiser(settings).closed:
+        closed = recipe.outside and _quantiser(settings).closed
+        settings.notes += qdq(graph, throughout=closed)
+        if closed:
             from .quantization import refuse_islands
 
             refuse_islands(graph, kind)

@@ -22,6 +22,7 @@ from . import substitutes
 from .cleanup import equal, merge_reshapes
 from .cleanup import same_integers as same_pair
 from .integer_kernels import I16, computes, hybrid, integers, kernel, source
+from .tables import table
 
 U8, I32 = np.dtype(np.uint8), np.dtype(np.int32)
 
@@ -298,7 +299,8 @@ INTO_KERNELS = [
 WHAT_IS_LEFT = [unsigned, from_unsigned, sum_16, arithmetic]
 
 
-def qdq(graph: Graph) -> list[str]:
-    """Form integer kernels in a fused program, in place (the .tflite branch, before ``dynamic.materialise``)."""
+def qdq(graph: Graph, throughout: bool = False) -> list[str]:
+    """Form integer kernels in a fused program, in place (the .tflite branch, before ``dynamic.materialise``).
+    ``throughout``: also where floats are faster, since the file may have none."""
     notes = rewrite(graph, TO_SIGNED + INTO_KERNELS)
-    return notes + rewrite(graph, WHAT_IS_LEFT)
+    return notes + rewrite(graph, [table] * throughout + WHAT_IS_LEFT)

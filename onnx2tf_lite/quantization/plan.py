@@ -43,12 +43,14 @@ def kernels(graph: Graph, dtype: np.dtype) -> list[Op]:
 
 
 def is_integer(graph: Graph, dtype: np.dtype) -> bool:
-    """True where the model has integers of its own, which leave no operator that activations of ``dtype`` are for."""
+    """True where the model has integers of its own, which leave no operator that activations of ``dtype`` are for:
+    none that has an integer kernel, or those alone that its own parameters do not fit."""
     twin = copy_graph(graph)
     qdq(twin)
     parts = list(rewrite.graphs(twin))
     own = any(v.quant is not None for part in parts for op in part.ops for v in op.outputs)
-    return own and not any(kernels(part, dtype) for part in parts)
+    left = (op for part in parts for op in kernels(part, dtype))
+    return own and all(any(v.made_by("DEQUANTIZE") for v in op.uses()) for op in left)
 
 
 @dataclass
