@@ -425,16 +425,9 @@ class _Conversion:
         if found is None:
             log.info("not compared with ONNX Runtime, on request")
             return
-        for file in found.files:
-            if self.check and self.check.layers and file.layers:
-                from .validation.reports.report import HEADER, cells
+        from .validation.reports import show
 
-                log.table(HEADER, [cells(row) for row in file.layers])
-            (log.info if file.ok else log.error)(file.verdict)
-        for note in found.notes:
-            log.info(f"note: {note}")
-        if found.error:
-            log.error(found.error)
+        show.tell(found, log, layers=self.options.check == "layers")
 
 
 @contextmanager

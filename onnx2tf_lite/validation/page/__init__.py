@@ -64,7 +64,7 @@ def _file(number: int, file: FileReport) -> str:
     parts = [
         f'<section id="file{number}"><h2>{_badge(file.ok)} {escape(file.path)}</h2>',
         f'<p class="hint">{escape(how)}<br>{escape(rule)}</p>',
-        f'<p class="blame">{escape(file.blame)}</p>' if file.blame else "",
+        *(f'<p class="blame">{escape(text)}</p>' for text in (file.blame, file.suggestion) if text),
         _reach(file),
         _list(file.notes),
     ]

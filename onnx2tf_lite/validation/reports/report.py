@@ -134,6 +134,11 @@ class Row:
         return self.difference.asked if self.difference.what or not self.alone else self.alone.asked
 
     @property
+    def in_8_bits(self) -> bool:
+        """True for real numbers that the file has in 8 bits."""
+        return self.stored_dtype in ("int8", "uint8") and self.dtype not in ("int8", "uint8")
+
+    @property
     def label(self) -> str:
         """``layer 143 /head/Resize``."""
         return f"layer {self.index} {self.node}" if self.index >= 0 else self.node
@@ -248,6 +253,23 @@ class FileReport:
         return f"{named}; the {failing} {order} only {verb} it"
 
     @property
+    def suggestion(self) -> str:
+        """Which operations mixed precision would raise, by the noise that each 8-bit layer itself introduces, in a
+        sentence; empty where no few have most of it, or the outputs are good enough."""
+        least = min((row.difference.sqnr for row in self.outputs), default=math.inf)
+        known = [(r, r.isolated.sqnr) for r in self.layers if r.isolated and r.in_8_bits]
+        noise = {r.label: 10 ** (-sqnr / 10) for r, sqnr in known if math.isfinite(sqnr)}
+        few: list[str] = []
+        for label in sorted(noise, key=lambda label: -noise[label]):
+            if sum(noise[name] for name in few) < MOST * sum(noise.values()):
+                few.append(label)
+        if self.metric != "sqnr" or least >= WANTED or not few or len(few) > min(NAMED, FEW * len(noise)):
+            return ""
+        share = sum(noise[name] for name in few) / sum(noise.values())
+        part = f"{len(few)} of {len(noise)} 8-bit layers introduce {share:.0%} of the noise: {', '.join(few)}"
+        return f"{part}; mixed precision keeps such ones in 16 bits or float (--min-sqnr {WANTED:g})"
+
+    @property
     def verdict(self) -> str:
         """One line."""
         if self.error:
@@ -319,7 +341,9 @@ class FileReport:
         return f"{text}, or {SLACK} x what rounding does to the original model, {moved:.0e} of max|ref|; {amplified}"
 
 
-NAMED = 5  # culprits that a sentence names
+NAMED = 5  # layers that a sentence names
+MOST, FEW = 1 / 2, 1 / 3  # of all noise, and the layers of which it is worth to be told
+WANTED = 30.0  # dB of the outputs, from which on nothing is suggested
 PREDICATES = ("has ", "cannot ")  # what is wrong with a layer may be a sentence without its subject
 
 
@@ -372,7 +396,10 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, with the verdicts and the blame in words; infinities and NaN are left for the writer."""
-        words = [{"verdict": f.verdict, "blame": f.blame, "ok": f.ok, "reached": f.reached} for f in self.files]
+        words = [
+            {"verdict": f.verdict, "blame": f.blame, "suggestion": f.suggestion, "ok": f.ok, "reached": f.reached}
+            for f in self.files
+        ]
         data = asdict(self) | {"ok": self.ok, "exit_code": self.exit_code, "verdicts": [f.verdict for f in self.files]}
         data["fits"] = [fit.to_json() for fit in self.fits]
         data["files"] = [found | more for found, more in zip(data["files"], words, strict=True)]

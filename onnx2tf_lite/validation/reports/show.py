@@ -1,15 +1,16 @@
-"""A report on the terminal: a coloured table there, aligned plain text in a pipe."""
+"""A report on the terminal: a coloured table there, aligned plain text in a pipe or on the log of a conversion."""
 
 from __future__ import annotations
 
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ...commands.strict import to_json
 from ...commands.terminal import Terminal
-from ...targets import verdict
-from ...targets.verdict import Fit
 from .report import CARRIES, HEADER, INTRODUCES, FileReport, Report, Row, cells
+
+if TYPE_CHECKING:
+    from ...targets.verdict import Fit
 
 COLOURS = {"ok": "", INTRODUCES: "bold red", CARRIES: "yellow", "DIFFERS": "red"}
 
@@ -22,7 +23,7 @@ def show(report: Report, rows: str = "all", count: int = 10, stream: TextIO | No
         if chosen:
             _table(chosen, out)
         _line(file.verdict, "green" if file.ok else "bold red", out)
-        for note in file.notes:
+        for note in [*filter(None, [file.suggestion]), *file.notes]:
             _line(f"note: {note}", "", out)
     for fit in report.fits:
         _fit(fit, rows, out)
@@ -35,10 +36,26 @@ def show(report: Report, rows: str = "all", count: int = 10, stream: TextIO | No
 def _fit(fit: Fit, rows: str, out: TextIO) -> None:
     """What does not run on the device itself, and the summary."""
     if fit.stranded and rows != "none":
+        from ...targets import verdict
+
         Terminal("info", stream=out).table(verdict.HEADER, [verdict.cells(v) for v in fit.stranded])
     _line(fit.sentence, "green" if fit.ok else "bold red", out)
     for note in fit.notes:
         _line(f"note: {note}", "", out)
+
+
+def tell(report: Report, log: Terminal, layers: bool) -> None:
+    """On the log of a conversion, with the tables of ``layers`` or without."""
+    for file in report.files:
+        if layers and file.layers:
+            log.table(HEADER, [cells(row) for row in file.layers])
+        (log.info if file.ok else log.error)(file.verdict)
+        if file.suggestion:
+            log.info(f"note: {file.suggestion}")
+    for note in report.notes:
+        log.info(f"note: {note}")
+    if report.error:
+        log.error(report.error)
 
 
 def _choose(file: FileReport, rows: str, count: int) -> list[Row]:
