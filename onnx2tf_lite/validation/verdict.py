@@ -56,6 +56,7 @@ class Verdict:
         self.coverage: Coverage | None = None
         self.noise, self.rounding, self.rounded_inside = 0.0, 0.0, math.inf  # see FileReport
         self.refused = self.late = False  # by a runtime, or it came to no end
+        self.anew = False  # see Bench.rounds_anew
         self.failed: dict[str, Alone] = {}  # layers that are refused by themselves, too
         self.inner: dict[str, tuple[Reference, Alone]] = {}  # see blame_alone
         self.seconds: dict[str, float] = {}
@@ -213,24 +214,29 @@ class Verdict:
         By rounding at each layer the model ends a root mean square n from the real numbers that it rounds, which
         saturate as it does.  A file that rounds ``quantised.rounding`` times as much ends that many n from them, so the
         two are n and that apart at most; if all cases were half-way they would be independent, and sqrt(2) n apart.
-        The root mean square of m numbers is good to 1 / sqrt(2 m) of it: :data:`SIGMAS` of these are allowed.
+        The root mean square of m numbers is good to 1 / sqrt(2 m) of it: :data:`SIGMAS` of these are allowed.  A file
+        that rounds where the model does not ends farther away, and is held to what other quantised files are.
         """
         failing = [r for r in self.rows.values() if not r.ok]
         if not self.reference.quantised or not failing or any(r.role != CARRIES for r in failing):
             return
         real = [r for r in failing if not exact(np.dtype(r.dtype))]
-        apart = 1 + quantised.rounding(self.target, self.filled())
-        self.whole.read([r.tensor for r in real if r.tensor in self.reference.nodes])
-        self.whole.read_noise([r.tensor for r in real])
-        noise = [self.whole.samples[r.sample].noise.get(r.tensor, 0.0) for r in real]
-        sure = [1 + SIGMAS / math.sqrt(2 * max(math.prod(r.shape), 1)) for r in real]
-        shares = [
-            r.difference.rmse / (apart * n * k) if n else np.inf for r, n, k in zip(real, noise, sure, strict=True)
-        ]
-        if real and max(shares) <= 1:
-            self.noise = float(max(shares))
+        share = self.share_of_noise(real)
+        anew = self.anew and self.limit.steps and all(10 ** (-r.difference.sqnr / 20) <= QUANTISED.rtol for r in real)
+        if real and (share <= 1 or anew):
+            self.noise = share
             for row in failing:
                 self.rows[row.tensor] = replace(row, difference=replace(row.difference, what="", asked=""), role="")
+
+    def share_of_noise(self, rows: Sequence[Row]) -> float:
+        """The largest difference of some, as a share of what the model's own quantisation noise may make it."""
+        apart = 1 + quantised.rounding(self.target, self.filled())
+        self.whole.read([r.tensor for r in rows if r.tensor in self.reference.nodes])
+        self.whole.read_noise([r.tensor for r in rows])
+        noise = [self.whole.samples[r.sample].noise.get(r.tensor, 0.0) for r in rows]
+        sure = [1 + SIGMAS / math.sqrt(2 * max(math.prod(r.shape), 1)) for r in rows]
+        found = zip(rows, noise, sure, strict=True)
+        return max((float(r.difference.rmse / (apart * n * k)) if n else math.inf for r, n, k in found), default=0.0)
 
     def add_up(self) -> None:
         """A model whose layers are all right by themselves, in a file of floats: what they differ by is held to what it
@@ -373,16 +379,17 @@ class Verdict:
         if not isinstance(self.target, TFLiteFile):
             return
         everything = self.target.kind == "quantised" or any(t.quantised for t in self.target.file.tensors)
-        suspects = [
-            n for n in self.layers if (r := self.rows.get(n)) and (everything or not r.ok or r.difference.slack)
-        ]
+        known = {n: self.rows[n] for n in self.layers if n in self.rows}
+        suspects = [n for n, r in known.items() if everything or not r.ok or r.difference.slack]
         bench = self.bench(self.target)
         if suspects:
             bench.look()
         for name in suspects:
             if bench.layers.is_view(name):  # it is what another tensor is: nothing lies between them
                 self.rows[name] = judged(self.rows[name], compare(np.zeros(1), np.zeros(1), self.limit))
-        for group in bench.groups([x for n in suspects if (x := bench.layers.layer(n))]):
+        layers = [*filter(None, map(bench.layers.layer, suspects))]
+        self.anew = bench.rounds_anew(layers)
+        for group in bench.groups(layers):
             bench.hold(group)
             for runtime, number in dict.fromkeys((self.rows[x.name].runtime, self.rows[x.name].sample) for x in group):
                 same = [x for x in group if (self.rows[x.name].runtime, self.rows[x.name].sample) == (runtime, number)]

@@ -17,13 +17,15 @@ OPSET = 13  # the first one in which a quantised tensor has a scale per channel;
 
 @dataclass(frozen=True)
 class Form:
-    """What the quantiser is asked for: ``kind`` is ``QDQ``, ``QOperator`` or ``dynamic``."""
+    """What the quantiser is asked for: ``kind`` is ``QDQ``, ``QOperator`` or ``dynamic``; ``only``: of these operators,
+    the others stay float."""
 
     kind: str
     activations: str = "QInt8"
     weights: str = "QInt8"
     channels: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
 
 
 _SYMMETRIC = {"ActivationSymmetric": True}
@@ -51,6 +53,7 @@ def make(folder: Path, model: golden.Model, form: Form) -> Path:
 
     path, source = folder / "quantised.onnx", upgraded(folder, model)
     types = {"weight_type": q.QuantType[form.weights], "per_channel": form.channels}
+    types |= {"op_types_to_quantize": [*form.only]} if form.only else {}
     if form.kind == "dynamic":
         q.quantize_dynamic(source, path, **types)
     else:

@@ -152,6 +152,75 @@ def test_a_wrong_weight_is_found(form: str, place: int, tmp_path: Path) -> None:
     assert not found.ok and not found.error and "introduces" in found.verdict
 
 
+#: Of which a file rounds weights that the model does not have as integers, or not in a form that kernels read.
+PARTLY = {
+    "convolutions alone": onnx_quantised.Form("QDQ", only=("Conv",)),
+    "products alone": onnx_quantised.Form("QDQ", only=("MatMul",)),
+    "S16S8": onnx_quantised.FORMS["S16S8"],
+    "U16S8": onnx_quantised.FORMS["U16S8"],
+}
+
+
+def partly(form: str, kind: str, folder: Path) -> tuple[Path, Path]:
+    """A model that is quantised in parts, and a file of it, which is right."""
+    (model,) = golden.named("real/mnist_8")
+    if not model.present:
+        pytest.skip("the model is not here")
+    source = onnx_quantised.make(folder, model, PARTLY[form])
+    data = next(iter(model.feeds()), None)
+    result = convert(source, folder / "out", outputs=(kind,), non_verbose=True, calibration=data)
+    assert result.exit_code == 0, [file.verdict for file in result.check.files]
+    return source, result.files[kind]
+
+
+@pytest.mark.parametrize("form", PARTLY)
+@pytest.mark.parametrize("kind", ["dynamic_range_quant", "weight_only_int8"])
+def test_weights_that_a_file_rounds_beside_the_model_s_own_are_held_to_that(
+    form: str, kind: str, tmp_path: Path
+) -> None:
+    """Not to steps, in which the layer does not compute."""
+    source, file = partly(form, kind, tmp_path)
+    assert Integers.of(FlatFile(file)).hybrid or Integers.of(FlatFile(file)).expanded
+    (found,) = validation.check(source, {kind: file}, layers=True).files
+    assert found.ok, found.verdict
+
+
+@pytest.mark.parametrize("form", ["convolutions alone", "products alone"])
+def test_what_a_model_leaves_float_may_become_integers_beside_its_own(form: str, tmp_path: Path) -> None:
+    _, file = partly(form, "integer_quant", tmp_path)
+    floats = Integers.of(FlatFile(file)).floats
+    assert floats and not {"CONV_2D", "FULLY_CONNECTED"}.intersection(floats)
+
+
+@pytest.mark.parametrize("kind", ["dynamic_range_quant", "weight_only_int8"])
+@pytest.mark.parametrize(
+    "form, operator, place",
+    [
+        ("convolutions alone", "FULLY_CONNECTED", 0),  # rounded by the file
+        ("convolutions alone", "CONV_2D", 0),  # the model's own
+        ("products alone", "CONV_2D", 1),
+        ("S16S8", "CONV_2D", 1),
+    ],
+)
+def test_a_wrong_weight_is_found_beside_the_model_s_own(
+    form: str, operator: str, place: int, kind: str, tmp_path: Path
+) -> None:
+    source, file = partly(form, kind, tmp_path)
+    edit = Editor(file)
+    layer = edit.indices(operator)[place]
+    read = int(edit.graph.operators[layer].inputs[1])
+    maker = next((i for i in edit.indices("DEQUANTIZE") if read in edit.graph.operators[i].outputs), None)
+    layer, operand = (layer, 1) if maker is None else (maker, 0)
+    weights = edit.data(int(edit.graph.operators[layer].inputs[operand]))
+    assert weights is not None and weights.dtype == np.int8
+    wrong = weights.copy()
+    largest = int(np.abs(weights.astype(int)).argmax())
+    wrong.reshape(-1)[largest] = -int(np.clip(wrong.reshape(-1)[largest], -127, 127))
+    edit.put(layer, operand, wrong)
+    (found,) = validation.check(source, {kind: edit.save(tmp_path / "wrong.tflite")}).files
+    assert not found.ok and not found.error and "introduces" in found.verdict
+
+
 def test_products_of_one_quantiser_alone_are_such(tmp_path: Path) -> None:
     text = """<ir_version: 8, opset_import: ["" : 17]> g (float[2,4] a, float[2,4] b) => (float[2,3] y) <
         int8[4,3] w = {1,2,3,4,5,6,7,8,9,10,11,12}, float ws = {0.1}, int8 wz = {0}> {

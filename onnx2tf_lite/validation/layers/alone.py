@@ -26,6 +26,7 @@ from ..original.parts import SHAPE_ONLY, ModelPart
 from ..original.reference import NoReferenceError
 from ..whole.run import Run
 from .channels import ChannelRange, channel_axis
+from .compared import rounds_anew
 from .isolate import Layer, Layers
 from .trial import FEW, Outcome, Trial
 
@@ -131,6 +132,10 @@ class Bench:
         """Have the values end to end of what the layers read, by all the names that it has, and make."""
         wanted = [n for x in layers for t in x.segment.boundary for n in self.layers.aliases[t]]
         self.run.whole.read([n for n in (*(x.name for x in layers), *wanted) if n in self.reference.nodes])
+
+    def rounds_anew(self, layers: Iterable[Layer]) -> bool:
+        """Does any of them round where the quantised model does not?"""
+        return any(rounds_anew(self.layers, self.reference, x, self.seen[x.name].dtype) for x in layers)
 
     def trial(self, number: int) -> Trial:
         """``number`` of the sample whose values are the operands, where none are made."""

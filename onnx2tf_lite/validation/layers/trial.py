@@ -9,18 +9,16 @@ from functools import partial
 
 import numpy as np
 
-from ..feeds.operands import Seen, draw
-from ..figures.judge import Difference, Tolerance, compare
+from ..feeds.operands import TAKES_ANY, Seen, draw
+from ..figures.judge import Difference, Tolerance
 from ..figures.measure import Array, change, narrow
-from ..files import quantised
 from ..files.flatfile import FlatFile
-from ..files.tflite_file import TFLiteFile
-from ..original.known_errors import unsaid
 from ..original.parts import ModelPart, result
 from ..original.reference import EXACT, NoReferenceError, Reference, Session, jitter
 from ..whole.shared import Results, Shared
 from . import eightbits
 from .channels import ChannelRange, channel_axis, span
+from .compared import Comparison
 from .crop import cropped, smaller
 from .isolate import Layer, Layers, Runs, is_order
 
@@ -63,6 +61,9 @@ class Trial:
     usual: Mapping[str, float] = field(default_factory=dict)
     shared: Shared = field(default_factory=Shared)
     tables: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.compared = Comparison(self.reference, self.layers, self.limit, self.symbols)
 
     def made(self, layers: Sequence[Layer], runtimes: Sequence[str], numbers: Sequence[int]) -> Outcome:
         """On operands made for them; layers for which that is not possible are left out.
@@ -166,8 +167,9 @@ class Trial:
         if part is None or seen:
             return part, set(() if seen else boundary)
         tensors = self.layers.target.file.tensors
-        calibrated = self.layers.target.kind == "quantised" and not self.rounds_to_bytes(layer)
-        if calibrated or any(tensors[t].quantised for t in (*boundary, layer.segment.target)):
+        like = self.layers.target.kind == "quantised" or not part.operators <= TAKES_ANY
+        integers = any(tensors[t].quantised for t in (*boundary, layer.segment.target))
+        if integers or (like and not self.compared.rounds_to_bytes(layer)):
             part = replace(part, free=False)  # larger numbers than it was made for are cut off
         firsts = (self.layers.counterpart.get(self.layers.index(n) or -1, n) for n in part.turns)
         part = replace(part, turns=part.turns.union(firsts))
@@ -268,7 +270,7 @@ class Trial:
         layers = list(found.layers.values())
         runs = Runs(self.layers, layers)
         noisy = {n for n, part in found.parts.items() if part.free}
-        eight = {x.name for x in layers if x.name in noisy and self.rounds_to_bytes(x)}
+        eight = {x.name for x in layers if x.name in noisy and self.compared.rounds_to_bytes(x)}
         for number, right in zip(numbers, expected, strict=True):
             operands = self.operands(found, number)
             for runtime in runtimes:
@@ -277,11 +279,11 @@ class Trial:
                     found.branches.setdefault(op, set()).add(flag)
                 for layer, got in zip(layers, results, strict=True):
                     allowed = slack.get((layer.name, number), 0.0) if slack else 0.0
-                    whole, wanted = self.sides(layer.name, got, right[layer.name])
+                    whole, wanted = self.compared.sides(layer.name, got, right[layer.name])
                     part = found.parts.get(layer.name)
                     made = part is not None and (part.free or whole.size > FEW)
                     usual = 0.0 if made else self.usual.get(layer.name, 0.0)
-                    difference = self.difference(layer.name, whole, wanted, allowed, usual)
+                    difference = self.compared.difference(layer, whole, wanted, allowed, usual)
                     found.differences.setdefault(layer.name, {})[runtime, number] = difference
                     if layer.name in eight and whole.shape == wanted.shape and whole.ndim:
                         axis = channel_axis(whole.ndim, found.parts[layer.name])
@@ -301,21 +303,6 @@ class Trial:
                     stored[key] = self.layers.store(name, drawn, self.symbols)
                 operands.append(stored[key])
         return operands
-
-    def sides(self, name: str, got: Array, expected: Array) -> tuple[Array, Array]:
-        """A result of the file, as it is stored there, and the reference's as far as the file can have it, in ONNX
-        order."""
-        whole = self.layers.restore(name, got, expected.shape, expected.dtype, self.symbols)
-        whole = unsaid(self.reference.nodes[name][1], whole, expected) if name in self.reference.nodes else whole
-        target = self.layers.target
-        restored = partial(self.layers.restore, name, shape=expected.shape, like=expected.dtype, symbols=self.symbols)
-        return whole, quantised.reachable(target, target.program.names[name], expected, got, restored)
-
-    def difference(self, name: str, whole: Array, expected: Array, slack: float, usual: float) -> Difference:
-        """How the two differ."""
-        target = self.layers.target
-        found = compare(whole, expected, self.limit, self.reference.steps.get(name), slack, usual=usual)
-        return quantised.within_a_step(target, target.program.names[name], found)
 
     def forgive(self, found: Outcome, runtimes: Sequence[str], numbers: Sequence[int], expected: Results) -> None:
         """Compare those that differ once more, with what rounding does to the layer in the original model allowed."""
@@ -390,16 +377,6 @@ class Trial:
 
     # ------------------------------------------------------------------------------------------ eight bits
 
-    def rounds_to_bytes(self, layer: Layer) -> bool:
-        """Is the layer one whose channels are each held to what rounding does to them?"""
-        target = self.layers.target
-        return (
-            isinstance(target, TFLiteFile)
-            and target.kind == "quantised"
-            and self.limit.source == "default"
-            and eightbits.known(target.file, layer.segment)
-        )
-
     def by_channels(self, found: Outcome, numbers: Sequence[int], expected: Results) -> None:
         """Hold layers on weights of eight bits to what rounding does to each of their channels, whatever share that is
         of a result: few numbers that cancel out are mostly rounding."""
@@ -436,7 +413,7 @@ class Trial:
             for number, operands, was, right in zip(numbers, given, before, expected, strict=True):
                 moved = [eightbits.moved_operand(a, row, rng) for a, row in zip(operands, rows, strict=True)]
                 for x, *ends in zip(layers, runs.results(moved, KERNELS)[0], was, strict=True):
-                    now, then = (self.sides(x.name, end, right[x.name])[0] for end in ends)
+                    now, then = (self.compared.sides(x.name, end, right[x.name])[0] for end in ends)
                     axis = channel_axis(now.ndim, found.parts[x.name])
                     moves.setdefault((x.name, number), []).append(eightbits.channels(now - then, axis))
         right_of = {(x.name, k): right[x.name] for k, right in zip(numbers, expected, strict=True) for x in layers}

@@ -105,10 +105,21 @@ class Parts:
         operators = frozenset(op for i in order for op in _operators(self.nodes[i]))
         if operators & DISCRETE:
             return None
-        free = operators <= TAKES_ANY and not any(self.nodes[i].domain or _counts(self.nodes[i]) for i in order)
+        varying = [self.nodes[i] for i in self._varying(order, reads)]
+        free = TAKES_ANY.issuperset(op for n in varying for op in _operators(n))
+        free = free and not any(n.domain or _counts(n) for n in varying)
         beginnings = tuple(reads), self._measured(measured, reads, order)
         tables, turns = self._tables(order, reads), self._turns(order, reads)
         return ModelPart(target, order, *beginnings, free, tables, operators, tuple(weights), turns)
+
+    def _varying(self, order: Sequence[int], reads: Collection[str]) -> list[int]:
+        """The nodes whose results depend on what a part reads: others make constants, such as weights of integers."""
+        found, varies = list[int](), set(reads)
+        for index in order:
+            if not varies.isdisjoint(needs(self.nodes[index])):
+                varies.update(self.nodes[index].output)
+                found.append(index)
+        return found
 
     def _measured(self, names: Iterable[str], reads: Collection[str], order: Sequence[int]) -> tuple[str, ...]:
         """Of the tensors whose shape is read those that the part neither reads nor makes, and so has."""

@@ -159,7 +159,8 @@ class FileReport:
     ``integers``    what computes with integers; None of plain float files
     ``coverage``    what of the file was run on its own; None where that is not possible; ``required`` percent
     ``noise``       of a quantised model: the largest difference that was held to twice its own quantisation noise and
-                    not to steps, as a share of that; 0 where none had to be
+                    not to steps, as a share of that; 0 where none had to be; above 1 where that is what the file rounds
+                    itself, and is held to what quantised files are
     ``rounding``    how far a layer by itself differs at most, of its maximum, where outputs are held to what the model
                     makes of as much noise in every layer; else 0
     ``rounded_inside``  the least SQNR of an output, in dB, beside what ONNX Runtime makes of a model whose operators
@@ -331,8 +332,9 @@ class FileReport:
     def _limit(self, rows: list[Row], asked: str = "") -> str:
         text = (asked or self.tolerance) + (f" {self.reason}" if "user" in self.reason else "")
         if self.noise:
-            held = "as every layer alone is, what adds up is held to what the model's own quantisation noise may"
-            text += f"; {held}: {self.noise:.1%} of that (RMSE)"
+            own = f"what the model's own quantisation noise may: {self.noise:.1%} of that (RMSE)"
+            held = own if self.noise <= 1 else f"{QUANTISED}, since the file rounds where the model does not"
+            text += f"; as every layer alone is, what adds up is held to {held}"
         moved = max((r.difference.slack for r in rows), default=0.0)
         if not moved:
             return text
