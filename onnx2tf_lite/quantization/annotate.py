@@ -6,13 +6,15 @@ does, with the same parameters, and needs no annotation of its own (``fusion.qdq
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..fusion.integer_kernels import LEAST_FACTOR
 from ..ir import build as b
 from ..ir.graph import Op, Quant, Value, building, constant
 from ..ir.traits import Int8
-from . import rounding, scales
+from . import masks, rounding, scales
 from .plan import Plan
 from .recipes import I8, I16
 
@@ -64,16 +66,27 @@ class _Annotator:
         linear = op.kind.weights is not None
         root = self.plan.root(op.inputs[0])
         source = None if root is None else self.plan.quant(root, dtype)
+        roots = [self.plan.root(v) for v in op.inputs]
         for i, value in enumerate(op.inputs[:1] if linear else op.inputs):
             if value is None or value.dtype != np.float32:
                 continue
             if value.is_constant:
-                shared = self.plan.quant(op.outputs[0], dtype) if op.kind.int8 is Int8.JOINS else None
-                op.inputs[i] = _constant(value, dtype, shared)
+                op.inputs[i] = self._constant(op, value, dtype, roots)
             else:
                 op.inputs[i] = self._as(value, dtype)
         if linear:
             self._weights(op, dtype, source or op.inputs[0].quant)  # type: ignore[union-attr]
+
+    def _constant(self, op: Op, value: Value, dtype: np.dtype, roots: Sequence[Value | None]) -> Value:
+        """A constant operand; ``roots`` of all operands."""
+        data, quant, result = value.data, None, self.plan.quant(op.outputs[0], dtype)
+        assert data is not None
+        if op.kind.int8 is Int8.JOINS:
+            quant = result
+        elif len(found := [r for r in roots if r is not None]) == 1:
+            data = masks.within(op, data, self.plan.quant(found[0], dtype), result)
+        quant = quant or scales.of_range(float(data.min(initial=0)), float(data.max(initial=0)), dtype)
+        return constant(data, name=value.name, quant=quant)
 
     def _as(self, value: Value, dtype: np.dtype) -> Value:
         """``value`` by way of integers of ``dtype``."""
@@ -141,10 +154,3 @@ def _least_scale(bias: np.ndarray, source: Quant, result: Quant) -> np.ndarray:
     """
     step, finest = float(source.scale[0]), 2 * LEAST_FACTOR * float(result.scale[0])
     return np.maximum(bias / ROOM[result.dtype], finest) / step
-
-
-def _constant(value: Value, dtype: np.dtype, quant: Quant | None) -> Value:
-    data = value.data
-    assert data is not None
-    quant = quant or scales.of_range(float(data.min(initial=0)), float(data.max(initial=0)), dtype)
-    return constant(data, name=value.name, quant=quant)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ConversionError, Problem
 from ..ir.graph import Graph, Op, Value
+from . import masks
 from .rounding import PATCHES, Moments, is_known, operands
 from .runner import ProgramRunner
 
@@ -22,10 +23,13 @@ Feeds = Mapping[str, np.ndarray]
 
 @dataclass
 class Spread:
-    """The numbers of one tensor: extremes, and counts in bins of equal width between them."""
+    """The numbers of one tensor: extremes, and counts in bins of equal width between them; ``floor`` as
+    :func:`masks.floor` of what a SOFTMAX reads, ``bottomless`` where -inf is among them."""
 
     low: float = np.inf
     high: float = -np.inf
+    floor: float = np.inf
+    bottomless: bool = False
     counts: np.ndarray = field(default_factory=lambda: np.zeros(BINS, np.int64))
 
     def widen(self, x: np.ndarray) -> None:
@@ -33,6 +37,7 @@ class Spread:
         low, high = x.min(), x.max()
         if not np.isfinite(low) or not np.isfinite(high):
             finite = x[np.isfinite(x)]
+            self.bottomless |= bool(np.isneginf(x).any())
             if not finite.size:
                 return
             low, high = finite.min(), finite.max()
@@ -45,7 +50,7 @@ class Spread:
             finest = BINS * float(np.finfo(np.float32).eps) * max(abs(self.low), abs(self.high))
             if self.high - self.low <= finest:  # numbers of the array's type would not tell the edges apart
                 finite = finite.astype(np.float64)
-            self.counts += np.histogram(finite, BINS, (self.low, self.high))[0]
+            self.counts += np.histogram(np.maximum(finite, self.low), BINS, (self.low, self.high))[0]
 
     @property
     def seen(self) -> bool:
@@ -111,7 +116,7 @@ def _extremes(
     graph: Graph, runner: ProgramRunner, samples: Iterable[Feeds], listener: Callable[[str], None]
 ) -> tuple[dict[Value, Spread], int]:
     """What is known, and of how many samples."""
-    spreads, number = {v: Spread() for v in tensors(graph) if runner.has(v)}, 0
+    spreads, number, ranked = {v: Spread() for v in tensors(graph) if runner.has(v)}, 0, masks.read(graph)
     for number, feeds in enumerate(samples, start=1):
         listener(f"calibrate: range, sample {number}")
         _run(runner, feeds, number)
@@ -121,6 +126,9 @@ def _extremes(
             array = runner.read(value)
             if array.size:
                 spread.widen(array)
+            if array.size and value in ranked:
+                spread.floor = min(spread.floor, masks.floor(array))
+    masks.cut(graph, spreads)
     return spreads, number
 
 
