@@ -155,7 +155,7 @@ def mobilenet_v3_small(kind: type[Untrained]) -> onnx.ModelProto:
         gate = (_divisible(int(wide) // 4) if squeezes == "y" else 0, "Relu", "HardSigmoid")
         x, c = net.block(x, c, int(wide), int(o), int(k), int(stride), act, gate), int(o)
     x = net.pooled(net.conv(x, c, 576, 1, act="HardSwish"))
-    return net.model(net.linear(net.op("HardSwish", net.linear(x, 576, 1024)), 1024, CLASSES), EXTENT, CLASSES)
+    return net.model(net.linear(net.op("HardSwish", net.linear(x, 576, 1024)), 1024, CLASSES), EXTENT, (1, CLASSES))
 
 
 def _inverted(kind: type[Untrained], table: str, act: str, gates: bool, deviation: float) -> onnx.ModelProto:
@@ -167,7 +167,7 @@ def _inverted(kind: type[Untrained], table: str, act: str, gates: bool, deviatio
             gate = (max(c // 4, 1) if gates else 0, act, "Sigmoid")
             x, c = net.block(x, c, c * ratio, o, k, 1 if number else first, act, gate), o
     x = net.pooled(net.conv(x, c, 1280, 1, act=act))
-    return net.model(net.linear(x, 1280, CLASSES, deviation), EXTENT, CLASSES)
+    return net.model(net.linear(x, 1280, CLASSES, deviation), EXTENT, (1, CLASSES))
 
 
 def mobilenet_v2(kind: type[Untrained]) -> onnx.ModelProto:
@@ -190,7 +190,7 @@ def resnet18(kind: type[Untrained]) -> onnx.ModelProto:
             h = net.conv(net.conv(x, c, o, 3, stride), o, o, act="")
             x = net.op("Relu", net.op("Add", h, net.conv(x, c, o, 1, stride, act="") if stride > 1 else x))
             c = o
-    return net.model(net.linear(net.pooled(x), c, CLASSES, 1 / math.sqrt(3 * c)), EXTENT, CLASSES)
+    return net.model(net.linear(net.pooled(x), c, CLASSES, 1 / math.sqrt(3 * c)), EXTENT, (1, CLASSES))
 
 
 WHOLE = (mobilenet_v2, mobilenet_v3_small, resnet18, efficientnet_b0)

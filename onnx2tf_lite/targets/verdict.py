@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from . import DEVICES, device, proof
+from .facts import STATIC
 from .node import Node, nodes
 from .proof import ARENA, Evidence, Place
 from .table import Device, Fact
@@ -159,7 +160,7 @@ def _judged(table: Device, node: Node, evidence: Evidence) -> Judgement:
     found = list(table.complaints(node))
     why, remedy = _said(found)
     if node.place in evidence.refused:
-        return IMPOSSIBLE, evidence.refused[node.place], remedy
+        return IMPOSSIBLE, evidence.refused[node.place], remedy or STATIC.remedy * (not STATIC.holds(node))
     if evidence.tool and not evidence.failed and (evidence.bodies or not node.subgraph):
         if node.place not in evidence.left:
             return RUNS, "", ""

@@ -86,10 +86,10 @@ class Net:
         bias = self.const(np.zeros(classes, np.float32))
         return self.op("Gemm", self.op("Flatten", self.op("GlobalAveragePool", x)), w, bias)
 
-    def model(self, y: str, extent: int = 96, classes: int = 100) -> onnx.ModelProto:
+    def model(self, y: str, extent: int = 96, shape: tuple[int, ...] = (1, 100)) -> onnx.ModelProto:
         """From a picture ``x`` to ``y``."""
         info = helper.make_tensor_value_info
-        ends = [info("x", TensorProto.FLOAT, [1, 3, extent, extent])], [info(y, TensorProto.FLOAT, [1, classes])]
+        ends = [info("x", TensorProto.FLOAT, [1, 3, extent, extent])], [info(y, TensorProto.FLOAT, list(shape))]
         graph = helper.make_graph(self.nodes, "net", *ends, self.weights)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
@@ -201,6 +201,48 @@ def _attention(net: Net, x: str, c: int, heads: int, tokens: int) -> str:
     return net.dense(net.op("Reshape", seen, net.const(np.int64([1, tokens, c]))), c, c)
 
 
+def _stages(net: Net, x: str, i: int, o: int) -> str:
+    """Two halves of the channels, one of them through a residual block, and all of it joined (C2f)."""
+    half = o // 2
+    a, b = (net.conv(x, i, half, 1, act="Silu") for _ in range(2))
+    deeper = net.op("Add", b, net.conv(net.conv(b, half, half, act="Silu"), half, half, act="Silu"))
+    return net.conv(net.op("Concat", a, b, deeper, axis=1), 3 * half, o, 1, act="Silu")
+
+
+def _pooled(net: Net, x: str, c: int) -> str:
+    """Pools of growing windows, joined (SPPF)."""
+    found = [net.conv(x, c, c // 2, 1, act="Silu")]
+    for _ in range(3):
+        found.append(net.op("MaxPool", found[-1], kernel_shape=[5, 5], strides=[1, 1], pads=[2, 2, 2, 2]))
+    return net.conv(net.op("Concat", *found, axis=1), 2 * c, c, 1, act="Silu")
+
+
+def yolo(classes: int = 20, bins: int = 16) -> onnx.ModelProto:
+    """A detector of two scales, with the distances of a box as expectations: [batch, 4 + class, place]."""
+    net = Net(9)
+    x = net.conv(net.conv("x", 3, 16, 3, 2, act="Silu"), 16, 32, 3, 2, act="Silu")
+    fine = _stages(net, net.conv(x, 32, 64, 3, 2, act="Silu"), 64, 64)
+    coarse = _pooled(net, _stages(net, net.conv(fine, 64, 96, 3, 2, act="Silu"), 96, 96), 96)
+    large = net.op("Resize", coarse, "", net.const(np.float32([1, 1, 2, 2])), mode="nearest",
+                   coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
+    fine = _stages(net, net.op("Concat", fine, large, axis=1), 160, 64)
+    ends = []
+    for feature, c in ((fine, 64), (coarse, 96)):
+        parts = [net.conv(net.conv(feature, c, 32, act="Silu"), 32, o, 1, act="") for o in (4 * bins, classes)]
+        rows = net.const(np.int64([1, 4 * bins + classes, -1]))
+        ends.append(net.op("Reshape", net.op("Concat", *parts, axis=1), rows))
+    places = 12**2 + 6**2
+    joined = net.op("Concat", *ends, axis=2)
+    net.nodes.append(helper.make_node("Split", [joined, net.const(np.int64([4 * bins, classes]))],
+                                      ["boxes", "scores"], "split", axis=1))  # fmt: skip
+    apart = net.op("Reshape", "boxes", net.const(np.int64([1, 4, bins, places])))
+    share = net.op("Softmax", net.op("Transpose", apart, perm=[0, 2, 1, 3]), axis=1)
+    mean = net.op("Conv", share, net.const(np.arange(bins, dtype=np.float32).reshape(1, bins, 1, 1)))
+    boxes = net.op("Reshape", mean, net.const(np.int64([1, 4, places])))
+    found = net.op("Concat", boxes, net.op("Sigmoid", "scores"), axis=1)
+    return net.model(found, shape=(1, 4 + classes, places))
+
+
 NETS: dict[str, Callable[[], onnx.ModelProto]] = {
-    f.__name__: f for f in (mobilenet_v2, mobilenet_v3, efficientnet, resnet, densenet, shufflenet, convnext, vit)
+    f.__name__: f for f in (mobilenet_v2, mobilenet_v3, efficientnet, resnet, densenet, shufflenet, convnext, vit, yolo)
 }

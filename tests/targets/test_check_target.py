@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from onnx2tf_lite import check_cli
+from onnx2tf_lite import check_cli, convert
 from tests.targets import needs, single
+from tests.validation.models import model
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,24 @@ def test_a_tool_that_is_not_installed_is_said(
 
 
 @needs("vela")
+@needs("vela")
+def test_what_vela_refuses_of_open_sizes_says_to_fix_them(tmp_path: Path) -> None:
+    shuffle = "g (float[N,4,6,8] x) => (float[N,1,12,16] y) { a = Relu(x) y = DepthToSpace<blocksize=2>(a) }"
+    asked = {
+        "onnx_graph": model(shuffle),
+        "outputs": ["full_integer_quant"],
+        "random_calibration": True,
+        "check": "none",
+    }
+    found = [
+        convert(output_folder_path=tmp_path, target="ethos-u55", non_verbose=True, **asked, **fixed)
+        for fixed in ({}, {"batch_size": 1})
+    ]
+    assert [result.exit_code for result in found] == [1, 0]
+    refused = [v for v in found[0].fits[0].verdicts if v.status == "not possible"]
+    assert refused and all("-b 1" in v.remedy for v in refused)
+
+
 def test_json_has_every_operator(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert check_cli.main(["--target", "ethos-u55", files["conv"], "--json", "-"]) == 0
     (fit,) = json.loads(capsys.readouterr().out)["fits"]
