@@ -10,6 +10,7 @@
 ``outside``    integer inputs and outputs          ``stage``     all of it, as a stage of the compiler
 ``speed``      beside the float32 file            ``coarse``    results below the steps of their kernels
 ``masks``      of attention, cut off               ``positions``  which elements are read, in floats
+``loops``      float inside, and what to do
 
 Quantising a float model here is making a quantised one of it: every tensor that an integer kernel reads or writes gets
 a QUANTIZE and a DEQUANTIZE with calibrated scales, as in ONNX's own QDQ models, and the stage that serves those

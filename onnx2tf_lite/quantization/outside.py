@@ -14,6 +14,7 @@ from ..ir import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, building
 from ..ir.traits import Elements
 from . import scales
+from .loops import REMEDIES, float_inside
 from .positions import positions
 
 FLOAT = np.dtype(np.float32)
@@ -95,8 +96,9 @@ def refuse_islands(graph: Graph, kind: str) -> None:
     read = ", or say which elements are read" * any(op in stay for op in found)
     what = f"{len(found)} operations have no integer kernel here{read}: {kinds}{first}"
     inside = kind.removeprefix("full_")
-    remedy = f"ask for {inside}, which may have floats inside; end the model before them (-onimc)"
-    raise ConversionError(Problem(kind, what, remedy))
+    written = [REMEDIES[how] for how in float_inside(graph) if how in REMEDIES]
+    otherwise = [f"ask for {inside}, which may have floats inside", "end the model before them (-onimc)"]
+    raise ConversionError(Problem(kind, what, "; ".join([*written, *otherwise])))
 
 
 def _floats(op: Op) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..ir import rewrite
 from ..ir.graph import Graph, copy_graph
-from . import alike, outside
+from . import alike, loops, outside
 from .alike import Alike
 from .annotate import annotate
 from .calibrate import Statistics, calibrate, spreads_on
@@ -40,6 +40,7 @@ COARSE, READ = "too coarse for integers", "positions"
 WHY = {
     COARSE: "float, but in files that are integer throughout, since their kernels' steps are too coarse",
     READ: "float, since they say which elements are read, or are made of that alone",
+    **loops.WHY,
 }
 
 
@@ -236,6 +237,7 @@ def _floats(graph: Graph, base: np.dtype, found: Statistics) -> dict[str, list[s
     why = {
         COARSE: [op for op in graph.ops if op not in stay and is_coarse(op, base, found)],
         READ: [op for op in graph.ops if op in stay and is_kernel(op, base)],
+        **loops.float_inside(graph),
     }
     return {reason: list(dict.fromkeys(map(node_of, ops))) for reason, ops in why.items() if ops}
 

@@ -115,6 +115,7 @@ TABLES = {
             "BATCH_MATMUL": "only a product with constants has a form there, FULLY_CONNECTED",
             "DEQUANTIZE": "write the file with integer outputs",
             "ARG_MAX": "end the model before it (-onimc)",
+            "WHILE": "--target edgetpu writes counted loops out",
         },
     )
 }

@@ -201,6 +201,7 @@ def _device(name: str, title: str, rows: dict[str, Kernel], *facts: Fact) -> Dev
         "DIV": "multiply by the reciprocal",
         "GATHER": "use Ethos-U85, or read with SLICE",
         "DEPTH_TO_SPACE": f"--target {name} writes RESHAPE and TRANSPOSE",
+        "WHILE": f"--target {name} writes counted loops out",
         "QUANTIZE": "write the file with integer inputs",
         "DEQUANTIZE": "write the file with integer outputs",
     }

@@ -117,7 +117,7 @@ TABLES = {
         fallback="litert",
         remedies={
             "ARG_MAX": "end the model before it (-onimc), or --target gpu, which writes it by a maximum",
-            "WHILE": "unroll it (-eru)",
+            "WHILE": "write counted loops out (-eru)",
             "IF": "end the model before it (-onimc)",
             "GATHER_ND": "read with GATHER along one axis",
             "TOPK_V2": "end the model before it (-onimc) and sort in the program",

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...ir import build as b
 from ...ir import rewrite
-from ...ir.graph import Graph, Op, Value, current_graph
+from ...ir.graph import Graph, Op, Value, building, current_graph
 from ...ir.rules import Match, rule
 
 MOST = 512  # steps
@@ -15,7 +15,21 @@ OPERATIONS = 20_000  # that a program may grow by
 
 def unroll(graph: Graph) -> None:
     """Every WHILE whose turns are counted by constants; the others stay, and the verdict says so."""
-    rewrite.each(graph, lambda op: _steps(op) if op.is_a("WHILE") else None)
+    rewrite.each(graph, lambda op: _steps(op) if _is_loop(op) else None)
+
+
+def loops(graph: Graph) -> dict[Op, bool]:
+    """Every WHILE, and whether :func:`unroll` writes it out."""
+    found: dict[Op, bool] = {}
+    with building(Graph("steps")) as scratch:
+        for op in (op for part in rewrite.graphs(graph) for op in part.ops if _is_loop(op)):
+            found[op] = _steps(op) is not None
+            scratch.ops.clear()
+    return found
+
+
+def _is_loop(op: Op) -> bool:
+    return op.is_a("WHILE")
 
 
 def _steps(op: Op) -> list[Value] | None:
