@@ -13,6 +13,10 @@ CLOSE = 1e-5  # of a step: what float32 makes of a small integer times a scale, 
 SAMPLE = 64  # blocks that tell ordinary numbers apart
 VARIED = 1024  # weights; fewer, or with fewer values than half the levels, are masks, ramps and the like
 TINY = np.float32(1e-30)
+MOST = 127  # of symmetric integers of 8 bits
+CHUNK = 1024  # weights that are looked at together
+#: Of a small integer times a scale, what float32 makes of it, of the largest one, and of factors that went into them.
+ROUNDED = 4 * float(np.finfo(np.float32).eps)
 
 
 def integers(blocks: np.ndarray) -> Quant | None:
@@ -44,3 +48,20 @@ def had_few_bits(weights: np.ndarray) -> bool:
     some = weights.reshape(-1, BLOCK)[:SAMPLE]
     quant = integers(some)
     return quant is not None and len(np.unique(quant.stored(some))) > LEVELS // 2
+
+
+def bytes_of(rows: np.ndarray) -> np.ndarray | None:
+    """The scale of each row of ``rows`` [channel, weight], where all are symmetric integers of 8 bits times a scale.
+    None where some are not.  Integers of such scales are exact, whatever made the weights.
+    """
+    found = np.zeros(len(rows), np.float32)
+    for i, row in enumerate(rows):
+        largest = float(np.abs(row).max(initial=0))
+        steps = np.arange(1, MOST + 1)
+        for start in range(0, row.size if largest else 0, CHUNK):
+            numbers = np.multiply.outer(steps / largest, row[start : start + CHUNK].astype(np.float64))
+            steps = steps[np.abs(numbers - np.round(numbers)).max(1) <= ROUNDED * steps]
+            if not steps.size:
+                return None
+        found[i] = max(largest / steps[0], TINY)
+    return found

@@ -11,7 +11,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, constant, current_graph
-from ..ir.lattices import BITS, had_few_bits
+from ..ir.lattices import BITS, bytes_of, had_few_bits
 from ..ir.traits import Int8
 from . import blocks, rounding
 from .blocks import WIDE, WeightForm
@@ -31,6 +31,7 @@ def quantise_weights(
     as integers, in place; the nodes by the form that they have now.
 
     A model that has weights of 4 bits already keeps those; what its exporter left in floats beside them stays so.
+    Weights that are integers of 8 bits times a scale keep that scale.
     ``moments`` of their operands, where they are known, by the names of their results: see :mod:`.rounding`.
     """
     forms: dict[str, list[str]] = {}
@@ -80,7 +81,14 @@ def _form(op: Op, place: int, recipe: Recipe, per_channel: bool, small: bool) ->
     axis = 0 if op.kind.weights is None else op.kind.weights.outputs
     if recipe.bits == BITS:
         return blocks.form(data, axis)
-    return WeightForm("int8", axis=axis if per_channel else None)
+    return WeightForm("int8", axis=axis if per_channel else None, known=_own(data, axis if per_channel else None))
+
+
+def _own(weights: np.ndarray, axis: int | None) -> Quant | None:
+    """The parameters of weights that were integers of 8 bits: a quantised model's, whose kernel here is a float one."""
+    rows = weights if axis is None else np.moveaxis(weights, axis, 0)
+    scale = bytes_of(rows.reshape(1 if axis is None else len(rows), -1))
+    return None if scale is None else Quant(scale, np.zeros(scale.size, np.int64), np.dtype(np.int8), axis)
 
 
 def _store(op: Op, place: int, form: WeightForm, hybrid: bool, moments: Moments | None) -> None:

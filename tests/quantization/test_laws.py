@@ -15,6 +15,7 @@ from onnx2tf_lite import compile
 from onnx2tf_lite.fusion import qdq
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir.graph import Graph, Placement, building
+from onnx2tf_lite.ir.lattices import bytes_of
 from onnx2tf_lite.quantization import calibrate, flat, ranges, rounding, scales
 from onnx2tf_lite.quantization.annotate import annotate
 from onnx2tf_lite.quantization.prepare import prepare
@@ -45,6 +46,25 @@ def test_weights_have_a_scale_for_each_channel_and_zero_point_0() -> None:
     assert quant.scale.shape == (4,) and not quant.zero_point.any()
     assert np.abs(quant.stored(weights)).max(axis=(1, 2, 3)).tolist() == [127] * 4
     assert scales.of_weights(weights, None).scale.size == 1
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 127), st.floats(1e-6, 1e3))
+def test_weights_that_were_bytes_are_the_same_bytes_times_a_scale(seed: int, most: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    steps = rng.integers(-most, most, (3, 40), endpoint=True)
+    weights = (steps * (scale * rng.uniform(0.1, 1, (3, 1))).astype(np.float32)).astype(np.float32)
+    found = bytes_of(weights)
+    assert found is not None
+    whole = np.round(weights / found[:, None])
+    assert np.abs(whole).max() <= 127 and np.allclose(whole * found[:, None], weights, rtol=1e-6, atol=0)
+
+
+def test_other_weights_were_no_bytes() -> None:
+    weights = np.random.default_rng(0).normal(size=(4, 40)).astype(np.float32)
+    bytes_alone = np.round(127 * weights / np.abs(weights).max(1, keepdims=True)).astype(np.float32)
+    assert bytes_of(weights) is None and bytes_of(bytes_alone) is not None
+    bytes_alone[3, 39] += 0.1
+    assert bytes_of(bytes_alone) is None
 
 
 def program(function: Any, *shapes: tuple[int, ...]) -> Graph:

@@ -185,6 +185,20 @@ def test_weights_that_a_file_rounds_beside_the_model_s_own_are_held_to_that(
     assert found.ok, found.verdict
 
 
+@pytest.mark.parametrize("kind", ["dynamic_range_quant", "weight_only_int8"])
+def test_weights_that_are_bytes_in_the_model_are_the_same_in_the_file(kind: str, tmp_path: Path) -> None:
+    """Though its 16-bit activations have no kernel."""
+    source, path = partly("S16S8", kind, tmp_path)
+    held = {t.name: numpy_helper.to_array(t) for t in onnx.load(source).graph.initializer}
+    (theirs,) = [n for n, a in held.items() if a.shape == (16, 8, 5, 5)]
+    real = held[theirs] * held[theirs.replace("_quantized", "_scale")]
+    edit = Editor(path)
+    (ours,) = [t for t in FlatFile(path).tensors if t.quantised and t.constant and t.shape == (16, 5, 5, 8)]
+    stored = edit.data(ours.index)
+    assert stored is not None
+    np.testing.assert_allclose(ours.real(stored), real.transpose(0, 2, 3, 1), rtol=1e-6)
+
+
 @pytest.mark.parametrize("form", ["convolutions alone", "products alone"])
 def test_what_a_model_leaves_float_may_become_integers_beside_its_own(form: str, tmp_path: Path) -> None:
     _, file = partly(form, "integer_quant", tmp_path)
