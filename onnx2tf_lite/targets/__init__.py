@@ -24,7 +24,7 @@ DEVICES = {
     "edgetpu": "edgetpu",
 }
 
-_ETHOS_U = ("square", "blocks", "unroll")
+_ETHOS_U = ("square", "blocks", "unroll", "mean")
 #: Rewrites (of :data:`.forms.FORMS`) that a device wants.
 WANTED: dict[str, tuple[str, ...]] = {
     "cpu": ("windows",),

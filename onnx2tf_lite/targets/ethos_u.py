@@ -22,6 +22,7 @@ from .facts import (
     no_activation,
     numbers,
     per_tensor,
+    rank,
     strides,
     window,
     window_strides,
@@ -74,7 +75,12 @@ POWER_SCALING = Fact("a factor that is a power of two", lambda n: _scaling(n) in
 SLICED = Fact("strides of height and width only, forwards", lambda n: _sliced(n))
 GROWN = Fact("a result of stride times the operand (padded), or that and kernel less stride", lambda n: _grown(n))
 DOUBLED = Fact("strides of 1 x 1 or 2 x 2", lambda n: window_strides(n) in ((1, 1), (2, 2)))
-MEAN = Fact("axes of height and width; of channels only where one of the three extents is 1", lambda n: _mean(n))
+MEAN = Fact(
+    "axes of height and width; of channels only where one of the three extents is 1",
+    lambda n: _mean(n),
+    "convert with --target, which merges axes that follow each other",
+)
+REDUCED = Fact("axes of at most 4,096", lambda n: all(n.at(0).shape[a] <= 4096 for a in axes(n)))
 SOFTMAX = Fact("fewer than 65,536 rows", lambda n: math.prod(_nhwc(n)[1:3]) < 1 << 16)
 
 
@@ -114,8 +120,8 @@ def _grown(node: Node) -> bool:
 
 
 def _mean(node: Node) -> bool:
-    shape, rank = _nhwc(node), len(node.at(0).shape)
-    reduced = {a + 4 - rank for a in axes(node)}
+    shape, lead = _nhwc(node), 4 - len(node.at(0).shape)
+    reduced = {a + lead for a in axes(node)}
     return 0 not in reduced and (3 not in reduced or 1 in shape[1:])
 
 
@@ -141,7 +147,7 @@ ROWS = rows(
     Kernel("HARD_SWISH", "q8 qu8", fatal=True),
     Kernel("PRELU", PAIRS),
     Kernel("SOFTMAX", INTS, (SOFTMAX,)),
-    Kernel("MEAN", INTS, (BATCH_OF_1, PARAMETERS, MEAN)),
+    Kernel("MEAN", INTS, (rank(4), BATCH_OF_1, PARAMETERS, MEAN, REDUCED)),
     Kernel("SUM", f"{INTS} i32", (AXES,)),
     Kernel("REDUCE_MAX|REDUCE_MIN", INTS, (AXES,)),
     Kernel("ARG_MAX", "q8>i32 q8>i64 qu8>i32", (DEPTH, SHALLOW), fatal=True),

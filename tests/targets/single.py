@@ -44,6 +44,9 @@ def _more() -> dict[str, cases.Case]:
     same("SOFTMAX RELU LOGISTIC TANH", "f32[1,2,3,4]", "-4d")
     same("MEAN SUM REDUCE_MAX REDUCE_MIN", "f32[1,6,6,8]", "-hw", axes=(1, 2), keepdims=True)
     same("MEAN SUM REDUCE_MAX", "f32[1,6,6,8]", "-c", axes=(3,), keepdims=True)
+    same("MEAN", "f32[4,6,6,8]", "-batch", axes=(1, 2), keepdims=False)
+    for extent in (4096, 4097):
+        same("MEAN", f"f32[1,{extent},2,4]", f"-{extent}", axes=(1,), keepdims=False)
     same("ARG_MAX ARG_MIN", "f32[1,6,6,8]", "-c", axis=3, to=np.dtype(np.int32))
     more: dict[str, cases.Case] = {
         **CASES,

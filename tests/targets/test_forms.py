@@ -13,7 +13,10 @@ from onnx import helper, numpy_helper
 from onnx2tf_lite import convert
 from onnx2tf_lite.targets import DEVICES, WANTED
 from onnx2tf_lite.targets.forms import FORMS
+from onnx2tf_lite.targets.proof import litert
+from onnx2tf_lite.targets.verdict import judge
 from onnx2tf_lite.validation.files.flatfile import FlatFile
+from tests.targets import needs
 
 HEAD = '<ir_version: 10, opset_import: ["" : 20]> g '
 
@@ -66,6 +69,8 @@ CASES: dict[str, tuple[onnx.ModelProto, str, str]] = {
                    "MAXIMUM"),
     "blocks": (model("(float[1,8,3,5] x) => (float[1,2,6,10] y) { y = DepthToSpace <blocksize=2>(x) }"),
                "DEPTH_TO_SPACE", "TRANSPOSE"),
+    "mean": (model("(float[2,3,4,5] x) => (float[2,3,5] y) { y = ReduceMean <keepdims=0>(x, a) }", a=np.int64([2])),
+             "", "RESHAPE"),
     "windows": (model("(float[1,32,8,8] x) => (float[1,32,8,8] y) { y = Conv <pads=[1,1,1,1]>(x, w) }",
                       w=weights(32, 32, 3, 3)), "", "CONCATENATION"),
 }  # fmt: skip
@@ -142,6 +147,40 @@ def test_integers_of_a_grouped_convolution_stay_the_same(tmp_path: Path) -> None
         runner.invoke()
         results.append(runner.get_tensor(file.outputs[0]))
     np.testing.assert_array_equal(*results)
+
+
+#: Shape, axes, percent on the device without the form and with it.
+MEANS = [
+    ((24, 2, 300), (2,), 0, 100),
+    ((4, 7, 7, 16), (1, 2), 0, 100),
+    ((1, 3, 4, 5, 6), (2, 3), 0, 100),
+    ((1, 6, 5, 7), (3,), 0, 100),
+    ((6, 3, 5, 4), (0,), 0, 100),
+    ((1, 7, 7, 16), (1, 2), 100, 100),
+    ((1, 2, 3, 7, 4097), (4,), 0, 0),  # an axis that is too long
+    ((3, 2, 4, 5), (0, 2), 0, 0),  # axes apart
+]
+
+
+@needs("vela")
+@pytest.mark.parametrize(("shape", "axes", "before", "after"), MEANS)
+def test_integers_of_a_mean_stay_the_same(
+    shape: tuple[int, ...], axes: tuple[int, ...], before: int, after: int, tmp_path: Path
+) -> None:
+    over, kept = np.int64(axes), ",".join(str(d) for i, d in enumerate(shape) if i not in axes)
+    text = f"(float[{','.join(map(str, shape))}] x) => (float[{kept}] y) {{ y = ReduceMean <keepdims=0>(x, axes) }}"
+    data = np.random.default_rng(0).uniform(-1, 1, (8 * shape[0], *shape[1:])).astype(np.float32)
+    asked: dict[str, Any] = {"calibration": {"x": data}, "io_layout": "onnx", "non_verbose": True}
+    files = []
+    for target in ("", "ethos-u55"):
+        result = convert(onnx_graph=model(text, axes=over), output_folder_path=tmp_path / f"for {target}",
+                         outputs=["full_integer_quant"], target=target or None, **asked)  # fmt: skip
+        files.append(FlatFile(result.files["full_integer_quant"]))
+    shares = [judge("ethos-u55", file, prove).share for file in files for prove in (True, False)]
+    assert shares == [before, before, after, after], "tool and table, without and with the form"
+    for kernels in litert.KERNELS:
+        plain, fitted = (litert.run(bytes(file.data), litert.operands(file), kernels) for file in files)
+        np.testing.assert_array_equal(plain, fitted)
 
 
 def test_every_form_that_a_device_wants_exists_and_every_device_says_what_it_wants() -> None:

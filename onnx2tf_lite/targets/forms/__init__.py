@@ -45,6 +45,7 @@ FORMS: dict[str, DeviceForm] = {
     "hard_swish": DeviceForm([substitutes.hard_swish]),
     "leaky_relu": DeviceForm([arithmetic.leaky_relu]),
     "blocks": DeviceForm([substitutes.depth_to_space, substitutes.space_to_depth]),
+    "mean": DeviceForm([arithmetic.mean], late=True),
     "windows": DeviceForm([windows.in_pairs], late=True),
 }
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import sqrt
+from collections.abc import Callable, Sequence
+from math import prod, sqrt
 
 import numpy as np
 
 from ...ir import build as b
-from ...ir.graph import Value
+from ...ir import dims
+from ...ir.graph import Value, static_shape
 from ...ir.rules import Match, rule
 from ...op_handlers._maths import erf
 
 MOST_COPIES = 64
+LONGEST = 4096  # axis over which Ethos-U averages
 FLOAT = np.dtype(np.float32)
 
 
@@ -74,6 +76,34 @@ def tile(m: Match) -> Value | None:
     for axis, count in enumerate(copies):
         result = b.concat([result] * count, axis) if count > 1 else result
     return result
+
+
+@rule("MEAN(x)")
+def mean(m: Match) -> Value | None:
+    """MEAN over axes that follow each other as one over the width, of a batch of 1
+
+    What lies before them becomes the height, what lies behind them the channels.
+    """
+    over = sorted(m.root.attrs["axes"])
+    first, last = over[0], over[-1] + 1
+    if not dims.is_static(m.x.shape) or over != list(range(first, last)):
+        return None
+    shape = static_shape(m.x)
+    before, count, behind = (prod(part) for part in (shape[:first], shape[first:last], shape[last:]))
+    if _averaged(shape, over) or count > LONGEST:
+        return None
+    planes = b.reshape(m.x, (1, before, count, behind))
+    planes.quant = m.x.quant
+    result = b.reduce("MEAN", planes, (2,))
+    result.quant = m.root.outputs[0].quant
+    return b.reshape(result, m.root.outputs[0].shape)
+
+
+def _averaged(shape: tuple[int, ...], over: Sequence[int]) -> bool:
+    """True where a batch of 1 is averaged over height or width, or over channels beside an extent of 1."""
+    lead = 4 - len(shape)
+    whole, reduced = (1,) * lead + shape, {a + lead for a in over}
+    return lead >= 0 and whole[0] == 1 and 0 not in reduced and (3 not in reduced or 1 in whole[1:])
 
 
 def _extreme(reduction: str) -> Callable[[Match], Value | None]:
