@@ -93,6 +93,18 @@ def test_no_calibration_is_needed_where_the_model_leaves_nothing_float(form: str
     assert [outside.tensors[i].dtype for i, *_ in (outside.inputs, outside.outputs)] == [np.int8, np.int8]
 
 
+def test_objectness_in_finer_steps_than_any_kernel_is_integer_too(tmp_path: Path) -> None:
+    """YuNet, whose three sigmoids of at most 1e-4 are float in other files."""
+    (model,) = golden.named("real/yunet_n_dynamic")
+    source = onnx_quantised.make(tmp_path, model, onnx_quantised.FORMS["S8S8"])
+    kind = "full_integer_quant"
+    result = convert(source, tmp_path / "out", outputs=(kind,), non_verbose=True)
+    assert result.exit_code == 0, [file.verdict for file in result.check.files]
+    file = FlatFile(result.files[kind])
+    assert not Integers.of(file).floats and file.counts["GATHER"] == 3
+    assert {file.tensors[i].dtype for i in (*file.inputs, *file.outputs)} == {np.dtype(np.int8)}
+
+
 def test_what_a_model_leaves_float_has_to_be_calibrated(tmp_path: Path) -> None:
     (model,) = golden.named("real/mnist_8")
     source = onnx_quantised.make(tmp_path, model, onnx_quantised.FORMS["dynamic"])
