@@ -29,7 +29,7 @@ from onnx2tf_lite.quantization import CalibrationData, Quantiser
 from onnx2tf_lite.quantization.calibrate import Statistics
 from onnx2tf_lite.quantization.recipes import I8
 from onnx2tf_lite.quantization.runner import ProgramRunner
-from onnx2tf_lite.quantization.stage import Chosen
+from onnx2tf_lite.quantization.stage import FLOAT, Chosen
 from onnx2tf_lite.quantization.trials import plan_of
 
 Feeds = Mapping[str, np.ndarray]
@@ -65,11 +65,9 @@ class Steps:
 class Kept(Quantiser):
     """One that keeps the float program whose ranges it has chosen."""
 
-    def _choose(
-        self, graph: Graph, base: np.dtype, found: Statistics, closed: tuple[np.dtype, np.dtype] | None
-    ) -> Chosen:
+    def _choose(self, graph: Graph, base: np.dtype, found: Statistics, ends: tuple[np.dtype, np.dtype]) -> Chosen:
         self.prepared, self.found = copy_graph(graph), found
-        return super()._choose(graph, base, found, closed)
+        return super()._choose(graph, base, found, ends)
 
 
 class Budget:
@@ -90,7 +88,7 @@ class Budget:
 
     def _look(self) -> None:
         """Which tensors are rounded, by which steps and in how many roundings in line, and numbers of each."""
-        graph, chosen = copy_graph(self.graph), self.quantiser.chosen[I8, False]
+        graph, chosen = copy_graph(self.graph), self.quantiser.chosen[I8, FLOAT, FLOAT]
         plan = plan_of(graph, self.graph, dict(zip(self.graph.ops, chosen.widths, strict=True)), chosen.ranges,
                        self.quantiser.found, True)  # fmt: skip
         roots = [v for v in (*graph.inputs, *(op.outputs[0] for op in plan.ops)) if plan.root(v) is v]

@@ -162,7 +162,7 @@ class Subject:
         _, program = next(compile.branches(copy_graph(self.graph), [kind], settings))
         seconds = time.perf_counter() - start
         width = RECIPES[kind].activations
-        known = [found for (base, _), found in quantiser.chosen.items() if base == width]
+        known = [found for (base, *_), found in quantiser.chosen.items() if base == width]
         choice = known[-1].choice if known else None
         return replace(self.measure(self.file(program), seconds), macs=None if choice is None else choice.macs)
 

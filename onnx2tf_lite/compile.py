@@ -118,12 +118,13 @@ def _integers(kind: str, recipe: Recipe) -> Callable[[Graph, Settings], Graph]:
     """The integer kernels of a program that was quantised here; throughout, where its ends are integers."""
 
     def stage(graph: Graph, settings: Settings) -> Graph:
-        closed = recipe.outside and _quantiser(settings).closed
+        from .quantization import refuse_floats, refuse_islands
+
+        closed = _quantiser(settings).closed(recipe)
         settings.notes += qdq(graph, throughout=closed)
         if closed:
-            from .quantization import refuse_islands
-
             refuse_islands(graph, kind)
+        refuse_floats(graph, kind, *_quantiser(settings).ends(recipe))
         return graph
 
     return stage

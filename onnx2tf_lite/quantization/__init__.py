@@ -27,14 +27,25 @@ from .recipes import RECIPES, Recipe
 if TYPE_CHECKING:
     from . import pictures, speed
     from .mixed import Goal
-    from .outside import refuse_islands
+    from .outside import refuse_floats, refuse_islands
     from .samples import CalibrationData
     from .stage import Quantiser
 
-HOMES = {"CalibrationData": "samples", "Goal": "mixed", "Quantiser": "stage", "refuse_islands": "outside"}
+HOMES = {"CalibrationData": "samples", "Goal": "mixed", "Quantiser": "stage"}
+HOMES |= dict.fromkeys(("refuse_floats", "refuse_islands"), "outside")
 HOMES |= {name: name for name in ("pictures", "speed")}
 
-__all__ = ["RECIPES", "CalibrationData", "Goal", "Quantiser", "Recipe", "pictures", "refuse_islands", "speed"]
+__all__ = [
+    "RECIPES",
+    "CalibrationData",
+    "Goal",
+    "Quantiser",
+    "Recipe",
+    "pictures",
+    "refuse_floats",
+    "refuse_islands",
+    "speed",
+]
 
 if not TYPE_CHECKING:
     __getattr__ = parts(__name__, HOMES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +12,14 @@ from ..errors import ConversionError, Problem
 from ..ir import build as b
 from ..ir import rewrite
 from ..ir.graph import Graph, Op, Quant, Value, building
-from ..ir.traits import Elements
+from ..ir.traits import Elements, Int8
 from . import scales
 from .loops import REMEDIES, float_inside
 from .positions import positions
 
 FLOAT = np.dtype(np.float32)
 NAMED = 5  # operations that an error names
+SAME = (Int8.MOVES, Int8.PADS, Int8.ONE_SCALE, Int8.RESAMPLES)  # the result has the parameters of the operand
 #: The parameters of an input or output in a signed dtype, where calibration has seen it.
 Known = Callable[[Value, np.dtype], "Quant | None"]
 
@@ -26,8 +27,9 @@ Known = Callable[[Value, np.dtype], "Quant | None"]
 def quantise(graph: Graph, inputs: np.dtype, outputs: np.dtype, known: Known = lambda value, dtype: None) -> None:
     """Give the inputs and outputs of an annotated program these dtypes (float32: as they are), in place.
 
-    Only what is annotated with parameters can be one: the others stay float, and are counted as islands.  What has
-    another width inside, as mixed precision and a model's own scales give it, is rescaled by a QUANTIZE.
+    Their parameters are those of the integers that they become or were.  What has another width inside, as mixed
+    precision and a model's own scales give it, is rescaled by a QUANTIZE.  What has no integers has the range that is
+    known of it, or stays float (``refuse_floats``).
     """
     if outputs != FLOAT:
         _outputs(graph, outputs, known)
@@ -35,21 +37,27 @@ def quantise(graph: Graph, inputs: np.dtype, outputs: np.dtype, known: Known = l
         _inputs(graph, inputs, known)
 
 
-def as_dtype(quant: Quant, dtype: np.dtype) -> Quant:
-    """The parameters of the same real numbers in int8 or uint8."""
-    if dtype == quant.dtype:
-        return quant
-    moved = quant.zero_point.astype(np.int64) + (128 if dtype == np.uint8 else -128)
-    return replace(quant, zero_point=moved, dtype=dtype)
+def as_dtype(quant: Quant, dtype: np.dtype) -> Quant | None:
+    """Parameters by which ``dtype`` holds the same real numbers: the same ones, where it is as wide; the same steps in
+    more bits; in fewer bits steps that reach as far.  None for integers that no kernel computes with."""
+    signed = quant.as_signed()
+    if signed is None or dtype == quant.dtype:
+        return None if signed is None else quant
+    if dtype.itemsize < signed.dtype.itemsize:
+        low, high = signed.real(np.array(signed.ends))
+        return scales.of_range(float(low), float(high), dtype)
+    if dtype.itemsize > 1:  # zero is 0 in kernels of 16 bits
+        return replace(signed, zero_point=np.zeros_like(signed.zero_point), dtype=dtype)
+    return replace(signed, zero_point=signed.zero_point + (128 if dtype == np.uint8 else 0), dtype=dtype)
 
 
 def _inputs(graph: Graph, dtype: np.dtype, known: Known) -> None:
     readers = graph.consumers()
     for i, value in enumerate(graph.inputs):
-        found = [op.attrs["quant"] for op in readers.get(value, ()) if op.is_a("QUANTIZE")]
-        if value.dtype != FLOAT or not found:
+        found = list(_quantised(value, readers))
+        nearest = min(found, key=lambda quant: quant.dtype.itemsize != dtype.itemsize, default=None)
+        if (quant := _outer(value, nearest, dtype, known)) is None:
             continue
-        quant = _outer(value, next((q for q in found if _like(q, dtype)), found[0]), dtype, known)
         stored = Value(value.name, value.shape, dtype, quant=quant)
         graph.inputs[i] = stored
         value.name = graph.fresh_name(value.name)
@@ -60,25 +68,47 @@ def _inputs(graph: Graph, dtype: np.dtype, known: Known) -> None:
         _place(graph, value, stored)
 
 
+def _quantised(value: Value, readers: Mapping[Value, Sequence[Op]]) -> Iterator[Quant]:
+    """The parameters of the integers that ``value`` becomes, behind what only moves it."""
+    for op in readers.get(value, ()):
+        if op.is_a("QUANTIZE"):
+            yield op.attrs["quant"]
+        elif op.kind.int8 is Int8.MOVES:
+            yield from _quantised(op.outputs[0], readers)
+
+
 def _outputs(graph: Graph, dtype: np.dtype, known: Known) -> None:
     for i, value in enumerate(graph.outputs):
-        quant = _parameters(value)
-        if value.dtype != FLOAT or quant is None:
+        if (quant := _outer(value, _parameters(value), dtype, known)) is None:
             continue
         with building(graph, value.producer.origin if value.producer else None):
-            stored = b.quantize(value, _outer(value, quant, dtype, known))
+            stored = b.quantize(value, quant)
         graph.outputs[i] = stored
         _place(graph, value, stored)
 
 
-def _outer(value: Value, inner: Quant, dtype: np.dtype, known: Known) -> Quant:
-    """The parameters in ``dtype`` of what has the ``inner`` ones: the same real numbers, or those between the same
-    ends as far as calibration has seen them."""
-    if _like(inner, dtype):
-        return as_dtype(inner, dtype)
-    signed = np.dtype(np.int8) if dtype.itemsize == 1 else dtype
-    low, high = inner.real(np.array(inner.ends))
-    return as_dtype(known(value, signed) or scales.of_range(float(low), float(high), signed), dtype)
+def _outer(value: Value, inner: Quant | None, dtype: np.dtype, known: Known) -> Quant | None:
+    """The parameters in ``dtype`` of an end, by those of the integers beside it; by its range as far as calibration has
+    seen it, where there are none or they have more bits.  None: it is no float, or nothing is known of it."""
+    if value.dtype != FLOAT:
+        return None
+    seen = None
+    if inner is None or dtype.itemsize < inner.dtype.itemsize:
+        seen = known(value, np.dtype(np.int8) if dtype.itemsize == 1 else dtype)
+    inner = seen or inner
+    return None if inner is None else as_dtype(inner, dtype)
+
+
+def refuse_floats(graph: Graph, kind: str, inputs: np.dtype, outputs: np.dtype) -> None:
+    """The inputs and outputs of a program of a ``kind`` have these dtypes, as far as they are real numbers.
+
+    :raises ConversionError: with those that do not.
+    """
+    ends = [(v.name, v, inputs) for v in graph.inputs]
+    ends += [(name, v, outputs) for name, v in zip(graph.output_names, graph.outputs, strict=True)]
+    if left := [f"'{name}' {dtype}" for name, value, dtype in ends if value.dtype == FLOAT != dtype]:
+        what = f"no range is known by which these could be integers: {', '.join(left)}"
+        raise ConversionError(Problem(kind, what, "give calibration data (-cind, --calibration)"))
 
 
 def refuse_islands(graph: Graph, kind: str) -> None:
@@ -108,14 +138,10 @@ def _floats(op: Op) -> bool:
     return (made or read) and op.kind.elements is not Elements.ENCODED
 
 
-def _like(quant: Quant, dtype: np.dtype) -> bool:
-    return quant.dtype == dtype or (dtype.itemsize == quant.dtype.itemsize == 1 and quant.as_signed() is not None)
-
-
 def _parameters(value: Value) -> Quant | None:
-    """Those of the integers that a result was dequantised from, before what only moved it."""
+    """Those of the integers that a result was dequantised from, before what has the same."""
     op: Op | None = value.producer
-    while op is not None and op.kind.int8 is not None and not op.is_a("DEQUANTIZE"):
+    while op is not None and op.kind.int8 in SAME:
         op = op.inputs[0].producer if op.inputs[0] is not None else None
     return op.attrs["quant"] if op is not None and op.is_a("DEQUANTIZE") else None
 

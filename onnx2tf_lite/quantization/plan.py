@@ -201,7 +201,9 @@ class Plan:
     def outer(self, value: Value, dtype: np.dtype) -> Quant | None:
         """The parameters of an input or output of the graph; None where nothing is known of its numbers."""
         root = self.root(value)
-        return None if root is None or not self._known(root) else self.quant(root, dtype)
+        if root is None or self.leader(root) not in self.members or not self._known(root):
+            return None
+        return self.quant(root, dtype)
 
     def quant(self, value: Value, dtype: np.dtype) -> Quant:
         """The parameters of a tensor in ``dtype``; a fixed scale is that of the dtype in which it is computed."""

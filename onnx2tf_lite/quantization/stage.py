@@ -35,7 +35,7 @@ SHARE = 3  # every which sample is judged on, and kept from calibration where th
 DYNAMIC = RECIPES["dynamic_range_quant"]
 NAMED = 3  # operations that a sentence names
 
-
+Key = tuple[np.dtype, np.dtype, np.dtype]  # the width of what is not raised; of inputs, of outputs
 COARSE, READ = "too coarse for integers", "positions"
 WHY = {
     COARSE: "float, but in files that are integer throughout, since their kernels' steps are too coarse",
@@ -83,7 +83,7 @@ class Quantiser:
     listener: Callable[[str], None] = lambda what: None
     warn: Callable[[str], None] = lambda what: None
     goal: Goal = field(default_factory=Goal)
-    chosen: dict[tuple[np.dtype, bool], Chosen] = field(default_factory=dict)  # by :meth:`_choice`
+    chosen: dict[Key, Chosen] = field(default_factory=dict)  # by :meth:`_choice`
     ranges: dict[np.dtype, tuple[Mapping[str, Range], Mapping[str, int]]] = field(default_factory=dict)
     known: dict[bool, Statistics] = field(default_factory=dict)  # by whether the program is one of 16 bits
     judged: int = JUDGED  # first samples, on which versions are judged
@@ -91,10 +91,9 @@ class Quantiser:
     alike: Alike | None = None
     stored: dict[str, list[str]] = field(default_factory=dict)  # nodes by the form of their int4 weights
 
-    @property
-    def closed(self) -> bool:
+    def closed(self, recipe: Recipe) -> bool:
         """True where a program that is integer outside has to be so inside: nobody asked for floats."""
-        return FLOAT not in (self.inputs, self.outputs)
+        return FLOAT not in self.ends(recipe)
 
     @property
     def missed(self) -> list[str]:
@@ -104,8 +103,9 @@ class Quantiser:
         return [f"{name}: {c.missed} not reached ({c.after}): {remedy}" for name, c in found if c.missed is not None]
 
     def _decided(self) -> Iterator[tuple[str, Chosen]]:
-        for (width, closed), chosen in self.chosen.items():
-            yield f"{width} activations" + ", integer throughout" * closed, chosen
+        for (width, *ends), chosen in self.chosen.items():
+            outer = f", inputs of {ends[0]}, outputs of {ends[1]}" if {*ends} != {FLOAT} else ""
+            yield f"{width} activations" + (outer if FLOAT in ends else ", integer throughout"), chosen
 
     def to_json(self) -> dict[str, Any]:
         """For the report of the conversion; nothing where nothing was calibrated."""
@@ -139,10 +139,10 @@ class Quantiser:
         if self.data.given or not is_integer(graph, recipe.activations):
             self._calibrated(graph, recipe, recipe.activations)
         else:
-            outside.quantise(graph, *self._ends(recipe))
+            outside.quantise(graph, *self.ends(recipe))
         return graph
 
-    def _ends(self, recipe: Recipe) -> tuple[np.dtype, np.dtype]:
+    def ends(self, recipe: Recipe) -> tuple[np.dtype, np.dtype]:
         """The dtypes of inputs and outputs."""
         if not recipe.outside or recipe.activations is None:
             return FLOAT, FLOAT
@@ -154,9 +154,8 @@ class Quantiser:
         found = self._statistics(graph, wide)
         prepare(graph, wide)
         found = found if wide else self._equalised(graph, found)
-        closed = recipe.outside and self.closed
-        ends = self._ends(recipe)
-        chosen = self._choice(graph, activations, found, ends if closed else None)
+        closed, ends = self.closed(recipe), self.ends(recipe)
+        chosen = self._choice(graph, activations, found, ends)
         widths = dict(zip(graph.ops, chosen.widths, strict=True))
         quantise_weights(
             graph.subgraphs(), DYNAMIC, self.per_channel
@@ -174,20 +173,16 @@ class Quantiser:
         equalise(graph, self.alike.factors)
         return self.alike.statistics
 
-    def _choice(
-        self, graph: Graph, base: np.dtype, found: Statistics, closed: tuple[np.dtype, np.dtype] | None
-    ) -> Chosen:
-        """Widths and ranges.  ``closed``: the ends of a program that is integer throughout, for which a goal is another
-        one; without a goal they are the same for files that differ outside alone."""
-        key = base, bool(closed and self.goal)
+    def _choice(self, graph: Graph, base: np.dtype, found: Statistics, ends: tuple[np.dtype, np.dtype]) -> Chosen:
+        """Widths and ranges: the same for files that differ outside alone, where there is no goal, which is another one
+        between other ends."""
+        key = base, *(ends if self.goal else (FLOAT, FLOAT))
         if key not in self.chosen:
-            self.chosen[key] = self._choose(graph, base, found, closed if self.goal else None)
+            self.chosen[key] = self._choose(graph, base, found, key[1:])
         return self.chosen[key]
 
-    def _choose(
-        self, graph: Graph, base: np.dtype, found: Statistics, closed: tuple[np.dtype, np.dtype] | None
-    ) -> Chosen:
-        floats = {} if closed else _floats(graph, base, found)
+    def _choose(self, graph: Graph, base: np.dtype, found: Statistics, ends: tuple[np.dtype, np.dtype]) -> Chosen:
+        floats = _floats(graph, base, found) if FLOAT in ends else {}
         if base == I16 and not self.goal:  # 16 bits reach everything: there is nothing to try
             widths: Widths = dict.fromkeys(graph.ops, base)
             wide = self._widened(graph, beyond_extremes(found), found)
@@ -198,8 +193,7 @@ class Quantiser:
             narrow, counts = choose(trials, found, base, self.listener)
             self.ranges[base] = self._widened(graph, narrow, found), counts
         ranges, policies = self.ranges[base]
-        if closed:
-            trials = replace(trials, ends=closed, closed=True)
+        trials = replace(trials, ends=ends)
         refined = to_refine(twin, found) if base == I8 else []
         choice = Search(trials, base, ranges, self.listener).run(self.goal, refined)
         return Chosen(list(choice.widths.values()), ranges, policies, choice, floats)

@@ -48,10 +48,8 @@ class Fidelity:
 
 @dataclass
 class Trials:
-    """``graph`` is prepared and stays as it is; ``samples`` are those that versions of it are judged on.
-
-    ``ends``: dtypes of the inputs and outputs of the versions; ``closed``: they are integer throughout.
-    """
+    """``graph`` is prepared and stays as it is; ``samples`` are those that versions of it are judged on; ``ends``: the
+    dtypes of the inputs and outputs of these."""
 
     graph: Graph
     statistics: Statistics
@@ -60,7 +58,6 @@ class Trials:
     count: int = 0
     expected: list[dict[str, np.ndarray]] = field(default_factory=list)
     ends: tuple[np.dtype, np.dtype] = (outside.FLOAT, outside.FLOAT)
-    closed: bool = False
 
     def __post_init__(self) -> None:
         if self.expected:
@@ -69,6 +66,11 @@ class Trials:
         for feeds in self.samples:
             runner.run(feeds)
             self.expected.append(runner.results())
+
+    @property
+    def closed(self) -> bool:
+        """True where versions are integer throughout."""
+        return outside.FLOAT not in self.ends
 
     def run(self, widths: Widths, ranges: Mapping[str, Range]) -> Fidelity:
         """The version with these widths and, by the names of tensors, these ranges."""

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnx2tf_lite.ir.graph import Quant
-from onnx2tf_lite.quantization import RECIPES, Goal, outside, scales
+from onnx2tf_lite.quantization import RECIPES, Goal
 from onnx2tf_lite.quantization.trials import Fidelity
 from onnx2tf_lite.validation.files.flatfile import FlatFile
 from onnx2tf_lite.validation.files.integers import Integers
@@ -89,24 +88,6 @@ def test_ends_that_were_raised_are_of_the_type_asked_for(dtype: str, tmp_path: P
     decided = result.report["quantisation"]["int8 activations, integer throughout"]
     assert "FULLY_CONNECTED" in {row["operator"] for row in decided["raised"]}, "the last one, in 16 bits"
     assert result.exit_code == 0 and dtypes(result.files["full_integer_quant"]) == (dtype, dtype)
-
-
-@pytest.mark.parametrize("inner, outer", [("int16", "int8"), ("int8", "int16"), ("int16", "uint8"), ("uint8", "int16")])
-def test_an_end_of_another_width_has_the_same_real_ends(inner: str, outer: str) -> None:
-    low, high = -3.0, 5.0
-    signed = scales.of_range(low, high, np.dtype(inner if inner != "uint8" else "int8"))
-    given = outside.as_dtype(signed, np.dtype(inner))
-    found = outside._outer(None, given, np.dtype(outer), lambda value, dtype: None)
-    assert found.dtype == outer
-    low, high = (-max(map(abs, reach(given))), max(map(abs, reach(given)))) if outer == "int16" else reach(given)
-    np.testing.assert_allclose(reach(found), (low, high), atol=float(found.scale[0]))
-
-
-def reach(quant: Quant) -> tuple[float, float]:
-    """The least and the largest real number."""
-    info = np.iinfo(quant.dtype)
-    low, high = (float((end - int(quant.zero_point[0])) * quant.scale[0]) for end in (info.min, info.max))
-    return low, high
 
 
 @pytest.mark.parametrize(
