@@ -168,6 +168,17 @@ def test_islands_are_counted_and_refused(tmp_path: Path) -> None:
         assert "min-sqnr" not in str(raised.value)
 
 
+def test_a_function_without_a_kernel_is_a_table_where_there_may_be_no_float(tmp_path: Path) -> None:
+    island = model("g (float[1,64] x) => (float[1,64] y) { a = Relu(x) b = Sin(a) y = Relu(b) }")
+    data = {"x": np.random.default_rng(0).uniform(-1, 3, (24, 64)).astype(np.float32)}
+    result = quiet(island, tmp_path, ["integer_quant", "full_integer_quant"], calibration=data)
+    assert result.exit_code == 0 and min(lowest(result, kind) for kind in result.files) > 35
+    floats = [Integers.of(FlatFile(file)).floats for file in result.files.values()]
+    assert floats == [{"SIN": 1}, {}]
+    with pytest.raises(ConversionError, match="1 SIN"):
+        quiet(island, tmp_path, ["full_integer_quant_with_int16_act"], calibration=data)
+
+
 MASKED = """g (float[1,2,2] x) => (float[1,2,2] y) <float[2,2] mask = {0, -inf, 0, 0}>
     { scores = Add(x, mask) y = Softmax<axis=-1>(scores) }"""
 
