@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx.parser
 import pytest
 
-from onnx2tf_lite import ConversionError
+from onnx2tf_lite import ConversionError, validation
 from onnx2tf_lite.quantization import loops
 from onnx2tf_lite.validation.files.flatfile import FlatFile
 from onnx2tf_lite.validation.files.integers import Integers
@@ -76,3 +77,61 @@ def test_loops_that_cannot_be_written_out_have_none(float_inside: bool, tmp_path
     if float_inside:
         with pytest.raises(ConversionError, match="-> ask for integer_quant"):
             quiet(given, tmp_path, ["full_integer_quant"], **RANDOM)
+
+
+LAYER = """q = QuantizeLinear(before, s, z) d = DequantizeLinear(q, s, z) wd = DequantizeLinear(w, ws, wz)
+    m = MatMul(d, wd) mq = QuantizeLinear(m, t, z) md = DequantizeLinear(mq, t, z) r = Relu(md)
+    rq = QuantizeLinear(r, s, z) after = DequantizeLinear(rq, s, z)"""
+LOOP = f"""<body = b (int64 i, bool go, float[2,8] before) => (bool again, float[2,8] after)
+    {{ again = Identity(go) {LAYER} }}>"""
+#: model with integers of its own in a body -> the operator that has it
+OWN = {
+    "WHILE": f"g (float[2,8] x) => (float[2,8] y) {{ y = Loop(five, yes, x) {LOOP} }}",
+    "by data": f"g (float[2,8] x, int64 often) => (float[2,8] y) {{ y = Loop(often, yes, x) {LOOP} }}",
+    "IF": f"""g (float[2,8] before, bool go) => (float[2,8] y) {{ y = If(go) <then_branch = b () => (float[2,8] after)
+        {{ {LAYER} }}, else_branch = e () => (float[2,8] other) {{ other = Identity(before) }}> }}""",
+}
+SCALES = {"s": 0.05, "t": 0.07, "ws": 0.006}
+WEIGHTS = np.random.default_rng(0).integers(-127, 128, (8, 8)).astype(np.int8)
+
+
+def own(name: str) -> onnx.ModelProto:
+    given = {n: np.float32(scale) for n, scale in SCALES.items()} | {"z": np.int8(3), "wz": np.int8(0)}
+    given |= {"five": np.int64(5), "yes": np.bool_(True), "w": WEIGHTS}
+    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> {OWN[name]}')
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(a), n) for n, a in given.items())
+    return proto
+
+
+@pytest.mark.parametrize("kind", ["float32", "integer_quant"])
+@pytest.mark.parametrize("name", OWN)
+def test_integers_of_bodies_are_kept(name: str, kind: str, tmp_path: Path) -> None:
+    result = quiet(own(name), tmp_path, [kind])
+    assert result.exit_code == 0, [file.verdict for file in result.check.files]
+    file = FlatFile(result.files[kind])
+    found = Integers.of(file)
+    assert found.integer == 2 and set(found.floats) <= {"WHILE", "IF", "RESHAPE"} and found.conversions == 2
+    assert "2 integer operators" in result.check.files[0].verdict
+    (body,) = [part for part in map(file.body, range(1, file.root.SubgraphsLength())) if Integers.of_part(part).integer]
+    scales = {float(scale) for tensor in body.tensors if tensor.quantised for scale in tensor.scale}
+    assert {float(np.float32(scale)) for scale in SCALES.values()} <= scales
+    assert WEIGHTS.T.tobytes() in file.path.read_bytes()
+
+
+def test_a_loop_with_integers_is_written_out(tmp_path: Path) -> None:
+    """Its condition is handed on, from turn to turn, by an Identity."""
+    result = quiet(own("WHILE"), tmp_path, ["float32"], **WRITTEN_OUT)
+    found = Integers.of(FlatFile(result.files["float32"]))
+    assert result.exit_code == 0 and found.integer == 10 and not found.floats
+
+
+def test_wrong_weights_in_a_body_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "own.onnx"
+    onnx.save(own("WHILE"), path)
+    file = quiet(path, tmp_path, ["float32"]).files["float32"]
+    wrong = WEIGHTS.T.copy()
+    wrong[3] = -wrong[3]
+    content = file.read_bytes()
+    assert validation.check(path, file).exit_code == 0
+    file.write_bytes(content.replace(WEIGHTS.T.tobytes(), wrong.tobytes()))
+    assert validation.check(path, file).exit_code == 1

@@ -29,7 +29,7 @@ def loops(graph: Graph) -> dict[Op, bool]:
 
 
 def _is_loop(op: Op) -> bool:
-    return op.is_a("WHILE")
+    return op.attrs.keys() >= {"condition", "body"}
 
 
 def _steps(op: Op) -> list[Value] | None:
@@ -59,6 +59,9 @@ def _inlined(body: Graph, given: list[Value]) -> list[Value]:
     values: dict[Value, Value] = dict(zip(body.inputs, given, strict=True))
     for op in body.ops:
         operands = [None if v is None else values.get(v, v) for v in op.inputs]
+        if op.is_a("IDENTITY") and operands[0] is not None:  # it sets results of a body apart from what it is given
+            values[op.outputs[0]] = operands[0]
+            continue
         attrs = {name: values.get(a, a) if isinstance(a, Value) else a for name, a in op.attrs.items()}
         for old, new in zip(op.outputs, b.emit_all(op.kind.name, operands, **attrs), strict=True):
             new.quant = old.quant

@@ -171,10 +171,10 @@ class FlatFile(Parted):
         """Tensors by name, the names of the signature first."""
         return {t.name: t.index for t in self.tensors if t.name} | self.signature[0] | self.signature[1]
 
-    @property
+    @cached_property
     def kind(self) -> str:
-        """``float32``, ``float16`` (some constants are) or ``quantised`` (some tensors are)."""
-        if any(t.quantised for t in self.tensors):
+        """``float32``, ``float16`` (some constants are) or ``quantised`` (some tensors are, also of bodies)."""
+        if any(t.quantised for t in self._everywhere()):
             return "quantised"
         return "float16" if any(t.dtype == np.float16 and t.constant for t in self.tensors) else "float32"
 

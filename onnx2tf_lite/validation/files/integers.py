@@ -34,7 +34,24 @@ class Integers:
 
     @classmethod
     def of(cls, file: FlatFile) -> Integers:
-        """Of the main program of a file; what handles neither, as shapes, is not counted."""
+        """Of a file, bodies of control flow included; what handles neither, as shapes, is not counted."""
+        bodies = (file.body(number) for number in range(1, file.root.SubgraphsLength()))
+        main, *others = map(cls.of_part, (file, *bodies))
+        return sum(others, main)
+
+    def __add__(self, other: Integers) -> Integers:
+        floats = Counter(self.floats) + Counter(other.floats)
+        return Integers(
+            self.integer + other.integer,
+            dict(sorted(floats.items())),
+            self.hybrid + other.hybrid,
+            self.conversions + other.conversions,
+            self.expanded + other.expanded,
+        )
+
+    @classmethod
+    def of_part(cls, file: FlatFile) -> Integers:
+        """Of its main program, or the body that it is seen from."""
         integer, hybrid, conversions, expanded, floats = 0, 0, 0, 0, Counter[str]()
         weights = set[int]()  # that are expanded
         for op in file.operators:
