@@ -89,15 +89,15 @@ def _edited(model: Path, recipe: str) -> ModelProto:
 
 
 def _status(result: ConversionResult) -> str:
-    if result.check is None or result.exit_code == 2:
-        return "unchecked"
-    return "right" if result.exit_code == 0 else "differs"
+    if result.exit_code == 1:
+        return "differs"
+    return "unchecked" if result.check is None or result.exit_code == 2 else "right"
 
 
 def _verdicts(result: ConversionResult) -> list[str]:
     if result.check is None:
-        return ["not compared with ONNX Runtime, on request"]
-    return [f.verdict for f in result.check.files] + ([result.check.error] if result.check.error else [])
+        return [*result.missed, "not compared with ONNX Runtime, on request"]
+    return [*result.missed, *(f.verdict for f in result.check.files), *filter(None, [result.check.error])]
 
 
 def _figures(result: ConversionResult) -> Record:

@@ -9,12 +9,13 @@ parts of those that cost most; the cheapest are lowered together.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..errors import ConversionError, Problem
 from ..ir.dims import Expr
 from ..ir.graph import Op, Value
 from .plan import Range, is_kernel, kernels
@@ -38,13 +39,27 @@ class Goal:
     def __bool__(self) -> bool:
         return self.sqnr is not None or self.agreement is not None
 
+    def unjudged(self, outcome: Fidelity) -> Iterator[Problem]:
+        """What no output of a program can be judged by."""
+        if self.sqnr is not None and not outcome.decibels:
+            yield Problem("min_sqnr", "no output has real numbers", "end the model before it makes integers (-onimc)")
+        if self.agreement is not None and outcome.agreement is None:
+            yield Problem("min_agreement", "no output is [batch, classes]", "ask for decibels: --min-sqnr")
+
+    def missing(self, outcome: Fidelity) -> list[str]:
+        """Where an outcome is not good enough, in words."""
+        low = {name: d for name, d in outcome.decibels.items() if self.sqnr is not None and d < self.sqnr}
+        share = outcome.agreement or 0.0
+        same = [f"the argmax is the same on {100 * share:.4g} % of the samples"] * (share < (self.agreement or 0.0))
+        return [*(f"output '{name}' has {d:.1f} dB" for name, d in low.items()), *same]
+
     def met(self, outcome: Fidelity) -> bool:
         """True where an outcome is good enough."""
-        return outcome.worst >= (self.sqnr or -np.inf) and outcome.agreement >= (self.agreement or 0.0)
+        return not self.missing(outcome)
 
     def order(self, outcome: Fidelity) -> tuple[float, float]:
         """By which of two outcomes, neither of them good enough, the better one is the larger."""
-        return outcome.agreement if self.agreement else 0.0, outcome.worst
+        return (outcome.agreement or 0.0) if self.agreement else 0.0, outcome.worst
 
     def __str__(self) -> str:
         parts = [
@@ -107,9 +122,14 @@ class Search:
         self.levels += [None] * (not trials.closed)
 
     def run(self, goal: Goal, coarse: Sequence[Op] = ()) -> MixedPrecision:
-        """The smallest set of raised operations that was found; the ``coarse`` ones, together, where that serves."""
+        """The smallest set of raised operations that was found; the ``coarse`` ones, together, where that serves.
+
+        :raises ConversionError: no output can be judged by the goal.
+        """
         widths: dict[Op, np.dtype | None] = dict.fromkeys(self.trials.graph.ops, self.base)
         before = self._try(widths)
+        if problems := [*goal.unjudged(before)]:
+            raise ConversionError(*problems)
         choice = MixedPrecision(widths, {}, before, before)
         if coarse:
             finer = widths | dict.fromkeys(coarse, I16)

@@ -98,9 +98,15 @@ class Quantiser:
     @property
     def missed(self) -> list[str]:
         """Which goals were not reached."""
-        remedy = "lower it, or ask for a kind with float inputs and outputs, which may have floats inside"
-        found = ((name, chosen.choice) for name, chosen in self._decided() if chosen.choice is not None)
-        return [f"{name}: {c.missed} not reached ({c.after}): {remedy}" for name, c in found if c.missed is not None]
+        remedy = (
+            "give more samples, lower it, or ask for a kind with float inputs and outputs, which may have floats inside"
+        )
+        found = ((name, c.missed, c.after) for name, chosen in self._decided() if (c := chosen.choice) and c.missed)
+        worst = f"on the worst of {self.judged} samples"
+        return [
+            f"{name}: {g} not reached: {', '.join(g.missing(now))} {worst}; what may help: {remedy}"
+            for name, g, now in found
+        ]
 
     def _decided(self) -> Iterator[tuple[str, Chosen]]:
         for (width, *ends), chosen in self.chosen.items():
@@ -139,6 +145,10 @@ class Quantiser:
         if self.data.given or not is_integer(graph, recipe.activations):
             self._calibrated(graph, recipe, recipe.activations)
         else:
+            if self.goal:
+                self.warn(
+                    f"{self.goal} is no goal for the model's own integers: they are kept, and nothing else is float"
+                )
             outside.quantise(graph, *self.ends(recipe))
         return graph
 

@@ -26,11 +26,11 @@ Widths = Mapping[Op, "np.dtype | None"]
 class Fidelity:
     """How far the outputs are from those of the float program: ``decibels`` of signal to noise by output, on the
     worst sample; ``each``: of every output on every sample, ``GOOD`` at most; ``agreement``: share of samples on which
-    [batch, classes] outputs choose the same classes."""
+    [batch, classes] outputs choose the same classes, None where there are none."""
 
     decibels: dict[str, float]
     each: Sequence[float] = ()
-    agreement: float = 1.0
+    agreement: float | None = None
 
     def __str__(self) -> str:
         return "/".join(f"{d:.1f}" for d in self.decibels.values()) + " dB"
@@ -94,11 +94,13 @@ class Trials:
                 decibels[name] = min(decibels.get(name, np.inf), left)
                 if want.ndim == 2 and want.shape[1] > 1:
                     same.append(bool((got.argmax(1) == want.argmax(1)).all()))
-        return Fidelity(decibels, each, float(np.mean(same)) if same else 1.0)
+        return Fidelity(decibels, each, float(np.mean(same)) if same else None)
 
 
 def _decibels(got: np.ndarray, want: np.ndarray) -> float:
     power, noise = (float(np.square(x.astype(np.float64)).sum()) for x in (want, got - want))
+    if not np.isfinite(noise):
+        return -np.inf
     return 10 * float(np.log10(power / noise)) if power and noise else np.inf if not noise else -np.inf
 
 

@@ -71,6 +71,13 @@ def test_figures_of_quantised_files_and_devices() -> None:
     )
 
 
+@pytest.mark.parametrize("check", ["outputs", "none"])
+def test_a_goal_that_is_missed_differs_and_says_why(check: str) -> None:
+    options = {"outputs": [INT8], "random_calibration": True, "min_sqnr": 120.0, "check": check}
+    record = run(job(options=options), "out")
+    assert record["status"] == "differs" and "SQNR 120 dB not reached: output '" in record["why"][0]
+
+
 def test_a_file_of_dynamic_extents_has_the_devices_that_run_it() -> None:
     """None of its operators on XNNPACK, which wants to know them; the processor's other kernels do."""
     text = "g (float[1,3,h,w] x) => (float[1,4,h2,w2] y) { c = Conv <pads=[1,1,1,1]> (x, k) y = Relu(c) }"

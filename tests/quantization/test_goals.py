@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from onnx2tf_lite import ConversionError
 from onnx2tf_lite.quantization import RECIPES, Goal
-from onnx2tf_lite.quantization.trials import Fidelity
+from onnx2tf_lite.quantization.trials import EXACT, Fidelity, _decibels
 from onnx2tf_lite.validation.files.flatfile import FlatFile
 from onnx2tf_lite.validation.files.integers import Integers
+from tests.models import golden, onnx_quantised
 from tests.quantization.test_quantising import DIGITS, INTEGER, dtypes, lowest, quiet, real
-from tests.validation.models import cnn
+from tests.validation.models import cnn, model
+
+from .test_ends import SAMPLES, curves
 
 CLOSED = [kind for kind in INTEGER if RECIPES[kind].outside]
 
@@ -101,3 +108,54 @@ def test_ends_that_were_raised_are_of_the_type_asked_for(dtype: str, tmp_path: P
 )
 def test_when_a_goal_is_met(goal: Goal, worst: float, agreement: float, met: bool) -> None:
     assert goal.met(Fidelity({"y": worst}, agreement=agreement)) is met
+
+
+def test_a_goal_is_none_for_integers_of_the_model_s_own(tmp_path: Path) -> None:
+    (case,) = golden.named("real/mnist_8")
+    source = onnx_quantised.make(tmp_path, case, onnx_quantised.FORMS["S8S8"])
+    result = quiet(source, tmp_path / "out", ["integer_quant"], min_sqnr=90.0)
+    assert any("SQNR 90 dB is no goal for the model's own integers" in word for word in result.warnings)
+
+
+INTEGERS = "g (float[1,4] x) => (int64[1,1] y) { a = Mul(x, x) y = ArgMax<axis=1>(a) }"
+
+
+@pytest.mark.parametrize("proto, goal, said", [
+    (curves, {"min_agreement": 0.9}, r"min_agreement: no output is \[batch, classes\] -> .*--min-sqnr"),
+    (lambda: model(INTEGERS), {"min_sqnr": 20.0}, "min_sqnr: no output has real numbers -> end the model"),
+], ids=["classes", "numbers"])  # fmt: skip
+def test_a_goal_that_no_output_can_be_judged_by_is_an_error(
+    proto: Callable[[], onnx.ModelProto], goal: dict[str, float], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConversionError, match=said):
+        quiet(proto(), tmp_path, ["integer_quant"], random_calibration=True, **goal)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_share_of_samples_is_a_goal_too_and_is_told_without_a_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Classes that are 1 apart in 2,000: neither 8 bits nor 16 between ends of 8 tell them apart."""
+    x = np.zeros((SAMPLES, 8), np.float32)
+    x[:, 0], x[np.arange(SAMPLES), 1 + np.arange(SAMPLES) % 3] = 2000, 2001
+    proto = model("g (float[1,8] x) => (float[1,8] y) { a = Add(x, x) y = Mul(a, half) }", half=np.float32([0.5] * 8))
+    asked: dict[str, Any] = {"calibration": {"x": x}, "min_agreement": 0.99, "check": "none"}
+    result = quiet(proto, tmp_path, ["integer_quant", "full_integer_quant"], **asked)
+    (line,) = result.missed
+    assert line.startswith("int8 activations, integer throughout: the same argmax on 99 % of the samples not reached: ")
+    assert "the argmax is the same on 0 % of the samples" in line and line in capsys.readouterr().err
+    assert result.exit_code == 1
+    assert quiet(proto, tmp_path / "open", ["integer_quant"], **asked).exit_code == 0
+
+
+def test_words_of_what_is_missing() -> None:
+    outcome = Fidelity({"a": 20.0, "b": 40.0, "c": float("-inf")}, agreement=0.5)
+    assert Goal(30.0).missing(outcome) == ["output 'a' has 20.0 dB", "output 'c' has -inf dB"]
+    assert Goal(agreement=0.6).missing(outcome) == ["the argmax is the same on 50 % of the samples"]
+    assert Goal(10.0, 0.5).met(Fidelity({"a": 20.0}, agreement=0.5)) and Goal().met(outcome)
+
+
+def test_what_is_no_number_is_no_signal() -> None:
+    one = np.ones(3, np.float32)
+    assert _decibels(one, one) > EXACT
+    assert _decibels(np.full(3, np.nan, np.float32), one) == _decibels(np.full(3, np.inf, np.float32), one) == -np.inf
