@@ -80,7 +80,9 @@ MASKS = {
     "added-1e4": (-1e4, False),
     "added-least": (LEAST, False),
     "added-inf": (-np.inf, False),
-    "chosen": (-np.inf, True),
+    "chosen-1e4": (-1e4, True),
+    "chosen-least": (LEAST, True),
+    "chosen-inf": (-np.inf, True),
 }
 
 

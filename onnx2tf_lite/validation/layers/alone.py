@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -25,6 +25,7 @@ from ..files.written import FileError, LayeredFile
 from ..original.parts import SHAPE_ONLY, ModelPart
 from ..original.reference import NoReferenceError
 from ..whole.run import Run
+from . import saturation
 from .channels import ChannelRange, channel_axis
 from .compared import rounds_anew
 from .isolate import Layer, Layers
@@ -44,7 +45,7 @@ class Alone:
 
     ``made``: these were made for it, not those seen end to end; ``span`` of the results of each channel;
     ``rows``: of its table how many of how many were looked up; ``branches``: IF operator -> which ways it went;
-    ``turns``: how often its loops did.
+    ``turns``: how often its loops did; ``saturated``: they led beyond the scales inside of it.
     """
 
     layer: Layer
@@ -57,6 +58,7 @@ class Alone:
     rows: tuple[int, int] = (0, 0)
     branches: dict[int, set[bool]] = field(default_factory=dict)
     turns: set[int] = field(default_factory=set)
+    saturated: bool = False
 
     @property
     def closed(self) -> Array:
@@ -106,6 +108,7 @@ class Bench:
             self.hold(group)
             self.take(group, lambda some: self.trial(0).as_seen(some, self.runtimes))
         self.more(spent() + max(SECONDS, took))
+        self.unsaturated([a.layer for a in self.found.values() if a.saturated and a.difference.what])
         return self.found
 
     @property
@@ -154,6 +157,18 @@ class Bench:
             lambda one: found.update({n: d[runtime, 0] for n, d in one.differences.items()}),
         )
         return found
+
+    def unsaturated(self, layers: Sequence[Layer]) -> None:
+        """Take layers that differ on operands beyond the scales inside of them for what they are on those seen."""
+        for group in self.groups(layers):
+            self.hold(group)
+            every = range(len(self.run.whole.samples))
+            seen = [self.as_seen(group, runtime, number) for number in every for runtime in self.runtimes]
+            for layer in group:
+                rows = [found[layer.name] for found in seen if layer.name in found]
+                if len(rows) == len(seen) and not any(saturation.too_coarse(d, self.run.limit.isolated) for d in rows):
+                    worst = min(rows, key=lambda d: d.sqnr)
+                    self.found[layer.name] = replace(self.found[layer.name], difference=worst, made=False)
 
     # ------------------------------------------------------------------------------------------ rounds
 
@@ -256,6 +271,7 @@ class Bench:
                 if (bool(difference.what), difference.used) > (bool(known.difference.what), known.difference.used):
                     known.difference, known.runtime, known.number = difference, runtime, number
             known, sets = self.found[name], len({number for _, number in differences})
+            known.saturated |= name in found.saturated
             known.branches |= {op: known.branches.get(op, set()) | found.branches[op]
                                for op in known.layer.segment.operators if op in found.branches}  # fmt: skip
             trips = [self.seen[n] for n in part.turns if n in self.seen] if part else []

@@ -87,6 +87,8 @@ def _gaps(found: Mapping[str, Alone]) -> Iterator[Gap]:
         looked, rows = alone.rows
         if looked < rows:
             yield Gap(f"{rows - looked} of {rows} rows of the table of layer {name}", "the time of the check was over")
+        if alone.saturated and not alone.made:
+            yield Gap(f"layer {name} beyond the values seen end to end", "made operands lead beyond the scales in it")
 
 
 def _branches(file: Parted, found: Mapping[str, Alone], bodies: Mapping[int, Coverage], result: Coverage) -> None:

@@ -16,7 +16,7 @@ from ..files.flatfile import FlatFile
 from ..original.parts import ModelPart, result
 from ..original.reference import EXACT, NoReferenceError, Reference, Session, jitter
 from ..whole.shared import Results, Shared
-from . import eightbits
+from . import eightbits, saturation
 from .channels import ChannelRange, channel_axis, span
 from .compared import Comparison
 from .crop import cropped, smaller
@@ -44,6 +44,7 @@ class Outcome:
     spans: dict[str, ChannelRange | None] = field(default_factory=dict)
     branches: dict[int, set[bool]] = field(default_factory=dict)
     errors: dict[str, dict[tuple[str, int], Array]] = field(default_factory=dict)
+    saturated: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -82,7 +83,15 @@ class Trial:
         self.compare(found, runtimes, numbers, expected, self.halves(found, numbers, expected))
         self.forgive(found, runtimes, numbers, expected)
         self.by_channels(found, numbers, expected)
+        found.saturated = self.saturated(found, runtimes[-1], numbers)
         return found
+
+    def saturated(self, found: Outcome, runtime: str, numbers: Sequence[int]) -> set[str]:
+        """The layers that differ on operands that lead beyond the scales inside."""
+        names = {n for n, pairs in found.differences.items() if any(d.what for d in pairs.values())}
+        some = ((n, self.operands(replace(found, layers={n: found.layers[n]}), k)) for n in names for k in numbers)
+        target = self.layers.target
+        return {n for n, operands in some if saturation.saturates(target, found.layers[n], operands, runtime)}
 
     def as_seen(self, layers: Sequence[Layer], runtimes: Sequence[str]) -> Outcome:
         """On the values end to end, which tell less and are always at hand."""
