@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ..emitters.tflite import write
+from ..fusion.qdq import TO_SIGNED, sum_16
+from ..ir.editor import rewrite
 from ..ir.graph import Graph, Value, copy_graph
 from ..legalize import dynamic
 from ..validation.feeds import inputs
@@ -28,6 +30,7 @@ class ProgramRunner:
         self.outputs = dict(zip(graph.output_names, graph.outputs, strict=True))
         twin = copy_graph(graph)
         self.names = _rename(graph, twin)
+        rewrite(twin, [*TO_SIGNED, sum_16])  # there is no QUANTIZE of uint16
         dynamic.materialise(twin)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.tflite"

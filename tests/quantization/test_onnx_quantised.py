@@ -259,3 +259,31 @@ def test_products_of_one_quantiser_alone_are_such(tmp_path: Path) -> None:
         x = {n: np.random.default_rng(i).normal(size=(2, 4)).astype(np.float32) for i, n in enumerate("ab")}
         result = convert(tmp_path / "m.onnx", tmp_path / "o", outputs=("float32",), non_verbose=True, test_data=x)
         assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("form", [pytest.param("U16S8 symmetric", marks=new_runtime), "S16S8", "U16S8"])
+@pytest.mark.parametrize("kind", ["integer_quant", "integer_quant_with_int16_act"])
+def test_models_of_16_bits_may_be_quantised_again(form: str, kind: str, tmp_path: Path) -> None:
+    """Around the middle they keep their own scales; others have no kernel, and everything gets scales anew."""
+    (model,) = golden.named("real/mnist_8")
+    if not model.present:
+        pytest.skip("the model is not here")
+    source = onnx_quantised.make(tmp_path, model, onnx_quantised.FORMS[form])
+    given = [next(iter(model.feeds()))]
+    result = convert(source, tmp_path / "out", outputs=(kind,), non_verbose=True, calibration=given)
+    assert result.exit_code == 0, [file.verdict for file in result.check.files]
+    assert "CONV_2D" not in Integers.of(FlatFile(result.files[kind])).floats
+
+
+@pytest.mark.parametrize("factor", [1.1, 2.0])
+@pytest.mark.parametrize("place", range(3))
+def test_a_wrong_scale_of_the_model_s_own_is_found(place: int, factor: float, tmp_path: Path) -> None:
+    source, file = converted("S8S8", tmp_path)
+    edit = Editor(file.path)
+    made = edit.graph.tensors[int(edit.graph.operators[edit.indices("CONV_2D", "ADD")[place]].outputs[0])]
+    scale = float(made.quantization.scale[0])
+    for tensor in edit.graph.tensors:  # pools and views have that of their operand
+        if tensor.quantization is not None and list(tensor.quantization.scale or ()) == [scale]:
+            tensor.quantization.scale = [float(np.float32(scale * factor))]
+    (found,) = validation.check(source, edit.save(tmp_path / "wrong.tflite")).files
+    assert not found.ok and not found.error

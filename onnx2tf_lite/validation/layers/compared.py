@@ -11,6 +11,7 @@ import numpy as np
 from ..figures.judge import QUANTISED, Difference, Tolerance, compare
 from ..figures.measure import Array
 from ..files import quantised
+from ..files.flatfile import FlatFile
 from ..files.tflite_file import TFLiteFile
 from ..original.known_errors import unsaid
 from ..original.reference import Reference
@@ -19,8 +20,8 @@ from .isolate import Layer, Layers
 
 
 def rounds_anew(layers: Layers, reference: Reference, layer: Layer, dtype: np.dtype) -> bool:
-    """Does the file round where the quantised model does not: weights of its own, or a result, of ``dtype`` in the
-    model, that has no step there?"""
+    """Does the file round where the quantised model does not: weights of its own, a result, of ``dtype`` in the model,
+    that has no step there, or everything by other steps?"""
     target = layers.target
     if not isinstance(target, TFLiteFile) or target.kind != "quantised":
         return False
@@ -28,7 +29,15 @@ def rounds_anew(layers: Layers, reference: Reference, layer: Layer, dtype: np.dt
     touched = {t for op in operators for t in (*op.inputs, *op.outputs) if t >= 0}
     rounds = any(target.file.tensors[t].quantised for t in touched)
     own = dtype.kind != "f" or layer.name in reference.steps
-    return (rounds and not own) or eightbits.known(target.file, layer.segment)
+    return (rounds and not own) or other_steps(target.file, reference) or eightbits.known(target.file, layer.segment)
+
+
+def other_steps(file: FlatFile, reference: Reference) -> bool:
+    """Was a quantised model quantised again, in steps of which none is its own?  (Around zero points that no kernel has
+    its scales are of no use; of a file that has any, a wrong one is an error.)"""
+    made = (t for op in file.operators if op.name not in quantised.FIXED for t in op.outputs)
+    scales = {float(t.scale[0]) for t in map(file.tensors.__getitem__, made) if t.quantised and t.scale.size == 1}
+    return bool(scales) and scales.isdisjoint(reference.steps.values())
 
 
 @dataclass(frozen=True)
