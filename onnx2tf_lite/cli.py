@@ -10,10 +10,10 @@ examples:
 
 exit codes:
   0  converted, and every file gives what ONNX Runtime gives
-  1  not converted (nothing is written), or a file differs or does not run, or misses --min-sqnr or --min-agreement (it
-     stays there, to be looked at)
-  2  wrong command line, or the model itself could not be run, so that nothing could be compared, or TensorFlow is not
-     there to run the SavedModel
+  1  not converted (nothing is written), or a file differs, does not run or misses its goal
+     (--min-sqnr, --min-agreement); it stays there, to be looked at
+  2  wrong command line, or the model itself could not be run, so that nothing could be compared,
+     or TensorFlow is not there to run the SavedModel
 """
 
 from __future__ import annotations
