@@ -8,6 +8,7 @@ TFLM on the processor beside it; some things end the compiler instead.  ``tests/
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -75,12 +76,13 @@ POWER_SCALING = Fact("a factor that is a power of two", lambda n: _scaling(n) in
 SLICED = Fact("strides of height and width only, forwards", lambda n: _sliced(n))
 GROWN = Fact("a result of stride times the operand (padded), or that and kernel less stride", lambda n: _grown(n))
 DOUBLED = Fact("strides of 1 x 1 or 2 x 2", lambda n: window_strides(n) in ((1, 1), (2, 2)))
+LONGEST = 4096  # axis that is averaged
 MEAN = Fact(
     "axes of height and width; of channels only where one of the three extents is 1",
-    lambda n: _mean(n),
+    lambda n: averages(n.at(0).shape, axes(n)),
     "convert with --target, which merges axes that follow each other",
 )
-REDUCED = Fact("axes of at most 4,096", lambda n: all(n.at(0).shape[a] <= 4096 for a in axes(n)))
+REDUCED = Fact(f"axes of at most {LONGEST:,}", lambda n: all(n.at(0).shape[a] <= LONGEST for a in axes(n)))
 SOFTMAX = Fact("fewer than 65,536 rows", lambda n: math.prod(_nhwc(n)[1:3]) < 1 << 16)
 
 
@@ -119,10 +121,11 @@ def _grown(node: Node) -> bool:
     return [high, wide] == [n * s + m for n, s, m in zip((h, w), stride, more, strict=True)]
 
 
-def _mean(node: Node) -> bool:
-    shape, lead = _nhwc(node), 4 - len(node.at(0).shape)
-    reduced = {a + lead for a in axes(node)}
-    return 0 not in reduced and (3 not in reduced or 1 in shape[1:])
+def averages(shape: Sequence[int], over: Iterable[int]) -> bool:
+    """Does the unit average these axes of one element of a batch?  ``shape`` has at most four extents."""
+    lead = 4 - len(shape)
+    whole, reduced = [1] * lead + [*shape], {a + lead for a in over}
+    return lead >= 0 and 0 not in reduced and (3 not in reduced or 1 in whole[1:])
 
 
 # ------------------------------------------------------------------------------------------------ rows

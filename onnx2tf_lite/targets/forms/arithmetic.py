@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import prod, sqrt
 
 import numpy as np
@@ -12,9 +12,9 @@ from ...ir import dims
 from ...ir.graph import Value, static_shape
 from ...ir.rules import Match, rule
 from ...op_handlers._maths import erf
+from ..ethos_u import LONGEST, averages
 
 MOST_COPIES = 64
-LONGEST = 4096  # axis over which Ethos-U averages
 FLOAT = np.dtype(np.float32)
 
 
@@ -90,20 +90,14 @@ def mean(m: Match) -> Value | None:
         return None
     shape = static_shape(m.x)
     before, count, behind = (prod(part) for part in (shape[:first], shape[first:last], shape[last:]))
-    if _averaged(shape, over) or count > LONGEST:
+    single = len(shape) < 4 or shape[0] == 1
+    if (single and averages(shape, over)) or count > LONGEST:
         return None
     planes = b.reshape(m.x, (1, before, count, behind))
     planes.quant = m.x.quant
     result = b.reduce("MEAN", planes, (2,))
     result.quant = m.root.outputs[0].quant
     return b.reshape(result, m.root.outputs[0].shape)
-
-
-def _averaged(shape: tuple[int, ...], over: Sequence[int]) -> bool:
-    """True where a batch of 1 is averaged over height or width, or over channels beside an extent of 1."""
-    lead = 4 - len(shape)
-    whole, reduced = (1,) * lead + shape, {a + lead for a in over}
-    return lead >= 0 and whole[0] == 1 and 0 not in reduced and (3 not in reduced or 1 in whole[1:])
 
 
 def _extreme(reduction: str) -> Callable[[Match], Value | None]:

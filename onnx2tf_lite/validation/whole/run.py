@@ -45,7 +45,8 @@ class Run:
     limit: Tolerance
     turned: dict[tuple[str, int], Array] = field(default_factory=dict)
     powers: dict[str, float] = field(default_factory=dict)
-    cut: dict[tuple[str, int, str], Row] = field(default_factory=dict)  # as far as integers reach, where that is right
+    cut: dict[tuple[str, int, str], Row] = field(default_factory=dict)  # of those that differ, as far as integers reach
+    apart: set[str] = field(default_factory=set)  # tensors that differ within that, on any sample
 
     def __post_init__(self) -> None:
         self.reference, self.program = self.whole.reference, self.target.program
@@ -85,16 +86,15 @@ class Run:
             for tensor in reads:
                 readers.setdefault(tensor, []).append(name)
 
-        def right(name: str) -> bool:
+        right: dict[str, bool] = {}
+        for name in reversed(self.reference.reads):  # what is made of a tensor comes before it
+            made = [right.get(n, False) for n in readers.get(name, ())]
+            right[name] = bool(made) and all(made)  # of one that is not in the file
             if name in worst:
-                return worst[name].ok
-            return bool(readers.get(name)) and all(map(right, readers[name]))  # it is not in the file
-
-        for name in sorted(worst, key=lambda n: -self.reference.layers.get(n, -1)):  # what is made of it comes first
-            row = worst[name]
-            cut = self.cut.get((name, row.sample, row.runtime))
-            if cut is not None and readers.get(name) and all(map(right, readers[name])):
-                worst[name] = cut
+                row = worst[name]
+                cut = self.cut.get((name, row.sample, row.runtime))
+                worst[name] = cut if cut is not None and right[name] and name not in self.apart else row
+                right[name] = worst[name].ok
         return worst
 
     def compared(
@@ -172,8 +172,9 @@ class Run:
 
             reached = quantised.reachable(self.target, self.program.names[name], against, stored, restored)
             near = compare(got, np.maximum(against, reached), self.limit, step, slack, usual=usual)
-            if not near.what:
-                self.cut[name, number, runtime] = replace(made, difference=near)
+            self.cut[name, number, runtime] = replace(made, difference=near)
+            if near.what:
+                self.apart.add(name)
         return made
 
     def usual(self, name: str) -> float:
