@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from .commands import Option, flag, option, words
 from .commands.table import ignored, parameter, refused
 from .commands.terminal import LEVELS
 from .emitters import EMITTERS, QUANTISED, default
+from .record import record
 from .targets import DEVICES, WANTED
 
 CHECKS = ("outputs", "layers", "none")
@@ -24,7 +25,7 @@ OUTER = ("int8", "uint8", "float32")
 IO_LAYOUTS = ("auto", "channels-last", "onnx")  # see layout/edges.py
 
 
-@dataclass(frozen=True)
+@record
 class Alias:
     """A name of an option.
 

@@ -22,12 +22,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from . import answers, pages
 from .interrupts import undisturbed
+from .record import record
 
 BUSY = 10  # times as long as on an idle machine may all take on one that is busy
 INTERVAL = 0.01  # seconds between two looks at what a child holds
@@ -40,7 +41,7 @@ Tell = Callable[[str], None]
 _calls: memoryview | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Limits:
     """What a child may use: seconds, and bytes of memory beyond those that it shares with its parent.
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar, Union
 
+from .record import record
+
 T = TypeVar("T")  # tensors of a graph
 N = TypeVar("N")  # its nodes
 
@@ -32,7 +34,7 @@ class PatternError(ValueError):
         super().__init__(f"{what}\n    {text}\n    {' ' * place}^")
 
 
-@dataclass(frozen=True)
+@record
 class Name:
     """Any tensor, or any constant."""
 
@@ -40,7 +42,7 @@ class Name:
     constant: bool
 
 
-@dataclass(frozen=True)
+@record
 class Call:
     """The result of one of ``operators``; ``open`` where further operands may follow, ``shared`` where others may read
     it, ``commutative`` those of the operators whose two operands may change places."""
@@ -56,7 +58,7 @@ class Call:
 Term = Union[Name, Call, float]
 
 
-@dataclass(frozen=True)
+@record
 class Pattern:
     """A parsed text: its last operator, the parts that have a name, the names that a match may be asked for."""
 
@@ -93,7 +95,7 @@ class Pattern:
         return not any(call.operators.isdisjoint(operators) for call in self.calls)
 
 
-@dataclass(frozen=True)
+@record
 class Language:
     """The vocabulary of one kind of graph: ``operators`` is what a word stands for (nothing: it is unknown), and
     ``commutative`` are those whose two operands may change places."""

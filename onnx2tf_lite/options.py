@@ -16,6 +16,7 @@ from .emitters import EMITTERS, QUANTISED, default
 from .errors import ConversionError, Problem, did_you_mean, nearest
 from .onnx2tf_options import is_default
 from .quantization.recipes import I8, RECIPES
+from .record import record
 from .targets import DEVICES
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
@@ -49,7 +50,7 @@ ABOUT = (
 )
 
 
-@dataclass(frozen=True)
+@record
 class Demand:
     """``fields`` that ask something of the files of some kinds.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from .ir.graph import Graph, Placement
+from .record import record
 
 SHOWN = 8  # names that a signature cannot have, in a line
 
 
-@dataclass(frozen=True)
+@record
 class TensorInfo:
     """An input or output of the files: ``stored = onnx.transpose(perm)``; symbolic extents are given by name."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
+
+from ..record import record
 
 #: What the help of an option says that may be given several times; its function takes all at once.
 REPEATED = "; may be repeated"
@@ -13,7 +15,7 @@ Settings = dict[str, Any]
 Convert = Callable[[Any], Any]
 
 
-@dataclass(frozen=True)
+@record
 class Option:
     """A row.  ``settings`` are argparse's.  ``convert`` makes the function's value of what argparse collected,
     ``fallback`` a value from those of the other rows where the flag is left out; ``form`` is what the function's value

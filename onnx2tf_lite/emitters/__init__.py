@@ -8,17 +8,18 @@ What is heavy is imported by the writers, so that the command line can read the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..record import record
 
 if TYPE_CHECKING:
     from ..ir.graph import Graph
     from ..options import Options
 
 
-@dataclass(frozen=True)
+@record
 class Emitter:
     """A kind of output.
 

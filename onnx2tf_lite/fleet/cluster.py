@@ -8,10 +8,10 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ToolError
+from ..record import record
 
 if TYPE_CHECKING:
     from distributed import Client, Worker
@@ -32,7 +32,7 @@ SETTINGS = {
 SECONDS = 10  # for a scheduler to answer
 
 
-@dataclass(frozen=True)
+@record
 class Capacity:
     """Where models are converted, and what each of them may take: see :func:`.run.convert_many`."""
 
@@ -64,7 +64,7 @@ class Capacity:
         return Room(self.memory_limit or share, min(map(sum, by_host.values()), default=share))
 
 
-@dataclass(frozen=True)
+@record
 class Room:
     """Bytes of memory: the ``share`` of a model beside others, and the ``whole`` of a machine; these where a scheduler
     has no worker yet."""

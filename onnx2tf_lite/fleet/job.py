@@ -8,7 +8,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from ..child import Limits
 from ..delivery import workshop
+from ..record import record
 from . import made
 from .process import ProcessLostError, Warm
 from .storage import RECORD, Record, Results, local_copy, side_files
@@ -30,7 +31,7 @@ Keywords = Mapping[str, Any]
 HERE = threading.local()  # the warm process of every thread of a worker
 
 
-@dataclass(frozen=True)
+@record
 class Job:
     """``name`` of its results, ``url`` and ``size`` in bytes of the model, ``options`` as keywords of ``convert``, the
     ``recipe`` that edits it before (a file), ``page``: which models get one, its ``seconds`` and ``memory`` (bytes)."""

@@ -15,7 +15,7 @@ Paths are those of the command line: relative to the folder that it is called in
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from ..commands import documents
 from ..commands.documents import place, plain
 from ..errors import ConversionError, ToolError, nearest
 from ..options import Options, resolve
+from ..record import record
 from .job import Job, Keywords
 from .storage import find
 
@@ -38,7 +39,7 @@ ENTRY = ("match", "options", "recipe", "skip")
 OWN, WITH_TENSORFLOW, PER_BYTE = 400 << 20, 900 << 20, 3
 
 
-@dataclass(frozen=True)
+@record
 class Override:
     """What holds for the models whose names match a pattern; ``where`` it stands, for errors."""
 
@@ -49,7 +50,7 @@ class Override:
     where: str = ""
 
 
-@dataclass(frozen=True)
+@record
 class FleetPlan:
     """Models, as patterns, and the rules for them, of which later ones win; ``where`` patterns stand, for errors."""
 

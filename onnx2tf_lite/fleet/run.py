@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..delivery import sweep
 from ..errors import ToolError
+from ..record import record
 from . import job as work
 from .cluster import Capacity, Room, connected, hosts
 from .job import TOPIC, Job, Keywords
@@ -85,7 +86,7 @@ def convert_many(
     return _Run(lanes, os.fspath(output), view or Silent(), settings).run()
 
 
-@dataclass(frozen=True)
+@record
 class Lanes:
     """Models that go side by side, the largest first, and those that go alone, with all of the machine's memory."""
 

@@ -10,7 +10,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,6 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from ..delivery import deliver
 from ..errors import ToolError
+from ..record import record
 
 RECORD = "fleet.json"
 #: Plain values, as JSON has them: of a model (``name``, ``status``, ``why``, ``files``, figures) or of a run.
@@ -27,7 +27,7 @@ Record = dict[str, Any]
 WORK = ".work"
 
 
-@dataclass(frozen=True)
+@record
 class ModelFile:
     """A model: the name that its results get, where it is, its bytes with those of files beside it that are called
     after it (``net.onnx.data``, ``net.bin``): its side files, as exporters call them."""

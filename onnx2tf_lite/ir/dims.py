@@ -8,17 +8,18 @@ minimum and maximum that do not simplify become opaque atoms of the polynomial.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from math import gcd, prod
 from operator import mul
 from typing import Union
 
+from ..record import record
+
 Atom = Union[str, "DimFunction"]
 Monomial = tuple[Atom, ...]  # sorted, with repetition: (H, H, W) is H*H*W
 
 
-@dataclass(frozen=True)
+@record
 class DimFunction:
     """An opaque integer function of dims: ``//``, ``%``, ``min`` or ``max``."""
 
@@ -32,7 +33,7 @@ class DimFunction:
         return f"{self.op}({', '.join(map(str, self.args))})"
 
 
-@dataclass(frozen=True)
+@record
 class Expr:
     """A polynomial that is not a plain integer: ``terms`` maps monomials to non-zero coefficients, sorted."""
 
@@ -80,7 +81,7 @@ def _is_word(atom: Atom) -> bool:
     return isinstance(atom, str) and not set(atom) & set("+-*/%() ")
 
 
-@dataclass(frozen=True)
+@record
 class Ratio:
     """A quotient of dims that need not be whole, in shape arithmetic done with floats; rounding makes a dim of it."""
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..record import record
 from .dims import Dim, Expr, Shape, evaluate, is_static, product, show, symbol
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ Attrs = dict[str, Any]  # of an operation
 SMALL = 256  # elements of a tensor whose contents are tracked symbolically
 
 
-@dataclass(frozen=True)
+@record
 class Quant:
     """Affine quantisation ``real = (stored - zero_point) * scale``, per tensor (``axis`` None) or along ``axis``.
 
@@ -108,7 +109,7 @@ class BatchNormParameters:
     epsilon: float
 
 
-@dataclass(frozen=True)
+@record
 class Origin:
     """The ONNX node that an operation was made for; the checker, the report and every error message use it.
 
@@ -222,7 +223,7 @@ class Op:
     __repr__ = __str__
 
 
-@dataclass(frozen=True)
+@record
 class Placement:
     """Where an ONNX tensor lies in the laid-out program: reshape ``value`` to ``split``, transpose by ``perm``, reshape
     to ``shape`` (ONNX order).  ``split`` and ``shape`` may be symbolic.  ``real``: the ONNX tensor is the real numbers

@@ -8,11 +8,12 @@ in ``ir.kinds``, a family per file; kernel facts were measured with the LiteRT r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import KW_ONLY, field, fields
 from typing import Any
 
 import numpy as np
 
+from ..record import record
 from .dims import Dim, Shape
 from .graph import Attrs, Op, Value, short
 from .orders import AS_WRITTEN, Elementwise, Fill, Layout, Renamed
@@ -24,7 +25,7 @@ Evaluate = Callable[..., Any]  # of attributes and arrays: a result, or several
 Fields = dict[str, Any]  # of a row, or of the TFLite options in it
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Kind(Traits):
     """Definition of one operator: its :class:`.traits.Traits`, and how it is written.
 
@@ -66,6 +67,7 @@ class Kind(Traits):
         ``attrs["dtype"]`` is that of the result.
     """
 
+    _: KW_ONLY
     name: str
     infer: Infer
     layout: Layout = AS_WRITTEN

@@ -9,8 +9,9 @@ sizes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+
+from ..record import record
 
 if TYPE_CHECKING:
     from .graph import Attrs, Op, Value
@@ -36,7 +37,7 @@ def every_port(op: Op) -> list[int]:
     return [i for i, v in enumerate(op.inputs) if v is not None] + [~j for j in range(len(op.outputs))]
 
 
-@dataclass(frozen=True)
+@record
 class Layout:
     """Base and strictest layout: every tensor in the order the handler wrote (an anchor).
 
@@ -64,7 +65,7 @@ class Layout:
         return dict(op.attrs)
 
 
-@dataclass(frozen=True)
+@record
 class Elementwise(Layout):
     """Any order, the same on all operands of the result's rank; scalars take no part."""
 
@@ -78,7 +79,7 @@ class Elementwise(Layout):
         return {p: order if v.rank == rank else natural(v.rank) for p in every_port(op) if (v := tensor(op, p))}
 
 
-@dataclass(frozen=True)
+@record
 class AnyOrder(Layout):
     """Any order; attributes that name axes are renumbered.
 
@@ -164,7 +165,7 @@ def _gathered_from(order: Order, axis: int, width: int) -> Order:
     return tuple(outer[:place] + [axis] + outer[place:])
 
 
-@dataclass(frozen=True)
+@record
 class Gather(Layout):
     """GATHER along ``axis``: the data in any order; the index axes stay together where the axis was."""
 
@@ -197,7 +198,7 @@ class Gather(Layout):
         return op.attrs | {"axis": orders[0].index(op.attrs["axis"])}
 
 
-@dataclass(frozen=True)
+@record
 class Fill(Layout):
     """FILL: one number everywhere looks the same in any order."""
 
@@ -212,7 +213,7 @@ class Fill(Layout):
         return op.attrs | {"shape": permute(op.attrs["shape"], orders[~0])}
 
 
-@dataclass(frozen=True)
+@record
 class MatMul(Layout):
     """BATCH_MATMUL: batch axes first and in equal order everywhere; each operand's matrix may lie transposed."""
 
@@ -245,7 +246,7 @@ class MatMul(Layout):
         return op.attrs | {n: op.attrs[n] != swapped[p] for p, n in ((0, "adj_x"), (1, "adj_y"))}
 
 
-@dataclass(frozen=True)
+@record
 class FullyConnected(Layout):
     """FULLY_CONNECTED with constant weights: leading axes in any order.
 
@@ -263,7 +264,7 @@ class FullyConnected(Layout):
         return {p: order if p in (0, ~0) else natural(v.rank) for p in every_port(op) if (v := tensor(op, p))}
 
 
-@dataclass(frozen=True)
+@record
 class Renamed(Layout):
     """TRANSPOSE (``permutes``) and RESHAPE: no operation at all for the layout stage, only a renaming of axes."""
 

@@ -12,12 +12,12 @@ all operators that have a trait.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import isclose
 
 import numpy as np
 
 from .. import match
+from ..record import record
 from . import build as b
 from .graph import Op, Value
 from .kinds import KINDS, Kind
@@ -54,7 +54,7 @@ class NearMissError(Exception):
     """The pattern is there and the rule does not apply, and why; whoever asks "why was this not fused" reads it."""
 
 
-@dataclass(frozen=True)
+@record
 class Rule:
     """``rewrite`` returns the replacement of the root's result, raises :class:`NearMissError` with the reason against
     it, or returns None for "this is something else".  The new operations carry the provenance of the operation called

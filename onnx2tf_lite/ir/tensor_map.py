@@ -20,11 +20,12 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
+from ..record import record
 from .dims import Dim, DimFunction, Expr, Shape
 from .graph import Graph, Placement, Value
 
@@ -34,7 +35,7 @@ Json = Any  # a part of the map as JSON has it
 Stored = Callable[[Value], "str | None"]
 
 
-@dataclass(frozen=True)
+@record
 class TensorMap:
     """ONNX tensor -> its placement and its name in the file; the ONNX node of every operator (empty: of none).
 

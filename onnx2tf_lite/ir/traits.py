@@ -7,11 +7,12 @@ from which a row says what differs; a family that cannot know leaves the field t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, replace
 from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from ..record import record
 from .intervals import Transfer, first
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Int8(Enum):
     RESAMPLES = "as ONE_SCALE; and it knows positions to 2^-10 of an element only"
 
 
-@dataclass(frozen=True)
+@record
 class FixedScale:
     """An 8-bit kernel whose result has this scale and zero point whatever the operand has."""
 
@@ -81,7 +82,7 @@ class FixedScale:
     zero_point: int
 
 
-@dataclass(frozen=True)
+@record
 class Weights:
     """Constant weights (operand 1) of a linear operator: the axes of the output and the input channels (None: those
     are the output channels in another grouping), and those of the window.  ``biased``: the kernel crashes without a
@@ -95,7 +96,7 @@ class Weights:
     scatters: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class Special:
     """Which of +inf, -inf and NaN (``"+-n"``) can be among float results, by what is among the float operands.
 
@@ -131,7 +132,7 @@ NEVER = Special.of(". . . . .")  # no float result, or none that could be one
 UNKNOWN = Special.of("+-n +-n +-n +-n +-n")
 
 
-@dataclass(frozen=True, kw_only=True)
+@record
 class Traits:
     """The answers of one operator.
 
@@ -156,6 +157,7 @@ class Traits:
     ``stateful``        results differ from call to call: never folded, merged or dropped
     """
 
+    _: KW_ONLY
     elements: Elements
     special: Special
     lapse: Lapse | None

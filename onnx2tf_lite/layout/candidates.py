@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from ..ir.graph import Op, Value
 from ..ir.orders import Fill, FullyConnected, Layout, MatMul, Orders, natural
+from ..record import record
 from .edges import channels_last
 from .problem import CF, CL
 from .views import Axes, Key, key_of, order_for
 
 
-@dataclass(frozen=True)
+@record
 class Candidate:
     """Orders of all tensors; for a FULLY_CONNECTED with constant weights also the atom order inside its last axes."""
 

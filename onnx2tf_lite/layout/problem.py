@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
+from ..record import record
 from .cut import INFINITE, FlowNetwork
 
 CF, CL = 0, 1
 
 
-@dataclass(frozen=True)
+@record
 class Pin:
     """``keys[label]`` is the order in which ``node`` touches the value."""
 

@@ -12,6 +12,7 @@ from ..ir.dims import Expr, Shape, is_static
 from ..ir.graph import Graph, Op, Origin, Placement, Value, building, current_graph, current_origin
 from ..ir.kinds import KINDS
 from ..ir.orders import AS_WRITTEN, Layout, Order, every_port, natural, permute, tensor
+from ..record import record
 from .candidates import Candidate, Vertex, as_written, discover, from_producers, from_readers
 from .edges import channels_last, stored_orders
 from .problem import CL, Labelling, Pin
@@ -22,7 +23,7 @@ TRANSPOSE_COST = 4096  # bytes that a transpose costs beyond the data it moves
 UNKNOWN_EXTENT = 64  # stands for a symbolic dim other than the first when bytes are weighed
 
 
-@dataclass(frozen=True)
+@record
 class Transposition:
     """A TRANSPOSE that remains: the value, its bytes, and the two operations that disagree."""
 
@@ -71,7 +72,7 @@ def weight(value: Value, shape: Shape) -> int:
     return count
 
 
-@dataclass(frozen=True)
+@record
 class _Choice:
     """A labelling of all nodes, with the problem that it answers."""
 

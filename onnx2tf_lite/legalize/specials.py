@@ -10,7 +10,6 @@ them is finite, an exponential is not, and a quotient is if its divisor cannot b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..ir import intervals
 from ..ir.graph import Graph, Op, Value
 from ..ir.orders import LAST_AXIS, Elementwise
 from ..ir.traits import DOTS, Elements, Special
+from ..record import record
 
 INF, LARGE = float("inf"), 1e9
 LARGEST = float(np.finfo(np.float32).max)  # what a kernel that clamps makes of infinity
@@ -28,7 +28,7 @@ NONE, ALL = frozenset[str](), frozenset("+-n")
 TINY = 1e-20  # a quotient by the largest number, where that by infinity is 0
 
 
-@dataclass(frozen=True)
+@record
 class Span:
     """What a tensor can hold: numbers between ``low`` and ``high``, and the ``special`` ones of ``"+-n"``."""
 

@@ -7,12 +7,12 @@ The formulas work on numpy arrays and, for extents that only run time knows, on 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..ir.emit import places
+from ..record import record
 
 F = np.float32
 Number = Any  # float32, an array of them, or a value of the IR: what the formulas compute with
@@ -37,7 +37,7 @@ class Maths(Protocol):
         """The larger one."""
 
 
-@dataclass(frozen=True)
+@record
 class Axis:
     """One resized axis: ``size`` in, ``out`` results, ``scale`` as given or out / size, region ``roi``.
 

@@ -19,13 +19,14 @@ import onnx_graphsurgeon as gs
 from ..ir import build as b
 from ..ir.dims import Dim
 from ..ir.graph import Value
+from ..record import record
 from .registry import UnsupportedError
 
 if TYPE_CHECKING:
     from .lower import Bindings
 
 
-@dataclass(frozen=True)
+@record
 class Rows:
     """A sequence of tensors of one shape and dtype: ``stack`` is [spare + length, *shape].
 

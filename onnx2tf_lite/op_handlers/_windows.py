@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ..ir import build as b
 from ..ir import dims
 from ..ir.dims import Dim
 from ..ir.graph import Value
+from ..record import record
 
 Pads = tuple[tuple[Dim, Dim], ...]
 
 
-@dataclass(frozen=True)
+@record
 class Window:
     """A window over the spatial axes; ``pads`` are (begin, end) per axis and count as part of the input.
 

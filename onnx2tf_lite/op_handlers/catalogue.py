@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from onnx import defs
 
 from ..model.upgrade import RULES
 from ..passes.dynamic_products import OWN_DOMAIN
+from ..record import record
 from .registry import every, find
 
 HANDLER, OLD, DEFINITION, NONE = "handler", "rewritten to its newer form", "by ONNX's own definition of it", "refused"
 TRAINING = "ai.onnx.preview.training"
 
 
-@dataclass(frozen=True)
+@record
 class Entry:
     """``name`` is ``domain.operator`` outside the default domain; ``versions`` are those of ONNX's schemas (none for an
     operator that ONNX does not define, such as ONNX Runtime's own)."""

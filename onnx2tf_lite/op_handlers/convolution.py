@@ -7,7 +7,6 @@ that is equal.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from ..ir import dims
 from ..ir.dilation import dilate
 from ..ir.dims import Dim
 from ..ir.graph import Value, constant
+from ..record import record
 from ._loops import zeros
 from ._windows import Window, padded, window
 from .registry import UnsupportedError, op
@@ -105,7 +105,7 @@ def _parts(x: Value, count: int, axis: int) -> list[Value]:
 # ------------------------------------------------------------------------------------------------ transposed
 
 
-@dataclass(frozen=True)
+@record
 class Crop:
     """A transposed convolution along one axis: of ``full`` results, ``out`` from ``begin`` on are kept.
 

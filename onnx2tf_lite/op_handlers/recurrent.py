@@ -7,13 +7,13 @@ so that nothing survives from one call to the next (TFLite's own LSTM keeps its 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..ir import build as b
 from ..ir.dims import Dim
 from ..ir.graph import Value
+from ..record import record
 from ._loops import iterate, put, scalar, zeros
 from .registry import UnsupportedError, current_node, every, op
 
@@ -53,7 +53,7 @@ def _next(defaults: Sequence[float], *given: Iterator[float]) -> list[float]:
     return [next(values, default) for default, values in zip(defaults, given, strict=False)]
 
 
-@dataclass(frozen=True)
+@record
 class Network:
     """What the three operators share; weights as in ONNX: w[D,G*H,I], r[D,G*H,H], bias[D,2*G*H]."""
 

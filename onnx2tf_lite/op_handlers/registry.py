@@ -13,7 +13,6 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from typing import Any, Protocol, TypeVar
@@ -22,6 +21,7 @@ import numpy as np
 
 from ..ir.dims import Dim
 from ..ir.graph import Value
+from ..record import record
 
 Result = Value | Sequence[Value | None]
 Handler = Callable[..., Value | Sequence[Any]]
@@ -42,7 +42,7 @@ class UnsupportedError(Exception):
         self.what, self.remedy = what, remedy
 
 
-@dataclass(frozen=True)
+@record
 class Registration:
     """A handler with what its signature says."""
 
@@ -131,7 +131,7 @@ def table(domain: str = "", /, **rows: Handler) -> None:
         op(name, domain=domain)(handler)
 
 
-@dataclass(frozen=True)
+@record
 class NodeInfo:
     """What a handler may ask about the node besides its schema: which outputs are wanted, their declared dtypes, and
     which of them other nodes read."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..ir import build as b
 from ..ir.graph import Value
+from ..record import record
 from .classical import ML, POST_TRANSFORMS, label, numbers, rows, transformed, two_classes
 from .registry import TensorAttribute, UnsupportedError, op
 
@@ -35,7 +36,7 @@ NEUTRAL = {"MIN": np.inf, "MAX": -np.inf}
 Ints = Sequence[int]
 
 
-@dataclass(frozen=True)
+@record
 class TreeNode:
     """``mode`` compares x[feature] with ``split`` and leads to ``yes`` or ``no``; ``missing``: NaN goes to ``yes``."""
 

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import onnx_graphsurgeon as gs
@@ -21,6 +20,7 @@ from ..errors import ConversionError, Problem, did_you_mean
 from ..model.load import load
 from ..model.opsets import TARGET
 from ..model.surgeon import LazyTensor, to_proto
+from ..record import record
 from .batchnorm import FoldBatchNorm
 from .clean import Clean
 from .fold import Fold
@@ -54,7 +54,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@record
 class PassEntry:
     """A line of the registry."""
 

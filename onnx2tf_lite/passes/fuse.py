@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from ..errors import ConversionError, Problem
 from ..match import Pattern, find
 from ..model.edit import GraphEdit, graphs, ints, scalar, shape, static, title
 from ..model.opsets import TARGET
+from ..record import record
 from . import dynamic_products
 from .manager import Pass, PassOptions, PassResult
 from .match import Fusion, Match, OnnxView
@@ -253,7 +253,7 @@ def _sixths(gate: str) -> tuple[str, ...]:
 
 
 # -- pixel shuffle ----------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
+@record
 class _Rearrangement:
     """An operator that moves blocks between channels and space, as the 6-D permutation that exporters write it as."""
 

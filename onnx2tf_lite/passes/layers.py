@@ -7,20 +7,20 @@ Sources: Conv-11, AveragePool-19, MatMul-13, Gemm-13.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..model.edit import GraphEdit, Tensor, arg, ints, producer, shape, static, title, value
+from ..record import record
 from .linear import LinearMap, diagonal
 
 LARGEST = 64 << 20  # bytes of a weight that is merged, which takes its float64 copies
 SHARED_LIMIT = 1 << 16  # bytes of weights that may be duplicated
 
 
-@dataclass(frozen=True)
+@record
 class Arrangement:
     """Where the channels of a tensor of ``rank`` axes are: on the last axis, or on axis 1 with a grid behind it."""
 
@@ -123,7 +123,7 @@ def _matrix(node: gs.Node, form: Arrangement) -> LinearMap | None:
     return None if bias is None else LinearMap(w, bias, 1, (), (), (), ())
 
 
-@dataclass(frozen=True)
+@record
 class Phases:
     """What a Concat joins: every ``steps``-th element of ``x`` along the axes of its grid, from the places ``starts``;
     ``nodes`` are the Slices in between."""

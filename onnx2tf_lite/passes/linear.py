@@ -13,12 +13,14 @@ Everything is exact in real arithmetic; numbers are float64.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from ..record import record
 
-@dataclass(frozen=True)
+
+@record
 class LinearMap:
     """``weights`` [outputs, inputs / groups, *window], ``bias`` [outputs]; the other fields as above, by axis of the
     grid."""
@@ -98,7 +100,7 @@ def diagonal(factor: np.ndarray, grid: int) -> LinearMap:
     return LinearMap(weights, np.zeros(len(weights)), len(weights), one, one, none, none)
 
 
-@dataclass(frozen=True)
+@record
 class Frame:
     """The places that several maps look at together."""
 

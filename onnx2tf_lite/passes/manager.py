@@ -11,9 +11,10 @@ import onnx_graphsurgeon as gs
 
 from ..errors import LIMITS, ConversionError, mistake, unforeseen
 from ..model.edit import graphs
+from ..record import record
 
 
-@dataclass(frozen=True)
+@record
 class PassOptions:
     """What the user can say about the tuning."""
 
@@ -49,7 +50,7 @@ def plural(count: int, what: str) -> str:
     return f"{count} {what.replace('(s)', '' if count == 1 else 's')}"
 
 
-@dataclass(frozen=True)
+@record
 class PassReport:
     """One line of what :func:`optimize` did."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +14,7 @@ from onnx_graphsurgeon.ir.tensor import Tensor
 from .. import match
 from ..match import Language, Pattern
 from ..model.edit import GraphEdit, arg, producer, scalar
+from ..record import record
 
 ONNX = Language(lambda word: [word] if onnx.defs.has(word) else [], frozenset(("Add", "Mul", "Min", "Max")))
 #: 0.7071 is written with between four and sixteen digits, and in float16 it is no better known than this.
@@ -24,7 +24,7 @@ WORDS = re.compile(r"([A-Z]\w*(?:\|[A-Z]\w*)*)\(")  # the operators of a pattern
 Match = match.Match[Tensor, gs.Node]
 
 
-@dataclass(frozen=True)
+@record
 class OnnxView:
     """A graphsurgeon graph under edit, as the pattern language sees it."""
 
@@ -62,7 +62,7 @@ class OnnxView:
         return [*tensor.outputs, *([None] if id(tensor) in self.edit.outputs else [])]
 
 
-@dataclass(frozen=True)
+@record
 class Fusion:
     """A row of the table of fusions: what exporters write as the patterns ``texts`` becomes, by ``rewrite``, one
     operator in the root's place.  ``check`` says why a match must not be rewritten; None: it may."""

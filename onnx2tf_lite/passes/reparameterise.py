@@ -9,12 +9,13 @@ they are deployed as.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from ..model.edit import GraphEdit, Tensor, graphs, producer, same_shape, shape
+from ..record import record
 from . import layers
 from .layers import LAYERS, WINDOWED, Arrangement
 from .linear import LinearMap, added, composable, composed, composed_size, composing, sum_size
@@ -50,7 +51,7 @@ class Reparameterise(Pass):
         return counted(graph, counts)
 
 
-@dataclass(frozen=True)
+@record
 class Term:
     """A summand: ``sign`` times what ``node`` makes of ``source``; without a node, ``source`` itself."""
 
@@ -60,7 +61,7 @@ class Term:
     node: gs.Node | None
 
 
-@dataclass(frozen=True)
+@record
 class Branch:
     """A summand that is a linear map of its source, and what it costs per element of the result."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..ir.graph import Graph, copy_graph
+from ..record import record
 from .calibrate import Statistics, calibrate
 from .equalise import equalise, factors, regions
 from .ranges import extremes_of
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 LOOKED_AT = 8  # samples that say how large channels are
 
 
-@dataclass(frozen=True)
+@record
 class Alike:
     """What was decided: ``factors`` of the channels, none where they stay as they are, and what calibration found then;
     the outcome ``before`` and ``after`` with all ``regions`` scaled that are worth it."""

@@ -9,12 +9,11 @@ zero point of 64 bits: 7 bits a weight instead of 5.)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..ir.graph import Quant
 from ..ir.lattices import BITS, integers
+from ..record import record
 from . import scales
 from .recipes import I16
 
@@ -23,7 +22,7 @@ WIDE = 16  # bits of what is worth more than 8
 LEAST = 18.0  # dB of the weights themselves, below which 4 bits are too few for them
 
 
-@dataclass(frozen=True)
+@record
 class WeightForm:
     """How some weights are stored: ``rows`` of which each has a scale, or a scale along ``axis``; ``bits`` of each;
     ``known``: the parameters that they have already."""

@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import ConversionError, Problem
 from ..ir.dims import Expr
 from ..ir.graph import Op, Value
+from ..record import record
 from .plan import Range, is_kernel, kernels
 from .recipes import I16
 from .trials import GOOD, Fidelity, Trials, Widths
@@ -29,7 +30,7 @@ WORTH = 1.0  # dB of the mean, from which on 16 bits are taken without a goal
 FURTHER = 12  # stretches beyond those that are tried one by one
 
 
-@dataclass(frozen=True)
+@record
 class Goal:
     """``sqnr`` in dB that every output has to reach, or ``agreement``: share of samples with the same argmax."""
 

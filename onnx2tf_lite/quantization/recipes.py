@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+
+from ..record import record
 
 I8, I16 = np.dtype(np.int8), np.dtype(np.int16)
 
 
-@dataclass(frozen=True)
+@record
 class Recipe:
     """What becomes integers.
 

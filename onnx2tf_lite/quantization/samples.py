@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from ..errors import ConversionError, Problem
 from ..ir.graph import Graph
+from ..record import record
 from ..validation.feeds import images, inputs
 from ..validation.feeds.inputs import InputSpec
 from . import noise, pictures
@@ -29,7 +30,7 @@ HELP = (
 )
 
 
-@dataclass(frozen=True)
+@record
 class InputSamples:
     """The samples of one input: an array or the .npy file that has it, of which ``(x - mean) / std`` is taken."""
 
@@ -55,7 +56,7 @@ class InputSamples:
         return loaded
 
 
-@dataclass(frozen=True)
+@record
 class CalibrationData:
     """Where samples come from.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..ir import rewrite
 from ..ir.graph import Graph, copy_graph
+from ..record import record
 from . import alike, loops, outside
 from .alike import Alike
 from .annotate import annotate
@@ -44,7 +45,7 @@ WHY = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Chosen:
     """What was decided for a prepared program: the width of each operation, ranges by the names of tensors, how many of
     those follow each policy, what mixed precision did (None where nothing was tried), and the nodes that stay float, by

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
+from ..record import record
 
 if TYPE_CHECKING:
     from ..validation.files.flatfile import FlatFile
@@ -39,7 +40,7 @@ WORDS = {short: name for name, short in SHORT.items()} | {
 ABSENT = "-"  # the type of an operand that is not there
 
 
-@dataclass(frozen=True)
+@record
 class Operand:
     """A tensor that an operator reads or makes.  ``shape`` has -1 where an extent is known at run time only."""
 
@@ -78,7 +79,7 @@ class Operand:
         return self.file.bytes_of(self.tensor.buffer).view(self.tensor.dtype).reshape(self.shape)
 
 
-@dataclass(frozen=True)
+@record
 class Node:
     """An operator of ``file``, which is the main program (``subgraph`` 0) or a body."""
 

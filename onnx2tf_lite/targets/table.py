@@ -10,15 +10,16 @@ Operands behind those that are named, and absent ones, are not looked at.  :mod:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 
+from ..record import record
 from .node import ABSENT, WORDS, Node
 
 SPELLED = 3  # signatures that a message lists
 
 
-@dataclass(frozen=True)
+@record
 class Fact:
     """Something that has to hold of an operator: ``needs`` in words, the test, and what can be done where it does not.
 
@@ -35,7 +36,7 @@ class Fact:
     units: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class Signature:
     """The types of the first operands and results that a kernel has; ``*`` is any."""
 
@@ -54,7 +55,7 @@ class Signature:
         return _match(self.given, given) and _match(self.made, made)
 
 
-@dataclass(frozen=True)
+@record
 class Kernel:
     """A row: what a device takes of an operator.
 
@@ -74,7 +75,7 @@ class Kernel:
         return not self.types or _taken(self.types, *node.types)
 
 
-@dataclass(frozen=True)
+@record
 class Device:
     """A table.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from ..record import record
 from . import DEVICES, device, proof
 from .facts import STATIC
 from .node import Node, nodes
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 STATUSES = RUNS, FALLS_BACK, IMPOSSIBLE = "runs", "falls back to the CPU", "not possible"
 
 
-@dataclass(frozen=True)
+@record
 class OperatorVerdict:
     """On one operator.
 

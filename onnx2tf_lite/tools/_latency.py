@@ -6,7 +6,6 @@ import ctypes
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ..errors import ToolError, one_line
 from ..model.lazy import np, onnx
 from ..model.read import read_model
 from ..model.types import dtype, dtype_word
+from ..record import record
 from ._values import numpy_dtype
 from ._verify import _errors
 
@@ -36,7 +36,7 @@ CPU = "CPUExecutionProvider"
 WARM_UP = 1
 
 
-@dataclass(frozen=True)
+@record
 class Endpoint:
     """An input or output; ``elem`` is a TensorProto type, 0 for what is no tensor; open extents are names or None."""
 
@@ -172,7 +172,7 @@ def _end(value: Any) -> Endpoint:
 # --- timing ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@record
 class Timing:
     """Milliseconds of each run."""
 

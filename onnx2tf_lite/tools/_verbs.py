@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from ..record import record
 
-@dataclass(frozen=True)
+
+@record
 class Verb:
     """``name`` is that of the function in the module ``tool``; ``edits``: it takes or makes a model, so a recipe can
     have it; ``defaults`` differ from those of the known tool."""

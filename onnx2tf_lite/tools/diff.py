@@ -27,6 +27,7 @@ from ..model.tensors import fetch, to_array
 from ..model.types import dtype_word, type_text
 from ..model.walk import Scope, constants, scopes, title
 from ..model.write import write_text
+from ..record import record
 from ._options import QUIET
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ MOST_PAIRS = 1 << 18  # of nodes that have nothing but their order in common
 SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 
 
-@dataclass(frozen=True)
+@record
 class Change:
     """One difference: ``kind`` (a key of :data:`SUBJECTS`), ``what`` (a key of :data:`SIGNS`), the address, and how."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
 
+from ...record import record
 from ..runtime import tensorflow
 from .concrete import CALL
 from .nodes import inline
@@ -16,7 +17,7 @@ from .protos import Proto
 VARIABLE = "variables/{}/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-@dataclass(frozen=True)
+@record
 class FlatGraph:
     """A ``definition`` (GraphDef) whose inputs are placeholders.
 
@@ -80,7 +81,7 @@ def saved_model(folder: Path) -> FlatGraph:
     return FlatGraph(definition, names, Variables(keys, read))
 
 
-@dataclass(frozen=True)
+@record
 class Variables(Mapping[str, np.ndarray]):
     """Weights by name; each is read when it is asked for.  ``stored``: name -> key in a checkpoint."""
 

@@ -6,14 +6,13 @@ own number of rows; what an operator leaves unspecified behind them is 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ...ir import build as b
 from ...ir import dims
 from ...ir.dims import Dim
 from ...ir.graph import Value
+from ...record import record
 from .._loops import scalar
 
 
@@ -22,7 +21,7 @@ def along_batch(count: Value, rank: int) -> Value:
     return b.reshape(count, (-1, *(1,) * (rank - 1)))
 
 
-@dataclass(frozen=True)
+@record
 class CacheRows:
     """Numbers [B] of a step: tokens ``before`` it, ``fresh`` ones, rows ``held`` before and ``left`` after it.
 
@@ -73,7 +72,7 @@ class CacheRows:
         return b.concat([old + (before - held), new + before], 1), there
 
 
-@dataclass(frozen=True)
+@record
 class Numbers:
     """How a cache stores its real numbers: as they are, or by ``scale`` in integers of ``bits``, two of 4 in a byte."""
 

@@ -6,12 +6,11 @@ an absent zero point is the middle of the range.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ...ir import build as b
 from ...ir.graph import Value, constant
+from ...record import record
 from ..indexing import wrap
 from ..quantization import dequantize_linear
 from ..registry import UnsupportedError, const
@@ -29,7 +28,7 @@ def _stored(x: np.ndarray) -> np.ndarray:
     return x if x.dtype == np.uint8 else x.astype(np.int8)
 
 
-@dataclass(frozen=True)
+@record
 class Blocks:
     """Rows of ``columns`` numbers in blocks of ``size``; ``bits`` each."""
 

@@ -6,7 +6,6 @@ Axis names: B batch, S new tokens, L rows of the cache after, N heads, K key hea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
@@ -15,6 +14,7 @@ from ...ir import build as b
 from ...ir import dims
 from ...ir.dims import Dim
 from ...ir.graph import Value
+from ...record import record
 from .. import attention as standard
 from .._loops import scalar
 from ..normalization import rms_normalization
@@ -132,7 +132,7 @@ def _shown(scores: Value, seen: Sequence[Value], length: Dim) -> Value:
     return b.narrow(scores, 3, 0, length)
 
 
-@dataclass(frozen=True)
+@record
 class Memory:
     """What the queries see: keys and values [B,K,L,H], their ``tokens`` [1 or B,L] and which are ``there``; and the
     caches that are left."""

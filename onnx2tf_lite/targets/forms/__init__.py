@@ -7,17 +7,17 @@ device needs.  Where a form belongs between the stages of a branch, :meth:`Devic
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from ...fusion import cleanup, substitutes
 from ...ir.editor import rewrite
 from ...ir.graph import Graph
 from ...ir.rules import Rule
+from ...record import record
 from . import arithmetic, products, ranks, unroll, windows
 
 
-@dataclass(frozen=True)
+@record
 class DeviceForm:
     """A rewrite.
 

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from ...child import DiedError, Limits, call
+from ...record import record
 
 if TYPE_CHECKING:
     from ...validation.files.flatfile import FlatFile
@@ -41,7 +42,7 @@ class Evidence:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@record
 class Tool:
     """``module`` is what is imported of it, ``package`` its name where packages are installed."""
 

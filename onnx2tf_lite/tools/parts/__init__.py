@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from onnx import ModelProto
 from onnx.defs import onnx_opset_version
 
 from ...errors import ToolError, unknown
+from ...record import record
 from . import yard
 
 
@@ -53,7 +54,7 @@ OPTIONS = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Part:
     """A line of the yard: a function of :mod:`yard`, by its number in the article."""
 

@@ -6,7 +6,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import onnx_graphsurgeon as gs
 from ...errors import ConversionError, Problem
 from ...ir.dims import Dim, Expr, symbol
 from ...ir.graph import Placement, Value
+from ...record import record
 from . import draw
 from .facts import Facts, facts
 
@@ -28,7 +29,7 @@ SIDE = 16  # the shortest side of a picture
 MASK = re.compile(r"(^|[^a-z])mask([^a-z]|$)", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@record
 class InputSpec:
     """An input of the original model: its dtype, its declared shape (numbers, names, None), and what the model does
     with it.  ``span``: ends of the range that a quantised file has for it.  ``fill``: the number to fill it

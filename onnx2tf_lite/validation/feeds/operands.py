@@ -8,11 +8,11 @@ too little.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from ...record import record
 from ..figures.measure import Array
 
 #: Scale of the operands of a layer that takes any number, round for round; each pair is a draw and its negative, so
@@ -36,7 +36,7 @@ POOL = (1 << 18) + 7
 LOOK = 1 << 14  # elements of a tensor that say how large its values are
 
 
-@dataclass(frozen=True)
+@record
 class Seen:
     """What is known of an operand: its dtype, its shape in ONNX order, and figures of its values end to end.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from ...record import record
 from ..figures.measure import Array
 
 Axes = tuple[int | None, ...]
@@ -23,7 +23,7 @@ SAME_AXES = {"Identity", "Cast", "Dropout", "Relu", "LeakyRelu", "Sigmoid", "Tan
 ARITHMETIC = {"Add", "Sub", "Mul", "Div"}
 
 
-@dataclass(frozen=True)
+@record
 class Trace:
     """A tensor that comes from an input: its values are ``factor`` * input + ``offset`` (None: something else), its
     axes those of the input (None: something else)."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from ...record import record
 from . import phrase
 from .measure import Array, Measures, exact, measure
 
@@ -21,7 +22,7 @@ METRICS = {
 POWERS = ("rmse", "sqnr")  # those that compare an error with the size of a tensor, over all samples
 
 
-@dataclass(frozen=True)
+@record
 class Tolerance:
     """``|x - reference| <= rtol * max|reference| + atol`` at ``share`` of the elements of every float tensor.
 
@@ -123,7 +124,7 @@ def tolerance(
     return replace(asked, why=why, source=source, default=default)
 
 
-@dataclass(frozen=True)
+@record
 class Difference:
     """How two tensors differ.
 
@@ -150,7 +151,7 @@ class Difference:
     loosened: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class Bound:
     """What is asked of one tensor: ``allowed`` at ``share`` of its elements, ``most`` at the others, by ``metric``.
 

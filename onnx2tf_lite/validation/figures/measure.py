@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ...record import record
 
 Array = npt.NDArray[Any]
 FLOAT_MAX = float(np.finfo(np.float32).max)
 BLOCK = 1 << 16
 
 
-@dataclass(frozen=True)
+@record
 class Measures:
     """How ``got`` differs from ``reference``, two tensors of one shape with at least one element.
 
@@ -146,7 +148,7 @@ def exact(dtype: np.dtype) -> bool:
     return dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize > 2)
 
 
-@dataclass(frozen=True)
+@record
 class Histogram:
     """How often values between consecutive ``edges`` occur in the reference and in the result (finite ones)."""
 

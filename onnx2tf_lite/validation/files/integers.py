@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...ir.kinds import KINDS
 from ...ir.traits import Elements
+from ...record import record
 from .flatfile import FlatFile
 from .parted import Tensor
 
 CONVERSIONS = frozenset(kind.operator for kind in KINDS.values() if kind.elements is Elements.ENCODED)
 
 
-@dataclass(frozen=True)
+@record
 class Integers:
     """The operators of a file by what they compute with.
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from ...record import record
+
 BRANCHES = frozenset({"IF", "If", "StatelessIf"})  # operators that run one of two bodies
 
 
-@dataclass(frozen=True)
+@record
 class Tensor:
     """A tensor of the main program.
 
@@ -60,7 +62,7 @@ class Tensor:
         return np.asarray(np.clip(levels, info.min, info.max).astype(self.dtype), order="C")
 
 
-@dataclass(frozen=True)
+@record
 class Operator:
     """An operator of the main program: its index, its name, the tensors it reads (-1: absent) and makes."""
 
@@ -75,7 +77,7 @@ class Operator:
         return self.name in BRANCHES
 
 
-@dataclass(frozen=True)
+@record
 class Segment:
     """The operators between ``boundary`` tensors and ``target``."""
 
@@ -84,7 +86,7 @@ class Segment:
     operators: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@record
 class Body:
     """A body of control flow: its number in the file, the operator whose body it is and the name of that one's first
     result; of an operator that runs one of two, ``branch``, the condition for which it is run."""

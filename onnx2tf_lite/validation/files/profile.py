@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...record import record
 from .flatfile import FlatFile
 from .parted import Operator, Segment
 
@@ -25,7 +25,7 @@ SECONDS = 4.0  # for all operators together, above the least number of runs
 LEAST = 5  # runs of each
 
 
-@dataclass(frozen=True)
+@record
 class Timed:
     """One operator of the main program: its place, kind, result (name, shape) and the seconds that it takes alone."""
 
@@ -36,7 +36,7 @@ class Timed:
     seconds: float
 
 
-@dataclass(frozen=True)
+@record
 class Share:
     """All operators of one kind: their number, the seconds that they take alone, and the slowest."""
 
@@ -46,7 +46,7 @@ class Share:
     slowest: Timed
 
 
-@dataclass(frozen=True)
+@record
 class Profile:
     """The operators in the order of the file; its own seconds; operators that do not run alone."""
 

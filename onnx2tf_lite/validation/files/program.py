@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import numpy as np
 from ...ir.dims import Dim, Expr, symbol
 from ...ir.graph import Graph, Placement, Value
 from ...ir.tensor_map import TensorMap
+from ...record import record
 
 if TYPE_CHECKING:
     from ..feeds.inputs import InputSpec
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 CHANNELS_LAST = {4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
 
 
-@dataclass(frozen=True)
+@record
 class Program:
     """ONNX name -> its placement, and its name in the file.  ``nodes``: the ONNX node of every operator, if known."""
 
@@ -56,7 +57,7 @@ class Program:
         return False
 
 
-@dataclass(frozen=True)
+@record
 class Foreign(Program):
     """A file that says nothing of itself.  ``channels_last``: it has operators that only exist in that order."""
 

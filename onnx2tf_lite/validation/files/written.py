@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 from zipfile import BadZipFile
@@ -17,6 +17,7 @@ import numpy as np
 from ...emitters import TENSORFLOW
 from ...errors import one_line
 from ...ir.graph import Placement
+from ...record import record
 from ..figures.measure import Array
 from .parted import Parted
 from .program import Program
@@ -36,7 +37,7 @@ class FileError(Exception):
     """A written file cannot be loaded or run."""
 
 
-@dataclass(frozen=True)
+@record
 class Move:
     """A TRANSPOSE in the file: its result, the order of axes, the bytes it moves, and the reason where it is known."""
 

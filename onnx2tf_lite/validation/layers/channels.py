@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
 import numpy as np
 
+from ...record import record
 from ..figures.measure import Array
 from ..original.parts import ModelPart
 
@@ -21,7 +21,7 @@ def channel_axis(rank: int, part: ModelPart) -> int:
     return 1 if rank > 2 and any("Conv" in op or "Pool" in op for op in part.operators) else rank - 1
 
 
-@dataclass(frozen=True)
+@record
 class ChannelRange:
     """The least and the greatest result of each channel."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from ...record import record
 from ..figures.judge import QUANTISED, Difference, Tolerance, compare
 from ..figures.measure import Array
 from ..files import quantised
@@ -40,7 +40,7 @@ def other_steps(file: FlatFile, reference: Reference) -> bool:
     return bool(scales) and scales.isdisjoint(reference.steps.values())
 
 
-@dataclass(frozen=True)
+@record
 class Comparison:
     """``limit``: what is asked of every layer of the file that computes as the model does."""
 

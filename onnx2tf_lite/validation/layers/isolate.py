@@ -6,11 +6,11 @@ All layers that are asked for together make one model of independent parts, whic
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...ir.graph import Placement
+from ...record import record
 from ..feeds import inputs
 from ..figures.measure import Array
 from ..files.parted import Segment
@@ -21,7 +21,7 @@ Extract = Callable[[Sequence[Segment], Sequence[Sequence[int]]], object]  # see 
 SHAPE_READERS = {"SHAPE", "RANK"}
 
 
-@dataclass(frozen=True)
+@record
 class Layer:
     """An ONNX tensor that the file has, the operators that make it, and the ONNX names of the tensors they read.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from ...record import record
 from ..figures.measure import Array
 
 RUNTIME, REFERENCE = "ONNX Runtime", "onnx.reference"
@@ -20,7 +20,7 @@ LOWEST = "-3.4e38 in the place of -infinity"
 POOLS = ("MaxPool", AVERAGE, "LpPool")
 
 
-@dataclass(frozen=True)
+@record
 class KnownError:
     """Of one ``reference``, in one ``output`` of an operator."""
 
@@ -90,7 +90,7 @@ KNOWN = (
 )
 
 
-@dataclass(frozen=True)
+@record
 class PoolWindow:
     """Of a pool: the tensor that it slides over, and the spatial extents without which it does not fit once."""
 

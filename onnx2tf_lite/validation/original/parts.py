@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import onnx
 from ...model.read import view_model
 from ...model.tensors import inline, is_external, refer, reference, set_base
 from ...model.walk import tensors
+from ...record import record
 from ..feeds.operands import TAKES_ANY
 from .tidy import tidy
 
@@ -29,7 +29,7 @@ MOVES = {"Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 DISCRETE = {"NonMaxSuppression"}  # a rounding of made boxes decides what is kept, and all that follows
 
 
-@dataclass(frozen=True)
+@record
 class ModelPart:
     """A layer in the original model.
 

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from ...record import record
 from ..figures.measure import Array
 from .nodes import attribute, changed, graphs
 from .parts import rename
 
 
-@dataclass(frozen=True)
+@record
 class Quantised:
     """An operator on quantised tensors: ``operator`` is its counterpart on real numbers.
 

@@ -1,7 +1,6 @@
 """What a check found, as data and as sentences.
 
-The fields are an interface: the terminal (``show``), ``--json`` and the HTML report read them and nothing else.
-All of it is plain data (numbers, strings, tuples), so it can be pickled, and :meth:`Report.to_json` is a dict.
+The fields are an interface, plain data that can be pickled: the terminal (``show``), ``--json`` and the page read them.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...record import record
 from ..figures.judge import QUANTISED, SLACK, Difference
 from ..figures.measure import Histogram
 from ..figures.phrase import decibel, dims
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 INTRODUCES, CARRIES = "introduces", "carries"
 
 
-@dataclass(frozen=True)
+@record
 class Gap:
     """Something of a file that the check has not seen: ``what`` it is, and the ``reason``."""
 
@@ -67,7 +67,7 @@ class Coverage:
         return ", ".join([*parts, f"{'100' if exact else f'{min(share, 99.9):.3g}'} % of the weights"])
 
 
-@dataclass(frozen=True)
+@record
 class Row:
     """One ONNX tensor in one file: the worst over all samples and runtimes.
 

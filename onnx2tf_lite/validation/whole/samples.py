@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import ConversionError, Problem, did_you_mean
 from ...ir.graph import Placement, concrete
+from ...record import record
 from ..bounds import FIRST, HELD, MEMORY, OverBudgetError
 from ..feeds import inputs
 from ..feeds.extents import SIZES, generate
@@ -35,7 +36,7 @@ DRAWN = 2  # times that an input is larger while it is drawn: in 64 bits
 SPARES = {"NaN": 4, "empty": 24}
 
 
-@dataclass(frozen=True)
+@record
 class CheckOptions:
     """What to compare on what, and how strictly.
 
