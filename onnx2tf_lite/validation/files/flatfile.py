@@ -5,10 +5,9 @@ Tables are read in place and weights never copied, but for those few that a part
 
 from __future__ import annotations
 
-import io
 import mmap
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ...emitters.tflite import tables, writer
-from ...emitters.tflite.constants import Blob
+from ...emitters.tflite import tables
 from ...ir.kinds import KINDS
 from ...ir.tensor_map import NAME, TensorMap
+from .extracted import Extract, Weights
+from .flatbuffer import Table
 from .parted import Body, Operator, Parted, Segment, Tensor
 
 OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
@@ -30,10 +30,7 @@ REALS = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType
 BODIES = {schema.IfOptions: {"Then": True, "Else": False}, schema.WhileOptions: {"Cond": True, "Body": True}}
 OPTIONS: dict[int, Any] = {getattr(schema.BuiltinOptions, kind.__name__): kind for kind in BODIES}
 OUTPUTS_FIELD, OPERATORS_FIELD = 8, 10  # places of two fields in the vtable of SubGraph, by the schema
-I32, U16, U32, U64 = (struct.Struct(f"<{code}").unpack_from for code in "iHIQ")
 
-
-Weights = Callable[[np.ndarray], np.ndarray]
 VIEWS = frozenset(kind.operator for kind in KINDS.values() if kind.is_view)
 
 
@@ -57,7 +54,7 @@ class FlatFile(Parted):
             self.root = schema.Model.GetRootAs(self.data, 0)
             self.codes = [self.root.OperatorCodes(i) for i in range(self.root.OperatorCodesLength())]
             self.names = [self._name(code) for code in self.codes]
-            self.buffers = _Table(self.data, self.root._tab.Pos).tables(12)
+            self.buffers = Table(self.data, self.root._tab.Pos).tables(12)
             self._enter(subgraph)
             self._touch()
         except (struct.error, ValueError, IndexError, AttributeError, TypeError, UnicodeDecodeError) as error:
@@ -65,7 +62,7 @@ class FlatFile(Parted):
 
     def _enter(self, subgraph: int) -> None:
         self.graph = self.root.Subgraphs(subgraph)
-        graph = _Table(self.data, self.graph._tab.Pos)
+        graph = Table(self.data, self.graph._tab.Pos)
         self.tensors = [self._tensor(i, place) for i, place in enumerate(graph.tables(4))]
         self.operators = self._operators(self.graph)
         self.inputs = _ints(self.graph.InputsAsNumpy())
@@ -87,7 +84,7 @@ class FlatFile(Parted):
         """
         for number in range(self.root.SubgraphsLength()):
             graph = self.root.Subgraphs(number)
-            places = _Table(self.data, graph._tab.Pos).tables(4)
+            places = Table(self.data, graph._tab.Pos).tables(4)
             tensors = [self._tensor(i, place) for i, place in enumerate(places)] if number else self.tensors
             for op in self._operators(graph) if number else self.operators:
                 _within((*op.inputs, *op.outputs), len(tensors), least=-1)
@@ -98,11 +95,11 @@ class FlatFile(Parted):
             entry = self.root.Metadata(i)
             _within([entry.Buffer() if entry.Name() else 0], len(self.buffers))
         for place in self.buffers:
-            table = _Table(self.data, place)
+            table = Table(self.data, place)
             _within([table.target(4) + table.length(4), table.long(6) + table.long(8)], len(self.data) + 1)
 
     def _tensor(self, index: int, place: int) -> Tensor:
-        table = _Table(self.data, place)
+        table = Table(self.data, place)
         kind = table.byte(6)
         shape = table.ints(18) or table.ints(4)
         dtype = np.dtype(np.int8) if kind == INT4 else DTYPES.get(kind, np.dtype(object))
@@ -113,13 +110,13 @@ class FlatFile(Parted):
         return Tensor(index, table.text(10), shape, dtype, table.number(8), self._size(table.number(8)) > 0, **extra)
 
     def _size(self, buffer: int) -> int:
-        table = _Table(self.data, self.buffers[buffer])
+        table = Table(self.data, self.buffers[buffer])
         return table.length(4) or (table.long(8) if table.long(6) > 1 else 0)
 
     def _operators(self, graph: Any) -> list[Operator]:
         found = []
-        for i, place in enumerate(_Table(self.data, graph._tab.Pos).tables(10)):
-            op = _Table(self.data, place)
+        for i, place in enumerate(Table(self.data, graph._tab.Pos).tables(10)):
+            op = Table(self.data, place)
             found.append(Operator(i, self.names[op.number(4)], op.ints(6), op.ints(8)))
         return found
 
@@ -141,29 +138,43 @@ class FlatFile(Parted):
 
     def bytes_of(self, buffer: int) -> np.ndarray:
         """The data of a buffer, in place."""
-        entry = self.root.Buffers(buffer)
-        if entry.DataLength():
-            return np.asarray(entry.DataAsNumpy())
-        return (
-            np.frombuffer(self.data, np.uint8, entry.Size(), entry.Offset())
-            if entry.Offset() > 1
-            else np.zeros(0, np.uint8)
-        )
+        table = Table(self.data, self.buffers[buffer])
+        if size := table.length(4):
+            return np.frombuffer(self.data, np.uint8, size, table.target(4) + 4)
+        start = table.long(6)
+        return np.frombuffer(self.data, np.uint8, table.long(8), start) if start > 1 else np.zeros(0, np.uint8)
+
+    @cached_property
+    def _map_buffer(self) -> int:
+        """The one with the tensor map that the emitter wrote; 0 in a foreign file."""
+        entries = map(self.root.Metadata, range(self.root.MetadataLength()))
+        return next((int(entry.Buffer()) for entry in entries if entry.Name() == NAME.encode()), 0)
 
     @cached_property
     def tensor_map(self) -> TensorMap | None:
         """What the emitter wrote; None for a foreign file."""
-        for i in range(self.root.MetadataLength()):
-            entry = self.root.Metadata(i)
-            if entry.Name() == NAME.encode():
-                shapes = {t.name: t.shape for t in self._everywhere()}
-                return TensorMap.from_bytes(self.bytes_of(entry.Buffer()).tobytes(), shapes)
-        return None
+        if not self._map_buffer:
+            return None
+        shapes = {t.name: t.shape for t in self._everywhere()}
+        return TensorMap.from_bytes(self.bytes_of(self._map_buffer).tobytes(), shapes)
+
+    @cached_property
+    def front(self) -> int:
+        """Bytes that hold all tables; the data of the buffers lie behind them where the file is one of ours, and so
+        laid out, else anywhere in them."""
+        tables = [Table(self.data, place) for place in self.buffers]
+        outside = ((t.long(6), t.long(8)) for t in tables if t.long(6) > 1)
+        data = sorted([(t.target(4) + 4, t.length(4)) for t in tables if t.length(4)] + [*outside])
+        if not self._map_buffer or not data or data[-1][0] + data[-1][1] != len(self.data):
+            return len(self.data)
+        ends = [start + size for start, size in data]
+        between = [self.data[end : start - 4] for end, (start, _) in zip(ends, data[1:], strict=False)]
+        return data[0][0] - 4 if not any(map(any, between)) else len(self.data)
 
     def _everywhere(self) -> Iterator[Tensor]:
         """The tensors of all subgraphs."""
         for i in range(self.root.SubgraphsLength()):
-            graph = _Table(self.data, self.root.Subgraphs(i)._tab.Pos)
+            graph = Table(self.data, self.root.Subgraphs(i)._tab.Pos)
             yield from (self._tensor(k, place) for k, place in enumerate(graph.tables(4)))
 
     @cached_property
@@ -268,9 +279,9 @@ class FlatFile(Parted):
         self, segments: Sequence[Segment], shapes: Sequence[Sequence[int]], weights: Weights | None = None
     ) -> bytes:
         """A .tflite, see :meth:`Parted.extract`; ``weights``: what is to be in the place of those of eight bits."""
-        part, left = _Part(self, weights), iter(shapes)
-        for number, segment in enumerate(segments):
-            part.add(number, segment, left)
+        part, left = Extract(self, weights), iter(shapes)
+        for segment in segments:
+            part.add(segment, left)
         return part.pack()
 
 
@@ -283,162 +294,3 @@ def _within(numbers: Iterable[int], count: int, least: int = 0) -> None:
 def _ints(array: Any) -> tuple[int, ...]:
     """A vector field; the accessors give 0 for an absent one."""
     return tuple(int(i) for i in array) if isinstance(array, np.ndarray) else ()
-
-
-class _Table:
-    """A table of a flatbuffer; fields go by their places in the vtable (4, 6, 8, ... in the order of the schema).
-
-    The generated accessors take ten times as long, which is most of the time of reading a file of thousands of tensors.
-    """
-
-    __slots__ = ("data", "end", "place", "vtable")
-
-    def __init__(self, data: Any, place: int):
-        self.data, self.place = data, place
-        self.vtable = place - I32(data, place)[0]
-        self.end = U16(data, self.vtable)[0]
-
-    def field(self, slot: int) -> int:
-        """The place of a field; 0 where it is absent."""
-        offset = U16(self.data, self.vtable + slot)[0] if slot < self.end else 0
-        return self.place + offset if offset else 0
-
-    def byte(self, slot: int) -> int:
-        place = self.field(slot)
-        return self.data[place] if place else 0
-
-    def number(self, slot: int) -> int:
-        place = self.field(slot)
-        return I32(self.data, place)[0] if place else 0
-
-    def long(self, slot: int) -> int:
-        place = self.field(slot)
-        return U64(self.data, place)[0] if place else 0
-
-    def target(self, slot: int) -> int:
-        """What a field refers to; 0 where it is absent."""
-        place = self.field(slot)
-        return place + U32(self.data, place)[0] if place else 0
-
-    def table(self, slot: int) -> _Table | None:
-        place = self.target(slot)
-        return _Table(self.data, place) if place else None
-
-    def length(self, slot: int) -> int:
-        place = self.target(slot)
-        return U32(self.data, place)[0] if place else 0
-
-    def vector(self, slot: int, dtype: Any) -> np.ndarray:
-        """A copy."""
-        count = self.length(slot)
-        return np.frombuffer(self.data, dtype, count, self.target(slot) + 4).copy() if count else np.zeros(0, dtype)
-
-    def ints(self, slot: int) -> tuple[Any, ...]:
-        place = self.target(slot)
-        return struct.unpack_from(f"<{U32(self.data, place)[0]}i", self.data, place + 4) if place else ()
-
-    def text(self, slot: int) -> str:
-        place = self.target(slot)
-        return self.data[place + 4 : place + 4 + self.length(slot)].decode() if place else ""
-
-    def tables(self, slot: int) -> list[Any]:
-        """The places of the tables in a vector."""
-        start = self.target(slot) + 4
-        return [start + 4 * i + offset for i, offset in enumerate(_unsigned(self.ints(slot)))] if start > 4 else []
-
-
-def _unsigned(numbers: Iterable[Any]) -> Iterable[Any]:
-    return (n & 0xFFFFFFFF for n in numbers)
-
-
-class _Part:
-    """A model made of copies of some operators."""
-
-    def __init__(self, file: FlatFile, weights: Weights | None = None):
-        self.file, self.weights = file, weights
-        self.model = schema.ModelT()
-        self.graph = schema.SubGraphT()
-        self.graph.tensors, self.graph.operators = [], []
-        self.inputs: list[int] = []
-        self.outputs: list[int] = []
-        self.conditions: list[int] = []
-        self.constants: dict[int, int] = {}
-        self.buffers: dict[int, int] = {0: 0}
-        self.blobs: list[Blob] = []
-
-    def add(self, number: int, segment: Segment, shapes: Iterator[Sequence[int]]) -> None:
-        copies: dict[int, int] = {-1: -1}
-        for tensor in segment.boundary:
-            copies[tensor] = self.tensor(tensor, f"{number}/", next(shapes))
-            self.inputs.append(copies[tensor])
-        for index in segment.operators:
-            op = self.file.operators[index]
-            table = schema.OperatorT.InitFromObj(self.file.graph.Operators(index))
-            for tensor in (*op.inputs, *op.outputs):
-                if tensor not in copies:
-                    constant = self.file.tensors[tensor].constant
-                    copies[tensor] = self.constant(tensor) if constant else self.tensor(tensor, f"{number}/")
-            table.inputs = np.array([copies[t] for t in op.inputs], np.int32)
-            table.outputs = np.array([copies[t] for t in op.outputs], np.int32)
-            self.graph.operators.append(table)
-            if op.branches:
-                self.conditions.append(copies[op.inputs[0]])
-        self.outputs.append(copies[segment.target])
-
-    def constant(self, tensor: int) -> int:
-        """Constants are shared by all segments."""
-        if tensor not in self.constants:
-            self.constants[tensor] = self.tensor(tensor, "")
-        return self.constants[tensor]
-
-    def tensor(self, tensor: int, prefix: str, shape: Sequence[int] | None = None) -> int:
-        table = self.copied(tensor)
-        table.name = f"{prefix}{tensor}"
-        if self.weights and self.file.tensors[tensor].constant and self.file.has_bytes(tensor):
-            stored = self.file.bytes_of(table.buffer).view(np.int8)
-            self.blobs.append(Blob(self.weights(stored), np.dtype(np.int8)))
-            table.buffer = len(self.blobs)
-        else:
-            table.buffer = self.buffer(table.buffer)
-        if shape is not None:
-            table.shape, table.shapeSignature, table.hasRank = np.array(shape, np.int32), None, True
-        self.graph.tensors.append(table)
-        return len(self.graph.tensors) - 1
-
-    def copied(self, tensor: int) -> schema.TensorT:
-        """The table of a tensor.  Most have nothing but a type and a shape, of which generated code makes a copy in
-        half a millisecond."""
-        source, known = self.file.graph.Tensors(tensor), self.file.tensors[tensor]
-        open_ended, special = -1 in known.shape, known.dtype == object or source.Sparsity() is not None
-        if known.scale.size or open_ended or special:
-            return schema.TensorT.InitFromObj(source)
-        table = schema.TensorT()
-        table.type, table.shape, table.hasRank = source.Type(), np.array(known.shape, np.int32), source.HasRank()
-        table.buffer, table.isVariable = known.buffer, source.IsVariable()
-        return table
-
-    def buffer(self, index: int) -> int:
-        if index not in self.buffers:
-            array = self.file.bytes_of(index)
-            if array.size:
-                self.blobs.append(Blob(array, array.dtype))
-            self.buffers[index] = len(self.blobs) if array.size else 0
-        return self.buffers[index]
-
-    def pack(self) -> bytes:
-        model, file = self.model, self.file
-        self.graph.inputs = np.array(self.inputs, np.int32)
-        self.graph.outputs = np.array(self.outputs + self.conditions, np.int32)
-        model.version, model.description = 3, "part of a model"
-        model.operatorCodes = [schema.OperatorCodeT.InitFromObj(code) for code in file.codes]
-        model.subgraphs = [self.graph]
-        for i in range(1, file.root.SubgraphsLength()):  # bodies, which operators refer to by number
-            body = schema.SubGraphT.InitFromObj(file.root.Subgraphs(i))
-            for table in body.tensors:
-                table.buffer = self.buffer(table.buffer)
-            model.subgraphs.append(body)
-        model.buffers = [schema.BufferT(), *self.blobs]
-        packed, places = writer._pack(model, self.blobs)
-        stream = io.BytesIO()
-        writer._stream(stream, packed, self.blobs, places)
-        return stream.getvalue()
