@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -40,3 +41,16 @@ def test_every_command_begins_here() -> None:
         assert callable(start._function(name))
     with pytest.raises(AttributeError, match="no attribute 'no_such'"):
         start.no_such  # noqa: B018
+
+
+@pytest.mark.parametrize("said", [None, "20"])
+def test_idle_threads_of_numpy_sleep(said: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnx2tf_lite import start
+
+    name, ours = start.SLEEP
+    monkeypatch.setenv(name, said or "")
+    if said is None:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(start, "_function", lambda name: lambda argv: 0)
+    start.onnx2tf([])
+    assert os.environ[name] == (said or ours)
