@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+
+from .flatbuffer import FlatTable, Later
 
 SAMPLE = 64  # elements compared before whole arrays are
 COMPARE_LIMIT = 1 << 22  # bytes of equal-sized constants that may be copied in order to compare them
 
 
-class Blob(schema.BufferT):  # type: ignore[misc]  # generated code has no types
-    """A buffer whose data lies outside the tables.  ``place`` is where its reference ended up, counted from the end."""
+class Blob(Later):
+    """Data that lies behind the tables, which the reference at ``place`` is to."""
 
     def __init__(self, array: np.ndarray, dtype: np.dtype):
-        super().__init__()
         self.array, self.dtype = array, dtype
-        self.place = 0
         self.outside = False  # beyond 2 GB: absolute offset and size instead of a flatbuffer vector
 
     @property
@@ -26,17 +24,9 @@ class Blob(schema.BufferT):  # type: ignore[misc]  # generated code has no types
         """Bytes of the data in the file."""
         return self.array.size * self.dtype.itemsize
 
-    def Pack(self, builder: Any) -> int:
-        """Write the table with an unresolved reference."""
-        schema.BufferStart(builder)
-        if self.outside:
-            schema.BufferAddSize(builder, self.nbytes)
-            builder.PrependUint64Slot(1, 2, 0)
-        else:
-            builder.PrependUint32Slot(0, 1, 0)
-        self.place = builder.Offset()
-        end: int = schema.BufferEnd(builder)
-        return end
+    def table(self) -> FlatTable:
+        """Its buffer."""
+        return FlatTable("Buffer", offset=self, size=self.nbytes) if self.outside else FlatTable("Buffer", data=self)
 
 
 class Pool:

@@ -1,17 +1,16 @@
-"""The program as objects of the TFLite schema: tensors, operators, buffers, signature.
+"""The program as rows of the TFLite schema: tensors, operators, buffers, signature.
 
-Every constant becomes a :class:`Blob`, which writes no data into the flatbuffer but remembers where its reference lies;
-``writer`` streams the arrays behind the tables and fills the references in.
+Every constant becomes a :class:`.constants.Blob`, of which the flatbuffer has a reference alone; ``writer`` streams the
+arrays behind the tables and fills the references in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import NamedTuple, cast
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from ...ir.dims import Dim, Expr
 from ...ir.graph import Graph, Op, Quant, Value, constant, static_shape
@@ -19,20 +18,50 @@ from ...ir.kind import Fields
 from ...ir.kinds import KINDS, Kind
 from ...ir.tensor_map import NAME, TensorMap
 from .constants import Pool
+from .flatbuffer import Content, FlatTable
+from .schema import BUILTIN_OPERATORS, ENUMS, NARROW, OPTIONS, TENSOR_TYPES
 
-NUMERIC = ["float16", "float32", "float64", "bool", "complex64"]
-INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
-TENSOR_TYPES = {np.dtype(name): getattr(schema.TensorType, name.upper()) for name in NUMERIC + INTEGERS}
-NARROW = {4: schema.TensorType.INT4}  # by the bits of integers that are not whole bytes
-ENUMS = {"padding": schema.Padding, "fusedActivationFunction": schema.ActivationFunctionType}
 HALF_MIN_SIZE = 256  # elements from which a float16 constant is smaller than its DEQUANTIZE operation
 HALF_MAX = 65504.0
 #: TensorFlow's reduced_precision_metadata.h: inference in float16, accumulated in float16.
 REDUCED_PRECISION, HALF_WITH_HALF_SUMS = "reduced_precision_support", b"fp16accfp16"
 
 
+class Stored(NamedTuple):
+    """A tensor of the file; ``buffer`` 0: it is computed."""
+
+    name: str
+    shape: tuple[Dim, ...]
+    dtype: np.dtype
+    buffer: int = 0
+    quant: Quant | None = None
+
+    @property
+    def bits(self) -> int | None:
+        """Of integers that are not whole bytes."""
+        return self.quant.bits if self.quant is not None else None
+
+    def extents(self, unknown: int = 1) -> list[int]:
+        """Its shape with this number for an extent that only run time knows."""
+        return [unknown if isinstance(d, Expr) else int(d) for d in self.shape]
+
+    def table(self) -> FlatTable:
+        """Its row."""
+        is_open = any(isinstance(d, Expr) for d in self.shape)
+        return FlatTable(
+            "Tensor",
+            name=self.name,
+            type=NARROW[self.bits] if self.bits else TENSOR_TYPES[self.dtype],
+            buffer=self.buffer,
+            hasRank=True,
+            shape=self.extents(),
+            shapeSignature=self.extents(unknown=-1) if is_open else None,
+            quantization=_quantization(self.quant) if self.quant is not None and self.dtype.kind in "iu" else None,
+        )
+
+
 class Tables:
-    """Collects one model: ``add`` every graph, then :meth:`model`."""
+    """Collects one model: :meth:`add` its graph, then :meth:`model`."""
 
     def __init__(self, float16: bool = False, float16_sums: bool = False):
         self.float16, self.float16_sums = float16, float16_sums
@@ -40,8 +69,10 @@ class Tables:
         self.graphs: list[Graph] = []
         self.indices: dict[Graph, int] = {}
         self.codes: dict[tuple[int, int], int] = {}
-        self.done: list[schema.SubGraphT] = []
-        self.bodies: dict[int, tuple[str, TensorMap]] = {}
+        self.bodies: list[_Body] = []
+        self.subgraphs: list[FlatTable] = []
+        self.signatures: list[FlatTable] = []
+        self.metadata: list[FlatTable] = []
 
     def index(self, graph: Graph) -> int:
         """The subgraph index of ``graph``, which will be written."""
@@ -53,58 +84,58 @@ class Tables:
     def opcode(self, kind: Kind, version: int) -> int:
         """The index of an operator at a version in the model's list, which it joins at its first use."""
         assert kind.operator is not None, f"{kind.name} has no TFLite operator"
-        key = (getattr(schema.BuiltinOperator, kind.operator), version)
+        key = BUILTIN_OPERATORS[kind.operator], version
         return self.codes.setdefault(key, len(self.codes))
 
-    def model(self, graph: Graph, signature_key: str) -> schema.ModelT:
-        """The whole model, ``graph`` as subgraph 0 with a signature."""
+    def add(self, graph: Graph, signature_key: str = "") -> None:
+        """``graph`` as subgraph 0 with a signature, its bodies behind it."""
         self.index(graph)
-        main = _Body(self, graph, "")
-        self.done.append(main.table())
-        signature = schema.SignatureDefT()
-        signature.signatureKey, signature.subgraphIndex = signature_key, 0
-        signature.inputs = [_named(v.name, main.tensor(v)) for v in graph.inputs]
-        signature.outputs = [_named(n, main.tensor(v)) for n, v in zip(graph.output_names, graph.outputs, strict=True)]
-        for i, body in enumerate(iter(lambda: self._next(), None), start=1):
-            inner = _Body(self, body, f"{body.name}.{i}/")
-            self.done.append(inner.table())
-            if body.body_of and body.placements:
-                self.bodies[i] = body.body_of, inner.tensor_map()
-        model = schema.ModelT()
-        model.version, model.description = 3, "onnx2tf_lite"
-        model.operatorCodes = [_operator_code(*key) for key in self.codes]
-        model.subgraphs, model.signatureDefs = self.done, [signature]
-        model.metadata = self._metadata(main)
-        model.buffers = [schema.BufferT(), *self.pool.blobs]
-        return model
+        maps = dict[int, tuple[str, TensorMap]]()
+        for i, body in enumerate(self.graphs):  # which grows: a body is found where its operator is written
+            self.bodies.append(_Body(self, body, f"{body.name}.{i}/" if i else ""))
+            self.subgraphs.append(self.bodies[i].table())
+            if not i:
+                self.signatures.append(self._signature(signature_key))
+            elif body.body_of and body.placements:
+                maps[i] = body.body_of, self.bodies[i].tensor_map()
+        table = replace(self.bodies[0].tensor_map(), bodies=maps)
+        self.metadata = list(self._metadata(table))
 
-    def _metadata(self, main: _Body) -> list[schema.MetadataT] | None:
+    def _signature(self, key: str) -> FlatTable:
+        main, graph = self.bodies[0], self.graphs[0]
+        inputs = [_named(v.name, main.tensor(v)) for v in graph.inputs]
+        outputs = [_named(n, main.tensor(v)) for n, v in zip(graph.output_names, graph.outputs, strict=True)]
+        return FlatTable("SignatureDef", signatureKey=key, inputs=inputs, outputs=outputs)
+
+    def _metadata(self, table: TensorMap) -> Iterator[FlatTable]:
         """Where the ONNX tensors are, for the checker; what may be computed in half precision, for delegates."""
-        table = replace(main.tensor_map(), bodies=self.bodies)
         entries = {NAME: table.to_bytes()} if table.places else {}
         if self.float16_sums:
             entries[REDUCED_PRECISION] = HALF_WITH_HALF_SUMS
-        return [self._entry(name, content) for name, content in entries.items()] or None
+        for name, content in entries.items():
+            yield FlatTable("Metadata", name=name, buffer=self.pool.add(np.frombuffer(content, np.uint8)))
 
-    def _entry(self, name: str, content: bytes) -> schema.MetadataT:
-        entry = schema.MetadataT()
-        entry.name, entry.buffer = name, self.pool.add(np.frombuffer(content, np.uint8))
-        return entry
+    def model(self) -> FlatTable:
+        """The whole model."""
+        return FlatTable(
+            "Model",
+            version=3,
+            description="onnx2tf_lite",
+            operatorCodes=[_operator_code(*key) for key in self.codes],
+            subgraphs=self.subgraphs,
+            signatureDefs=self.signatures,
+            metadata=self.metadata or None,
+            buffers=[FlatTable("Buffer"), *(blob.table() for blob in self.pool.blobs)],
+        )
 
-    def _next(self) -> Graph | None:
-        return self.graphs[len(self.done)] if len(self.done) < len(self.graphs) else None
+
+def _operator_code(code: int, version: int) -> FlatTable:
+    """An operator in the list; older readers know those below 127 by one byte."""
+    return FlatTable("OperatorCode", builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=version)
 
 
-def _operator_code(code: int, version: int) -> schema.OperatorCodeT:
-    table = schema.OperatorCodeT()
-    table.builtinCode, table.deprecatedBuiltinCode, table.version = code, min(code, 127), version
-    return table
-
-
-def _named(name: str, index: int) -> schema.TensorMapT:
-    table = schema.TensorMapT()
-    table.name, table.tensorIndex = name, index
-    return table
+def _named(name: str, index: int) -> FlatTable:
+    return FlatTable("TensorMap", name=name, tensorIndex=index)
 
 
 class _Body:
@@ -112,8 +143,8 @@ class _Body:
 
     def __init__(self, model: Tables, graph: Graph, prefix: str):
         self.model, self.graph, self.prefix = model, graph, prefix
-        self.tensors: list[schema.TensorT] = []
-        self.expanded: list[schema.OperatorT] = []  # float16 constants, before everything
+        self.tensors: list[Stored] = []
+        self.expanded: list[FlatTable] = []  # float16 constants, before everything
         self.indices: dict[Value, int] = {}
         self.attributes: dict[tuple[bytes, tuple[int, ...]], int] = {}
         self.names: dict[str, int] = {}  # with the number that is tried next for another tensor of the name
@@ -121,14 +152,17 @@ class _Body:
         for value in dict.fromkeys([*graph.inputs, *graph.outputs]):
             self.tensor(value, named.get(value))
 
-    def table(self) -> schema.SubGraphT:
+    def table(self) -> FlatTable:
         operators = [self.operator(op) for op in self.graph.ops]
-        table = schema.SubGraphT()
-        table.name = self.graph.name
-        table.tensors, table.operators = self.tensors, self.expanded + operators
-        table.inputs = np.array([self.tensor(v) for v in self.graph.inputs], np.int32)
-        table.outputs = np.array([self.tensor(v) for v in self.graph.outputs], np.int32)
-        return table
+        inputs, outputs = ([self.tensor(v) for v in ends] for ends in (self.graph.inputs, self.graph.outputs))
+        return FlatTable(
+            "SubGraph",
+            name=self.graph.name,
+            tensors=[tensor.table() for tensor in self.tensors],
+            operators=self.expanded + operators,
+            inputs=inputs,
+            outputs=outputs,
+        )
 
     def tensor_map(self) -> TensorMap:
         """The map of what has been written."""
@@ -149,18 +183,10 @@ class _Body:
         self.indices[value] = index
         return index
 
-    def _new(self, name: str, shape: Iterable[Dim], dtype: np.dtype, buffer: int, quant: Quant | None) -> int:
-        table, shape = schema.TensorT(), tuple(shape)
-        table.name = self._unique(self.prefix + name)
-        table.type = NARROW[quant.bits] if quant is not None and quant.bits else TENSOR_TYPES[dtype]
-        table.buffer = buffer
-        table.hasRank = True
-        table.shape = np.array([1 if isinstance(d, Expr) else int(d) for d in shape], np.int32)
-        if any(isinstance(d, Expr) for d in shape):
-            table.shapeSignature = np.array([-1 if isinstance(d, Expr) else int(d) for d in shape], np.int32)
-        if quant is not None and dtype.kind in "iu":
-            table.quantization = _quantization(quant)
-        self.tensors.append(table)
+    def _new(
+        self, name: str, shape: Iterable[Dim], dtype: np.dtype, buffer: int = 0, quant: Quant | None = None
+    ) -> int:
+        self.tensors.append(Stored(self._unique(self.prefix + name), tuple(shape), dtype, buffer, quant))
         return len(self.tensors) - 1
 
     def _unique(self, name: str) -> str:
@@ -176,25 +202,17 @@ class _Body:
         """A float16 constant and the DEQUANTIZE that expands it (once, not per invocation)."""
         assert value.data is not None
         half = np.dtype(np.float16)
-        source = self._new(value.name + "_float16", value.shape, half, self.model.pool.add(value.data, half), None)
-        result = self._new(value.name, value.shape, value.dtype, 0, None)
-        table = schema.OperatorT()
-        table.opcodeIndex = self.model.opcode(KINDS["DEQUANTIZE"], 3)
-        table.inputs, table.outputs = np.array([source], np.int32), np.array([result], np.int32)
-        table.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
-        table.builtinOptions = schema.DequantizeOptionsT()
-        self.expanded.append(table)
+        source = self._new(value.name + "_float16", value.shape, half, self.model.pool.add(value.data, half))
+        result = self._new(value.name, value.shape, value.dtype)
+        code = self.model.opcode(KINDS["DEQUANTIZE"], 3)
+        self.expanded.append(_operator(code, [source], [result], FlatTable("DequantizeOptions")))
         return result
 
-    def operator(self, op: Op) -> schema.OperatorT:
+    def operator(self, op: Op) -> FlatTable:
         """One operation."""
-        table = schema.OperatorT()
-        table.opcodeIndex = self.model.opcode(op.kind, op.kind.version(op))
-        table.inputs = np.array(self._operands(op), np.int32)
-        table.outputs = np.array([self.tensor(v) for v in op.outputs], np.int32)
-        if op.kind.options is not None:
-            self._options(op, table, *op.kind.options)
-        return table
+        code, inputs = self.model.opcode(op.kind, op.kind.version(op)), self._operands(op)
+        options = None if op.kind.options is None else self._options(op, *op.kind.options)
+        return _operator(code, inputs, [self.tensor(v) for v in op.outputs], options)
 
     def _operands(self, op: Op) -> list[int]:
         if op.kind.operands is None:
@@ -224,28 +242,28 @@ class _Body:
         key = (array.tobytes(), array.shape)
         if key not in self.attributes:
             buffer = self.model.pool.add(array)
-            self.attributes[key] = self._new(name, array.shape, array.dtype, buffer, None)
+            self.attributes[key] = self._new(name, array.shape, array.dtype, buffer)
         return self.attributes[key]
 
-    def _options(self, op: Op, table: schema.OperatorT, name: str, fields: Fields) -> None:
-        options = getattr(schema, name + "T")()
-        for field, source in fields.items():
-            value = self._field(op, field, source)
-            if value is not None:
-                setattr(options, field, value)
-        if hasattr(schema.BuiltinOptions2, name):
-            table.builtinOptions2Type, table.builtinOptions2 = getattr(schema.BuiltinOptions2, name), options
-        else:
-            table.builtinOptionsType, table.builtinOptions = getattr(schema.BuiltinOptions, name), options
+    def _options(self, op: Op, name: str, fields: Fields) -> FlatTable:
+        return FlatTable(name, **{field: self._field(op, field, source) for field, source in fields.items()})
 
-    def _field(self, op: Op, field: str, source: object) -> Any:
+    def _field(self, op: Op, field: str, source: object) -> Content:
         """An option: an attribute by name, a function of the operation, or a constant."""
         value = op.attrs.get(source) if isinstance(source, str) else source(op) if callable(source) else source
-        if isinstance(value, str) and field in ENUMS:
-            return getattr(ENUMS[field], value)
+        if isinstance(value, str):
+            return ENUMS[field][value]
         if isinstance(value, np.dtype):
             return TENSOR_TYPES[value]
-        return self.model.index(value) if isinstance(value, Graph) else value
+        return self.model.index(value) if isinstance(value, Graph) else cast("Content", value)
+
+
+def _operator(code: int, inputs: list[int], outputs: list[int], options: FlatTable | None) -> FlatTable:
+    table = FlatTable("Operator", opcodeIndex=code, inputs=inputs, outputs=outputs)
+    if options is not None:
+        union, number = OPTIONS[options.kind]
+        table.fields |= {union: options, f"{union}Type": number}
+    return table
 
 
 def _halves(value: Value) -> bool:
@@ -271,9 +289,10 @@ def unpacked(packed: np.ndarray, count: int) -> np.ndarray:
     return halves.view(np.int8) >> 4
 
 
-def _quantization(quant: Quant) -> schema.QuantizationParametersT:
-    table = schema.QuantizationParametersT()
-    table.scale = np.atleast_1d(quant.scale).astype(np.float32)
-    table.zeroPoint = np.atleast_1d(quant.zero_point).astype(np.int64)
-    table.quantizedDimension = quant.axis or 0
-    return table
+def _quantization(quant: Quant) -> FlatTable:
+    return FlatTable(
+        "QuantizationParameters",
+        scale=np.atleast_1d(quant.scale),
+        zeroPoint=np.atleast_1d(quant.zero_point),
+        quantizedDimension=quant.axis or 0,
+    )

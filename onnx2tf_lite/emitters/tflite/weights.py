@@ -7,15 +7,16 @@ the group of another one, the tensor is called ``NAME.value``; attribute ``name`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ...ir.graph import Graph
+from ...ir.graph import Graph, Quant
 from ..runtime import package
-from .tables import NARROW, Tables, unpacked
+from .tables import Tables, unpacked
 
 SUFFIX = "_weights.h5"
 
@@ -51,13 +52,19 @@ def write(graph: Graph, tflite: Path, *, float16: bool = False) -> Path:
 
 def _weights(graph: Graph, float16: bool) -> Iterator[Weight]:
     """The constants of the main graph and of all bodies, as the file has them."""
-    model = Tables(float16).model(graph, "")
-    for tensor in (tensor for subgraph in model.subgraphs for tensor in subgraph.tensors if tensor.buffer):
-        blob, quant = model.buffers[tensor.buffer], tensor.quantization
-        facts = {} if quant is None else {"scale": quant.scale, "zero_point": quant.zeroPoint}
-        if quant is not None and len(quant.scale) > 1:
-            facts["axis"] = quant.quantizedDimension
-        data = blob.array.astype(blob.dtype)
-        if tensor.type in NARROW.values():
-            data = unpacked(data, int(np.prod(tensor.shape)))
-        yield Weight(tensor.name, data.reshape(tensor.shape), facts)
+    tables = Tables(float16)
+    tables.add(graph)
+    for tensor in (tensor for body in tables.bodies for tensor in body.tensors if tensor.buffer):
+        blob = tables.pool.blobs[tensor.buffer - 1]
+        data, shape = blob.array.astype(blob.dtype), tensor.extents()
+        if tensor.bits:
+            data = unpacked(data, math.prod(shape))
+        yield Weight(tensor.name, data.reshape(shape), _facts(tensor.quant))
+
+
+def _facts(quant: Quant | None) -> dict[str, object]:
+    """What the integers of a constant stand for."""
+    if quant is None:
+        return {}
+    axis = {"axis": quant.axis or 0} if quant.scale.size > 1 else {}
+    return {"scale": np.float32(quant.scale), "zero_point": np.int64(quant.zero_point), **axis}

@@ -10,17 +10,16 @@ from __future__ import annotations
 import os
 import struct
 import tempfile
+from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import IO
 
-import flatbuffers
-from ai_edge_litert import schema_py_generated as schema
-
 from ...ir.graph import Graph
 from ..streaming import pieces
 from .constants import Blob
+from .flatbuffer import pack
 from .tables import Tables
 
 ALIGNMENT = 64
@@ -44,16 +43,17 @@ def write(
     the flatbuffer.
     """
     tables = Tables(float16, float16_sums)
-    model = tables.model(graph, signature_key)
+    tables.add(graph, signature_key)
     blobs = tables.pool.blobs
     if sum(_aligned(b.nbytes + 4) for b in blobs) > flatbuffer_limit:
         for blob in blobs:
             blob.outside = True
-    packed, places = _pack(model, blobs)
+    packed = pack(tables.model(), b"TFL3")
+    places = refer(packed, blobs)
     path = Path(path)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
-            _stream(file, packed, blobs, places)
+            stream(file, packed, blobs, places)
             file.flush()
             os.chmod(file.name, 0o666 & ~_umask())
             os.replace(file.name, path)
@@ -72,11 +72,8 @@ def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def _pack(model: schema.ModelT, blobs: list[Blob]) -> tuple[bytearray, list[int]]:
-    """The tables with every reference filled in, and the position of each array in the file."""
-    builder = flatbuffers.Builder(1 << 16)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    packed = bytearray(builder.Output())
+def refer(packed: bytearray, blobs: Sequence[Blob]) -> list[int]:
+    """Fill every reference to data in; the positions in the file that they refer to."""
     places, end = [], len(packed)
     for blob in blobs:
         start = _aligned(end + 4)
@@ -87,10 +84,11 @@ def _pack(model: schema.ModelT, blobs: list[Blob]) -> tuple[bytearray, list[int]
             struct.pack_into("<I", packed, slot, start - 4 - slot)
         places.append(start)
         end = start + blob.nbytes
-    return packed, places
+    return places
 
 
-def _stream(file: IO[bytes], packed: bytearray, blobs: list[Blob], places: list[int]) -> None:
+def stream(file: IO[bytes], packed: bytearray, blobs: Sequence[Blob], places: list[int]) -> None:
+    """The tables and the data at its places."""
     file.write(packed)
     end = len(packed)
     parts = pieces([b.array for b in blobs], [b.dtype for b in blobs])

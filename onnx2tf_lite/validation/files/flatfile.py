@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from ...emitters.tflite import tables
+from ...emitters.tflite.schema import TENSOR_TYPES
 from ...ir.kinds import KINDS
 from ...ir.tensor_map import NAME, TensorMap
 from .extracted import Extract, Weights
@@ -23,7 +23,7 @@ from .flatbuffer import Table
 from .parted import Body, Operator, Parted, Segment, Tensor
 
 OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
-DTYPES = {code: dtype for dtype, code in tables.TENSOR_TYPES.items()}
+DTYPES = {code: dtype for dtype, code in TENSOR_TYPES.items()}
 INT4 = schema.TensorType.INT4
 REALS = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8, INT4}  # of weights
 #: Options of control flow -> its bodies; of an IF also the condition for which each is run.
