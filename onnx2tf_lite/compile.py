@@ -1,10 +1,11 @@
-"""The compiler: its stages as data, each verified, for `convert`, the tests and the benchmarks alike.
+"""The compiler: its stages as data, verified, for `convert`, the tests and the benchmarks alike.
 
     model, _ = passes.optimize(passes.load("model.onnx"))
     graph = compile.run(model, compile.STAGES)
     for name, program in compile.branches(graph, ("float", "integer")): ...
 
-The stages are common to everything that is written; then every branch finishes a program of its own.
+The stages are common to everything that is written; then every branch finishes a program of its own.  A program is
+verified where it changes hands: before it branches and before it is written; in the tests after every stage.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ class Settings:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+
+#: Verify after every stage and not only after the last one, as the tests do: the fault is then of that stage alone.
+AFTER_EACH = False
 
 Stage = tuple[str, Callable[[Any, Settings], Graph]]  # its name; from the program before it to the one after it
 Around = Callable[[str], AbstractContextManager[object]]
@@ -213,10 +217,14 @@ def run(
     :raises ConversionError: what cannot be compiled, or a stage leaves what the next one cannot read.
     """
     settings = settings or Settings()
-    for name, stage in stages:
+    unverified: list[str] = []
+    for number, (name, stage) in enumerate(stages, 1):
         with around(name), boundary(f"stage '{name}'"):
             program = stage(program, settings)
-            verify(program, name)
+            unverified.append(name)
+            if AFTER_EACH or number == len(stages):
+                verify(program, *unverified)
+                unverified.clear()
     return program
 
 

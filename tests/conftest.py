@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import harness  # every stage is verified, whatever a test converts with
 from tests.browser import browser
 
-__all__ = ["browser"]
+__all__ = ["browser", "harness"]
 
 
 @pytest.fixture

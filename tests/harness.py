@@ -34,6 +34,7 @@ RTOL, ATOL = 1e-3, 1e-4  # 1e-3 is what ONNX's own backend tests allow
 HALF = {"float16": (5e-3, 1e-3), "bfloat16": (4e-2, 8e-3)}  # expectations of 11 and of 8 bits
 SECONDS = 60
 FORK = multiprocessing.get_context("fork")
+compile.AFTER_EACH = True
 
 
 class Mismatch(AssertionError):

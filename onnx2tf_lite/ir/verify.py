@@ -1,8 +1,8 @@
-"""What every stage must leave behind, checked after each: a fault is found where it is made, not in a phone.
+"""What every stage must leave behind: a fault is found here, not in a phone.
 
 Structure is checked always; dtypes, ranks and the combinations that LiteRT's kernels answer with garbage or a crash
 from ``legalize`` on; that nothing symbolic is left, in the last stage.  A failure is a mistake of the converter, so the
-message names the stage, the operation and the ONNX node.
+message names the stages that may have made it, the operation and the ONNX node.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ Fault = tuple[Op | Graph, str]  # where, what
 _TYPES: dict[str, frozenset[str]] = {}
 
 
-def verify(graph: Graph, stage: str = MEASURED[-1]) -> None:
-    """Check ``graph`` and its bodies after ``stage``, by default the last one.
+def verify(graph: Graph, *stages: str) -> None:
+    """Check ``graph`` and its bodies after ``stages``, those since it was checked before; by default the last of all.
 
     :raises ConversionError: with up to twenty faults.
     """
-    faults = [fault for part in (graph, *graph.subgraphs()) for fault in _faults(part, stage)]
+    stages = stages or MEASURED[-1:]
+    faults = [fault for part in (graph, *graph.subgraphs()) for fault in _faults(part, stages[-1])]
     if faults:
-        raise ConversionError(*(mistake(f"after {stage}: {_name(w)}", what) for w, what in faults[:MAX_FAULTS]))
+        after = f"after {', '.join(stages)}"
+        raise ConversionError(*(mistake(f"{after}: {_name(w)}", what) for w, what in faults[:MAX_FAULTS]))
 
 
 def _name(where: Op | Graph) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Problem
 from .lazy import onnx
+from .tensors import element_types
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, NodeProto
@@ -65,7 +66,7 @@ def foreign(node: NodeProto, where: str) -> Iterator[Problem]:
         for what in (_word(a, words) if words else "", _number(a, limits) if limits else ""):
             if what:
                 yield Problem(where, f"attribute '{a.name}' is {what}", "mend the model, or export it anew")
-        if (a.name in TYPES or here in TYPES) and a.i not in onnx.TensorProto.DataType.values():
+        if (a.name in TYPES or here in TYPES) and a.i not in element_types():
             yield Problem(where, f"attribute '{a.name}' is {a.i}, which is no element type", "export the model anew")
         if a.name == "perm" and sorted(a.ints) != list(range(len(a.ints))):
             yield Problem(
@@ -80,7 +81,9 @@ def _word(a: AttributeProto, words: tuple[str, ...]) -> str:
 
 
 def _number(a: AttributeProto, limits: tuple[int, int]) -> str:
-    numbers = {onnx.AttributeProto.INT: [a.i], onnx.AttributeProto.INTS: list(a.ints)}.get(a.type, [])
+    numbers = a.ints if a.type == onnx.AttributeProto.INTS else [a.i] if a.type == onnx.AttributeProto.INT else ()
     least, most = limits
-    bad = next((n for n in numbers if not least <= n <= most), None)
-    return "" if bad is None else f"{bad}, not between {least} and {most}"
+    for number in numbers:
+        if not least <= number <= most:
+            return f"{number}, not between {least} and {most}"
+    return ""

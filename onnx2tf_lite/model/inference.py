@@ -8,7 +8,7 @@ limits: what ends the child is an error here, and not the end of the user's proc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -146,20 +146,25 @@ def _strange(graph: GraphLike, lengths: dict[str, int]) -> bool:
 
 
 def _odd_type(info: ValueInfoProto) -> bool:
-    return any(_odd(d.dim_value) or d.dim_value < 0 for d in info.type.tensor_type.shape.dim)
+    return _odd_extents([d.dim_value for d in info.type.tensor_type.shape.dim])
 
 
 def _odd_tensor(tensor: TensorProto) -> bool:
-    if any(_odd(d) or d < 0 for d in tensor.dims):
+    if _odd_extents(tensor.dims):
         return True
     if tensor.data_type != onnx.TensorProto.INT64 or not (tensor.raw_data or tensor.int64_data):
         return False
     numbers = memoryview(tensor.raw_data[: len(tensor.raw_data) // 8 * 8]).cast("q") if tensor.raw_data else None
-    return any(_odd(n) and n not in END for n in (tensor.int64_data if numbers is None else numbers))
+    return _odd(tensor.int64_data if numbers is None else numbers)
 
 
-def _odd(number: int) -> bool:
-    return not -LARGE < number < LARGE
+def _odd_extents(extents: Sequence[int]) -> bool:
+    return bool(extents) and not (min(extents) >= 0 and max(extents) < LARGE)
+
+
+def _odd(numbers: Sequence[int]) -> bool:
+    inside = not numbers or (min(numbers) > -LARGE and max(numbers) < LARGE)
+    return not inside and any(not -LARGE < n < LARGE and n not in END for n in numbers)
 
 
 def _elements(tensor: TensorProto) -> int:
@@ -175,7 +180,7 @@ def _odd_node(node: NodeProto, lengths: dict[str, int]) -> bool:
             return True
         if a.HasField("t") and _odd_tensor(a.t):
             return True
-        if any(_odd(n) and n not in END for n in a.ints) or (_odd(a.i) and (node.op_type != "Shape")):
+        if _odd(a.ints) or not (-LARGE < a.i < LARGE or node.op_type == "Shape"):
             return True
         if a.name == "axis" and a.i < -1 and node.op_type in UNCHECKED:
             return True

@@ -14,7 +14,9 @@ else:
 
     class _Lazy(ModuleType):
         def __getattr__(self, name: str) -> Any:
-            return getattr(sys.modules.get(self.__name__) or import_module(self.__name__), name)
+            found = getattr(sys.modules.get(self.__name__) or import_module(self.__name__), name)
+            setattr(self, name, found)  # it is asked for each node and tensor
+            return found
 
     onnx, np = _Lazy("onnx"), _Lazy("numpy")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..errors import Problem
 from .domains import foreign
 from .lazy import onnx
-from .tensors import is_external, nbytes
+from .tensors import element_types, is_external, nbytes
 from .walk import DEPTH, bodies, title
 
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ def _type(where: str, kind: TypeProto) -> Iterator[Problem]:
 
 
 def _code(where: str, code: int) -> Iterator[Problem]:
-    known = onnx.TensorProto.DataType.values()
-    if code not in known:
+    if code not in element_types():
         yield Problem(where, f"{code} is no element type that onnx {onnx.__version__} knows", "export it anew")
 
 
@@ -91,7 +90,7 @@ def _tensor(where: str, tensor: TensorProto) -> Iterator[Problem]:
 
 
 def _dims(where: str, dims: Iterable[int]) -> Iterator[Problem]:
-    if any(d < 0 for d in dims):
+    if min(dims, default=0) < 0:
         yield Problem(where, f"has the shape {list(dims)}", "the extents of a constant are not negative")
 
 

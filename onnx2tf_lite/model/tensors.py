@@ -7,6 +7,7 @@ import math
 import mmap
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,23 @@ Bytes = bytes | memoryview | mmap.mmap  # in memory, or where they lie
 
 def nbytes(tensor: TensorProto) -> int:
     """Bytes of the contents, from dtype and dims alone (no data is looked at)."""
-    word = onnx.TensorProto.DataType.Name(tensor.data_type)
-    if word == "STRING":
+    if tensor.data_type == onnx.TensorProto.STRING:
         return sum(map(len, tensor.string_data))
+    return int(math.prod(tensor.dims) * _bits(tensor.data_type) + 7) // 8
+
+
+@cache
+def _bits(elem_type: int) -> int:
+    """Of an element of a type that is not text."""
+    word = onnx.TensorProto.DataType.Name(elem_type)
     bits = 2 if word.endswith("INT2") else 4 if word.endswith(("INT4", "E2M1")) else 0
-    bits = bits or onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8
-    return int(math.prod(tensor.dims) * bits + 7) // 8
+    return bits or int(onnx.helper.tensor_dtype_to_np_dtype(elem_type).itemsize * 8)
+
+
+@cache
+def element_types() -> frozenset[int]:
+    """The codes of all element types that onnx knows."""
+    return frozenset(onnx.TensorProto.DataType.values())
 
 
 def set_base(tensor: TensorProto, folder: str) -> None:

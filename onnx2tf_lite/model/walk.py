@@ -90,7 +90,8 @@ def bodies(node: NodeProto) -> list[tuple[str, GraphProto]]:
     for attribute in node.attribute:
         if attribute.HasField("g"):
             found.append((attribute.name, attribute.g))
-        found += [(f"{attribute.name}[{i}]", g) for i, g in enumerate(attribute.graphs)]
+        if attribute.graphs:
+            found += [(f"{attribute.name}[{i}]", g) for i, g in enumerate(attribute.graphs)]
     return found
 
 

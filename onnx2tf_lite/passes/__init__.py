@@ -103,12 +103,14 @@ def default_pipeline(options: PassOptions | None = None, listener: Listener | No
     def some(*names: str) -> list[Pass]:
         return [PASSES[n].make(o) for n in names if n not in o.disabled]
 
-    group = some("fold", "tile", "clean")
+    clean = some("clean")  # one pass at two places: the second has nothing to do where nothing changed in between
+    group = [*some("fold", "tile"), *clean]
     if "shapes" not in o.disabled:
-        group.append(Shapes(PassOptions(keep_nodes=o.keep_nodes)))  # no second cut
+        group.append(Shapes(PassOptions(keep_nodes=o.keep_nodes), again=True))  # no second cut
     fixpoint = PassManager(group, steps=ROUNDS, name="fold, tile, clean")
-    last = some(*FUSIONS, "batchnorm", "reparameterise", "clean", "int64", "simplify", "names")
-    return PassManager([*some("widen", "shapes", "upgrade"), fixpoint, *last], name="passes", listener=listener)
+    first, fusions = some("widen", "shapes", "upgrade"), some(*FUSIONS, "batchnorm", "reparameterise")
+    last = some("int64", "simplify", "names")
+    return PassManager([*first, fixpoint, *fusions, *clean, *last], name="passes", listener=listener)
 
 
 def optimize(

@@ -108,11 +108,34 @@ class Pass:
         return result
 
 
+@dataclass
+class History:
+    """How often a graph was changed, and how often it had been when a pass had nothing to do: until the next change
+    that pass has nothing to do again."""
+
+    changes: int = 0
+    idle: dict[Pass, int] = field(default_factory=dict)
+
+    def settled(self, one: Pass) -> bool:
+        """Did this pass, or every one of these, run since the last change, and had nothing to do?"""
+        if isinstance(one, PassManager):
+            return all(map(self.settled, one.passes))
+        return self.idle.get(one) == self.changes
+
+    def add(self, one: Pass, modified: bool) -> None:
+        """A pass has run."""
+        if modified:
+            self.changes += 1
+        else:
+            self.idle[one] = self.changes
+
+
 Listener = Callable[[str, int, int], None]
 
 
 class PassManager(Pass):
-    """Runs passes in order; with `steps` > 1 again and again until nothing changes any more."""
+    """Runs passes in order, but none that had nothing to do since the last change; with `steps` > 1 again and again
+    until nothing changes any more."""
 
     def __init__(
         self, passes: Sequence[Pass], *, steps: int = 1, name: str = "group", listener: Listener | None = None
@@ -120,6 +143,7 @@ class PassManager(Pass):
         super().__init__()
         self.passes, self.steps, self.name, self.listener = list(passes), steps, name, listener
         self.reports: list[PassReport] = []
+        self.history = History()
 
     def ensures(self, graph: gs.Graph) -> None:
         """Every pass has said it for itself."""
@@ -127,23 +151,25 @@ class PassManager(Pass):
     def call(self, graph: gs.Graph) -> PassResult:
         """Every pass in order, in rounds, each reported."""
         notes: list[str] = []
-        modified, idle = False, 0
+        modified, history = False, self.history
         for index, one in enumerate(self.passes * self.steps):
-            if idle == len(self.passes):  # all of them since the last change had nothing to do
-                return PassResult(graph, modified, notes)
+            if history.settled(one):
+                continue
             if self.listener:
                 self.listener(one.name, index % len(self.passes), len(self.passes))
             result = self._run(one, graph)
             graph = result.graph
-            idle = 0 if result.modified else idle + 1
             modified |= result.modified
             notes += [f"{one.name}: {note}" for note in result.notes]
-        if self.steps > 1 and idle < len(self.passes):
+        if self.steps > 1 and not all(map(history.settled, self.passes)):
             notes.append(f"stopped after {self.steps} rounds")
+        self.history = History()  # whatever happens to the graph before the next call is not in it
         return PassResult(graph, modified, notes)
 
     def _run(self, one: Pass, graph: gs.Graph) -> PassResult:
         start = time.perf_counter()
+        if isinstance(one, PassManager):
+            one.history = self.history
         try:
             result = one(graph)
         except ConversionError:
@@ -159,5 +185,6 @@ class PassManager(Pass):
             self.reports += one.reports
             one.reports = []
         else:
+            self.history.add(one, result.modified)
             self.reports.append(PassReport(one.name, result.modified, tuple(result.notes), seconds))
         return result

@@ -11,13 +11,18 @@ from ..errors import ConversionError, Problem, ToolError, did_you_mean
 from ..model.edit import Dim, Tensor, detach, graphs, needs, set_outputs, tensors
 from ..model.inference import infer_shapes
 from ..model.surgeon import describe, to_proto
-from .manager import Pass, PassResult, plural
+from .manager import Pass, PassOptions, PassResult, plural
 
 
 class Shapes(Pass):
     """Apply batch and input shape overrides, cut at the named tensors, infer every shape symbolically."""
 
     name = "shapes"
+
+    def __init__(self, options: PassOptions | None = None, again: bool = False):
+        super().__init__(options)
+        self.again = again
+        """Everything was inferred before: only where an extent was left open can it be told anything now."""
 
     def call(self, graph: gs.Graph) -> PassResult:
         """Apply the overrides and cuts of the options, then infer."""
@@ -29,7 +34,7 @@ class Shapes(Pass):
         fixed = override(graph, o.batch_size, o.input_shapes)
         if fixed:
             notes.append("fixed the shape of " + ", ".join(fixed))
-        known = infer(graph, trust=not fixed)
+        known = 0 if self.again and not fixed and _complete(graph) else infer(graph, trust=not fixed)
         if known:
             notes.append(f"inferred {plural(known, 'shape(s)')}")
         return PassResult(graph, bool(notes), notes)
@@ -172,7 +177,7 @@ def infer(graph: gs.Graph, trust: bool = True) -> int:
         raise ConversionError(Problem("model", error.what, remedy)) from error
     found: dict[str, onnx.TypeProto] = {}
     _collect(done.graph, found)
-    users = {d for t in graph.inputs for d in t.shape or () if isinstance(d, str)}
+    users = _symbols(graph)
     given = {id(t) for t in graph.inputs}
     everything = {id(t): t for g in graphs(graph) for t in tensors(g)}
     news = 0
@@ -188,6 +193,22 @@ def infer(graph: gs.Graph, trust: bool = True) -> int:
             tensor.shape = _known(old, users) if foreign else [None] * len(old)
         news += dtype != tensor.dtype or _known(old, users) != _known(tensor.shape, users)
     return news
+
+
+def _symbols(graph: gs.Graph) -> set[str]:
+    """The names that the model gives to extents."""
+    return {d for t in graph.inputs for d in t.shape or () if isinstance(d, str)}
+
+
+def _complete(graph: gs.Graph) -> bool:
+    """Is every tensor known, its extents by numbers and the model's own names?"""
+    users, every = _symbols(graph), {id(t): t for g in graphs(graph) for t in tensors(g)}.values()
+    return all(_decided(t, users) for t in every if t.name and not isinstance(t, gs.Constant))
+
+
+def _decided(tensor: Tensor, users: set[str]) -> bool:
+    dims = _known(tensor.shape, users)
+    return tensor.dtype is not None and dims is not None and None not in dims
 
 
 def _made_up(dim: Dim, users: set[str]) -> bool:

@@ -150,6 +150,26 @@ def test_structure(fault, stage):
     assert f"after {stage}: " in str(error.value)
 
 
+def _forgetful(graph: Graph, settings: compile.Settings) -> Graph:
+    graph.ops.pop(0)
+    return graph
+
+
+def _idle(graph: Graph, settings: compile.Settings) -> Graph:
+    return graph
+
+
+@pytest.mark.parametrize(("after_each", "named"), [(True, "forgets"), (False, "begins, forgets, ends")])
+def test_a_program_is_verified_before_it_changes_hands(after_each, named, monkeypatch):
+    monkeypatch.setattr(compile, "AFTER_EACH", after_each)
+    with pytest.raises(ConversionError, match=f"after {named}: .* is read before it is computed"):
+        compile.run(correct(), [("begins", _idle), ("forgets", _forgetful), ("ends", _idle)])
+
+
+def test_the_tests_verify_after_every_stage():
+    assert compile.AFTER_EACH
+
+
 QUANT = Quant(np.float32([0.1]), np.int64([0]), I8)
 WINDOW = {"padding": "VALID", "strides": (1, 1), "dilations": (1, 1), "activation": None}
 # what to build, the message; all are found from legalize on and not before
