@@ -29,6 +29,7 @@ from typing import TypeVar
 from . import answers, pages
 from .interrupts import undisturbed
 from .record import record
+from .usage import allocated, computed, held, own, resident
 
 BUSY = 10  # times as long as on an idle machine may all take on one that is busy
 INTERVAL = 0.01  # seconds between two looks at what a child holds
@@ -125,16 +126,17 @@ def one_for_all(work: Callable[[Tell], _Answer], told: Tell) -> _Answer:
     """
     if not has_children():
         return work(told)
-    with standby(lambda nothing, tell: work(tell)) as give:
-        return give(None, told)
+    with standby(lambda nothing, tell: work(tell)) as (_, answer):
+        return answer(told)
 
 
 @contextmanager
 def standby(
-    work: Callable[[_Given, Tell], _Answer], prepare: Callable[[], object] = lambda: None
-) -> Iterator[Callable[[_Given, Tell], _Answer]]:
-    """The child of :func:`one_for_all` before there is anything to do: it does what ``prepare`` does, beside this
-    process, and then ``work(given, tell)`` when what this yields is called.  It ends with the ``with``."""
+    work: Callable[[Iterator[_Given], Tell], _Answer], prepare: Callable[[], object] = lambda: None
+) -> Iterator[tuple[Callable[[_Given], None], Callable[[Tell], _Answer]]]:
+    """The child of :func:`one_for_all` before there is all that it needs: beside this process it does what ``prepare``
+    does, and then ``work(given, tell)``.  ``given`` are the arguments of the calls of the first function that this
+    yields, as they come; the second one says that those were all, and gives the answer.  It ends with the ``with``."""
     calls = memoryview(mmap.mmap(-1, 1))
     (asked, ask), (heard, said) = os.pipe(), os.pipe()
     with (
@@ -156,25 +158,37 @@ def standby(
             prepare()
             gc.freeze()  # what is shared with the parent stays as it is, what is made here is collected
             gc.enable()
-            return work(pickle.load(inbox), tell)
+            return work(coming(), tell)
+
+        def coming() -> Iterator[_Given]:
+            while message := pickle.load(inbox):
+                yield message[0]
 
         with _begun(done, None) as wait:
             inbox.close()  # so that no other child holds the ends of this one
             mouth.close()
+            sent: list[_Given] = []
 
-            def give(given: _Given, told: Tell) -> _Answer:
+            def send(message: tuple[_Given] | tuple[()]) -> None:
+                with suppress(BrokenPipeError):  # it has died
+                    outbox.write(pickle.dumps(message))
+
+            def give(given: _Given) -> None:
+                sent.append(given)
+                send((given,))
+
+            def answer(told: Tell) -> _Answer:
+                send(())  # that it is closed would not be seen, where another child has it open
                 try:
-                    with suppress(BrokenPipeError):  # it has died
-                        outbox.write(pickle.dumps(given))
                     for line in ear:
                         told(line[:-1].decode("unicode_escape"))
                     return wait()
                 except DiedError:
                     if not calls[0]:
                         raise
-                return work(given, told)
+                return work(iter(sent), told)
 
-            yield give
+            yield give, answer
 
 
 def at_once(works: Sequence[Callable[[], _Answer]]) -> list[_Answer]:
@@ -330,7 +344,7 @@ def watched(pid: int, most: int, seconds: float = math.inf) -> Iterator[None]:
 
     def watch() -> None:
         while not done.wait(INTERVAL):
-            if _pages(pid)[1] * mmap.PAGESIZE > most and held(pid) > most:  # all that is resident is read sooner
+            if resident(pid) > most and held(pid) > most:  # all that is resident is read sooner
                 os.kill(pid, signal.SIGKILL)
                 return
             if time.monotonic() > until and computed(pid) > seconds:  # before, no thread can have
@@ -344,39 +358,6 @@ def watched(pid: int, most: int, seconds: float = math.inf) -> Iterator[None]:
     finally:
         done.set()
         watcher.join()
-
-
-def own(process: int | str = "self") -> int:
-    """Bytes of memory that a process holds for itself; 0 where it is gone, or this system does not say.
-
-    A child begins with those of its parent.  It does not begin with the pages of files and of shared memory that its
-    parent has touched, so these are no measure of what it may come to hold.
-    """
-    _, resident, shared, *_ = _pages(process)
-    return (resident - shared) * mmap.PAGESIZE
-
-
-def held(process: int) -> int:
-    """Bytes of memory of a process, also of results that came from a child, which it shares with its kin, as far as it
-    has touched them; pages of files (code of libraries, mapped weights) do not count: the system takes them back at
-    will."""
-    try:
-        with open(f"/proc/{process}/status", encoding="ascii", errors="replace") as file:
-            rows = [line.split() for line in file if line.startswith(("RssAnon:", "RssShmem:"))]
-    except OSError:
-        return 0
-    return sum(int(kibibytes) << 10 for _, kibibytes, _ in rows)
-
-
-def computed(process: int) -> float:
-    """Seconds that the busiest of the threads of a process has computed; 0 where it is gone."""
-    ticks = [0]
-    with suppress(OSError):
-        for thread in os.scandir(f"/proc/{process}/task"):
-            with suppress(OSError), open(f"{thread.path}/stat", "rb") as file:
-                words = file.read().rpartition(b")")[2].split()  # behind the name, which may hold anything
-                ticks.append(int(words[11]) + int(words[12]))
-    return max(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def _serve(function: Callable[[], object], descriptor: int, limits: Limits | None) -> None:
@@ -428,18 +409,3 @@ def bound(limits: Limits) -> None:
 
         room, (held, most) = allocated() + limits.memory, resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (room if held == resource.RLIM_INFINITY else min(room, held), most))
-
-
-def allocated(process: int | str = "self") -> int:
-    """Bytes of data and stack of a process; 0 where it is gone, or this system does not say."""
-    return _pages(process)[5] * mmap.PAGESIZE
-
-
-def _pages(process: int | str) -> list[int]:
-    """What Linux counts of a process: all its pages, resident ones, those of them of files and shared memory, code,
-    libraries, data and stack, dirty ones."""
-    try:
-        with open(f"/proc/{process}/statm", encoding="ascii") as file:
-            return [int(count) for count in file.read().split()]
-    except OSError:
-        return [0] * 7

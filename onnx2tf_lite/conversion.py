@@ -344,6 +344,8 @@ class _Conversion:
         quantised here only where there is no other)."""
         files, told = {}, None
         for branch, program in compile.branches(graph, self.branches, self.settings, self.log.stage):
+            if self.beside is not None:
+                self.beside.expect(validation.Program.of(program))
             for row in [row for row in self.wanted if row.branch == branch]:
                 files[row.name] = row.path(work, self.stem) if row.suffix else work / row.name
                 with self.log.stage(row.name), boundary(f"output '{row.name}'"):

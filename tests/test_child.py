@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from weakref import ref
 
@@ -99,20 +99,51 @@ def test_what_dies_of_anything_else_is_not_done_again(tmp_path: Path, death: Cal
 def test_it_gets_ready_before_it_is_given_anything(tmp_path: Path) -> None:
     ready, told = tmp_path / "ready", list[str]()
 
-    def work(given: int, tell: Tell) -> tuple[int, int]:
+    def work(given: Iterator[int], tell: Tell) -> tuple[list[int], int]:
         tell(ready.read_text())
-        return given + 1, os.getpid()
+        return [number + 1 for number in given], os.getpid()
 
-    with child.standby(work, lambda: ready.write_text(str(os.getpid()))) as give:
+    with child.standby(work, lambda: ready.write_text(str(os.getpid()))) as (give, answer):
         while not ready.exists() or not ready.read_text():
             os.sched_yield()
-        answer = give(41, told.append)
-    assert answer == (42, int(told[0])) and answer[1] != os.getpid()
+        give(41), give(1)
+        found = answer(told.append)
+    assert found == ([42, 2], int(told[0])) and found[1] != os.getpid()
+
+
+def test_what_it_is_given_it_has_before_there_is_all(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+
+    def work(given: Iterator[str], tell: Tell) -> list[str]:
+        return [number for number in given if seen.write_text(number)]
+
+    with child.standby(work) as (give, answer):
+        for number in ("one", "two"):
+            give(number)
+            while not seen.exists() or seen.read_text() != number:
+                os.sched_yield()
+        assert answer(lambda what: None) == ["one", "two"]
+
+
+def test_where_it_dies_in_a_call_all_that_it_was_given_is_done_again() -> None:
+    def work(given: Iterator[int], tell: Tell) -> tuple[int, str]:
+        total = sum(given)
+        try:
+            child.call(os.abort)
+        except child.DiedError as death:
+            return total, str(death)
+        return total, "alive"
+
+    with child.standby(work) as (give, answer):
+        give(1), give(2)
+        total, said = answer(lambda what: None)
+    assert total == 3 and "SIGABRT" in said
 
 
 def test_what_nothing_is_given_to_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    def work(given: None, tell: Tell) -> None:
-        raise AssertionError
+    def work(given: Iterator[None], tell: Tell) -> None:
+        for _ in given:
+            raise AssertionError
 
     begun, fork = list[int](), child.fork
     monkeypatch.setattr(child, "fork", lambda: begun.append(fork()) or begun[-1])
@@ -123,20 +154,22 @@ def test_what_nothing_is_given_to_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_dies_while_it_gets_ready_is_told_to_who_asks() -> None:
-    with child.standby(lambda given, tell: given, os.abort) as give:
+    with child.standby(lambda given, tell: list(given), os.abort) as (give, answer):
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        give(1)
         with pytest.raises(child.DiedError, match="SIGABRT"):
-            give(1, lambda what: None)
+            answer(lambda what: None)
 
 
 def test_what_others_were_told_is_no_ones_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that was made while one waits does not keep it from ending."""
-    with child.standby(lambda given, tell: given) as give:
+    with child.standby(lambda given, tell: list(given)) as (give, answer):
         other = child.fork()
         if other == 0:
             while True:
                 signal.pause()
-        assert give(1, lambda what: None) == 1
+        give(1)
+        assert answer(lambda what: None) == [1]
         os.kill(other, signal.SIGKILL)
         os.waitpid(other, 0)
 

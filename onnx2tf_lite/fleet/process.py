@@ -24,8 +24,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..child import Limits, allocated, bound, follow, no_core, scratch, without_children
+from ..child import Limits, bound, follow, no_core, scratch, without_children
 from ..targets import DEVICES
+from ..usage import allocated
 
 #: What a model needs nearly always, also what is imported late elsewhere: every fork would do it again.  TensorFlow is
 #: left out, since its threads do not survive a fork.
@@ -35,6 +36,7 @@ IMPORTS = (
     "ai_edge_litert.interpreter",
     "onnx2tf_lite.conversion",
     "onnx2tf_lite.validation.beside",
+    "onnx2tf_lite.validation.checking",
     "onnx2tf_lite.op_handlers.lower",
     "onnx2tf_lite.emitters.tflite",
     "onnx2tf_lite.emitters.tflite.weights",

@@ -1,8 +1,8 @@
 """The check in processes beside the conversion: what runs the files is loaded there while they are made.
 
 TensorFlow, which takes longer to load than all the rest of a small conversion takes, has a process of its own.  It
-begins as a fork, with the model in memory, and checks every file that it is told of.  That of all others waits until
-there are all of them (:meth:`checking.Check.ahead`).
+begins as a fork, with the model in memory, and checks every file that it is told of.  That of all others, too, runs the
+original model as soon as it is known what the files will be, and opens each when it is there.
 """
 
 from __future__ import annotations
@@ -12,24 +12,28 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from .. import child, pages
 from ..emitters import KERAS, TENSORFLOW
 from .bounds import COPIES, Bounds, room
-from .checking import Check, Listener, check, failed
-from .files.tensorflow_file import installed
+from .files.program import Program
+from .files.tensorflow_file import installed, scarce
 from .files.written import FileError
 from .original.reference import Reference
-from .reports.report import Report
 from .whole.samples import CheckOptions
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+    from .checking import Check, Listener
+    from .reports.report import Report
+
+Told = Program | tuple[str, Path]  # what files will be, and each of them with its kind
+Helper = tuple["Callable[[Told], None]", "Callable[[Listener], Report]"]
 LARGE_MODEL = 1 << 28  # bytes of weights that two processes should not both load
 
 
@@ -50,14 +54,27 @@ class Beside:
         self.reference = reference
         self.kinds = {kind for kind, checked_as in kinds.items() if pays(checked_as, reference)}
         self.paths: dict[str, Path] = {}
+        self.taken = int(bool(self.kinds))
         self.pid = 0
         self.ends = ExitStack()
         if self.kinds:
             self._start(options, keras=any(kinds[kind] in KERAS for kind in self.kinds))
         own = [checked_as for kind, checked_as in kinds.items() if kind not in self.kinds]
-        waits = own and child.has_children() and not Check.scarce(options, own)
-        here = Check(reference, options, taken=int(bool(self.kinds)))
-        self.give = self.ends.enter_context(here.ahead()) if waits else None
+        waits = bool(own) and child.has_children() and not scarce(options.budget, own)
+        self.helper = self.ends.enter_context(self._helper(options)) if waits else None
+
+    def _here(self, options: CheckOptions) -> Check:
+        """The check of files that are not TensorFlow's.  What it takes is loaded in its own process, beside this one,
+        and here while this one waits."""
+        from .checking import Check
+
+        return Check(self.reference, options, self.taken)
+
+    def _helper(self, options: CheckOptions) -> AbstractContextManager[Helper]:
+        def found(coming: Iterator[Told], tell: Listener) -> Report:
+            return self._here(options).found(coming, tell)
+
+        return child.standby(found, lambda: self._here(options).prepare())
 
     def _start(self, options: CheckOptions, keras: bool) -> None:
         from multiprocessing.connection import Connection
@@ -81,22 +98,32 @@ class Beside:
             os.kill(self.pid, signal.SIGKILL)
             self._died()
 
+    def expect(self, program: Program) -> None:
+        """What the files will be."""
+        if self.helper is not None:
+            self.helper[0](program)
+
     def begin(self, kind: str, path: Path) -> None:
         """A file is there; nobody waits for what is found."""
         if kind in self.kinds:
             self.paths[kind] = path
             with suppress(OSError):  # it has died: who asks finds out
                 self.connection.send((kind, path))
+        elif self.helper is not None:
+            self.helper[0]((kind, path))
 
     def check(self, files: Mapping[str, Path], options: CheckOptions, listener: Listener) -> Report:
         """All ``files``, by kind; ``options`` for those that are checked here."""
         if self.pid:  # TensorFlow takes longer to load than this, and all the memory that there is
             gc.collect()
             pages.give_back()
-        own = {kind: path for kind, path in files.items() if kind not in self.paths}
-        if self.give is not None:
-            report = self.give(list(own.items()), listener)
+        from .checking import check
+
+        if self.helper is not None:
+            _, answer = self.helper
+            report = self._here(options).answered(lambda: answer(listener))
         else:
+            own = {kind: path for kind, path in files.items() if kind not in self.paths}
             report = check(self.reference, own, options=options, listener=listener)
         if report.error:
             return report
@@ -111,6 +138,9 @@ class Beside:
     def _report(self, kind: str, path: Path, options: CheckOptions) -> Report:
         """What is found of a file; here that of those after one that took the process with it, and of all where it had
         no answer, as one has that cannot import a TensorFlow which does need what others do without."""
+        from .checking import check, failed
+        from .reports.report import Report
+
         if not self.pid:
             return check(self.reference, {kind: path}, options=options)
         try:
@@ -135,6 +165,7 @@ def _live(boss: Connection, reference: Reference, options: CheckOptions, keras: 
         child.settle()
         gc.disable()  # a collection would touch, and so copy, all that is shared with the parent
         from ..emitters import runtime
+        from .checking import check
 
         runtime.tensorflow() if keras else runtime.tensorflow_alone()
         gc.freeze()

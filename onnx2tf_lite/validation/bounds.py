@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from .. import child
+from ..usage import own
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ class Bounds:
     inside: bool = False
     runtimes: int = 0
     runs: int = 1
-    own: int = field(default_factory=child.own)
+    own: int = field(default_factory=own)
     crowded: bool = False
 
     @classmethod
@@ -87,7 +88,7 @@ class Bounds:
         allowed = due * self.runs + (TENSORFLOW[0] if tensorflow else 0.0)
         wait, processors = min(left, child.BUSY * allowed), allowed * child.processors()
         memory = max(self.memory, min(self.memory + self.runtimes, MEMORY)) + COPIES * self.weights + room(tensorflow)
-        memory -= max(child.own() - self.own, 0)
+        memory -= max(own() - self.own, 0)
         limits = child.Limits(wait, memory, processors, counted=True, thread=allowed)
         try:
             return self._held(lambda: child.call(function, forked, limits))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import import_module, metadata
@@ -23,12 +23,14 @@ from typing import Any
 import onnx
 
 from .. import child, pages
-from ..emitters import EMITTERS, TENSORFLOW
-from .bounds import HELD, MEMORY, Bounds, OverBudgetError
+from ..emitters import EMITTERS
+from ..errors import ConversionError
+from .bounds import HELD, Bounds, OverBudgetError
 from .feeds import inputs
 from .feeds.operands import normal
 from .files.opening import guess, open_file
-from .files.tensorflow_file import MISSING, installed
+from .files.program import Expected, Program
+from .files.tensorflow_file import MISSING, installed, scarce
 from .files.tflite_file import SHORT
 from .files.written import FileError, WrittenFile
 from .original.reference import NoReferenceError, Reference
@@ -37,6 +39,7 @@ from .verdict import Verdict
 from .whole.samples import CheckOptions, Samples
 
 LARGE = 1 << 26  # bytes of weights
+UNCHECKED = (NoReferenceError, OverBudgetError, child.DiedError)
 Listener = Callable[[str], None]
 Source = str | Path | onnx.ModelProto | Reference
 Files = str | Path | Sequence[str | Path] | Mapping[str, Path]
@@ -90,7 +93,7 @@ def make_reference(source: str | Path | onnx.ModelProto) -> Reference:
 
 @dataclass
 class Check:
-    """The check of one model's files; its process may begin before there are any (:meth:`ahead`).
+    """The check of one model's files.
 
     ``taken``: processors on which files of the same model are checked elsewhere, and memory is taken, meanwhile."""
 
@@ -98,31 +101,24 @@ class Check:
     options: CheckOptions
     taken: int = 0
 
-    @contextmanager
-    def ahead(self) -> Iterator[Callable[[Named, Listener], Report]]:
-        """A process that loads what it takes until it is given files, of which none are TensorFlow's."""
-        with child.standby(self.found, self.prepare) as give:
-            yield lambda files, listener: self.answered(lambda: give(files, listener))
-
     def run(self, files: Named, listener: Listener) -> Report:
         """What is found of ``files``."""
-        if self.scarce(self.options, [form(*file) for file in files]):
+        if scarce(self.options.budget, [form(*file) for file in files]):
             return self.answered(lambda: self.found(files, listener))
         return self.answered(lambda: child.one_for_all(lambda tell: self.found(files, tell), listener))
-
-    @staticmethod
-    def scarce(options: CheckOptions, forms: Iterable[str]) -> bool:
-        """Is memory scarce?  A child gives all of its own back when it ends: one for each call takes least."""
-        return options.budget < MEMORY or (not {*forms}.isdisjoint(TENSORFLOW) and installed())
 
     def answered(self, find: Callable[[], Report]) -> Report:
         """What it finds, or that its process died."""
         try:
             return find()
         except child.DiedError as error:
-            report = self.blank()
-            report.error = f"could not be checked: its process {error}"
-            return report
+            return self.died(error)
+
+    def died(self, error: child.DiedError) -> Report:
+        """Of a check whose process did."""
+        report = self.blank()
+        report.error = f"could not be checked: its process {error}"
+        return report
 
     def prepare(self) -> None:
         """What takes time and no file: runtimes, the nodes of the model, random numbers, versions of packages."""
@@ -133,24 +129,40 @@ class Check:
         """What it may take, from now on."""
         return Bounds.of(self.options.budget, self.options.seconds, self.reference.size, bool(self.taken))
 
-    def found(self, files: Named, tell: Listener) -> Report:
-        """All of it."""
+    def found(self, coming: Iterable[Program | tuple[str, Path]], tell: Listener) -> Report:
+        """All of it; ``coming``: files with their kinds, or ''; before them perhaps what they are going to be."""
         self.reference.bounds = self.bounds()
-        report = self.compared([self.open(kind, path) for kind, path in files], tell)
-        for (kind, _), file in zip(files, report.files, strict=False):
+        samples, report = Samples(self.reference, self.options), self.blank()
+        kinds, targets = list[str](), list[WrittenFile | FileReport]()
+        for what in coming:
+            if isinstance(what, Program):
+                self.expect(what, samples, report)
+            else:
+                kinds.append(what[0])
+                targets.append(self.open(*what))
+        self.compare(targets, samples, report, tell)
+        for kind, file in zip(kinds, report.files, strict=False):
             file.kind = kind or file.kind
         return report
+
+    def expect(self, program: Program, samples: Samples, report: Report) -> None:
+        """Draw the samples before there are files, where they will be the same; what is wrong is said when these are
+        there."""
+        if self.taken or self.reference.size >= LARGE or self.reference.steps:
+            return
+        with _timed(report.seconds, "reference"), suppress(*UNCHECKED, ConversionError):
+            samples.draw([Expected(program)])
 
     def blank(self) -> Report:
         """A report of no files."""
         source = self.reference.source
         return Report(settings=self.settings(), model=str(source) if isinstance(source, Path) else "")
 
-    def compared(self, targets: Sequence[WrittenFile | FileReport], tell: Listener) -> Report:
-        """All of the opened ones, or as many as could be before there was an error."""
+    def compare(
+        self, targets: Sequence[WrittenFile | FileReport], samples: Samples, report: Report, tell: Listener
+    ) -> None:
+        """Into the ``report`` what is found of all the opened ones, or of as many as could be before an error."""
         _preload(tflite=not all(isinstance(target, FileReport) or target.tensorflow for target in targets))
-        report = self.blank()
-        samples = Samples(self.reference, self.options)
         try:
             with _timed(report.seconds, "reference"):
                 tell("reference")
@@ -160,12 +172,10 @@ class Check:
             for file, seconds in self.done(works, samples):
                 report.files.append(file)
                 report.seconds |= seconds
-        except (NoReferenceError, OverBudgetError) as error:
-            report.error = f"could not be checked: {error}"
-        except child.DiedError as error:
-            report.error = f"could not be checked: ONNX Runtime {error}"
+        except UNCHECKED as error:
+            what = "ONNX Runtime " if isinstance(error, child.DiedError) else ""
+            report.error = f"could not be checked: {what}{error}"
         report.notes, report.engine = self.reference.notes, self.reference.engine
-        return report
 
     def done(self, works: Sequence[Work], samples: Samples) -> Iterator[tuple[FileReport, dict[str, float]]]:
         """What ``works`` give, in order; as many at a time as there are processors, where each takes little."""
@@ -220,7 +230,7 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        seconds[name] = time.perf_counter() - start
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def form(kind: str, path: Path) -> str:

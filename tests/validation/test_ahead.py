@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 from onnx2tf_lite import ConversionError, child, convert
 from onnx2tf_lite.errors import Problem
 from onnx2tf_lite.validation import checking
+from onnx2tf_lite.validation.files.opening import open_file
 from onnx2tf_lite.validation.files.tflite_file import TFLiteRunner
-from onnx2tf_lite.validation.whole.samples import CheckOptions
+from onnx2tf_lite.validation.whole.samples import CheckOptions, _Search
 
 from .models import cnn
 
@@ -25,9 +27,9 @@ KINDS = ["float32", "float16"]
 def begun(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The processes that are begun before there are files."""
     found: list[int] = []
-    ahead, fork = checking.Check.ahead, child.fork
+    standby, fork = child.standby, child.fork
 
-    def noted(check: checking.Check) -> Any:
+    def noted(*asked: Any) -> Any:
         def forked() -> int:
             pid = fork()
             found.append(pid)
@@ -35,22 +37,22 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
         with monkeypatch.context() as patch:
             patch.setattr(child, "fork", forked)
-            manager = ahead(check)
-            give = manager.__enter__()
-        return _Entered(manager, give)
+            manager = standby(*asked)
+            helper = manager.__enter__()
+        return _Entered(manager, helper)
 
-    monkeypatch.setattr(checking.Check, "ahead", noted)
+    monkeypatch.setattr(child, "standby", noted)
     yield found
 
 
 class _Entered:
     """A context that has been entered already."""
 
-    def __init__(self, manager: Any, give: Any):
-        self.manager, self.give = manager, give
+    def __init__(self, manager: Any, helper: Any):
+        self.manager, self.helper = manager, helper
 
     def __enter__(self) -> Any:
-        return self.give
+        return self.helper
 
     def __exit__(self, *raised: Any) -> Any:
         return self.manager.__exit__(*raised)
@@ -67,11 +69,36 @@ def gone(pid: int) -> bool:
 
 def test_it_finds_what_a_check_by_itself_finds(tmp_path: Path, begun: list[int]) -> None:
     result = convert(onnx_graph=cnn(), output_folder_path=tmp_path, outputs=KINDS, non_verbose=True)
-    alone = checking.check(cnn(), result.files, layers=False)
     assert result.check is not None and result.exit_code == 0 and len(begun) == 1 and gone(begun[0])
+    alone = checking.check(cnn(), result.files, layers=False)
     assert [f.verdict for f in result.check.files] == [f.verdict for f in alone.files]
     assert [f.outputs for f in result.check.files] == [f.outputs for f in alone.files]
     assert result.check.settings == alone.settings | {"layers": False} and result.check.notes == alone.notes
+
+
+def test_the_model_is_run_once_for_what_it_knows_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And again where the files turn out to be other ones than was said, with the same inputs."""
+    proto, runs = cnn(), list[int]()
+    result = convert(onnx_graph=proto, output_folder_path=tmp_path, outputs=KINDS, check="none", non_verbose=True)
+    program = open_file("float32", result.files["float32"], checking.make_reference(proto)).program
+    run = _Search.run
+    monkeypatch.setattr(child, "call", lambda function, *limits: function())  # what is counted is counted here
+    monkeypatch.setattr(_Search, "run", lambda search, given: runs.append(len(search.layers)) or run(search, given))
+    fewer = replace(program, names={n: stored for n, stored in program.names.items() if n != "r1"})
+    found = []
+    for said, times in ((), 1), ([program], 1), ([fewer], 2):
+        check = checking.Check(checking.make_reference(proto), CheckOptions(layers=True))
+        found.append(check.found([*said, *result.files.items()], lambda what: None))
+        assert len(runs) == times and runs[-1] == max(runs)
+        runs.clear()
+    first, *others = ([f.layers for f in report.files] for report in found)
+    assert found[0].ok and all(layers == first for layers in others)
+
+
+def test_inputs_that_the_model_refuses_are_told_when_there_are_files(tmp_path: Path) -> None:
+    """Not before, where nobody would hear of them."""
+    with pytest.raises(ConversionError, match="no such input"):
+        convert(onnx_graph=cnn(), output_folder_path=tmp_path, outputs=KINDS, shape_hints=["picture:1,3,12,10"])
 
 
 def test_a_file_that_kills_it_is_wrong(tmp_path: Path, begun: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,18 @@ class Program:
 
 
 @record
+class Expected:
+    """A file of floats that is not there yet, as far as the inputs of a check depend on it."""
+
+    program: Program
+    inside: bool = True
+
+    def span(self, stored: str) -> tuple[float, float] | None:
+        """Nothing is quantised."""
+        return None
+
+
+@record
 class Foreign(Program):
     """A file that says nothing of itself.  ``channels_last``: it has operators that only exist in that order."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...emitters import TENSORFLOW
 from ...errors import one_line
 from ...ir.tensor_map import NAME, TensorMap
+from ..bounds import MEMORY
 from ..figures.measure import Array
 from ..original.reference import Reference
 from .program import Program, match
@@ -27,6 +29,12 @@ MISSING = "TensorFlow is not installed (pip install 'onnx2tf_lite[tensorflow]')"
 def installed() -> bool:
     """Can files be run in TensorFlow?"""
     return find_spec("tensorflow") is not None
+
+
+def scarce(budget: int, forms: Iterable[str]) -> bool:
+    """Is memory scarce where such files are checked?  A child gives all of its own back when it ends: one for each call
+    takes least."""
+    return budget < MEMORY or (not {*forms}.isdisjoint(TENSORFLOW) and installed())
 
 
 class TensorFlowFile:

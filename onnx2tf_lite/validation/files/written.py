@@ -58,19 +58,26 @@ class Loaded(Protocol):
         """
 
 
-class WrittenFile(Protocol):
-    """A file.  Arrays go by the names of their tensors in the file and have its axis order and dtype.
+class Described(Protocol):
+    """A file, as far as the inputs of a check depend on it."""
 
-    ``inside``: intermediates can be read.
-    """
-
-    kind: str
-    path: Path
-    inside: bool
+    @property
+    def inside(self) -> bool:
+        """Can intermediates be read?"""
 
     @property
     def program(self) -> Program:
         """Where the tensors of the model are in it."""
+
+    def span(self, stored: str) -> tuple[float, float] | None:
+        """The real numbers (lowest, highest) that an input is quantised to; None where it is not."""
+
+
+class WrittenFile(Described, Protocol):
+    """A file.  Arrays go by the names of their tensors in the file and have its axis order and dtype."""
+
+    kind: str
+    path: Path
 
     @property
     def size(self) -> int:
@@ -103,9 +110,6 @@ class WrittenFile(Protocol):
 
     def real(self, stored: str, array: Array, like: np.dtype) -> Array:
         """What an array of the file's tensor ``stored`` stands for, for comparison with one of dtype ``like``."""
-
-    def span(self, stored: str) -> tuple[float, float] | None:
-        """The real numbers (lowest, highest) that an input is quantised to; None where it is not."""
 
     def bisect(self, runtime: str, count: int) -> Loaded:
         """The first ``count`` operators alone.

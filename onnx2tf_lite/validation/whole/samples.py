@@ -16,12 +16,12 @@ from ...record import record
 from ..bounds import FIRST, HELD, MEMORY, OverBudgetError
 from ..feeds import inputs
 from ..feeds.extents import SIZES, generate
-from ..feeds.inputs import InputSpec
 from ..figures.judge import SLACK
 from ..figures.measure import change, exact, usual
 from ..figures.phrase import dims
-from ..files.written import WrittenFile
+from ..files.written import Described
 from ..original.reference import EXACT, INSIDE, ROUNDED, STEPWISE, UNQUANTISED, NoReferenceError, Reference, Session
+from .asked import asked_by, spanned, stored
 from .shared import Shared
 
 Arrays = dict[str, np.ndarray]
@@ -85,16 +85,25 @@ class Sample:
 
 @dataclass
 class Samples:
-    """The samples of a check.  ``held``: the names of the tensors that they have now; ``shared`` by several files."""
+    """The samples of a check.  ``held``: the names of the tensors that they have now; ``shared`` by several files;
+    ``suits``: what the one file that they were drawn for asks of them (:func:`asked_by`)."""
 
     reference: Reference
     options: CheckOptions
     samples: list[Sample] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
     shared: Shared = field(default_factory=Shared)
+    suits: object = None
 
-    def draw(self, targets: Sequence[WrittenFile]) -> None:
+    def draw(self, targets: Sequence[Described]) -> None:
         """The user's data, or inputs that the reference runs with; ConversionError for hints of no input."""
+        specs = self.reference.inputs
+        self.shared = Shared(self.options.budget // SHARED if len(targets) > 1 else 0)
+        if not self.suits or any(asked_by(target, specs) != self.suits for target in targets):
+            self._draw(targets)
+            self.suits = asked_by(targets[0], specs) if len(targets) == 1 else None
+
+    def _draw(self, targets: Sequence[Described]) -> None:
         o, specs = self.options, self.reference.inputs
         places = next((t.program.places for t in targets if all(s.name in t.program.places for s in specs)), None)
         places = places or {s.name: inputs.default_place(s) for s in specs}
@@ -107,7 +116,6 @@ class Samples:
         given = None if o.data is None else inputs.from_user(o.data, specs, places)
         layers = self.names(targets)  # also where they are not compared: how large their operands are
         search = _Search(self, places, layers, targets)
-        self.shared = Shared(o.budget // SHARED if len(targets) > 1 else 0)
         self.reference.bounds.runs = len(given) if given else o.samples or 1
         self.samples, state = self.reference.bounds.call(lambda: search.run(given))
         self.reference.adopt(state)
@@ -122,13 +130,13 @@ class Samples:
                 return f"the window of '{name}' does not fit into {dims(extents)} (ONNX Runtime makes a result up)"
         return next((f"'{n}' of the model is empty" for n, shape in shapes.items() if 0 in shape), "")
 
-    def names(self, targets: Iterable[WrittenFile]) -> list[str]:
+    def names(self, targets: Iterable[Described]) -> list[str]:
         """Every tensor of the model with a counterpart in one of the files, in graph order."""
         known = set().union(*(t.program.names for t in targets if t.inside), set())
         return [n for n in self.reference.nodes if n in known]
 
     def chunks(
-        self, names: Sequence[str], targets: Sequence[WrittenFile], symbols: Mapping[str, int], count: int
+        self, names: Sequence[str], targets: Sequence[Described], symbols: Mapping[str, int], count: int
     ) -> list[list[str]]:
         """``names`` in groups whose tensors of ``count`` samples stay within the budget."""
         places = {n: t.program.places[n] for t in targets for n in names if n in t.program.places}
@@ -137,7 +145,7 @@ class Samples:
         room = most
         for name in names:
             place = places.get(name)
-            size = count * _bytes(place, symbols) if place else 0
+            size = count * stored(place, symbols) if place else 0
             if size > room and chunks[-1]:
                 chunks.append([])
                 room = most
@@ -277,14 +285,14 @@ class _Search:
     whole: Samples
     places: Mapping[str, Placement]
     layers: list[str]
-    targets: Sequence[WrittenFile]
+    targets: Sequence[Described]
     sessions: dict[bool, Session] = field(default_factory=dict)
     large: OverBudgetError | None = None  # why some sizes were not tried
     begun: tuple[float, float] = (0.0, 0.0)  # when, by the clock and by the processor of the child
 
     def __post_init__(self) -> None:
         self.options, self.reference = self.whole.options, self.whole.reference
-        fills, spans = self.options.fills, [_spanned(spec, self.targets) for spec in self.reference.inputs]
+        fills, spans = self.options.fills, [spanned(spec, self.targets) for spec in self.reference.inputs]
         self.specs = [replace(s, fill=fills.get(s.name, fills.get("*"))) for s in spans]
         self.free = any(not isinstance(d, int) for s in self.specs for d in self.places[s.name].shape)
 
@@ -415,7 +423,7 @@ class _Search:
     def memory(self, symbols: Mapping[str, int]) -> int:
         """Bytes of the largest tensor, before anything is allocated, by what the files say of the shapes."""
         places = [p for t in self.targets for p in t.program.places.values()]
-        return max((_bytes(p, symbols) for p in places), default=0)
+        return max((stored(p, symbols) for p in places), default=0)
 
     def inputs(self, symbols: Mapping[str, int]) -> int:
         """Bytes of the largest input."""
@@ -430,12 +438,6 @@ class _Search:
         return f" (give {', or '.join(words)})" if words else ""
 
 
-def _spanned(spec: InputSpec, targets: Sequence[WrittenFile]) -> InputSpec:
-    """The input with the range that a quantised file has for it."""
-    spans = (t.span(t.program.names[spec.name]) for t in targets if spec.name in t.program.names)
-    return replace(spec, span=next((s for s in spans if s), None))
-
-
 def _elapsed(clock: float, processor: float) -> float:
     """Seconds since then: of a machine that may be busy, or of one thread."""
     return min(time.monotonic() - clock, time.process_time() - processor)
@@ -443,8 +445,3 @@ def _elapsed(clock: float, processor: float) -> float:
 
 def _has_nan(sample: Sample) -> bool:
     return any(a.dtype.kind in "fc" and bool(np.isnan(a).any()) for a in sample.expected.values())
-
-
-def _bytes(place: Placement, symbols: Mapping[str, int]) -> int:
-    extents = np.abs(concrete(place.shape, symbols))
-    return max(place.value.dtype.itemsize, 4) * int(np.prod(extents, dtype=np.int64))
