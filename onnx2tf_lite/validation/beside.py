@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from .reports.report import Report
 
 Told = Program | tuple[str, Path]  # what files will be, and each of them with its kind
-Helper = tuple["Callable[[Told], None]", "Callable[[Listener], Report]"]
+Answer = Callable[["Listener"], "Report"]
+Helper = tuple[Callable[[Told], None], Answer]
 LARGE_MODEL = 1 << 28  # bytes of weights that two processes should not both load
 
 
@@ -64,8 +65,7 @@ class Beside:
         self.helper = self.ends.enter_context(self._helper(options)) if waits else None
 
     def _here(self, options: CheckOptions) -> Check:
-        """The check of files that are not TensorFlow's.  What it takes is loaded in its own process, beside this one,
-        and here while this one waits."""
+        """The check of files that are not TensorFlow's; what it takes is loaded where it is called."""
         from .checking import Check
 
         return Check(self.reference, options, self.taken)
@@ -117,12 +117,11 @@ class Beside:
         if self.pid:  # TensorFlow takes longer to load than this, and all the memory that there is
             gc.collect()
             pages.give_back()
-        from .checking import check
-
         if self.helper is not None:
-            _, answer = self.helper
-            report = self._here(options).answered(lambda: answer(listener))
+            report = self._answer(self.helper[1], options, listener)
         else:
+            from .checking import check
+
             own = {kind: path for kind, path in files.items() if kind not in self.paths}
             report = check(self.reference, own, options=options, listener=listener)
         if report.error:
@@ -134,6 +133,14 @@ class Beside:
             report.seconds |= {f"{name} (beside)": seconds for name, seconds in part.seconds.items()}
             report.error = report.error or part.error
         return report
+
+    def _answer(self, answer: Answer, options: CheckOptions, listener: Listener) -> Report:
+        from .reports import show  # noqa: F401  (what is needed next is loaded while the others work)
+
+        try:
+            return answer(listener)
+        except child.DiedError as error:
+            return self._here(options).died(error)
 
     def _report(self, kind: str, path: Path, options: CheckOptions) -> Report:
         """What is found of a file; here that of those after one that took the process with it, and of all where it had

@@ -13,11 +13,11 @@ from ...record import record
 from ..figures.judge import QUANTISED, SLACK, Difference
 from ..figures.measure import Histogram
 from ..figures.phrase import decibel, dims
-from ..files.integers import Integers
 from ..files.written import Move
 
 if TYPE_CHECKING:
     from ...targets.verdict import Fit
+    from ..files.integers import Integers
 
 INTRODUCES, CARRIES = "introduces", "carries"
 
