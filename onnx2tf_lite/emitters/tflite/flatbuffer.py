@@ -28,6 +28,12 @@ class Later:
     place = 0
 
 
+class Behind(NamedTuple):
+    """What lies at a ``place`` of the file that is to follow."""
+
+    place: int
+
+
 class FlatTable:
     """A table of the ``kind`` that the schema has; a field that is None is absent."""
 
@@ -35,14 +41,16 @@ class FlatTable:
         self.kind, self.fields = kind, fields
 
 
-Content: TypeAlias = "float | str | Later | FlatTable | Sequence[FlatTable] | Sequence[int] | np.ndarray | None"
+Content: TypeAlias = (
+    "float | str | Later | Behind | FlatTable | Sequence[FlatTable | Behind] | Sequence[int] | np.ndarray | None"
+)
 
 
-def pack(root: FlatTable, identifier: bytes) -> bytearray:
-    """The table and all below it, in a file with this identifier of four bytes."""
+def pack(root: FlatTable, identifier: bytes, alignment: int = LARGEST) -> bytearray:
+    """The table and all below it, in a file with this identifier of four bytes; in front of one that is aligned so."""
     packer = _Packer()
     table = packer.table(root)
-    place = packer.reserve(OFFSET.size + len(identifier), LARGEST)
+    place = packer.reserve(OFFSET.size + len(identifier), alignment)
     packer.chunks.append(OFFSET.pack(place - table) + identifier)
     return bytearray().join(reversed(packer.chunks))
 
@@ -103,8 +111,10 @@ class _Packer:
             self.chunks.append(chunk)
         return self.known[key]
 
-    def table(self, table: FlatTable) -> int:
+    def table(self, table: FlatTable | Behind) -> int:
         """The place of a table, behind which all lies that it refers to."""
+        if isinstance(table, Behind):
+            return -table.place
         layout = _layout(table.kind, _present(table))
         values = [self.value(field, table.fields[name]) for name, field, _ in layout.fields]
         if layout.refers or any(isinstance(value, Later) for value in values):
@@ -135,14 +145,14 @@ class _Packer:
         if isinstance(content, str):
             text = content.encode()
             return self.shared(COUNT.pack(len(text)) + text + b"\0", COUNT.size)
-        if isinstance(content, FlatTable):
+        if isinstance(content, FlatTable | Behind):
             return self.table(content)
         if field.item is None:
-            return self.tables(cast("Sequence[FlatTable]", content))
+            return self.tables(cast("Sequence[FlatTable | Behind]", content))
         array = np.asarray(content, field.item)
         return self.shared(COUNT.pack(array.size) + array.tobytes(), max(COUNT.size, array.itemsize), COUNT.size)
 
-    def tables(self, tables: Sequence[FlatTable]) -> int:
+    def tables(self, tables: Sequence[FlatTable | Behind]) -> int:
         """The place of a list of references to them."""
         places = [self.table(table) for table in tables]
         start = self.reserve(COUNT.size + OFFSET.size * len(places), OFFSET.size)

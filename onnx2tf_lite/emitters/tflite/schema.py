@@ -1,7 +1,7 @@
 """What the schema of .tflite files says of what is written: tables, unions, enumerations.
 
 Names and numbers are those of ``tensorflow/compiler/mlir/lite/schema/schema.fbs``, those of fields as in Python.
-Fields that are never written are left out, enumerations are complete.
+Fields that are neither written nor copied are left out, enumerations are complete.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ Model                    I version 0; [table] operatorCodes 1; [table] subgraphs
 OperatorCode             b deprecatedBuiltinCode 0; i version 2 = 1; i builtinCode 3
 SubGraph                 [table] tensors 0; [i] inputs 1; [i] outputs 2; [table] operators 3; text name 4
 Tensor                   [i] shape 0; b type 1; I buffer 2; text name 3; table quantization 4; [i] shapeSignature 7;
-                         ? hasRank 8
+                         ? hasRank 8; ? isVariable 5
 QuantizationParameters   [f] scale 2; [q] zeroPoint 3; i quantizedDimension 6
 Operator                 I opcodeIndex 0; [i] inputs 1; [i] outputs 2; B builtinOptionsType 3; table builtinOptions 4;
-                         B builtinOptions2Type 11; table builtinOptions2 12
+                         B builtinOptions2Type 11; table builtinOptions2 12; [B] customOptions 5;
+                         b customOptionsFormat 6; [?] mutatingVariableInputs 7; [i] intermediates 8
 Buffer                   [B] data 0; Q offset 1; Q size 2
 Metadata                 text name 0; I buffer 1
 SignatureDef             [table] inputs 0; [table] outputs 1; text signatureKey 2; I subgraphIndex 4

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .flatbuffer import REFERENCE, Front, Table
+from ...emitters.tflite.flatbuffer import Behind, Content, FlatTable, Later, pack
+from ...emitters.tflite.schema import fields
+from .flatbuffer import Table
 
 if TYPE_CHECKING:
     from .flatfile import FlatFile
@@ -21,15 +23,14 @@ if TYPE_CHECKING:
 Weights = Callable[[np.ndarray], np.ndarray]
 ALIGNMENT = 64
 VERSION = 3
-#: Fields by the schema: places in the vtable, and codes as in ``flatbuffer``.
-MODEL = {"version": 4, "codes": 6, "subgraphs": 8, "buffers": 12}
-GRAPH = {"tensors": 4, "inputs": 6, "outputs": 8, "operators": 10}
-DATA = 4  # of a buffer
-SHAPE, BUFFER, SIGNATURE, RANKED = 4, 8, 18, 20
-SHAPED = (SHAPE, SIGNATURE, RANKED)
-TENSOR = dict.fromkeys((SHAPE, 10, 12, 16, SIGNATURE, 22), REFERENCE) | {6: "b", BUFFER: "I", 14: "B", RANKED: "B"}
-INPUTS, OUTPUTS = 6, 8
-OPERATOR = dict.fromkeys((12, 14, 18, 20, 28), REFERENCE) | {4: "I", 10: "B", 16: "b", 26: "B"}
+CODES, SUBGRAPHS, TENSORS, OPERATORS, DATA = (
+    2 * fields(table)[name].slot + 4  # their places in vtables
+    for table, name in zip(
+        ("Model", "Model", "SubGraph", "SubGraph", "Buffer"),
+        ("operatorCodes", "subgraphs", "tensors", "operators", "data"),
+        strict=True,
+    )
+)
 
 
 class Copy(NamedTuple):
@@ -38,16 +39,6 @@ class Copy(NamedTuple):
     tensor: int
     shape: Sequence[int] | None = None
     buffer: int = 0
-
-    @property
-    def differs(self) -> bool:
-        """From that of the file."""
-        return self.shape is not None or self.buffer > 0
-
-    @property
-    def same(self) -> dict[int, str]:
-        """The fields that do not."""
-        return {k: code for k, code in TENSOR.items() if k not in (SHAPED if self.buffer == 0 else (BUFFER,))}
 
 
 class Extract:
@@ -100,74 +91,65 @@ class Extract:
 
     def pack(self) -> bytes:
         """The model: new tables, those of the file, the data that it needs."""
-        file, front = self.file, Front(b"TFL3")
-        root = Table(file.data, file.root._tab.Pos)
-        fields = [(MODEL["subgraphs"], REFERENCE, 0), (MODEL["buffers"], REFERENCE, 0)]
-        codes = (MODEL["codes"], REFERENCE, root.target(MODEL["codes"]))
-        model = front.table([(MODEL["version"], "I", VERSION), codes, *fields], 0)
-        main, *_ = front.references(model[MODEL["subgraphs"]], [0, *root.tables(MODEL["subgraphs"])[1:]])
-        data = self.buffers(front, model[MODEL["buffers"]])
-        graph = front.table([(slot, REFERENCE, 0) for slot in GRAPH.values()], main)
-        front.ints(graph[GRAPH["inputs"]], self.inputs)
-        front.ints(graph[GRAPH["outputs"]], self.outputs + self.conditions)
-        self.graph(front, graph)
-        return self.joined(front, data)
+        file = self.file
+        root, source = Table(file.data, file.root._tab.Pos), Table(file.data, file.graph._tab.Pos)
+        tensors, operators = source.tables(TENSORS), source.tables(OPERATORS)
+        buffers, data = self.buffers()
+        graph: FlatTable | Behind = FlatTable(
+            "SubGraph",
+            tensors=[self.copied(copy, tensors[copy.tensor]) for copy in self.tensors],
+            inputs=self.inputs,
+            outputs=self.outputs + self.conditions,
+            operators=[self.changed("Operator", operators[i], inputs=a, outputs=b) for i, a, b in self.operators],
+        )
+        graphs = [graph, *(Behind(place) for place in root.tables(SUBGRAPHS)[1:])]
+        codes = Behind(root.target(CODES))
+        model = FlatTable("Model", version=VERSION, operatorCodes=codes, subgraphs=graphs, buffers=buffers)
+        return self.joined(pack(model, b"TFL3", ALIGNMENT), data)
 
-    def graph(self, front: Front, graph: dict[int, int]) -> None:
-        """Tensors and operators."""
-        data, source = self.file.data, Table(self.file.data, self.file.graph._tab.Pos)
-        known = source.tables(GRAPH["tensors"])
-        places = [0 if c.differs else known[c.tensor] for c in self.tensors]
-        slots = front.references(graph[GRAPH["tensors"]], places)
-        for slot, copy in [(s, c) for s, c in zip(slots, self.tensors, strict=True) if c.differs]:
-            rows = copied(Table(data, known[copy.tensor]), copy.same)
-            if copy.shape is None:
-                front.table([*rows, (BUFFER, "I", copy.buffer)], slot)
-            else:
-                made = front.table([*rows, (RANKED, "B", 1), (SHAPE, REFERENCE, 0)], slot)
-                front.ints(made[SHAPE], copy.shape)
-        places = source.tables(GRAPH["operators"])
-        slots = front.references(graph[GRAPH["operators"]], [0] * len(self.operators))
-        for slot, (index, *ends) in zip(slots, self.operators, strict=True):
-            rows = copied(Table(data, places[index]), OPERATOR)
-            made = front.table([*rows, (INPUTS, REFERENCE, 0), (OUTPUTS, REFERENCE, 0)], slot)
-            for end, numbers in zip((INPUTS, OUTPUTS), ends, strict=True):
-                front.ints(made[end], numbers)
+    def copied(self, copy: Copy, place: int) -> FlatTable | Behind:
+        """A tensor."""
+        if copy.shape is not None:
+            return self.changed("Tensor", place, shape=copy.shape, shapeSignature=None, hasRank=True)
+        return self.changed("Tensor", place, buffer=copy.buffer) if copy.buffer else Behind(place)
 
-    def buffers(self, front: Front, slot: int) -> list[tuple[int, np.ndarray]]:
+    def changed(self, kind: str, place: int, **other: Content) -> FlatTable:
+        """A table of the file with ``other`` fields."""
+        table, same = Table(self.file.data, place), dict[str, Content]()
+        for name, field in fields(kind).items():
+            if name not in other and (there := table.field(2 * field.slot + 4)):
+                number = struct.unpack_from(f"<{field.code}", table.data, there)[0]
+                same[name] = number if field.is_number else Behind(there + number)
+        return FlatTable(kind, **same, **other)
+
+    def buffers(self) -> tuple[list[FlatTable | Behind], list[tuple[Later, np.ndarray]]]:
         """All buffers of the file, empty where the part does not read them, by the same numbers, and behind them the
-        other weights.  Gives the fields that are to refer to data, and what that is."""
+        other weights; and where the places of what data are to be filled in."""
         file = self.file
         needed = {file.tensors[c.tensor].buffer for c in self.tensors if not c.buffer}
         for number in range(1, file.root.SubgraphsLength()):  # bodies, which operators refer to by number
             body = file.root.Subgraphs(number)
             needed |= {body.Tensors(i).Buffer() for i in range(body.TensorsLength())}
-        here = {n for n in needed if 0 < Table(file.data, file.buffers[n]).target(DATA) < file.front}
-        blobs = {n: blob for n in sorted(needed - here) if (blob := file.bytes_of(n)).size}
-        blobs |= dict(enumerate(self.other, len(file.buffers)))
-        places = [file.buffers[n] if n in here else 0 for n in range(len(file.buffers) + len(self.other))]
-        slots = front.references(slot, places)
-        front.table([], *(s for n, s in enumerate(slots) if n not in here and n not in blobs))
-        return [(front.table([(DATA, REFERENCE, 0)], slots[n])[DATA], blob) for n, blob in blobs.items()]
+        tables: list[FlatTable | Behind] = [FlatTable("Buffer")] * len(file.buffers)
+        data: list[tuple[Later, np.ndarray]] = []
+        for number in sorted(needed):
+            if 0 < Table(file.data, file.buffers[number]).target(DATA) < file.front:
+                tables[number] = Behind(file.buffers[number])
+            elif (blob := file.bytes_of(number)).size:
+                data.append((Later(), blob))
+                tables[number] = FlatTable("Buffer", data=data[-1][0])
+        for blob in self.other:
+            data.append((Later(), blob))
+            tables.append(FlatTable("Buffer", data=data[-1][0]))
+        return tables, data
 
-    def joined(self, front: Front, data: Sequence[tuple[int, np.ndarray]]) -> bytes:
-        """The bytes, with what the fields of ``data`` refer to at their end."""
-        packed = front.packed(ALIGNMENT)
-        end = len(packed) + self.file.front
-        pieces: list[bytes | bytearray | memoryview] = [packed, memoryview(self.file.data)[: self.file.front]]
-        for slot, blob in data:
-            start = -(-(end + 4) // ALIGNMENT) * ALIGNMENT
-            struct.pack_into("<I", packed, slot, start - 4 - slot)
+    def joined(self, front: bytearray, data: Sequence[tuple[Later, np.ndarray]]) -> bytes:
+        """The bytes: the new tables, those of the file, ``data``."""
+        end = len(front) + self.file.front
+        pieces: list[bytes | bytearray | memoryview] = [front, memoryview(self.file.data)[: self.file.front]]
+        for later, blob in data:
+            start, slot = -(-(end + 4) // ALIGNMENT) * ALIGNMENT, len(front) - later.place
+            struct.pack_into("<I", front, slot, start - 4 - slot)
             pieces += [bytes(start - 4 - end) + struct.pack("<I", blob.nbytes), blob.data.cast("B")]
             end = start + blob.nbytes
         return b"".join(pieces)
-
-
-def copied(table: Table, fields: dict[int, str]) -> list[tuple[int, str, int]]:
-    """Those that a table of the file has, for the same one in front of it."""
-    found = []
-    for slot, code in fields.items():
-        if place := table.field(slot):
-            number = table.target(slot) if code == REFERENCE else struct.unpack_from(f"<{code}", table.data, place)[0]
-            found.append((slot, code, number))
-    return found

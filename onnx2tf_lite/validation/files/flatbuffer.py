@@ -1,19 +1,14 @@
-"""Tables of a flatbuffer: read in place, and written in front of those that they refer to.
-
-https://flatbuffers.dev/internals: a reference is the distance to what lies behind it, so that a table which is put in
-front of a file may refer to any of its tables, and need not copy them.
-"""
+"""Tables of a flatbuffer, read in place (https://flatbuffers.dev/internals)."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 I32, U16, U32, U64 = (struct.Struct(f"<{code}").unpack_from for code in "iHIQ")
-REFERENCE, SMALL = "@", frozenset("bB")  # codes of fields: a distance, and those of one byte
 
 
 class Table:
@@ -87,68 +82,3 @@ class Table:
 
 def _unsigned(numbers: Iterable[Any]) -> Iterable[Any]:
     return (n & 0xFFFFFFFF for n in numbers)
-
-
-class Front:
-    """Tables in front of a file.  Fields are ``(place in the vtable, code of struct, number)``; of a reference the code
-    is :data:`REFERENCE` and the number its place in that file, or 0 where :meth:`point` says it later."""
-
-    def __init__(self, identifier: bytes):
-        self.content = bytearray(4) + identifier
-        self.layouts: dict[tuple[tuple[int, str], ...], tuple[int, struct.Struct, tuple[int, ...]]] = {}
-        self.behind: list[tuple[int, int]] = []
-
-    def table(self, fields: Sequence[tuple[int, str, int]], *slots: int) -> dict[int, int]:
-        """A table that some fields refer to; the places of its own fields by theirs in the vtable."""
-        fields = sorted(fields, key=lambda field: field[1] in SMALL)
-        place, layout, offsets = self._layout(tuple((slot, code) for slot, code, _ in fields))
-        start = len(self.content)
-        for slot in slots:
-            self.point(slot)
-        numbers = (0 if code == REFERENCE else number for _, code, number in fields)
-        self.content += layout.pack(start - place, *numbers)
-        self.behind += [
-            (start + at, number)
-            for (_, code, number), at in zip(fields, offsets, strict=True)
-            if code == REFERENCE and number
-        ]
-        return {slot: start + at for (slot, _, _), at in zip(fields, offsets, strict=True)}
-
-    def _layout(self, kinds: tuple[tuple[int, str], ...]) -> tuple[int, struct.Struct, tuple[int, ...]]:
-        """A vtable, which tables of the same fields share."""
-        if kinds not in self.layouts:
-            codes = ["i", *("I" if code == REFERENCE else code for _, code in kinds)]
-            ends = [struct.calcsize(f"<{''.join(codes[:n])}") for n in range(1, len(codes))]
-            layout = struct.Struct(f"<{''.join(codes)}{-struct.calcsize('<' + ''.join(codes)) % 4}x")
-            rows = [0] * ((max((slot for slot, _ in kinds), default=2) - 2) // 2)
-            for (slot, _), end in zip(kinds, ends, strict=True):
-                rows[slot // 2 - 2] = end
-            place = len(self.content)
-            self.content += struct.pack(f"<{len(rows) + 2}H", 2 * len(rows) + 4, layout.size, *rows)
-            self.content += bytes(-len(self.content) % 4)
-            self.layouts[kinds] = place, layout, tuple(ends)
-        return self.layouts[kinds]
-
-    def point(self, slot: int) -> None:
-        """What is put here next is what a field refers to."""
-        struct.pack_into("<I", self.content, slot, len(self.content) - slot)
-
-    def ints(self, slot: int, numbers: Sequence[int]) -> None:
-        """A vector of integers for a field."""
-        self.point(slot)
-        self.content += struct.pack(f"<I{len(numbers)}i", len(numbers), *numbers)
-
-    def references(self, slot: int, places: Sequence[int]) -> list[int]:
-        """A vector of references for a field; their places here, for those that are 0."""
-        self.point(slot)
-        self.content += struct.pack(f"<I{len(places)}I", len(places), *[0] * len(places))
-        slots = [len(self.content) - 4 * n for n in range(len(places), 0, -1)]
-        self.behind += [(slot, place) for slot, place in zip(slots, places, strict=True) if place]
-        return slots
-
-    def packed(self, alignment: int) -> bytearray:
-        """All of it, as long as a multiple of ``alignment`` says, with the references to what lies behind it."""
-        self.content += bytes(-len(self.content) % alignment)
-        for slot, place in self.behind:
-            struct.pack_into("<I", self.content, slot, len(self.content) + place - slot)
-        return self.content
