@@ -9,20 +9,15 @@ from __future__ import annotations
 import mmap
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from threading import Thread
+from typing import NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from concurrent.futures import Executor, Future
-
 PIECE = 1 << 22  # bytes that are put in order at a time; of less than that a thread is not worth its start
 STRIP = 16  # columns that are copied at a time: a cache holds their lines until all of each was used
-THREADS = 2
-AHEAD = 2 * THREADS
+AHEAD = 3  # pieces that are put in order while one is written
 
 
 class Piece(NamedTuple):
@@ -35,23 +30,38 @@ class Piece(NamedTuple):
 def pieces(arrays: Sequence[np.ndarray], dtypes: Sequence[np.dtype]) -> Iterator[Piece]:
     """Every array as its dtype, in C order: one piece or more of each."""
     parts = chain.from_iterable(_parts(i, *pair) for i, pair in enumerate(zip(arrays, dtypes, strict=True)))
-    with ExitStack() as until_the_end:
-
-        @cache
-        def workers() -> Executor:
-            from concurrent.futures import ThreadPoolExecutor  # takes milliseconds to load
-
-            return until_the_end.enter_context(ThreadPoolExecutor(THREADS))
-
-        ahead: deque[tuple[int, np.ndarray | Future[np.ndarray]]] = deque()
-        for place, part, dtype in parts:
-            plain = part.flags.c_contiguous and part.dtype == dtype
-            small = part.nbytes < PIECE // 2
-            ahead.append((place, _ordered(part, dtype) if plain or small else workers().submit(_ordered, part, dtype)))
-            if len(ahead) > AHEAD:
-                yield _taken(arrays, ahead)
-        while ahead:
+    ahead: deque[tuple[int, np.ndarray | _Beside]] = deque()
+    for place, part, dtype in parts:
+        plain = part.flags.c_contiguous and part.dtype == dtype
+        small = part.nbytes < PIECE // 2
+        ahead.append((place, _ordered(part, dtype) if plain or small else _Beside(part, dtype)))
+        if len(ahead) > AHEAD:
             yield _taken(arrays, ahead)
+    while ahead:
+        yield _taken(arrays, ahead)
+
+
+class _Beside(Thread):
+    """Puts a part in order beside others.  A pool of threads takes longer to load than all parts of a small model."""
+
+    def __init__(self, part: np.ndarray, dtype: np.dtype):
+        super().__init__()
+        self.part, self.dtype = part, dtype
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.found = _ordered(self.part, self.dtype)
+        except BaseException as error:
+            self.error = error
+
+    def result(self) -> np.ndarray:
+        """What came of it, or the error."""
+        self.join()
+        if self.error is not None:
+            raise self.error
+        return self.found
 
 
 def _parts(place: int, array: np.ndarray, dtype: np.dtype) -> Iterator[tuple[int, np.ndarray, np.dtype]]:
@@ -75,7 +85,7 @@ def _ordered(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return out.reshape(-1).view(np.uint8)
 
 
-def _taken(arrays: Sequence[np.ndarray], ahead: deque[tuple[int, np.ndarray | Future[np.ndarray]]]) -> Piece:
+def _taken(arrays: Sequence[np.ndarray], ahead: deque[tuple[int, np.ndarray | _Beside]]) -> Piece:
     """The next piece; the array before it has been written."""
     place, found = ahead.popleft()
     if place and arrays[place - 1].nbytes > PIECE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import threading
 from itertools import groupby
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def test_the_bytes_are_those_of_c_order() -> None:
     assert list(found) == list(range(len(arrays)))
     for i, (array, dtype) in enumerate(zip(arrays, dtypes, strict=True)):
         assert found[i] == array.astype(dtype).tobytes()
+
+
+def test_an_error_beside_the_writing_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ordered(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        raise MemoryError(threading.current_thread().name)
+
+    monkeypatch.setattr(streaming, "_ordered", ordered)
+    with pytest.raises(MemoryError, match="Thread"):
+        list(pieces([RNG.normal(size=(64, 8)).T], [np.dtype(np.float64)]))
 
 
 def resident(mapped: mmap.mmap) -> int:

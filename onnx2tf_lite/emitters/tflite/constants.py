@@ -61,7 +61,8 @@ def _sample(array: np.ndarray) -> bytes:
     """Some elements from the start, the middle and the end."""
     if array.size <= 3 * SAMPLE:
         return array.tobytes()
-    flat, middle = array.flat, array.size // 2
+    flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
+    middle = array.size // 2
     return b"".join(flat[i : i + SAMPLE].tobytes() for i in (0, middle, array.size - SAMPLE))
 
 

@@ -57,14 +57,18 @@ def pack(root: FlatTable, identifier: bytes, alignment: int = LARGEST) -> bytear
 
 class _Layout(NamedTuple):
     """How tables of a kind lie that have the same fields: the reference to the vtable, then the fields by size, so that
-    no byte is lost between them.  ``fields``: with the distance from the start."""
+    no byte is lost between them.
+
+    ``fields``      by name, with the distance from the start      ``pack``       that of ``struct``, of the fields
+    ``references``  which of the fields are some, their distances  ``alignment``  of the first field
+    """
 
     fields: tuple[tuple[str, Field, int], ...]
+    references: tuple[tuple[int, int], ...]
     pack: Callable[..., bytes]
     size: int
-    alignment: int  # of the first field
+    alignment: int
     vtable: bytes
-    refers: bool  # to more than the vtable
 
 
 @cache
@@ -76,8 +80,8 @@ def _layout(kind: str, names: tuple[str, ...]) -> _Layout:
     table = struct.Struct("<i" + "".join(field.code for field, _ in found))
     slots = [at.get(i, 0) for i in range(max(at, default=-1) + 1)]
     vtable = struct.pack(f"<{2 + len(slots)}H", 4 + 2 * len(slots), table.size, *slots)
-    refers = any(not field.is_number for field, _ in found)
-    return _Layout(tuple(laid), table.pack, table.size, max(OFFSET.size, *sizes, 0), vtable, refers)
+    references = tuple((i, at) for i, (_, field, at) in enumerate(laid) if not field.is_number)
+    return _Layout(tuple(laid), references, table.pack, table.size, max(OFFSET.size, *sizes, 0), vtable)
 
 
 def _present(table: FlatTable) -> tuple[str, ...]:
@@ -98,50 +102,53 @@ class _Packer:
 
     def reserve(self, size: int, alignment: int, lead: int = 0) -> int:
         """The place of the next chunk, of which what follows the first ``lead`` bytes is aligned."""
-        padding = (lead - self.size - size) % alignment
-        self.chunks.append(bytes(padding))
+        if padding := (lead - self.size - size) % alignment:
+            self.chunks.append(bytes(padding))
         self.size += padding + size
         return self.size
 
     def shared(self, chunk: bytes, alignment: int, lead: int = 0) -> int:
         """The place of a chunk that refers to nothing."""
         key = chunk, alignment
-        if key not in self.known:
-            self.known[key] = self.reserve(len(chunk), alignment, lead)
+        place = self.known.get(key)
+        if place is None:
+            place = self.known[key] = self.reserve(len(chunk), alignment, lead)
             self.chunks.append(chunk)
-        return self.known[key]
+        return place
 
     def table(self, table: FlatTable | Behind) -> int:
         """The place of a table, behind which all lies that it refers to."""
         if isinstance(table, Behind):
             return -table.place
         layout = _layout(table.kind, _present(table))
-        values = [self.value(field, table.fields[name]) for name, field, _ in layout.fields]
-        if layout.refers or any(isinstance(value, Later) for value in values):
-            return self.put(layout, values)
+        values, later = list[float](), list[tuple[Later, int]]()
+        for name, field, distance in layout.fields:
+            content = table.fields[name]
+            if isinstance(content, Later):
+                later.append((content, distance))
+                values.append(0)
+            else:
+                values.append(cast("float", content) if field.is_number else self.target(field, content))
+        if later or layout.references:
+            return self.put(layout, values, later)
         key = layout.pack(0, *values), layout.vtable
         if key not in self.known:
             self.known[key] = self.put(layout, values)
         return self.known[key]
 
-    def put(self, layout: _Layout, values: Sequence[float | Later]) -> int:
+    def put(self, layout: _Layout, values: list[float], later: Sequence[tuple[Later, int]] = ()) -> int:
         """The place of a table of these numbers and places."""
         vtable = self.shared(layout.vtable, VTABLE_ALIGNMENT)
         start = self.reserve(layout.size, layout.alignment, OFFSET.size)
-        numbers = list[float]()
-        for value, (_, field, distance) in zip(values, layout.fields, strict=True):
-            if isinstance(value, Later):
-                value.place = start - distance
-                numbers.append(0)
-            else:
-                numbers.append(value if field.is_number else start - distance - value)
-        self.chunks.append(layout.pack(vtable - start, *numbers))
+        for i, distance in layout.references:
+            values[i] = start - distance - values[i]
+        for content, distance in later:
+            content.place = start - distance
+        self.chunks.append(layout.pack(vtable - start, *values))
         return start
 
-    def value(self, field: Field, content: Content) -> float | Later:
-        """What a field holds: a number as it is, of all else the place."""
-        if field.is_number or isinstance(content, Later):
-            return cast("float | Later", content)
+    def target(self, field: Field, content: Content) -> int:
+        """The place of what a field refers to."""
         if isinstance(content, str):
             text = content.encode()
             return self.shared(COUNT.pack(len(text)) + text + b"\0", COUNT.size)
