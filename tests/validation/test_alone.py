@@ -77,6 +77,34 @@ def test_conditions_take_both_ways_everywhere() -> None:
     assert one != other and one.shape == ()
 
 
+PADDED_MAXIMUM = """
+    padded (float[1,3,9,9] x) => (float[1,6,4,4] y) {{
+      c = Conv(x, w)
+      b = {activation}
+      a = Pad(b, pads)
+      y = MaxPool<kernel_shape=[3,3], strides=[2,2]>(a)
+    }}"""
+PADS = np.array([0, 0, 1, 1, 0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("activation", ["Relu(c)", "Sigmoid(c)", "Abs(c)", "Clip(c, zero, six)", "Tanh(c)"])
+def test_zeros_beside_a_maximum_count_where_numbers_are_negative(activation: str, tmp_path: Path) -> None:
+    """The file leaves them out where there are none: operands that the activation cannot give say nothing of it."""
+    text, ends = PADDED_MAXIMUM.format(activation=activation), {"zero": np.float32(0), "six": np.float32(6)}
+    proto = model(text, w=(6, 3, 3, 3), pads=PADS, **{name: np.array(end) for name, end in ends.items()})
+    found = checked(proto, tmp_path)
+    assert found.ok, found.verdict
+
+
+def test_zeros_beside_a_maximum_that_are_left_out_where_they_count_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proto = model(PADDED_MAXIMUM.format(activation="Tanh(c)"), w=(6, 3, 3, 3), pads=PADS)
+    monkeypatch.setattr("onnx2tf_lite.fusion.padding.fused_limits", lambda op: (0.0, 6.0))
+    found = checked(proto, tmp_path)
+    assert not found.ok and "on operands made for it" in found.verdict and "MaxPool" in found.verdict
+
+
 @given(rows=st.integers(1, 60), size=st.integers(1, 9))
 def test_every_row_of_a_table_is_looked_up(rows: int, size: int) -> None:
     seen = Seen(np.dtype(np.int64), (size,), kept=np.zeros(size, np.int64))

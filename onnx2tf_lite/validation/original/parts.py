@@ -26,6 +26,8 @@ LOOKUPS = {"Gather": 1}
 T = onnx.TensorProto
 NARROW = {T.UINT8, T.INT8, T.UINT16, T.INT16, T.UINT32, T.UINT64}
 MOVES = {"Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
+#: Zeros beside a tensor count in a maximum over it where it has negative numbers: a file may know that it has none.
+SIGNED = {"Pad", "MaxPool"}
 DISCRETE = {"NonMaxSuppression"}  # a rounding of made boxes decides what is kept, and all that follows
 
 
@@ -106,8 +108,8 @@ class Parts:
         if operators & DISCRETE:
             return None
         varying = [self.nodes[i] for i in self._varying(order, reads)]
-        free = TAKES_ANY.issuperset(op for n in varying for op in _operators(n))
-        free = free and not any(n.domain or _counts(n) for n in varying)
+        takes = {op for n in varying for op in _operators(n)}
+        free = takes <= TAKES_ANY and not takes >= SIGNED and not any(n.domain or _counts(n) for n in varying)
         beginnings = tuple(reads), self._measured(measured, reads, order)
         tables, turns = self._tables(order, reads), self._turns(order, reads)
         return ModelPart(target, order, *beginnings, free, tables, operators, tuple(weights), turns)
