@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from . import answers, pages
 from .interrupts import undisturbed
@@ -138,13 +138,7 @@ def standby(
     does, and then ``work(given, tell)``.  ``given`` are the arguments of the calls of the first function that this
     yields, as they come; the second one says that those were all, and gives the answer.  It ends with the ``with``."""
     calls = memoryview(mmap.mmap(-1, 1))
-    (asked, ask), (heard, said) = os.pipe(), os.pipe()
-    with (
-        open(asked, "rb") as inbox,
-        open(ask, "wb", 0) as outbox,
-        open(heard, "rb") as ear,
-        open(said, "wb", 0) as mouth,
-    ):
+    with _pipe() as (inbox, outbox), _pipe() as (ear, mouth):
 
         def tell(what: str) -> None:
             mouth.write(what.encode("unicode_escape") + b"\n")
@@ -189,6 +183,14 @@ def standby(
                 return work(iter(sent), told)
 
             yield give, answer
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Its end to read from, and that to write to."""
+    heard, said = os.pipe()
+    with open(heard, "rb") as ear, open(said, "wb", 0) as mouth:
+        yield ear, mouth
 
 
 def at_once(works: Sequence[Callable[[], _Answer]]) -> list[_Answer]:
@@ -305,21 +307,24 @@ def _called(function: Callable[[], _Answer], limits: Limits | None) -> _Answer:
 
 @contextmanager
 def _begun(function: Callable[[], _Answer], limits: Limits | None) -> Iterator[Callable[[], _Answer]]:
-    """A child, until the end of the ``with``; what is yielded waits for its answer."""
-    with answers.storage() as descriptor, scratch() as folder:
+    """A child, until the end of the ``with``; what is yielded waits for its answer, and not for its end where nothing
+    limits it: the system takes milliseconds for each of its pages' return."""
+    with answers.storage() as descriptor, scratch() as folder, _pipe() as (done, do):
         pid = fork()
         if pid == 0:
             tempfile.tempdir = folder
-            _serve(function, descriptor, limits)
+            _serve(function, descriptor, limits, do)
+        do.close()
         ended = list[int]()
 
         def wait() -> _Answer:
             if limits is not None and limits.counted and sys.platform == "linux":
                 with watched(pid, own() + limits.memory, limits.thread):
                     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # so that its number is not another one's
-            ended.append(os.waitpid(pid, 0)[1])
+            if limits is not None or not done.read(1):
+                ended.append(os.waitpid(pid, 0)[1])
             size = os.fstat(descriptor).st_size
-            if ended[0] or not size:
+            if any(ended) or not size:
                 raise DiedError(os.WTERMSIG(ended[0]) if os.WIFSIGNALED(ended[0]) else 0)
             good, result = answers.read(descriptor, size)
             if not good:
@@ -360,7 +365,7 @@ def watched(pid: int, most: int, seconds: float = math.inf) -> Iterator[None]:
         watcher.join()
 
 
-def _serve(function: Callable[[], object], descriptor: int, limits: Limits | None) -> None:
+def _serve(function: Callable[[], object], descriptor: int, limits: Limits | None, do: IO[bytes]) -> None:
     """The child's life.  It never returns, and never runs what the parent wants to run at its end."""
     try:
         settle()
@@ -377,6 +382,7 @@ def _serve(function: Callable[[], object], descriptor: int, limits: Limits | Non
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
             answers.write(descriptor, (False, TypeError(f"the result of the child cannot be sent: {error}")))
+        do.write(b"!")
         os._exit(0)
     finally:
         os._exit(1)

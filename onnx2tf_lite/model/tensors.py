@@ -118,6 +118,7 @@ class Store:
     def __init__(self, folder: Path | None, own: Bytes = b""):
         """``folder`` None: references say it themselves, by ``basepath``; ``own``: the bytes of the model's file."""
         self.folder, self.own, self.maps = folder, own, dict[Path, Bytes]()
+        self.known = dict[tuple[str, str], Bytes]()  # by location and basepath
 
     def view(self, tensor: TensorProto) -> memoryview:
         """The bytes of a tensor, where they lie.
@@ -137,6 +138,11 @@ class Store:
         return memoryview(data)[start : start + length]
 
     def _map(self, name: str, location: str, base: str) -> Bytes:
+        if (location, base) not in self.known:
+            self.known[location, base] = self._found(name, location, base)
+        return self.known[location, base]
+
+    def _found(self, name: str, location: str, base: str) -> Bytes:
         folder = self.folder if self.folder is not None else Path(base) if base else None
         if folder is None:
             raise _bad(name, f"its data is in the file {location!r}", "give the path of the model, not a ModelProto")

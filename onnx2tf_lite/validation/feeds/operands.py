@@ -7,6 +7,7 @@ too little.
 
 from __future__ import annotations
 
+import math
 import zlib
 from functools import cache
 
@@ -70,7 +71,7 @@ class Seen:
         shape, flat = values.shape, values.reshape(-1)
         if values.dtype.kind != "f":
             return cls(values.dtype, shape, kept=values)
-        finite = not flat.size or bool(np.isfinite(flat.sum(dtype=np.float64)))
+        finite = not flat.size or _finite(flat)
         some = flat[:: max(1, flat.size // LOOK)]
         some = some if finite else some[np.isfinite(some)]
         if not some.size:
@@ -81,19 +82,28 @@ class Seen:
         return cls(values.dtype, shape, low, high, mean, std, values if whole else None, whole, finite)
 
 
+def _finite(flat: Array) -> bool:
+    """Are they all?  A sum that is finite says so, of doubles at a price."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(flat.sum()) or np.isfinite(flat.sum(dtype=np.float64)))
+
+
 @cache
 def _pool() -> Array:
     """Normal numbers, drawn once: making new ones for every operand would cost more than running the layers."""
-    return np.random.default_rng(0).standard_normal(POOL, np.float32)
+    pool = np.random.default_rng(0).standard_normal(POOL, np.float32)
+    pool.flags.writeable = False
+    return pool
 
 
 def normal(shape: tuple[int, ...], seed: int) -> Array:
-    """Float32 numbers of mean 0 and variance 1, from another place of the pool for every ``seed``."""
-    size = int(np.prod(shape, dtype=np.int64))
+    """Float32 numbers of mean 0 and variance 1, which may not be written to, from another place of the pool for every
+    ``seed``."""
+    size = math.prod(shape)
     if size > POOL:
         return np.resize(_pool(), size).reshape(shape)
     start = seed * 7919 % (POOL - size + 1)
-    return _pool()[start : start + size].reshape(shape).copy()
+    return _pool()[start : start + size].reshape(shape)
 
 
 @cache
@@ -147,8 +157,7 @@ def draw(
 def _any(seen: Seen, number: int, seed: int) -> Array:
     """Normal numbers of either sign, as large as those seen."""
     size = float(np.hypot(seen.mean, seen.std)) or 1.0
-    drawn = normal(seen.shape, seed)
-    drawn *= np.float32(SCALES[number % len(SCALES)] * min(size, 1e4))
+    drawn = normal(seen.shape, seed) * np.float32(SCALES[number % len(SCALES)] * min(size, 1e4))
     return drawn.astype(seen.dtype, copy=False)
 
 
@@ -170,7 +179,7 @@ def _like(seen: Seen, seed: int) -> Array:
     if not seen.high > seen.low:  # a constant, as far as is known
         drawn = np.abs(drawn) if seen.low >= 0 else drawn
         return np.asarray(drawn * (abs(seen.low) or 1.0)).astype(seen.dtype)
-    drawn *= np.float32(seen.std)
+    drawn = drawn * np.float32(seen.std)
     drawn += np.float32(seen.mean)
     return np.clip(drawn, seen.low, seen.high, out=drawn).astype(seen.dtype, copy=False)
 

@@ -175,7 +175,8 @@ class FlatFile(Parted):
         """The tensors of all subgraphs."""
         for i in range(self.root.SubgraphsLength()):
             graph = Table(self.data, self.root.Subgraphs(i)._tab.Pos)
-            yield from (self._tensor(k, place) for k, place in enumerate(graph.tables(4)))
+            here = graph.place == self.graph._tab.Pos
+            yield from self.tensors if here else (self._tensor(k, t) for k, t in enumerate(graph.tables(4)))
 
     @cached_property
     def by_name(self) -> dict[str, int]:
