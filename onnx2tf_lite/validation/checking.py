@@ -184,8 +184,7 @@ class Check:
         fits = quick and HELD * size * len(works) <= self.reference.bounds.tensors
         count = max(child.processors() - self.taken, 1) if fits else 1
         for start in range(0, len(works), count):
-            some = works[start : start + count]
-            yield from reversed(child.at_once(some[::-1]))  # the last one, which takes longest, without a fork
+            yield from child.at_once(works[start : start + count])
 
     def verdict(
         self, samples: Samples, target: WrittenFile | FileReport, tell: Listener
