@@ -263,8 +263,6 @@ class Match(Generic[T, N]):
 
 def find(pattern: Pattern, root: N, view: GraphView[T, N], near: set[int] | None = None) -> Match[T, N] | None:
     """The match with ``root`` as its last node; ``near`` collects the ids of the nodes that agreed in any attempt."""
-    if view.operator(root) not in pattern.root.operators:
-        return None
     found = _Search(pattern, view, near).node(pattern.root, root, (), ({}, (), ()))
     return None if found is None else Match(pattern.names, view, found)
 
@@ -291,8 +289,9 @@ class _Search(Generic[T, N]):
             return None
         if want.attributes:
             have = view.attributes(node)
-            if any(have.get(key) != value for key, value in want.attributes):
-                return None
+            for key, value in want.attributes:
+                if have.get(key) != value:
+                    return None
         if self.near is not None:
             self.near.add(id(node))
         bound, nodes, inner = found

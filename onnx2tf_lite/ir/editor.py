@@ -54,7 +54,7 @@ class Editor:
                 operation = self.queue.popleft()
                 self.queued.discard(operation)
                 if operation not in self.dead:
-                    any(self._try(r, operation) for r in self.rules.get(operation.kind.name, ()))
+                    self._look(operation)
                 if self.done.total() > most:
                     names = ", ".join(f"'{what}'" for what, _ in self.done.most_common(3))
                     raise RuntimeError(f"rules of the converter undo each other: {names}")
@@ -99,11 +99,20 @@ class Editor:
 
     # -------------------------------------------------------------------------------- applying rules
 
-    def _match(self, candidate: Rule, root: Op) -> Match | None:
+    def _look(self, root: Op) -> None:
+        """Apply the first rule that applies to what ends in ``root``."""
         if len(root.outputs) != 1:
-            return None
-        found = (find(pattern, root, self) for pattern in candidate.patterns)
-        return next((m for m in found if m is not None and m.read_elsewhere() is None), None)
+            return
+        for candidate in self.rules.get(root.kind.name, ()):
+            if self._try(candidate, root):
+                return
+
+    def _match(self, candidate: Rule, root: Op) -> Match | None:
+        for pattern in candidate.patterns:
+            found = find(pattern, root, self)
+            if found is not None and found.read_elsewhere() is None:
+                return found
+        return None
 
     def _try(self, candidate: Rule, root: Op) -> bool:
         match = self._match(candidate, root)

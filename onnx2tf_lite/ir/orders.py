@@ -27,6 +27,11 @@ def natural(rank: int) -> Order:
     return tuple(range(rank))
 
 
+def inverse(order: Order) -> Order:
+    """The permutation that undoes ``order``."""
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
+
+
 def tensor(op: Op, port: int) -> Value | None:
     """The value at a port."""
     return op.inputs[port] if port >= 0 else op.outputs[~port]

@@ -28,8 +28,10 @@ def walk(graph: Graph) -> Iterator[Op]:
     While an operation is looked at, the builder's functions append to ``graph`` and give the operation's origin.
     """
     old, graph.ops = graph.ops, []
-    for op in old:
-        with building(graph, op.origin):
+    place = building(graph)
+    with place:
+        for op in old:
+            place.move(op.origin)
             yield op
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from ..ir.graph import Graph, Value
 from ..ir.orders import Order, natural
-from .images import LETTERS, Found, channels_first, follow, operands, seeds
+from .images import LETTERS, Found, Links, channels_first, operands, seeds
 
 #: Channels of what is a picture though nothing in the model says so: a flattened one, say, or one cut into patches.
 #: Four of them are as often the heads of a cache.
@@ -31,7 +31,8 @@ def stored_orders(graph: Graph, rule: str, pins: Mapping[str, str]) -> dict[str,
         not, and every output that is the image of a convolution, or has the axes of a moved input: what onnx2tf does.
     :param pins: name -> ``onnx`` or ``channels_last``, whatever the rule says.
     """
-    images = {} if rule == "onnx" else follow(graph, seeds(graph))
+    links = Links(graph)
+    images = {} if rule == "onnx" else links.follow(seeds(graph))
     ranks = {"auto": (4, 5), "channels-last": (3, 4, 5)}.get(rule, ())
 
     def stored(value: Value, name: str, moves: bool) -> Order:
@@ -40,11 +41,11 @@ def stored_orders(graph: Graph, rule: str, pins: Mapping[str, str]) -> dict[str,
 
     moving = {*graph.inputs} if rule == "channels-last" else _first(images)
     if rule == "auto":
-        moving |= _pictures(graph, images)
+        moving |= _pictures(graph, images, links)
     moving = {v for v in moving if v.rank in ranks}
     orders = {v.name: stored(v, v.name, v in moving) for v in graph.inputs}
     moved = [v for v in graph.inputs if v.rank in LETTERS and orders[v.name] != natural(v.rank)]
-    following = _first(images) | _first(follow(graph, map(channels_first, moved)))
+    following = _first(images) | _first(links.follow(map(channels_first, moved)))
     ends = zip(graph.output_names, graph.outputs, strict=True)
     return {name: stored(v, name, v.rank in ranks and v in following) for name, v in ends} | orders
 
@@ -54,13 +55,13 @@ def _first(images: Found) -> set[Value]:
     return {v for v, found in images.items() if any(axes.channels_first for axes in found)}
 
 
-def _pictures(graph: Graph, images: Found) -> set[Value]:
+def _pictures(graph: Graph, images: Found, links: Links) -> set[Value]:
     """Inputs of 1 or 3 channels of which the model does not say what their axes are: no weights, caches, masks, and
     nothing that is joined with what is no picture."""
     pixels = [v for v in graph.inputs if v.rank == 4 and v.shape[1] in PICTURED and _pixels(v)]
     found = {*pixels} - images.keys() - (operands(graph) if pixels else set())
     others = {v for v in graph.inputs if v.rank == 4} - found
-    return {v for v in found if others.isdisjoint(follow(graph, [channels_first(v)]))}
+    return {v for v in found if others.isdisjoint(links.follow([channels_first(v)]))}
 
 
 def _pixels(value: Value) -> bool:

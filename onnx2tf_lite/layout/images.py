@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 from ..ir.dims import Shape
-from ..ir.graph import Graph, Op, Value
-from ..ir.orders import MatMul, every_port, natural, tensor
+from ..ir.graph import Graph, Op, Origin, Value
+from ..ir.orders import MatMul, Order, every_port, tensor
 
 #: ONNX operators whose first input and output are [N, C, ...] by definition.
 CHANNELLED = re.compile(
@@ -54,25 +55,31 @@ def channels_first(value: Value) -> Seed:
     return value, Axes(image, f"NC{image[1:-1]}")
 
 
-def follow(graph: Graph, seeds: Iterable[Seed]) -> Found:
-    """For every value that is one the axes of the image: the ``seeds`` and what has its axes from them."""
-    found: Found = {}
-    touching: dict[Value, list[tuple[Op, int]]] = {}
-    for op in graph.ops:
-        for port in every_port(op):
-            if (value := tensor(op, port)) is not None:
-                touching.setdefault(value, []).append((op, port))
-    alike = _alike(graph)
-    queue = deque(seeds)
-    while queue:
-        value, axes = queue.popleft()
-        if value.is_constant or axes in found.setdefault(value, set()):
-            continue
-        found[value].add(axes)
-        queue.extend((other, axes) for other in alike.get(value, ()))
-        for op, port in touching.get(value, ()):
-            queue.extend(_through(op, port, axes))
-    return found
+class Links:
+    """What carries axes from one tensor of a graph to another: collected once, and followed from several seeds."""
+
+    def __init__(self, graph: Graph):
+        self.alike = _alike(graph)
+        self.touching: dict[Value, list[tuple[Op, int]]] = {}
+        for op in graph.ops:
+            for port in every_port(op):
+                if (value := tensor(op, port)) is not None and value.data is None:
+                    self.touching.setdefault(value, []).append((op, port))
+
+    def follow(self, seeds: Iterable[Seed]) -> Found:
+        """For every value that is one the axes of the image: the ``seeds`` and what has its axes from them."""
+        found: Found = {}
+        queue = deque(seeds)
+        while queue:
+            value, axes = queue.popleft()
+            if value.data is not None or axes in (known := found.setdefault(value, set())):
+                continue
+            known.add(axes)
+            for other in self.alike.get(value, ()):
+                queue.append((other, axes))
+            for op, port in self.touching.get(value, ()):
+                queue.extend(_through(op, port, axes))
+        return found
 
 
 def seeds(graph: Graph) -> Iterator[Seed]:
@@ -82,18 +89,29 @@ def seeds(graph: Graph) -> Iterator[Seed]:
             for port in (0, ~0):
                 if (value := tensor(op, port)) is not None and value.rank in LETTERS:
                     yield value, Axes(LETTERS[value.rank], LETTERS[value.rank])
-        if op.origin:
-            ends = _ends(graph, op)
-            if CHANNELLED.fullmatch(op.origin.op_type) or (op.origin.op_type == "Resize" and _resizes_space(ends)):
+    for origin in _origins(graph):
+        if origin.op_type == "Resize" or CHANNELLED.fullmatch(origin.op_type):
+            ends = _named(graph, *origin.inputs[:1], *origin.outputs[:1])
+            if origin.op_type != "Resize" or _resizes_space(ends):
                 yield from (channels_first(value) for value in ends if value.rank in LETTERS)
+
+
+def _origins(graph: Graph) -> list[Origin]:
+    """The ONNX nodes of a graph, each once though there are several operations for it."""
+    return list({id(op.origin): op.origin for op in graph.ops if op.origin}.values())
+
+
+def _named(graph: Graph, *names: str) -> list[Value]:
+    """The tensors of these ONNX names that there are."""
+    return [graph.tensors[name] for name in names if name in graph.tensors]
 
 
 def operands(graph: Graph) -> set[Value]:
     """What an operator says to be no image: weights, grids, and what ends in the two axes of a matrix of a product."""
-    origins = {op.origin for op in graph.ops if op.origin}
+    origins = _origins(graph)
     named = {n for o in origins if PRODUCTS.fullmatch(o.op_type) for n in (*o.inputs, *o.outputs)}
     named |= {n for o in origins if CHANNELLED.fullmatch(o.op_type) for n in o.inputs[1:]}
-    queue = [graph.tensors[name] for name in named if name in graph.tensors]
+    queue = _named(graph, *named)
     touching: dict[Value, list[Op]] = {}
     for op in filter(_keeps_matrices, graph.ops):
         for value in (*op.uses(), *op.outputs):
@@ -118,20 +136,12 @@ def _keeps_matrices(op: Op) -> bool:
     return x is not None and x.shape[-2:] == op.outputs[0].shape[-2:]
 
 
-def _ends(graph: Graph, op: Op) -> list[Value]:
-    """The first input and output of the ONNX node that ``op`` was made for."""
-    assert op.origin is not None
-    names = [*op.origin.inputs[:1], *op.origin.outputs[:1]]
-    return [graph.tensors[name] for name in names if name in graph.tensors]
-
-
 def _alike(graph: Graph) -> dict[Value, list[Value]]:
     """Ends of ONNX nodes that keep the axes of their first input."""
     found: dict[Value, list[Value]] = {}
-    for op in graph.ops:
-        if op.origin and KEPT.fullmatch(op.origin.op_type):
-            names = [*op.origin.inputs[:1], *op.origin.outputs]
-            ends = [graph.tensors[name] for name in names if name in graph.tensors]
+    for origin in _origins(graph):
+        if KEPT.fullmatch(origin.op_type):
+            ends = _named(graph, *origin.inputs[:1], *origin.outputs)
             for result in ends[1:]:
                 if ends[0].rank == result.rank:
                     found.setdefault(ends[0], []).append(result)
@@ -157,12 +167,23 @@ def _through(op: Op, port: int, axes: Axes) -> Iterator[Seed]:
             left = iter(axes.here)
             yield from _filled(x, axes, ["" if i in dropped else next(left) for i in range(x.rank)])
     elif not op.kind.layout.anchored and not isinstance(op.kind.layout, MatMul):
-        order = sorted(range(len(axes.here)), key=lambda i: axes.image.index(axes.here[i]))
-        for other, follows in (op.kind.layout.orders(op, port, tuple(order)) or {}).items():
+        for other, follows in (op.kind.layout.orders(op, port, _order(axes)) or {}).items():
             reached = tensor(op, other)
-            if reached is not None and len(follows) == len(order):
-                letter = {physical: axes.here[logical] for physical, logical in zip(follows, order, strict=True)}
-                yield reached, axes._replace(here="".join(letter[i] for i in natural(reached.rank)))
+            if reached is not None and reached.data is None and len(follows) == len(axes.here):
+                yield reached, _carried(axes, follows)
+
+
+@cache  # of some orders of few axes
+def _order(axes: Axes) -> Order:
+    """The order that makes the image channels-last."""
+    return tuple(sorted(range(len(axes.here)), key=lambda i: axes.image.index(axes.here[i])))
+
+
+@cache
+def _carried(axes: Axes, follows: Order) -> Axes:
+    """What the axes are of a tensor that lies as ``follows`` where the one with ``axes`` is channels-last."""
+    letters = {physical: axes.here[logical] for physical, logical in zip(follows, _order(axes), strict=True)}
+    return axes._replace(here="".join(letters[i] for i in range(len(follows))))
 
 
 def _renamed(op: Op, port: int, axes: Axes) -> Iterator[Seed]:

@@ -11,7 +11,7 @@ from ..errors import ConversionError, mistake
 from ..ir.dims import Expr, Shape, is_static
 from ..ir.graph import Graph, Op, Origin, Placement, Value, building, current_graph, current_origin
 from ..ir.kinds import KINDS
-from ..ir.orders import AS_WRITTEN, Layout, Order, every_port, natural, permute, tensor
+from ..ir.orders import AS_WRITTEN, Layout, Order, every_port, inverse, natural, permute, tensor
 from ..record import record
 from .candidates import Candidate, Vertex, as_written, discover, from_producers, from_readers
 from .edges import channels_last, stored_orders
@@ -234,7 +234,7 @@ class _Layout:
         for hint in (self.ends.get(name, natural(len(axes))), channels_last(len(axes))):  # unit axes can be anywhere
             order = order_for(axes, key_of(physical), hint)
             if order is not None and value.shape == permute(shape, order):
-                self.graph.placements[name] = Placement(value, value.shape, tuple(np.argsort(order).tolist()), shape)
+                self.graph.placements[name] = Placement(value, value.shape, inverse(order), shape)
                 return
         have = list(key_of(physical))
         perm = tuple(have.index(a) for a in key_of(axes))

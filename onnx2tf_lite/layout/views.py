@@ -37,6 +37,8 @@ class Atoms:
 
     def leaves(self, atoms: Iterable[int]) -> Key:
         """``atoms`` with every split one replaced by its parts."""
+        if not self.parts:
+            return tuple(atoms)
         result: list[int] = []
         for atom in atoms:
             result += self.leaves(self.parts[atom]) if atom in self.parts else [atom]
@@ -46,13 +48,10 @@ class Atoms:
         """``axes`` in leaf atoms."""
         return tuple(self.leaves(a) for a in axes)
 
-    def extent(self, atoms: Iterable[int]) -> Dim:
-        """The product of their extents."""
-        return product([self.sizes[a] for a in atoms])
-
     def shape(self, axes: Axes) -> Shape:
-        """The extent of every axis."""
-        return tuple(self.extent(a) for a in axes)
+        """The extent of every axis: the product of those of its atoms."""
+        sizes = self.sizes
+        return tuple([sizes[a[0]] if len(a) == 1 else product([sizes[atom] for atom in a]) for a in axes])
 
     def split(self, atom: int, outer: Dim, inner: Dim) -> tuple[int, int]:
         """The two parts that ``atom`` now consists of."""

@@ -14,8 +14,9 @@ from ..ir.traits import DOTS
 from .specials import Spans
 
 
-def drop(parts: Sequence[Graph], spans: Spans) -> None:
-    """Leave the guards out, in place, that no mask needs."""
+def drop(parts: Sequence[Graph], spans: Spans) -> int:
+    """Leave the guards out, in place, that no mask needs; how many."""
+    dropped = 0
     for part in parts:
         if not any(map(_guarded, part.ops)):
             continue
@@ -25,6 +26,8 @@ def drop(parts: Sequence[Graph], spans: Spans) -> None:
                 part.ops.append(op)
             else:
                 rewrite.replace(op, [guarded])
+                dropped += 1
+    return dropped
 
 
 def _guarded(op: Op) -> Value | None:

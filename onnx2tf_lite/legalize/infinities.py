@@ -39,12 +39,13 @@ Form = Callable[[Op, Spans, frozenset[str]], "Value | None"]
 def restore(graph: Graph) -> None:
     """Give every operation whose special results are seen the form that has them, in place."""
     parts = [graph, *graph.subgraphs()]
-    guards.drop(parts, Spans(graph))
-    suspects = {}
+    spans = Spans(graph)
+    if guards.drop(parts, spans):
+        spans = Spans(graph)
     if any(tests(op) for part in parts for op in part.ops):
-        asked = Visible(graph, Spans(graph), suspicion=True)
-        suspects = {v: Span(special=asked.of[v]) for v in graph.inputs if v in asked.of}
-    spans = Spans(graph, suspects)
+        asked = Visible(graph, spans, suspicion=True)
+        if suspects := {v: Span(special=asked.of[v]) for v in graph.inputs if v in asked.of}:
+            spans = Spans(graph, suspects)
     if not any(spans.of(v).special for g in parts for op in g.ops if op.kind.lapse for v in op.outputs):
         return
     seen = Visible(graph, spans)

@@ -157,6 +157,8 @@ def _columns(special: Special) -> dict[str, str]:
 def _by_table(special: Special, operands: Sequence[frozenset[str]]) -> set[str]:
     """What is among the results, by what is among each operand."""
     there = NONE.union(*operands)
+    if not there:
+        return set()
     result = set[str]().union(*(column for sign, column in _columns(special).items() if sign in there))
     return result.union(special.clash) if sum(len(s & {"+", "-"}) for s in operands) > 1 else result
 
@@ -208,9 +210,11 @@ def by_rows(op: Op) -> bool:
 
 def tests(op: Op) -> bool:
     """True for a comparison that is made because of infinities or NaN: with infinity, or of a value with itself."""
+    if op.kind.elements is not Elements.COMPARED:
+        return False
     constants = [v.data for v in op.inputs if v is not None and v.data is not None and v.dtype.kind == "f"]
     same = len(op.inputs) == 2 and op.inputs[0] is op.inputs[1]
-    return op.kind.elements is Elements.COMPARED and (same or any(np.isinf(c).any() for c in constants))
+    return same or any(np.isinf(c).any() for c in constants)
 
 
 def operands(op: Op) -> list[Value]:

@@ -242,7 +242,7 @@ def _call(node: gs.Node, inputs: list[Item | None], scope: Bindings, opset: int)
     while inputs and inputs[-1] is None:
         inputs = inputs[:-1]
     try:
-        entry.signature.bind(*inputs, **attrs)
+        entry.require(inputs, attrs)
     except TypeError as error:
         raise UnsupportedError(f"the node does not have the operator's inputs and attributes: {error}") from error
     result = entry.handler(*inputs, **attrs)

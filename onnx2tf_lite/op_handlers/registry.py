@@ -10,7 +10,7 @@ when an operator is looked for that none before it has.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
@@ -47,8 +47,12 @@ class Registration:
     """A handler with what its signature says."""
 
     handler: Handler
-    signature: inspect.Signature
     tensors: bool = True  # of inputs; False: sequences and optionals as well
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """Read when the first node asks: most handlers of a family are in no model."""
+        return inspect.signature(self.handler)
 
     @cached_property
     def attributes(self) -> frozenset[str]:
@@ -59,6 +63,18 @@ class Registration:
     def anything(self) -> bool:
         """True where it takes attributes of any name."""
         return any(p.kind is p.VAR_KEYWORD for p in self.signature.parameters.values())
+
+    def require(self, inputs: Sequence[object], attrs: Mapping[str, object]) -> None:
+        """Raise TypeError where the handler cannot be called with these; said once for nodes that have as many inputs
+        and the same attributes."""
+        form = len(inputs), frozenset(attrs)
+        if form not in self._taken:
+            self.signature.bind(*inputs, **attrs)
+            self._taken.add(form)
+
+    @cached_property
+    def _taken(self) -> set[tuple[int, frozenset[str]]]:
+        return set()
 
 
 #: The modules that have handlers, in the order of how many models need them; of other domains than ONNX's own the last.
@@ -115,7 +131,7 @@ def op(*names: str, domain: str = "", tensors: bool = True) -> Callable[[H], H]:
     """Register a handler under ONNX operator names; without ``tensors`` it takes any ``_structures.Item``."""
 
     def register(handler: H) -> H:
-        entry = Registration(handler, inspect.signature(handler), tensors)
+        entry = Registration(handler, tensors)
         for name in names:
             if (domain, name) in HANDLERS:
                 raise ValueError(f"{name} has two handlers")

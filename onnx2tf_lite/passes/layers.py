@@ -72,7 +72,7 @@ def _weights(tensor: Tensor | None) -> np.ndarray | None:
         return None
     if len(tensor.outputs) > 1 and tensor._values.nbytes > SHARED_LIMIT:
         return None
-    return np.asarray(tensor.values, np.float64)
+    return np.asarray(tensor.values)
 
 
 def _bias(node: gs.Node, outputs: int, factor: float = 1.0) -> np.ndarray | None:
@@ -81,7 +81,9 @@ def _bias(node: gs.Node, outputs: int, factor: float = 1.0) -> np.ndarray | None
         return np.zeros(outputs)
     data = _weights(held)
     fits = data is not None and data.size in (1, outputs) and data.shape[-1:] in ((), (1,), (outputs,))
-    return np.broadcast_to(data.reshape(-1) * factor, outputs) if fits and data is not None else None
+    if data is None or not fits:
+        return None
+    return np.broadcast_to(data.reshape(-1).astype(np.float64) * factor, outputs)
 
 
 def _windowed(node: gs.Node, weights: np.ndarray, bias: np.ndarray, groups: int) -> LinearMap | None:
@@ -118,7 +120,8 @@ def _matrix(node: gs.Node, form: Arrangement) -> LinearMap | None:
     w = _weights(node.inputs[1]) if form.last and not node.attrs.get("transA", 0) else None
     if w is None or w.ndim != 2:
         return None
-    w = (w if node.attrs.get("transB", 0) else w.T) * node.attrs.get("alpha", 1.0)
+    w, alpha = w if node.attrs.get("transB", 0) else w.T, node.attrs.get("alpha", 1.0)
+    w = w if alpha == 1 else w.astype(np.float64) * alpha
     bias = _bias(node, len(w), node.attrs.get("beta", 1.0))
     return None if bias is None else LinearMap(w, bias, 1, (), (), (), ())
 

@@ -23,7 +23,7 @@ from ..record import record
 @record
 class LinearMap:
     """``weights`` [outputs, inputs / groups, *window], ``bias`` [outputs]; the other fields as above, by axis of the
-    grid."""
+    grid.  Weights that nothing was computed of are those of the model, where they lie; what is computed is float64."""
 
     weights: np.ndarray
     bias: np.ndarray
@@ -171,8 +171,8 @@ def composed(outer: LinearMap, inner: LinearMap) -> LinearMap:
     """``outer(inner(x))`` of two composable maps: (A B) x + (A b + a)."""
     groups, grid = math.gcd(outer.groups, inner.groups), len(outer.window)
     wide, narrow = outer.regrouped(groups), inner.regrouped(groups)
-    a = wide.weights.reshape(groups, outer.outputs // groups, inner.outputs // groups, -1)
-    b = narrow.weights.reshape(groups, inner.outputs // groups, inner.inputs // groups, -1)
+    a = wide.weights.reshape(groups, outer.outputs // groups, inner.outputs // groups, -1).astype(np.float64)
+    b = narrow.weights.reshape(groups, inner.outputs // groups, inner.inputs // groups, -1).astype(np.float64)
     left, right = a.transpose(0, 1, 3, 2), b.reshape(*b.shape[:2], -1)
     product = left.reshape(groups, -1, a.shape[2]) @ right  # as matrices: einsum would not ask BLAS
     each = product.reshape(*left.shape[:3], *b.shape[2:]).transpose(0, 1, 3, 2, 4)  # goitu

@@ -258,7 +258,7 @@ def _without_constants(edit: GraphEdit, node: gs.Node, joined: gs.Node, linear: 
             kept.append(tensor)
             columns.append(part)
         else:
-            raised = raised + part.reshape(*part.shape[:2], -1).sum(2) @ vector
+            raised = raised + part.reshape(*part.shape[:2], -1).sum(2, dtype=np.float64) @ vector
     if len(kept) == len(joined.inputs) or not kept:
         return False
     x = kept[0]
