@@ -264,7 +264,7 @@ class Editor:
         if value not in alive:
             value = self._survivor(self.reshaped.get(value, value))
         if value in alive or value.is_constant:
-            return replace(place, value=value)
+            return place if value is place.value else replace(place, value=value)
         maker = value.made_by("DEQUANTIZE") or value.made_by("QUANTIZE")
         if maker is None or maker.inputs[0] is None:
             return None

@@ -44,8 +44,9 @@ def stored_orders(graph: Graph, rule: str, pins: Mapping[str, str]) -> dict[str,
         moving |= _pictures(graph, images, links)
     moving = {v for v in moving if v.rank in ranks}
     orders = {v.name: stored(v, v.name, v in moving) for v in graph.inputs}
-    moved = [v for v in graph.inputs if v.rank in LETTERS and orders[v.name] != natural(v.rank)]
-    following = _first(images) | _first(links.follow(map(channels_first, moved)))
+    moved = [channels_first(v) for v in graph.inputs if v.rank in LETTERS and orders[v.name] != natural(v.rank)]
+    unseen = [(v, axes) for v, axes in moved if axes not in images.get(v, ())]  # the others were followed
+    following = _first(images) | _first(links.follow(unseen))
     ends = zip(graph.output_names, graph.outputs, strict=True)
     return {name: stored(v, name, v.rank in ranks and v in following) for name, v in ends} | orders
 

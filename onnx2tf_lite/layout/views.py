@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from ..ir.dims import Dim, Shape, exact_div, product
 
@@ -37,8 +37,6 @@ class Atoms:
 
     def leaves(self, atoms: Iterable[int]) -> Key:
         """``atoms`` with every split one replaced by its parts."""
-        if not self.parts:
-            return tuple(atoms)
         result: list[int] = []
         for atom in atoms:
             result += self.leaves(self.parts[atom]) if atom in self.parts else [atom]
@@ -46,6 +44,8 @@ class Atoms:
 
     def refined(self, axes: Axes) -> Axes:
         """``axes`` in leaf atoms."""
+        if not self.parts:
+            return axes
         return tuple(self.leaves(a) for a in axes)
 
     def shape(self, axes: Axes) -> Shape:
@@ -87,7 +87,7 @@ class Atoms:
 
 def key_of(axes: Sequence[Sequence[int]]) -> Key:
     """Memory order of physical axes (in leaf atoms)."""
-    return tuple(a for axis in axes for a in axis)
+    return tuple(chain.from_iterable(axes))
 
 
 def order_for(axes: Axes, key: Key, hint: Sequence[int]) -> tuple[int, ...] | None:

@@ -132,14 +132,15 @@ def signed(graph: Graph, refuse: Callable[[Op, str], None]) -> None:
 
     ``refuse(op, why)`` is called for each operation that has no form.
     """
+    parts = [graph, *graph.subgraphs()]
+    if not any(v.dtype == U64 for part in parts for v in _values(part)):
+        return
     edges = [(i, v) for i, v in enumerate(graph.outputs) if v.dtype == U64]
     inputs = [v for v in graph.inputs if v.dtype == U64]
     wide: Wide = set()
-    for part in [graph, *graph.subgraphs()]:
+    for part in parts:
         _relabel(part, wide)
-    if not wide:
-        return
-    for part in [graph, *graph.subgraphs()]:
+    for part in parts:
         _rewrite(part, wide, refuse)
     _edges(graph, inputs, edges)
     graph.tensors = {n: v for n, v in graph.tensors.items() if v.dtype == U64 or v not in wide}
@@ -169,9 +170,11 @@ def _attribute(item: object) -> object:
 
 
 def _values(graph: Graph) -> Iterable[Value]:
+    """Everything that a graph reads and computes, each once."""
     values = dict.fromkeys([*graph.inputs, *graph.outputs])
     for op in graph.ops:
-        values |= dict.fromkeys([*op.uses(), *op.outputs])
+        values.update(dict.fromkeys(op.uses()))
+        values.update(dict.fromkeys(op.outputs))
     return values
 
 

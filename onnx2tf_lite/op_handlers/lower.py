@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import onnx
@@ -58,6 +59,7 @@ def numpy_dtype(dtype: int | DTypeLike | None) -> np.dtype | None:
     return None if found.kind in "OSU" else found
 
 
+@cache
 def ir_dtype(dtype: np.dtype) -> np.dtype:
     """The dtype that stands for an ONNX dtype: all floats are computed in float32, the rest stays."""
     if dtype.name in ("bfloat16",):

@@ -168,7 +168,7 @@ def _merge(graph: gs.Graph, nodes: list[gs.Node]) -> int:
 def _content(tensor: gs.Constant) -> Hashable:
     """A key that equal constants share: of a big one only its ends, the rest is compared later."""
     held = tensor._values
-    kind = (str(held.dtype), tuple(held.shape))
+    kind = (held.dtype, tuple(held.shape))
     in_message = isinstance(held, LazyTensor) and held.read is None
     if held.nbytes > SMALL:
         if in_message:  # gives its bytes only by copying them
