@@ -263,6 +263,8 @@ class Match(Generic[T, N]):
 
 def find(pattern: Pattern, root: N, view: GraphView[T, N], near: set[int] | None = None) -> Match[T, N] | None:
     """The match with ``root`` as its last node; ``near`` collects the ids of the nodes that agreed in any attempt."""
+    if view.operator(root) not in pattern.root.operators:
+        return None
     found = _Search(pattern, view, near).node(pattern.root, root, (), ({}, (), ()))
     return None if found is None else Match(pattern.names, view, found)
 
