@@ -24,14 +24,13 @@ def graphs(graph: gs.Graph) -> Iterator[gs.Graph]:
     """The graph and every body (If, Loop, Scan, ...) below it, outermost first."""
     yield graph
     for node in graph.nodes:
-        for body in bodies(node):
-            yield from graphs(body)
+        if node.op in _CONTROL or node.domain:  # asked of every node in every pass
+            for body in bodies(node):
+                yield from graphs(body)
 
 
 def bodies(node: gs.Node) -> list[gs.Graph]:
     """The graphs that a node holds, in the order of its attributes."""
-    if node.op not in _CONTROL and not node.domain:  # asked of every node in every pass
-        return []
     return [value for value in node.attrs.values() if isinstance(value, gs.Graph)]
 
 

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, helper, numpy_helper
 from onnx_graphsurgeon.ir.tensor import LazyValues
 
-from .edit import Tensor, graphs, tensors
+from .edit import Dim, Tensor, graphs, tensors
 from .tensors import Bytes
 
 #: Floats of 16 bits, and the attributes that name an element type.
@@ -182,9 +182,13 @@ def describe(tensor: gs.Variable, kind: onnx.TypeProto) -> None:
     if inner.elem_type:
         tensor.dtype = numpy_type(inner.elem_type)
     if inner.HasField("shape"):
-        dims = inner.shape.dim
-        tensor.shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims]
-        tensor.shape = [None if isinstance(d, int) and d < 0 else d for d in tensor.shape]  # -1 is written for unknown
+        tensor.shape = [_extent(d) for d in inner.shape.dim]
+
+
+def _extent(dim: onnx.TensorShapeProto.Dimension) -> Dim:
+    if dim.HasField("dim_value"):
+        return dim.dim_value if dim.dim_value >= 0 else None  # -1 is written for unknown
+    return dim.dim_param or None
 
 
 #: What exporters write as the name of an extent that they do not know; it says nothing of another one.

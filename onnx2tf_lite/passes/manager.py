@@ -85,11 +85,11 @@ class Pass:
         for g in graphs(graph):
             late = {id(t) for n in g.nodes for t in n.outputs}
             for node in g.nodes:
-                early = next((t for t in node.inputs if id(t) in late), None)
-                if early is not None:
-                    what = f"{node.op} '{node.name}' reads '{early.name}' before it is made"
-                    raise ConversionError(mistake(f"pass '{self.name}'", what, self.remedy))
-                late.difference_update(id(t) for t in node.outputs)
+                for tensor in node.inputs:
+                    if id(tensor) in late:
+                        what = f"{node.op} '{node.name}' reads '{tensor.name}' before it is made"
+                        raise ConversionError(mistake(f"pass '{self.name}'", what, self.remedy))
+                late.difference_update(map(id, node.outputs))
 
     @property
     def remedy(self) -> str:

@@ -191,7 +191,8 @@ def infer(graph: gs.Graph, trust: bool = True) -> int:
         if trust and tensor.shape is None and old is not None:
             foreign = any(n.domain for n in tensor.inputs)
             tensor.shape = _known(old, users) if foreign else [None] * len(old)
-        news += dtype != tensor.dtype or _known(old, users) != _known(tensor.shape, users)
+        same = old == tensor.shape or _known(old, users) == _known(tensor.shape, users)
+        news += dtype != tensor.dtype or not same
     return news
 
 
