@@ -305,21 +305,24 @@ class _Search(Generic[T, N]):
 
     def rest(self, todo: Todo[T], found: Found[T, N]) -> Found[T, N] | None:
         """The first way in which everything in ``todo`` fits."""
-        if not todo:
-            return found
-        (want, tensor), rest = todo[0], todo[1:]
-        if tensor is None:
-            return None
-        if isinstance(want, float):
-            return self.rest(rest, found) if self.view.is_number(tensor, want) else None
         bound, nodes, inner = found
-        if isinstance(want, Call):
-            node = self.view.producer(tensor)
-            inner = inner if want.shared else (*inner, tensor)
-            return None if node is None else self.node(want, node, rest, (bound, nodes, inner))
-        if want.name in bound:
-            return self.rest(rest, found) if bound[want.name] is tensor else None
-        if want.constant and not self.view.is_constant(tensor):
-            return None
-        part = self.pattern.parts.get(want.name)
-        return self.rest(((part, tensor), *rest) if part else rest, ({**bound, want.name: tensor}, nodes, inner))
+        while todo:
+            (want, tensor), todo = todo[0], todo[1:]
+            if tensor is None:
+                return None
+            if isinstance(want, Name):
+                known = bound.get(want.name)
+                if known is None:
+                    if want.constant and not self.view.is_constant(tensor):
+                        return None
+                    bound = {**bound, want.name: tensor}
+                    want = self.pattern.parts.get(want.name, want)
+                elif known is not tensor:
+                    return None
+            if isinstance(want, Call):
+                node = self.view.producer(tensor)
+                inner = inner if want.shared else (*inner, tensor)
+                return None if node is None else self.node(want, node, todo, (bound, nodes, inner))
+            if isinstance(want, float) and not self.view.is_number(tensor, want):
+                return None
+        return bound, nodes, inner

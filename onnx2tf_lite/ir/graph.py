@@ -337,7 +337,7 @@ class Graph:
     def subgraphs(self) -> Iterator[Graph]:
         """All bodies below this graph, outermost first."""
         for op in self.ops:
-            for attr in op.attrs.values() if op.kind.bodies else ():
+            for attr in op.attrs.values():
                 if isinstance(attr, Graph):
                     yield attr
                     yield from attr.subgraphs()
