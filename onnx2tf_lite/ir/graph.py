@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -206,9 +206,7 @@ class Op:
 
     def uses(self) -> list[Value]:
         """Every value read, also those that an attribute holds because a shape is only known at run time."""
-        read = [v for v in self.inputs if v is not None]
-        read += [v for v in self.attrs.values() if isinstance(v, Value)]
-        return read
+        return [v for v in self.inputs if v is not None] + [v for v in self.attrs.values() if isinstance(v, Value)]
 
     def replace_uses(self, mapping: dict[Value, Value]) -> None:
         """Read ``mapping[v]`` instead of ``v``."""
@@ -388,63 +386,44 @@ def copy_graph(graph: Graph) -> Graph:
     )
 
 
-class Site(NamedTuple):
-    """Where operations are built: the graph, the ONNX node that they are for, and how many it asked for before."""
-
-    graph: Graph
-    origin: Origin | None
-    asked: Iterator[int] | None
-
-    def at(self, origin: Origin | None) -> Site:
-        """The place of another node of the graph; without one, this one."""
-        return Site(self.graph, origin, count()) if origin else self
-
-
-_site: ContextVar[Site | None] = ContextVar("site", default=None)
+_place: ContextVar[building] = ContextVar("place")
 
 
 def current_graph() -> Graph:
-    """The graph that the builder functions append to.
-
-    :raises LookupError: where nothing is being built.
-    """
-    site = _site.get()
-    if site is None:
-        raise LookupError("operations are built inside `building`")
-    return site.graph
+    """The graph that the builder functions append to."""
+    return _place.get().graph
 
 
 def current_origin() -> Origin | None:
     """The ONNX node that operations are being built for."""
-    site = _site.get()
-    return None if site is None else site.origin
+    return place.origin if (place := _place.get(None)) else None
 
 
 def written_out() -> int:
     """How many operations were asked for before, for the node that is being written out; asking counts."""
-    site = _site.get()
-    return 0 if site is None or site.asked is None else next(site.asked)
+    return next(place.asked) if (place := _place.get(None)) and place.asked else 0
 
 
 class building:  # a generator would take three times as long, for every operation
     """Operations built inside are appended to ``graph`` and carry ``origin`` (or the enclosing one)."""
 
-    __slots__ = ("_outside", "site")
-
     def __init__(self, graph: Graph, origin: Origin | None = None):
-        around = _site.get()
-        self.site = Site(graph, around and around.origin, around and around.asked).at(origin)
+        self.graph, outer = graph, _place.get(None)
+        self._outer = (None, None) if outer is None else (outer.origin, outer.asked)
+        self.move(origin)
 
     def move(self, origin: Origin | None) -> None:
         """From here on the operations carry ``origin`` (or the enclosing one)."""
-        _site.set(self.site.at(origin))
+        self.origin: Origin | None
+        self.asked: Iterator[int] | None
+        self.origin, self.asked = (origin, count()) if origin else self._outer
 
     def __enter__(self) -> Graph:
-        self._outside = _site.set(self.site)
-        return self.site.graph
+        self._outside = _place.set(self)
+        return self.graph
 
     def __exit__(self, *error: object) -> None:
-        _site.reset(self._outside)
+        _place.reset(self._outside)
 
 
 def constant(data: object, dtype: DTypeLike | None = None, name: str = "const", quant: Quant | None = None) -> Value:
