@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from onnx2tf_lite import convert
+from onnx2tf_lite import convert, validation
 from onnx2tf_lite.emitters.tflite import writer
 from onnx2tf_lite.validation.files.flatfile import FlatFile
 from onnx2tf_lite.validation.files.parted import Segment
 from tests.validation.editor import Editor
-from tests.validation.models import cnn
+from tests.validation.models import cnn, model
 
 ALIGNMENT = 64
 
@@ -65,6 +66,53 @@ def test_every_operator_alone_is_what_it_is_in_the_file(
         np.testing.assert_array_equal(got, whole.get_tensor(segment.target))
     assert len(segments) > 5
     assert (file.front < len(file.data)) == (how != "generated"), "weights are taken without the rest where they can be"
+
+
+SPLITS = """
+    g (float[1,3,8] x) => (float[1,3,4] r, float[1,3,4] z) {
+      a, b = Split<axis=2>(x, c)
+      s = Sigmoid(b)
+      t = Sigmoid(b)
+      r = Relu(s)
+      z = Add(t, a)
+    }"""
+
+
+def splits(folder: Path) -> tuple[onnx.ModelProto, Path]:
+    """A file that has equal nodes on one part of a Split once, so that ``z`` is a layer of ``x`` and ``b``."""
+    proto = model(SPLITS, c=np.array([4, 4]))
+    made = convert(onnx_graph=proto, output_folder_path=folder, outputs=["float32"], check="none", non_verbose=True)
+    return proto, made.files["float32"]
+
+
+def test_a_part_that_begins_at_one_result_of_an_operator_and_before_it_reads_what_it_is_given(tmp_path: Path) -> None:
+    file = FlatFile(splits(tmp_path)[1])
+    split, logistic, add = (next(op for op in file.operators if op.name == n) for n in ("SPLIT", "LOGISTIC", "ADD"))
+    part = Segment(add.outputs[0], (file.inputs[0], split.outputs[1]), (split.index, logistic.index, add.index))
+    x, b = (np.random.default_rng(n).standard_normal(s, np.float32) for n, s in enumerate([(1, 3, 8), (1, 3, 4)]))
+    (got,) = results(file.extract([part], [x.shape, b.shape]), [x, b])
+    np.testing.assert_allclose(got, x[..., :4] + 1 / (1 + np.exp(-b)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", ["", "parts", "function", "operand"])
+def test_a_layer_of_a_part_of_a_split_and_of_its_operand(wrong: str, tmp_path: Path) -> None:
+    """It is right in a right file, and an error of any of its operators is found."""
+    proto, path = splits(tmp_path)
+    edit = Editor(path)
+    (split,), (logistic,), (add,) = (edit.indices(name) for name in ("SPLIT", "LOGISTIC", "ADD"))
+    operators = edit.graph.operators
+    if wrong == "parts":
+        operators[split].outputs = operators[split].outputs[::-1]
+    elif wrong == "function":
+        old = operators.pop(logistic)
+        edit.insert(logistic, "TANH", old.inputs, old.outputs)
+        edit.model.operatorCodes[-1].version = 1
+    elif wrong == "operand":
+        ends = {int(operators[logistic].outputs[0]): int(operators[logistic].inputs[0])}
+        operators[add].inputs = np.array([ends.get(int(t), int(t)) for t in operators[add].inputs], np.int32)
+    (file,) = validation.check(proto, edit.save(tmp_path / "other.tflite"), layers=False).files
+    assert file.ok == (not wrong), file.verdict
+    assert not wrong or "introduces" in file.verdict, file.verdict
 
 
 def test_a_part_has_the_weights_that_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

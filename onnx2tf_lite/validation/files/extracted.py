@@ -66,7 +66,9 @@ class Extract:
                 if tensor not in copies:
                     constant = self.file.tensors[tensor].constant
                     copies[tensor] = self.constant(tensor) if constant else self.tensor(Copy(tensor))
-            self.operators.append((index, [copies[t] for t in op.inputs], [copies[t] for t in op.outputs]))
+            # where the part begins at another result of an operator, that is made once more, unread
+            made = [self.tensor(Copy(t)) if t in segment.boundary else copies[t] for t in op.outputs]
+            self.operators.append((index, [copies[t] for t in op.inputs], made))
             if op.branches:
                 self.conditions.append(copies[op.inputs[0]])
         self.outputs.append(copies[segment.target])
