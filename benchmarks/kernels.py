@@ -256,10 +256,10 @@ QUESTIONS = {
         "both stay what they are",
     ),
     "expectation over the last axis": Question(
-        [IMAGE],
-        {"MUL, SUM": lambda x: b.reduce("SUM", x * np.arange(64, dtype=F32), (3,), True),
-         "FULLY_CONNECTED": lambda x: b.fully_connected(x, np.arange(64, dtype=F32)[None], np.zeros(1, F32))},
-        "both stay what they are",
+        [(1, 8400, 4, 16)],
+        {"FULLY_CONNECTED": lambda x: b.fully_connected(x, np.arange(16, dtype=F32)[None], np.zeros(1, F32)),
+         "MUL, SUM": lambda x: b.reduce("SUM", x * np.arange(16, dtype=F32), (3,), True)},
+        "fusion/forms.py: expectation",
     ),
 }  # fmt: skip
 
@@ -278,9 +278,11 @@ def compiled(form: Form, shapes: Sequence[Sequence[int]]) -> Graph:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(QUESTIONS))
+    parser.add_argument("names", nargs="*", default=list(QUESTIONS), metavar="NAME", help="of a question; default: all")
     parser.add_argument("--seconds", type=float, default=1)
     args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in QUESTIONS]:
+        parser.error(f"there is no question {unknown[0]!r}; there are: {', '.join(QUESTIONS)}")
     for name in args.names:
         question = QUESTIONS[name]
         with tempfile.TemporaryDirectory() as folder:

@@ -48,11 +48,12 @@ def _passes() -> None:
     from .passes import PASSES
     from .targets.forms import windows as rows
 
-    for entry in PASSES.values():
-        print(f"{entry.name:<14}{entry.summary}")
+    passes = {entry.name: entry.summary for entry in PASSES.values()}
+    rules = {rule.rewrite.__name__: rule.what for rule in [*RULES, *windows.RULES, rows.in_pairs]}
+    width = max(map(len, (*passes, *rules))) + 2
+    print("\n".join(f"{name:<{width}}{what}" for name, what in passes.items()))
     print("\nRules of the program that was laid out; --keep-node leaves alone what is made of a node:")
-    for rule in [*RULES, *windows.RULES, rows.in_pairs]:
-        print(f"{rule.rewrite.__name__:<23}{rule.what}")
+    print("\n".join(f"{name:<{width}}{what}" for name, what in rules.items()))
 
 
 def _operators() -> None:

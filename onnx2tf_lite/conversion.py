@@ -295,10 +295,11 @@ class _Conversion:
             for tensor in model.inputs:
                 if tensor.shape is None and tensor.name in self.tuning.input_shapes:
                     tensor.shape = list(self.tuning.input_shapes[tensor.name])
-            nodes = {n.name for n in model.nodes}
+            nodes = {n.name for n in model.nodes if n.name}
             if missing := sorted(self.tuning.keep_nodes - nodes):
-                what = "no node has this name"
-                raise ConversionError(*(Problem(f"keep_nodes '{n}'", what, did_you_mean(n, nodes)) for n in missing))
+                what = "no node has this name" if nodes else "no node of the model has a name"
+                remedies = {n: did_you_mean(n, nodes) if nodes else "give them names with sng4onnx" for n in missing}
+                raise ConversionError(*(Problem(f"keep_nodes '{n}'", what, remedies[n]) for n in missing))
             if self.quantiser is not None and self.drawn:
                 self.quantiser.data = replace(self.quantiser.data, made=quantization.pictures.told(model))
             if self.check is not None:  # inputs are chosen later where something is quantised

@@ -235,9 +235,24 @@ def test_every_problem_in_its_own_block(tmp_path: Path, capsys: pytest.CaptureFi
         assert re.search(rf"\n  mine\.{name} '.*' \(x: f32\[1,4\]\)\n    \S.*\n    -> \S", err)
 
 
+def test_what_cannot_be_left_out_says_what_can(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proto, unnamed = cnn(), tmp_path / "unnamed.onnx"
+    for node in proto.graph.node:
+        node.name = ""
+    onnx.save(proto, unnamed)
+    for words, told in (
+        (["--keep-node", "relu"], "no node of the model has a name\n    -> give them names with sng4onnx"),
+        (["--disable-pass", "one_scale"], "--keep-node"),
+    ):
+        assert run("-i", str(unnamed), "-o", str(tmp_path / "out"), *FLAT, *words) == 1
+        assert told in capsys.readouterr().err
+
+
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--list-passes") == 0
-    assert re.search(r"^batchnorm +\S", capsys.readouterr().out, re.MULTILINE)
+    out = capsys.readouterr().out
+    for name in ("batchnorm", "reparameterise", "reduction_before_reshape"):
+        assert re.search(rf"^{name}  +\S", out, re.MULTILINE)
     assert run("--list-ops") == 0
     assert {"Conv", "Softmax", "If"} <= set(capsys.readouterr().out.split())
 

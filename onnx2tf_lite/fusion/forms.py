@@ -9,6 +9,7 @@ import numpy as np
 from ..ir import build as b
 from ..ir.graph import Value
 from ..ir.rules import Match, again, rule
+from .weights import per_channel
 
 
 @rule("AVERAGE_POOL_2D(x, padding=VALID, activation=None)")
@@ -55,6 +56,20 @@ def fully_connected(m: Match) -> Value | None:
         return None
     matrix = b.reshape(m.w, m.w.shape[-2:])
     return b.fully_connected(m.x, matrix if m.root.attrs["adj_y"] else b.transpose(matrix, (1, 0)))
+
+
+@rule("SUM(MUL(x, const(w), activation=None))")
+def expectation(m: Match) -> Value | None:
+    """sum of the last axis, each element times a number, as FULLY_CONNECTED
+
+    sum_i x_i w_i is the product with one column.
+    """
+    channels, last = m.x.shape[-1:], m.x.rank - 1
+    numbers = per_channel(m.w, *channels) if last > 0 and (m.w.size,) == channels else None
+    if numbers is None or m.root.attrs["axes"] != (last,):
+        return None
+    product = b.fully_connected(m.x, b.reshape(m.w, (1, -1)), np.zeros(1, np.float32))
+    return product if m.root.attrs["keepdims"] else b.reshape(product, m.root.outputs[0].shape)
 
 
 @rule("DIV(1, ADD(EXP(NEG(x)), 1, activation=None), activation=None)")
@@ -138,6 +153,7 @@ RULES = [
     drop_unit_axes,
     keep_leading_axes,
     fully_connected,
+    expectation,
     logistic,
     rsqrt,
     power,

@@ -27,6 +27,7 @@ AFFINE: dict[str, Callable[[np.ndarray], tuple[np.ndarray | None, np.ndarray]]] 
     "divisor": lambda c: (1 / c, np.zeros(1)),
 }
 
+SMALLEST = np.finfo(np.float32).smallest_normal
 _LINEAR = "result := linear(..., activation=None)"
 
 
@@ -51,10 +52,11 @@ def numbers(value: Value) -> np.ndarray:
 
 
 def finite(array: np.ndarray) -> Value:
-    """A float32 constant; refused where it does not fit."""
-    with np.errstate(over="ignore"):
+    """A float32 constant; refused where it does not fit, or what is no zero would lose digits as one."""
+    with np.errstate(over="ignore", under="ignore"):
         result = np.asarray(array, np.float32)
-    if not np.isfinite(result).all():
+    lost = array.dtype == np.float64 and np.any((np.abs(result) < SMALLEST) & (array != 0))
+    if lost or not np.isfinite(result).all():
         raise NearMissError("the constants leave the range of float32")
     return constant(result)
 

@@ -133,6 +133,9 @@ FUSED = [
     case("neutral", lambda x: b.exp(b.div(b.sub((x + 0.0) * 1.0, 0.0), np.ones(3, F32))), "EXP"),
     # forms
     case("global-average-pool", lambda x: pool("AVERAGE", x, 8), "MEAN"),
+    case("expectation", lambda x: b.reduce("SUM", x * np.arange(3, dtype=F32), (3,), True), "FULLY_CONNECTED"),
+    case("expectation-without-its-axis", lambda x: b.relu(b.reduce("SUM", b.exp(x) * weights(1, 3), (3,))),
+         "EXP FULLY_CONNECTED RESHAPE"),
     case("mean-reshape", lambda x: dense(b.reshape(b.reduce("MEAN", x, (1, 2), True), (1, 3))), "MEAN FULLY_CONNECTED"),
     case("matmul", lambda x: b.matmul(x, vector(12).reshape(3, 4)), "FULLY_CONNECTED"),
     case("matmul-adjoint", lambda x: b.matmul(x, vector(12).reshape(4, 3), adj_y=True), "FULLY_CONNECTED"),
@@ -190,6 +193,9 @@ NEAR = [
     case("relu-of-a-shared-result", lambda x: (lambda y: b.relu(y) + b.exp(y))(conv(x)), "CONV_2D RELU EXP ADD"),
     case("relu-of-an-output", lambda x: (lambda y: two(b.relu(y), y))(conv(x)), "CONV_2D RELU"),
     case("relu-of-a-concatenation", lambda x: b.relu(b.concat([x, x], 3)), "CONCATENATION RELU"),
+    case("sum-of-other-axes", lambda x: b.reduce("SUM", x * np.arange(3, dtype=F32), (2, 3)), "MUL SUM"),
+    case("sum-with-numbers-for-each-place", lambda x: b.reduce("SUM", x * weights(8, 8, 3), (3,)), "MUL SUM"),
+    case("sum-of-a-product-at-run-time", lambda x: b.reduce("SUM", x * b.exp(x), (3,)), "EXP MUL SUM"),
     case("tanh", lambda x: b.tanh(conv(x)), "CONV_2D TANH"),
     case("maximum-not-zero", lambda x: b.maximum(conv(x), 0.5), "CONV_2D MAXIMUM"),
     case("maximum-per-channel", lambda x: b.maximum(x, np.array([0, 0, 1], F32)), "MAXIMUM"),
@@ -283,6 +289,13 @@ def test_constants_that_leave_float32_stay_apart() -> None:
     graph = program(lambda x: conv(x, w=constant(np.full((4, 3, 3, 3), 1e30, F32))) * 1e10, X)
     assert any("the constants leave the range of float32" in n for n in fuse(graph))
     assert kinds(graph) == ["CONV_2D", "MUL"]
+
+
+def test_constants_that_would_become_zero_stay_apart() -> None:
+    """(x a) (y a) = (x a a) y, where a a is a number of float32."""
+    graph = program(lambda x, y: b.matmul(x * 1e-25, y * 1e-25), (4, 5), (5, 6))
+    assert any("the constants leave the range of float32" in n for n in fuse(graph))
+    assert kinds(graph) == ["MUL", "MUL", "BATCH_MATMUL"]
 
 
 def test_quantised_weights_stay_as_they_are() -> None:
