@@ -26,6 +26,7 @@ ALGEBRA = [
     *unread.RULES,
     *channels.RULES,
     padding.cut_pads,
+    padding.pad_behind_reshape,
     forms.floor_division,
 ]
 RULES = [

@@ -63,6 +63,28 @@ def pad_convolution(m: Match) -> Value | None:
     return as_same(m)
 
 
+_WINDOWED = "CONV_2D|DEPTHWISE_CONV_2D|CONV_3D|MAX_POOL_2D(renamed := RESHAPE(pad := {}), ...)"
+
+
+@rule(_WINDOWED.format("PAD(x)"), _WINDOWED.format("PADV2(x, const(fill))"))
+def pad_behind_reshape(m: Match) -> Value | None:
+    """pads behind a RESHAPE, next to the window
+
+    Axes of one element come and go, and pads of the others stay with them: reshape(pad(x)) = pad(reshape(x)).  So are
+    the pads of one dimension, which is seen as an image of one row.
+    """
+    pad, padded, shape = m.op("pad"), m.op("pad").outputs[0].shape, m.renamed.shape
+    here, there = ([i for i, d in enumerate(dims) if d != 1] for dims in (padded, shape))
+    outside = any(tuple(p) != (0, 0) for i, p in enumerate(pad.attrs["pads"]) if i not in here)
+    if outside or [padded[i] for i in here] != [shape[i] for i in there] or len(shape) > pad.kind.max_rank:
+        return None
+    sizes, pads = list[Dim]([1] * len(shape)), [(0, 0)] * len(shape)
+    for source, target in zip(here, there, strict=True):
+        sizes[target], pads[target] = m.x.shape[source], pad.attrs["pads"][source]
+    moved = again(pad, b.reshape(m.x, sizes), *pad.inputs[1:], pads=tuple(pads))
+    return again(m.root, moved, *m.root.inputs[1:])
+
+
 def _is_lowest(fill: Value) -> bool:
     data = fill.data
     return data is not None and data.dtype.kind == "f" and bool(np.all(data <= np.finfo(data.dtype).min))
@@ -152,4 +174,13 @@ def fill_zero(m: Match) -> Value | None:
     return b.emit("PAD", m.x, pads=m.root.attrs["pads"]) if is_splat(m.fill, 0) else None
 
 
-RULES = [cut_pads, pad_convolution, pad_max_pool, pad_positive_max_pool, merge_pads, merge_fills, fill_zero]
+RULES = [
+    cut_pads,
+    pad_behind_reshape,
+    pad_convolution,
+    pad_max_pool,
+    pad_positive_max_pool,
+    merge_pads,
+    merge_fills,
+    fill_zero,
+]

@@ -20,6 +20,7 @@ from .test_rules import case, check
 
 X = (1, 8, 8, 3)
 LINE = (1, 1, 8, 192)
+ROW = (1, 1, 8, 3)
 
 
 def causal(x: Value, cut: int, stride: int = 1, layer: Callable[..., Value] = conv) -> Value:
@@ -32,6 +33,21 @@ def chomp(x: Value) -> Value:
     """The same of one dimension, as it is written behind a RESHAPE."""
     y = conv(b.pad(x, ((0, 0), (0, 0), (2, 2), (0, 0))), w=b.lift(np.ones((4, 1, 3, 3), np.float32)))
     return b.relu(b.narrow(b.reshape(y, (1, 10, 4)), 1, 0, 8))
+
+
+def padded_line(x: Value, low: int = 4, high: int = 4, fill: float | None = None, columns: int = 0) -> Value:
+    """An image of one row, padded before and behind as the line that it is."""
+    length, channels = (int(d) for d in x.shape[2:])  # type: ignore[arg-type]
+    y = b.pad(b.exp(b.reshape(x, (length, channels))), ((low, high), (0, columns)), *() if fill is None else (fill,))
+    return b.reshape(y, (1, 1, length + low + high, channels + columns))
+
+
+def row(x: Value, dilation: int = 2, layer: str = "CONV_2D") -> Value:
+    """A layer that looks at three places of a line."""
+    attrs: dict[str, object] = {"multiplier": 1, "dilated": True} if layer == "DEPTHWISE_CONV_2D" else {}
+    w = np.arange(9 * int(x.shape[-1]), dtype=np.float32).reshape(3, 1, 3, -1) - 8  # type: ignore[arg-type]
+    attrs |= {"padding": "VALID", "strides": (1, 1), "dilations": (1, dilation), "activation": None}
+    return b.emit(layer, x, b.lift(w[:1] if "multiplier" in attrs else w), None, **attrs)
 
 
 def one_place(x: Value, layer: Callable[[Value], Value], perm: tuple[int, ...] = (0, 2, 1, 3)) -> Value:
@@ -62,6 +78,15 @@ FUSED = [
     case("causal-in-one-dimension", chomp, "PAD CONV_2D RESHAPE", (1, 1, 8, 3)),
     case("cut-on-both-sides", lambda x: b.narrow(conv(b.pad(x, pads(2, 2))), 1, 1, 8), "PAD CONV_2D", X),
     case("cut-until-same", lambda x: b.narrow(b.narrow(conv(b.pad(x, pads(2, 2))), 1, 1, 8), 2, 1, 8), "CONV_2D", X),
+    case("line-padded-before-it-is-an-image", lambda x: b.relu(b.narrow(row(padded_line(x)), 2, 0, 8)),
+         "EXP PAD CONV_2D", ROW),
+    case("line-padded-and-cut-as-a-line", lambda x: b.relu(b.narrow(b.reshape(row(padded_line(x)), (12, 3)), 0, 0, 8)),
+         "EXP PAD CONV_2D RESHAPE", ROW),
+    case("line-padded-as-same", lambda x: row(padded_line(x, 2, 2)), "EXP CONV_2D", ROW),
+    case("line-padded-for-depthwise", lambda x: b.narrow(row(padded_line(x), 2, "DEPTHWISE_CONV_2D"), 2, 0, 8),
+         "EXP PAD DEPTHWISE_CONV_2D", ROW),
+    case("line-padded-for-a-maximum", lambda x: b.emit("MAX_POOL_2D", padded_line(x, 1, 1, -np.inf), kernel=(1, 3),
+         strides=(1, 1), padding="VALID", activation=None), "EXP MAX_POOL_2D", ROW),
     case("unit-axes-between-reshapes", lambda x: b.reshape(b.transpose(b.reshape(x, (8, 1, 8, 3)), (3, 1, 0, 2)),
          (3, 64)), "RESHAPE TRANSPOSE RESHAPE", X),
     case("only-unit-axes-move", lambda x: b.exp(b.reshape(b.transpose(b.reshape(x, (8, 1, 8, 3)), (1, 0, 2, 3)),
@@ -86,6 +111,12 @@ NEAR = [
     case("more-cut-than-padded", lambda x: b.narrow(conv(b.pad(x, pads(1, 1))), 1, 2, 5), "CONV_2D SLICE", X),
     case("channels-cut", lambda x: b.narrow(conv(b.pad(x, pads(2, 2))), 3, 0, 2), "PAD CONV_2D SLICE", X),
     case("cut-of-no-pads", lambda x: b.narrow(conv(x), 1, 0, 2), "CONV_2D SLICE", X),
+    case("line-padded-and-read-elsewhere", lambda x: (lambda y: two(row(y), b.sin(y)))(padded_line(x)),
+         "EXP RESHAPE PAD RESHAPE CONV_2D SIN", ROW),
+    case("line-padded-and-split", lambda x: conv(b.reshape(b.pad(b.exp(b.reshape(x, (8, 3))), ((4, 4), (0, 0))),
+         (1, 4, 4, 3))), "EXP RESHAPE PAD RESHAPE CONV_2D", ROW),
+    case("line-padded-to-one-element", lambda x: conv(b.reshape(b.pad(b.exp(x), ((0, 0), (0, 0), (1, 0))),
+         (1, 3, 4, 1))), "EXP PAD RESHAPE CONV_2D", (3, 4, 0)),
     case("no-unit-axis", lambda x: b.reshape(b.transpose(b.reshape(x, (4, 2, 8, 3)), (3, 1, 0, 2)), (3, 64)),
          "RESHAPE TRANSPOSE RESHAPE", X),
     case("a-window", lambda x: one_place(x, lambda y: conv(y, 1, 3)), "TRANSPOSE CONV_2D EXP", X),
@@ -115,6 +146,21 @@ def test_random_pads(low: int, high: int, begin: int, end: int, k: int, dilation
     fuse(fused)
     feeds = random_feeds(graph)
     assert_close(run(fused, feeds)["y0"], run(graph, feeds)["y0"], "y0")
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(*(st.integers(0, 4),) * 3, st.integers(0, 2), st.integers(1, 2))
+def test_random_pads_of_a_line(low: int, high: int, end: int, columns: int, dilation: int) -> None:
+    def function(x: Value) -> Value:
+        y = row(padded_line(x, low, high, columns=columns), dilation)
+        return b.narrow(y, 2, 0, max(int(y.shape[2]) - end, 1))  # type: ignore[arg-type]
+
+    graph = program(function, (1, 1, 9, 3))
+    fused = copy_graph(graph)
+    fuse(fused)
+    feeds = random_feeds(graph)
+    assert_close(run(fused, feeds)["y0"], run(graph, feeds)["y0"], "y0")
+    assert "RESHAPE" not in kinds(fused)
 
 
 def divided(x: Value, y: Any, *, sign: Any = None, remainder: Any = None) -> Value:
