@@ -43,9 +43,10 @@ sys.exit(code)
 """
 #: Of a network of images.  Its layers, one after the other on operands of their own, are as much as another run.
 FLOOR = """
-import sys, onnx, onnx_graphsurgeon, flatbuffers, ai_edge_litert.schema_py_generated
+import sys, onnx, onnx_graphsurgeon
 source, *files = sys.argv[1:]
 if files:
+    import ai_edge_litert.schema_py_generated
     import numpy as np
     from benchmarks.check import interpreter, reference
     (x,) = onnx.load(source, load_external_data=False).graph.input
@@ -58,7 +59,7 @@ if files:
 """
 #: The process that converts waits for that which has TensorFlow, and the reference of the check beside it.
 FLOOR_OF_ALL = """
-import os, sys, onnx, onnx_graphsurgeon, flatbuffers
+import os, sys, onnx, onnx_graphsurgeon
 source, model = sys.argv[1:]
 child = os.fork()
 if child:

@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:  # Python 3.10 has none
+
+    def dataclass_transform(**said):
+        """Says to type checkers what a decorator does, and does nothing itself."""
+        return lambda decorator: decorator
+
 
 T = TypeVar("T")
 
