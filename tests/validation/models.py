@@ -7,6 +7,7 @@ import onnx
 from onnx import numpy_helper, parser
 
 from onnx2tf_lite import convert, passes, validation
+from onnx2tf_lite.validation.original.nodes import graphs
 from onnx2tf_lite.validation.original.reference import Reference
 
 HEAD = '<ir_version: 10, opset_import: ["": 17]>\n'
@@ -19,6 +20,16 @@ def model(text: str, seed: int = 0, **weights: tuple[int, ...] | np.ndarray) -> 
     for name, given in weights.items():
         array = given if isinstance(given, np.ndarray) else _normal(rng, given)
         proto.graph.initializer.append(numpy_helper.from_array(array, name))
+    onnx.checker.check_model(proto)
+    return proto
+
+
+def own(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model whose bodies have the weights that they read as their own."""
+    for graph in list(graphs(proto.graph))[1:]:
+        read = {n for node in graph.node for n in node.input}
+        graph.initializer.extend(t for t in proto.graph.initializer if t.name in read)
+    del proto.graph.initializer[:]
     onnx.checker.check_model(proto)
     return proto
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import onnx
 import pytest
 
 from onnx2tf_lite import convert, validation
+from onnx2tf_lite.validation.figures.judge import TOLERANCES
+from onnx2tf_lite.validation.files.flatfile import INT4
 
 from .editor import Editor
-from .models import model
+from .models import model, own
 
 LOOP = """
 g (float[1,4] x, int64 turns, bool go) => (float[1,4] z) {
@@ -64,16 +67,16 @@ FEEDS = {"x": np.ones((1, 4), np.float32), "flag": np.array(True), "other": np.a
          "rows": np.ones((3, 1, 4), np.float32), "turns": np.array(3), "go": np.array(True)}  # fmt: skip
 
 
-def made(text: str, folder: Path) -> tuple[onnx.ModelProto, Path]:
-    wanted = {n: (4, 4) for n in ("m1", "m2", "m3", "k") if f"{n})" in text}
-    proto = model(text, **wanted)  # type: ignore[arg-type]
-    made = convert(onnx_graph=proto, output_folder_path=folder, outputs=["float32"], check="none", non_verbose=True)
-    return proto, made.files["float32"]
+def made(text: str, folder: Path, kind: str = "float32", width: int = 4) -> tuple[onnx.ModelProto, Path]:
+    wanted = {n: (width, width) for n in ("m1", "m2", "m3", "k") if f"{n})" in text}
+    proto = model(text.replace(",4]", f",{width}]"), **wanted)  # type: ignore[arg-type]
+    made = convert(onnx_graph=proto, output_folder_path=folder, outputs=[kind], check="none", non_verbose=True)
+    return proto, made.files[kind]
 
 
 def checked(proto: onnx.ModelProto, path: Path) -> validation.FileReport:
     shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in proto.graph.input}
-    feeds = {n: np.broadcast_to(FEEDS[n], shape) for n, shape in shapes.items()}
+    feeds = {n: np.broadcast_to(FEEDS[n].flat[0] if shape else FEEDS[n], shape) for n, shape in shapes.items()}
     (file,) = validation.check(proto, path, feeds, require_coverage=100).files
     return file
 
@@ -89,14 +92,18 @@ def matrices(path: Path) -> list[tuple[int, int]]:
     return found
 
 
-def bent(path: Path, place: tuple[int, int], to: Path) -> Path:
+def one_weight(data: np.ndarray) -> np.ndarray:
+    wrong = data.copy()
+    wrong.reshape(-1)[5] += np.abs(data).max()
+    return wrong
+
+
+def bent(path: Path, place: tuple[int, int], to: Path, change: Callable[[np.ndarray], np.ndarray] = one_weight) -> Path:
     edit = Editor(path)
     edit.graph = edit.model.subgraphs[place[0]]
     data = edit.data(int(edit.graph.operators[place[1]].inputs[1]))
     assert data is not None
-    wrong = data.copy()
-    wrong.reshape(-1)[5] += np.abs(data).max()
-    edit.put(place[1], 1, wrong)
+    edit.put(place[1], 1, change(data).astype(data.dtype))
     return edit.save(to / "bent.tflite")
 
 
@@ -113,3 +120,43 @@ def test_every_body_is_reached(text: str, branches: str, products: int, tmp_path
     for place in found:
         wrong = checked(proto, bent(path, place, tmp_path))
         assert not wrong.ok and "introduces" in wrong.verdict, place
+
+
+PRODUCTS = {"Loop": LOOP, "If in Loop": IN_LOOP, "If in Scan": IN_SCAN, "If in If": IN_IF}
+WIDTH = 24  # of so many elements a matrix is stored in 16 bits
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["weights around", "weights inside"])
+@pytest.mark.parametrize("text", PRODUCTS.values(), ids=PRODUCTS)
+def test_weights_of_16_bits_in_bodies_may_do_what_rounding_does(text: str, inside: bool, tmp_path: Path) -> None:
+    """As those of other layers; what is wrong by more is found, one weight or 1 % of each."""
+    proto, path = made(text, tmp_path, "float16", WIDTH)
+    proto = own(proto) if inside else proto
+    file = checked(proto, path)
+    assert file.ok and file.kind == "float16" and "100 % of the weights" in file.verdict, file.verdict
+    found = matrices(path)
+    assert found
+    for place in found:
+        for change in (one_weight, lambda data: data * np.float16(1.01)):
+            wrong = checked(proto, bent(path, place, tmp_path, change))
+            assert not wrong.ok and "introduces" in wrong.verdict, place
+
+
+@pytest.mark.parametrize("text", PRODUCTS.values(), ids=PRODUCTS)
+def test_bodies_of_a_file_without_halves_are_held_to_float32(text: str, tmp_path: Path) -> None:
+    """Weights that are rounded to 16 bits are wrong where they are stored in 32."""
+    proto, path = made(text, tmp_path, width=WIDTH)
+    for place in matrices(path):
+        wrong = checked(proto, bent(path, place, tmp_path, lambda data: data.astype(np.float16)))
+        assert not wrong.ok and "introduces" in wrong.verdict, place
+
+
+def test_weights_of_4_bits_in_bodies_are_held_to_what_4_bits_leave(tmp_path: Path) -> None:
+    proto, path = made(IN_LOOP, tmp_path, "weight_only_int4", 64)
+    file = checked(proto, path)
+    assert file.ok and file.tolerance == str(TOLERANCES["int4"]), file.verdict
+    edit = Editor(path)
+    for tensor in (t for graph in edit.model.subgraphs for t in graph.tensors if t.type == INT4):
+        edit.model.buffers[tensor.buffer].data = edit.model.buffers[tensor.buffer].data * 0
+    wrong = checked(proto, edit.save(tmp_path / "empty.tflite"))
+    assert not wrong.ok and "introduces" in wrong.verdict

@@ -13,9 +13,10 @@ from onnx import helper, parser
 from onnx2tf_lite import convert, validation
 from onnx2tf_lite.validation.checking import make_reference
 from onnx2tf_lite.validation.original import precision
+from onnx2tf_lite.validation.original.reference import round_weights
 from onnx2tf_lite.validation.whole.samples import Samples
 
-from .models import model, reference, verdict
+from .models import model, own, reference, verdict
 
 RUNTIME = tuple(map(int, version("onnxruntime").split(".")[:2]))
 
@@ -115,6 +116,25 @@ def test_rounded_weights_are_the_same_wherever_they_lie(tmp_path: Path) -> None:
         assert other._given(["y"], "float16")[1].keys() == {"w"}  # smaller ones than LARGE are not rounded
         assert np.abs(other.open(rounding="float16").run(feeds)["y"] - rounded).max() < 1e-2 * moved
     assert not first._given(["y"], "float16")[1]
+
+
+def test_weights_of_bodies_are_rounded_and_sizes_there_are_not(tmp_path: Path) -> None:
+    """Wherever they lie; the reference runs with them."""
+    proto = own(model("""g (float[1,16] x, bool c) => (float[N,M] y) {
+      y = If<then_branch = t () => (float[N,M] a) { m = MatMul(x, w) a = Resize(m, , scales) },
+             else_branch = e () => (float[N,M] b) { b = Identity(x) }>(c)
+    }""", w=(16, 16), scales=np.array([1, 2], np.float32)))  # fmt: skip
+    onnx.save(proto, tmp_path / "own.onnx")
+    inline = onnx.load(tmp_path / "own.onnx")
+    onnx.save(proto, tmp_path / "side.onnx", save_as_external_data=True, location="beside", size_threshold=0)
+    feeds = {"x": np.linspace(-1, 1, 16, dtype=np.float32).reshape(1, 16), "c": np.array(True)}
+    for source in (inline, tmp_path / "side.onnx"):
+        plain, rounded = (make_reference(source).open(rounding=kind).run(feeds)["y"] for kind in ("", "float16"))
+        assert 2.0**-16 < np.abs(rounded - plain).max() / np.abs(plain).max() < 2.0**-9
+    held = [proto.graph.node[0].attribute[0].g.initializer for proto in (onnx.load(tmp_path / "own.onnx"), inline)]
+    round_weights(inline, "scales")
+    before, after = ({t.name: onnx.numpy_helper.to_array(t) for t in tensors} for tensors in held)
+    assert (after["w"] != before["w"]).any() and (after["scales"] == before["scales"]).all()
 
 
 def test_float64_is_where_onnx_runtime_has_it() -> None:

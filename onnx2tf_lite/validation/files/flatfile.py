@@ -185,15 +185,15 @@ class FlatFile(Parted):
 
     @cached_property
     def kind(self) -> str:
-        """``float32``, ``float16`` (some constants are) or ``quantised`` (some tensors are, also of bodies)."""
+        """``float32``, ``float16`` (some constants are) or ``quantised`` (some tensors are), of bodies too."""
         if any(t.quantised for t in self._everywhere()):
             return "quantised"
-        return "float16" if any(t.dtype == np.float16 and t.constant for t in self.tensors) else "float32"
+        return "float16" if any(t.dtype == np.float16 and t.constant for t in self._everywhere()) else "float32"
 
     @cached_property
     def has_int4(self) -> bool:
-        """True where some tensor of the main program has 4 bits."""
-        return any(t.int4 for t in self.tensors if t.quantised)
+        """True where some tensor has 4 bits, also of bodies."""
+        return any(t.int4 for t in self._everywhere() if t.quantised)
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -235,6 +235,13 @@ class FlatFile(Parted):
         tables = (graph.Tensors(i) for i in range(graph.TensorsLength()))
         constant = (t for t in tables if t.Type() in REALS and self.bytes_of(t.Buffer()).size)
         return sum(int(np.prod(t.ShapeAsNumpy(), dtype=np.int64)) for t in constant)
+
+    def has_halves(self, body: int) -> bool:
+        """See :class:`Parted`."""
+        graph = self.root.Subgraphs(body)
+        tables = (graph.Tensors(i) for i in range(graph.TensorsLength()))
+        here = any(t.Type() == schema.TensorType.FLOAT16 and self.bytes_of(t.Buffer()).size for t in tables)
+        return here or any(self.has_halves(inner.number) for inner in self.below(body))
 
     def around(self, tensor: int) -> tuple[Operator | None, list[Operator]]:
         """The operator before, and those behind, the moves (transposes and reshapes) that make ``tensor``."""

@@ -119,6 +119,10 @@ class GraphFile(Parted):
         constants = (n.attr["value"].tensor for n in self.library[body].node_def if n.op == "Const")
         return sum(int(np.prod([d.size for d in t.tensor_shape.dim])) for t in constants if t.dtype in REALS)
 
+    def has_halves(self, body: int) -> bool:
+        """None are: what TensorFlow runs is written in float32."""
+        return False
+
 
 class GraphParts:
     """A graph of independent parts, fed and asked by position."""

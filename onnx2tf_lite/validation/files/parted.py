@@ -122,10 +122,19 @@ class Parted(ABC):
     def elements(self, body: int) -> int:
         """Elements of the float constants of a body."""
 
+    @abstractmethod
+    def has_halves(self, body: int) -> bool:
+        """Are constants of a body, or of one in it, floats of 16 bits?"""
+
     @cached_property
     def producers(self) -> dict[int, Operator]:
         """Tensor -> the operator that makes it."""
         return {t: op for op in self.operators for t in op.outputs}
+
+    @cached_property
+    def on_halves(self) -> frozenset[int]:
+        """The operators in whose bodies constants are floats of 16 bits."""
+        return frozenset(body.operator for body in self.below() if self.has_halves(body.number))
 
     def segment(self, target: int, known: Container[int]) -> Segment | None:
         """The operators that make ``target`` from ``known`` tensors; None where that is not possible."""

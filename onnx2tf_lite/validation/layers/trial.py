@@ -350,12 +350,14 @@ class Trial:
         return self.moved(found, names, numbers, expected, False, "float16", 1)
 
     def rounding(self, layer: Layer) -> str:
-        """``float16`` for a layer that reads constants of 16 bits, or what others read too and is made of such."""
-        file = self.layers.target.file
-        read = {t for i in layer.segment.operators for t in file.operators[i].inputs if t >= 0}
+        """``float16`` for a layer that reads constants of 16 bits, itself or in bodies, or what others read too and is
+        made of such."""
+        file, operators = self.layers.target.file, layer.segment.operators
+        read = {t for i in operators for t in file.operators[i].inputs if t >= 0}
         makers = [file.producers[t] for t in read if t in file.producers]
         read |= {maker.inputs[0] for maker in makers if len(maker.inputs) == 1}
-        return "float16" if any(file.tensors[t].constant and file.tensors[t].dtype == np.float16 for t in read) else ""
+        halves = any(file.tensors[t].constant and file.tensors[t].dtype == np.float16 for t in read)
+        return "float16" if halves or not file.on_halves.isdisjoint(operators) else ""
 
     def moved(
         self,

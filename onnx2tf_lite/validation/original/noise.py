@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from onnx import ModelProto, NodeProto, helper
 
+from ...model.walk import scopes
 from .precision import singles
 
 #: Operator -> where operands that say sizes begin.
@@ -30,8 +31,9 @@ def stir(model: ModelProto, most: Mapping[str, float], other: float) -> None:
 
 
 def sizes(model: ModelProto) -> set[str]:
-    """The tensors of the graph that sizes of others depend on: no rounding may move these."""
-    return {n for node in model.graph.node if node.op_type in SIZES for n in node.input[SIZES[node.op_type] :]}
+    """The tensors that sizes of others depend on, in bodies and functions too: no rounding may move these."""
+    every = (node for scope in scopes(model) for node in scope.graph.node)
+    return {n for node in every if node.op_type in SIZES for n in node.input[SIZES[node.op_type] :]}
 
 
 def _stirred(node: NodeProto, most: Mapping[str, float]) -> Iterator[NodeProto]:

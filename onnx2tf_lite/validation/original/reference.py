@@ -22,6 +22,7 @@ from ... import child
 from ...errors import ConversionError, Problem, lacks_memory, one_line
 from ...model.read import read_whole
 from ...model.tensors import Store, is_external
+from ...model.walk import constants, initializers, scopes
 from ..bounds import Bounds, OverBudgetError
 from ..feeds.inputs import InputSpec, describe
 from ..feeds.operands import factors
@@ -380,17 +381,22 @@ def round_weights(model: onnx.ModelProto, kind: str, folder: Path | None = None)
 
 
 def _floats(model: onnx.ModelProto, sizes: set[str], least: int) -> list[tuple[onnx.TensorProto, bool]]:
-    """The float32 constants of so many elements, but for those called as in ``sizes``; whether each is an initializer
-    (a Constant's value may have the name of any)."""
-    made = {n.output[0]: n for n in model.graph.node if n.op_type == "Constant"}
-    values = [a.t for o, n in made.items() if o not in sizes for a in n.attribute if a.name == "value"]
-    every = [*((t, True) for t in model.graph.initializer if t.name not in sizes), *((t, False) for t in values)]
-    return [(t, i) for t, i in every if t.data_type == onnx.TensorProto.FLOAT and np.prod(t.dims) >= least]
+    """The float32 constants of so many elements, those in bodies and functions too, but for those called as in
+    ``sizes``; whether each is an initializer of the graph itself (a Constant's value may have the name of any)."""
+    top = initializers(model.graph)
+    held = [
+        (tensor, scope.graph is model.graph and name in top)
+        for scope in scopes(model)
+        for name, tensor in constants(scope.graph).items()
+        if name not in sizes
+    ]
+    return [(t, i) for t, i in held if t.data_type == onnx.TensorProto.FLOAT and np.prod(t.dims) >= least]
 
 
 def _splats(model: onnx.ModelProto, sizes: set[str]) -> list[onnx.TensorProto]:
     """The one number of every ConstantOfShape that makes floats."""
-    nodes = [n for n in model.graph.node if n.op_type == "ConstantOfShape" and n.output[0] not in sizes]
+    every = (n for scope in scopes(model) for n in scope.graph.node)
+    nodes = [n for n in every if n.op_type == "ConstantOfShape" and n.output[0] not in sizes]
     return [a.t for n in nodes for a in n.attribute if a.t.data_type == onnx.TensorProto.FLOAT]
 
 
