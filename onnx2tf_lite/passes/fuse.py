@@ -17,7 +17,7 @@ from onnx_graphsurgeon.ir.tensor import Tensor
 
 from ..errors import ConversionError, Problem
 from ..match import Pattern, find
-from ..model.edit import GraphEdit, graphs, ints, scalar, shape, static, title
+from ..model.edit import Dims, GraphEdit, graphs, ints, scalar, shape, static, title
 from ..model.opsets import TARGET
 from ..record import record
 from . import dynamic_products
@@ -158,7 +158,7 @@ def _chains(centred: str, lets: str, affine: tuple[str, ...]) -> tuple[str, ...]
 def _grouped(match: Match) -> str | None:
     """[N, C, ...] seen as [N, G, ...], normalised over all but N and G, seen as it was; scale and bias by channel."""
     x, seen, y = (shape(t) or () for t in (match.x, match.seen, match.root.outputs[0]))
-    if len(x) < 3 or len(seen) < 3 or x != y or None in x or x[0] != seen[0]:
+    if len(x) < 3 or len(seen) < 3 or not (_as_many(x, y) and _as_many(_rows(x), _rows(seen))):
         return "its shapes are unknown, or others"
     channels, groups = x[1], seen[1]
     if not (isinstance(channels, int) and isinstance(groups, int)) or channels % groups:
@@ -169,6 +169,17 @@ def _grouped(match: Match) -> str | None:
     if any(_trailing(end, len(wide)) != wide for end in map(match.bound.get, ("scale", "bias")) if end is not None):
         return f"scale or bias does not have the shape {list(wide)}"
     return None
+
+
+def _as_many(a: Dims, b: Dims) -> bool:
+    """Are the shapes of two views of one tensor equal? As many elements leave one extent, a -1, no choice."""
+    return len(a) == len(b) and 0 not in a and sum(d is None or d != e for d, e in zip(a, b, strict=True)) <= 1
+
+
+def _rows(dims: Dims) -> Dims:
+    """[N, ...] as [N, elements of each]."""
+    sizes = [d for d in dims[1:] if isinstance(d, int)]
+    return dims[0], math.prod(sizes) if len(sizes) == len(dims) - 1 else None
 
 
 def _group_norm(edit: GraphEdit, match: Match) -> None:
@@ -185,6 +196,7 @@ def _group_norm(edit: GraphEdit, match: Match) -> None:
         edit.const(zero * factor + summand, f"{name}/bias", dtype),
     )
     epsilon = inner.attrs.get("epsilon", 1e-5)
+    match.root.outputs[0].shape = match.x.shape  # of an open batch, too, which a Reshape to [-1, ...] gave a new name
     edit.become(match.root, "GroupNormalization", [match.x, *ends], num_groups=groups, epsilon=epsilon)
 
 

@@ -131,6 +131,27 @@ def test_pixel_shuffle_of_a_free_batch() -> None:
     assert ops(graph) == {"DepthToSpace": 1}
 
 
+OPEN = [
+    ("n,6,4,8", [0, 3, -1], [-1, 6, 4, 8], True),
+    ("n,6,4,8", [-1, 3, 64], [-1, 6, 4, 8], True),
+    ("n,6,h,8", [0, 3, -1], [0, 6, -1, 8], True),
+    ("n,6,h,8", [0, 3, -1], [-1, 6, 4, 8], False),  # for other extents something else than x
+    ("n,6,4,8", [-1, 3, 32], [-1, 6, 4, 8], False),  # half of the rows of a group
+    ("n,6,4,8", [0, 3, -1], [-1, 12, 4, 4], False),
+    ("n,6,4,8", [0, 3, -1], [-1, 6, 8, 4], False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "seen", "back", "fuses"), OPEN)
+def test_group_norm_of_an_open_batch(source: str, seen: list, back: list, fuses: bool) -> None:
+    """As many elements leave a single -1 no choice."""
+    text = f"(float[{source}] x) => (float[a,b,c,d] y) {{ r = Reshape (x, s)  n = InstanceNormalization (r, o3, z3)  y = Reshape (n, t) }}"
+    proto = model(text, s=np.array(seen), t=np.array(back), o3=NUMBERS["o3"], z3=NUMBERS["z3"])
+    for n in (1, 2, 3):
+        graph, _ = law("groupnorm", proto, rtol=2e-5, n=n, h=4)
+        assert ops(graph) == ({"GroupNormalization": 1} if fuses else {"Reshape": 2, "InstanceNormalization": 1})
+
+
 def test_kept_node() -> None:
     graph = load("(float[2] x) => (float[2] y) { a = Softplus (x) t = Tanh (a) y = Mul (x, t) }")
     graph.nodes[1].name = "mine"
