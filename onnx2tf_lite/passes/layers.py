@@ -6,7 +6,7 @@ Sources: Conv-11, AveragePool-19, MatMul-13, Gemm-13.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
@@ -65,6 +65,15 @@ def read(node: gs.Node, form: Arrangement) -> LinearMap | None:
     """The map from the first input of a node that is not constant to its result; None where it is no linear map with
     constant weights, or one whose weights others need."""
     return _READ[node.op](node, form) if node.op in _READ else None
+
+
+def through(source: Tensor, nodes: Sequence[gs.Node], form: Arrangement) -> LinearMap | None:
+    """The map from ``source`` through all ``nodes``, of which only the one that reads it may be more than arithmetic
+    with a constant per channel; the last one stands first."""
+    linear = read(nodes[-1], form) if nodes else identity(source, form)
+    for node in reversed(nodes[:-1]):
+        linear = None if linear is None else _behind(linear, node, form)
+    return linear
 
 
 def _weights(tensor: Tensor | None) -> np.ndarray | None:
@@ -199,18 +208,17 @@ def _join(node: gs.Node, form: Arrangement) -> LinearMap | None:
     return LinearMap(flat, np.zeros(len(flat)), 1, found.steps, one, none, slack, tiles=True)
 
 
-def _affine(change: Callable[[LinearMap, np.ndarray], LinearMap]) -> Callable[[gs.Node, Arrangement], LinearMap | None]:
-    """Arithmetic with a constant per channel."""
+def _affine(node: gs.Node, form: Arrangement) -> LinearMap | None:
+    x = operands(node)[0]
+    start = None if x is None else identity(x, form)
+    return None if start is None else _behind(start, node, form)
 
-    def reader(node: gs.Node, form: Arrangement) -> LinearMap | None:
-        x, c = operands(node)
-        start = None if x is None else identity(x, form)
-        if c is None or start is None:
-            return None
-        vector = form.vector(c, start.outputs)
-        return None if vector is None else change(start, vector)
 
-    return reader
+def _behind(linear: LinearMap, node: gs.Node, form: Arrangement) -> LinearMap | None:
+    """``linear``, and then arithmetic with a constant per channel."""
+    c = operands(node)[1]
+    vector = None if c is None else form.vector(c, linear.outputs)
+    return None if vector is None else _AFFINE[node.op](linear, vector)
 
 
 def operands(node: gs.Node) -> tuple[Tensor | None, Tensor | None]:
@@ -224,15 +232,18 @@ def operands(node: gs.Node) -> tuple[Tensor | None, Tensor | None]:
     return (None, None) if isinstance(x, gs.Constant) else (x, c if isinstance(c, gs.Constant) else None)
 
 
+_AFFINE: dict[str, Callable[[LinearMap, np.ndarray], LinearMap]] = {
+    "Mul": LinearMap.scaled,
+    "Div": lambda linear, c: linear.scaled(1 / c),
+    "Add": LinearMap.raised,
+    "Sub": lambda linear, c: linear.raised(-c),
+}
 _READ: dict[str, Callable[[gs.Node, Arrangement], LinearMap | None]] = {
     "Conv": _conv,
     "AveragePool": _average,
     "MatMul": _matrix,
     "Gemm": _matrix,
-    "Mul": _affine(LinearMap.scaled),
-    "Div": _affine(lambda start, c: start.scaled(1 / c)),
-    "Add": _affine(LinearMap.raised),
-    "Sub": _affine(lambda start, c: start.raised(-c)),
+    **dict.fromkeys(_AFFINE, _affine),
     "Concat": _join,
 }
 #: Layers that one other is worth; the rest is arithmetic on the way.

@@ -1,9 +1,9 @@
 """Linear layers that are added, or follow one another, are one linear layer (the algebra is in :mod:`.linear`).
 
-What is equal, in real arithmetic: A x + B x = (A + B) x, A (B x) = (A B) x, and A [x, c] = A_x x + A_c c.  The new
-weights are computed in float64 and rounded to float32 once, so results differ by the rounding of float32 alone; the old
-ones rounded after every branch.  Networks that are trained with parallel branches (RepVGG, MobileOne, YOLO) become what
-they are deployed as.
+What is equal, in real arithmetic: A x + g (B x) = (A + g B) x for factors g of channels, A (B x) = (A B) x, and
+A [x, c] = A_x x + A_c c.  The new weights are computed in float64 and rounded to float32 once, so results differ by the
+rounding of float32 alone; the old ones rounded after every branch.  Networks that are trained with parallel branches
+(RepVGG, MobileOne, YOLO) become what they are deployed as.
 """
 
 from __future__ import annotations
@@ -53,12 +53,17 @@ class Reparameterise(Pass):
 
 @record
 class Term:
-    """A summand: ``sign`` times what ``node`` makes of ``source``; without a node, ``source`` itself."""
+    """A summand: ``sign`` times what ``nodes``, the last one first, make of ``source``."""
 
     tensor: Tensor
     sign: int
     source: Tensor
-    node: gs.Node | None
+    nodes: tuple[gs.Node, ...]
+
+    @property
+    def windowed(self) -> bool:
+        """Is there more than arithmetic per channel?"""
+        return bool(self.nodes) and self.nodes[-1].op in WINDOWED
 
 
 @record
@@ -76,6 +81,20 @@ def _alone(edit: GraphEdit, tensor: Tensor, ours: set[int], operators: frozenset
     if node is None or node.op not in operators or id(node) not in ours or edit.dead(node):
         return None
     return node if len(tensor.outputs) == 1 and id(tensor) not in edit.outputs else None
+
+
+def _reach(edit: GraphEdit, tensor: Tensor, ours: set[int]) -> tuple[Tensor, tuple[gs.Node, ...]]:
+    """What ``tensor`` is made of by arithmetic per channel and, in front of it, at most one layer; and these nodes, the
+    last one first."""
+    nodes: list[gs.Node] = []
+    while not (nodes and nodes[-1].op in WINDOWED):
+        node = _alone(edit, tensor, ours, LAYERS)
+        x, c = (None, None) if node is None else layers.operands(node)
+        if node is None or x is None or (c is None and node.op not in WINDOWED):
+            break
+        nodes.append(node)
+        tensor = x
+    return tensor, tuple(nodes)
 
 
 def _form(tensor: Tensor, last: bool) -> Arrangement | None:
@@ -96,9 +115,8 @@ def _sums(edit: GraphEdit, root: gs.Node, ours: set[int]) -> bool:
         bins = _bins(terms, form) if form else []
         if form and bins:
             _rebuild(edit, root, form, terms, bins)
-            for node in [*inner, *(b.term.node for one in bins for b in one)]:
-                if node is not None and node is not root:
-                    edit.delete(node)
+            for node in [*inner, *(n for one in bins for b in one for n in b.term.nodes)]:
+                edit.delete(node)
             return True
     return False
 
@@ -111,10 +129,7 @@ def _terms(edit: GraphEdit, node: gs.Node, sign: int, ours: set[int], inner: lis
             inner.append(below)
             yield from _terms(edit, below, sign * own, ours, inner)
             continue
-        layer = _alone(edit, tensor, ours, LAYERS)
-        x = layers.operands(layer)[0] if layer is not None else None
-        term = Term(tensor, sign * own, tensor, None)
-        yield term if layer is None or x is None else Term(tensor, sign * own, x, layer)
+        yield Term(tensor, sign * own, *_reach(edit, tensor, ours))
 
 
 def _bins(terms: list[Term], form: Arrangement) -> list[list[Branch]]:
@@ -125,17 +140,17 @@ def _bins(terms: list[Term], form: Arrangement) -> list[list[Branch]]:
             by_source.setdefault(id(term.source), []).append(term)
     found: list[list[Branch]] = []
     for group in by_source.values():
-        if len(group) > 1 and any(t.node is not None and t.node.op in WINDOWED for t in group):
+        if len(group) > 1 and any(t.windowed for t in group):
             found += _worthwhile([b for b in (_branch(t, form) for t in group) if b is not None])
     return found
 
 
 def _branch(term: Term, form: Arrangement) -> Branch | None:
-    node = term.node
-    linear = layers.identity(term.source, form) if node is None else layers.read(node, form)
+    linear = layers.through(term.source, term.nodes, form)
     if linear is None:
         return None
-    work = 0.0 if node is None else VISIT + (linear.weights.size / linear.outputs if node.op in WINDOWED else 0)
+    # a factor behind a layer costs nothing: if they stay two, it goes into the weights after this pass
+    work = (VISIT if term.nodes else 0.0) + (linear.weights.size / linear.outputs if term.windowed else 0)
     return Branch(term, linear.scaled(term.sign), work)
 
 
@@ -151,7 +166,7 @@ def _worthwhile(branches: list[Branch]) -> list[list[Branch]]:
                 one.append(branch)
                 break
         else:
-            if branch.term.node is not None and branch.term.node.op in WINDOWED:
+            if branch.term.windowed:
                 bins.append([branch])
     return [one for one in bins if len(one) > 1 and layers.fits(added([b.map for b in one]))]
 
@@ -189,24 +204,15 @@ def _chains(edit: GraphEdit, outer: gs.Node, ours: set[int]) -> bool:
     """A layer behind another one, with arithmetic per channel between them."""
     if outer.op not in WINDOWED - {"Concat"}:
         return False
-    form, nodes = _form(outer.inputs[0], outer.op in ("MatMul", "Gemm")), _chain(edit, outer, ours)
-    x = layers.operands(nodes[-1])[0]
-    if form is None or x is None or len(nodes) < 2:
+    form, read = _form(outer.inputs[0], outer.op in ("MatMul", "Gemm")), layers.operands(outer)[0]
+    x, nodes = (None, ()) if read is None else _reach(edit, read, ours)
+    if form is None or x is None or not nodes or nodes[-1].op not in WINDOWED:
         return False
-    total = layers.read(outer, form)
-    for node in nodes[1:]:
-        linear = layers.read(node, form)
-        if total is None or linear is None or not composable(total, linear):
-            return False
-        if composed_size(total, linear) > total.weights.size + linear.weights.size + VISIT * linear.outputs:
-            return False
-        if composing(total, linear) > WORK:
-            return False
-        total = composed(total, linear)
-    if total is None or not layers.fits(total):
+    total = _composed(outer, nodes, form)
+    if total is None:
         return False
     slices = layers.slices(nodes[-1])
-    for node in nodes[1:]:
+    for node in nodes:
         edit.delete(node)
     while unread := [n for n in slices if not edit.dead(n) and not n.outputs[0].outputs]:
         for node in unread:
@@ -215,17 +221,19 @@ def _chains(edit: GraphEdit, outer: gs.Node, ours: set[int]) -> bool:
     return True
 
 
-def _chain(edit: GraphEdit, outer: gs.Node, ours: set[int]) -> list[gs.Node]:
-    """``outer``, the arithmetic in front of it, and the layer in front of that; ``outer`` alone where there is none."""
-    nodes = [outer]
-    while True:
-        x = layers.operands(nodes[-1])[0]
-        below = None if x is None else _alone(edit, x, ours, LAYERS)
-        if below is None:
-            return [outer]
-        nodes.append(below)
-        if below.op in WINDOWED:
-            return nodes
+def _composed(outer: gs.Node, nodes: tuple[gs.Node, ...], form: Arrangement) -> LinearMap | None:
+    """``outer`` behind ``nodes`` as one map, where that costs no more."""
+    total = layers.read(outer, form)
+    for node in nodes:
+        linear = layers.read(node, form)
+        if total is None or linear is None or not composable(total, linear):
+            return None
+        if composed_size(total, linear) > total.weights.size + linear.weights.size + VISIT * linear.outputs:
+            return None
+        if composing(total, linear) > WORK:
+            return None
+        total = composed(total, linear)
+    return total if total is not None and layers.fits(total) else None
 
 
 # -- constants --------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def arr(*dims: int, seed: int = 1) -> np.ndarray:
 
 NUMBERS = {
     "w1": arr(6, 6, 1, 1), "w3": arr(6, 6, 3, 3, seed=2), "w5": arr(6, 6, 5, 5, seed=3), "wide": arr(6, 6, 1, 7), "tall": arr(6, 6, 7, 1),
-    "d3": arr(6, 1, 3, 3), "d5": arr(6, 1, 5, 5), "g3": arr(6, 3, 3, 3), "k": arr(6), "c": arr(6, 1, 1), "map": arr(6, 8, 8), "two": F(2),
+    "d3": arr(6, 1, 3, 3), "d5": arr(6, 1, 5, 5), "g3": arr(6, 3, 3, 3), "k": arr(6), "c": arr(6, 1, 1), "k1": arr(1, 6, 1, 1, seed=7), "map": arr(6, 8, 8), "two": F(2),
     "up": arr(64, 6, 1, 1), "down": arr(2, 64, 1, 1), "out": arr(64, 2, 1, 1), "w8": arr(6, 8, 1, 1), "p8": arr(6, 8, 3, 3), "ones": np.ones((2, 2, 8, 8), F),
     "ramp": arr(2, 2, 8, 8), "m": arr(8, 8), "n": arr(8, 8, seed=5), "v": arr(8), "thin": arr(80, 2), "back": arr(2, 80), "high": arr(8, 80), "full": arr(80, 80),
 }  # fmt: skip
@@ -54,6 +54,17 @@ MERGES = [
     ("arithmetic between", "a = Conv (x, w1, k)  b = Mul (a, c)  d = Add (b, c)  y = Conv (d, w1)", {"Conv": 1}),
     ("sum that becomes a chain", "a = Conv (x, w1)  b = Add (a, x)  y = Conv (b, w1)", {"Conv": 1}),
     ("constant channels", "j = Concat <axis = 1> (x, ones)  y = Conv (j, w8, k)", {"Conv": 1}),
+    ("layer scale", f"a = Conv {P1} (x, w3, k)  h = Mul (a, c)  y = Add (x, h)", {"Conv": 1}),
+    ("layer scale, the other way round", f"a = Conv {P1} (x, w3, k)  h = Mul (c, a)  y = Add (h, x)", {"Conv": 1}),
+    ("divided and taken away", f"a = Conv {P1} (x, w3, k)  h = Div (a, c)  y = Sub (x, h)", {"Conv": 1}),
+    ("scaled in steps", f"a = Conv {P1} (x, w3, k)  h = Mul (two, a)  i = Add (c, h)  j = Sub (i, k1)  q = Mul (j, c)  y = Add (q, x)", {"Conv": 1}),
+    ("two scaled layers", f"a = Conv {P1} (x, w3)  h = Mul (a, c)  b = Conv (x, w1, k)  q = Mul (b, two)  y = Add (h, q)", {"Conv": 1}),
+    ("a scaled sum", f"a = Conv {P1} (x, w3, k)  s = Add (a, x)  h = Mul (s, c)  b = Conv (x, w1)  t = Sub (h, b)  q = Div (t, two)  y = Add (x, q)", {"Conv": 1}),
+    ("a scaled depthwise layer", "a = Conv <group = 6, pads = [1,1,1,1]> (x, d3, k)  h = Mul (a, c)  y = Add (x, h)", {"Conv": 1}),
+    ("a scaled average pool", f"a = Conv {P1} (x, w3)  b = {POOL} (x)  h = Mul (b, c)  y = Sub (a, h)", {"Conv": 1}),
+    ("a scaled layer of a layer", f"e = Conv (x, w1)  a = Conv {P1} (e, w3)  h = Mul (a, c)  y = Add (x, h)", {"Conv": 1}),
+    ("an identity scaled in steps", f"a = Conv {P1} (x, w3)  i = Add (x, c)  j = Mul (i, c)  y = Add (a, j)", {"Conv": 1}),
+    ("layer scale with another tensor", f"r = Relu (x)  a = Conv {P1} (x, w3)  h = Mul (a, c)  s = Sub (h, r)  y = Add (s, x)", {"Relu": 1, "Conv": 1, "Sub": 1}),
 ]  # fmt: skip
 STAYS = [
     ("other places", f"a = Conv {TWO} (x, w1)  b = Conv <strides = [2,2], pads = [0,0,1,1]> (x, w3)  y = Add (a, b)", {"Conv": 2, "Add": 1}),
@@ -68,10 +79,19 @@ STAYS = [
     ("no layer at all", "a = Mul (x, c)  y = Add (a, x)", {"Mul": 1, "Add": 1}),
     ("constant channels that vary", "j = Concat <axis = 1> (x, ramp)  y = Conv (j, w8)", {"Concat": 1, "Conv": 1}),
     ("constant channels seen by padding", f"j = Concat <axis = 1> (x, ones)  y = Conv {P1} (j, p8)", {"Concat": 1, "Conv": 1}),
+    ("a factor for every place", f"a = Conv {P1} (x, w3)  h = Mul (a, map)  y = Add (x, h)", {"Conv": 1, "Mul": 1, "Add": 1}),
+    ("a factor along another axis", f"a = Conv {P1} (x, w3)  h = Mul (a, v)  y = Add (x, h)", {"Conv": 1, "Mul": 1, "Add": 1}),
+    ("a factor that is a tensor", f"a = Conv {P1} (x, w3)  r = Relu (x)  h = Mul (a, r)  y = Add (x, h)", {"Conv": 1, "Relu": 1, "Mul": 1, "Add": 1}),
+    ("relu in front of the factor", f"a = Conv {P1} (x, w3)  r = Relu (a)  h = Mul (r, c)  y = Add (x, h)", {"Conv": 1, "Relu": 1, "Mul": 1, "Add": 1}),
+    ("a layer read before its factor", f"a = Conv {P1} (x, w3)  h = Mul (a, c)  s = Add (x, h)  y = Div (s, a)", {"Conv": 1, "Mul": 1, "Add": 1, "Div": 1}),
+    ("a scaled layer of another tensor", f"r = Relu (x)  a = Conv {P1} (r, w3)  h = Mul (a, c)  y = Add (x, h)", {"Relu": 1, "Conv": 1, "Mul": 1, "Add": 1}),
+    ("scaled windows across each other", "a = Conv <pads = [0,3,0,3]> (x, wide)  h = Mul (a, c)  b = Conv <pads = [3,0,3,0]> (x, tall)  q = Mul (b, c)  y = Add (h, q)", {"Conv": 2, "Mul": 2, "Add": 1}),
     ("pads that depend on extents", '''a = Conv <auto_pad = "SAME_UPPER"> (x, w3)  b = Conv (x, w1)  y = Add (a, b)''', {"Conv": 2, "Add": 1}),
 ]  # fmt: skip
 ROWS = [
     ("product + identity", "a = MatMul (x, m)  y = Add (a, x)", {"MatMul": 1}),
+    ("scaled product + identity", "a = MatMul (x, m)  b = Mul (v, a)  y = Add (b, x)", {"MatMul": 1}),
+    ("product with a bias, scaled, + identity", "a = MatMul (x, m)  b = Add (a, v)  e = Div (b, v)  y = Sub (x, e)", {"MatMul": 1, "Add": 1}),
     ("two products with biases", "a = MatMul (x, m)  b = Add (a, v)  e = MatMul (x, n)  y = Add (b, e)", {"MatMul": 1, "Add": 1}),
     ("products in a row", "a = MatMul (x, m)  b = Add (a, v)  y = MatMul (b, n)", {"MatMul": 1, "Add": 1}),
     ("low rank", "h = MatMul (x, high)  r = Relu (h)  a = MatMul (r, thin)  y = MatMul (a, back)", {"MatMul": 3, "Relu": 1}),
@@ -164,14 +184,22 @@ def test_extents_known_at_run_time() -> None:
     assert ops(graph) == {"Conv": 1}
 
 
-def test_kept_nodes_and_outputs_stay() -> None:
-    proto = build(MERGES[0][1], "2,6,8,8")
+KEPT = [
+    (MERGES[0][1], "a", {"Conv": 2, "Add": 1}),
+    (f"a = Conv {P1} (x, w3)  h = Mul (a, c)  y = Add (x, h)", "a", {"Conv": 1, "Mul": 1, "Add": 1}),
+    (f"a = Conv {P1} (x, w3)  h = Mul (a, c)  y = Add (x, h)", "h", {"Conv": 1, "Mul": 1, "Add": 1}),
+]
+
+
+@pytest.mark.parametrize(("text", "kept", "left"), KEPT)
+def test_kept_nodes_and_outputs_stay(text: str, kept: str, left: dict) -> None:
+    proto = build(text, "2,6,8,8")
     for node in proto.graph.node:
         node.name = node.output[0]
-    options = passes.PassOptions(keep_nodes=frozenset(["a"]))
+    options = passes.PassOptions(keep_nodes=frozenset([kept]))
     graph, result = law("reparameterise", proto, options)
-    assert ops(graph) == {"Conv": 2, "Add": 1} and not result.modified
-    proto.graph.output.append(onnx.helper.make_tensor_value_info("a", 1, [2, 6, 8, 8]))
+    assert ops(graph) == left and not result.modified
+    proto.graph.output.append(onnx.helper.make_tensor_value_info(kept, 1, [2, 6, 8, 8]))
     assert not law("reparameterise", proto)[1].modified
 
 
@@ -215,6 +243,11 @@ def test_random_sums(seed: int) -> None:
     count = int(rng.integers(2, 6))
     lines = [_branch(rng, i, constants) for i in range(count)]
     terms = [f"t{i}" for i in range(count)] + ["x"] * int(rng.integers(2))
+    for i in range(count):  # factors behind some, numbers or one for each channel
+        for _ in range(int(rng.integers(3))):
+            constants[f"f{len(lines)}"] = arr(*[(), (6, 1, 1)][int(rng.integers(2))], seed=len(lines)) + F(1.5)
+            lines.append(f"m{len(lines)} = {rng.choice(['Mul', 'Div'])} ({terms[i]}, f{len(lines)})")
+            terms[i] = f"m{len(lines) - 1}"
     while len(terms) > 1:
         a, b = (terms.pop(int(rng.integers(len(terms)))) for _ in range(2))
         lines.append(f"s{len(lines)} = {rng.choice(['Add', 'Sub'])} ({a}, {b})")
