@@ -153,8 +153,13 @@ def test_what_nothing_is_given_to_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         os.waitpid(begun[0], 0)
 
 
+def listed(given: Iterator[int], tell: child.Tell) -> list[int]:
+    """All that a child was given."""
+    return list(given)
+
+
 def test_what_dies_while_it_gets_ready_is_told_to_who_asks() -> None:
-    with child.standby(lambda given, tell: list(given), os.abort) as (give, answer):
+    with child.standby(listed, os.abort) as (give, answer):
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         give(1)
         with pytest.raises(child.DiedError, match="SIGABRT"):
@@ -163,7 +168,7 @@ def test_what_dies_while_it_gets_ready_is_told_to_who_asks() -> None:
 
 def test_what_others_were_told_is_no_ones_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that was made while one waits does not keep it from ending."""
-    with child.standby(lambda given, tell: list(given)) as (give, answer):
+    with child.standby(listed) as (give, answer):
         other = child.fork()
         if other == 0:
             while True:
