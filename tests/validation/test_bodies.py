@@ -151,6 +151,24 @@ def test_bodies_of_a_file_without_halves_are_held_to_float32(text: str, tmp_path
         assert not wrong.ok and "introduces" in wrong.verdict, place
 
 
+def test_layers_of_32_bits_beside_a_branch_of_16_are_held_to_float32(tmp_path: Path) -> None:
+    """The If may do what rounding does to the other branch; theirs are also run on their own."""
+    text = """
+    g (float[1,24] x, bool flag) => (float[1,24] z) {
+      z = If<then_branch = t () => (float[1,24] one) { one = MatMul(x, w) },
+             else_branch = e () => (float[1,24] two) { few = MatMul(x, a) two = MatMul(few, b) }>(flag)
+    }"""
+    proto = model(text, w=(24, 24), a=(24, 4), b=(4, 24))
+    made = convert(onnx_graph=proto, output_folder_path=tmp_path, outputs=["float16"], check="none", non_verbose=True)
+    path = made.files["float16"]
+    assert checked(proto, path).ok
+    small = [place for place in matrices(path) if place[0] == max(matrices(path))[0]]
+    assert len(small) == 2
+    for place in small:
+        wrong = checked(proto, bent(path, place, tmp_path, lambda data: data * np.float32(1.0005)))
+        assert not wrong.ok and "introduces" in wrong.verdict, place
+
+
 def test_weights_of_4_bits_in_bodies_are_held_to_what_4_bits_leave(tmp_path: Path) -> None:
     proto, path = made(IN_LOOP, tmp_path, "weight_only_int4", 64)
     file = checked(proto, path)
