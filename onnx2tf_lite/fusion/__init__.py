@@ -6,7 +6,7 @@
 ``attention``    factors, summands and guards        ``windows``  large depthwise windows (float .tflite only)
 ``slices``       of slices, and of single elements   ``channels`` shuffled or picked by the weights
 ``splits``       as SLICEs, and back                 ``qdq``      integer kernels (quantised .tflite only)
-``unread``       is not computed
+``unread``       is not computed                     ``shared``   large weights, of one change for all
 
 The first line of a rule's docstring is what the notes of a conversion call it; the rest says what is equal.
 """

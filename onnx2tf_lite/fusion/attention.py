@@ -104,8 +104,8 @@ def scale_of_gate(m: Match) -> Value | None:
     c = one_number(m.factor)
     if c is None:
         return None
-    _, weights, *rest = m.root.inputs
-    return again(m.root, b.mul(m.x, m.gate), scaled(m, weights, np.asarray(c), None), *rest)
+    _, _, *rest = m.root.inputs
+    return again(m.root, b.mul(m.x, m.gate), scaled(m, m.root, np.asarray(c), None), *rest)
 
 
 @rule("SELECT_V2(NOT_EQUAL(s, s), y, s)", above=1)
@@ -153,7 +153,7 @@ def after_normalisation(m: Match) -> Value | None:
     if weights is None or weights.data is None or (bias is not None and (bias.data is None or bias.quant is not None)):
         raise NearMissError("weights or bias are only known at run time, or quantised")
     columns = axes_of(m.root).inputs
-    scaled_weights = scaled(m, weights, factor, columns)
+    scaled_weights = scaled(m, m.root, factor, columns)
     raised = np.zeros(len(weights.data)) if bias is None or bias.data is None else bias.data.astype(np.float64)
     raised = raised + in_float64(weights.data, np.broadcast_to(offset, weights.data.shape[1]))
     return again(m.root, m.x, scaled_weights, finite(raised))

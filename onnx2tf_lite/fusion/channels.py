@@ -15,9 +15,10 @@ from ..ir.orders import Elementwise
 from ..ir.rules import Match, NearMissError, again, has_one_reader, rule
 from ..ir.traits import Elements
 from .padding import kernel_of
+from .shared import changed
 from .splits import part, parts_of
 from .views import part_before
-from .weights import SHARED_LIMIT, axes_of
+from .weights import axes_of
 
 WIDTH = 16  # output channels that a kernel makes at a time, and twice that over a window (benchmarks/kernels.py)
 
@@ -43,35 +44,34 @@ def order_of(m: Match, shuffled: Value) -> np.ndarray | None:
     return places.transpose([a - first for a in perm[first:]]).reshape(-1)
 
 
-def taken(value: Value | None, order: np.ndarray, axis: int) -> Value | None:
-    """A constant with the entries of ``axis`` in another order, or some of them; None stays None.
+def taken(value: Value, order: np.ndarray, axis: int) -> Value:
+    """A constant with the entries of ``axis`` in another order, or some of them.
 
     :raises NearMissError: it is computed, or stored as integers.
     """
-    if value is None:
-        return None
     if value.data is None or value.quant is not None:
         raise NearMissError("weights or bias are only known at run time, or quantised")
     return constant(np.ascontiguousarray(np.take(value.data, order, axis)), name=value.name)
 
 
-def own(m: Match, weights: Value | None) -> None:
-    """NearMissError where weights would be copied that others need as they are."""
-    if weights is not None and not has_one_reader(m, weights) and weights.nbytes() > SHARED_LIMIT:
-        raise NearMissError("other operations use the weights")
+def weights_taken(m: Match, layer: Op, order: np.ndarray, axis: int) -> Value:
+    """:func:`taken` of the weights of a layer, which others may share."""
+    weights = layer.inputs[1]
+    assert weights is not None
+    change = (axis, order.tobytes()) if len(order) == weights.shape[axis] else None
+    return changed(m, weights, layer, change, lambda: taken(weights, order, axis))
 
 
 def picked(m: Match, linear: Op, order: np.ndarray) -> Value:
     """A linear operation with the output channels ``order`` alone, in that order.  That of a depthwise convolution is
     the order of its operand, too.  NearMissError where groups or other readers are against it."""
-    x, weights, *rest = linear.inputs
-    own(m, weights)
+    x, _, *rest = linear.inputs
     if linear.attrs.get("groups"):
         raise NearMissError("the convolution has groups")
     attrs = {name: (*shape[:-1], len(order)) for name, shape in linear.attrs.items() if name == "output_shape"}
     if axes_of(linear).inputs is None and x is not None:
         x = reordered(m, x, order)
-    filters, biases = taken(weights, order, axes_of(linear).outputs), [taken(v, order, 0) for v in rest]
+    filters, biases = weights_taken(m, linear, order, axes_of(linear).outputs), [v and taken(v, order, 0) for v in rest]
     return again(linear, x, filters, *biases, **attrs)
 
 
@@ -84,7 +84,7 @@ def reordered(m: Match, value: Value, order: np.ndarray) -> Value:
     if value.shape[-1:] in ((), (1,)):
         return value
     if value.is_constant:
-        return taken(value, order, -1)  # type: ignore[return-value]
+        return taken(value, order, -1)
     if op is None or not m.view.operator(op) or not has_one_reader(m, value) or len(op.outputs) != 1:
         raise NearMissError("what is shuffled does not come of weights, or is read elsewhere")
     if op.kind.weights is not None and op.attrs.get("multiplier", 1) == 1:
@@ -116,8 +116,7 @@ def shuffle_behind(m: Match) -> Value | None:
         return None
     if m.w.shape[axis] != len(order):
         raise NearMissError("the convolution has groups")
-    own(m, m.w)
-    return again(m.root, m.x, taken(m.w, np.argsort(order), axis), *m.root.inputs[2:])
+    return again(m.root, m.x, weights_taken(m, m.root, np.argsort(order), axis), *m.root.inputs[2:])
 
 
 def columns(m: Match, slice_: Op) -> Value | None:
@@ -148,10 +147,11 @@ def slice_behind(m: Match) -> Value | None:
         return None
     if m.w.shape[axis] != m.some.shape[-1]:
         raise NearMissError("the convolution has groups")
-    own(m, m.w)
     rows, count = seen.shape[-2:]
     order = np.arange(rows * count).reshape(rows, count).T.reshape(-1)  # type: ignore[arg-type]
-    return again(m.root, b.reshape(seen, m.some.shape), taken(m.w, np.argsort(order), axis), *m.root.inputs[2:])
+    return again(
+        m.root, b.reshape(seen, m.some.shape), weights_taken(m, m.root, np.argsort(order), axis), *m.root.inputs[2:]
+    )
 
 
 @rule("SLICE(result := RESHAPE(moved := TRANSPOSE(split := RESHAPE(x))))")

@@ -70,8 +70,7 @@ _WINDOWED = "CONV_2D|DEPTHWISE_CONV_2D|CONV_3D|MAX_POOL_2D(renamed := RESHAPE(pa
 def pad_behind_reshape(m: Match) -> Value | None:
     """pads behind a RESHAPE, next to the window
 
-    Axes of one element come and go, and pads of the others stay with them: reshape(pad(x)) = pad(reshape(x)).  So are
-    the pads of one dimension, which is seen as an image of one row.
+    Axes of one element come and go, and pads of the others stay with them: reshape(pad(x)) = pad(reshape(x)).
     """
     pad, padded, shape = m.op("pad"), m.op("pad").outputs[0].shape, m.renamed.shape
     here, there = ([i for i, d in enumerate(dims) if d != 1] for dims in (padded, shape))
@@ -174,13 +173,5 @@ def fill_zero(m: Match) -> Value | None:
     return b.emit("PAD", m.x, pads=m.root.attrs["pads"]) if is_splat(m.fill, 0) else None
 
 
-RULES = [
-    cut_pads,
-    pad_behind_reshape,
-    pad_convolution,
-    pad_max_pool,
-    pad_positive_max_pool,
-    merge_pads,
-    merge_fills,
-    fill_zero,
-]
+RULES = [cut_pads, pad_behind_reshape, pad_convolution, pad_max_pool, pad_positive_max_pool]
+RULES += [merge_pads, merge_fills, fill_zero]

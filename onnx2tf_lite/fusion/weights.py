@@ -1,8 +1,8 @@
 """Arithmetic with constants goes into weights and biases, or at least into one constant.
 
-All of it is computed in float64 and stored in float32.  Weights that other operations read too stay as they are unless
-they are small, and weights that carry quantisation parameters always do.  An addition *before* a linear operation is
-left alone: W(x + c) as Wx + Wc loses digits where c is large against the sum.
+All of it is computed in float64 and stored in float32.  Large weights that other operations read too stay as they are
+unless all are to have the same (:mod:`.shared`), and weights that carry quantisation parameters always do.  An addition
+*before* a linear operation is left alone: W(x + c) as Wx + Wc loses digits where c is large against the sum.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from ..ir import build as b
 from ..ir.graph import Op, Value, constant
 from ..ir.lattices import had_few_bits
-from ..ir.rules import Match, NearMissError, again, has_one_reader, is_splat, rule
+from ..ir.rules import Match, NearMissError, again, is_splat, rule
 from ..ir.traits import Weights
+from .shared import changed
 
-SHARED_LIMIT = 1 << 16  # bytes of weights that may be duplicated
 #: What an operation with a constant of that name is, as (factor, summand).
 AFFINE: dict[str, Callable[[np.ndarray], tuple[np.ndarray | None, np.ndarray]]] = {
     "summand": lambda c: (None, c),
@@ -61,22 +61,28 @@ def finite(array: np.ndarray) -> Value:
     return constant(result)
 
 
-def scaled(m: Match, weights: Value | None, factor: np.ndarray, axis: int | None) -> Value:
-    """``weights * factor`` along ``axis``, without a float64 copy of them; NearMissError for others than constants."""
-    if weights is None or weights.data is None or weights.dtype != np.float32:
+def scaled(m: Match, layer: Op, factor: np.ndarray, axis: int | None) -> Value:
+    """The weights of ``layer`` times ``factor`` along ``axis``; NearMissError for others than constants."""
+    weights = layer.inputs[1]
+    data = None if weights is None else weights.data
+    if weights is None or data is None or weights.dtype != np.float32:
         raise NearMissError("the weights are only known at run time")
     if weights.quant is not None:
         raise NearMissError("the weights are quantised")
-    if axis and factor.size > 1 and had_few_bits(weights.data):
+    if axis and factor.size > 1 and had_few_bits(data):
         raise NearMissError("the weights are integers of 4 bits in blocks, which factors within a block would end")
-    if not has_one_reader(m, weights) and weights.nbytes() > SHARED_LIMIT:
-        raise NearMissError("other operations use the weights")
     shape = [1] * weights.rank
     if axis is not None and factor.size > 1:
         shape[axis] = -1
-    result = np.empty(weights.data.shape, np.float32)
+    along = factor.reshape(shape)
+    return changed(m, weights, layer, (along.shape, along.tobytes()), lambda: product(data, along))
+
+
+def product(weights: np.ndarray, factor: np.ndarray) -> Value:
+    """``weights * factor``, without a float64 copy of them."""
+    result = np.empty(weights.shape, np.float32)
     with np.errstate(all="ignore"):
-        np.multiply(weights.data, factor.reshape(shape), out=result, dtype=np.float64, casting="same_kind")
+        np.multiply(weights, factor, out=result, dtype=np.float64, casting="same_kind")
     return finite(result)
 
 
@@ -121,7 +127,7 @@ def into_linear(m: Match) -> Value | None:
         raise NearMissError("the bias is quantised or only known at run time")
     bias = np.zeros(channels) if old is None or old.data is None else old.data.reshape(-1).astype(np.float64)
     if factor is not None:
-        weights = scaled(m, weights, factor, axes_of(linear).outputs)
+        weights = scaled(m, linear, factor, axes_of(linear).outputs)
         bias = bias * factor
     bias = np.broadcast_to(bias + summand, channels)
     return again(linear, x, weights, finite(bias), activation=m.root.attrs.get("activation"))
@@ -147,7 +153,7 @@ def from_input(m: Match) -> Value | None:
         axis, factor = 3, np.repeat(factor, m.root.attrs["multiplier"]) if factor.size > 1 else factor
     if factor.size > 1 and factor.size != weights.shape[axis]:
         raise NearMissError("the convolution has groups")
-    return again(m.root, m.x, scaled(m, weights, factor, axis), *bias)
+    return again(m.root, m.x, scaled(m, m.root, factor, axis), *bias)
 
 
 @rule(

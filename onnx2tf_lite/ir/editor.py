@@ -8,15 +8,18 @@ them any more.  Nothing is built into the graph unless the rule succeeds.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from ..match import find
 from .graph import Graph, Op, Placement, Quant, Value, building
+from .kinds import Kind
 from .rules import Match, NearMissError, Rule, is_splat
 
 CHANGES, FEW = 100, 100  # to a program, for each of its operations and these: rules that do not end are a mistake
 TOLERANCE = 1e-6  # relative, of the numbers in a pattern: two float32 next to each other
+
+Seen = tuple[tuple[Op, Kind, tuple[Value | None, ...]], ...]  # operations, and what they were
 
 
 @dataclass
@@ -28,12 +31,18 @@ class Editor:
     reach: int
     """Operations on the longest path that a rule looks at: a change may make roots so far downstream match."""
     keep: frozenset[str] = frozenset()  # names of ONNX nodes whose operations stay
+    elsewhere: Set[Hashable] = frozenset()  # memory of constants that other graphs of the program read
     done: Counter[str] = field(default_factory=Counter)
     missed: dict[Op, dict[str, str]] = field(default_factory=dict)
     renamed: dict[Value, Value] = field(default_factory=dict)
     reshaped: dict[Value, Value] = field(default_factory=dict)
     """Operand of a RESHAPE that computes something else by now -> its result, the same elements in the same order."""
     uses: dict[Value, dict[Op, None]] = field(default_factory=dict)
+    same: dict[Hashable, dict[Value, None]] = field(default_factory=dict)  # constants by the memory they lie in
+    copies: dict[Hashable, Value] = field(default_factory=dict)  # what is read instead, by the same as wishes
+    wishes: dict[Hashable, dict[Op, Seen]] = field(default_factory=dict)
+    """(memory and shape of a constant, change) -> the operations that would read the changed one, and why."""
+    decided: dict[Hashable, Hashable] = field(default_factory=dict)  # memory of a constant -> the change of all readers
     pinned: set[Value] = field(default_factory=set)
     dead: set[Op] = field(default_factory=set)
     before: dict[Op, list[Op]] = field(default_factory=dict)
@@ -92,10 +101,36 @@ class Editor:
         return is_splat(tensor, wanted, TOLERANCE)
 
     def readers(self, tensor: Value) -> Iterator[Op | None]:
-        """Its operations, and None for a graph output or what defines a symbol."""
-        yield from self.uses.get(tensor, ())
-        if tensor in self.pinned:
+        """Its operations, and None for a graph output or what defines a symbol; of a constant all that read the same
+        memory, and None where another graph does."""
+        memory = memory_of(tensor)
+        for value in (tensor,) if memory is None else self.same.get(memory, ()):
+            yield from self.uses.get(value, ())
+        if tensor in self.pinned or memory in self.elsewhere:
             yield None
+
+    def agreed(self, held: Value, reader: Op, change: Hashable, nodes: Sequence[Op]) -> bool:
+        """True where all readers of a constant ask for the same change, ``reader`` because of ``nodes``; those that
+        were told otherwise are looked at again, and get this change before any other."""
+        wishes = self.wishes.setdefault(((memory := memory_of(held)), held.shape, change), {})
+        seen = tuple((op, op.kind, tuple(op.inputs)) for op in nodes)
+        new, wishes[reader] = wishes.get(reader) != seen, seen
+        all_of_them = all(r is not None and self._stands(wishes.get(r, ())) for r in self.readers(held))
+        agreed = self.decided.get(memory, change) == change and all_of_them
+        if new and agreed and len(wishes) > 1:
+            self.decided[memory] = change
+            waiting, self.queue, self.queued = self.queue, deque(), set()
+            for other in wishes:
+                self._touch(other, self.reach)
+            self.queue.extend(waiting)
+            self.queued.update(waiting)
+        return agreed
+
+    def _stands(self, seen: Seen) -> bool:
+        """True where all of these operations are still what they were."""
+        return bool(seen) and all(
+            o not in self.dead and o.kind is k and (*o.inputs,) == inputs for o, k, inputs in seen
+        )
 
     # -------------------------------------------------------------------------------- applying rules
 
@@ -188,12 +223,14 @@ class Editor:
     def _index(self, operation: Op) -> None:
         for value in operation.uses():
             self.uses.setdefault(value, {})[operation] = None
+            if value.is_constant:
+                self.same.setdefault(memory_of(value), {})[value] = None
 
     def _release(self, value: Value) -> None:
         """Look again at the one reader that ``value`` still has; without any, its producer goes."""
-        readers = self.uses.get(value, ())
-        if len(readers) == 1 and value not in self.pinned:
-            self._touch(next(iter(readers)), self.reach)
+        readers = [*self.readers(value)]
+        if len(readers) == 1 and readers[0] is not None:
+            self._touch(readers[0], self.reach)
         producer = value.producer
         if producer is None or producer in self.dead or producer.kind.stateful:
             return
@@ -293,11 +330,22 @@ def rewrite(graph: Graph, rules: Sequence[Rule], keep: frozenset[str] = frozense
             table.setdefault(kind, []).append(candidate)
     reach = max((candidate.reach for candidate in rules), default=0)
     notes = []
-    for part in (graph, *graph.subgraphs()):
-        editor = Editor(part, table, reach, keep)
+    parts = (graph, *graph.subgraphs())
+    read = [{memory_of(v) for op in part.ops for v in op.uses() if v.is_constant} for part in parts if len(parts) > 1]
+    for part in parts:
+        others = frozenset[Hashable]().union(*(found for p, found in zip(parts, read, strict=False) if p is not part))
+        editor = Editor(part, table, reach, keep, others)
         editor.run()
         notes += editor.notes()
     return notes
+
+
+def memory_of(value: Value) -> Hashable:
+    """Where the elements of a constant lie, and in which order: what is equal is in a file once.  None for others."""
+    if (data := value.data) is None:
+        return None
+    walk = () if data.flags.c_contiguous else tuple(p for p in zip(data.shape, data.strides, strict=True) if p[0] != 1)
+    return data.__array_interface__["data"][0], data.nbytes, data.dtype, walk
 
 
 def value_key(operation: Op) -> tuple[object, ...] | None:
