@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -128,16 +127,20 @@ def naming(tool: str) -> Iterator[None]:
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """The ``count`` names most like ``name``, best first."""
+    from difflib import get_close_matches  # few runs have an error to tell of
+
     names = sorted({k for k in known if k})
-    close = difflib.get_close_matches(name, names, n=count, cutoff=0.3)
+    close = get_close_matches(name, names, n=count, cutoff=0.3)
     inside = [k for k in names if name and name.lower() in k.lower()]
     return list(dict.fromkeys([*close, *inside, *names]))[:count]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A remedy for a name that does not exist."""
+    from difflib import get_close_matches
+
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    close = get_close_matches(name, known, n=3, cutoff=0.4)
     shown = close or known[:8]
     return ("did you mean " if close else "there are: ") + ", ".join(shown) + ("?" if close else "")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import shutil
 import sys
@@ -145,5 +144,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _unknown(flag: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(flag, known, n=3)
+    from difflib import get_close_matches
+
+    close = get_close_matches(flag, known, n=3)
     return f"unknown option {flag}" + (f": did you mean {', '.join(close)}?" if close else "")
