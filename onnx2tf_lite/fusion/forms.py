@@ -58,7 +58,7 @@ def fully_connected(m: Match) -> Value | None:
     return b.fully_connected(m.x, matrix if m.root.attrs["adj_y"] else b.transpose(matrix, (1, 0)))
 
 
-@rule("SUM(MUL(x, const(w), activation=None))")
+@rule("SUM(product := MUL(x, const(w), activation=None))")
 def expectation(m: Match) -> Value | None:
     """sum of the last axis, each element times a number, as FULLY_CONNECTED
 
@@ -66,10 +66,10 @@ def expectation(m: Match) -> Value | None:
     """
     channels, last = m.x.shape[-1:], m.x.rank - 1
     numbers = per_channel(m.w, *channels) if last > 0 and (m.w.size,) == channels else None
-    if numbers is None or m.root.attrs["axes"] != (last,):
+    if numbers is None or m.product.shape != m.x.shape or m.root.attrs["axes"] != (last,):
         return None
-    product = b.fully_connected(m.x, b.reshape(m.w, (1, -1)), np.zeros(1, np.float32))
-    return product if m.root.attrs["keepdims"] else b.reshape(product, m.root.outputs[0].shape)
+    result = b.fully_connected(m.x, b.reshape(m.w, (1, -1)), np.zeros(1, np.float32))
+    return result if m.root.attrs["keepdims"] else b.reshape(result, m.root.outputs[0].shape)
 
 
 @rule("DIV(1, ADD(EXP(NEG(x)), 1, activation=None), activation=None)")

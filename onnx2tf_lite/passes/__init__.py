@@ -88,7 +88,7 @@ ROUNDS = 10
 
 
 def _known(names: Iterable[str]) -> None:
-    rules = "; of rules, --keep-node leaves alone what is made of a node"
+    rules = " (of rules, --keep-node leaves alone what is made of a node)"
     missing = [n for n in names if n not in PASSES]
     problems = [Problem(f"pass '{n}'", "there is no such pass", did_you_mean(n, PASSES) + rules) for n in missing]
     if problems:

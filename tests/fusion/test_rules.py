@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnx2tf_lite.fusion import fuse
+from onnx2tf_lite.fusion import forms, fuse
 from onnx2tf_lite.ir import build as b
 from onnx2tf_lite.ir import dims
 from onnx2tf_lite.ir.editor import rewrite
@@ -283,6 +283,14 @@ def test_values_that_define_a_symbol_stay() -> None:
     graph.definitions["n"] = (graph.ops[0].outputs[0], 0)
     fuse(graph)
     assert kinds(graph) == ["CONV_2D", "RELU"]
+
+
+def test_an_expectation_is_over_the_last_axis_of_the_product() -> None:
+    """Numbers of more axes than what they are multiplied with: axis 1 of the product is axis 0 of that."""
+    scaled = lambda x: b.emit("MUL", x, weights(1, 1, 5), activation=None)  # noqa: E731
+    graph = program(lambda x: b.reduce("SUM", scaled(x), (1,)), (4, 5))
+    rewrite(graph, [forms.expectation])
+    assert kinds(graph) == ["MUL", "SUM"]
 
 
 def test_constants_that_leave_float32_stay_apart() -> None:
